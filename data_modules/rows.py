@@ -1,0 +1,77 @@
+"""What a data set's reader returns: the rows of a release, before any protocol is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+AnswerType = Literal["closed", "open", ""]
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class QARow:
+    """One question about one image, as released.
+
+    Attributes:
+        question_id: ``<dataset>/<split>/<row in the released file>``, rows counted from 0.
+        qid: The release's own id as text, empty where it has none.
+        split: The released split.
+        image_id: Identity of the image within the data set; equal ids mean the same picture.
+        image: Path of the image file relative to the data set's root, with forward slashes.
+        question: The question, white space collapsed, otherwise as released.
+        answer: The answer as text, white space collapsed, otherwise as released.
+        references: Normalised answers that count as right; the first is the usual one.
+        answer_type: The release's closed/open field, empty where it has none.
+        question_type: The release's question type or category in lower case, or empty.
+        variants: Other wordings of this question that the release ships beside it (rephrase, frame).
+    """
+
+    question_id: str
+    qid: str
+    split: SplitName
+    image_id: str
+    image: str
+    question: str
+    answer: str
+    references: tuple[str, ...]
+    answer_type: AnswerType = ""
+    question_type: str = ""
+    variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRow:
+    """A row that is not used, and why.
+
+    Attributes:
+        question_id: The row's id.
+        reason: One sentence, the same for all rows dropped for the same reason, so it can be counted.
+        detail: What is particular to this row, such as a file name.
+    """
+
+    question_id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Release:
+    """All rows that a reader found.
+
+    Attributes:
+        dataset: Name of the data class, such as ``VQARAD``.
+        layout: Which of the published layouts was read.
+        splits: Rows per released split in released order; a split that is not on disk is missing.
+        absent: What is not on disk (``test``, ``train images`` ...), and the sentence that says so.
+        dropped: Rows of the release that could not be used.
+        notes: Sentences that every audit and record repeats (label of a variant, a known leak ...).
+    """
+
+    dataset: str
+    layout: str
+    splits: Mapping[SplitName, tuple[QARow, ...]]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[DroppedRow, ...] = ()
+    notes: tuple[str, ...] = ()

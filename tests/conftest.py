@@ -1,0 +1,21 @@
+"""Fixtures shared by all tests: no network, real data only when its folder is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Hubs are out of bounds in tests; with these set a forgotten download fails at once and clearly.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real data sets, named by the variable AMIF_DATA."""
+    folder = os.environ.get("AMIF_DATA")
+    if not folder:
+        pytest.skip("real data: set AMIF_DATA to a folder with vqa_rad/, vqa_med_2019/ and slake/")
+    return Path(folder).resolve()

@@ -1,0 +1,365 @@
+"""The base of all question answering data modules.
+
+A subclass reads its release; everything else (protocol, candidates, tokens, loaders, audit, the
+facts that a record must carry) is here and therefore the same for every data set.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Literal
+
+import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader
+
+from amif_lightning.batch import AnswerSpace, SplitFacts, VQABatch
+from amif_lightning.errors import UserError
+from data_modules import answers, floors
+from data_modules.audit import Audit, audit
+from data_modules.images import DecodedImages
+from data_modules.protocols import Partition, Protocol, partition
+from data_modules.questions import Encoder, QuestionGroups, make_batch, other_images, stable_seed
+from data_modules.rows import QARow, Release
+from data_modules.samplers import EpochIndexSampler, ShardSampler
+from data_modules.strata import strata_of, tally
+from data_modules.tokenizer import Tokenizer, corpus_texts
+from data_modules.transforms import Augmentation, ImageTransform
+
+Stage = Literal["fit", "validate", "test", "predict"]
+
+
+class VQADataModule(L.LightningDataModule, ABC):
+    """Questions about medical images, split by a protocol, as batches for :class:`AMiFVQA`.
+
+    Args:
+        root: Folder of the data set.
+        protocol: ``clean``: candidates from training answers only, leaking rows dropped and
+            counted; ``literature``: candidates from all splits, as many papers do, and every output
+            is labelled so (documented under "Protocols" in docs/datasets.md).
+        split_seed: Seed of the validation carve (a hash of image identity and this number).
+        validation_fraction: Share of training images carved out where no validation split is left.
+        test_split: Which released split is scored by ``test``; with ``validation`` the checkpoint
+            is chosen on a carve from the training images instead.
+        batch_size: Images per training step and process (questions: up to ``questions_per_image``
+            times as many).
+        questions_per_image: Most questions of one image in a training step; the image is encoded
+            once for all of them.
+        eval_batch_size: Images per step in validation and test.
+        num_workers: Loader processes, which decode, augment and tokenise.
+        image_size: Side of the square network input in pixels.
+        tokenizer: ``words`` (a fixed table of 4096 slots built from texts, no download), or the
+            hub name or folder of a text encoder.
+        tokenizer_corpora: For ``words``: ``train`` (this data set's training texts) or text files
+            with one text a line. Both stages of a run must name the same.
+        max_question_tokens: Most tokens of a question, [CLS] and [SEP] included.
+        max_answer_tokens: Most tokens of an answer, [CLS] and [SEP] included.
+        vocabulary: What the knowledge attention reads: ``words`` of the training answers or whole
+            ``answers``.
+        vocabulary_size: Most entries of that vocabulary, by frequency.
+        augmentation: ``none``, ``mild`` or ``paper`` (see data_modules/transforms.py).
+        cache_images: Keep decoded training and validation pictures in shared memory.
+        validation_questions: During training, rank a fixed seeded sample of this many questions.
+        control: Score the test questions a second time with the images permuted among them.
+        seed: Seed of order, grouping and augmentation.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        protocol: Protocol = "clean",
+        split_seed: int = 0,
+        validation_fraction: float = 0.1,
+        test_split: Literal["test", "validation"] = "test",
+        batch_size: int = 24,
+        questions_per_image: int = 1,
+        eval_batch_size: int = 16,
+        num_workers: int = 2,
+        image_size: int = 288,
+        tokenizer: str = "emilyalsentzer/Bio_ClinicalBERT",
+        tokenizer_corpora: list[str] | None = None,
+        max_question_tokens: int = 30,
+        max_answer_tokens: int = 64,
+        vocabulary: Literal["words", "answers"] = "words",
+        vocabulary_size: int = 3000,
+        augmentation: Augmentation = "paper",
+        cache_images: bool = False,
+        validation_questions: int = 400,
+        control: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 < validation_fraction < 1:
+            raise UserError(
+                f"validation_fraction is {validation_fraction}: give a share between 0 and 1."
+            )
+        for name, number in (
+            ("batch_size", batch_size),
+            ("questions_per_image", questions_per_image),
+            ("eval_batch_size", eval_batch_size),
+            ("validation_questions", validation_questions),
+        ):
+            if number < 1:
+                raise UserError(f"data.init_args.{name} is {number}: give at least 1.")
+        self.root = Path(root)
+        self.protocol, self.split_seed = protocol, split_seed
+        self.validation_fraction, self.test_split = validation_fraction, test_split
+        self.batch_size, self.questions_per_image = batch_size, questions_per_image
+        self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
+        self.image_size = image_size
+        self.tokenizer_name = tokenizer
+        self.tokenizer_corpora = tokenizer_corpora or ["train"]
+        self.max_question_tokens, self.max_answer_tokens = max_question_tokens, max_answer_tokens
+        self.vocabulary_kind, self.vocabulary_size = vocabulary, vocabulary_size
+        self.augmentation, self.cache_images = augmentation, cache_images
+        self.validation_questions, self.control, self.seed = validation_questions, control, seed
+        self._tokenizer: Tokenizer | None = None
+
+    # ---- what a data set is -------------------------------------------------------------------
+
+    @abstractmethod
+    def read_release(self) -> Release:
+        """Read all rows of the release under ``root``; no images are opened."""
+
+    def training_texts(self) -> list[str]:
+        """Texts that the ``words`` table is built from: questions and answers of training rows."""
+        rows = self.partition.released_train
+        return [row.question for row in rows] + [row.references[0] for row in rows]
+
+    # ---- derived once, from files alone -------------------------------------------------------
+
+    @cached_property
+    def release(self) -> Release:
+        """The release's rows."""
+        return self.read_release()
+
+    @cached_property
+    def partition(self) -> Partition:
+        """Who trains, validates and tests under the protocol."""
+        return partition(
+            self.release,
+            self.protocol,
+            split_seed=self.split_seed,
+            validation_fraction=self.validation_fraction,
+            test_split=self.test_split,
+        )
+
+    @cached_property
+    def strata(self) -> tuple[str, ...]:
+        """Names of all strata that occur, ``overall`` first."""
+        parts = self.partition
+        names = {n for r in (*parts.train, *parts.validation, *parts.test) for n in strata_of(r)}
+        return ("overall", *sorted(names - {"overall"}))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer: a checkpoint's where one was adopted, else the configured one."""
+        if self._tokenizer is None:
+            if self.tokenizer_name == "words":
+                texts = corpus_texts(self.tokenizer_corpora, self.training_texts())
+                self._tokenizer = Tokenizer.from_texts(texts)
+            else:
+                self._tokenizer = Tokenizer.from_pretrained(self.tokenizer_name)
+        return self._tokenizer
+
+    def adopt_tokenizer(self, text: str) -> None:
+        """Use a checkpoint's tokenizer, so that ids mean the strings that the weights learned.
+
+        Args:
+            text: The tokenizer as JSON, from :class:`AnswerSpace`.
+
+        Raises:
+            UserError: If this data module names a pretrained tokenizer and the two differ.
+        """
+        if text == self.tokenizer.to_json():
+            return
+        if self.tokenizer_name != "words":
+            raise UserError(
+                f"The checkpoint's tokenizer differs from {self.tokenizer_name!r}, so its ids mean "
+                "other words: give the tokenizer it was trained with as --data.init_args.tokenizer."
+            )
+        self._tokenizer = Tokenizer.from_json(text)
+
+    def answer_space(self) -> AnswerSpace:
+        """Candidates and vocabulary of the protocol, as token ids of the present tokenizer."""
+        tokenizer, parts = self.tokenizer, self.partition
+        limit = self.max_answer_tokens - 2
+        vocabulary = answers.vocabulary(parts.answer_rows, self.vocabulary_kind, self.vocabulary_size)
+        return AnswerSpace(
+            protocol=self.protocol,
+            candidates=tuple(parts.candidates),
+            candidate_ids=tuple(tuple(tokenizer.pieces(c)[:limit]) for c in parts.candidates),
+            vocabulary=tuple(vocabulary),
+            vocabulary_ids=tuple(tuple(tokenizer.pieces(entry)) for entry in vocabulary),
+            tokenizer=tokenizer.to_json(),
+            cls_id=tokenizer.cls_id,
+            sep_id=tokenizer.sep_id,
+            pad_id=tokenizer.pad_id,
+            table_size=tokenizer.table_size,
+        )
+
+    def facts(self) -> SplitFacts:
+        """What a record of the tested questions must say apart from the model."""
+        parts = self.partition
+        rows, train = parts.test, parts.released_train
+        majority = floors.majority_answer(train)
+        guesses = {
+            "question_only": floors.question_only(train, rows),
+            "same_image_copy": floors.same_image_copy(train, rows),
+            "majority": [majority] * len(rows),
+        }
+        right = {
+            name: [answers.is_correct(guess, row) for guess, row in zip(made, rows, strict=True)]
+            for name, made in guesses.items()
+        }
+
+        def counts(correct: list[bool]) -> dict[str, tuple[int, int]]:
+            return {name: (c.correct, c.count) for name, c in tally(rows, correct).items()}
+
+        dropped = Counter(row.reason for row in parts.dropped)
+        return SplitFacts(
+            dataset=parts.dataset,
+            layout=parts.layout,
+            protocol=self.protocol,
+            split=parts.test_split,
+            candidates=len(parts.candidates),
+            ceiling=counts(list(floors.ceiling(parts.candidates, rows))),
+            floors={name: counts(correct) for name, correct in right.items()},
+            majority=majority,
+            answers_from=" + ".join(dict.fromkeys(row.split for row in parts.answer_rows)),
+            floor_correct={
+                row.question_id: ok for row, ok in zip(rows, right["question_only"], strict=True)
+            },
+            rows={r.question_id: asdict(r) | {"strata": list(strata_of(r))} for r in rows},
+            warnings=(*parts.notes, *(f"{n} rows dropped: {why}" for why, n in dropped.items())),
+        )
+
+    def audit(self) -> Audit:
+        """Count, compare and judge this set-up; see :mod:`data_modules.audit`."""
+        return audit(self.partition, self.release, self.root)
+
+    # ---- Lightning ----------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Nothing is downloaded; the files must be under ``root``."""
+
+    def setup(self, stage: str) -> None:
+        """Read the release and say what was left out; may be called again."""
+        parts = self.partition
+        needed = {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ("test",))
+        for name in needed:
+            if not getattr(parts, name):
+                reason = parts.absent.get(name, "it is empty")
+                raise UserError(
+                    f"{parts.dataset} under {self.root} has no {name} rows ({reason}): run "
+                    f"`python -m amif_lightning audit --data {parts.dataset} --data.init_args.root "
+                    f"{self.root}` to see what was found."
+                )
+        for reason, number in Counter(row.reason for row in parts.dropped).items():
+            rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")
+        cut = sum(
+            not self.tokenizer.fits(row.question, self.max_question_tokens) for row in parts.train
+        )
+        if cut:
+            rank_zero_info(
+                f"{parts.dataset}: {cut} of {len(parts.train)} training questions are cut to "
+                f"{self.max_question_tokens} tokens"
+            )
+
+    @property
+    def _encoder(self) -> Encoder:
+        return Encoder(
+            self.tokenizer, self.max_question_tokens, self.max_answer_tokens, self.strata
+        )
+
+    @cached_property
+    def _cache(self) -> tuple[DecodedImages, dict[str, int]] | None:
+        if not self.cache_images:
+            return None
+        rows = (*self.partition.train, *self.partition.validation)
+        position = {image: i for i, image in enumerate(dict.fromkeys(r.image_id for r in rows))}
+        size = ImageTransform(self.image_size, self.augmentation).decoded_size
+        return DecodedImages(len(position), size), position
+
+    def train_dataloader(self) -> DataLoader[VQABatch]:
+        """Shuffled groups; an interrupted epoch continues with the samples not yet seen."""
+        data = QuestionGroups(
+            self.partition.train,
+            self.root,
+            ImageTransform(self.image_size, self.augmentation),
+            self._encoder,
+            self.questions_per_image,
+            shuffle=True,
+            seed=self.seed,
+            cache=self._cache,
+        )
+        sampler = EpochIndexSampler(data, *self._world(), seed=self.seed)
+        if self.trainer is not None:
+            # Workers start to iterate before Lightning sets the epoch, so it is set here; after a
+            # resume the first `done` batches of the epoch have been trained on already.
+            steps = -(-len(sampler) // self.batch_size)
+            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            sampler.set_epoch(self.trainer.current_epoch + done // steps)
+            sampler.skip = done % steps * self.batch_size
+        return self._loader(data, self.batch_size, sampler)
+
+    def val_dataloader(self) -> DataLoader[VQABatch]:
+        """The validation rows; while training, a fixed seeded sample of them."""
+        rows = list(self.partition.validation)
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            rows.sort(key=lambda row: stable_seed("validation sample", row.question_id))
+            rows = rows[: self.validation_questions]
+        return self._evaluation_loader(rows, cache=True)
+
+    def test_dataloader(self) -> list[DataLoader[VQABatch]]:
+        """The test rows, then (as a second loader) the same with other images, the control."""
+        rows = self.partition.test
+        loaders = [self._evaluation_loader(rows)]
+        if self.control:
+            shown = other_images([row.image_id for row in rows], self.split_seed)
+            loaders.append(self._evaluation_loader(rows, shown=shown))
+        return loaders
+
+    def predict_dataloader(self) -> DataLoader[VQABatch]:
+        """The test rows."""
+        return self._evaluation_loader(self.partition.test)
+
+    def _evaluation_loader(
+        self,
+        rows: list[QARow] | tuple[QARow, ...],
+        *,
+        cache: bool = False,
+        shown: dict[str, str] | None = None,
+    ) -> DataLoader[VQABatch]:
+        data = QuestionGroups(
+            rows,
+            self.root,
+            ImageTransform(self.image_size),
+            self._encoder,
+            per_image=8,  # bounds the questions of a batch when one image has dozens
+            cache=self._cache if cache else None,
+            shown=shown,
+        )
+        return self._loader(data, self.eval_batch_size, ShardSampler(data, *self._world()))
+
+    def _loader(
+        self, data: QuestionGroups, batch_size: int, sampler: EpochIndexSampler | ShardSampler
+    ) -> DataLoader[VQABatch]:
+        return DataLoader(
+            data,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            # A partial of a function, not a lambda: workers started by spawn must unpickle it.
+            collate_fn=partial(make_batch, pad_id=self.tokenizer.pad_id),
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _world(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 1, 0
+        return self.trainer.world_size, self.trainer.global_rank

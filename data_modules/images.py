@@ -1,0 +1,93 @@
+"""Decode picture files: any mode to 8-bit RGB, large JPEGs at reduced size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from amif_lightning.errors import UserError
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a picture of any mode to 8-bit RGB.
+
+    Deep grey values (16 or 32 bits) are scaled linearly so that the picture's own darkest and
+    brightest values become 0 and 255: released 16-bit radiographs rarely use their whole range.
+    Transparent parts become black, the background of radiographs.
+    """
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        low, high = float(values.min()), float(values.max())
+        scaled = (values - low) * (255.0 / (high - low) if high > low else 0.0)
+        return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
+    if "A" in image.mode or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        background = Image.new("RGBA", layered.size, (0, 0, 0, 255))
+        return Image.alpha_composite(background, layered).convert("RGB")
+    return image.convert("RGB")
+
+
+def decode_image(path: Path, least_side: int | None = None) -> Image.Image:
+    """Read a picture as 8-bit RGB.
+
+    Args:
+        path: The file.
+        least_side: For JPEGs, decode at the smallest of libjpeg's scales whose shorter side is
+            still at least this many pixels; much faster for large pictures. None decodes whole.
+
+    Raises:
+        UserError: If the file is missing, truncated or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            if least_side is not None:
+                # Ask for a box that keeps the shorter side: draft() looks at both sides.
+                scale = least_side / min(image.size)
+                box = (round(image.width * scale), round(image.height * scale))
+                image.draft(None, box)
+            image.load()
+            return to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"The image {path} does not exist: check the data set's folder with "
+            "`python -m amif_lightning audit`."
+        ) from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise UserError(
+            f"The image {path} is damaged or truncated ({error}): copy or download it again."
+        ) from error
+
+
+def to_square(image: Image.Image, size: int) -> Tensor:
+    """Resize to ``size`` x ``size`` (the whole picture, aspect not kept), (3, size, size) uint8."""
+    resized = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
+class DecodedImages:
+    """Pictures decoded once into memory shared by all loader workers.
+
+    Worth it when an epoch takes less time than decoding: N x 3 x size x size bytes are reserved and
+    filled as pictures are first asked for. Two workers may decode one picture twice; both write
+    the same bytes.
+
+    Args:
+        count: Number of pictures N.
+        size: Side of the stored squares in pixels.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        self.size = size
+        self._pixels = torch.zeros((count, 3, size, size), dtype=torch.uint8).share_memory_()
+        self._filled = torch.zeros(count, dtype=torch.bool).share_memory_()
+
+    def get(self, index: int, path: Path) -> Tensor:
+        """The picture as a (3, size, size) uint8 square, decoded at the first call."""
+        if not self._filled[index]:
+            self._pixels[index] = to_square(decode_image(path, self.size), self.size)
+            self._filled[index] = True
+        return self._pixels[index]

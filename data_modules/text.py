@@ -1,0 +1,53 @@
+"""The one text normalisation of the suite: every comparison of answers and questions goes through it."""
+
+from __future__ import annotations
+
+_DELETED = str.maketrans("", "", ",.'!?\"()*#:;~")
+
+
+def collapse(text: str) -> str:
+    """Replaces every run of white space by one space and strips the ends.
+
+    Tabs, line breaks and no-break spaces occur inside released questions and answers.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text with single spaces only.
+    """
+    return " ".join(text.split())
+
+
+def normalise(text: str) -> str:
+    """Brings a question or an answer into the form in which it is compared.
+
+    In this order: lower-case; delete ``, . ' ! ? " ( ) * # : ; ~``; write ``x ray`` and ``x-ray``
+    as ``xray``; a hyphen between spaces and every slash become a space; collapse white space. It is
+    the clean-up that medical VQA code commonly applies to questions, used here for answers as well.
+
+    Args:
+        text: A question or an answer as released or as a model wrote it.
+
+    Returns:
+        The normalised text, possibly empty.
+
+    Example:
+        >>> normalise("X-ray,  AP/PA - (supine)?")
+        'xray ap pa supine'
+    """
+    text = text.lower().translate(_DELETED)
+    text = text.replace("x ray", "xray").replace("x-ray", "xray")
+    return collapse(text.replace(" - ", " ").replace("/", " "))
+
+
+def is_yes_no(answer: str) -> bool:
+    """Says whether an answer is exactly yes or no, the second of the two closed/open rules.
+
+    Args:
+        answer: A normalised answer.
+
+    Returns:
+        True for ``yes`` and ``no`` only.
+    """
+    return answer in ("yes", "no")

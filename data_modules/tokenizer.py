@@ -1,0 +1,147 @@
+"""Tokenizers: one from the hub or a folder, or a fixed table built from the training texts.
+
+``words`` builds a WordPiece table of 4096 slots in Python: specials, every character, then the
+training texts' words by count and name. It is deterministic (``WordPieceTrainer`` is not) and of
+the same size for every data set, so no weight's shape depends on the data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import models, normalizers, pre_tokenizers
+from tokenizers.decoders import WordPiece as WordPieceDecoder
+
+from amif_lightning.errors import UserError
+
+TABLE_SIZE = 4096
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class Tokenizer:
+    """BERT-like WordPiece tokenizer that saves itself as one string.
+
+    Args:
+        fast: A tokenizer of the ``tokenizers`` library that knows [PAD], [CLS] and [SEP].
+    """
+
+    def __init__(self, fast: FastTokenizer) -> None:
+        fast.no_padding()
+        fast.no_truncation()
+        self._fast = fast
+        ids = {name: fast.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]")}
+        missing = [name for name, value in ids.items() if value is None]
+        if missing:
+            raise UserError(
+                f"The tokenizer has no {', '.join(missing)}: use one of a BERT-like text encoder."
+            )
+        self.pad_id, self.cls_id, self.sep_id = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
+
+    @classmethod
+    def from_json(cls, text: str) -> Tokenizer:
+        """Inverse of :meth:`to_json`."""
+        return cls(FastTokenizer.from_str(text))
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str], size: int = TABLE_SIZE) -> Tokenizer:
+        """Build the fixed table from texts; their order does not matter."""
+        lower = normalizers.BertNormalizer(lowercase=True)
+        split = pre_tokenizers.BertPreTokenizer()
+        words: Counter[str] = Counter()
+        for text in texts:
+            clean = lower.normalize_str(text)
+            words.update(word for word, _ in split.pre_tokenize_str(clean))
+        ascii_characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+        others = sorted({c for word in words for c in word} - set(ascii_characters))
+        characters = ascii_characters + others
+        entries = [*SPECIALS, *characters, *(f"##{c}" for c in characters)]
+        if len(entries) > size:
+            raise UserError(
+                f"The texts hold {len(characters)} different characters, more than a table of "
+                f"{size} slots can take: use a tokenizer from a folder (--data.init_args.tokenizer)."
+            )
+        known = set(entries)
+        ranked = sorted(words, key=lambda word: (-words[word], word))
+        entries += [word for word in ranked if word not in known][: size - len(entries)]
+        entries += [f"[unused{slot}]" for slot in range(len(entries), size)]
+        fast = FastTokenizer(
+            models.WordPiece({e: i for i, e in enumerate(entries)}, unk_token="[UNK]")
+        )
+        fast.normalizer = lower
+        fast.pre_tokenizer = split
+        fast.decoder = WordPieceDecoder()
+        fast.add_special_tokens(list(SPECIALS))
+        return cls(fast)
+
+    @classmethod
+    def from_pretrained(cls, name: str) -> Tokenizer:
+        """Load the tokenizer of a text encoder from the hub or a local folder.
+
+        Raises:
+            UserError: If it cannot be reached or is of another kind.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            loaded = AutoTokenizer.from_pretrained(name)
+            return cls(FastTokenizer.from_str(loaded.backend_tokenizer.to_str()))
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"The tokenizer {name!r} could not be loaded ({type(error).__name__}): download its "
+                "folder on a machine with network and give the folder as --data.init_args.tokenizer, "
+                "or use --data.init_args.tokenizer words, which needs no download."
+            ) from error
+
+    @property
+    def table_size(self) -> int:
+        """Number of slots."""
+        return int(self._fast.get_vocab_size())
+
+    def to_json(self) -> str:
+        """The whole tokenizer as JSON text."""
+        return str(self._fast.to_str())
+
+    def pieces(self, text: str) -> list[int]:
+        """Ids of a text without [CLS] and [SEP]."""
+        return list(self._fast.encode(text, add_special_tokens=False).ids)
+
+    def encode(self, text: str, limit: int) -> list[int]:
+        """``[CLS] text [SEP]``, at most ``limit`` ids in all; the text's end is cut, [SEP] stays."""
+        return [self.cls_id, *self.pieces(text)[: limit - 2], self.sep_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, specials left out."""
+        return str(self._fast.decode(list(ids), skip_special_tokens=True))
+
+    def fits(self, text: str, limit: int) -> bool:
+        """Whether ``encode`` keeps the whole text."""
+        return len(self.pieces(text)) + 2 <= limit
+
+
+def corpus_texts(entries: Sequence[str], own: Iterable[str]) -> list[str]:
+    """Texts named by ``tokenizer_corpora``.
+
+    Args:
+        entries: ``train`` for the data set's own training texts, else paths of text files with one
+            text a line.
+        own: The data set's own training texts.
+
+    Raises:
+        UserError: If a file does not exist.
+    """
+    texts: list[str] = []
+    for entry in entries:
+        if entry == "train":
+            texts += own
+            continue
+        path = Path(entry)
+        if not path.is_file():
+            raise UserError(
+                f"tokenizer_corpora names {path}, which is no file: give text files with one text a "
+                "line, or `train`."
+            )
+        texts += path.read_text(encoding="utf-8").splitlines()
+    return texts

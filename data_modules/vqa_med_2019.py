@@ -1,0 +1,213 @@
+"""VQA-Med-2019: the ImageCLEF 2019 task on MedPix images (Ben Abacha et al., CLEF 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from amif_lightning.errors import UserError
+from data_modules.answers import med_2019_references
+from data_modules.rows import DroppedRow, QARow, Release, SplitName
+from data_modules.text import collapse, normalise
+
+Task = Literal["official", "no_abnormality"]
+
+NAME = "VQAMed2019"
+SOURCE = "https://zenodo.org/records/10499039"
+
+#: Categories of the task, in the order of the released files C1 to C4.
+CATEGORIES = ("modality", "plane", "organ", "abnormality")
+
+
+@dataclass(frozen=True)
+class _Split:
+    folder: str
+    questions: str
+    images: str
+    short: str
+
+
+_SPLITS: dict[SplitName, _Split] = {
+    "train": _Split(
+        "ImageClef-2019-VQA-Med-Training", "All_QA_Pairs_train.txt", "Train_images", "train"
+    ),
+    "validation": _Split(
+        "ImageClef-2019-VQA-Med-Validation", "All_QA_Pairs_val.txt", "Val_images", "val"
+    ),
+    "test": _Split(
+        "VQAMed2019Test",
+        "VQAMed2019_Test_Questions_w_Ref_Answers.txt",
+        "VQAMed2019_Test_Images",
+        "test",
+    ),
+}
+
+
+def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:
+    """Reads the three folders of the Zenodo release.
+
+    Training and validation lines are ``image|question|answer`` and take their category
+    (``question_type``) from the files in ``QAPairsByCategory``; test lines are
+    ``image|category|question|answer``. In the test file alone ``#`` separates alternative answers
+    and ``(...)`` marks optional parts; elsewhere the whole normalised answer is the reference.
+
+    Args:
+        root: Folder that holds the three folders under their released names:
+            ``ImageClef-2019-VQA-Med-Training``, ``ImageClef-2019-VQA-Med-Validation`` and
+            ``VQAMed2019Test``. Only the first is required.
+        task: ``official``: all questions (500 in the test set); ``no_abnormality``: without the
+            abnormality category (375 in the test set), a variant some papers score under the same
+            name and which is not comparable.
+
+    Returns:
+        The rows. Malformed lines are dropped and counted, with their number in ``detail``.
+
+    Raises:
+        UserError: The root or the training file is missing, a file is not UTF-8 text or holds no
+            valid line, or the categories that ``no_abnormality`` needs are missing.
+    """
+    root = Path(root)
+    if task not in get_args(Task):
+        raise UserError(
+            f"VQA-Med-2019: task must be one of {', '.join(get_args(Task))}, got {task!r}."
+        )
+    if not root.is_dir():
+        raise UserError(
+            f"VQA-Med-2019: the folder {root} does not exist, so give the right "
+            f"--data.init_args.root or download the data set from {SOURCE} into it."
+        )
+    splits: dict[SplitName, tuple[QARow, ...]] = {}
+    absent: dict[str, str] = {}
+    dropped: list[DroppedRow] = []
+    notes: list[str] = []
+    for name, files in _SPLITS.items():
+        path = root / files.folder / files.questions
+        if not path.is_file():
+            if name == "train":
+                raise UserError(
+                    f"VQA-Med-2019: {path} is not there, so download the training set from "
+                    f"{SOURCE} and unpack it in {root}."
+                )
+            absent[name] = f"{files.folder}/{files.questions} is not in {root}"
+            continue
+        rows, bad = _read_split(path, name, root)
+        splits[name] = rows
+        dropped += bad
+        if without := sum(not row.question_type for row in rows):
+            notes.append(f"{without} of {len(rows)} {name} questions have no category.")
+        if sentence := _missing_images(root, files):
+            absent[f"{name} images"] = sentence
+    if task == "no_abnormality":
+        splits, left_out = _without_abnormality(splits)
+        dropped += left_out
+        notes.append(
+            "Task no_abnormality: without the abnormality category, so scores cannot be compared "
+            "with those of the official task."
+        )
+    return Release(NAME, "zenodo", splits, absent, tuple(dropped), tuple(notes))
+
+
+def _read_split(
+    path: Path, name: SplitName, root: Path
+) -> tuple[tuple[QARow, ...], list[DroppedRow]]:
+    categories = {} if name == "test" else _categories(path.parent, _SPLITS[name])
+    width = 4 if name == "test" else 3
+    rows: list[QARow] = []
+    dropped: list[DroppedRow] = []
+    for number, line in enumerate(_lines(path)):
+        if not line.strip():
+            continue  # a blank line, usually the last, is no question
+        fields = tuple(collapse(field) for field in line.split("|"))
+        question_id = f"{NAME}/{name}/{number}"
+        detail = f"{path.relative_to(root).as_posix()}, line {number + 1}"
+        if len(fields) != width or not all(fields):
+            reason = f"malformed line (not {width} fields separated by '|')"
+            dropped.append(DroppedRow(question_id, reason, detail))
+            continue
+        image, question, answer = fields[0], fields[-2], fields[-1]
+        references = med_2019_references(answer) if name == "test" else (normalise(answer),)
+        if not normalise(question):
+            dropped.append(DroppedRow(question_id, "empty question", detail))
+            continue
+        if not references or not references[0]:
+            dropped.append(DroppedRow(question_id, "empty answer", detail))
+            continue
+        rows.append(
+            QARow(
+                question_id=question_id,
+                qid="",
+                split=name,
+                image_id=image,
+                image=f"{_SPLITS[name].folder}/{_SPLITS[name].images}/{image}.jpg",
+                question=question,
+                answer=answer,
+                references=references,
+                question_type=fields[1].lower() if name == "test" else categories.get(fields, ""),
+            )
+        )
+    if not rows:
+        raise UserError(
+            f"VQA-Med-2019: {path} holds no line of {width} fields separated by '|', so it is not "
+            f"the expected release: fetch it again from {SOURCE}."
+        )
+    return tuple(rows), dropped
+
+
+def _categories(folder: Path, files: _Split) -> Mapping[tuple[str, ...], str]:
+    """Category of each (image, question, answer) line, from the files C1 to C4."""
+    found: dict[tuple[str, ...], str] = {}
+    for number, category in enumerate(CATEGORIES, start=1):
+        path = folder / "QAPairsByCategory" / f"C{number}_{category.title()}_{files.short}.txt"
+        if path.is_file():
+            for line in _lines(path):
+                found.setdefault(tuple(collapse(field) for field in line.split("|")), category)
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # Not splitlines(): it also breaks at characters that may stand inside an answer.
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"VQA-Med-2019: {path} is not UTF-8 text, so it is damaged or was converted: fetch it "
+            f"again from {SOURCE}."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"VQA-Med-2019: {path} cannot be read ({error.strerror}), so check the file or fetch "
+            f"it again from {SOURCE}."
+        ) from error
+
+
+def _missing_images(root: Path, files: _Split) -> str:
+    folder = f"{files.folder}/{files.images}"
+    if (root / folder).is_dir():
+        return ""
+    archive = root / f"{folder}.zip"
+    if archive.is_file():
+        return f"{folder} is not unpacked: unzip {archive}"
+    return f"{folder} is not in {root}, fetch the pictures from {SOURCE}"
+
+
+def _without_abnormality(
+    splits: Mapping[SplitName, tuple[QARow, ...]],
+) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
+    kept: dict[SplitName, tuple[QARow, ...]] = {}
+    dropped: list[DroppedRow] = []
+    for name, rows in splits.items():
+        if unknown := sum(not row.question_type for row in rows):
+            raise UserError(
+                f"VQA-Med-2019: task 'no_abnormality' needs the category of every question and "
+                f"{unknown} {name} questions have none, so fetch {_SPLITS[name].folder}/"
+                f"QAPairsByCategory from {SOURCE}."
+            )
+        kept[name] = tuple(row for row in rows if row.question_type != "abnormality")
+        dropped += [
+            DroppedRow(row.question_id, "abnormality question, not part of task no_abnormality")
+            for row in rows
+            if row.question_type == "abnormality"
+        ]
+    return kept, dropped

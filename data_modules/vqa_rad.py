@@ -1,0 +1,286 @@
+"""VQA-RAD: clinician-written questions about MedPix radiographs (Lau et al., Sci Data 2018).
+
+Two published layouts are read. They hold the same 1797 training and 451 test questions; the MEVF
+re-split adds 1267 templated ``frame`` rows to the training file, most of which restate a test
+question about the same image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from amif_lightning.errors import UserError
+from data_modules.protocols import Protocol, question_key, restated
+from data_modules.rows import AnswerType, DroppedRow, QARow, Release, SplitName
+from data_modules.text import collapse, normalise
+
+Layout = Literal["osf", "mevf"]
+
+NAME = "VQARAD"
+OSF_FILE = "VQA_RAD Dataset Public.json"
+OSF_IMAGES = "VQA_RAD Image Folder"
+MEVF_FILES: dict[SplitName, str] = {"train": "trainset.json", "test": "testset.json"}
+MEVF_IMAGES = "images"
+SOURCE = "https://osf.io/89kps/"
+
+_KEYS = frozenset({"qid", "image_name", "question", "answer", "answer_type", "phrase_type"})
+_WORDINGS = ("question_rephrase", "question_frame")
+_PHRASE_TYPES: dict[Layout, dict[str, SplitName | None]] = {
+    # None: the file says which split it is.
+    "osf": {"freeform": "train", "para": "train", "test_freeform": "test", "test_para": "test"},
+    "mevf": {"freeform": None, "para": None, "frame": None},
+}
+_QUESTION_TYPE_TYPOS = {"atrib": "attrib", "prse": "pres"}
+
+
+def read_vqa_rad(
+    root: Path | str,
+    layout: Literal["auto", "osf", "mevf"] = "auto",
+    protocol: Protocol = "clean",
+) -> Release:
+    """Reads VQA-RAD.
+
+    Released peculiarities that are mended here: integer answers and ids become text, white space is
+    collapsed (tabs, ``'CLOSED '``), the ``question_type`` typos ATRIB and PRSE are corrected, and a
+    list such as ``POS, PRES`` counts under its first type. ``variants`` are ``question_rephrase``
+    and ``question_frame`` where they are not ``NULL``; the MEVF re-split lacks them, so its test
+    rows take them from the OSF file where that lies beside it.
+
+    Args:
+        root: Folder with ``VQA_RAD Dataset Public.json`` (OSF) or ``trainset.json`` and
+            ``testset.json`` (MEVF), and the pictures in ``VQA_RAD Image Folder/`` or ``images/``.
+        layout: Which release to read; ``auto`` takes the one that is there, and where both are,
+            ``clean`` takes ``osf`` and ``literature`` takes ``mevf``.
+        protocol: ``clean`` leaves out the templated ``frame`` rows of the MEVF re-split.
+
+    Returns:
+        The rows. Rows without a question or an answer are dropped and counted.
+
+    Raises:
+        UserError: The folder or the training file is missing, a file is not valid JSON, or it is
+            not the expected release.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(
+            f"VQA-RAD: the folder {root} does not exist, so give the right --data.init_args.root "
+            f"or download the data set from {SOURCE} into it."
+        )
+    chosen = _choose_layout(root, layout, protocol)
+    return _read_osf(root, protocol) if chosen == "osf" else _read_mevf(root, protocol)
+
+
+def _choose_layout(root: Path, layout: str, protocol: Protocol) -> Layout:
+    has_osf = (root / OSF_FILE).is_file()
+    has_mevf = (root / MEVF_FILES["train"]).is_file()
+    if layout == "osf" and has_osf:
+        return "osf"
+    if layout == "mevf" and has_mevf:
+        return "mevf"
+    if layout in ("osf", "mevf"):
+        wanted = OSF_FILE if layout == "osf" else MEVF_FILES["train"]
+        raise UserError(
+            f"VQA-RAD: layout '{layout}' needs {root / wanted}, which is not there, so download it "
+            f"({SOURCE}) or choose layout 'auto'."
+        )
+    if layout != "auto":
+        raise UserError(f"VQA-RAD: layout must be 'auto', 'osf' or 'mevf', got {layout!r}.")
+    if has_osf and has_mevf:
+        return "osf" if protocol == "clean" else "mevf"
+    if not has_osf and not has_mevf:
+        raise UserError(
+            f"VQA-RAD: neither '{OSF_FILE}' nor '{MEVF_FILES['train']}' is in {root}, so download "
+            f"the data set from {SOURCE} into it."
+        )
+    return "osf" if has_osf else "mevf"
+
+
+@dataclass(frozen=True)
+class _File:
+    """One released file: its rows, the ids of its templated rows, and what could not be used."""
+
+    rows: list[QARow]
+    frames: frozenset[str]
+    dropped: list[DroppedRow]
+
+    def split(self, name: SplitName) -> tuple[QARow, ...]:
+        return tuple(row for row in self.rows if row.split == name)
+
+
+def _read_osf(root: Path, protocol: Protocol) -> Release:
+    folder, absent = _image_folder(root, (OSF_IMAGES, MEVF_IMAGES))
+    file = _read_file(root / OSF_FILE, "osf", "train", folder)
+    splits: dict[SplitName, tuple[QARow, ...]] = {"train": file.split("train")}
+    if test := file.split("test"):
+        splits["test"] = test
+    else:
+        absent["test"] = f"'{OSF_FILE}' holds no test question"
+    notes: tuple[str, ...] = ()
+    if protocol == "literature":
+        notes = (
+            f"Published numbers mostly train on the MEVF re-split ({MEVF_FILES['train']}); this is "
+            "the OSF release, which lacks its templated 'frame' rows.",
+        )
+    return Release(NAME, "osf", splits, absent, tuple(file.dropped), notes)
+
+
+def _read_mevf(root: Path, protocol: Protocol) -> Release:
+    folder, absent = _image_folder(root, (MEVF_IMAGES, OSF_IMAGES))
+    train_file = _read_file(root / MEVF_FILES["train"], "mevf", "train", folder)
+    dropped = list(train_file.dropped)
+    test: Sequence[QARow] = ()
+    if (root / MEVF_FILES["test"]).is_file():
+        test_file = _read_file(root / MEVF_FILES["test"], "mevf", "test", folder)
+        test, dropped = test_file.rows, dropped + test_file.dropped
+    else:
+        absent["test"] = f"{MEVF_FILES['test']} is not in {root}"
+
+    train = [row for row in train_file.rows if row.question_id not in train_file.frames]
+    frames = [row for row in train_file.rows if row.question_id in train_file.frames]
+    osf = None
+    if (root / OSF_FILE).is_file():
+        osf = _read_file(root / OSF_FILE, "osf", "train", folder)
+        test = _with_variants(test, osf.split("test"))
+    notes: tuple[str, ...] = ()
+    if protocol == "clean":
+        reason = "templated 'frame' row of the MEVF re-split, which the clean protocol leaves out"
+        dropped += [DroppedRow(row.question_id, reason, row.question) for row in frames]
+    else:
+        train = train_file.rows
+        notes = _frame_leak(frames, test, osf.split("train") if osf else None)
+    splits: dict[SplitName, tuple[QARow, ...]] = {"train": tuple(train)}
+    if test:
+        splits["test"] = tuple(test)
+    return Release(NAME, "mevf", splits, absent, tuple(dropped), notes)
+
+
+def _with_variants(rows: Sequence[QARow], osf_rows: Sequence[QARow]) -> list[QARow]:
+    """Gives rows of the re-split the released rephrases and frames of the same OSF questions."""
+    variants: dict[tuple[str, str], tuple[str, ...]] = {}
+    for row in osf_rows:
+        key = question_key(row)
+        variants[key] = tuple(dict.fromkeys((*variants.get(key, ()), *row.variants)))
+    return [replace(row, variants=variants.get(question_key(row), ())) for row in rows]
+
+
+def _frame_leak(
+    frames: Sequence[QARow], test: Sequence[QARow], osf_train: Sequence[QARow] | None
+) -> tuple[str, ...]:
+    """Says in numbers how many templated training rows restate test questions."""
+    file = MEVF_FILES["train"]
+    if osf_train is None:
+        return (
+            f"{file} holds {len(frames)} templated 'frame' rows, many of which restate test "
+            f"questions: put '{OSF_FILE}' beside it to have them counted.",
+        )
+    of_test, of_train = _variant_keys(test), _variant_keys(osf_train)
+    leaked = [question_key(row) for row in frames if question_key(row) in of_test]
+    return (
+        f"{len(restated(frames, test))} of {len(test)} test questions have their own question_frame "
+        f"in {file} with same image and answer.",
+        f"{len(leaked)} of its {len(frames)} frame rows equal some test row's (image, normalised "
+        f"question_frame), {sum(key in of_train for key in leaked)} of those also a training row's.",
+    )
+
+
+def _variant_keys(rows: Sequence[QARow]) -> frozenset[tuple[str, str]]:
+    return frozenset((row.image_id, normalise(text)) for row in rows for text in row.variants)
+
+
+def _read_file(path: Path, layout: Layout, file_split: SplitName, folder: str) -> _File:
+    rows: list[QARow] = []
+    frames: set[str] = set()
+    dropped: list[DroppedRow] = []
+    for number, item in enumerate(_load(path, layout)):
+        split = _PHRASE_TYPES[layout][item["phrase_type"]] or file_split
+        question_id = f"{NAME}/{split}/{number}"
+        question, answer = collapse(item["question"]), collapse(str(item["answer"]))
+        if not normalise(question):
+            dropped.append(DroppedRow(question_id, "empty question", path.name))
+            continue
+        # A released answer is text or a whole number; null or a list is a damaged row.
+        if not isinstance(item["answer"], str | int) or not normalise(answer):
+            dropped.append(DroppedRow(question_id, "empty answer", path.name))
+            continue
+        if item["phrase_type"] == "frame":
+            frames.add(question_id)
+        image = item["image_name"].strip()
+        rows.append(
+            QARow(
+                question_id=question_id,
+                qid=str(item["qid"]),
+                split=split,
+                image_id=Path(image).stem,
+                image=f"{folder}/{image}",
+                question=question,
+                answer=answer,
+                references=(normalise(answer),),
+                answer_type=_answer_type(path, number, item["answer_type"]),
+                question_type=_question_type(str(item.get("question_type", ""))),
+                variants=_variants(item),
+            )
+        )
+    return _File(rows, frozenset(frames), dropped)
+
+
+def _load(path: Path, layout: Layout) -> list[dict[str, Any]]:
+    try:
+        # Some copies start with a byte order mark, which plain utf-8 would hand to the parser.
+        items = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
+        raise UserError(
+            f"VQA-RAD: {path} is not valid JSON ({error}), probably a truncated download, so fetch "
+            f"it again from {SOURCE}."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"VQA-RAD: {path} cannot be read ({error.strerror}), so check the file or fetch it "
+            f"again from {SOURCE}."
+        ) from error
+    if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):
+        raise _unexpected(path, "it is not a list of questions")
+    for number, item in enumerate(items):
+        if missing := sorted(_KEYS - item.keys()):
+            raise _unexpected(path, f"question {number} has no {', '.join(missing)}")
+        if not isinstance(item["image_name"], str) or not isinstance(item["question"], str):
+            raise _unexpected(path, f"image_name or question of question {number} is not text")
+        if item["phrase_type"] not in _PHRASE_TYPES[layout]:
+            raise _unexpected(path, f"question {number} has phrase_type {item['phrase_type']!r}")
+    return items
+
+
+def _unexpected(path: Path, what: str) -> UserError:
+    return UserError(
+        f"VQA-RAD: {path} is not the expected release because {what}, so fetch it from {SOURCE}."
+    )
+
+
+def _answer_type(path: Path, number: int, released: object) -> AnswerType:
+    name = str(released).strip().lower()  # the release has 'CLOSED ' twice
+    if name == "closed":
+        return "closed"
+    if name == "open":
+        return "open"
+    raise _unexpected(path, f"question {number} has answer_type {released!r}")
+
+
+def _question_type(released: str) -> str:
+    first = released.split(",")[0].strip().lower()
+    return _QUESTION_TYPE_TYPOS.get(first, first)
+
+
+def _variants(item: Mapping[str, Any]) -> tuple[str, ...]:
+    wordings = (collapse(str(item.get(key, "NULL"))) for key in _WORDINGS)
+    return tuple(wording for wording in wordings if normalise(wording) not in ("", "null"))
+
+
+def _image_folder(root: Path, names: Sequence[str]) -> tuple[str, dict[str, str]]:
+    for name in names:
+        if (root / name).is_dir():
+            return name, {}
+    wanted = " nor ".join(f"'{name}'" for name in names)
+    return names[0], {"images": f"neither {wanted} is in {root}, fetch the pictures from {SOURCE}"}

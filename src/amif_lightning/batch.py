@@ -1,0 +1,203 @@
+"""The one contract between data modules and tasks: typed batches and what an answer may be.
+
+Letters used in shapes: B questions, I images, L question tokens, T answer tokens, S strata.
+Several questions may share one image, so I <= B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Tokens:
+    """Token ids padded to a common length.
+
+    Attributes:
+        ids: (B, L) long.
+        mask: (B, L) bool, true on tokens, false on padding; column 0 is always true.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Tokens:
+        """The same tokens on another device."""
+        return Tokens(
+            self.ids.to(device, non_blocking=non_blocking),
+            self.mask.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> Tokens:
+        """The same tokens in page-locked memory."""
+        return Tokens(self.ids.pin_memory(), self.mask.pin_memory())
+
+
+@dataclass
+class VQABatch:
+    """Questions about images.
+
+    Attributes:
+        images: (I, 3, H, W) float, normalised; every picture of the batch once.
+        image_index: (B,) long, the row of ``images`` that each question is about.
+        question: Question tokens ``[CLS] words [SEP]``, (B, L).
+        answer: Answer tokens ``[CLS] words [SEP]``, (B, T); what the decoder learns to write.
+        strata: (B, S) bool, membership in the data module's strata, in the order of their names.
+        question_ids: B ids, unique within the data set.
+        references: For each question the normalised answers that count as right.
+        image_ids: For each question the identity of the image that was shown.
+        questions: The questions as text.
+    """
+
+    images: Tensor
+    image_index: Tensor
+    question: Tokens
+    answer: Tokens
+    strata: Tensor
+    question_ids: list[str] = field(default_factory=list)
+    references: list[tuple[str, ...]] = field(default_factory=list)
+    image_ids: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.image_index)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> VQABatch:
+        """The same batch on another device."""
+        moved = {
+            f.name: value.to(device, non_blocking=non_blocking)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor | Tokens)
+        }
+        return replace(self, **moved)
+
+    def pin_memory(self) -> VQABatch:
+        """The same batch in page-locked memory, for faster copies to a GPU."""
+        pinned = {
+            f.name: value.pin_memory()
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor | Tokens)
+        }
+        return replace(self, **pinned)
+
+
+@dataclass(frozen=True)
+class AnswerSpace:
+    """What may be answered and what the knowledge attention may read, as plain types.
+
+    It is stored in every checkpoint, so that answering needs no data set.
+
+    Attributes:
+        protocol: ``clean`` or ``literature``: where the candidates come from.
+        candidates: Normalised answers that ranking chooses from; order breaks ties.
+        candidate_ids: Token ids of each candidate, without [CLS] and [SEP].
+        vocabulary: Entries of the answer vocabulary (words or whole answers).
+        vocabulary_ids: Token ids of each entry, at least one each.
+        tokenizer: The tokenizer as the JSON text of the ``tokenizers`` library.
+        cls_id: Id of [CLS], the first token of every text and of every answer.
+        sep_id: Id of [SEP], the last token of every text and the end of every answer.
+        pad_id: Id of the padding token.
+        table_size: Number of slots of the tokenizer's table.
+    """
+
+    protocol: str
+    candidates: tuple[str, ...]
+    candidate_ids: tuple[tuple[int, ...], ...]
+    vocabulary: tuple[str, ...]
+    vocabulary_ids: tuple[tuple[int, ...], ...]
+    tokenizer: str
+    cls_id: int
+    sep_id: int
+    pad_id: int
+    table_size: int
+
+    def state(self) -> dict[str, Any]:
+        """Plain types only: a checkpoint holding it loads with ``weights_only=True``."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> AnswerSpace:
+        """Inverse of :meth:`state`."""
+        values = dict(state)
+        for key in ("candidate_ids", "vocabulary_ids"):
+            values[key] = tuple(tuple(ids) for ids in values[key])
+        for key in ("candidates", "vocabulary"):
+            values[key] = tuple(values[key])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answered question.
+
+    Attributes:
+        question_id: As in :class:`VQABatch`.
+        image_id: Identity of the image that was shown.
+        answer: The model's answer, normalised.
+        log_likelihood: Its log-likelihood under the decoder (natural logarithm, <= 0).
+        correct: Whether it is among the references.
+    """
+
+    question_id: str
+    image_id: str
+    answer: str
+    log_likelihood: float
+    correct: bool
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What a record must say about the questions that were scored, apart from the model.
+
+    Attributes:
+        dataset: Name of the data class.
+        layout: Which published layout was read.
+        protocol: ``clean`` or ``literature``.
+        split: The released split that was scored.
+        candidates: Number of candidate answers.
+        ceiling: Per stratum, questions whose answer is among the candidates: (correct, count).
+        floors: Per floor (``question_only``, ``same_image_copy``, ``majority``) and stratum, what
+            is right without looking at a picture.
+        majority: The most frequent training answer.
+        answers_from: The splits whose answers are candidates.
+        floor_correct: Per question id, whether the question-only lookup is right.
+        rows: Per question id, what the predictions file repeats of the release's row.
+        warnings: Sentences that every record of this set-up carries.
+    """
+
+    dataset: str
+    layout: str
+    protocol: str
+    split: str
+    candidates: int
+    ceiling: Mapping[str, tuple[int, int]]
+    floors: Mapping[str, Mapping[str, tuple[int, int]]]
+    majority: str
+    answers_from: str
+    floor_correct: Mapping[str, bool]
+    rows: Mapping[str, Mapping[str, Any]]
+    warnings: tuple[str, ...]
+
+
+def pad_tokens(sequences: Sequence[Sequence[int]], pad_id: int) -> Tokens:
+    """Pad id lists to the longest of them.
+
+    Args:
+        sequences: B non-empty lists of token ids.
+        pad_id: Id written on padding.
+
+    Returns:
+        Tokens of shape (B, longest).
+    """
+    longest = max(len(sequence) for sequence in sequences)
+    ids = torch.full((len(sequences), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+        mask[row, : len(sequence)] = True
+    return Tokens(ids, mask)

@@ -1,0 +1,156 @@
+"""TensorBoard pictures: validation images with question, answer and prediction."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from amif_lightning.batch import VQABatch
+
+_RIGHT, _WRONG, _INK, _PAPER = (0, 110, 40), (180, 20, 20), (20, 20, 20), (255, 255, 255)
+
+
+class AnswerPictures(Callback):
+    """Shows fixed validation questions after each validation, and what the gate let in.
+
+    Args:
+        samples: Questions shown.
+        entries: Vocabulary entries listed as most attended.
+        side: Side of each picture in pixels.
+    """
+
+    def __init__(self, samples: int = 8, entries: int = 12, side: int = 224) -> None:
+        self.samples, self.entries, self.side = samples, entries, side
+        self._shown: list[tuple[VQABatch, list[str], list[bool]]] = []
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start anew."""
+        self._shown = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: VQABatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first questions with their answers."""
+        if sum(len(kept) for kept, _, _ in self._shown) < self.samples:
+            answers = [p.answer for p in outputs["predictions"]]
+            right = [p.correct for p in outputs["predictions"]]
+            self._shown.append((batch, answers, right))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw, on the first process and outside the sanity check."""
+        logger = trainer.logger
+        if (
+            trainer.sanity_checking
+            or not trainer.is_global_zero
+            or not isinstance(logger, TensorBoardLogger)
+            or not self._shown
+        ):
+            return
+        cards = [
+            answer_card(
+                batch.images[batch.image_index[row]],
+                batch.questions[row],
+                batch.references[row][0],
+                answers[row],
+                right[row],
+                self.side,
+            )
+            for batch, answers, right in self._shown
+            for row in _one_per_image(batch)
+        ][: self.samples]
+        writer = logger.experiment
+        writer.add_image(
+            "answers/validation", np.asarray(contact_sheet(cards)), trainer.global_step, dataformats="HWC"
+        )
+        text = most_attended(pl_module, self._shown[0][0], self.entries)
+        if text:
+            writer.add_text("knowledge/most_attended", text, trainer.global_step)
+
+
+def _one_per_image(batch: VQABatch) -> list[int]:
+    """The first question of every image, so that a sheet shows different pictures."""
+    first: dict[int, int] = {}
+    for row, image in enumerate(batch.image_index.tolist()):
+        first.setdefault(image, row)
+    return list(first.values())
+
+
+@torch.no_grad()
+def most_attended(task: Any, batch: VQABatch, entries: int) -> str:
+    """Markdown list of the vocabulary entries that a batch attends to most, with their share.
+
+    Args:
+        task: An ``AMiFVQA`` in evaluation mode.
+        batch: Questions and images, on the task's device.
+        entries: Entries listed.
+
+    Returns:
+        The list, or an empty text where the knowledge attention is switched off.
+    """
+    reading = task(batch, attention=True)
+    if reading.reading is None or reading.reading.attention is None or task.space is None:
+        return ""
+    weights = reading.reading.attention[reading.mask].mean(0)
+    top = weights.topk(min(entries, len(weights)))
+    even = 1 / len(weights)
+    rows = "\n".join(
+        f"| {task.space.vocabulary[index]} | {value:.4f} | {value / even:.1f} |"
+        for value, index in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+    )
+    return f"| entry | mean weight | times the even share |\n|---|---|---|\n{rows}"
+
+
+def answer_card(
+    image: Tensor, question: str, answer: str, prediction: str, right: bool, side: int
+) -> Image.Image:
+    """One picture with its question, reference answer and prediction below it.
+
+    Args:
+        image: (3, H, W) float, normalised in any way: shown from its own least to greatest value.
+        question: The question.
+        answer: The reference answer.
+        prediction: The model's answer.
+        right: Whether it counts as right; decides the colour.
+        side: Side of the picture in pixels.
+    """
+    pixels = image.detach().float().cpu()
+    low, high = pixels.min(), pixels.max()
+    scaled = ((pixels - low) / (high - low).clamp(min=1e-6) * 255).byte()
+    picture = Image.fromarray(scaled.permute(1, 2, 0).numpy()).resize((side, side))
+    font = ImageFont.load_default(size=13)
+    width = max(10, side // 7)
+    lines = [(line, _INK) for line in textwrap.wrap(f"Q: {question}", width)[:3]]
+    lines += [(line, _INK) for line in textwrap.wrap(f"A: {answer}", width)[:2]]
+    colour = _RIGHT if right else _WRONG
+    sign = "right" if right else "wrong"
+    lines += [(line, colour) for line in textwrap.wrap(f"{sign}: {prediction}", width)[:2]]
+    card = Image.new("RGB", (side + 8, side + 8 + 7 * 17), _PAPER)
+    card.paste(picture, (4, 4))
+    draw = ImageDraw.Draw(card)
+    for row, (line, ink) in enumerate(lines):
+        draw.text((6, side + 8 + 17 * row), line, fill=ink, font=font)
+    return card
+
+
+def contact_sheet(cards: list[Image.Image], columns: int = 4) -> Image.Image:
+    """Cards of equal size side by side."""
+    width, height = cards[0].size
+    columns = min(columns, len(cards))
+    sheet = Image.new("RGB", (columns * width, -(-len(cards) // columns) * height), _PAPER)
+    for place, card in enumerate(cards):
+        sheet.paste(card, (place % columns * width, place // columns * height))
+    return sheet

@@ -1,0 +1,224 @@
+"""Writes ``result-<split>.json`` and ``predictions-<split>.jsonl`` when a test has finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from amif_lightning.batch import Prediction, SplitFacts
+from amif_lightning.reports import predictions as files
+from amif_lightning.reports.provenance import git_state, machine, now, package_versions
+from amif_lightning.reports.record import (
+    Durations,
+    Floors,
+    ResultRecord,
+    Score,
+    Scores,
+    next_test_runs,
+    record_path,
+    write_record,
+)
+
+
+class ResultWriter(Callback):
+    """Collects every answer of a test, checks the counts against the metric's, writes the record.
+
+    The seconds of training are carried in checkpoints, so that the record of a later `test` command
+    says how long the weights it scored were trained.
+
+    Args:
+        experiment: Name of the configuration; runs that differ only in the seed share it.
+        seed: The training seed.
+        folder: Run folder; None takes the logger's.
+    """
+
+    def __init__(self, experiment: str = "unnamed", seed: int = 0, folder: str | None = None) -> None:
+        self.experiment, self.seed, self.folder = experiment, seed, folder
+        self._answers: list[dict[str, Prediction]] = [{}, {}]
+        self._seconds = [0.0, 0.0]
+        self._trained = 0.0
+        self._since: float | None = None
+
+    # ---- training time ------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock."""
+        self._trained, self._since = self._train_seconds(), None
+
+    def _train_seconds(self) -> float:
+        running = 0.0 if self._since is None else time.monotonic() - self._since
+        return self._trained + running
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds trained so far."""
+        return {"train_seconds": self._train_seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the count of an interrupted or finished training."""
+        self._trained = float(state_dict.get("train_seconds", 0.0))
+
+    # ---- test ---------------------------------------------------------------------------------
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget an earlier test."""
+        self._answers, self._seconds = [{}, {}], [0.0, 0.0]
+        self._last = time.monotonic()
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's answers."""
+        for prediction in outputs["predictions"]:
+            self._answers[dataloader_idx][prediction.question_id] = prediction
+        present = time.monotonic()
+        self._seconds[dataloader_idx] += present - self._last
+        self._last = present
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gather the answers of all processes and write both files, the record last."""
+        answered = _gather(self._answers[0])
+        control = _gather(self._answers[1])
+        if not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
+        facts: SplitFacts = data.facts()
+        missing = [question for question in facts.rows if question not in answered]
+        if missing:
+            rank_zero_info(
+                f"No record written: {len(missing)} of {len(facts.rows)} test questions were not "
+                f"answered (first: {missing[0]}); limit_test_batches or fast_dev_run is set."
+            )
+            return
+        folder = Path(self.folder or trainer.log_dir or trainer.default_root_dir)
+        lines = [
+            _line(question, facts, answered[question], control.get(question))
+            for question in facts.rows
+        ]
+        scores = _tally(facts, {q: p.correct for q, p in answered.items()})
+        record = self._record(trainer, pl_module, facts, folder, scores, control)
+        files.write_predictions(files.predictions_path(folder, facts.split), lines)
+        write_record(record_path(folder, facts.split), record)
+        _print_scores(record, folder)
+
+    def _record(
+        self,
+        trainer: L.Trainer,
+        task: Any,
+        facts: SplitFacts,
+        folder: Path,
+        scores: Scores,
+        control: Mapping[str, Prediction],
+    ) -> ResultRecord:
+        commit, dirty = git_state()
+        cuda = task.device.type == "cuda"
+        config = folder / "config.yaml"
+        by_rank = task.answer_by == "rank"
+        return ResultRecord(
+            experiment=self.experiment,
+            dataset=facts.dataset,
+            layout=facts.layout,
+            protocol="literature" if facts.protocol == "literature" else "clean",
+            split=facts.split,
+            seed=self.seed,
+            test_runs=next_test_runs(record_path(folder, facts.split)),
+            scores=scores,
+            control=_tally(facts, {q: p.correct for q, p in control.items()}) if control else None,
+            ceiling=_scores(facts.ceiling) if by_rank else None,
+            floors=Floors(
+                question_only=_scores(facts.floors["question_only"]),
+                same_image_copy=_scores(facts.floors["same_image_copy"]),
+                majority=_scores(facts.floors["majority"]),
+            ),
+            majority_answer=facts.majority,
+            candidates=facts.candidates if by_rank else None,
+            answers_from=facts.answers_from,
+            method=task.answer_by,
+            warnings=facts.warnings,
+            config=yaml.safe_load(config.read_text()) if config.is_file() else dict(task.hparams),
+            versions=package_versions(),
+            git_commit=commit,
+            git_dirty=dirty,
+            hardware=machine(
+                torch.cuda.get_device_name(task.device) if cuda else None, trainer.world_size
+            ),
+            durations=Durations(
+                train=round(self._train_seconds(), 1),
+                test=round(self._seconds[0], 1),
+                control=round(self._seconds[1], 1) if control else None,
+            ),
+            checkpoint=str(trainer.ckpt_path) if trainer.ckpt_path else None,
+            finished=now(),
+            untrained=bool(task.untrained),
+        )
+
+
+def _gather(mine: dict[str, Prediction]) -> dict[str, Prediction]:
+    """Union over processes; a question that two of them answered is kept once."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return mine
+    parts: list[dict[str, Prediction]] = [{}] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, mine)
+    return {question: answer for part in parts for question, answer in part.items()}
+
+
+def _tally(facts: SplitFacts, correct: Mapping[str, bool]) -> Scores:
+    counts: dict[str, list[int]] = {}
+    for question, row in facts.rows.items():
+        for name in row["strata"]:
+            entry = counts.setdefault(name, [0, 0])
+            entry[0] += correct[question]
+            entry[1] += 1
+    return {name: Score(right, total) for name, (right, total) in sorted(counts.items())}
+
+
+def _scores(counts: Mapping[str, Sequence[int]]) -> Scores:
+    return {name: Score(int(right), int(total)) for name, (right, total) in counts.items()}
+
+
+def _line(
+    question: str, facts: SplitFacts, given: Prediction, control: Prediction | None
+) -> files.Prediction:
+    row = facts.rows[question]
+    return files.Prediction(
+        question_id=question,
+        qid=row["qid"],
+        image=row["image_id"],
+        question=row["question"],
+        answer=row["answer"],
+        references=tuple(row["references"]),
+        prediction=given.answer,
+        log_likelihood=given.log_likelihood,
+        correct=given.correct,
+        answer_type=row["answer_type"],
+        question_type=row["question_type"],
+        strata=tuple(row["strata"]),
+        control_prediction=None if control is None else control.answer,
+        control_correct=None if control is None else control.correct,
+        floor_correct=facts.floor_correct[question],
+    )
+
+
+def _print_scores(record: ResultRecord, folder: Path) -> None:
+    overall = record.scores["overall"]
+    rank_zero_info(
+        f"{record.dataset} {record.split}: {overall.correct}/{overall.count} correct; records in "
+        f"{folder}"
+    )

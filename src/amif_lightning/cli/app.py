@@ -1,0 +1,296 @@
+"""``fit``, ``validate``, ``test`` and ``predict`` on LightningCLI; only what it cannot do by itself."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from amif_lightning.cli.config_files import read_config, split_configs
+from amif_lightning.cli.explain import import_class, parser_error, state_mismatch
+from amif_lightning.cli.runs import RunFolder
+from amif_lightning.cli.suite import Suite, load_suite
+from amif_lightning.errors import UserError
+
+# Options that belong to one call, not to the run: they are left out of the saved configuration,
+# which is why every command accepts the file that `fit` saved.
+_OF_ONE_CALL = ("config", "ckpt_path", "overwrite", "verbose", "weights_only", "return_predictions")
+# Fixed by the run folder, so that `best` and `last` are found again.
+_FIXED = ("checkpoint.dirpath", "checkpoint.filename", "last.dirpath", "last.filename")
+# Follow --seed_everything; a value of their own would be dropped silently by the link.
+_SEEDS = ("model.init_args.seed", "data.init_args.seed")
+
+UNTRAINED = """\
++------------------------------------------------------------------------------+
+|  NO --ckpt_path: EVERY SCORE BELOW COMES FROM UNTRAINED WEIGHTS.             |
+|  Give --ckpt_path best (or a file) to score what was trained.                |
++------------------------------------------------------------------------------+"""
+
+
+def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
+    """Parse and run one of Lightning's commands.
+
+    Args:
+        argv: The command and its options.
+        suite: The classes on offer; None takes the project's own.
+
+    Returns:
+        The command line object; ``.trainer.callback_metrics`` holds the last scores.
+
+    Raises:
+        UserError: If the user can mend what went wrong.
+    """
+    _silence()
+    for name in split_configs(argv)[0]:
+        read_config(name)
+    return AmifCLI(suite or load_suite(), argv)
+
+
+class LearningRate(LearningRateMonitor):
+    """Lightning's monitor, which raises where the user switched the logger off; this one rests."""
+
+    def on_train_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Start only where something logs."""
+        if trainer.loggers:
+            super().on_train_start(trainer, *args, **kwargs)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the merged configuration as ``config.yaml`` in the run folder."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write it for ``fit``, and for other commands where none is there yet."""
+        path = Path(trainer.default_root_dir) / self.config_filename
+        if stage != "fit" and path.exists():
+            return
+        config = self.config.clone()
+        for name in _OF_ONE_CALL:
+            config.pop(name, None)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.parser.save(config, temporary, skip_unset=False, overwrite=True, multifile=False)
+        os.replace(temporary, path)  # a reader never sees half a file
+
+
+class AmifCLI(LightningCLI):
+    """LightningCLI with run folders, named checkpoints and readable errors."""
+
+    def __init__(self, suite: Suite, argv: Sequence[str]) -> None:
+        """Parse ``argv`` and run its command (see :func:`run`)."""
+        self.suite = suite
+        self.argv = list(argv)
+        self.parsers: list[LightningArgumentParser] = []
+        self.run_folder: RunFolder | None = None
+        self.ckpt_path: str | None = None
+        strict = {"allow_abbrev": False, "exit_on_error": False}
+        try:
+            super().__init__(
+                suite.model,
+                suite.data,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                parser_kwargs={
+                    "prog": "amif-lightning",
+                    **strict,
+                    **{name: dict(strict) for name in self.subcommands()},
+                },
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,  # the tasks configure their own
+                args=self.argv,
+            )
+        except SystemExit as stop:
+            # After Ctrl-C Lightning tears down and exits with 1.
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning ignores it
+                raise KeyboardInterrupt(self._how_to_resume()) from None
+            raise
+        except (RuntimeError, ValueError) as error:
+            sentence = state_mismatch(str(error), self.ckpt_path) if self.ckpt_path else None
+            if sentence is None:
+                raise
+            raise UserError(sentence) from error
+
+    # ---- the parser ---------------------------------------------------------------------------
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The seed is a number: Lightning's own default draws one, and no run could be repeated."""
+        parser.add_argument(
+            "--seed_everything", type=NonNegativeInt, default=0, help="Seed of everything random."
+        )
+        parser.add_argument(
+            "--experiment",
+            type=str | None,
+            default=None,
+            help="Name of the run's first folder below --runs; data class and task where not given.",
+        )
+        parser.add_argument("--runs", type=str, default="runs", help="Folder of all run folders.")
+        parser.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="fit: delete what an earlier run wrote into the run folder.",
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The callbacks of every run; each takes arguments, such as ``--checkpoint.monitor``."""
+        self.parsers.append(parser)
+        # Two callbacks, because one with save_last=True leaves last.ckpt untouched in every epoch
+        # whose score is no better than the best, and a resumed run would repeat those epochs.
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoint, "last")
+        parser.add_lightning_class_args(LearningRate, "lr_monitor")
+        parser.set_defaults(
+            {
+                "checkpoint.enable_version_counter": False,
+                "last.enable_version_counter": False,
+                "last.save_on_train_epoch_end": True,
+                "lr_monitor.logging_interval": "step",
+            }
+        )
+        for key, callback in self.suite.callbacks.items():
+            parser.add_lightning_class_args(callback, key)
+        for target in _SEEDS:  # one number seeds everything; classes without `seed` are left alone
+            parser.link_arguments("seed_everything", target)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and turn the parser's complaint into one sentence."""
+        try:
+            self.config = parser.parse_args(self.argv)
+        except argparse.ArgumentError as error:
+            of_command = dict(zip(self.subcommands(), self.parsers, strict=True))[self.argv[0]]
+            raise UserError(
+                parser_error(
+                    str(error),
+                    of_command.get_defaults().keys(),
+                    {"model": self.suite.model, "data": self.suite.data},
+                    split_configs(self.argv)[0],
+                )
+            ) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration alone.
+
+        The private method that this replaces merges the checkpoint's hyper-parameters OVER the
+        command line and the config files: `fit --ckpt_path last --model.lr 0.5` would silently run
+        with the old rate. The configuration alone decides; a checkpoint that does not fit is an
+        error. There is no public switch (lightning is pinned to the minor release for this).
+        """
+
+    # ---- before the run -----------------------------------------------------------------------
+
+    def before_instantiate_classes(self) -> None:
+        """Fix the run folder and the checkpoint, and take the selection score from the task."""
+        config = self._own_config()
+        self._refuse_fixed(config)
+        data = config.data.get("init_args") or Namespace()
+        if config.experiment is None:
+            names = (config[key].class_path.rpartition(".")[2] for key in ("data", "model"))
+            config.experiment = "-".join(names)
+        self.run_folder = RunFolder.of(
+            config.runs, config.experiment, data.get("protocol", "clean"), config.seed_everything
+        )
+        self.ckpt_path = config.ckpt_path = self.run_folder.checkpoint(config.ckpt_path)
+        if self.ckpt_path is not None and "://" not in self.ckpt_path:
+            from amif_lightning.tasks.base import load_checkpoint
+
+            load_checkpoint(Path(self.ckpt_path))  # a damaged file is one sentence, and at once
+        if config.checkpoint.monitor is None:
+            task: Any = import_class(config.model.class_path)
+            config.checkpoint.monitor, config.checkpoint.mode = task.monitor, task.mode
+        # Other processes of a run start later and would see what this one has written.
+        if self.subcommand == "fit" and _is_rank_zero() and not config.trainer.fast_dev_run:
+            self.run_folder.check_fit(self.ckpt_path, overwrite=config.overwrite)
+
+    def after_instantiate_classes(self) -> None:
+        """Say loudly when nothing was trained; the task carries it into the records."""
+        if self.subcommand == "fit" or self.ckpt_path is not None:
+            return
+        if getattr(self.model, "init_from", None) is not None:
+            return
+        self.model.untrained = True
+        if _is_rank_zero():
+            print(UNTRAINED, file=sys.stderr)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Let logger, checkpoints and Lightning's own files lie in the run folder."""
+        assert self.run_folder is not None
+        folder = str(self.run_folder.path)
+        config = self._own_config(self.config_init)
+        for key, filename in (("checkpoint", "best"), ("last", "last")):
+            config[key].dirpath, config[key].filename = folder, filename
+        if config.trainer.logger in (None, True):
+            # Empty name and version: no version_N, so that every call finds the same folder.
+            kwargs.setdefault("logger", TensorBoardLogger(folder, name="", version=""))
+        return super().instantiate_trainer(default_root_dir=folder, **kwargs)
+
+    def before_fit(self) -> None:
+        """Delete the earlier run, once model and data could be built."""
+        config = self._own_config()
+        if config.overwrite and _is_rank_zero() and not config.trainer.fast_dev_run:
+            assert self.run_folder is not None
+            count = self.run_folder.clear()
+            print(f"--overwrite: {count} files of an earlier run deleted in {self.run_folder.path}")
+
+    def _own_config(self, config: Namespace | None = None) -> Any:
+        return (self.config if config is None else config)[str(self.subcommand)]
+
+    def _refuse_fixed(self, config: Any) -> None:
+        for name in _FIXED:
+            if config.get(name) is not None:
+                raise UserError(
+                    f"--{name} is fixed by the run folder: use --runs and --experiment."
+                )
+        if config.trainer.default_root_dir is not None:
+            raise UserError("--trainer.default_root_dir is the run folder here: use --runs.")
+        if config.overwrite and self.subcommand != "fit":
+            raise UserError(f"--overwrite belongs to `fit`; leave it out of `{self.subcommand}`.")
+
+    def _how_to_resume(self) -> str:
+        if self.subcommand != "fit":
+            return "interrupted: run the same command again."
+        if self.run_folder is None or not self.run_folder.last.is_file():
+            return "interrupted before a checkpoint was saved: run the same command again."
+        words = [word for word in self.argv if word != "--overwrite"]
+        if "--ckpt_path" in words:
+            at = words.index("--ckpt_path")
+            del words[at : at + 2]
+        command = shlex.join(["python", "-m", "amif_lightning", *words, "--ckpt_path", "last"])
+        return f"interrupted; resume with: {command}"
+
+
+def _is_rank_zero() -> bool:
+    return rank_zero_only.rank == 0
+
+
+def _silence() -> None:
+    """Take out the advertisements and the one warning that no user can act on; nothing else."""
+    warnings.filterwarnings(
+        "ignore", message=r".*isinstance\(treespec, LeafSpec\).*", category=FutureWarning
+    )
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_a_tip)
+
+
+def _not_a_tip(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless cloud" not in record.getMessage()

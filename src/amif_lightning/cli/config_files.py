@@ -1,0 +1,129 @@
+"""Checks of ``--config`` files that need no parser: they exist, they are YAML, no key is given twice.
+
+They run before Lightning is imported, so a slip is answered at once and with file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from amif_lightning.cli.nearest import nearest
+from amif_lightning.errors import UserError
+
+_OPTIONS = ("--config", "-c")
+
+
+def split_configs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take the ``--config`` options out of a command line.
+
+    Args:
+        argv: The words of the command line.
+
+    Returns:
+        The values of ``--config`` (or ``-c``) in order, and the words that are left.
+
+    Raises:
+        UserError: If the last word is ``--config`` without its file.
+    """
+    files: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option not in _OPTIONS:
+            rest.append(word)
+        elif equals:
+            files.append(value)
+        else:
+            following = next(words, None)
+            if following is None:
+                raise UserError(f"`{option}` needs a file, such as experiments/vqa/phantom.yaml.")
+            files.append(following)
+    return files, rest
+
+
+def read_config(name: str) -> yaml.MappingNode:
+    """Read one configuration file as a YAML node, which keeps the line of every key.
+
+    Args:
+        name: Path of the file.
+
+    Returns:
+        The top-level mapping.
+
+    Raises:
+        UserError: If the file is not there, is not YAML, is no mapping, or gives a key twice.
+    """
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"the config file {name} does not exist{_similar_files(path)}")
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{name}{where}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: not a text file in YAML: {error}") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{name}: a config file holds keys such as `model:` and `data:`.")
+    _refuse_repeated_keys(node, name)
+    return node
+
+
+def locate(key: str, files: Sequence[str]) -> str:
+    """Say where a key stands, for error messages.
+
+    Args:
+        key: The key's last part, such as ``lr``.
+        files: The config files of the command line.
+
+    Returns:
+        ``FILE, line N: `` for the last file that holds the key, else an empty string.
+    """
+    for name in reversed(files):
+        line = _line_of(key, read_config(name))
+        if line is not None:
+            return f"{name}, line {line}: "
+    return ""
+
+
+def _line_of(key: str, node: yaml.Node) -> int | None:
+    for name, value in _entries(node):
+        if name is not None and key in {name.value, getattr(value, "value", None)}:
+            return int(name.start_mark.line) + 1
+        found = _line_of(key, value)
+        if found is not None:
+            return found
+    return None
+
+
+def _entries(node: yaml.Node) -> list[tuple[yaml.ScalarNode | None, yaml.Node]]:
+    """The children of a node, each with its key where it has one."""
+    if isinstance(node, yaml.MappingNode):
+        return [(k if isinstance(k, yaml.ScalarNode) else None, v) for k, v in node.value]
+    return [(None, v) for v in node.value] if isinstance(node, yaml.SequenceNode) else []
+
+
+def _refuse_repeated_keys(node: yaml.Node, name: str) -> None:
+    seen: dict[str, int] = {}
+    for key, value in _entries(node):
+        if key is not None:
+            line = key.start_mark.line + 1
+            if key.value in seen:  # YAML would silently keep the second
+                raise UserError(
+                    f"{name}, line {line}: `{key.value}` is given a second time (first in line "
+                    f"{seen[key.value]}); merge the two."
+                )
+            seen[key.value] = line
+        _refuse_repeated_keys(value, name)
+
+
+def _similar_files(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}."
+    found = nearest(path.name, [entry.name for entry in path.parent.iterdir() if entry.is_file()])
+    return f"; did you mean {path.parent / found}?" if found else f"; look into {path.parent}."

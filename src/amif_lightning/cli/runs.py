@@ -1,0 +1,140 @@
+"""The run folder: where it lies, what it holds, and when an earlier run must not be overwritten."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from amif_lightning.errors import UserError
+
+NAMED_CHECKPOINTS = ("best", "last")
+# All that the suite writes into a run folder; --overwrite deletes these and nothing else.
+_WRITTEN = (
+    "config.yaml",
+    "hparams.yaml",
+    "*.ckpt",
+    "result-*.json",
+    "predictions-*.jsonl",
+    "events.out.tfevents.*",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``<runs>/<experiment>/<protocol>/seed<k>`` (design, section 4).
+
+    Attributes:
+        path: The folder; it need not exist yet.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, runs: str, experiment: str, protocol: str, seed: int) -> RunFolder:
+        """The folder of one run.
+
+        Args:
+            runs: Folder of all runs.
+            experiment: Name of the experiment, one folder name.
+            protocol: ``clean`` or ``literature``.
+            seed: The run's seed.
+
+        Raises:
+            UserError: If the experiment is not a plain folder name.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", experiment):
+            raise UserError(
+                f"--experiment {experiment!r} is not a folder name: use letters, digits, `.`, `_` "
+                "and `-`."
+            )
+        return cls(Path(runs) / experiment / protocol / f"seed{seed}")
+
+    @property
+    def config(self) -> Path:
+        """The configuration that ``fit`` saved."""
+        return self.path / "config.yaml"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.path / "last.ckpt"
+
+    @property
+    def results(self) -> list[Path]:
+        """The result records; a run that has one is finished."""
+        return sorted(self.path.glob("result-*.json"))
+
+    def checkpoint(self, name: str | None) -> str | None:
+        """Turn the value of ``--ckpt_path`` into a path.
+
+        Lightning itself looks for ``last`` and ``best`` among the checkpoints of this process only;
+        in a new process it would train from scratch with a warning, or raise.
+
+        Args:
+            name: ``best`` or ``last`` of this run folder, a path, an address such as ``s3://...``
+                (left as it is), or None.
+
+        Returns:
+            The path, None for None.
+
+        Raises:
+            UserError: If there is no such file.
+        """
+        if name is None or "://" in name:
+            return name
+        if name in NAMED_CHECKPOINTS:
+            path = self.path / f"{name}.ckpt"
+            if not path.is_file():
+                raise UserError(
+                    f"--ckpt_path {name}: {self.path} holds no {name}.ckpt; run `fit` with the same "
+                    "--runs, --experiment, protocol and seed first, or give a path."
+                )
+            return str(path)
+        if not Path(name).is_file():
+            raise UserError(
+                f"--ckpt_path {name}: there is no such file; give a path, `best` or `last`."
+            )
+        return name
+
+    def check_fit(self, ckpt_path: str | None, *, overwrite: bool) -> None:
+        """Refuse a ``fit`` that would silently replace an earlier run.
+
+        Args:
+            ckpt_path: The checkpoint that ``fit`` starts from, as :meth:`checkpoint` returned it.
+            overwrite: Whether the user asked for the earlier run to be deleted.
+
+        Raises:
+            UserError: If the folder holds a run, and neither ``--overwrite`` is given nor a
+                checkpoint of this folder to resume from.
+        """
+        resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == self.path.resolve()
+        if overwrite and resumes:
+            raise UserError(
+                f"--overwrite would delete {ckpt_path}, which --ckpt_path resumes from: give one of "
+                "the two."
+            )
+        if overwrite or resumes:
+            return
+        if self.results:
+            raise UserError(
+                f"{self.path} holds a finished run ({self.results[0].name}): give another "
+                "--experiment or --seed_everything, `--overwrite` to delete it, or `--ckpt_path last` "
+                "to train it further."
+            )
+        if self.last.is_file():
+            raise UserError(
+                f"{self.path} holds an unfinished run (last.ckpt): give `--ckpt_path last` to resume "
+                "it, or `--overwrite` to start anew."
+            )
+
+    def clear(self) -> int:
+        """Delete what an earlier run wrote here, and nothing else.
+
+        Returns:
+            The number of files deleted.
+        """
+        files = [path for pattern in _WRITTEN for path in self.path.glob(pattern)]
+        for path in files:
+            path.unlink()
+        return len(files)

@@ -1,0 +1,40 @@
+"""What the command line is about: the classes a configuration may name, and the callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Classes that the parser offers; tests pass toys.
+
+    Attributes:
+        model: Base class of the tasks. Its subclasses name the score to select checkpoints by in
+            the class attributes ``monitor`` and ``mode``.
+        data: Base class of the data modules.
+        callbacks: Callbacks of every run, by the key under which their arguments are set.
+    """
+
+    model: type[LightningModule]
+    data: type[LightningDataModule]
+    callbacks: Mapping[str, type[Callback]]
+
+
+def load_suite() -> Suite:
+    """Import the suite's classes, which makes their short names known to the parser."""
+    import data_modules
+    from amif_lightning.tasks import vqa
+    from amif_lightning.tasks.base import AMiFTask
+    from data_modules.base import VQADataModule
+
+    assert vqa, data_modules  # imported for the short names only
+    return Suite(model=AMiFTask, data=VQADataModule, callbacks=_callbacks())
+
+
+def _callbacks() -> dict[str, type[Callback]]:
+    """The one list of the suite's callbacks; `--pictures.every 2` sets an argument of one."""
+    return {}

@@ -1,0 +1,1 @@
+"""Loss functions: plain tensors in, scalars or per-sample values out, each with its formula."""

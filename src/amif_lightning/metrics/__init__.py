@@ -1,0 +1,1 @@
+"""torchmetrics classes: sums as state, exact over any number of processes."""

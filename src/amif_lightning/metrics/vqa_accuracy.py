@@ -1,0 +1,72 @@
+"""Accuracy of answers, overall and by stratum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class VQAAccuracy(Metric):
+    """Correct answers and questions per stratum.
+
+    An answer is correct when it equals one of the question's references after normalisation; an
+    answer that no candidate gives counts as wrong. States are integer sums, so the value over any
+    number of processes is that of one process over all questions.
+
+    Args:
+        strata: Names of the strata, the columns of ``membership`` in :meth:`update`.
+
+    Example:
+        >>> metric = VQAAccuracy(["overall", "closed/answer"])
+        >>> metric.update(torch.tensor([True, False]), torch.tensor([[True, True], [True, False]]))
+        >>> metric.tally()
+        {'overall': (1, 2), 'closed/answer': (1, 1)}
+    """
+
+    full_state_update = False
+    correct: Tensor
+    count: Tensor
+
+    def __init__(self, strata: Sequence[str]) -> None:
+        super().__init__()
+        self.strata = tuple(strata)
+        zeros = torch.zeros(len(self.strata), dtype=torch.long)
+        self.add_state("correct", zeros, dist_reduce_fx="sum")
+        self.add_state("count", zeros.clone(), dist_reduce_fx="sum")
+
+    def update(self, correct: Tensor, membership: Tensor) -> None:
+        """Add questions.
+
+        Args:
+            correct: (B,) bool.
+            membership: (B, S) bool.
+
+        Raises:
+            ValueError: If the shapes do not fit the strata.
+        """
+        if membership.shape != (len(correct), len(self.strata)):
+            raise ValueError(
+                f"membership has shape {tuple(membership.shape)}, expected "
+                f"{(len(correct), len(self.strata))}"
+            )
+        self.correct += (membership & correct[:, None]).sum(0)
+        self.count += membership.sum(0)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Accuracy in [0, 1] of each stratum that holds a question."""
+        return {
+            name: self.correct[i].double() / self.count[i]
+            for i, name in enumerate(self.strata)
+            if self.count[i] > 0
+        }
+
+    def tally(self) -> dict[str, tuple[int, int]]:
+        """(correct, count) of each stratum that holds a question, on this process."""
+        return {
+            name: (int(self.correct[i]), int(self.count[i]))
+            for i, name in enumerate(self.strata)
+            if self.count[i] > 0
+        }

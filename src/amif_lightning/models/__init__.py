@@ -1,0 +1,1 @@
+"""Networks of the method: encoders, fusion, knowledge and answering, each in one short file."""

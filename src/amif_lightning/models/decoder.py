@@ -1,0 +1,176 @@
+"""The answer decoder: an unmodified Hugging Face BERT that attends to the fused tokens.
+
+B answers, T answer tokens, S fused tokens, D width, V vocabulary entries.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertLMHeadModel, BertModel
+from transformers.cache_utils import EncoderDecoderCache
+
+
+class Initialised(NamedTuple):
+    """Which parts of the decoder were copied, by name, and which keep their initialisation."""
+
+    copied: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+class AnswerDecoder(nn.Module):
+    """``BertLMHeadModel`` with cross-attention; its output layer is tied to the word embeddings.
+
+    Args:
+        vocab_size: V, the tokenizer's size.
+        width: D, also the width of the states it reads.
+        layers: Transformer layers (self-attention, cross-attention, feed-forward).
+        heads: Attention heads; must divide ``width``.
+        intermediate: Width of the feed-forward layers.
+        max_length: Longest input in tokens, the beginning token included.
+        dropout: Probability in [0, 1), on hidden states and attention weights.
+        attn_implementation: ``sdpa`` (torch's fused attention) or ``eager`` (plain softmax, faster
+            in the backward pass of bf16 on CPU).
+        pad: Id of the padding token, whose embedding receives no gradient.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int = 768,
+        layers: int = 6,
+        heads: int = 12,
+        intermediate: int = 3072,
+        max_length: int = 32,
+        dropout: float = 0.1,
+        attn_implementation: Literal["sdpa", "eager"] = "sdpa",
+        pad: int = 0,
+    ) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.width = width
+        self.max_length = max_length
+        self.attn_implementation = attn_implementation
+        self.lm = BertLMHeadModel(
+            BertConfig(
+                vocab_size=vocab_size,
+                hidden_size=width,
+                num_hidden_layers=layers,
+                num_attention_heads=heads,
+                intermediate_size=intermediate,
+                max_position_embeddings=max_length,
+                hidden_dropout_prob=dropout,
+                attention_probs_dropout_prob=dropout,
+                pad_token_id=pad,
+                is_decoder=True,
+                add_cross_attention=True,
+            )
+        )
+        self.lm.set_attn_implementation(attn_implementation)
+
+    @torch.no_grad()
+    def initialise_from(self, text_encoder: BertModel) -> Initialised:
+        """Copy the embeddings and the first layers' self-attention and feed-forward weights.
+
+        Cross-attention and the output transform have no counterpart and stay as initialised; the
+        output layer follows the embeddings it is tied to. Position embeddings are cut to
+        ``max_length``. An encoder with fewer layers fills the decoder's first ones.
+
+        Args:
+            text_encoder: A BERT encoder of the same vocabulary, width and feed-forward width.
+
+        Returns:
+            The names of the copied parts and of those left as initialised.
+
+        Raises:
+            ValueError: A weight of the encoder has another shape; names it and both shapes.
+        """
+        own, theirs = self.lm.bert, text_encoder
+        pairs: list[tuple[str, nn.Module, nn.Module]] = [
+            ("embeddings", own.embeddings, theirs.embeddings)
+        ]
+        layers = list(zip(own.encoder.layer, theirs.encoder.layer, strict=False))
+        for i, (mine, their) in enumerate(layers):
+            pairs += [
+                (f"layer.{i}.{part}", mine.get_submodule(part), their.get_submodule(part))
+                for part in ("attention", "intermediate", "output")
+            ]
+        tensors: list[tuple[nn.Parameter, Tensor]] = []
+        for part, target, source in pairs:
+            values = dict(source.named_parameters())
+            for name, parameter in target.named_parameters():
+                value: Tensor = values[name]
+                if name == "position_embeddings.weight":
+                    value = value[: self.max_length]
+                if value.shape != parameter.shape:
+                    raise ValueError(
+                        f"{part}.{name}: the text encoder has shape {tuple(value.shape)}, the "
+                        f"answer decoder {tuple(parameter.shape)}; give both the same vocabulary, "
+                        "width and feed-forward width, and the decoder no more positions"
+                    )
+                tensors.append((parameter, value))
+        for own_weight, weight in tensors:  # every shape was checked before: all or nothing
+            own_weight.copy_(weight)
+        kept = [f"layer.{i}" for i in range(len(layers), len(own.encoder.layer))]
+        kept += [f"layer.{i}.crossattention" for i in range(len(layers))]
+        return Initialised(tuple(part for part, _, _ in pairs), (*kept, "output transform"))
+
+    def forward(
+        self, input_ids: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor
+    ) -> Tensor:
+        """Scores of the next token after every token of the given answers.
+
+        Args:
+            input_ids: (B, T) answers that start with the beginning token, padded on the right.
+            mask: (B, T) bool, True at tokens, False at padding.
+            states: (B, S, D) fused tokens.
+            states_mask: (B, S) bool, True at valid tokens, at least one in each row.
+
+        Returns:
+            (B, T, V) logits.
+        """
+        return self.logits(self.hidden(input_ids, states, states_mask, mask))
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        states: Tensor,
+        states_mask: Tensor,
+        mask: Tensor,
+        positions: Tensor | None = None,
+        cache: EncoderDecoderCache | None = None,
+    ) -> Tensor:
+        """Last hidden states, before the output layer.
+
+        Args:
+            input_ids: (B, T) token ids.
+            states: (B, S, D) fused tokens; read only while the cache has no cross-attention keys.
+            states_mask: (B, S) bool.
+            mask: (B, T) bool for ordinary causal attention, or (B or 1, 1, T, C) bool: which of the
+                C cached and new tokens each new token sees.
+            positions: (B, T) or (1, T) positions from 0; by default 0 .. T-1.
+            cache: Keys and values of earlier calls; extended in place.
+
+        Returns:
+            (B, T, D).
+        """
+        if mask.ndim == 4 and self.attn_implementation == "eager":
+            # Plain attention adds its mask to the scores, so a bool would only add ones.
+            hide = torch.finfo(states.dtype).min
+            mask = states.new_zeros(mask.shape).masked_fill_(~mask, hide)
+        output = self.lm.bert(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=positions,
+            encoder_hidden_states=states,
+            encoder_attention_mask=states_mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Output layer: (..., D) hidden states to (..., V) scores."""
+        return self.lm.cls(hidden)

@@ -1,0 +1,82 @@
+"""Co-attention fusion: two streams that read each other (paper, multi-modal encoder)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class CoAttention(nn.Module):
+    """Layers of self-attention, cross-attention and feed-forward for text and image side by side.
+
+    In each layer both streams read the other's *previous* layer. Layers are post-norm, as in BERT.
+    One linear projection and one modality embedding per stream come first.
+
+    Args:
+        text_width: Width of the text encoder's states.
+        image_width: Width of the image tower's tokens.
+        width: Width D of the fusion layers.
+        layers: Number of layers of each stream.
+        heads: Attention heads.
+        dropout: Dropout probability.
+    """
+
+    def __init__(
+        self,
+        text_width: int,
+        image_width: int,
+        width: int,
+        layers: int,
+        heads: int,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.text_projection = nn.Linear(text_width, width)
+        self.image_projection = nn.Linear(image_width, width)
+        self.modality = nn.Embedding(2, width)
+        nn.init.normal_(self.modality.weight, std=0.02)
+        self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+        def layer() -> nn.TransformerDecoderLayer:
+            return nn.TransformerDecoderLayer(
+                width, heads, 4 * width, dropout, activation="gelu", batch_first=True
+            )
+
+        self.text_layers = nn.ModuleList(layer() for _ in range(layers))
+        self.image_layers = nn.ModuleList(layer() for _ in range(layers))
+
+    def forward(
+        self, text: Tensor, text_mask: Tensor, image: Tensor, image_index: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Fuse.
+
+        Args:
+            text: (B, L, text_width) states of the text encoder.
+            text_mask: (B, L) bool, true on tokens; column 0 must be true (a fully padded row has
+                no defined attention).
+            image: (I, 1 + P, image_width) tokens of the image tower.
+            image_index: (B,) image of each text; None when I = B in order.
+
+        Returns:
+            Text states (B, L, D) and image states (B, 1 + P, D). States on padding are arbitrary
+            and masked wherever they could be read.
+        """
+        words = self.dropout(self.text_norm(self.text_projection(text) + self.modality.weight[0]))
+        patches = self.image_norm(self.image_projection(image) + self.modality.weight[1])
+        if image_index is not None:
+            patches = patches[image_index]
+        patches = self.dropout(patches)
+        padding = ~text_mask
+        for text_layer, image_layer in zip(self.text_layers, self.image_layers, strict=True):
+            new_words = text_layer(words, patches, tgt_key_padding_mask=padding)
+            new_patches = image_layer(patches, words, memory_key_padding_mask=padding)
+            words, patches = new_words, new_patches
+        return words, patches
+
+    @staticmethod
+    def join(words: Tensor, text_mask: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Concatenate the streams: states (B, L + 1 + P, D) and their mask."""
+        mask = torch.cat([text_mask, text_mask.new_ones(patches.shape[:2])], dim=1)
+        return torch.cat([words, patches], dim=1), mask

@@ -1,0 +1,400 @@
+"""Exact log-likelihood of every candidate answer, and the best few without scoring them all.
+
+Candidates form a prefix tree: a node is a prefix and its incoming edge a token, so a shared prefix
+is read once. The score of a candidate is the sum of log p over its edges and its end token, each
+once: the sum that the loss of :mod:`amif_lightning.losses.likelihood` uses.
+
+Nodes are packed into one row per question. Position ids give a node its depth and a 4-D mask shows
+it its ancestors only, so each node sees what it would see alone in its own sequence. The fused
+tokens stay (B, S, D): cross-attention keys and values are computed once per question and never
+copied per candidate.
+
+B questions, N candidates, M tree nodes, S fused tokens, D width, V vocabulary entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from amif_lightning.models.decoder import AnswerDecoder
+
+# Logits in flight, in elements. Larger slices were not faster on CPU (they leave the caches) and
+# only cost memory on a GPU.
+_LOGITS = 1 << 23
+
+
+class CandidateTree:
+    """Prefix tree over tokenised candidates, nodes in depth-first order.
+
+    Args:
+        candidates: N lists of token ids without beginning and end tokens. Equal lists share their
+            nodes and keep their own scores; an empty list is the empty answer.
+        bos: Id of the beginning token, the root.
+        eos: Id of the end token.
+
+    Attributes:
+        tokens: (M,) token of each node; node 0 is the root.
+        parent: (M,) parent of each node; the root is its own.
+        path: (M, longest + 1) ancestor at each depth, the node itself from its own depth on.
+        depth: (M,) depth of each node, 0 at the root.
+        children: (M - 1,) nodes in order of their parents.
+        first_child: (M + 1,) node m's children are ``children[first_child[m]:first_child[m+1]]``.
+        terminal: (N,) last node of each candidate.
+        ending: (N,) candidates in order of their last nodes.
+        first_ending: (M + 1,) those ending at m are ``ending[first_ending[m]:first_ending[m+1]]``.
+        lengths: (N,) scored tokens of each candidate, the end token included.
+        longest: Most tokens of a candidate, without beginning and end tokens.
+
+    Raises:
+        ValueError: No candidates, or the end token inside one.
+    """
+
+    _TENSORS = (
+        *("tokens", "parent", "path", "depth", "children", "first_child"),
+        *("terminal", "ending", "first_ending", "lengths"),
+    )
+    tokens: Tensor
+    parent: Tensor
+    path: Tensor
+    depth: Tensor
+    children: Tensor
+    first_child: Tensor
+    terminal: Tensor
+    ending: Tensor
+    first_ending: Tensor
+    lengths: Tensor
+
+    def __init__(self, candidates: Sequence[Sequence[int]], bos: int, eos: int) -> None:
+        if not candidates:
+            raise ValueError("no candidate answers: ranking needs at least one")
+        self.bos, self.eos = bos, eos
+        self.longest = max(len(candidate) for candidate in candidates)
+        tokens, parents, last = _grow(candidates, bos, eos)
+        self.tokens = torch.tensor(tokens)
+        self.parent = torch.tensor(parents)
+        self.terminal = torch.tensor(last)
+        self.lengths = torch.tensor([len(candidate) + 1 for candidate in candidates])
+        paths: list[list[int]] = []
+        for node, parent in enumerate(parents):  # depth-first: a parent comes before its children
+            paths.append([*paths[parent], node] if node else [0])
+        self.depth = torch.tensor([len(path) - 1 for path in paths])
+        full = self.longest + 1
+        self.path = torch.tensor([path + path[-1:] * (full - len(path)) for path in paths])
+        self.children = 1 + self.parent[1:].sort(stable=True).indices
+        self.first_child = _offsets(self.parent[1:], len(tokens))
+        self.ending = self.terminal.sort(stable=True).indices
+        self.first_ending = _offsets(self.terminal, len(tokens))
+
+    def __len__(self) -> int:
+        """Number of candidates, N."""
+        return len(self.terminal)
+
+    @property
+    def nodes(self) -> int:
+        """Number of distinct prefixes, M, the empty one included."""
+        return len(self.tokens)
+
+    def to(self, device: torch.device | str) -> CandidateTree:
+        """The same tree on another device."""
+        tree = object.__new__(CandidateTree)
+        tree.bos, tree.eos, tree.longest = self.bos, self.eos, self.longest
+        for name in self._TENSORS:
+            setattr(tree, name, getattr(self, name).to(device))
+        return tree
+
+
+class Best(NamedTuple):
+    """Best candidates of each question: ``scores`` (B, k), falling, and ``indices`` (B, k)."""
+
+    scores: Tensor
+    indices: Tensor
+
+
+def top_k(scores: Tensor, k: int) -> Best:
+    """Highest scores of each row, ties by candidate order (``torch.topk`` leaves them open).
+
+    Args:
+        scores: (B, N).
+        k: Number of candidates, 1 <= k <= N.
+
+    Returns:
+        Scores and indices, (B, k) each.
+    """
+    ordered = scores.sort(dim=1, descending=True, stable=True)
+    return Best(ordered.values[:, :k], ordered.indices[:, :k])
+
+
+@torch.no_grad()
+def rank(
+    decoder: AnswerDecoder,
+    tree: CandidateTree,
+    states: Tensor,
+    states_mask: Tensor,
+    length_penalty: float = 0.0,
+    max_nodes: int = 256,
+) -> Tensor:
+    """Exact log-likelihood of every candidate.
+
+    Args:
+        decoder: The decoder, in evaluation mode.
+        tree: The candidates, on the decoder's device.
+        states: (B, S, D) fused tokens.
+        states_mask: (B, S) bool, True at valid tokens.
+        length_penalty: p divides a score by (number of scored tokens)**p; 0 leaves the sum.
+        max_nodes: Most new tree nodes per question in one pass; bounds memory, never the result.
+            Each pass reads again the path that leads to its first node.
+
+    Returns:
+        (B, N) float32 scores in candidate order.
+
+    Raises:
+        ValueError: The decoder is in training mode, a candidate is longer than it can read, or
+            ``max_nodes`` is below 1.
+        FloatingPointError: A logit is not finite.
+    """
+    _check(decoder, tree)
+    if max_nodes < 1:
+        raise ValueError(f"expected max_nodes of at least 1, got {max_nodes}")
+    edge = states.new_zeros((len(states), tree.nodes), dtype=torch.float32)
+    end = torch.zeros_like(edge)
+    cross = DynamicCache()
+    for start in range(0, tree.nodes, max_nodes):
+        stop = min(start + max_nodes, tree.nodes)
+        # Depth-first order: every ancestor of these nodes is among them or above the first one.
+        above = tree.path[start, : int(tree.depth[start])]
+        nodes = torch.cat([above, torch.arange(start, stop, device=above.device)])
+        path = tree.path[nodes]
+        column = torch.where(path < start, tree.depth[path], path - start + len(above))
+        sees = torch.zeros(len(nodes), len(nodes), dtype=torch.bool, device=nodes.device)
+        sees.scatter_(1, column, True)
+        hidden = decoder.hidden(
+            tree.tokens[nodes].expand(len(states), -1),
+            states,
+            states_mask,
+            mask=sees[None, None],
+            positions=tree.depth[nodes][None],
+            # A new self-attention cache for every pass; the cross-attention one is filled once.
+            cache=EncoderDecoderCache(DynamicCache(), cross),
+        )
+        new = hidden[:, len(above) :]
+        for rows, logits, total in _logits(decoder, new, dim=1):
+            first, last = start + rows.start, start + rows.stop
+            end[:, first:last] = logits[..., tree.eos].float() - total
+            bounds = tree.first_child[[first, last]].tolist()
+            child = tree.children[bounds[0] : bounds[1]]
+            source = tree.parent[child] - first
+            edge[:, child] = logits[:, source, tree.tokens[child]].float() - total[:, source]
+    # Rounding may lift a log-probability above 0 by an ulp.
+    edge.clamp_(max=0.0)
+    score = torch.zeros_like(edge)
+    for depth in range(1, tree.longest + 1):
+        level = (tree.depth == depth).nonzero().squeeze(1)
+        score[:, level] = score[:, tree.parent[level]] + edge[:, level]
+    score = (score + end.clamp_(max=0.0))[:, tree.terminal]
+    return score / tree.lengths.float() ** length_penalty if length_penalty else score
+
+
+@torch.no_grad()
+def best(
+    decoder: AnswerDecoder,
+    tree: CandidateTree,
+    states: Tensor,
+    states_mask: Tensor,
+    k: int = 1,
+    length_penalty: float = 0.0,
+    most: int = 64,
+) -> Best:
+    """The k candidates of highest log-likelihood, by best-first search of the prefix tree.
+
+    Log p only falls along a prefix, so a prefix below the k-th best complete answer cannot lead to
+    a better one and is never expanded: the result is that of :func:`rank` followed by
+    :func:`top_k`, up to the rounding of float32. All questions advance together in rounds; each
+    expands its most probable open prefixes, twice as many in every round. A confident decoder
+    needs a few rounds; one that is close to uniform may expand most of the tree.
+
+    Args:
+        decoder: The decoder, in evaluation mode.
+        tree: The candidates, on the decoder's device.
+        states: (B, S, D) fused tokens.
+        states_mask: (B, S) bool, True at valid tokens.
+        k: Number of answers per question, 1 <= k <= N.
+        length_penalty: Must be 0: divided by a length, a score may rise along a prefix.
+        most: Most prefixes a question expands in one round.
+
+    Returns:
+        Scores (B, k) float32, falling, ties by candidate order, and indices (B, k).
+
+    Raises:
+        ValueError: The decoder is in training mode, a candidate is longer than it can read, k is
+            out of range, or ``length_penalty`` is not 0.
+        FloatingPointError: A logit is not finite.
+    """
+    _check(decoder, tree)
+    if length_penalty:
+        raise ValueError(
+            f"best() cannot search with length_penalty {length_penalty}: use rank() and top_k()"
+        )
+    if not 1 <= k <= len(tree):
+        raise ValueError(f"expected k in 1..{len(tree)}, the number of candidates, got {k}")
+    search = _Search(tree, states, states_mask)
+    width = 1
+    while search.select(k, min(width, most)):
+        search.expand(decoder)
+        width *= 2
+    return top_k(search.results, k)
+
+
+class _Search:
+    """State of a best-first search; A questions are still open, each with C cached nodes."""
+
+    def __init__(self, tree: CandidateTree, states: Tensor, states_mask: Tensor) -> None:
+        batch, device = len(states), states.device
+        self.tree, self.states, self.states_mask = tree, states, states_mask
+        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        lowest = float("-inf")
+        self.results = torch.full((batch, len(tree)), lowest, device=device)  # (B, N), when done
+        self.question = torch.arange(batch, device=device)  # (A,) row in results
+        self.complete = self.results.clone()  # (A, N) scores of the candidates met so far
+        self.frontier = torch.full((batch, tree.nodes), lowest, device=device)  # (A, M), if open
+        self.frontier[:, 0] = 0.0
+        # (A, M + 1) cache column of each expanded node; the last entry takes what padding writes.
+        self.column = torch.zeros((batch, tree.nodes + 1), dtype=torch.long, device=device)
+        self.node = self.column[:, :0]  # (A, E) nodes to expand in this round
+        self.open = self.node.bool()  # (A, E) False at padding
+        self.score = self.frontier[:, :0]  # (A, E) their log p
+
+    def select(self, k: int, width: int) -> bool:
+        """Choose at most ``width`` prefixes of each question; False when none is left."""
+        bound = self.complete.topk(k).values[:, -1:]  # -inf until k answers are complete
+        self.score, self.node = self.frontier.topk(min(width, self.tree.nodes))
+        # "Not below" rather than "above": an equal prefix can end in a tie that comes first.
+        self.open = (self.score >= bound) & (self.score > float("-inf"))
+        counts = self.open.sum(1)
+        live = counts > 0
+        rows, widest = int(live.sum()), int(counts.max())
+        if 2 * rows <= len(live):  # cheaper than carrying finished questions along
+            self._keep(live)
+        self.score, self.node, self.open = (
+            x[:, :widest] for x in (self.score, self.node, self.open)
+        )
+        return rows > 0
+
+    def _keep(self, live: Tensor) -> None:
+        """Store the results of finished questions and drop their rows."""
+        self.results[self.question] = self.complete
+        rows = live.nonzero().squeeze(1)
+        for name in (
+            *("states", "states_mask", "question", "complete", "frontier", "column"),
+            *("score", "node", "open"),
+        ):
+            setattr(self, name, getattr(self, name)[rows])
+        self.cache.batch_select_indices(rows)
+
+    def expand(self, decoder: AnswerDecoder) -> None:
+        """Read the selected prefixes; score their children and the answers that end there."""
+        tree, (rows, width) = self.tree, self.node.shape
+        seen = self.cache.get_seq_length()
+        columns = torch.arange(seen, seen + width, device=self.node.device).expand(rows, -1)
+        self.column.scatter_(1, self.node.where(self.open, tree.nodes), columns)
+        # Padding reads the root token and sees itself only; nothing sees it.
+        node = self.node.where(self.open, 0)
+        visible = self.column.gather(1, tree.path[node].flatten(1)).view(rows, width, -1)
+        visible = visible.where(self.open[..., None], columns[..., None])
+        sees = torch.zeros(rows, width, seen + width, dtype=torch.bool, device=node.device)
+        sees.scatter_(2, visible, True)
+        hidden = decoder.hidden(
+            tree.tokens[node],
+            self.states,
+            self.states_mask,
+            mask=sees[:, None],
+            positions=tree.depth[node],
+            cache=self.cache,
+        )
+        row, slot = self.open.nonzero(as_tuple=True)
+        node, score = self.node[row, slot], self.score[row, slot]
+        self.frontier[row, node] = float("-inf")
+        for part, logits, total in _logits(decoder, hidden[row, slot], dim=0):
+            here, at, before = row[part], node[part], score[part]
+            ends = (logits[:, tree.eos].float() - total).clamp_(max=0.0)
+            pair, candidate = _ragged(at, tree.first_ending, tree.ending)
+            self.complete[here[pair], candidate] = (before + ends)[pair]
+            pair, child = _ragged(at, tree.first_child, tree.children)
+            step = logits[pair, tree.tokens[child]].float() - total[pair]
+            self.frontier[here[pair], child] = before[pair] + step.clamp_(max=0.0)
+
+
+def _logits(
+    decoder: AnswerDecoder, hidden: Tensor, dim: int
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Slices of dimension ``dim``, their logits (.., V) and log normalisers (..) in float32."""
+    others = hidden.numel() // (hidden.shape[dim] * hidden.shape[-1])
+    size = max(1, _LOGITS // (others * decoder.vocab_size))
+    for start in range(0, hidden.shape[dim], size):
+        rows = slice(start, min(start + size, hidden.shape[dim]))
+        logits = decoder.logits(hidden.narrow(dim, start, rows.stop - start))
+        total = logits.float().logsumexp(-1)
+        if not bool(total.isfinite().all()):
+            raise FloatingPointError(
+                "the answer decoder's scores are not finite: training diverged"
+            )
+        yield rows, logits, total
+
+
+def _ragged(at: Tensor, first: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Concatenated ``items[first[m]:first[m+1]]`` for m in ``at``, and whose they are (0..P-1)."""
+    counts = first[at + 1] - first[at]
+    pair = torch.arange(len(at), device=at.device).repeat_interleave(counts)
+    before = counts.cumsum(0) - counts
+    return pair, items[torch.arange(len(pair), device=at.device) + (first[at] - before)[pair]]
+
+
+def _offsets(owner: Tensor, owners: int) -> Tensor:
+    """(owners + 1,) offsets of each owner's items when the items are sorted by owner."""
+    counts = torch.bincount(owner, minlength=owners)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _grow(
+    candidates: Sequence[Sequence[int]], bos: int, eos: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Tokens and parents of the nodes in depth-first order, and the last node of each candidate."""
+    tokens, parents, children = [bos], [0], [dict[int, int]()]
+    last = []
+    for i, candidate in enumerate(candidates):
+        node = 0
+        for token in candidate:
+            if token == eos:
+                raise ValueError(f"candidate {i} holds the end token {eos} inside: {candidate}")
+            if token not in children[node]:
+                children[node][token] = len(tokens)
+                tokens.append(token)
+                parents.append(node)
+                children.append({})
+            node = children[node][token]
+        last.append(node)
+    order, stack = [], [0]
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        stack.extend(reversed(children[node].values()))
+    new = {node: place for place, node in enumerate(order)}
+    return (
+        [tokens[node] for node in order],
+        [new[parents[node]] for node in order],
+        [new[node] for node in last],
+    )
+
+
+def _check(decoder: AnswerDecoder, tree: CandidateTree) -> None:
+    if decoder.training:
+        raise ValueError("the decoder is in training mode and would drop units: call eval() first")
+    if tree.longest + 1 > decoder.max_length:
+        raise ValueError(
+            f"the longest candidate has {tree.longest} tokens and a beginning token, the decoder "
+            f"reads {decoder.max_length}: raise its max_length"
+        )

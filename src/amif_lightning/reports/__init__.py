@@ -1,0 +1,1 @@
+"""Result records, prediction files and the tables made from them; nothing here imports torch."""

@@ -1,0 +1,78 @@
+"""The ``report`` command: records in, Markdown (and a picture) out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from amif_lightning.errors import UserError
+from amif_lightning.reports.files import write_atomically
+from amif_lightning.reports.groups import collect
+from amif_lightning.reports.table import report
+from amif_lightning.reports.verdict import verdict
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m amif_lightning report",
+        description="Tables from all result records under a folder. The first lines say, per "
+        "configuration, whether it is above the question-only floor and above itself with "
+        "shuffled images.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the runs")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="write the Markdown there; only the verdicts are printed",
+    )
+    parser.add_argument(
+        "--published", action="store_true", help="append the published numbers of peers"
+    )
+    parser.add_argument(
+        "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG picture"
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments after ``report``.
+
+    Returns:
+        0, or 2 after printing the sentence of a `UserError` to the standard error stream.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        _run(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    groups = collect(options.folder)
+    text = report(groups)
+    if options.published:
+        from amif_lightning.reports.published import published_table
+
+        text += "\n" + published_table()
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(options.output, text)
+        print("\n\n".join(verdict(group) for group in groups))
+        print(f"\nReport written to {options.output}.")
+    if options.figure is not None:
+        from amif_lightning.reports.figure import draw
+
+        if options.figure.suffix.lower() != ".svg":
+            raise UserError(f"{options.figure}: the figure is an SVG file; end its name in .svg.")
+        write_atomically(options.figure, draw(groups))
+        print(f"\nFigure written to {options.figure}.")

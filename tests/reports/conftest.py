@@ -1,0 +1,176 @@
+"""Synthetic runs: records and prediction files that agree with each other."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amif_lightning.reports.predictions import Prediction, predictions_path, write_predictions
+from amif_lightning.reports.record import (
+    Durations,
+    Floors,
+    Hardware,
+    ResultRecord,
+    Score,
+    Scores,
+    record_path,
+    write_record,
+)
+
+TYPES = ("modality", "organ", "size")
+
+
+def tally(lines: Iterable[Prediction], right: Callable[[Prediction], bool]) -> Scores:
+    """Scores per stratum, counted in the plainest way."""
+    counts: dict[str, list[int]] = {}
+    for line in lines:
+        for stratum in line.strata:
+            entry = counts.setdefault(stratum, [0, 0])
+            entry[0] += right(line)
+            entry[1] += 1
+    return {name: Score(*entry) for name, entry in counts.items()}
+
+
+def synthetic_predictions(
+    seed: int,
+    accuracy: float,
+    control: float | None,
+    floor: float | None,
+    images: int,
+    per_image: int,
+) -> list[Prediction]:
+    """Answers right with the given chances; the floor is the same for every seed."""
+    model, fixed = random.Random(f"model {seed} {accuracy}"), random.Random(0)
+    lines = []
+    for number in range(images * per_image):
+        closed = number % per_image < 3
+        kind = "size" if number % 50 == 0 else TYPES[number % 2]
+        rule = "closed" if closed else "open"
+        floor_right = fixed.random() < (floor or 0)
+        lines.append(
+            Prediction(
+                question_id=f"VQARAD/test/{number}",
+                qid=str(number),
+                image=f"image{number // per_image}",
+                question="is there a nodule?",
+                answer="yes",
+                references=("yes",),
+                prediction="yes",
+                log_likelihood=-0.5,
+                correct=model.random() < accuracy,
+                answer_type=rule,
+                question_type=kind,
+                strata=("overall", f"{rule}/field", f"{rule}/answer", f"type/{kind}"),
+                control_prediction=None if control is None else "no",
+                control_correct=None if control is None else model.random() < control,
+                floor_correct=None if floor is None else floor_right,
+            )
+        )
+    return lines
+
+
+def record_for(lines: list[Prediction], seed: int, **changes: Any) -> ResultRecord:
+    """A record that agrees with the lines."""
+    question_only = tally(lines, lambda line: bool(line.floor_correct))
+    control = tally(lines, lambda line: bool(line.control_correct))
+    record = ResultRecord(
+        experiment="vqa-rad",
+        dataset="VQARAD",
+        layout="osf",
+        protocol="clean",
+        split="test",
+        seed=seed,
+        test_runs=1,
+        scores=tally(lines, lambda line: line.correct),
+        control=None if lines[0].control_correct is None else control,
+        ceiling=tally(lines, lambda line: hash_free(line) % 4 != 0),
+        floors=Floors(
+            question_only=question_only,
+            same_image_copy=tally(lines, lambda line: hash_free(line) % 4 == 1),
+            majority=tally(lines, lambda line: hash_free(line) % 5 == 1),
+        ),
+        majority_answer="no",
+        candidates=425,
+        answers_from="train",
+        method="rank",
+        warnings=("202 of 203 test images also occur in train (official split).",),
+        config={"seed_everything": seed, "model": {"init_args": {"lr": 1e-3}}},
+        versions={"python": "3.11.7", "torch": "2.8.0", "lightning": "2.6.6"},
+        git_commit="0123456789abcdef0123456789abcdef01234567",
+        git_dirty=False,
+        hardware=Hardware(cpu="Xeon", cores=2, memory_gib=7.8),
+        durations=Durations(train=754.0, test=31.0, control=12.5),
+        checkpoint="best.ckpt",
+        finished="2026-01-02T03:04:05+00:00",
+        untrained=False,
+    )
+    return replace(record, **changes)
+
+
+def hash_free(line: Prediction) -> int:
+    """A number of the question that is the same in every process."""
+    return int(line.qid)
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """Write one run under ``tmp_path / "runs"``; returns the record's path."""
+
+    def write(
+        seed: int = 0,
+        *,
+        accuracy: float = 0.6,
+        control: float | None = 0.4,
+        floor: float | None = 0.4,
+        images: int = 60,
+        per_image: int = 5,
+        predictions: bool = True,
+        **changes: Any,
+    ) -> Path:
+        lines = synthetic_predictions(seed, accuracy, control, floor, images, per_image)
+        record = record_for(lines, seed, **changes)
+        folder = tmp_path / "runs" / record.experiment / record.protocol / f"seed{seed}"
+        path = record_path(folder, record.split)
+        if predictions:
+            write_predictions(predictions_path(folder, record.split), lines)
+        write_record(path, record)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def edit() -> Callable[..., None]:
+    """Set a field of a JSON file by its dotted name; ``...`` removes it."""
+
+    def change(path: Path, name: str, value: Any) -> None:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        *parents, last = name.split(".")
+        inner = data
+        for parent in parents:
+            inner = inner[parent]
+        if value is ...:
+            del inner[last]
+        else:
+            inner[last] = value
+        path.write_text(json.dumps(data), encoding="utf-8")
+
+    return change
+
+
+@pytest.fixture
+def record() -> ResultRecord:
+    """A valid record."""
+    return record_for(synthetic_predictions(0, 0.6, 0.4, 0.4, 60, 5), 0)
+
+
+@pytest.fixture
+def predictions() -> list[Prediction]:
+    """Valid lines."""
+    return synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)

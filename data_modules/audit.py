@@ -1,4 +1,4 @@
-"""What a run would train on and be scored on, in numbers, and everything in it that is not clean."""
+"""What a run would train on and be scored on, in numbers, and whatever in it is not clean."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from amif_lightning.errors import UserError
 from data_modules.answers import candidates
-from data_modules.rows import DroppedRow, QARow, Release
+from data_modules.rows import DroppedRow, QARow, Release, SplitName
 from data_modules.text import normalise
 
 Protocol = Literal["clean", "literature"]
@@ -122,7 +122,7 @@ def partition(
     released_validation = release.splits.get("validation", ())
     test = release.splits.get(test_split, ())
     if not test:
-        absent.setdefault("test", f"{release.dataset}: the release on disk has no test set.")
+        absent.setdefault("test", "the release on disk has no test set")
     selection = () if test_split == "validation" else released_validation
 
     carved = carve if carve is not None else not selection
@@ -134,9 +134,7 @@ def partition(
     else:
         carved, held_out = False, images_of(selection)
         if not selection:
-            absent["validation"] = (
-                f"{release.dataset}: no validation set is held out, so no checkpoint can be chosen."
-            )
+            absent["validation"] = "no validation set is held out, so no checkpoint can be chosen"
 
     # Leaky rows go first: a row that restates a test question must not choose checkpoints either.
     usable, dropped = released_train, list(release.dropped)
@@ -156,7 +154,7 @@ def partition(
 
     answer_rows: tuple[QARow, ...] = released_train
     if protocol == "literature":
-        seen = [name for name in ("train", "validation", "test") if release.splits.get(name)]
+        seen = [name for name in get_args(SplitName) if release.splits.get(name)]
         answer_rows = tuple(row for name in seen for row in release.splits[name])
         notes.append(_literature_note(seen))
     return Partition(

@@ -1,4 +1,4 @@
-"""The one text normalisation of the suite: every comparison of answers and questions goes through it."""
+"""The one text normalisation of the suite: all answers and questions are compared through it."""
 
 from __future__ import annotations
 

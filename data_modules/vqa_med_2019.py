@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from amif_lightning.errors import UserError
 from data_modules.answers import med_2019_references
+from data_modules.base import VQADataModule
 from data_modules.rows import DroppedRow, QARow, Release, SplitName
 from data_modules.text import collapse, normalise
 
@@ -43,6 +44,24 @@ _SPLITS: dict[SplitName, _Split] = {
         "test",
     ),
 }
+
+
+class VQAMed2019(VQADataModule):
+    """VQA-Med-2019 as batches: 12792 / 2000 / 500 questions on 3200 / 500 / 500 MedPix images.
+
+    Args:
+        root: Folder of the data set, as :func:`read_vqa_med_2019` describes it.
+        task: ``official`` or ``no_abnormality`` (the 375-question variant of some papers).
+        **kwargs: Arguments of :class:`VQADataModule`.
+    """
+
+    def __init__(self, root: str, task: Task = "official", **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.task: Task = task
+
+    def read_release(self) -> Release:
+        """Read all rows of the release under ``root``; no images are opened."""
+        return read_vqa_med_2019(self.root, self.task)
 
 
 def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:

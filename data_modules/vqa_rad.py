@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amif_lightning.errors import UserError
+from data_modules.base import VQADataModule
 from data_modules.protocols import Protocol, question_key, restated
 from data_modules.rows import AnswerType, DroppedRow, QARow, Release, SplitName
 from data_modules.text import collapse, normalise
 
 Layout = Literal["osf", "mevf"]
+LayoutChoice = Literal["auto", "osf", "mevf"]
 
 NAME = "VQARAD"
 OSF_FILE = "VQA_RAD Dataset Public.json"
@@ -37,9 +39,30 @@ _PHRASE_TYPES: dict[Layout, dict[str, SplitName | None]] = {
 _QUESTION_TYPE_TYPOS = {"atrib": "attrib", "prse": "pres"}
 
 
+class VQARAD(VQADataModule):
+    """VQA-RAD as batches: 315 MedPix radiographs, 1797 training and 451 test questions.
+
+    No validation set is released, so one is always carved out of the training images.
+
+    Args:
+        root: Folder of the data set, as :func:`read_vqa_rad` describes it.
+        layout: Which published layout to read; with ``auto`` and both present, the protocol
+            ``clean`` takes ``osf`` and ``literature`` takes ``mevf``.
+        **kwargs: Arguments of :class:`VQADataModule`.
+    """
+
+    def __init__(self, root: str, layout: LayoutChoice = "auto", **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.layout: LayoutChoice = layout
+
+    def read_release(self) -> Release:
+        """Read all rows of the release under ``root``; no images are opened."""
+        return read_vqa_rad(self.root, self.layout, self.protocol)
+
+
 def read_vqa_rad(
     root: Path | str,
-    layout: Literal["auto", "osf", "mevf"] = "auto",
+    layout: LayoutChoice = "auto",
     protocol: Protocol = "clean",
 ) -> Release:
     """Reads VQA-RAD.
@@ -179,11 +202,12 @@ def _frame_leak(
         )
     of_test, of_train = _variant_keys(test), _variant_keys(osf_train)
     leaked = [question_key(row) for row in frames if question_key(row) in of_test]
+    shared = sum(key in of_train for key in leaked)
     return (
-        f"{len(restated(frames, test))} of {len(test)} test questions have their own question_frame "
-        f"in {file} with same image and answer.",
+        f"{len(restated(frames, test))} of {len(test)} test questions have their own "
+        f"question_frame in {file} with same image and answer.",
         f"{len(leaked)} of its {len(frames)} frame rows equal some test row's (image, normalised "
-        f"question_frame), {sum(key in of_train for key in leaked)} of those also a training row's.",
+        f"question_frame), {shared} of those also a training row's.",
     )
 
 

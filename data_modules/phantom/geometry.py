@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import cos, radians, sin, sqrt
+from functools import lru_cache
+from math import ceil, cos, floor, radians, sin, sqrt
 from typing import Literal, get_args
 
 import numpy as np
@@ -49,6 +50,11 @@ class Ellipsoid:
 
     def __post_init__(self) -> None:
         """Work out the quadratic form and the half extents along x, y and z once."""
+        squares = np.square(np.asarray(self.axes, dtype=np.float64))
+        if self.tilt == (0.0, 0.0):
+            object.__setattr__(self, "quadric", np.diag(1.0 / squares))
+            object.__setattr__(self, "extent", self.axes)
+            return
         about_y, about_x = (radians(angle) for angle in self.tilt)
         turn_y = np.array(
             [[cos(about_y), 0, sin(about_y)], [0, 1, 0], [-sin(about_y), 0, cos(about_y)]]
@@ -57,9 +63,8 @@ class Ellipsoid:
             [[1, 0, 0], [0, cos(about_x), sin(about_x)], [0, -sin(about_x), cos(about_x)]]
         )
         rotation = turn_x @ turn_y
-        squares = np.square(np.asarray(self.axes, dtype=np.float64))
         object.__setattr__(self, "quadric", (rotation / squares) @ rotation.T)
-        x, y, z = np.sqrt(np.einsum("ij,j,ij->i", rotation, squares, rotation)).tolist()
+        x, y, z = np.sqrt((rotation * rotation) @ squares).tolist()
         object.__setattr__(self, "extent", (x, y, z))
 
     def level(self, point: Point) -> float:
@@ -84,6 +89,31 @@ class Box:
         """The index of the rectangle in an image array."""
         return self.rows, self.columns
 
+    def common(self, other: Box) -> Box:
+        """Return the common rectangle, possibly empty."""
+        return Box(_common(self.rows, other.rows), _common(self.columns, other.columns))
+
+    def hull(self, other: Box) -> Box:
+        """Return the smallest rectangle that holds both."""
+        return Box(_hull(self.rows, other.rows), _hull(self.columns, other.columns))
+
+    def within(self, outer: Box) -> tuple[slice, slice]:
+        """The index of the rectangle in an array that holds only ``outer``."""
+        top, left = outer.rows.start, outer.columns.start
+        return (
+            slice(self.rows.start - top, self.rows.stop - top),
+            slice(self.columns.start - left, self.columns.stop - left),
+        )
+
+
+def _common(first: slice, second: slice) -> slice:
+    start = max(first.start, second.start)
+    return slice(start, max(start, min(first.stop, second.stop)))
+
+
+def _hull(first: slice, second: slice) -> slice:
+    return slice(min(first.start, second.start), max(first.stop, second.stop))
+
 
 WHOLE = Box(slice(0, IMAGE_SIZE), slice(0, IMAGE_SIZE))
 
@@ -103,10 +133,15 @@ class Interval:
         """Chord lengths (H, W) in mm."""
         return self.far - self.near
 
+    def cut(self, index: tuple[slice, slice]) -> Interval:
+        """Return the intervals of a rectangle of the rays."""
+        return Interval(self.near[index], self.far[index])
+
     def clipped(self, other: Interval) -> Interval:
         """Return the intersection with another interval, which lies inside ``other``."""
         return Interval(
-            np.clip(self.near, other.near, other.far), np.clip(self.far, other.near, other.far)
+            np.minimum(np.maximum(self.near, other.near), other.far),
+            np.minimum(np.maximum(self.far, other.near), other.far),
         )
 
 
@@ -129,8 +164,8 @@ def bounding_box(body: Ellipsoid, view: View) -> Box:
     wide = body.extent[_COLUMN_AXIS[view]] / PIXEL
 
     def inside(low: float, up: float) -> slice:
-        start = min(max(int(np.floor(low)), 0), IMAGE_SIZE)
-        return slice(start, min(max(int(np.ceil(up)) + 1, start), IMAGE_SIZE))
+        start = min(max(floor(low), 0), IMAGE_SIZE)
+        return slice(start, min(max(ceil(up) + 1, start), IMAGE_SIZE))
 
     return Box(inside(row - high, row + high), inside(column - wide, column + wide))
 
@@ -143,22 +178,51 @@ def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Interval:
     are entry and exit.
     """
     ray, axis = _RAY_AXIS[view], _COLUMN_AXIS[view]
-    q = body.quadric
+    rows = body.quadric.tolist()
+    q_tt, q_uu, q_ww = rows[ray][ray], rows[axis][axis], rows[2][2]
+    q_tu, q_tw, q_uw = rows[ray][axis], rows[ray][2], rows[axis][2]
     u = _COLUMN_SIGN[view] * _CENTRES[box.columns] - body.centre[axis]
     w = -_CENTRES[box.rows] - body.centre[2]
-    constant = (q[axis, axis] * u * u - 1.0)[None, :] + (q[2, 2] * w * w)[:, None]
-    if q[axis, 2] != 0.0:
-        constant += (2.0 * q[axis, 2] * w)[:, None] * u[None, :]
+    # The root of the discriminant over q_tt: half the chord.
+    half: Array = ((1.0 - q_uu * u * u) / q_tt)[None, :] - (q_ww / q_tt * w * w)[:, None]
+    if q_uw != 0.0:
+        half -= (2.0 * q_uw / q_tt * w)[:, None] * u[None, :]
     middle: Array | float = body.centre[ray]
-    inverse = 1.0 / float(q[ray, ray])
-    root: Array = constant * -inverse
-    if q[ray, axis] != 0.0 or q[ray, 2] != 0.0:
-        slope = (q[ray, axis] * -inverse * u)[None, :] + (q[ray, 2] * -inverse * w)[:, None]
-        root += slope * slope
-        middle = middle + slope
-    np.maximum(root, 0.0, out=root)
-    np.sqrt(root, out=root)
-    return Interval(middle - root, middle + root)
+    if q_tu != 0.0 or q_tw != 0.0:
+        slope = (q_tu / q_tt * u)[None, :] + (q_tw / q_tt * w)[:, None]
+        half += slope * slope
+        middle = middle - slope
+    np.maximum(half, 0.0, out=half)
+    np.sqrt(half, out=half)
+    return Interval(middle - half, middle + half)
+
+
+@lru_cache(maxsize=64)
+def _network(count: int) -> tuple[tuple[int, int], ...]:
+    """Return the comparators of Batcher's odd-even merge sort for ``count`` values."""
+    pairs: list[tuple[int, int]] = []
+    p = 1
+    while p < count:
+        k = p
+        while k >= 1:
+            for j in range(k % p, count - k, 2 * k):
+                for i in range(min(k, count - j - k)):
+                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
+                        pairs.append((i + j, i + j + k))
+            k //= 2
+        p *= 2
+    return tuple(pairs)
+
+
+def _sorted(arrays: Sequence[Array]) -> list[Array]:
+    """Sort element by element over a few arrays; whole-array comparators beat short sorts."""
+    values = list(arrays)
+    for low, high in _network(len(values)):
+        values[low], values[high] = (
+            np.minimum(values[low], values[high]),
+            np.maximum(values[low], values[high]),
+        )
+    return values
 
 
 def union_length(parts: Sequence[Interval]) -> Array:
@@ -167,10 +231,9 @@ def union_length(parts: Sequence[Interval]) -> Array:
     With the entries and the exits sorted separately, the union is the hull less the gaps
     ``max(0, entry[i + 1] - exit[i])``: exactly i + 1 intervals have ended before the next begins.
     """
-    if len(parts) == 1:
-        return parts[0].length
-    near = np.sort(np.stack([part.near for part in parts]), axis=0)
-    far = np.sort(np.stack([part.far for part in parts]), axis=0)
-    gaps = np.maximum(near[1:] - far[:-1], 0.0).sum(axis=0)
-    length: Array = far[-1] - near[0] - gaps
+    near = _sorted([part.near for part in parts])
+    far = _sorted([part.far for part in parts])
+    length = far[-1] - near[0]
+    for entry, leave in zip(near[1:], far[:-1], strict=True):
+        length -= np.maximum(entry - leave, 0.0)
     return length

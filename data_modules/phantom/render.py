@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from data_modules.phantom.anatomy import Anatomy, LungSide
 from data_modules.phantom.geometry import (
     VIEWS,
-    WHOLE,
     Array,
     Box,
     Ellipsoid,
@@ -29,13 +29,11 @@ from data_modules.phantom.geometry import (
 
 TISSUE = 0.025  # attenuation of soft tissue, 1/mm; chosen so that dense regions turn white
 BONE = 0.022  # attenuation of bone above that of tissue, 1/mm
+RIB = 0.014  # the same for ribs, which are hollow for the most part
 LUNG = 0.28  # densities relative to tissue
-COLLAPSED_LUNG = 0.42
 CONSOLIDATED_LUNG = 0.75
 GAS = 0.02
-# Detector signal that turns the film black, as a share of the unattenuated beam: automatic
-# exposure gives the thicker lateral view more.
-BLACK: dict[View, float] = {"frontal": 0.105, "lateral": 0.022}
+FIELD_GREY = 0.7  # share of the blackening that automatic exposure gives the healthy lung field
 EDGE = 0.25  # a footprint holds the pixels whose line integral changes by this share of the most
 
 
@@ -48,6 +46,7 @@ class Lesion:
         tissue: Bodies of tissue or fluid that replace air.
         patches: Bodies that consolidate the lung.
         collapse: What is left of a collapsed lung, the rest of its space being gas.
+        density: Density of the lung that is left, relative to tissue.
         heart: The heart that replaces the normal one.
     """
 
@@ -55,12 +54,13 @@ class Lesion:
     tissue: tuple[Ellipsoid, ...] = ()
     patches: tuple[Ellipsoid, ...] = ()
     collapse: Ellipsoid | None = None
+    density: float = LUNG
     heart: Ellipsoid | None = None
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """How one image was taken: relative exposure, and sigma of its noise in grey levels."""
+    """How one image was taken: exposure relative to the automatic one, noise sigma in grey levels."""
 
     factor: float
     noise: float
@@ -88,9 +88,12 @@ class Projection:
             self._bounds[side] = [
                 self._inside(side, body) for body in (lung.dome, anatomy.mediastinum)
             ]
+        self._covered: dict[tuple[LungSide, int], tuple[list[Interval], Array]] = {}
+        self._vessel_sums: dict[LungSide, Array] = {}
         self._static = self._fixed()
         self._deficits: dict[tuple[LungSide, tuple[int, ...]], Array] = {}
         self._kept: list[Lesion] = []  # keeps the lesions alive whose ids are keys above
+        self.black = self._automatic_exposure()
 
     def _inside(self, side: LungSide, body: Ellipsoid) -> Interval:
         """Intersect a body with the pleural space of one lung, in the lung's box."""
@@ -107,8 +110,7 @@ class Projection:
             inner = chord(body, view, box)
             length = inner.length
             if outside:
-                here = Interval(torso.near[box.slices], torso.far[box.slices])
-                length = length - inner.clipped(here).length
+                length = length - inner.clipped(torso.cut(box.slices)).length
             total[box.slices] += attenuation * length
 
         for shoulder in anatomy.shoulders:
@@ -118,60 +120,98 @@ class Projection:
             add(anatomy.bubble, -TISSUE * (1 - GAS))
         for bone in anatomy.bones:
             add(bone, BONE)
-        outer, inner = (chord(face, view) for face in anatomy.cage)
+        faces = [(sign, chord(face, view)) for sign, face in zip((1, -1), anatomy.cage, strict=True)]
         for rib in anatomy.ribs:
             box = bounding_box(rib, view)
             disc = chord(rib, view, box)
-            faces = [
-                Interval(face.near[box.slices], face.far[box.slices]) for face in (outer, inner)
-            ]
-            shell = disc.clipped(faces[0]).length - disc.clipped(faces[1]).length
-            total[box.slices] += BONE * shell
+            shell = sum(sign * disc.clipped(face.cut(box.slices)).length for sign, face in faces)
+            total[box.slices] += RIB * shell
         return total
+
+    def _automatic_exposure(self) -> float:
+        """Return the signal that turns the film black, set by the healthy lung field."""
+        healthy = self.integral(())
+        signals = []
+        for side, box in self.boxes.items():
+            chords = self._spaces[side].length
+            signals.append(np.exp(-healthy[box.slices][chords > 0.5 * chords.max()]))
+        return float(np.percentile(np.concatenate(signals), 70)) / FIELD_GREY
 
     def _deficit(self, side: LungSide, lesions: Sequence[Lesion]) -> Array:
         """Integrate what one lung lacks of a tissue-filled space, (H, W) of the lung's box."""
         key = (side, tuple(id(lesion) for lesion in lesions))
         if key in self._deficits:
             return self._deficits[key]
-        space, lung = self._spaces[side], self.anatomy.lungs[side]
+        self._kept.extend(lesions)
+        space, box = self._spaces[side], self.boxes[side]
         heart = next((x.heart for x in lesions if x.heart is not None), self.anatomy.heart)
-        collapse = next((x.collapse for x in lesions if x.collapse is not None), None)
-        solid = [*self._bounds[side], self._inside(side, heart)]
-        solid += [self._inside(side, body) for lesion in lesions for body in lesion.tissue]
-        patches = [self._inside(side, body) for lesion in lesions for body in lesion.patches]
-        covered = union_length(solid)
+        collapsed = next((x for x in lesions if x.collapse is not None), None)
+        solid, covered = self._bounded(side, heart)
+        tissue = [body for lesion in lesions for body in lesion.tissue]
+        patches = [body for lesion in lesions for body in lesion.patches]
+        if tissue:
+            spot = self._spot(side, tissue)
+            index = spot.within(box)
+            covered = covered.copy()
+            covered[index] = self._union(side, spot, solid, tissue)
         aerated = space.length - covered
         density = LUNG
-        holder = space
         deficit = np.zeros_like(aerated)
-        if collapse is not None:
-            density = COLLAPSED_LUNG
-            holder = self._inside(side, collapse)
-            gas = space.length - union_length([*solid, holder])
+        if collapsed is not None and collapsed.collapse is not None:
+            density = collapsed.density
+            gas = space.length - self._union(side, box, solid, [*tissue, collapsed.collapse])
             deficit += (1 - GAS) * gas
             aerated = aerated - gas
         if patches:
-            patched = union_length([*solid, *patches]) - covered
-            deficit += (1 - CONSOLIDATED_LUNG) * patched
-            aerated = aerated - patched
+            spot = self._spot(side, patches)
+            index = spot.within(box)
+            patched = self._union(side, spot, solid, [*tissue, *patches]) - covered[index]
+            deficit[index] += (1 - CONSOLIDATED_LUNG) * patched
+            aerated[index] -= patched
         deficit += (1 - density) * aerated
         deficit *= TISSUE
-        box = self.boxes[side]
-        for vessel in lung.vessels:
-            spot = _overlap(bounding_box(vessel, self.view), box)
-            local = (
-                slice(spot.rows.start - box.rows.start, spot.rows.stop - box.rows.start),
-                slice(
-                    spot.columns.start - box.columns.start, spot.columns.stop - box.columns.start
-                ),
-            )
-            around = Interval(holder.near[local], holder.far[local])
-            inside = chord(vessel, self.view, spot).clipped(around)
-            deficit[local] -= TISSUE * (1 - LUNG) * inside.length
+        deficit -= self._vessels(side, None if collapsed is None else collapsed.collapse)
         self._deficits[key] = deficit
-        self._kept.extend(lesions)
         return deficit
+
+    def _spot(self, side: LungSide, bodies: Sequence[Ellipsoid]) -> Box:
+        """Return the part of a lung's box in which some bodies lie."""
+        boxes = [bounding_box(body, self.view).common(self.boxes[side]) for body in bodies]
+        return reduce(Box.hull, boxes)
+
+    def _union(
+        self, side: LungSide, spot: Box, solid: Sequence[Interval], bodies: Sequence[Ellipsoid]
+    ) -> Array:
+        """Return how much of a lung's chords is covered, in a part of its box."""
+        index = spot.within(self.boxes[side])
+        space = self._spaces[side].cut(index)
+        parts = [interval.cut(index) for interval in solid]
+        parts += [chord(body, self.view, spot).clipped(space) for body in bodies]
+        return union_length(parts)
+
+    def _bounded(self, side: LungSide, heart: Ellipsoid) -> tuple[list[Interval], Array]:
+        """Return what bounds a lung beside a given heart, and the length that it covers."""
+        key = (side, id(heart))
+        if key not in self._covered:
+            solid = [*self._bounds[side], self._inside(side, heart)]
+            self._covered[key] = (solid, union_length(solid))
+        return self._covered[key]
+
+    def _vessels(self, side: LungSide, collapse: Ellipsoid | None) -> Array:
+        """Integrate the vessels of a lung, as far as they lie in what is left of it."""
+        if collapse is None and side in self._vessel_sums:
+            return self._vessel_sums[side]
+        box = self.boxes[side]
+        holder = self._spaces[side] if collapse is None else self._inside(side, collapse)
+        total = np.zeros_like(holder.near)
+        for vessel in self.anatomy.lungs[side].vessels:
+            spot = self._spot(side, [vessel])
+            index = spot.within(box)
+            inside = chord(vessel, self.view, spot).clipped(holder.cut(index))
+            total[index] += TISSUE * (1 - LUNG) * inside.length
+        if collapse is None:
+            self._vessel_sums[side] = total
+        return total
 
     def integral(self, lesions: Iterable[Lesion]) -> Array:
         """Return the line integrals of attenuation (112, 112), without unit."""
@@ -183,23 +223,16 @@ class Projection:
         return total
 
 
-def _overlap(first: Box, second: Box) -> Box:
-    """Return the common rectangle of two boxes, possibly empty."""
-
-    def both(a: slice, b: slice) -> slice:
-        start = max(a.start, b.start)
-        return slice(start, max(start, min(a.stop, b.stop)))
-
-    return Box(both(first.rows, second.rows), both(first.columns, second.columns))
-
-
-def film(integral: Array, view: View, exposure: Exposure) -> Array:
+def film(integral: Array, black: float) -> Array:
     """Turn line integrals into noiseless grey levels, 0 (black, much signal) to 255 (white).
 
-    Beer-Lambert: signal = exposure x exp(-integral); the film darkens in proportion to it.
+    Beer-Lambert: signal = exp(-integral); the film darkens in proportion to it.
+
+    Args:
+        integral: Line integrals, any shape.
+        black: Signal from which on the film is black.
     """
-    signal = np.exp(-integral) * (exposure.factor / BLACK[view])
-    grey: Array = 255.0 * (1.0 - np.minimum(signal, 1.0))
+    grey: Array = 255.0 * (1.0 - np.minimum(np.exp(-integral) / black, 1.0))
     return grey
 
 
@@ -240,8 +273,11 @@ class Scene:
 
     def clean(self, view: View, lesions: Iterable[Lesion]) -> Array:
         """Return the noiseless image (112, 112), grey levels 0 to 255 before rounding."""
-        integral = self._projections[view].integral(lesions)
-        return film(integral, view, self.exposures[view])
+        return film(self._projections[view].integral(lesions), self.black(view))
+
+    def black(self, view: View) -> float:
+        """Return the signal from which on the view's film is black."""
+        return self._projections[view].black / self.exposures[view].factor
 
     def shadow(self, view: View, lesions: Sequence[Lesion], removed: Sequence[Lesion]) -> Shadow:
         """Compare the noiseless images with all lesions and without the removed ones."""
@@ -253,18 +289,7 @@ class Scene:
         if most <= 1e-9:
             return Shadow(np.zeros(change.shape, dtype=np.bool_), 0.0)
         mask = change >= EDGE * most
-        difference = film(present[mask], view, exposure) - film(absent[mask], view, exposure)
+        black = self.black(view)
+        difference = film(present[mask], black) - film(absent[mask], black)
         return Shadow(mask, float(np.abs(difference).mean()) / exposure.noise)
 
-
-__all__ = [
-    "BLACK",
-    "WHOLE",
-    "Exposure",
-    "Lesion",
-    "Projection",
-    "Scene",
-    "Shadow",
-    "develop",
-    "film",
-]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -23,6 +24,10 @@ class ToyTask(L.LightningModule):
 
     def __init__(self, lr: float = 0.1, width: int = 4, seed: int = 0) -> None:
         super().__init__()
+        if width > 64:
+            raise UserError("model.width is above 64: give a smaller one.")
+        if width == 13:
+            raise ValueError("a bug in a constructor")
         self.save_hyperparameters()
         self.lr, self.seed, self.untrained = lr, seed, False
         self.layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
@@ -99,7 +104,7 @@ class ToyData(L.LightningDataModule):
 
     def _loader(self) -> DataLoader[Any]:
         x = torch.linspace(-1, 1, 24).reshape(8, 3)
-        return DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), self.batch_size)
+        return DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), batch_size=self.batch_size)
 
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = _loader
 
@@ -115,5 +120,28 @@ class Toys(ToyData):
         self.studies = studies
 
 
+class ToyRecords(L.Callback):
+    """Writes a record into the run folder, as the suite's own does."""
+
+    def __init__(self, experiment: str, seed: int, folder: str) -> None:
+        self.experiment, self.seed, self.folder = experiment, seed, Path(folder)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        record = {
+            "experiment": self.experiment,
+            "seed": self.seed,
+            "untrained": pl_module.untrained,
+            "test_loss": float(trainer.callback_metrics["test_loss"]),
+        }
+        (self.folder / "result-test.json").write_text(json.dumps(record))
+
+
+class ToyPictures(L.Callback):
+    """A callback whose argument users may set."""
+
+    def __init__(self, samples: int = 8) -> None:
+        self.samples = samples
+
+
 def toy_suite() -> Suite:
-    return Suite(model=ToyTask, data=ToyData, callbacks={})
+    return Suite(ToyTask, ToyData, records=ToyRecords, callbacks={"pictures": ToyPictures})

@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test`` and ``predict`` on LightningCLI; only what it cannot do by itself."""
+"""``fit``, ``validate``, ``test``, ``predict``: LightningCLI and what it cannot do by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import (
@@ -27,8 +26,8 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from amif_lightning.cli.config_files import read_config, split_configs
-from amif_lightning.cli.explain import import_class, parser_error, state_mismatch
+from amif_lightning.cli.config_files import read_config, sets, split_configs
+from amif_lightning.cli.explain import import_class, parser_error, state_mismatch, user_error_behind
 from amif_lightning.cli.runs import RunFolder
 from amif_lightning.cli.suite import Suite, load_suite
 from amif_lightning.errors import UserError
@@ -38,7 +37,7 @@ from amif_lightning.errors import UserError
 _OF_ONE_CALL = ("config", "ckpt_path", "overwrite", "verbose", "weights_only", "return_predictions")
 # Fixed by the run folder, so that `best` and `last` are found again.
 _FIXED = ("checkpoint.dirpath", "checkpoint.filename", "last.dirpath", "last.filename")
-# Follow --seed_everything; a value of their own would be dropped silently by the link.
+# These follow --seed_everything. A link drops a value of their own silently, so one is refused.
 _SEEDS = ("model.init_args.seed", "data.init_args.seed")
 
 UNTRAINED = """\
@@ -138,13 +137,13 @@ class AmifCLI(LightningCLI):
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The seed is a number: Lightning's own default draws one, and no run could be repeated."""
         parser.add_argument(
-            "--seed_everything", type=NonNegativeInt, default=0, help="Seed of everything random."
+            "--seed_everything", type=int, default=0, help="Seed of everything random, 0 or more."
         )
         parser.add_argument(
             "--experiment",
             type=str | None,
             default=None,
-            help="Name of the run's first folder below --runs; data class and task where not given.",
+            help="Name of the first folder below --runs; default: data class and task.",
         )
         parser.add_argument("--runs", type=str, default="runs", help="Folder of all run folders.")
         parser.add_argument(
@@ -176,6 +175,10 @@ class AmifCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and turn the parser's complaint into one sentence."""
+        files, words = split_configs(self.argv)
+        for target in _SEEDS:
+            if sets(target, files, words):
+                raise UserError(f"{target} follows --seed_everything: leave it out.")
         try:
             self.config = parser.parse_args(self.argv)
         except argparse.ArgumentError as error:
@@ -185,9 +188,11 @@ class AmifCLI(LightningCLI):
                     str(error),
                     of_command.get_defaults().keys(),
                     {"model": self.suite.model, "data": self.suite.data},
-                    split_configs(self.argv)[0],
+                    files,
                 )
             ) from error
+        if self._own_config().seed_everything < 0:
+            raise UserError("--seed_everything takes 0 or a positive number.")
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone.
@@ -204,6 +209,9 @@ class AmifCLI(LightningCLI):
         """Fix the run folder and the checkpoint, and take the selection score from the task."""
         config = self._own_config()
         self._refuse_fixed(config)
+        for key, base in (("data", self.suite.data), ("model", self.suite.model)):
+            if import_class(config[key].class_path) is base:
+                raise UserError(f"no class is named for `{key}`: give --{key} CLASS or a --config.")
         data = config.data.get("init_args") or Namespace()
         if config.experiment is None:
             names = (config[key].class_path.rpartition(".")[2] for key in ("data", "model"))
@@ -219,9 +227,16 @@ class AmifCLI(LightningCLI):
         if config.checkpoint.monitor is None:
             task: Any = import_class(config.model.class_path)
             config.checkpoint.monitor, config.checkpoint.mode = task.monitor, task.mode
-        # Other processes of a run start later and would see what this one has written.
-        if self.subcommand == "fit" and _is_rank_zero() and not config.trainer.fast_dev_run:
-            self.run_folder.check_fit(self.ckpt_path, overwrite=config.overwrite)
+        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
+            # Other processes of a run start later and would see what this one has written.
+            rank_zero_only(self.run_folder.check_fit)(self.ckpt_path, overwrite=config.overwrite)
+
+    def instantiate_classes(self) -> None:
+        """Build data, task and Trainer; a constructor's own sentence comes through."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise user_error_behind(error) or error from error
 
     def after_instantiate_classes(self) -> None:
         """Say loudly when nothing was trained; the task carries it into the records."""
@@ -230,8 +245,7 @@ class AmifCLI(LightningCLI):
         if getattr(self.model, "init_from", None) is not None:
             return
         self.model.untrained = True
-        if _is_rank_zero():
-            print(UNTRAINED, file=sys.stderr)
+        rank_zero_only(print)(UNTRAINED, file=sys.stderr)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Let logger, checkpoints and Lightning's own files lie in the run folder."""
@@ -240,6 +254,12 @@ class AmifCLI(LightningCLI):
         config = self._own_config(self.config_init)
         for key, filename in (("checkpoint", "best"), ("last", "last")):
             config[key].dirpath, config[key].filename = folder, filename
+        # An instance, not a key of the parser: its values are those of the run folder.
+        self.trainer_defaults["callbacks"] = [
+            self.suite.records(
+                experiment=config.experiment, seed=config.seed_everything, folder=folder
+            )
+        ]
         if config.trainer.logger in (None, True):
             # Empty name and version: no version_N, so that every call finds the same folder.
             kwargs.setdefault("logger", TensorBoardLogger(folder, name="", version=""))
@@ -248,13 +268,12 @@ class AmifCLI(LightningCLI):
     def before_fit(self) -> None:
         """Delete the earlier run, once model and data could be built."""
         config = self._own_config()
-        if config.overwrite and _is_rank_zero() and not config.trainer.fast_dev_run:
+        if config.overwrite and not config.trainer.fast_dev_run:
             assert self.run_folder is not None
-            count = self.run_folder.clear()
-            print(f"--overwrite: {count} files of an earlier run deleted in {self.run_folder.path}")
+            rank_zero_only(self.run_folder.clear)()
 
     def _own_config(self, config: Namespace | None = None) -> Any:
-        return (self.config if config is None else config)[str(self.subcommand)]
+        return (self.config if config is None else config)[self.argv[0]]
 
     def _refuse_fixed(self, config: Any) -> None:
         for name in _FIXED:
@@ -272,23 +291,24 @@ class AmifCLI(LightningCLI):
             return "interrupted: run the same command again."
         if self.run_folder is None or not self.run_folder.last.is_file():
             return "interrupted before a checkpoint was saved: run the same command again."
-        words = [word for word in self.argv if word != "--overwrite"]
-        if "--ckpt_path" in words:
-            at = words.index("--ckpt_path")
-            del words[at : at + 2]
-        command = shlex.join(["python", "-m", "amif_lightning", *words, "--ckpt_path", "last"])
+        words = iter(self.argv)
+        kept: list[str] = []
+        for word in words:
+            if word == "--ckpt_path":
+                next(words, None)
+            elif word != "--overwrite" and not word.startswith("--ckpt_path="):
+                kept.append(word)
+        command = shlex.join(["python", "-m", "amif_lightning", *kept, "--ckpt_path", "last"])
         return f"interrupted; resume with: {command}"
 
 
-def _is_rank_zero() -> bool:
-    return rank_zero_only.rank == 0
-
-
 def _silence() -> None:
-    """Take out the advertisements and the one warning that no user can act on; nothing else."""
+    """Take out the advertisements and two warnings that no user can act on; nothing else."""
     warnings.filterwarnings(
         "ignore", message=r".*isinstance\(treespec, LeafSpec\).*", category=FutureWarning
     )
+    # The run folder always holds config.yaml by then; RunFolder.check_fit guards what matters.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_a_tip)
 
 

@@ -1,4 +1,4 @@
-"""``audit``: build the data module alone, print what it counted, fail when a clean protocol is not."""
+"""``audit``: build the data module alone, print its counts, fail when `clean` is not clean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from amif_lightning.cli.config_files import read_config, split_configs
-from amif_lightning.cli.explain import parser_error
+from amif_lightning.cli.explain import parser_error, user_error_behind
 from amif_lightning.errors import UserError
 
 
@@ -37,7 +37,10 @@ def main(argv: Sequence[str], base: type | None = None) -> int:
         raise UserError(
             parser_error(str(error), parser.get_defaults().keys(), {"data": base}, files)
         ) from error
-    module: Any = parser.instantiate(config).data
+    try:
+        module: Any = parser.instantiate(config).data
+    except ValueError as error:
+        raise user_error_behind(error) or error from error
     report = module.audit()
     print(report.to_json() if config.json else report.to_text())
     protocol = (config.data.get("init_args") or {}).get("protocol", "clean")

@@ -1,4 +1,4 @@
-"""Checks of ``--config`` files that need no parser: they exist, they are YAML, no key is given twice.
+"""Checks of ``--config`` files that need no parser: they exist, are YAML, give no key twice.
 
 They run before Lightning is imported, so a slip is answered at once and with file and line.
 """
@@ -78,7 +78,7 @@ def locate(key: str, files: Sequence[str]) -> str:
     """Say where a key stands, for error messages.
 
     Args:
-        key: The key's last part, such as ``lr``.
+        key: A key without what stands above it, such as ``lr``, or a value such as a class's name.
         files: The config files of the command line.
 
     Returns:
@@ -91,9 +91,30 @@ def locate(key: str, files: Sequence[str]) -> str:
     return ""
 
 
+def sets(target: str, files: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether a command line or one of its config files gives an argument.
+
+    Args:
+        target: Its full dotted name, such as ``model.init_args.seed``.
+        files: The config files.
+        words: The other words of the command line.
+    """
+    options = {f"--{target}", f"--{target.replace('init_args.', '')}"}
+    if any(word.partition("=")[0] in options for word in words):
+        return True
+    for name in files:
+        node: yaml.Node | None = read_config(name)
+        for part in target.split("."):
+            below = {key.value: value for key, value in _entries(node) if key} if node else {}
+            node = below.get(part)
+        if node is not None:
+            return True
+    return False
+
+
 def _line_of(key: str, node: yaml.Node) -> int | None:
     for name, value in _entries(node):
-        if name is not None and key in {name.value, getattr(value, "value", None)}:
+        if name is not None and key in (name.value, value.value):  # a key, or a class's name
             return int(name.start_mark.line) + 1
         found = _line_of(key, value)
         if found is not None:

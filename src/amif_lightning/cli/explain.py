@@ -15,13 +15,17 @@ from pathlib import Path
 
 from amif_lightning.cli.config_files import locate
 from amif_lightning.cli.nearest import suggestion
+from amif_lightning.errors import UserError
 
 _UNRECOGNISED = re.compile(r"unrecognized arguments: (?P<words>.+)")
 _NOT_ACCEPTED = re.compile(r"(?:does not accept option|Option) '(?P<key>[^']+)'")
 _IN_CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
 _WRONG_CLASS = re.compile(r"Expected a dot import path string: (?P<name>\S+)")
+_NO_CLASS = re.compile(r"instantiatable class|Not a valid subclass of|not correspond to a sub")
 _PARSER_KEY = re.compile(r'Parser key "(?P<key>[^"]+)"')
-_EXPECTED = re.compile(r"Expected an? (?P<type>.+?)(?:\. Got value: (?P<value>.*))?$", re.MULTILINE)
+_EXPECTED = re.compile(
+    r"Expected an? (?!path but )(?P<type>.+?)(?:\. Got value: (?P<value>.*))?$", re.MULTILINE
+)
 _GIVEN = re.compile(r"Given value: (?P<value>.+)")
 _MISSING = re.compile(r"the following arguments are required: (?P<names>.+)")
 
@@ -57,21 +61,26 @@ def parser_error(
         word = found["words"].split()[0]
         if not word.startswith("-"):
             return f"`{word}` belongs to no option: write `--name value`."
-        return _unknown(word.partition("=")[0].lstrip("-"), known, dashes=True)
+        return _unknown(word.partition("=")[0].lstrip("-"), known)
     key = found["key"] if (found := _PARSER_KEY.search(message)) else ""
     if found := _WRONG_CLASS.search(message):
         return _wrong_class(key, found["name"], bases, configs)
+    if key in bases and _NO_CLASS.search(message):
+        return (
+            f"`{key}` names no class that can be built: give the class first, as in `--{key} CLASS "
+            f"--{key}.option value`{suggestion('', _names(bases[key]))}"
+        )
     if found := _NOT_ACCEPTED.search(message):
-        where = locate(found["key"].split(".")[-1], configs)
         if inside := _IN_CLASS.search(message):
-            return where + _unknown_argument(inside["path"], found["key"], key)
-        return where + _unknown(found["key"], known, dashes=False)
-    return _wrong_value(message, key, configs) or message.strip()
+            return _unknown_argument(inside["path"], found["key"], key, configs)
+        return _unknown(found["key"], known, configs)
+    return _wrong_value(message, key, configs) or " ".join(message.split())
 
 
 def subclasses(base: type) -> list[type]:
     """``base`` and all classes derived from it that can be built, in order of definition."""
-    below = [cls for child in base.__subclasses__() for cls in subclasses(child)]
+    children: list[type] = base.__subclasses__()
+    below = [cls for child in children for cls in subclasses(child)]
     return [*([] if inspect.isabstract(base) else [base]), *below]
 
 
@@ -97,6 +106,14 @@ def import_class(path: str) -> type:
     return found
 
 
+def user_error_behind(error: BaseException) -> UserError | None:
+    """The sentence that a constructor raised, which jsonargparse buries in a ValueError."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__
+    return cause
+
+
 def state_mismatch(message: str, checkpoint: str | None) -> str | None:
     """Turn torch's report of a checkpoint that does not fit the model into one sentence.
 
@@ -112,7 +129,9 @@ def state_mismatch(message: str, checkpoint: str | None) -> str | None:
         r".*?torch\.Size\((?P<ours>[^)]*)\)",
         message,
     )
-    missing = re.search(r'(?P<kind>Missing|Unexpected) key\(s\) in state_dict: "(?P<key>[^"]+)"', message)
+    missing = re.search(
+        r'(?P<kind>Missing|Unexpected) key\(s\) in state_dict: "(?P<key>[^"]+)"', message
+    )
     if shape:
         fault = f"{shape['key']} has shape {shape['theirs']}, in this model {shape['ours']}"
     elif missing:
@@ -131,8 +150,11 @@ def state_mismatch(message: str, checkpoint: str | None) -> str | None:
     return f"the checkpoint {checkpoint} does not fit the model: {fault}; {action}."
 
 
-def _unknown(option: str, known: set[str], *, dashes: bool) -> str:
-    """Name the first part of a dotted option that is wrong, and the nearest right one."""
+def _unknown(option: str, known: set[str], configs: Sequence[str] | None = None) -> str:
+    """Name the first part of a dotted option that is wrong, and the nearest right one.
+
+    ``configs`` are searched for it; None says that the option stands on the command line.
+    """
     prefix = ""
     for part in option.split("."):
         siblings = {name[len(prefix) :].split(".")[0] for name in known if name.startswith(prefix)}
@@ -140,29 +162,39 @@ def _unknown(option: str, known: set[str], *, dashes: bool) -> str:
             break
         prefix += f"{part}."
     siblings.discard("")
-    mark = "--" if dashes else ""
-    close = suggestion(part, siblings).replace("`", f"`{mark}{prefix}", 1)
-    return f"there is no option `{mark}{option}`{close or '; see `fit --help`.'}"
-
-
-def _unknown_argument(class_path: str, option: str, key: str) -> str:
-    name = option.split(".")[0]
-    if name == "class_path":
-        return f"under `{key}:` only `class_path` and `init_args` may stand; indent the rest below `init_args:`."
-    if option != name and name not in {"init_args"}:
-        return f"under `{key}:` there is no `{name}`{suggestion(name, ['class_path', 'init_args'])}"
-    cls = import_class(class_path)
+    dashes = "--" if configs is None else ""
+    close = suggestion(part, siblings).replace("`", f"`{dashes}{prefix}", 1)
     return (
-        f"{key} {cls.__name__} has no option `{option}`{suggestion(option, arguments(cls), show=40)}"
+        f"{locate(part, configs or ())}there is no option `{dashes}{option}`"
+        f"{close or '; see `fit --help`.'}"
     )
+
+
+def _unknown_argument(class_path: str, option: str, key: str, configs: Sequence[str]) -> str:
+    cls = import_class(class_path)
+    name, _, below = option.partition(".")
+    where = locate(name, configs)
+    if name == "class_path" or below:  # a misspelt or forgotten `init_args`
+        return (
+            f"{where}under `{key}:` only `class_path:` and `init_args:` may stand; put the "
+            f"arguments of {cls.__name__} below `init_args:`."
+        )
+    close = suggestion(option, arguments(cls), show=40)
+    return f"{where}{key} {cls.__name__} has no option `{option}`{close}"
 
 
 def _wrong_class(key: str, name: str, bases: Mapping[str, type], configs: Sequence[str]) -> str:
     where = locate(name, configs)
     if key not in bases:
-        return f"{where}{key}: there is no class `{name}`; give its full path, such as package.Class."
-    names = [cls.__name__ for cls in subclasses(bases[key])]
-    return f"{where}there is no {key} class `{name}`{suggestion(name, names)}"
+        return (
+            f"{where}{key}: there is no class `{name}`; give its full path, such as package.Class."
+        )
+    return f"{where}there is no {key} class `{name}`{suggestion(name, _names(bases[key]))}"
+
+
+def _names(base: type) -> list[str]:
+    """Short names of the classes a configuration may give, the base itself left out."""
+    return [cls.__name__ for cls in subclasses(base) if cls is not base]
 
 
 def _wrong_value(message: str, key: str, configs: Sequence[str]) -> str | None:
@@ -176,7 +208,8 @@ def _wrong_value(message: str, key: str, configs: Sequence[str]) -> str | None:
     given = [found["value"] for found in _GIVEN.finditer(message)]
     value = next((v for _, v in expected if v), given[0] if given else "")
     types = " or ".join(dict.fromkeys(_type_name(name) for name, _ in expected))
-    return f"{locate(keys[-1].split('.')[-1], configs)}{'.'.join(keys)} expects {types}, not {value!r}."
+    where = locate(keys[-1].split(".")[-1], configs)
+    return f"{where}{'.'.join(keys)} expects {types}, not {value!r}."
 
 
 def _type_name(text: str) -> str:

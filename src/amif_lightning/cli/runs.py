@@ -87,8 +87,8 @@ class RunFolder:
             path = self.path / f"{name}.ckpt"
             if not path.is_file():
                 raise UserError(
-                    f"--ckpt_path {name}: {self.path} holds no {name}.ckpt; run `fit` with the same "
-                    "--runs, --experiment, protocol and seed first, or give a path."
+                    f"--ckpt_path {name}: {self.path} holds no {name}.ckpt; run `fit` with the "
+                    "same --runs, --experiment, protocol and seed first, or give a path."
                 )
             return str(path)
         if not Path(name).is_file():
@@ -111,30 +111,27 @@ class RunFolder:
         resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == self.path.resolve()
         if overwrite and resumes:
             raise UserError(
-                f"--overwrite would delete {ckpt_path}, which --ckpt_path resumes from: give one of "
-                "the two."
+                f"--overwrite would delete {ckpt_path}, which --ckpt_path resumes from: give one "
+                "of the two."
             )
         if overwrite or resumes:
             return
         if self.results:
             raise UserError(
                 f"{self.path} holds a finished run ({self.results[0].name}): give another "
-                "--experiment or --seed_everything, `--overwrite` to delete it, or `--ckpt_path last` "
-                "to train it further."
+                "--experiment or --seed_everything, `--overwrite` to delete it, or `--ckpt_path "
+                "last` to train it further."
             )
         if self.last.is_file():
             raise UserError(
-                f"{self.path} holds an unfinished run (last.ckpt): give `--ckpt_path last` to resume "
-                "it, or `--overwrite` to start anew."
+                f"{self.path} holds an unfinished run (last.ckpt): give `--ckpt_path last` to "
+                "resume it, or `--overwrite` to start anew."
             )
 
-    def clear(self) -> int:
-        """Delete what an earlier run wrote here, and nothing else.
-
-        Returns:
-            The number of files deleted.
-        """
+    def clear(self) -> None:
+        """Delete what an earlier run wrote here and nothing else, and say so."""
         files = [path for pattern in _WRITTEN for path in self.path.glob(pattern)]
         for path in files:
             path.unlink()
-        return len(files)
+        if files:
+            print(f"--overwrite: {len(files)} files of an earlier run deleted in {self.path}")

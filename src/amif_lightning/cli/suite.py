@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
@@ -16,25 +16,29 @@ class Suite:
         model: Base class of the tasks. Its subclasses name the score to select checkpoints by in
             the class attributes ``monitor`` and ``mode``.
         data: Base class of the data modules.
-        callbacks: Callbacks of every run, by the key under which their arguments are set.
+        records: Makes the callback that writes result records, from ``experiment`` (str), ``seed``
+            (int) and ``folder`` (str).
+        callbacks: Further callbacks of every run, by the key under which their arguments are set.
     """
 
     model: type[LightningModule]
     data: type[LightningDataModule]
+    records: Callable[..., Callback]
     callbacks: Mapping[str, type[Callback]]
 
 
 def load_suite() -> Suite:
     """Import the suite's classes, which makes their short names known to the parser."""
     import data_modules
+    from amif_lightning.callbacks import AnswerPictures, Dashboard, ResultWriter
     from amif_lightning.tasks import vqa
     from amif_lightning.tasks.base import AMiFTask
     from data_modules.base import VQADataModule
 
     assert vqa, data_modules  # imported for the short names only
-    return Suite(model=AMiFTask, data=VQADataModule, callbacks=_callbacks())
-
-
-def _callbacks() -> dict[str, type[Callback]]:
-    """The one list of the suite's callbacks; `--pictures.every 2` sets an argument of one."""
-    return {}
+    return Suite(
+        model=AMiFTask,
+        data=VQADataModule,
+        records=ResultWriter,
+        callbacks={"pictures": AnswerPictures, "dashboard": Dashboard},
+    )

@@ -21,7 +21,7 @@ def sequence_log_likelihood(
               + \frac{\epsilon}{V} \sum_{v=1}^{V} \log p_{bt}(v), \qquad p = \mathrm{softmax}(s)
 
     with logits s, targets y, mask m and label smoothing epsilon. With epsilon 0 this is exactly
-    log p(answer). Computed in float32 whatever the precision of the logits.
+    log p(answer). Computed in float32 at least, outside autocast.
 
     Args:
         logits: (B, T, V) scores of the next token at each position.
@@ -30,7 +30,7 @@ def sequence_log_likelihood(
         label_smoothing: Weight in [0, 1) of the uniform distribution in the target.
 
     Returns:
-        (B,) float32 values, at most 0 and not divided by the length.
+        (B,) values in float32 (float64 for such logits), at most 0 and not divided by the length.
 
     Raises:
         ValueError: A shape, the mask's type or the smoothing weight is not as described.
@@ -47,7 +47,7 @@ def sequence_log_likelihood(
     with torch.autocast(logits.device.type, enabled=False):
         # cross_entropy's smoothing is the formula above, and it builds no (B, T, V) copy of log p.
         token = -F.cross_entropy(
-            logits.float().flatten(0, 1),
+            logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1),
             targets.flatten(),
             reduction="none",
             label_smoothing=label_smoothing,

@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from html import escape
+from textwrap import wrap
 
 from amif_lightning.reports import numbers
 from amif_lightning.reports.groups import Group, stratum_name
 from amif_lightning.reports.record import Score
 
 # Sizes in pixels of the picture.
-LEFT, PLOT, RIGHT = 230, 520, 150
+LEFT, PLOT, RIGHT = 275, 520, 125
 ROW, BAR, HEAD, TOP, AXIS = 26, 14, 34, 66, 34
 WIDTH = LEFT + PLOT + RIGHT
 
-# Okabe and Ito's colours, which stay apart for readers with colour-vision deficiencies.
-BLUE, SKY, ORANGE, GREEN, INK, GREY = (
-    "#0072B2",
-    "#56B4E9",
-    "#D55E00",
-    "#009E73",
-    "#222222",
-    "#DDDDDD",
-)
+# Two blues light enough for marks on top of them; orange and green after Okabe and Ito, which stay
+# apart for readers with colour-vision deficiencies (and the marks differ in shape besides).
+BLUE, SKY, ORANGE, GREEN = "#5BA3D0", "#B3D7EE", "#D55E00", "#009E73"
+INK, GREY = "#222222", "#DDDDDD"
 
 
 def draw(groups: Sequence[Group]) -> str:
@@ -81,8 +77,9 @@ def _panel(group: Group, top: int) -> tuple[list[str], int]:
             f"{stratum_name(name)} {numbers.share_of(group.correct(name), group.count(name))}"
             for name in small
         )
-        bottom += 18
-        parts.append(_text(10, bottom + 17, f"Too few for a bar: {listed}", size=11))
+        for text in wrap(f"Too few questions for a bar: {listed}", width=140):
+            bottom += 16
+            parts.append(_text(10, bottom + 19, text, size=11))
     return parts, bottom + AXIS
 
 
@@ -100,18 +97,15 @@ def _bar(group: Group, stratum: str, top: int) -> list[str]:
     parts.append(_mark(record.floors.question_only[stratum], top, ORANGE, dashed=True))
     if record.ceiling is not None:
         parts.append(_mark(record.ceiling[stratum], top, GREEN, dashed=False))
-    control = group.control(stratum)
-    if control is not None:
-        share = Fraction(sum(control), len(control) * group.count(stratum))
-        parts.append(
-            f'<circle cx="{_x(float(share)):.1f}" cy="{middle:.1f}" r="4" fill="white" '
-            f'stroke="{ORANGE}" stroke-width="2"/>'
-        )
     span = group.interval(stratum)
     if span is not None:
         low, high = _x(span.low), _x(span.high)
         parts.append(_line(low, middle, high, middle, INK, width=1.5))
         parts += [_line(x, middle - 4, x, middle + 4, INK, width=1.5) for x in (low, high)]
+    control = group.control(stratum)
+    if control is not None:
+        share = Fraction(sum(control), len(control) * group.count(stratum))
+        parts.append(_circle(_x(float(share)), middle))
     written = f"{numbers.percent(accuracy)} %"
     deviation = group.deviation(stratum)
     if deviation is not None:
@@ -126,26 +120,28 @@ def _mark(score: Score, top: int, colour: str, *, dashed: bool) -> str:
 
 
 def _legend() -> list[str]:
-    parts = [_text(10, 22, "Accuracy", weight="bold", size=15)]
-    y, x = 46.0, 10.0
-    parts.append(f'<rect x="{x}" y="{y - 10}" width="18" height="12" fill="{BLUE}"/>')
-    parts.append(_text(x + 24, y, "accuracy (mean over seeds)"))
-    x += 195
-    parts.append(_line(x, y - 4, x + 18, y - 4, INK, width=1.5))
-    parts += [_line(end, y - 8, end, y, INK, width=1.5) for end in (x, x + 18)]
-    parts.append(_text(x + 24, y, "95 % interval"))
-    x += 125
-    parts.append(_line(x + 5, y - 13, x + 5, y + 5, ORANGE, width=2.5, dashed=True))
-    parts.append(_text(x + 14, y, "question-only floor"))
-    x += 150
-    parts.append(
-        f'<circle cx="{x + 4}" cy="{y - 4}" r="4" fill="white" stroke="{ORANGE}" stroke-width="2"/>'
+    y = 46.0
+    a, b, c, d, e = 10.0, 225.0, 355.0, 515.0, 650.0  # left ends of the five entries
+    return [
+        _text(10, 22, "Accuracy", weight="bold", size=15),
+        f'<rect x="{a}" y="{y - 10}" width="18" height="12" fill="{BLUE}"/>',
+        _text(a + 24, y, "accuracy (mean over seeds)"),
+        _line(b, y - 4, b + 18, y - 4, INK, width=1.5),
+        *[_line(end, y - 8, end, y, INK, width=1.5) for end in (b, b + 18)],
+        _text(b + 24, y, "95 % interval"),
+        _line(c + 5, y - 13, c + 5, y + 5, ORANGE, width=2.5, dashed=True),
+        _text(c + 14, y, "question-only floor"),
+        _circle(d + 4, y - 4),
+        _text(d + 14, y, "shuffled images"),
+        _line(e + 5, y - 13, e + 5, y + 5, GREEN, width=2.5),
+        _text(e + 14, y, "ceiling of the candidates"),
+    ]
+
+
+def _circle(x: float, y: float) -> str:
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="white" stroke="{ORANGE}" stroke-width="2"/>'
     )
-    parts.append(_text(x + 14, y, "shuffled images"))
-    x += 130
-    parts.append(_line(x + 5, y - 13, x + 5, y + 5, GREEN, width=2.5))
-    parts.append(_text(x + 14, y, "ceiling of the candidates"))
-    return parts
 
 
 def _x(share: float) -> float:

@@ -90,8 +90,8 @@ class Group:
 
     @property
     def label(self) -> str:
-        """``VQARAD osf (clean, test)``."""
-        return f"{self.key.dataset} {self.key.layout} ({self.protocol}, {self.key.split})"
+        """``VQARAD osf [clean, test]``."""
+        return f"{self.key.dataset} {self.key.layout} [{self.protocol}, {self.key.split}]"
 
     @property
     def protocol(self) -> str:
@@ -137,9 +137,17 @@ class Group:
             return statistics.wilson(self.correct(stratum)[0], self.count(stratum))
         if self.missing:
             return None
-        chosen = self._members(stratum)
-        return statistics.bootstrap_mean(self.answers(chosen), self._images(chosen))
+        if stratum not in self._intervals:  # the verdict, the table and the figure all ask
+            chosen = self._members(stratum)
+            span = statistics.bootstrap_mean(self.answers(chosen), self._images(chosen))
+            self._intervals[stratum] = span
+        return self._intervals[stratum]
 
+    @cached_property
+    def _intervals(self) -> dict[str, statistics.Interval | None]:
+        return {}
+
+    @cached_property
     def above_floor(self) -> Difference:
         """Accuracy minus the question-only floor."""
         floor = Fraction(self.first.floors.question_only[OVERALL].correct, self.count())
@@ -159,6 +167,7 @@ class Group:
             paired=True,
         )
 
+    @cached_property
     def above_control(self) -> Difference | None:
         """Accuracy minus that of the same networks with shuffled images; None without control."""
         control = self.control()
@@ -320,7 +329,7 @@ def _not_shared(one: Run, other: Run) -> str | None:
     return None
 
 
-def compact(seeds: Sequence[object]) -> str:
+def compact(seeds: Sequence[object], separator: str = ", ") -> str:
     """Values per seed: one if all are equal, else all of them."""
     values = [str(value) for value in seeds]
-    return values[0] if len(set(values)) == 1 else ", ".join(values)
+    return values[0] if len(set(values)) == 1 else separator.join(values)

@@ -276,6 +276,15 @@ def _parse(data: object, path: Path) -> ResultRecord:
     )
     floors.finish()
     top.finish()
+    if record.method == "rank" and record.ceiling is not None:
+        for name, part in scores.items():
+            # A ranked answer is a candidate, so more right answers than the ceiling are impossible.
+            if part.correct > record.ceiling[name].correct:
+                top.field_fails(
+                    f"scores.{name}.correct",
+                    f"is {part.correct}, above the ceiling {record.ceiling[name].correct} "
+                    "that ranking can reach",
+                )
     if path.name != f"result-{record.split}.json":
         top.field_fails("split", f"is '{record.split}', which is not the split in the file's name")
     return record

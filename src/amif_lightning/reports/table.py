@@ -119,7 +119,7 @@ def _fixed(score: Score | None) -> str:
 
 
 def _machines(group: Group) -> str:
-    return compact([_machine(run.record.hardware) for run in group.runs])
+    return compact([_machine(run.record.hardware) for run in group.runs], "; ")
 
 
 def _machine(hardware: Hardware) -> str:
@@ -285,6 +285,7 @@ SEED_WISE = {
     "ckpt_path",
     "default_root_dir",
     "dirpath",
+    "folder",
     "save_dir",
     "version",
     "config",
@@ -306,5 +307,8 @@ def _flatten(value: object, prefix: str = "") -> Iterable[tuple[str, object]]:
     if isinstance(value, dict) and value:
         for key, item in value.items():
             yield from _flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from _flatten(item, f"{prefix}.{index}")
     else:
         yield prefix, value

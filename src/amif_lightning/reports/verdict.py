@@ -34,7 +34,7 @@ def verdict(group: Group) -> str:
             f"{head}no verdict: {numbers.share_of(group.correct(), count)} questions are right, "
             f"and fewer than {numbers.LEAST_FOR_PERCENT} questions decide nothing."
         )
-    floor, control = group.above_floor(), group.above_control()
+    floor, control = group.above_floor, group.above_control
     accuracy = f"accuracy {numbers.percent(group.accuracy())} % {_own_interval(group)}"
     if control is None:
         claim = "whether the pictures were used is not shown, for no shuffled-image control was run"
@@ -48,7 +48,7 @@ def _claim(group: Group, floor: Difference, control: Difference) -> str:
         why = f"{group.missing[0]} is missing" if group.missing else "the images are too few"
         return f"no verdict, for {why}"
     if _above(floor) and _above(control):
-        return "the pictures were used"
+        return "evidence that the pictures were used"
     if _above(control):
         return "the pictures change the answers, but do not lift them above not looking"
     return "no evidence that the pictures were used"
@@ -61,18 +61,18 @@ def _above(difference: Difference) -> bool:
 def _side(difference: Difference, what: str, level: str) -> str:
     """Where the accuracy stands to ``what``, with the difference and its interval."""
     span = difference.interval
-    gap = numbers.percent(abs(difference.value))
+    gap = f"{numbers.percent(abs(difference.value))} points"
     if span is None:
         direction = "below" if difference.value < 0 else "above"
-        return f"{gap} points {direction} {what}, {level} (no interval)"
+        return f"{gap} (no interval) {direction} {what} ({level})"
     written = f"95 % interval {numbers.points_interval(span)}"
     if not difference.paired:
-        written += f", {what.split()[-1]} taken as fixed"
+        written += ", the floor taken as fixed"
     if span.low > 0:
-        return f"{gap} points above {what}, {level} ({written})"
+        return f"{gap} ({written}) above {what} ({level})"
     if span.high < 0:
-        return f"{gap} points BELOW {what}, {level} ({written})"
-    return f"not above {what}, {level} (difference {numbers.points(difference.value)}; {written})"
+        return f"{gap} ({written}) BELOW {what} ({level})"
+    return f"not above {what} ({level}; difference {numbers.points(difference.value)}, {written})"
 
 
 def _own_interval(group: Group) -> str:

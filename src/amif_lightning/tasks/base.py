@@ -106,7 +106,8 @@ class AMiFTask(L.LightningModule):
                 f"{self.image_size}: set --data.init_args.image_size and "
                 "--model.init_args.image_size to the same number."
             )
-        if self.init_from is not None and not self._initialised:
+        resumed = self.trainer.ckpt_path is not None  # its weights replace these anyway
+        if self.init_from is not None and not self._initialised and not resumed:
             self._start_from(Path(self.init_from))
         if self.space is None or stage == "fit":
             self._use_space(data.answer_space())

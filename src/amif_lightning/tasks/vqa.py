@@ -43,7 +43,7 @@ class AMiFVQA(AMiFTask):
     """Answers questions about images by ranking or generating answers (paper, answering stage).
 
     Args:
-        decoder_layers: Layers of the answer decoder.
+        decoder_layers: Layers of the answer decoder; null: as many as fusion layers.
         knowledge: Whether the gated cross-attention reads the answer vocabulary (ablation).
         answer_by: ``rank``: exact log-likelihood of every candidate; ``generate``: beam search.
         beams: Beam width of ``generate``.
@@ -58,7 +58,7 @@ class AMiFVQA(AMiFTask):
 
     def __init__(
         self,
-        decoder_layers: int = 6,
+        decoder_layers: int | None = None,
         knowledge: bool = True,
         answer_by: Literal["rank", "generate"] = "rank",
         beams: int = 3,
@@ -80,7 +80,7 @@ class AMiFVQA(AMiFTask):
         self.decoder = AnswerDecoder(
             vocab_size=self.text.table_size,
             width=width,
-            layers=decoder_layers,
+            layers=len(self.fusion.text_layers) if decoder_layers is None else decoder_layers,
             heads=heads,
             intermediate=int(self.text.bert.config.intermediate_size),
             max_length=MAX_ANSWER_POSITIONS,

@@ -1,0 +1,52 @@
+"""The generated thorax phantoms as a data module: no download, right after cloning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data_modules.base import VQADataModule
+from data_modules.phantom.generate import generate
+from data_modules.phantom.read import read_phantom, read_studies
+from data_modules.rows import Release
+
+
+class Phantom(VQADataModule):
+    """Radiographs of generated patients, with questions that the picture decides.
+
+    Args:
+        root: Folder that the data set is generated into, or lies in already.
+        phantom_seed: Seed of the patients; independent of the training seed.
+        train_studies: Studies (two views each) of the training split.
+        validation_studies: Studies of the validation split.
+        test_studies: Studies of the test split.
+        **kwargs: Arguments of :class:`VQADataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/phantom",
+        phantom_seed: int = 0,
+        train_studies: int = 1200,
+        validation_studies: int = 200,
+        test_studies: int = 300,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        self.phantom_seed = phantom_seed
+        self.studies = (train_studies, validation_studies, test_studies)
+
+    def prepare_data(self) -> None:
+        """Generate the data set unless it is there; needs no network."""
+        train, validation, test = self.studies
+        generate(
+            self.root, self.phantom_seed, {"train": train, "validation": validation, "test": test}
+        )
+
+    def read_release(self) -> Release:
+        """Read the generated questions."""
+        return read_phantom(self.root)
+
+    def training_texts(self) -> list[str]:
+        """Reports, questions and answers, so that both stages of a run build the same table."""
+        studies = [study for study in read_studies(self.root) if study.split == "train"]
+        return super().training_texts() + [study.report for study in studies]

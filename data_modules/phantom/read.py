@@ -1,0 +1,211 @@
+"""Read a phantom data set from its folder: question rows, studies, footprints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amif_lightning.errors import UserError
+from data_modules.phantom.findings import Finding
+from data_modules.phantom.generate import (
+    FOOTPRINT_FILE,
+    MANIFEST,
+    QUESTION_FILE,
+    SPLITS,
+    STUDY_FILE,
+    decode_runs,
+)
+from data_modules.phantom.geometry import View
+from data_modules.rows import QARow, Release, SplitName
+
+DATASET = "Phantom"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyImage:
+    """One image of a study.
+
+    Attributes:
+        view: ``frontal`` or ``lateral``.
+        path: File relative to the root; also the image's identity.
+    """
+
+    view: View
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One study as written in studies.jsonl.
+
+    Attributes:
+        study_id: Its identity.
+        patient_id: The patient; a patient is in one split only.
+        split: The split.
+        images: Its images, the frontal one first.
+        findings_text: The report's section of findings.
+        impression: The report's conclusion.
+        findings: What the patient has.
+        shown_on: For each finding the views that decide that it is there.
+        vector: The exact finding vector, 0 or 1 each; equal vectors mean equal findings.
+    """
+
+    study_id: str
+    patient_id: str
+    split: SplitName
+    images: tuple[StudyImage, ...]
+    findings_text: str
+    impression: str
+    findings: tuple[Finding, ...]
+    shown_on: tuple[tuple[View, ...], ...]
+    vector: tuple[int, ...]
+
+    @property
+    def report(self) -> str:
+        """Both sections of the report as one text."""
+        return f"{self.findings_text} {self.impression}"
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Where one finding lies on one image.
+
+    Attributes:
+        finding: Index of the finding within its study.
+        kind: What it is.
+        contrast: Mean difference of the noiseless images with and without it, in noise sigma; the
+            image shows the finding from 3 on.
+        mask: The footprint (112, 112).
+    """
+
+    finding: int
+    kind: str
+    contrast: float
+    mask: NDArray[np.bool_]
+
+
+def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a finished data set's file."""
+    for needed in (MANIFEST, name):
+        if not (root / needed).is_file():
+            raise UserError(
+                f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
+                "generate it with the subcommand `prepare` or give another root."
+            )
+    with (root / name).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise UserError(
+                    f"Line {number} of {root / name} is not JSON; delete the folder {root} and "
+                    "generate the data set again."
+                ) from None
+
+
+def read_phantom(root: Path | str) -> Release:
+    """Read the questions; rows are counted over the whole of questions.jsonl.
+
+    Args:
+        root: Folder of a finished data set.
+
+    Raises:
+        UserError: The folder holds no finished data set.
+    """
+    splits: dict[SplitName, list[QARow]] = {split: [] for split in SPLITS}
+    for number, row in enumerate(_rows(Path(root), QUESTION_FILE)):
+        splits[row["split"]].append(
+            QARow(
+                question_id=f"{DATASET}/{row['split']}/{number}",
+                qid="",
+                split=row["split"],
+                image_id=row["image"],
+                image=row["image"],
+                question=row["question"],
+                answer=row["answer"],
+                references=(row["answer"],),  # generated in normalised form
+                answer_type="closed" if row["answer"] in ("yes", "no") else "open",
+                question_type=row["question_type"],
+            )
+        )
+    return Release(
+        dataset=DATASET,
+        layout="generated",
+        splits={split: tuple(rows) for split, rows in splits.items()},
+    )
+
+
+def read_studies(root: Path | str) -> list[Study]:
+    """Read the studies of all splits, in the order of the file.
+
+    Args:
+        root: Folder of a finished data set.
+
+    Raises:
+        UserError: The folder holds no finished data set.
+    """
+    names = ("kind", "side", "zone", "size", "count")
+    return [
+        Study(
+            study_id=row["study_id"],
+            patient_id=row["patient_id"],
+            split=row["split"],
+            images=tuple(StudyImage(image["view"], image["path"]) for image in row["images"]),
+            findings_text=row["report"]["findings"],
+            impression=row["report"]["impression"],
+            findings=tuple(
+                Finding(**{name: found[name] for name in names}) for found in row["findings"]
+            ),
+            shown_on=tuple(tuple(found["shown_on"]) for found in row["findings"]),
+            vector=tuple(row["vector"]),
+        )
+        for row in _rows(Path(root), STUDY_FILE)
+    ]
+
+
+class Footprints:
+    """The footprints of all findings, decoded when asked for.
+
+    Args:
+        root: Folder of a finished data set.
+
+    Raises:
+        UserError: The folder holds no finished data set.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self._rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in _rows(Path(root), FOOTPRINT_FILE):
+            self._rows.setdefault((row["study_id"], row["view"]), []).append(row)
+
+    def of(self, study_id: str, view: View) -> list[Footprint]:
+        """Return the footprints of a study's findings on one view; none for a normal study."""
+        return [
+            Footprint(row["finding"], row["kind"], row["contrast"], decode_runs(row["runs"]))
+            for row in self._rows.get((study_id, view), [])
+        ]
+
+
+def footprint(root: Path | str, study_id: str, view: View) -> NDArray[np.bool_]:
+    """Return the union (112, 112) of the footprints of all of a study's findings on one view.
+
+    Reads the whole file; use :class:`Footprints` for many images.
+
+    Args:
+        root: Folder of a finished data set.
+        study_id: The study.
+        view: The view.
+
+    Raises:
+        UserError: The folder holds no finished data set.
+    """
+    mask = decode_runs([])
+    for item in Footprints(root).of(study_id, view):
+        mask |= item.mask
+    return mask

@@ -1,0 +1,78 @@
+"""Checks of config files that come before any parser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from amif_lightning.cli.config_files import locate, read_config, sets, split_configs
+from amif_lightning.errors import UserError
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_split_configs_in_all_spellings() -> None:
+    argv = ["fit", "--config", "a", "--x=1", "--config=b", "-c", "c", "--config_like", "d"]
+    assert split_configs(argv) == (["a", "b", "c"], ["fit", "--x=1", "--config_like", "d"])
+
+
+def test_config_without_its_file() -> None:
+    with pytest.raises(UserError, match="needs a file"):
+        split_configs(["fit", "--config"])
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path / "phantom.yaml", "model: x")
+    with pytest.raises(UserError, match=r"phantm.yaml does not exist; did you mean .*phantom.yaml"):
+        read_config(str(tmp_path / "phantm.yaml"))
+    with pytest.raises(UserError, match="there is no folder"):
+        read_config(str(tmp_path / "none" / "phantom.yaml"))
+
+
+def test_yaml_syntax_names_file_and_line(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.yaml", "model:\n  lr: 1\n   width: 2\n")
+    with pytest.raises(UserError, match=r"a\.yaml, line 3, column 9: not valid YAML"):
+        read_config(name)
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "word\n"])
+def test_a_config_is_a_mapping(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="holds keys"):
+        read_config(write(tmp_path / "a.yaml", text))
+
+
+def test_binary_content(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not a text file"):
+        read_config(str(tmp_path / "a.yaml"))
+
+
+def test_a_repeated_key_is_refused_at_any_depth(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.yaml", "model:\n  lr: 1\n  width: 2\n  lr: 3\n")
+    with pytest.raises(UserError, match=r"line 4: `lr` is given a second time \(first in line 2\)"):
+        read_config(name)
+
+
+def test_equal_keys_of_different_parents_are_fine(tmp_path: Path) -> None:
+    read_config(write(tmp_path / "a.yaml", "model:\n  seed: 1\ndata:\n  seed: 2\n"))
+
+
+def test_locate_finds_the_last_file_with_the_key(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.yaml", "model:\n  init_args:\n    lrr: 1\n")
+    second = write(tmp_path / "b.yaml", "data:\n  class_path: Phantm\n")
+    assert locate("lrr", [first, second]) == f"{first}, line 3: "
+    assert locate("Phantm", [first, second]) == f"{second}, line 2: "
+    assert locate("width", [first, second]) == ""
+
+
+def test_sets_looks_at_words_and_files(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.yaml", "model:\n  init_args:\n    seed: 3\n")
+    assert sets("model.init_args.seed", [name], [])
+    assert not sets("data.init_args.seed", [name], [])
+    assert sets("data.init_args.seed", [], ["--data.seed=3"])
+    assert sets("data.init_args.seed", [], ["--data.init_args.seed", "3"])
+    assert not sets("data.init_args.seed", [], ["--data.seeds=3"])

@@ -1,0 +1,126 @@
+"""The dispatch: fast answers without torch, exit codes, and what is printed of an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import amif_lightning
+from amif_lightning.cli import entry, main
+from amif_lightning.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+PROBE = """
+import sys
+sys.path[:0] = {paths!r}
+from amif_lightning.cli import main
+code = main({argv!r})
+heavy = {{"torch", "lightning", "jsonargparse"}} & set(sys.modules)
+print("heavy:", sorted(heavy), "code:", code)
+"""
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["report", "runs"]], ids=str)
+def test_answers_fast_and_without_torch(argv: list[str], tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    code = PROBE.format(paths=[str(ROOT / "src"), str(ROOT)], argv=argv)
+    seconds = []
+    for _ in range(3):  # the best of three: other work on the machine only ever adds
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+        )
+        seconds.append(time.monotonic() - start)
+    assert "heavy: []" in done.stdout, done.stderr
+    assert min(seconds) < 1.0
+
+
+def test_bare_call_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    bare = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert bare == capsys.readouterr().out
+    assert bare.startswith("usage: ")
+
+
+def test_version_names_the_suite_and_torch(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"amif-lightning {amif_lightning.__version__} (python 3.")
+    assert "torch " in printed
+
+
+def test_python_dash_m_runs_main(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "amif_lightning", "fti"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: there is no command `fti`; did you mean `fit`?\n"
+
+
+def test_an_option_before_the_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "x.yaml", "fit"]) == 2
+    assert "write the command first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["--hel", "--vers", "fi", "tes"])
+def test_no_abbreviations(word: str) -> None:
+    assert main([word]) == 2
+
+
+def _raise(error: BaseException) -> object:
+    def dispatch(argv: list[str]) -> int:
+        raise error
+
+    return dispatch
+
+
+def test_user_error_is_one_line_and_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry, "_dispatch", _raise(UserError("x.json lacks `qid`: add it.")))
+    assert main(["fit"]) == 2
+    assert capsys.readouterr().err == "error: x.json lacks `qid`: add it.\n"
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "_dispatch", _raise(UserError("x")))
+    with pytest.raises(UserError):
+        main(["fit", "--debug"])
+    monkeypatch.setenv("AMIF_DEBUG", "1")
+    with pytest.raises(UserError):
+        main(["fit"])
+
+
+def test_user_error_of_a_loader_worker_loses_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrapped = (
+        "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        'last):\n  File "x.py", line 1, in f\namif_lightning.errors.UserError: a.jpg is damaged.\n'
+    )
+    monkeypatch.setattr(entry, "_dispatch", _raise(UserError(wrapped)))
+    assert main(["fit"]) == 2
+    assert capsys.readouterr().err == "error: a.jpg is damaged.\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "_dispatch", _raise(ZeroDivisionError("bug")))
+    with pytest.raises(ZeroDivisionError):
+        main(["fit"])
+
+
+def test_interrupt_is_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry, "_dispatch", _raise(KeyboardInterrupt()))
+    assert main(["fit"]) == 130
+    assert "interrupted" in capsys.readouterr().err

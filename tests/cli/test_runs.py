@@ -1,0 +1,88 @@
+"""Run folders: names, named checkpoints, and the protection of earlier runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from amif_lightning.cli.runs import RunFolder
+from amif_lightning.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    run = RunFolder.of(str(tmp_path), "demo", "clean", 3)
+    run.path.mkdir(parents=True)
+    return run
+
+
+def test_layout(tmp_path: Path) -> None:
+    run = RunFolder.of(str(tmp_path), "VQARAD-AMiFVQA", "literature", 12)
+    assert run.path == tmp_path / "VQARAD-AMiFVQA" / "literature" / "seed12"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b"])
+def test_experiment_is_one_folder_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a folder name"):
+        RunFolder.of(str(tmp_path), name, "clean", 0)
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_named_checkpoints(folder: RunFolder, name: str) -> None:
+    with pytest.raises(UserError, match=f"holds no {name}.ckpt"):
+        folder.checkpoint(name)
+    (folder.path / f"{name}.ckpt").touch()
+    assert folder.checkpoint(name) == str(folder.path / f"{name}.ckpt")
+
+
+def test_other_checkpoints(folder: RunFolder, tmp_path: Path) -> None:
+    assert folder.checkpoint(None) is None
+    assert folder.checkpoint("s3://bucket/x.ckpt") == "s3://bucket/x.ckpt"
+    with pytest.raises(UserError, match="no such file"):
+        folder.checkpoint(str(tmp_path / "x.ckpt"))
+    (tmp_path / "x.ckpt").touch()
+    assert folder.checkpoint(str(tmp_path / "x.ckpt")) == str(tmp_path / "x.ckpt")
+
+
+def test_a_new_folder_may_be_used(folder: RunFolder) -> None:
+    (folder.path / "config.yaml").touch()  # a run that never saved a checkpoint
+    folder.check_fit(None, overwrite=False)
+
+
+def test_an_unfinished_run_is_resumed_or_overwritten(folder: RunFolder) -> None:
+    folder.last.touch()
+    with pytest.raises(UserError, match=r"unfinished run.*--ckpt_path last.*--overwrite"):
+        folder.check_fit(None, overwrite=False)
+    folder.check_fit(str(folder.last), overwrite=False)
+    folder.check_fit(None, overwrite=True)
+
+
+def test_a_finished_run_is_protected(folder: RunFolder) -> None:
+    (folder.path / "result-test.json").touch()
+    with pytest.raises(UserError, match=r"finished run \(result-test.json\)"):
+        folder.check_fit(None, overwrite=False)
+
+
+def test_a_foreign_checkpoint_does_not_open_the_folder(folder: RunFolder, tmp_path: Path) -> None:
+    folder.last.touch()
+    with pytest.raises(UserError, match="unfinished run"):
+        folder.check_fit(str(tmp_path / "other.ckpt"), overwrite=False)
+
+
+def test_overwriting_what_is_resumed_is_a_contradiction(folder: RunFolder) -> None:
+    folder.last.touch()
+    with pytest.raises(UserError, match="give one of the two"):
+        folder.check_fit(str(folder.last), overwrite=True)
+
+
+def test_clear_deletes_what_the_suite_wrote_and_nothing_else(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = ["config.yaml", "last.ckpt", "best.ckpt", "result-test.json", "hparams.yaml"]
+    written += ["predictions-test.jsonl", "events.out.tfevents.1.host.2.0"]
+    for name in [*written, "notes.txt"]:
+        (folder.path / name).touch()
+    folder.clear()
+    assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
+    assert "7 files" in capsys.readouterr().out

@@ -1,0 +1,128 @@
+"""Beam search: against a slow one, against all sequences, and with a decoder that reads."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from amif_lightning.losses.likelihood import answer_loss
+from amif_lightning.models.decoder import AnswerDecoder
+from amif_lightning.models.generation import generate
+
+PAD, BOS, EOS = 0, 1, 2
+V, D, S = 7, 16, 4
+
+
+@pytest.fixture(scope="module")
+def decoder() -> AnswerDecoder:
+    """Random, with an output bias that makes answers of several lengths likely."""
+    torch.manual_seed(0)
+    model = AnswerDecoder(V, D, 2, 2, 32, 6, dropout=0.0).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(6.0 if parameter.ndim == 2 else 1.0)
+        model.lm.cls.predictions.bias.copy_(torch.tensor([-9.0, -9.0, 1.5, 0.5, 0.0, 1.0, 0.5]))
+    return model
+
+
+@pytest.fixture(scope="module")
+def states() -> tuple[Tensor, Tensor]:
+    values = torch.randn(5, S, D, generator=torch.Generator().manual_seed(3))
+    return values, torch.arange(S) < torch.tensor([[4], [2], [3], [4], [1]])
+
+
+@torch.no_grad()
+def steps(decoder: AnswerDecoder, prefix: tuple[int, ...], state: Tensor, mask: Tensor) -> Tensor:
+    ids = torch.tensor([[BOS, *prefix]])
+    logits = decoder(ids, torch.ones_like(ids, dtype=torch.bool), state, mask)
+    return logits[0, -1].log_softmax(-1)
+
+
+def slow_beam_search(
+    decoder: AnswerDecoder, state: Tensor, mask: Tensor, beams: int, longest: int
+) -> list[int]:
+    running: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    finished: list[tuple[float, tuple[int, ...]]] = []
+    for _ in range(longest):
+        grown = []
+        for score, prefix in running:
+            log_p = steps(decoder, prefix, state, mask)
+            grown += [(score + float(log_p[t]), (*prefix, t)) for t in range(V)]
+        grown.sort(reverse=True)
+        finished += [hypothesis for hypothesis in grown[:beams] if hypothesis[1][-1] == EOS]
+        running = [hypothesis for hypothesis in grown if hypothesis[1][-1] != EOS][:beams]
+    return [t for t in max(finished + running)[1] if t != EOS]
+
+
+def every_sequence(
+    decoder: AnswerDecoder, state: Tensor, mask: Tensor, longest: int
+) -> list[int]:
+    scores = {}
+    tokens = [t for t in range(V) if t != EOS]
+    for length in range(longest + 1):
+        for body in itertools.product(tokens, repeat=length):
+            full = body if length == longest else (*body, EOS)
+            scores[body] = sum(
+                float(steps(decoder, full[:i], state, mask)[full[i]]) for i in range(len(full))
+            )
+    return list(max(scores, key=lambda body: scores[body]))
+
+
+@pytest.mark.parametrize("beams", [1, 2, 3])
+def test_equals_a_slow_beam_search(
+    decoder: AnswerDecoder, states: tuple[Tensor, Tensor], beams: int
+) -> None:
+    values, mask = states
+    expected = [
+        slow_beam_search(decoder, values[b : b + 1], mask[b : b + 1], beams, 5) for b in range(5)
+    ]
+    assert generate(decoder, values, mask, BOS, EOS, PAD, beams, max_length=5) == expected
+    assert len({len(answer) for answer in expected}) > 1
+
+
+def test_a_wide_beam_finds_the_best_of_all_sequences(
+    decoder: AnswerDecoder, states: tuple[Tensor, Tensor]
+) -> None:
+    values, mask = states[0][:2], states[1][:2]
+    expected = [every_sequence(decoder, values[b : b + 1], mask[b : b + 1], 3) for b in range(2)]
+    assert generate(decoder, values, mask, BOS, EOS, PAD, beams=40, max_length=3) == expected
+
+
+def test_a_trained_decoder_answers_from_its_states() -> None:
+    torch.manual_seed(0)
+    model = AnswerDecoder(12, D, 2, 2, 32, 6, dropout=0.0)
+    answers = [[3], [4, 5], [4, 6], [7, 8, 9], [3, 10]]
+    values, mask = torch.randn(5, S, D), torch.ones(5, S, dtype=torch.bool)
+    ids = torch.tensor([[BOS, *a, EOS] + [PAD] * (3 - len(a)) for a in answers])
+    valid = torch.arange(4) < torch.tensor([[len(a) + 1] for a in answers])
+    optimiser = torch.optim.Adam(model.parameters(), 5e-3)
+    for _ in range(120):
+        loss = answer_loss(model(ids[:, :-1], valid, values, mask), ids[:, 1:], valid)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    assert generate(model, values, mask, BOS, EOS, PAD) == answers
+    order = [3, 1, 4, 0, 2]
+    shuffled = generate(model, values[order], mask, BOS, EOS, PAD)
+    assert shuffled == [answers[i] for i in order]
+
+
+def test_an_answer_ends_at_max_length(
+    decoder: AnswerDecoder, states: tuple[Tensor, Tensor]
+) -> None:
+    short = generate(decoder, *states, BOS, EOS, PAD, beams=3, max_length=1)
+    assert all(len(answer) <= 1 for answer in short)
+
+
+def test_bad_arguments_are_named(decoder: AnswerDecoder, states: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(ValueError, match=r"max_length in 1\.\.6, got 7"):
+        generate(decoder, *states, BOS, EOS, PAD, max_length=7)
+    with pytest.raises(ValueError, match="at least one beam"):
+        generate(decoder, *states, BOS, EOS, PAD, beams=0)
+    training = AnswerDecoder(V, D, 1, 2, 32, 6)
+    with pytest.raises(ValueError, match="eval"):
+        generate(training, *states, BOS, EOS, PAD)

@@ -88,9 +88,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     wide, deep, high = scale * about(1, 0.05), scale * about(1, 0.07), scale * about(1, 0.04)
     torso = body((0, 0, -60 * high), (152 * wide, 108 * deep, 262 * high))
     shoulders = tuple(
-        body(
-            (sign * 126 * wide, -12 * deep, 128 * high), (54 * wide, 46 * deep, 46 * high)
-        )
+        body((sign * 126 * wide, -12 * deep, 128 * high), (54 * wide, 46 * deep, 46 * high))
         for sign in SIGN.values()
     )
     lungs: dict[LungSide, Lung] = {}
@@ -122,9 +120,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
         (about(45, 0.05) * wide, about(46, 0.05) * deep, about(58, 0.04) * high),
         (-28, 0),
     )
-    vertebrae = [
-        body((0, -68 * deep, z * high), (17, 16, 10.5)) for z in range(-156, 170, 24)
-    ]
+    vertebrae = [body((0, -68 * deep, z * high), (17, 16, 10.5)) for z in range(-156, 170, 24)]
     clavicles = [
         body((sign * 62 * wide, 34 * deep, 112 * high), (52 * wide, 6, 5), (sign * -14.0, 0))
         for sign in SIGN.values()
@@ -137,8 +133,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     slant = float(rng.uniform(16, 22))
     first = float(rng.uniform(-4, 4))
     ribs = tuple(
-        body((0, 0, (first + z) * high), (210, 160, 4.6), (0, slant))
-        for z in range(-96, 112, 25)
+        body((0, 0, (first + z) * high), (210, 160, 4.6), (0, slant)) for z in range(-96, 112, 25)
     )
     bubble = None
     if rng.random() < 0.7:

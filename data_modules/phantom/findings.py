@@ -97,7 +97,9 @@ def _profiles() -> tuple[Profile, ...]:
         )
     )
     return tuple(
-        Profile(findings, weight / len(members)) for weight, members in groups for findings in members
+        Profile(findings, weight / len(members))
+        for weight, members in groups
+        for findings in members
     )
 
 
@@ -152,6 +154,8 @@ def draw_profiles(rng: np.random.Generator, count: int) -> list[Profile]:
     weights = np.array([round(PROFILES[i].weight * 1e6) for i in order], dtype=np.int64)
     bounds = np.cumsum(weights)
     offset = int(rng.integers(1_000_000))
-    points = [(k * 1_000_000 + offset) * int(bounds[-1]) // (1_000_000 * count) for k in range(count)]
+    points = [
+        (k * 1_000_000 + offset) * int(bounds[-1]) // (1_000_000 * count) for k in range(count)
+    ]
     drawn = [PROFILES[order[int(np.searchsorted(bounds, p, side="right"))]] for p in points]
     return [drawn[int(i)] for i in rng.permutation(count)]

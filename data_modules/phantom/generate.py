@@ -92,7 +92,9 @@ def generate(
         UserError: The folder holds a data set with other settings, or other files.
     """
     root = Path(root)
-    sizes = {split: int((STUDIES if studies is None else studies).get(split, 0)) for split in SPLITS}
+    sizes = {
+        split: int((STUDIES if studies is None else studies).get(split, 0)) for split in SPLITS
+    }
     settings: dict[str, Any] = {"generator": GENERATOR, "seed": int(seed), "studies": sizes}
     if _finished(root, settings):
         return
@@ -186,9 +188,7 @@ def _draw(job: _Job) -> tuple[dict[View, NDArray[np.uint8]], tuple[Placed, ...]]
     lesions = [lesion for item in placed for lesion in item.lesions]
     # A stream of its own, so that the noise never shifts what is drawn for the findings.
     noise = _stream(job.seed, job.split, _NOISE, job.index)
-    images = {
-        view: develop(scene.clean(view, lesions), exposures[view], noise) for view in VIEWS
-    }
+    images = {view: develop(scene.clean(view, lesions), exposures[view], noise) for view in VIEWS}
     return images, placed
 
 
@@ -209,7 +209,7 @@ def _write(root: Path, seed: int, sizes: Mapping[SplitName, int], progress: bool
             for job in jobs:
                 images, placed = _draw(job)
                 for view, pixels in images.items():
-                    Image.fromarray(pixels).save(root / job.image(view), compress_level=1)
+                    Image.fromarray(pixels).save(root / job.image(view))
                 study_file.write(_line(_study(job, placed)))
                 for row in _footprints(job, placed):
                     footprint_file.write(_line(row))

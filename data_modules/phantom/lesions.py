@@ -9,7 +9,6 @@ the diaphragm of a frontal one.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -32,7 +31,6 @@ from data_modules.phantom.render import LUNG, Lesion, Scene, Shadow
 DECIDED = 3.0  # noise sigma, design section 5
 MARGIN = 0.6  # noise sigma that a placed finding keeps from DECIDED on either side
 ATTEMPTS = 120
-TRIED = collections.Counter(); WHY=collections.Counter()
 
 # Footprint areas in pixels, by kind and view: a small finding stays below the first, a large one
 # above the second. The gap is the margin that a question about size needs.
@@ -75,7 +73,9 @@ class Placed:
     counted: tuple[View, ...]
 
 
-def place(rng: np.random.Generator, scene: Scene, findings: Sequence[Finding]) -> tuple[Placed, ...]:
+def place(
+    rng: np.random.Generator, scene: Scene, findings: Sequence[Finding]
+) -> tuple[Placed, ...]:
     """Place findings in a thorax, one after the other; only ``rng`` decides."""
     lesions: list[tuple[Lesion, ...]] = []
     for finding in findings:
@@ -130,7 +130,6 @@ def _accepted(
                 excess = scene.shadow(view, together, part).contrast - DECIDED
                 score = min(score, excess if view in views else -excess)
             if score < MARGIN:
-                WHY[finding.kind,finding.size,views,view,round(score,0)]+=1
                 break
         else:
             placed = _measured(scene, finding, lesions, together)
@@ -139,11 +138,9 @@ def _accepted(
                 and (not finding.zone or set(views) <= set(placed.zoned))
                 and (finding.count == 1 or "frontal" in placed.counted)
             ):
-                TRIED[finding.kind,finding.size,finding.zone,wanted,views,attempt//10]+=1
                 return lesions
         if score > best[0]:
             best = (score, lesions)
-    TRIED[finding.kind,finding.size,finding.zone,wanted,'fail']+=1
     return best[1]
 
 
@@ -278,15 +275,11 @@ def _fluid(
             (x + out * 0.85 * wide, y - 0.15 * deep, base),
             (26, 0.95 * deep, 96 + 8 * more),
         )
-        layer = Ellipsoid(
-            (x, y - 0.1 * deep, base - 8), (1.25 * wide, 1.1 * deep, 50 + 7 * more)
-        )
+        layer = Ellipsoid((x, y - 0.1 * deep, base - 8), (1.25 * wide, 1.1 * deep, 50 + 7 * more))
     return Lesion(side, tissue=(rim, layer))
 
 
-def _collapse(
-    rng: np.random.Generator, lung: Lung, side: LungSide, finding: Finding
-) -> Lesion:
+def _collapse(rng: np.random.Generator, lung: Lung, side: LungSide, finding: Finding) -> Lesion:
     """Shrink a lung towards its hilum; gas fills the rest of its space."""
     (x, y, z), (wide, deep, high) = lung.space.centre, lung.space.axes
     more = float(rng.uniform(-1, 1))

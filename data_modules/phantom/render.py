@@ -88,11 +88,10 @@ class Projection:
             self._bounds[side] = [
                 self._inside(side, body) for body in (lung.dome, anatomy.mediastinum)
             ]
-        self._covered: dict[tuple[LungSide, int], tuple[list[Interval], Array]] = {}
+        self._covered: dict[tuple[LungSide, Ellipsoid], tuple[list[Interval], Array]] = {}
         self._vessel_sums: dict[LungSide, Array] = {}
         self._static = self._fixed()
-        self._deficits: dict[tuple[LungSide, tuple[int, ...]], Array] = {}
-        self._kept: list[Lesion] = []  # keeps the lesions alive whose ids are keys above
+        self._deficits: dict[tuple[LungSide, tuple[Lesion, ...]], Array] = {}
         self.black = self._automatic_exposure()
 
     def _inside(self, side: LungSide, body: Ellipsoid) -> Interval:
@@ -120,7 +119,9 @@ class Projection:
             add(anatomy.bubble, -TISSUE * (1 - GAS))
         for bone in anatomy.bones:
             add(bone, BONE)
-        faces = [(sign, chord(face, view)) for sign, face in zip((1, -1), anatomy.cage, strict=True)]
+        faces = [
+            (sign, chord(face, view)) for sign, face in zip((1, -1), anatomy.cage, strict=True)
+        ]
         for rib in anatomy.ribs:
             box = bounding_box(rib, view)
             disc = chord(rib, view, box)
@@ -139,10 +140,9 @@ class Projection:
 
     def _deficit(self, side: LungSide, lesions: Sequence[Lesion]) -> Array:
         """Integrate what one lung lacks of a tissue-filled space, (H, W) of the lung's box."""
-        key = (side, tuple(id(lesion) for lesion in lesions))
+        key = (side, tuple(lesions))
         if key in self._deficits:
             return self._deficits[key]
-        self._kept.extend(lesions)
         space, box = self._spaces[side], self.boxes[side]
         heart = next((x.heart for x in lesions if x.heart is not None), self.anatomy.heart)
         collapsed = next((x for x in lesions if x.collapse is not None), None)
@@ -191,7 +191,7 @@ class Projection:
 
     def _bounded(self, side: LungSide, heart: Ellipsoid) -> tuple[list[Interval], Array]:
         """Return what bounds a lung beside a given heart, and the length that it covers."""
-        key = (side, id(heart))
+        key = (side, heart)
         if key not in self._covered:
             solid = [*self._bounds[side], self._inside(side, heart)]
             self._covered[key] = (solid, union_length(solid))
@@ -270,6 +270,7 @@ class Scene:
         self.anatomy = anatomy
         self.exposures = exposures
         self._projections = {view: Projection(anatomy, view) for view in VIEWS}
+        self._shadows: dict[tuple[View, tuple[Lesion, ...], tuple[Lesion, ...]], Shadow] = {}
 
     def clean(self, view: View, lesions: Iterable[Lesion]) -> Array:
         """Return the noiseless image (112, 112), grey levels 0 to 255 before rounding."""
@@ -281,6 +282,14 @@ class Scene:
 
     def shadow(self, view: View, lesions: Sequence[Lesion], removed: Sequence[Lesion]) -> Shadow:
         """Compare the noiseless images with all lesions and without the removed ones."""
+        key = (view, tuple(lesions), tuple(removed))
+        if key not in self._shadows:
+            self._shadows[key] = self._compare(*key)
+        return self._shadows[key]
+
+    def _compare(
+        self, view: View, lesions: tuple[Lesion, ...], removed: tuple[Lesion, ...]
+    ) -> Shadow:
         kept = [lesion for lesion in lesions if lesion not in removed]
         projection, exposure = self._projections[view], self.exposures[view]
         present, absent = projection.integral(lesions), projection.integral(kept)
@@ -292,4 +301,3 @@ class Scene:
         black = self.black(view)
         difference = film(present[mask], black) - film(absent[mask], black)
         return Shadow(mask, float(np.abs(difference).mean()) / exposure.noise)
-

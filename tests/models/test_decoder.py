@@ -14,9 +14,7 @@ from amif_lightning.models.decoder import AnswerDecoder
 V, D, S = 30, 16, 6
 
 
-def make(
-    layers: int = 2, attn_implementation: Literal["sdpa", "eager"] = "sdpa"
-) -> AnswerDecoder:
+def make(layers: int = 2, attn_implementation: Literal["sdpa", "eager"] = "sdpa") -> AnswerDecoder:
     torch.manual_seed(0)
     return AnswerDecoder(
         V, D, layers, 2, 32, 8, dropout=0.1, attn_implementation=attn_implementation

@@ -1,0 +1,123 @@
+# One virtual environment, made when needed; every target can be the first one called.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+AMIF := $(BIN)/python -m amif_lightning
+
+RUNS ?= runs
+SEEDS ?= 0
+SIZE ?= tiny
+PROTOCOL ?= clean
+# validation: VQA-Med-2019's released validation set takes the role of the test set.
+SPLIT ?= validation
+# Further options of fit and test, such as EXTRA="--trainer.max_epochs 2".
+EXTRA ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
+	@echo '             SPLIT=validation|test  EXTRA="options of fit and test"  PYTHON=python3  VENV=.venv'
+
+$(STAMP): setup.cfg setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than 3.11: call make PYTHON=python3.11 (or newer)." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: install it first (Debian, Ubuntu:" \
+	       "apt install python3-venv)." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@touch $@
+
+.PHONY: install
+install: $(STAMP) ## make the virtual environment and install the suite into it
+
+# ---- runs ------------------------------------------------------------------------------------------
+# $(call train_and_test,EXPERIMENT,SPLIT,OPTIONS): for every seed fit, then test; a seed that has its
+# record is skipped, an interrupted one is resumed, so the same command can be called again.
+define train_and_test
+	@set -e; for seed in $(SEEDS); do \
+	  run="$(RUNS)/$(1)/$(PROTOCOL)/seed$$seed"; \
+	  if [ -f "$$run/result-$(2).json" ]; then echo "$$run is finished: skipped"; continue; fi; \
+	  options="--runs $(RUNS) --experiment $(1) --seed_everything $$seed $(3) $(EXTRA)"; \
+	  resume=""; if [ -f "$$run/last.ckpt" ]; then resume="--ckpt_path last"; fi; \
+	  echo "== $$run: fit $$resume"; $(AMIF) fit $$options $$resume; \
+	  echo "== $$run: test"; $(AMIF) test $$options --ckpt_path best; \
+	done
+	@$(AMIF) report $(RUNS)/$(1)
+	@echo
+	@echo "Curves and pictures: $(BIN)/tensorboard --logdir $(RUNS)   (or: make tensorboard)"
+endef
+
+define need_root
+	@test -n "$(ROOT)" || { echo "give the data set's folder: make $@ ROOT=FOLDER" >&2; exit 2; }
+endef
+
+.PHONY: demo
+demo: $(STAMP) ## train and test on the generated phantom data, print the results table
+	$(call train_and_test,phantom,test,--config experiments/vqa/phantom.yaml \
+	  --data.init_args.protocol $(PROTOCOL))
+
+.PHONY: reproduce-vqa-med
+reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, print the table
+	$(need_root)
+	$(call train_and_test,vqa_med_2019-$(SIZE),$(SPLIT),--config experiments/vqa/vqa_med_2019.yaml \
+	  --config experiments/size/$(SIZE).yaml --data.init_args.root "$(ROOT)" \
+	  --data.init_args.test_split $(SPLIT) --data.init_args.protocol $(PROTOCOL))
+
+.PHONY: reproduce-vqa-rad
+reproduce-vqa-rad: $(STAMP) ## VQA-RAD in ROOT: train and test every seed, print the table
+	$(need_root)
+	$(call train_and_test,vqa_rad-$(SIZE),test,--config experiments/vqa/vqa_rad.yaml \
+	  --config experiments/size/$(SIZE).yaml --data.init_args.root "$(ROOT)" \
+	  --data.init_args.protocol $(PROTOCOL))
+
+.PHONY: report
+report: $(STAMP) ## results table of all runs below RUNS
+	@$(AMIF) report $(RUNS)
+
+.PHONY: tensorboard
+tensorboard: $(STAMP) ## open TensorBoard on RUNS
+	$(BIN)/tensorboard --logdir $(RUNS)
+
+.PHONY: benchmark
+benchmark: $(STAMP) ## speed and memory, each against a plain formulation of the same work
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+# ---- checks ----------------------------------------------------------------------------------------
+.PHONY: test
+test: $(STAMP) ## all tests but the slow ones and those on real data
+	$(BIN)/python -m pytest -q -m "not slow and not real_data"
+
+.PHONY: test-all
+test-all: $(STAMP) ## all tests; with AMIF_DATA=FOLDER also those on real data
+	$(BIN)/python -m pytest -q $(if $(AMIF_DATA),,-m "not real_data")
+
+.PHONY: ddp
+ddp: $(STAMP) ## tests that start two processes
+	$(BIN)/python -m pytest -q -m ddp
+
+.PHONY: lint
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(STAMP) ## ruff: mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: type
+type: $(STAMP) ## mypy
+	$(BIN)/mypy
+
+.PHONY: clean
+clean: ## delete caches and build outputs (never runs or data)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src data_modules tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

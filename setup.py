@@ -1,0 +1,5 @@
+"""The two roots, which setup.cfg cannot discover together; all metadata is in setup.cfg."""
+
+from setuptools import find_packages, setup
+
+setup(packages=find_packages("src") + find_packages(".", include=["data_modules", "data_modules.*"]))

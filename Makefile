@@ -45,12 +45,12 @@ define train_and_test
 	@set -e; for seed in $(SEEDS); do \
 	  run="$(RUNS)/$(1)/$(PROTOCOL)/seed$$seed"; \
 	  if [ -f "$$run/result-$(2).json" ]; then echo "$$run is finished: skipped"; continue; fi; \
-	  options="--runs $(RUNS) --experiment $(1) --seed_everything $$seed $(3) $(EXTRA)"; \
+	  set -- --runs "$(RUNS)" --experiment $(1) --seed_everything $$seed $(3) $(EXTRA); \
 	  resume=""; if [ -f "$$run/last.ckpt" ]; then resume="--ckpt_path last"; fi; \
-	  echo "== $$run: fit $$resume"; $(AMIF) fit $$options $$resume; \
-	  echo "== $$run: test"; $(AMIF) test $$options --ckpt_path best; \
+	  echo "== $$run: fit $$resume"; $(AMIF) fit "$$@" $$resume; \
+	  echo "== $$run: test"; $(AMIF) test "$$@" --ckpt_path best; \
 	done
-	@$(AMIF) report $(RUNS)/$(1)
+	@$(AMIF) report "$(RUNS)/$(1)"
 	@echo
 	@echo "Curves and pictures: $(BIN)/tensorboard --logdir $(RUNS)   (or: make tensorboard)"
 endef
@@ -61,7 +61,7 @@ endef
 
 .PHONY: demo
 demo: $(STAMP) ## train and test on the generated phantom data, print the results table
-	$(call train_and_test,phantom,test,--config experiments/vqa/phantom.yaml \
+	$(call train_and_test,vqa-phantom,test,--config experiments/vqa/phantom.yaml \
 	  --data.init_args.protocol $(PROTOCOL))
 
 .PHONY: reproduce-vqa-med
@@ -80,11 +80,11 @@ reproduce-vqa-rad: $(STAMP) ## VQA-RAD in ROOT: train and test every seed, print
 
 .PHONY: report
 report: $(STAMP) ## results table of all runs below RUNS
-	@$(AMIF) report $(RUNS)
+	@$(AMIF) report "$(RUNS)"
 
 .PHONY: tensorboard
 tensorboard: $(STAMP) ## open TensorBoard on RUNS
-	$(BIN)/tensorboard --logdir $(RUNS)
+	$(BIN)/tensorboard --logdir "$(RUNS)"
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## speed and memory, each against a plain formulation of the same work

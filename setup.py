@@ -1,5 +1,7 @@
 """The two roots, which setup.cfg cannot discover together; all metadata is in setup.cfg."""
 
-from setuptools import find_packages, setup
+from setuptools import find_packages, setup  # type: ignore[import-untyped]  # stubs for one call
 
-setup(packages=find_packages("src") + find_packages(".", include=["data_modules", "data_modules.*"]))
+setup(
+    packages=find_packages("src") + find_packages(".", include=["data_modules", "data_modules.*"])
+)

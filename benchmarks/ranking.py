@@ -34,12 +34,13 @@ BOS, EOS = 101, 102  # [CLS] and [SEP] of BERT's vocabularies
 FIRST_ID = 1000
 PLAIN_BYTES = 4 * 10**9
 ABOUT = (
-    "Token ids of the 458 most frequent normalised training answers of VQA-RAD's 3064-row file, most "
-    "frequent first, without [CLS] and [SEP]. Made by `benchmarks/ranking.py --rebuild` with an "
-    "approximate WordPiece: punctuation stands alone, words seen at least 3 times in the training "
-    "questions and answers are one token, others are cut greedily into the longest pieces of at "
-    "most 4 characters that occur in at least 5 different words, else into characters. Ids are "
-    "numbered by first use: lengths and shared prefixes are real, the ids mean nothing elsewhere."
+    "Token ids of the 458 most frequent normalised training answers of VQA-RAD's 3064-row file, "
+    "most frequent first, without [CLS] and [SEP]. Made by `benchmarks/ranking.py --rebuild` "
+    "with an approximate WordPiece: punctuation stands alone, words seen at least 3 times in "
+    "the training questions and answers are one token, others are cut greedily into the longest "
+    "pieces of at most 4 characters that occur in at least 5 different words, else into "
+    "characters. Ids are numbered by first use: lengths and shared prefixes are real, the ids "
+    "mean nothing elsewhere."
 )
 
 

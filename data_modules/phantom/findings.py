@@ -109,7 +109,7 @@ PROFILES: tuple[Profile, ...] = _profiles()
 
 def _names(finding: Finding) -> list[str]:
     """Name the coordinates that a finding switches on."""
-    parts = [*finding.sides, finding.zone, finding.size]
+    parts: list[str] = [*finding.sides, finding.zone, finding.size]
     if finding.kind == "nodule":
         parts.append(COUNTS[finding.count - 1])
     return [finding.kind, *(f"{finding.kind} {part}" for part in parts if part)]

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
 
 from amif_lightning.errors import UserError
 from data_modules.phantom.anatomy import draw_anatomy

@@ -28,7 +28,7 @@ PIXEL = FIELD_OF_VIEW / IMAGE_SIZE  # mm
 _RAY_AXIS: dict[View, int] = {"frontal": 1, "lateral": 0}
 _COLUMN_AXIS: dict[View, int] = {"frontal": 0, "lateral": 1}
 _COLUMN_SIGN: dict[View, float] = {"frontal": 1.0, "lateral": -1.0}
-_CENTRES: Array = (np.arange(IMAGE_SIZE) + 0.5) * PIXEL - FIELD_OF_VIEW / 2
+_CENTRES: Array = (np.arange(IMAGE_SIZE, dtype=np.float64) + 0.5) * PIXEL - FIELD_OF_VIEW / 2
 
 
 @dataclass(frozen=True)

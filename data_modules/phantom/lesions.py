@@ -124,7 +124,7 @@ def _accepted(
         score = np.inf
         together = [*before, *lesions]
         for view in VIEWS:
-            # One lung lies behind the other on a lateral image: there the finding counts as a whole.
+            # On a lateral image one lung lies behind the other: the finding counts as a whole.
             parts = [[lesion] for lesion in lesions] if view == "frontal" else [lesions]
             for part in parts:
                 excess = scene.shadow(view, together, part).contrast - DECIDED

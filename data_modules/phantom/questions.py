@@ -126,10 +126,7 @@ def candidates(study: int, placed: Sequence[Placed]) -> list[Candidate]:
     """
     found: list[Candidate] = []
     for view in VIEWS:
-
-        def ask(question_type: QuestionType, topic: str, answer: str, view: View = view) -> None:
-            found.append(Candidate(study, view, question_type, topic, answer))
-
+        ask = _Ask(study, view, found)
         ask("plane", "", view)
         kinds = {item.finding.kind for item in placed}
         for kind in KINDS:
@@ -146,10 +143,16 @@ def candidates(study: int, placed: Sequence[Placed]) -> list[Candidate]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
 class _Ask:
-    """Type of the function that records a candidate."""
+    """Records candidates of one image."""
 
-    def __call__(self, question_type: QuestionType, topic: str, answer: str) -> None: ...
+    study: int
+    view: View
+    found: list[Candidate]
+
+    def __call__(self, question_type: QuestionType, topic: str, answer: str) -> None:
+        self.found.append(Candidate(self.study, self.view, question_type, topic, answer))
 
 
 def _zone(finding: Finding) -> str:

@@ -96,7 +96,7 @@ def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
         if not (root / needed).is_file():
             raise UserError(
                 f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
-                "generate it with the subcommand `prepare` or give another root."
+                "generate it with the subcommand prepare or give another root."
             )
     with (root / name).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
@@ -170,16 +170,17 @@ def read_studies(root: Path | str) -> list[Study]:
 
 
 class Footprints:
-    """The footprints of all findings, decoded when asked for.
-
-    Args:
-        root: Folder of a finished data set.
-
-    Raises:
-        UserError: The folder holds no finished data set.
-    """
+    """The footprints of all findings, decoded when asked for."""
 
     def __init__(self, root: Path | str) -> None:
+        """Read the file of footprints.
+
+        Args:
+            root: Folder of a finished data set.
+
+        Raises:
+            UserError: The folder holds no finished data set.
+        """
         self._rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in _rows(Path(root), FOOTPRINT_FILE):
             self._rows.setdefault((row["study_id"], row["view"]), []).append(row)

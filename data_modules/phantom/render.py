@@ -60,21 +60,27 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How one image was taken: exposure relative to the automatic one, noise sigma in grey levels."""
+    """How one image was taken.
+
+    Attributes:
+        factor: Exposure relative to the automatic one.
+        noise: Sigma of the detector's noise in grey levels.
+    """
 
     factor: float
     noise: float
 
 
 class Projection:
-    """One view of one patient: line integrals with any set of lesions.
-
-    Args:
-        anatomy: The healthy thorax.
-        view: Direction of the rays.
-    """
+    """One view of one patient: line integrals with any set of lesions."""
 
     def __init__(self, anatomy: Anatomy, view: View) -> None:
+        """Integrate what no lesion changes.
+
+        Args:
+            anatomy: The healthy thorax.
+            view: Direction of the rays.
+        """
         self.anatomy = anatomy
         self.view = view
         self.boxes: dict[LungSide, Box] = {
@@ -259,14 +265,15 @@ class Shadow:
 
 
 class Scene:
-    """A patient before the two detectors.
-
-    Args:
-        anatomy: The healthy thorax.
-        exposures: Exposure of each view.
-    """
+    """A patient before the two detectors."""
 
     def __init__(self, anatomy: Anatomy, exposures: dict[View, Exposure]) -> None:
+        """Prepare both views.
+
+        Args:
+            anatomy: The healthy thorax.
+            exposures: Exposure of each view.
+        """
         self.anatomy = anatomy
         self.exposures = exposures
         self._projections = {view: Projection(anatomy, view) for view in VIEWS}

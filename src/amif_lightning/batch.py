@@ -69,7 +69,7 @@ class VQABatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VQABatch:
         """The same batch on another device."""
-        moved = {
+        moved: dict[str, Any] = {
             f.name: value.to(device, non_blocking=non_blocking)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor | Tokens)
@@ -78,7 +78,7 @@ class VQABatch:
 
     def pin_memory(self) -> VQABatch:
         """The same batch in page-locked memory, for faster copies to a GPU."""
-        pinned = {
+        pinned: dict[str, Any] = {
             f.name: value.pin_memory()
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor | Tokens)
@@ -193,7 +193,12 @@ def pad_tokens(sequences: Sequence[Sequence[int]], pad_id: int) -> Tokens:
 
     Returns:
         Tokens of shape (B, longest).
+
+    Raises:
+        ValueError: If there is no list, or an empty one: a fully masked row has no attention.
     """
+    if not sequences or not all(sequences):
+        raise ValueError("expected at least one list of token ids, and none of them empty")
     longest = max(len(sequence) for sequence in sequences)
     ids = torch.full((len(sequences), longest), pad_id, dtype=torch.long)
     mask = torch.zeros((len(sequences), longest), dtype=torch.bool)

@@ -228,6 +228,14 @@ def test_user_errors_from_the_data_are_one_line(
     )
 
 
+def test_lightning_s_own_complaint_is_one_line(
+    fit: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--trainer.max_epochs=3") == 0
+    assert fit("--ckpt_path=last", "--trainer.max_epochs=1") == 2
+    assert "max_epochs=1" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_later_configs_win_and_the_command_line_last(toy_main: Main, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
         "model:\n  class_path: Classifier\n  init_args:\n    lr: 1e-4\n    width: 5\n"

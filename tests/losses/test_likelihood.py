@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,9 @@ def test_equals_the_slow_double_loop(
 
 def test_uniform_scores_cost_log_v_per_token() -> None:
     mask = torch.tensor([[True, True, True], [True, False, False]])
-    value = sequence_log_likelihood(torch.zeros(2, 3, 11), torch.zeros(2, 3, dtype=int), mask)
+    value = sequence_log_likelihood(
+        torch.zeros(2, 3, 11), torch.zeros(2, 3, dtype=torch.long), mask
+    )
     torch.testing.assert_close(value, torch.tensor([-3.0, -1.0]) * math.log(11))
 
 
@@ -70,9 +73,10 @@ def test_what_the_mask_hides_changes_nothing(sample: tuple[Tensor, Tensor, Tenso
 
 def test_the_order_of_the_batch_changes_nothing(sample: tuple[Tensor, Tensor, Tensor]) -> None:
     order = torch.tensor([2, 0, 3, 1])
-    permuted = sequence_log_likelihood(*(x[order] for x in sample))
+    logits, targets, mask = (x[order] for x in sample)
+    permuted = sequence_log_likelihood(logits, targets, mask)
     torch.testing.assert_close(permuted, sequence_log_likelihood(*sample)[order])
-    torch.testing.assert_close(answer_loss(*(x[order] for x in sample)), answer_loss(*sample))
+    torch.testing.assert_close(answer_loss(logits, targets, mask), answer_loss(*sample))
 
 
 def test_extreme_scores_stay_finite_and_at_most_zero() -> None:
@@ -107,8 +111,9 @@ def test_half_precision_is_summed_in_float32(sample: tuple[Tensor, Tensor, Tenso
     ],
 )
 def test_bad_input_is_named(
-    sample: tuple[Tensor, Tensor, Tensor], change: dict[str, Tensor], message: str
+    sample: tuple[Tensor, Tensor, Tensor], change: dict[str, Any], message: str
 ) -> None:
     logits, targets, mask = sample
+    arguments: dict[str, Any] = {"logits": logits, "targets": targets, "mask": mask, **change}
     with pytest.raises(ValueError, match=message):
-        sequence_log_likelihood(logits, **({"targets": targets, "mask": mask} | change))
+        sequence_log_likelihood(**arguments)

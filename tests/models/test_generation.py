@@ -59,15 +59,15 @@ def slow_beam_search(
 
 
 def every_sequence(decoder: AnswerDecoder, state: Tensor, mask: Tensor, longest: int) -> list[int]:
-    scores = {}
+    scores: dict[tuple[int, ...], float] = {}
     tokens = [t for t in range(V) if t != EOS]
     for length in range(longest + 1):
         for body in itertools.product(tokens, repeat=length):
-            full = body if length == longest else (*body, EOS)
+            full: tuple[int, ...] = body if length == longest else (*body, EOS)
             scores[body] = sum(
                 float(steps(decoder, full[:i], state, mask)[full[i]]) for i in range(len(full))
             )
-    return list(max(scores, key=lambda body: scores[body]))
+    return list(max(scores.items(), key=lambda item: item[1])[0])
 
 
 @pytest.mark.parametrize("beams", [1, 2, 3])

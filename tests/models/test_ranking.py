@@ -135,7 +135,12 @@ def test_the_first_token_counts_once() -> None:
     wrong = one_at_a_time(decoder, candidates, states, mask, first_token_again=True)
     with pytest.raises(AssertionError):
         check(wrong)
-    assert not torch.equal(wrong.argmax(1), expected.argmax(1))  # another answer, not a constant
+    # Not a constant shift either: between these two candidates the wrong sum answers otherwise.
+    better = expected[0][:, None] > expected[0]
+    pair = (better & (wrong[0][:, None] < wrong[0])).nonzero()[0]
+    two = CandidateTree([candidates[n] for n in pair.tolist()], BOS, EOS)
+    assert best(decoder, two, states[:1], mask[:1]).indices.tolist() == [[0]]
+    assert wrong[0, pair].argmax() == 1
 
 
 def test_the_score_is_what_the_loss_sums() -> None:
@@ -282,20 +287,32 @@ def test_a_uniform_decoder_ties_all_answers_of_one_length(k: int) -> None:
         torch.testing.assert_close(found.scores, expected)
 
 
-def test_a_certain_prefix_that_ties_the_best_answer_is_still_expanded() -> None:
-    """Log p of exactly 0 along a longer answer: equal to the best so far, and first in order."""
-    decoder, (states, mask) = decoder_of(), states_of(1)
-    with torch.no_grad():
-        for parameter in decoder.parameters():
-            parameter.zero_()
-        # Tokens 5, 6 and the end share all the mass, so [6] and [5] tie at every length.
-        decoder.lm.cls.predictions.bias.fill_(-1e4)
-        decoder.lm.cls.predictions.bias[EOS] = 0.0
-    # p(end) is 1 and p(any other) is 0: only the score of the empty answer is 0.
-    tree = CandidateTree([[5], [], [6], []], BOS, EOS)
-    found = best(decoder, tree, states, mask, 4)
-    assert found.indices.tolist() == [[1, 3, 0, 2]]
-    assert found.scores[0, :2].tolist() == [0.0, 0.0]
+class Table(AnswerDecoder):
+    """Scores of the next token that depend on the last token only."""
+
+    def __init__(self, following: dict[int, list[int]]) -> None:
+        super().__init__(V, D, 1, 2, 64, 8)
+        self.table = torch.full((V, V), -1e4)
+        for token, possible in following.items():
+            self.table[token, possible] = 0.0
+
+    def hidden(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.nn.functional.one_hot(input_ids, V).float()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.table
+
+
+# Which of two equal prefixes is met first is open, so each comes first in one of the trees.
+@pytest.mark.parametrize("before", [[5, 9], [6, 9]])
+def test_a_prefix_equal_to_the_best_answer_is_still_expanded(before: list[int]) -> None:
+    """It may go on with certainty, tie with that answer and come before it in order."""
+    decoder = Table({BOS: [5, 6], 5: [EOS], 6: [7], 7: [EOS]}).eval()
+    states, mask = states_of(1)
+    tree = CandidateTree([before, [6, 7], [5]], BOS, EOS)
+    half = -torch.tensor(2.0).log()
+    assert rank(decoder, tree, states, mask)[0, 1:].tolist() == [half, half]
+    assert best(decoder, tree, states, mask, most=1).indices.tolist() == [[1]]
 
 
 def test_each_question_is_searched_as_if_alone(
@@ -318,9 +335,9 @@ def test_states_are_read_once_per_question_and_never_tiled() -> None:
     def record(module: torch.nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         keys.append(tuple(output.shape))
 
-    for layer in decoder.lm.bert.encoder.layer:
-        layer.crossattention.self.key.register_forward_hook(record)
-        layer.crossattention.self.value.register_forward_hook(record)
+    for name, module in decoder.named_modules():
+        if name.endswith(("crossattention.self.key", "crossattention.self.value")):
+            module.register_forward_hook(record)
     rank(decoder, tree, states, mask, max_nodes=20)
     assert keys == [(3, S, D)] * 4  # keys and values of two layers, whatever the number of passes
     keys.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -24,6 +23,7 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from amif_lightning.cli.config_files import read_config, sets, split_configs
@@ -31,6 +31,7 @@ from amif_lightning.cli.explain import import_class, parser_error, state_mismatc
 from amif_lightning.cli.runs import RunFolder
 from amif_lightning.cli.suite import Suite, load_suite
 from amif_lightning.errors import UserError
+from amif_lightning.reports.files import write_atomically
 
 # Options that belong to one call, not to the run: they are left out of the saved configuration,
 # which is why every command accepts the file that `fit` saved.
@@ -86,10 +87,7 @@ class SaveConfig(SaveConfigCallback):
         config = self.config.clone()
         for name in _OF_ONE_CALL:
             config.pop(name, None)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self.parser.save(config, temporary, skip_unset=False, overwrite=True, multifile=False)
-        os.replace(temporary, path)  # a reader never sees half a file
+        write_atomically(path, self.parser.dump(config, skip_unset=False))
 
 
 class AmifCLI(LightningCLI):
@@ -126,6 +124,8 @@ class AmifCLI(LightningCLI):
                     signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning ignores it
                 raise KeyboardInterrupt(self._how_to_resume()) from None
             raise
+        except MisconfigurationException as error:  # Lightning's own class for users' mistakes
+            raise UserError(" ".join(str(error).split())) from error
         except (RuntimeError, ValueError) as error:
             sentence = state_mismatch(str(error), self.ckpt_path) if self.ckpt_path else None
             if sentence is None:

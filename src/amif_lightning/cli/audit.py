@@ -41,6 +41,7 @@ def main(argv: Sequence[str], base: type | None = None) -> int:
         module: Any = parser.instantiate(config).data
     except ValueError as error:
         raise user_error_behind(error) or error from error
+    module.prepare_data()  # a generated data set is made here, as `fit` would
     report = module.audit()
     print(report.to_json() if config.json else report.to_text())
     protocol = (config.data.get("init_args") or {}).get("protocol", "clean")

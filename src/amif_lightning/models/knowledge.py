@@ -37,7 +37,8 @@ class GatedCrossAttention(nn.Module):
         m = g * x1 + (1 - g) * x;  out = LN(m + FFN2(m))
 
     With g = 0 the output does not depend on K. K' is the same for all tokens of a step, so it is
-    computed once at batch 1; in evaluation it is kept until :meth:`forget` (or training) is called.
+    computed once at batch 1; in evaluation without gradients it is kept until :meth:`forget`,
+    :meth:`train`, :meth:`eval` or a load of weights.
 
     Args:
         width: Width D.
@@ -58,6 +59,7 @@ class GatedCrossAttention(nn.Module):
         self.out = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self._kept: Tensor | None = None
+        self.register_load_state_dict_post_hook(_forget)
 
     def train(self, mode: bool = True) -> GatedCrossAttention:
         """Switch mode; weights may change from here on, so nothing kept stays valid."""
@@ -66,12 +68,14 @@ class GatedCrossAttention(nn.Module):
         return self
 
     def forget(self) -> None:
-        """Drop the kept K'; needed when weights or vocabulary change in evaluation mode."""
+        """Drop the kept K'; needed when the vocabulary changes in evaluation mode."""
         self._kept = None
 
     def encode(self, vocabulary: Tensor) -> Tensor:
         """Vocabulary vectors (N, D) -> K' (1, N, D)."""
-        if not self.training and self._kept is not None:
+        if self.training or torch.is_grad_enabled():
+            self.forget()  # weights are about to change, and what was kept carries no gradient
+        elif self._kept is not None and self._kept.device == vocabulary.device:
             return self._kept
         entries = vocabulary[None]
         read, _ = self.knowledge_attention(entries, entries, entries, need_weights=False)
@@ -133,6 +137,12 @@ class Vocabulary(nn.Module):
     def forward(self, embedding: nn.Embedding) -> Tensor:
         """Mean word embedding of each entry's pieces, without positions: (N, D)."""
         return functional.embedding_bag(self.pieces, embedding.weight, self.starts, mode="mean")
+
+
+def _forget(module: nn.Module, incompatible_keys: object) -> None:
+    """Hook on the load of weights; a function, so that the module can still be pickled."""
+    assert isinstance(module, GatedCrossAttention)
+    module.forget()
 
 
 def _feed_forward(width: int, dropout: float) -> nn.Sequential:

@@ -23,8 +23,8 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from amif_lightning.models.decoder import AnswerDecoder
 
-# Logits in flight, in elements (16 MB of float32): the fastest of 2**18 .. 2**26 on CPU at width 128
-# and within 8 % of the fastest at width 768; larger slices leave the processor's caches.
+# Logits in flight, in elements (16 MB of float32): of 2**18 .. 2**26 the fastest on CPU at width
+# 128 and within 8 % of the fastest at width 768; larger slices leave the processor's caches.
 _LOGITS = 1 << 22
 
 
@@ -230,8 +230,8 @@ def best(
         Scores (B, k) float32, falling, ties by candidate order, and indices (B, k).
 
     Raises:
-        ValueError: The decoder is in training mode, a candidate is longer than it can read, k is
-            out of range, or ``length_penalty`` is not 0.
+        ValueError: The decoder is in training mode, a candidate is longer than it can read, k or
+            ``most`` is out of range, or ``length_penalty`` is not 0.
         FloatingPointError: A logit is not finite.
     """
     _check(decoder, tree)
@@ -241,6 +241,8 @@ def best(
         )
     if not 1 <= k <= len(tree):
         raise ValueError(f"expected k in 1..{len(tree)}, the number of candidates, got {k}")
+    if most < 1:
+        raise ValueError(f"expected most of at least 1, got {most}")
     search = _Search(tree, states, states_mask)
     width = 1
     while search.select(k, min(width, most)):
@@ -301,10 +303,9 @@ class _Search:
         seen = self.cache.get_seq_length()
         columns = torch.arange(seen, seen + width, device=self.node.device).expand(rows, -1)
         self.column.scatter_(1, self.node.where(self.open, tree.nodes), columns)
-        # Padding reads the root token and sees itself only; nothing sees it.
+        # Padding reads the root once more, and nothing sees it.
         node = self.node.where(self.open, 0)
         visible = self.column.gather(1, tree.path[node].flatten(1)).view(rows, width, -1)
-        visible = visible.where(self.open[..., None], columns[..., None])
         sees = torch.zeros(rows, width, seen + width, dtype=torch.bool, device=node.device)
         sees.scatter_(2, visible, True)
         hidden = decoder.hidden(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel
+from transformers import AutoConfig, BertConfig, BertModel
 
 from amif_lightning.errors import UserError
+from amif_lightning.models.loading import first_line
 
 
 class TextEncoder(nn.Module):
@@ -50,11 +52,11 @@ class TextEncoder(nn.Module):
                 max_position_embeddings=128,
                 hidden_dropout_prob=dropout,
                 attention_probs_dropout_prob=dropout,
-                attn_implementation=attention,
             )
             self.bert: Any = BertModel(config, add_pooling_layer=False)
         else:
-            self.bert = _load(name, pretrained, attention)
+            self.bert = _load(name, pretrained)
+        self.bert.set_attn_implementation(attention)
         self.width = int(self.bert.config.hidden_size)
         self.table_size = int(self.bert.config.vocab_size)
 
@@ -65,27 +67,60 @@ class TextEncoder(nn.Module):
         return embedding
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids (B, L) and mask (B, L) -> states (B, L, D)."""
+        """Token ids (B, L) and mask (B, L) -> states (B, L, D).
+
+        Raises:
+            UserError: If the texts are longer than the encoder's position embeddings.
+        """
+        most = int(self.bert.config.max_position_embeddings)
+        if ids.shape[1] > most:
+            raise UserError(
+                f"A text has {ids.shape[1]} tokens and the text encoder {most} positions: lower "
+                f"--data.init_args.max_question_tokens to {most}."
+            )
         states: Tensor = self.bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return states
 
 
-def _load(name: str, pretrained: bool, attention: str) -> Any:
+def _load(name: str, pretrained: bool) -> BertModel:
+    """A BERT without its pooling layer, which nothing here reads and so nothing would train."""
     try:
-        if pretrained:
-            model = AutoModel.from_pretrained(name, attn_implementation=attention)
-        else:
-            config = AutoConfig.from_pretrained(name)
-            model = AutoModel.from_config(config, attn_implementation=attention)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(name)
+    except Exception as error:  # readers of json and the hub raise their own
+        raise _unreachable(name, error) from error
+    if not isinstance(config, BertConfig):
         raise UserError(
-            f"The text encoder {name!r} could not be loaded ({type(error).__name__}): download its "
-            "folder on a machine with network and give the folder as --model.init_args.text, or "
-            "use --model.init_args.text small, which needs no download."
-        ) from error
-    if not isinstance(model, BertModel):
-        raise UserError(
-            f"The text encoder {name!r} is a {type(model).__name__}, not a BERT: the answer decoder "
-            "starts from its weights, so choose a BERT-like encoder for --model.init_args.text."
+            f"The text encoder {name!r} is of type {config.model_type!r}, not a BERT: the answer "
+            "decoder starts from its weights, so choose a BERT for --model.init_args.text."
         )
-    return model
+    if not pretrained:
+        return BertModel(config, add_pooling_layer=False)
+    try:
+        # Weights are kept in single precision whatever they were stored in: mixed precision casts.
+        loaded: Any = BertModel.from_pretrained(
+            name,
+            config=config,
+            add_pooling_layer=False,
+            dtype=torch.float32,
+            output_loading_info=True,  # gives a pair
+        )
+    except Exception as error:  # readers of pickles and safetensors raise their own
+        raise _unreachable(name, error) from error
+    model: BertModel = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
+    if missing:  # transformers would leave them random and warn
+        raise UserError(
+            f"The text encoder {name!r} has no weights for {len(missing)} parts of a BERT, the "
+            f"first being {missing[0]}: give a folder with a complete BERT as "
+            "--model.init_args.text."
+        )
+    # It comes in evaluation mode, which the Trainer keeps: fine-tuning would run without dropout.
+    return model.train()
+
+
+def _unreachable(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"The text encoder {name!r} could not be loaded ({first_line(error)}): download its folder "
+        "on a machine with network and give the folder as --model.init_args.text, or use "
+        "--model.init_args.text small, which needs no download."
+    )

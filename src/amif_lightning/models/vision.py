@@ -5,6 +5,7 @@ Both map pictures (I, 3, H, W) to tokens (I, 1 + P, D): a summary token, then P 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from amif_lightning.errors import UserError
+from amif_lightning.models.loading import first_line
 
 
 class ConvTower(nn.Module):
     """Residual convolutions for sizes that train from random weights in minutes.
 
-    A vision transformer of the same cost learns too little there. Patches are the last grid (stride
-    32), the summary token is their mean. Group normalisation instead of batch normalisation, so
-    that a picture's tokens depend on that picture alone and two processes compute what one would.
+    A vision transformer of the same cost learns too little there. Patches are the last grid of
+    stride 32, row r and column c centred on pixel (32 r, 32 c); the summary token is their mean.
+    Group normalisation instead of batch normalisation, so that a picture's tokens depend on that
+    picture alone and two processes compute what one would.
 
     Args:
         channels: Channels of the four stages; the last is the width D.
@@ -91,6 +94,8 @@ def _norm(channels: int) -> nn.GroupNorm:
 class CLIPTower(nn.Module):
     """The vision transformer of an open_clip model, before its projection.
 
+    Only what gives tokens is kept, without projection and text tower: every parameter is trained.
+
     Args:
         name: An open_clip model name (``ViT-B-16``), ``hf-hub:NAME`` or ``local-dir:FOLDER``.
         pretrained: Weights tag (``openai``), a weights file, or None for random weights; hub and
@@ -98,51 +103,98 @@ class CLIPTower(nn.Module):
         image_size: Side of the input in pixels; position embeddings are interpolated to it.
 
     Raises:
-        UserError: If the weights cannot be reached, or the tower gives no patch tokens.
+        UserError: If the weights cannot be reached, or the tower gives no grid of patch tokens.
     """
 
     def __init__(self, name: str, pretrained: str | None, image_size: int) -> None:
         super().__init__()
-        import open_clip
-
-        try:
-            visual: Any = open_clip.create_model(
-                name, pretrained=pretrained, force_image_size=image_size
-            ).visual
-        except (RuntimeError, OSError, FileNotFoundError) as error:
-            raise UserError(
-                f"The image tower {name!r} (weights: {pretrained}) could not be loaded "
-                f"({str(error).splitlines()[0]}): download the model's folder on a machine with "
-                "network and give --model.init_args.vision local-dir:FOLDER, or "
-                "--model.init_args.vision_pretrained null for random weights."
-            ) from error
-        if hasattr(visual, "output_tokens"):
-            visual.output_tokens = True  # forward then returns (pooled, tokens without CLS)
-            self.width = int(visual.conv1.out_channels)
-            visual.proj = None  # pooled output = the CLS token at the tower's own width
-        if hasattr(visual, "trunk"):
-            # open_clip ignores output_tokens on timm towers; their trunk gives CLS + patches.
+        visual = _open_clip_tower(name, pretrained, image_size)
+        self.prefix = 1
+        if hasattr(visual, "trunk"):  # a timm tower; open_clip ignores output_tokens on these
+            self.visual: Any = visual.trunk
+            self.visual.reset_classifier(0, "")  # drops a pooling layer that would never be trained
             self.width = int(visual.trunk.num_features)
-        elif not hasattr(visual, "output_tokens"):
-            raise UserError(
-                f"The image tower {name!r} is no vision transformer with patch tokens: choose a "
-                "ViT, such as --model.init_args.vision ViT-B-16."
-            )
-        self.visual = visual
+            self.prefix = int(getattr(visual.trunk, "num_prefix_tokens", 0))
+        elif getattr(visual, "attn_pool", 1) is None and visual.pool_type in ("tok", "avg"):
+            visual.output_tokens = True  # forward then returns (pooled, tokens without CLS)
+            visual.proj = None  # pooled is then the CLS token (or mean) at the tower's own width
+            self.visual = visual
+            self.width = int(visual.conv1.out_channels)
+        else:
+            raise _no_patches(name)
         with torch.no_grad():
-            tokens = self(torch.zeros(1, 3, image_size, image_size)).shape[1]
-        self._side = round((tokens - 1) ** 0.5)
+            shape = self._features(torch.zeros(1, 3, image_size, image_size)).shape
+        patches = shape[1] - self.prefix
+        self._side = math.isqrt(max(patches, 0))
+        if len(shape) != 3 or shape[2] != self.width or not self._side**2 == patches > 0:
+            raise _no_patches(name)
 
     def grid(self, image_size: int) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Rows and columns of patches for the picture size that the tower was built for."""
         return self._side, self._side
 
     def forward(self, images: Tensor) -> Tensor:
         """(I, 3, H, W) -> (I, 1 + P, D)."""
-        if hasattr(self.visual, "trunk"):
-            return self.visual.trunk.forward_features(images)
+        tokens = self._features(images)
+        patches = tokens[:, self.prefix :]
+        # Some towers have no CLS token, others have further ones (registers) that are no patches.
+        summary = tokens[:, :1] if self.prefix else patches.mean(1, keepdim=True)
+        return torch.cat([summary, patches], dim=1)
+
+    def _features(self, images: Tensor) -> Tensor:
+        if hasattr(self.visual, "forward_features"):
+            features: Tensor = self.visual.forward_features(images)
+            # Where timm's pooling is a mean, the last norm stands behind it and not in the trunk.
+            norm = getattr(self.visual, "fc_norm", None)
+            return features if norm is None else norm(features)
         summary, patches = self.visual(images)
         return torch.cat([summary[:, None], patches], dim=1)
+
+
+def _no_patches(name: str) -> UserError:
+    return UserError(
+        f"The image tower {name!r} is no vision transformer with a grid of patch tokens: choose a "
+        "ViT, such as --model.init_args.vision ViT-B-16."
+    )
+
+
+def _open_clip_tower(name: str, pretrained: str | None, image_size: int) -> Any:
+    """The image tower of an open_clip model, with its weights or an error."""
+    import open_clip
+
+    folder = name.startswith("local-dir:")
+    own_weights = folder or name.startswith("hf-hub:")
+    # OpenAI's weights were trained with another activation than the configuration of the same name
+    # says; open_clip only warns and would run them with the wrong one.
+    tag = {} if own_weights or not pretrained else open_clip.get_pretrained_cfg(name, pretrained)
+    try:
+        return open_clip.create_model(
+            name,
+            pretrained=pretrained,
+            force_image_size=image_size,
+            force_quick_gelu=bool((tag or {}).get("quick_gelu", False)),
+            force_patch_dropout=0.0,  # dropped patches would leave no grid
+            pretrained_text=False,  # the text tower is thrown away
+            # Without this, a folder without weights gives random ones and a line in the log.
+            require_pretrained=own_weights or pretrained is not None,
+        ).visual
+    except Exception as error:  # readers of json, pickles, safetensors and two hubs raise their own
+        if folder:
+            advice = (
+                "give a folder with open_clip_config.json and its weights as "
+                "--model.init_args.vision local-dir:FOLDER, with any hf_model_name in it naming a "
+                "local folder too"
+            )
+        else:
+            advice = (
+                "download the model's folder on a machine with network and give "
+                "--model.init_args.vision local-dir:FOLDER, or use --model.init_args.vision conv, "
+                "which needs no download"
+            )
+        raise UserError(
+            f"The image tower {name!r} (weights: {pretrained}) could not be loaded "
+            f"({first_line(error)}): {advice}."
+        ) from error
 
 
 def build_vision(name: str, pretrained: str | None, image_size: int) -> ConvTower | CLIPTower:
@@ -152,6 +204,9 @@ def build_vision(name: str, pretrained: str | None, image_size: int) -> ConvTowe
         name: ``conv`` for :class:`ConvTower`, else a name for :class:`CLIPTower`.
         pretrained: Weights for :class:`CLIPTower`.
         image_size: Side of the input in pixels.
+
+    Raises:
+        UserError: See :class:`CLIPTower`.
     """
     if name == "conv":
         return ConvTower()

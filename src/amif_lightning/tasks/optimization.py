@@ -9,6 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from amif_lightning.errors import UserError
+
 
 def parameter_groups(
     parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float
@@ -31,9 +33,19 @@ def cosine_with_warmup(
         steps: Optimizer steps of the whole run.
         warmup: Share of the steps spent rising, 0 to 1.
         least_lr: Rate at the end.
+
+    Raises:
+        UserError: If ``warmup`` is no share, or the rates are not 0 <= ``least_lr`` <= highest > 0.
     """
-    rising = max(1, round(steps * warmup))
     highest = float(optimizer.param_groups[0]["lr"])
+    if not 0 <= warmup <= 1:
+        raise UserError(f"model.init_args.warmup is {warmup}: give a share of the steps, 0 to 1.")
+    if not 0 <= least_lr <= highest or not highest > 0:
+        raise UserError(
+            f"model.init_args.lr is {highest} and least_lr is {least_lr}: give an lr above 0 and a "
+            "least_lr between 0 and lr."
+        )
+    rising = max(1, round(steps * warmup))
     floor = least_lr / highest
 
     def factor(step: int) -> float:

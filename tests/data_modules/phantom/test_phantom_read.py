@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amif_lightning.errors import UserError
+from data_modules.phantom.findings import finding_vector
+from data_modules.phantom.geometry import VIEWS
+from data_modules.phantom.read import Footprints, footprint, read_phantom, read_studies
+
+
+def test_release_counts_rows_over_the_file(phantom_root: Path) -> None:
+    release = read_phantom(phantom_root)
+    assert release.dataset == "Phantom"
+    assert list(release.splits) == ["train", "validation", "test"]
+    lines = (phantom_root / "questions.jsonl").read_text().splitlines()
+    rows = [row for found in release.splits.values() for row in found]
+    assert [row.question_id.rsplit("/", 1)[1] for row in rows] == [
+        str(i) for i in range(len(lines))
+    ]
+    assert rows[0].question_id == "Phantom/train/0"
+    assert all((phantom_root / row.image).is_file() for row in rows[::50])
+    assert all(row.split == row.question_id.split("/")[1] for row in rows)
+
+
+def test_studies_have_two_views_a_report_and_the_vector_of_their_findings(
+    phantom_root: Path,
+) -> None:
+    studies = read_studies(phantom_root)
+    assert Counter(study.split for study in studies) == {
+        "train": 160,
+        "validation": 30,
+        "test": 60,
+    }
+    for study in studies:
+        assert [image.view for image in study.images] == list(VIEWS)
+        assert study.vector == finding_vector(study.findings)
+        assert study.findings_text
+        assert study.impression
+        assert study.report == f"{study.findings_text} {study.impression}"
+        assert len(study.shown_on) == len(study.findings)
+        assert all(shown for shown in study.shown_on)
+
+
+def test_footprints_lie_where_the_image_differs(phantom_root: Path) -> None:
+    """Masses and nodules are brighter than the same place in the other lung."""
+    reader = Footprints(phantom_root)
+    brighter = []
+    for study in read_studies(phantom_root):
+        if len(study.findings) != 1 or study.findings[0].side not in ("left", "right"):
+            continue
+        if study.findings[0].kind != "mass" or study.findings[0].zone == "lower":
+            continue
+        (item,) = reader.of(study.study_id, "frontal")
+        if item.contrast < 3:
+            continue
+        mirrored = item.mask[:, ::-1]
+        with Image.open(phantom_root / study.images[0].path) as picture:
+            pixels = np.asarray(picture).astype(float)
+        brighter.append(pixels[item.mask].mean() - pixels[mirrored].mean())
+        columns = np.nonzero(item.mask)[1]
+        assert (columns.mean() > 56) == (study.findings[0].side == "left")
+    assert len(brighter) >= 5
+    assert np.mean(brighter) > 25
+
+
+def test_footprint_of_an_image_is_the_union_over_its_findings(phantom_root: Path) -> None:
+    studies = read_studies(phantom_root)
+    reader = Footprints(phantom_root)
+    several = next(study for study in studies if len(study.findings) == 2)
+    parts = reader.of(several.study_id, "lateral")
+    assert [part.kind for part in parts] == [finding.kind for finding in several.findings]
+    union = footprint(phantom_root, several.study_id, "lateral")
+    assert union.shape == (112, 112)
+    assert np.array_equal(union, parts[0].mask | parts[1].mask)
+    healthy = next(study for study in studies if not study.findings)
+    assert not footprint(phantom_root, healthy.study_id, "frontal").any()
+
+
+def test_missing_and_broken_data_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"phantom.json is missing.*prepare"):
+        read_phantom(tmp_path)
+    (tmp_path / "phantom.json").write_text("{}")
+    with pytest.raises(UserError, match=r"studies.jsonl is missing"):
+        read_studies(tmp_path)
+    (tmp_path / "studies.jsonl").write_text('{"study_id":\n')
+    with pytest.raises(UserError, match=r"Line 1 of .*studies.jsonl is not JSON"):
+        read_studies(tmp_path)

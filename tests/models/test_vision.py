@@ -1,0 +1,330 @@
+"""Image towers: shapes, order of tokens, and errors that name the option to change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from open_clip.transformer import QuickGELU
+from torch import Tensor, nn
+from torch.nn import functional
+
+from amif_lightning.errors import UserError
+from amif_lightning.models.vision import CLIPTower, ConvTower, ResidualBlock, build_vision
+
+WIDTH, PATCH, SIDE = 48, 8, 32
+TEXT = {"context_length": 8, "vocab_size": 30, "width": 16, "heads": 2, "layers": 1}
+VIT: dict[str, Any] = {
+    "embed_dim": 24,
+    "vision_cfg": {
+        "image_size": SIDE,
+        "layers": 2,
+        "width": WIDTH,
+        "head_width": 16,
+        "patch_size": PATCH,
+    },
+    "text_cfg": TEXT,
+}
+
+
+def pictures(count: int, side: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def write_folder(folder: Path, config: dict[str, Any], **factory: Any) -> open_clip.CLIP:
+    """Writes an open_clip ``local-dir:`` with random weights and returns the whole model."""
+    open_clip.add_model_config(_named(folder.parent / "configs", folder.name, config))
+    torch.manual_seed(3)
+    model = open_clip.create_model(folder.name, **factory)
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return model
+
+
+def _named(folder: Path, name: str, config: dict[str, Any]) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def timm_config(name: str) -> dict[str, Any]:
+    """The layout of BiomedCLIP's configuration: a timm tower with a linear projection."""
+    vision = {
+        "timm_model_name": name,
+        "timm_model_pretrained": False,
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "image_size": 160,
+    }
+    return {"embed_dim": 24, "vision_cfg": vision, "text_cfg": TEXT}
+
+
+def assert_batch_independent(tower: nn.Module, images: Tensor) -> None:
+    together = tower(images)
+    alone = torch.cat([tower(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    assert (together[0] - together[1]).abs().max() > 1e-2  # it does depend on the picture
+
+
+def assert_every_parameter_is_trained(tower: nn.Module, images: Tensor) -> None:
+    """DDP stops at a parameter without gradient."""
+    tokens = tower(images)
+    (
+        tokens * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(1))
+    ).sum().backward()
+    idle = [n for n, p in tower.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+
+
+# ---- the convolutional net -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("side", "grid"), [(112, 4), (128, 4), (160, 5), (33, 2), (97, 4), (127, 4), (129, 5), (31, 1)]
+)
+def test_conv_tower_gives_one_token_more_than_its_grid(side: int, grid: int) -> None:
+    tower = ConvTower((8, 8, 16, 24))
+    assert tower.grid(side) == (grid, grid)
+    assert tower(pictures(2, side)).shape == (2, 1 + grid * grid, 24)
+    assert tower.width == 24
+
+
+def test_conv_summary_is_the_mean_of_the_patches() -> None:
+    tokens = ConvTower((8, 8, 16, 24))(pictures(2, 96))
+    torch.testing.assert_close(tokens[:, 0], tokens[:, 1:].mean(1))
+
+
+def test_conv_patches_are_row_by_row_and_centred_on_multiples_of_32() -> None:
+    torch.manual_seed(0)
+    tower, images = ConvTower((16, 16, 32, 32)).eval(), 0.1 * pictures(1, 128)
+    before = tower(images)[0, 1:]
+    most_changed = []
+    for row in range(4):
+        for column in range(4):
+            changed = images.clone()
+            top, left = max(32 * row - 4, 0), max(32 * column - 4, 0)
+            changed[..., top : 32 * row + 5, left : 32 * column + 5] += 3.0
+            most_changed.append(int((tower(changed)[0, 1:] - before).norm(dim=1).argmax()))
+    assert most_changed == list(range(16))
+
+
+def test_conv_tokens_depend_on_their_own_picture_only() -> None:
+    for mode in (True, False):
+        assert_batch_independent(ConvTower((8, 8, 16, 24)).train(mode), pictures(3, 64))
+
+
+def test_conv_does_not_see_the_memory_format() -> None:
+    tower, images = ConvTower((8, 8, 16, 24)), pictures(2, 64)
+    swapped = images.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(tower(images), tower(swapped))
+
+
+def test_conv_trains_every_parameter() -> None:
+    assert_every_parameter_is_trained(ConvTower((8, 8, 16, 24)), pictures(2, 64))
+
+
+def test_the_shortcut_is_the_identity_exactly_where_shapes_agree() -> None:
+    assert isinstance(ResidualBlock(8, 8, 1).shortcut, nn.Identity)
+    assert not isinstance(ResidualBlock(8, 8, 2).shortcut, nn.Identity)
+    assert not isinstance(ResidualBlock(8, 16, 1).shortcut, nn.Identity)
+
+
+# ---- vision transformers of open_clip --------------------------------------------------------
+
+
+def reference_tokens(visual: Any, images: Tensor) -> Tensor:
+    """CLS and patches of a CLIP ViT, written from its published definition."""
+    patches = visual.conv1(images).flatten(2).transpose(1, 2)
+    cls = visual.class_embedding.expand(len(images), 1, -1)
+    states = visual.ln_pre(torch.cat([cls, patches], 1) + visual.positional_embedding)
+    for block in visual.transformer.resblocks:
+        normed = block.ln_1(states)
+        states = states + block.attn(normed, normed, normed, need_weights=False)[0]
+        states = states + block.mlp(block.ln_2(states))
+    normed_states: Tensor = visual.ln_post(states)
+    return normed_states
+
+
+def test_clip_folder_gives_cls_then_patches_at_the_width_before_projection(tmp_path: Path) -> None:
+    visual = write_folder(tmp_path / "tiny-vit-a", VIT).visual
+    tower = build_vision(f"local-dir:{tmp_path / 'tiny-vit-a'}", None, SIDE)
+    images = pictures(2, SIDE)
+    tokens = tower(images)
+    assert tower.grid(SIDE) == (4, 4)
+    assert tokens.shape == (2, 1 + 16, WIDTH)
+    assert tower.width == WIDTH
+    torch.testing.assert_close(tokens, reference_tokens(visual, images), atol=1e-5, rtol=1e-5)
+    # The projection of the CLS token is what the unchanged model gives for the picture.
+    torch.testing.assert_close(tokens[:, 0] @ visual.proj, visual(images), atol=1e-5, rtol=1e-5)
+    assert_batch_independent(tower, images)
+    assert_every_parameter_is_trained(tower, images)
+
+
+def test_position_embeddings_are_interpolated_to_the_picture_size(tmp_path: Path) -> None:
+    visual = write_folder(tmp_path / "tiny-vit-b", VIT).visual
+    tower = CLIPTower(f"local-dir:{tmp_path / 'tiny-vit-b'}", None, 48)
+    assert tower.grid(48) == (6, 6)
+    assert tower(pictures(1, 48)).shape == (1, 37, WIDTH)
+    old, new = visual.positional_embedding, tower.visual.positional_embedding
+    torch.testing.assert_close(new[0], old[0])
+    wide = functional.interpolate(
+        old[1:].T.reshape(1, WIDTH, 4, 4), (6, 6), mode="bicubic", antialias=True
+    )
+    torch.testing.assert_close(new[1:], wide.flatten(2)[0].T)
+    torch.testing.assert_close(tower.visual.conv1.weight, visual.conv1.weight)
+
+
+def test_a_built_in_name_takes_a_weights_file_or_random_weights(tmp_path: Path) -> None:
+    model = write_folder(tmp_path / "tiny-vit-c", VIT)
+    file = tmp_path / "tiny-vit-c" / "open_clip_pytorch_model.bin"
+    loaded = CLIPTower("tiny-vit-c", str(file), SIDE)
+    torch.testing.assert_close(loaded.visual.conv1.weight, model.visual.conv1.weight)
+    torch.manual_seed(8)
+    random = CLIPTower("tiny-vit-c", None, SIDE)
+    assert (random.visual.conv1.weight - model.visual.conv1.weight).abs().max() > 1e-2
+
+
+def test_weights_trained_with_quick_gelu_run_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `ViT-B-16` with OpenAI's weights: the configuration says GELU, the tag QuickGELU.
+    write_folder(tmp_path / "tiny-vit-d", VIT)
+    file = tmp_path / "tiny-vit-d" / "open_clip_pytorch_model.bin"
+    tag = dict(open_clip.get_pretrained_cfg("ViT-B-16", "openai"))
+    assert tag["quick_gelu"] is True
+    for module in (open_clip, open_clip.factory):
+        monkeypatch.setattr(module, "get_pretrained_cfg", lambda name, tag_name: tag)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *a, **k: str(file))
+    with_tag, without = (CLIPTower("tiny-vit-d", tag, SIDE) for tag in ("openai", None))
+    for tower, expected in ((with_tag, QuickGELU), (without, nn.GELU)):
+        found = {type(m) for m in tower.modules() if isinstance(m, QuickGELU | nn.GELU)}
+        assert found == {expected}
+
+
+def test_patch_dropout_of_a_configuration_is_left_out(tmp_path: Path) -> None:
+    config = VIT | {"vision_cfg": VIT["vision_cfg"] | {"patch_dropout": 0.5}}
+    open_clip.add_model_config(_named(tmp_path, "tiny-vit-dropping", config))
+    tower = CLIPTower("tiny-vit-dropping", None, SIDE).train()
+    assert tower(pictures(1, SIDE)).shape[1] == 17
+
+
+# ---- timm towers -----------------------------------------------------------------------------
+
+
+# Pooling by CLS, by a mean behind its own norm, and by attention.
+@pytest.mark.parametrize("name", ["test_vit", "test_vit2", "test_vit3"])
+def test_timm_towers_of_all_poolings(tmp_path: Path, name: str) -> None:
+    open_clip.add_model_config(_named(tmp_path, f"timm-{name}", timm_config(name)))
+    tower, images = CLIPTower(f"timm-{name}", None, 160), pictures(2, 160)
+    assert tower.grid(160) == (10, 10)
+    assert tower(images).shape == (2, 101, tower.width)
+    assert_batch_independent(tower.eval(), images)
+    assert_every_parameter_is_trained(tower, images)
+
+
+def test_a_timm_folder_loads_and_is_resized(tmp_path: Path) -> None:
+    trunk = write_folder(tmp_path / "timm-folder", timm_config("test_vit")).visual.trunk
+    name = f"local-dir:{tmp_path / 'timm-folder'}"
+    images = pictures(2, 160)
+    expected = trunk.eval().forward_features(images)
+    torch.testing.assert_close(CLIPTower(name, None, 160).eval()(images), expected)
+    assert CLIPTower(name, None, 192)(pictures(1, 192)).shape == (1, 1 + 144, 64)
+
+
+def test_towers_without_cls_or_with_registers(tmp_path: Path) -> None:
+    open_clip.add_model_config(_named(tmp_path, "timm-plain", timm_config("test_vit")))
+    tower, images = CLIPTower("timm-plain", None, 160).eval(), pictures(1, 160)
+    plain = tower(images)
+    tower.prefix = 0  # as if the first token were a patch: summary = mean of all
+    torch.testing.assert_close(tower(images)[:, 0], plain.mean(1))
+    torch.testing.assert_close(tower(images)[:, 1:], plain)
+    tower.prefix = 3  # CLS and two registers
+    torch.testing.assert_close(tower(images), plain[:, [0, *range(3, 101)]])
+
+
+# ---- errors ----------------------------------------------------------------------------------
+
+
+def one_sentence(error: pytest.ExceptionInfo[UserError]) -> str:
+    text = str(error.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    return text
+
+
+RESNET = VIT | {
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+}
+COCA_POOLING = VIT | {
+    "vision_cfg": VIT["vision_cfg"]
+    | {"attentional_pool": True, "attn_pooler_queries": 4, "attn_pooler_heads": 2}
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "side"),
+    [
+        ("tiny-resnet", RESNET, 64),
+        ("tiny-coca", COCA_POOLING, SIDE),
+        ("tiny-timm-cnn", timm_config("test_resnet"), 160),
+        ("tiny-timm-grid", timm_config("test_convnext"), 160),
+    ],
+)
+def test_no_grid_of_patch_tokens(
+    tmp_path: Path, name: str, config: dict[str, Any], side: int
+) -> None:
+    open_clip.add_model_config(_named(tmp_path, name, config))
+    with pytest.raises(UserError, match="no vision transformer with a grid") as error:
+        build_vision(name, None, side)
+    assert "--model.init_args.vision ViT-B-16" in one_sentence(error)
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:microsoft/BiomedCLIP-of-nobody", "ViT-B-16"])
+def test_an_unreachable_hub_names_the_option_for_a_folder(name: str) -> None:
+    with pytest.raises(UserError, match="local-dir:FOLDER") as error:
+        build_vision(name, "openai", SIDE)
+    assert name in one_sentence(error)
+
+
+def test_an_unknown_name_and_an_unknown_tag() -> None:
+    with pytest.raises(UserError, match="not found in built-ins"):
+        build_vision("ViT-B-16-typo", None, SIDE)
+    with pytest.raises(UserError, match="not a known tag or valid file path") as error:
+        build_vision("ViT-B-16", "opneai", SIDE)
+    one_sentence(error)
+
+
+def test_folders_that_are_missing_empty_or_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere does not exist") as error:
+        build_vision(f"local-dir:{tmp_path / 'nowhere'}", None, SIDE)
+    assert "--model.init_args.vision local-dir:FOLDER" in one_sentence(error)
+    name = f"local-dir:{tmp_path / 'half'}"
+    (tmp_path / "half").mkdir()
+    with pytest.raises(UserError, match="config file missing"):
+        build_vision(name, None, SIDE)
+    (tmp_path / "half" / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
+    # Random weights here would be a silent fallback.
+    with pytest.raises(UserError, match="could not be loaded") as error:
+        build_vision(name, None, SIDE)
+    assert "its weights" in one_sentence(error)
+    (tmp_path / "half" / "open_clip_pytorch_model.bin").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="could not be loaded") as error:
+        build_vision(name, None, SIDE)
+    one_sentence(error)
+
+
+def test_a_folder_whose_text_model_is_on_the_hub(tmp_path: Path) -> None:
+    text = {"hf_model_name": "some/bert-of-nobody", "hf_tokenizer_name": "some/bert-of-nobody"}
+    (tmp_path / "biomed").mkdir()
+    config = {"model_cfg": timm_config("test_vit") | {"text_cfg": text}}
+    (tmp_path / "biomed" / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="hf_model_name in it naming a local folder") as error:
+        build_vision(f"local-dir:{tmp_path / 'biomed'}", None, 160)
+    one_sentence(error)

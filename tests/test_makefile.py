@@ -1,0 +1,90 @@
+"""The Makefile's help and its loop over seeds, with the command line replaced by an echo."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run make as if the virtual environment were up to date."""
+    command = ["make", "--no-print-directory", "-o", ".venv/.installed", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def calls(*words: str) -> list[str]:
+    """The command lines that a target runs, as `COMMAND options`."""
+    done = make(*words, "AMIF=echo CALL")
+    assert done.returncode == 0, done.stderr
+    return [line[5:] for line in done.stdout.splitlines() if line.startswith("CALL ")]
+
+
+def test_bare_make_lists_every_target() -> None:
+    phony = re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    listed = re.findall(r"^  (\S+) +\S", make().stdout, flags=re.MULTILINE)
+    assert {"demo", "test", "test-all", "ddp", "reproduce-vqa-med"} <= set(phony)
+    assert set(phony) <= set(listed)
+
+
+def test_a_seed_is_skipped_resumed_or_started(tmp_path: Path) -> None:
+    for seed, name in ((0, "result-test.json"), (1, "last.ckpt")):
+        folder = tmp_path / "vqa-phantom" / "clean" / f"seed{seed}"
+        folder.mkdir(parents=True)
+        (folder / name).touch()
+    found = calls("demo", f"RUNS={tmp_path}", "SEEDS=0 1 2", "EXTRA=--trainer.max_epochs 1")
+    assert [(line.split()[0], re.findall(r"--ckpt_path (\w+)", line)) for line in found] == [
+        ("fit", ["last"]),
+        ("test", ["best"]),
+        ("fit", []),
+        ("test", ["best"]),
+        ("report", []),
+    ]
+    assert all("--trainer.max_epochs 1" in line for line in found[:4])
+    assert ["--seed_everything 1" in line for line in found[:4]] == [True, True, False, False]
+
+
+def test_a_split_has_its_own_record(tmp_path: Path) -> None:
+    """A run scored on validation is not finished where the test set is asked for."""
+    folder = tmp_path / "vqa_med_2019-tiny" / "clean" / "seed0"
+    folder.mkdir(parents=True)
+    (folder / "result-validation.json").touch()
+    words = ("reproduce-vqa-med", f"RUNS={tmp_path}", "ROOT=a folder")
+    assert [line.split()[0] for line in calls(*words)] == ["report"]
+    (folder / "last.ckpt").touch()
+    found = calls(*words, "SPLIT=test")
+    assert [line.split()[0] for line in found] == ["fit", "test", "report"]
+    assert "--data.init_args.root a folder --data.init_args.test_split test" in found[0]
+
+
+def test_the_protocol_names_the_folder_and_the_option(tmp_path: Path) -> None:
+    words = ("reproduce-vqa-rad", f"RUNS={tmp_path}", "ROOT=x", "PROTOCOL=literature")
+    assert "--data.init_args.protocol literature" in calls(*words)[0]
+
+
+@pytest.mark.parametrize("target", ["reproduce-vqa-med", "reproduce-vqa-rad"])
+def test_the_folder_of_a_data_set_is_asked_for(target: str) -> None:
+    done = make(target, "AMIF=echo CALL")
+    assert done.returncode != 0
+    assert f"make {target} ROOT=FOLDER" in done.stderr
+    assert "CALL" not in done.stdout
+
+
+def test_a_failing_fit_stops_the_loop(tmp_path: Path) -> None:
+    done = make("demo", f"RUNS={tmp_path}", "SEEDS=0 1", "AMIF=false")
+    assert done.returncode != 0
+    assert "test" not in done.stdout.replace(str(tmp_path), "")
+
+
+def test_every_config_that_the_makefile_names_exists() -> None:
+    text = (ROOT / "Makefile").read_text().replace("$(SIZE)", "tiny")
+    named = set(re.findall(r"experiments/\S+\.yaml", text))
+    assert len(named) >= 3
+    assert {name for name in named if not (ROOT / name).is_file()} == set()

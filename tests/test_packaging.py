@@ -1,0 +1,89 @@
+"""What is installed is what is in the tree, and what was tested meets the declared bounds."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import amif_lightning
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = {".py", ".yaml", ".json", ".typed"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built without the network from a copy (a build writes into the tree)."""
+    folder = tmp_path_factory.mktemp("wheel")
+    files = ["setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
+    for path in [ROOT / name for name in files] + _sources():
+        copy = folder / "tree" / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    command += ["--no-index", "--wheel-dir", str(folder), str(folder / "tree")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return zipfile.ZipFile(next(folder.glob("*.whl")))
+
+
+def _sources() -> list[Path]:
+    return [
+        path
+        for root in ("src/amif_lightning", "data_modules")
+        for path in sorted((ROOT / root).rglob("*"))
+        if path.suffix in SHIPPED
+    ]
+
+
+def test_the_wheel_holds_every_source_file(wheel: zipfile.ZipFile) -> None:
+    """A `packages = find:` of setup.cfg would leave one of the two roots out without a word."""
+    expected = {str(path.relative_to(ROOT)).removeprefix("src/") for path in _sources()}
+    held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert held == expected
+    assert {"amif_lightning/cli/app.py", "data_modules/rows.py"} <= held
+    assert "amif_lightning/reports/published.yaml" in held
+
+
+def test_the_wheel_says_who_it_is(wheel: zipfile.ZipFile) -> None:
+    info = {Path(name).name: name for name in wheel.namelist() if ".dist-info/" in name}
+    metadata = wheel.read(info["METADATA"]).decode()
+    assert f"Version: {amif_lightning.__version__}\n" in metadata
+    assert "License-Expression: Apache-2.0\n" in metadata
+    assert "Apache License" in wheel.read(info["LICENSE"]).decode()
+    scripts = wheel.read(info["entry_points.txt"]).decode()
+    assert "amif-lightning = amif_lightning.cli:main" in scripts
+
+
+def test_no_module_lies_in_a_folder_that_is_no_package() -> None:
+    """find_packages passes over a folder without __init__.py, and everything below it."""
+    modules = [path for path in _sources() if path.suffix == ".py"]
+    assert [path for path in modules if not (path.parent / "__init__.py").is_file()] == []
+
+
+def _requirements() -> list[Requirement]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = config["options"]["install_requires"].split("\n")
+    lines += config["options.extras_require"]["dev"].split("\n")
+    return [Requirement(line) for line in lines if line.strip()]
+
+
+def test_the_tested_set_meets_the_declared_bounds() -> None:
+    lines = (ROOT / "requirements-tested.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    tested = {canonicalize_name(name): version for name, version in pins.items()}
+    for requirement in _requirements():
+        version = tested[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), requirement
+
+
+def test_citation_and_package_name_one_version() -> None:
+    assert f"version: {amif_lightning.__version__}\n" in (ROOT / "CITATION.cff").read_text()

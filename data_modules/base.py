@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from amif_lightning.batch import AnswerSpace, SplitFacts, VQABatch
 from amif_lightning.errors import UserError
@@ -23,7 +24,14 @@ from data_modules import answers, floors
 from data_modules.audit import Audit, audit
 from data_modules.images import DecodedImages
 from data_modules.protocols import Partition, Protocol, partition
-from data_modules.questions import Encoder, QuestionGroups, make_batch, other_images, stable_seed
+from data_modules.questions import (
+    Encoder,
+    ImageCache,
+    QuestionGroups,
+    make_batch,
+    other_images,
+    stable_seed,
+)
 from data_modules.rows import QARow, Release
 from data_modules.samplers import EpochIndexSampler, ShardSampler
 from data_modules.strata import strata_of, tally
@@ -63,9 +71,13 @@ class VQADataModule(L.LightningDataModule, ABC):
         vocabulary_size: Most entries of that vocabulary, by frequency.
         augmentation: ``none``, ``mild`` or ``paper`` (see data_modules/transforms.py).
         cache_images: Keep decoded training and validation pictures in shared memory.
+            The pixels are those that decoding anew would give.
         validation_questions: During training, rank a fixed seeded sample of this many questions.
         control: Score the test questions a second time with the images permuted among them.
         seed: Seed of order, grouping and augmentation.
+
+    Raises:
+        UserError: If a number is out of range or the augmentation is unknown.
     """
 
     def __init__(
@@ -97,14 +109,20 @@ class VQADataModule(L.LightningDataModule, ABC):
             raise UserError(
                 f"validation_fraction is {validation_fraction}: give a share between 0 and 1."
             )
-        for name, number in (
-            ("batch_size", batch_size),
-            ("questions_per_image", questions_per_image),
-            ("eval_batch_size", eval_batch_size),
-            ("validation_questions", validation_questions),
+        for name, number, least in (
+            ("batch_size", batch_size, 1),
+            ("questions_per_image", questions_per_image, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("image_size", image_size, 1),
+            ("max_question_tokens", max_question_tokens, 3),  # [CLS], one token, [SEP]
+            ("max_answer_tokens", max_answer_tokens, 3),
+            ("vocabulary_size", vocabulary_size, 1),
+            ("validation_questions", validation_questions, 1),
         ):
-            if number < 1:
-                raise UserError(f"data.init_args.{name} is {number}: give at least 1.")
+            if number < least:
+                raise UserError(f"data.init_args.{name} is {number}: give at least {least}.")
+        ImageTransform(image_size, augmentation)  # an unknown augmentation is an error at once
         self.root = Path(root)
         self.protocol, self.split_seed = protocol, split_seed
         self.validation_fraction, self.test_split = validation_fraction, test_split
@@ -175,26 +193,46 @@ class VQADataModule(L.LightningDataModule, ABC):
         Raises:
             UserError: If this data module names a pretrained tokenizer and the two differ.
         """
-        if text == self.tokenizer.to_json():
-            return
+        adopted = Tokenizer.from_json(text)
         if self.tokenizer_name != "words":
-            raise UserError(
-                f"The checkpoint's tokenizer differs from {self.tokenizer_name!r}, so its ids mean "
-                "other words: give the tokenizer it was trained with as --data.init_args.tokenizer."
-            )
-        self._tokenizer = Tokenizer.from_json(text)
+            # Both as the installed library writes them: another version may have stored the text.
+            if adopted.to_json() != self.tokenizer.to_json():
+                raise UserError(
+                    f"The checkpoint's tokenizer differs from {self.tokenizer_name!r}, so its ids "
+                    "mean other words: give the tokenizer it was trained with as "
+                    "--data.init_args.tokenizer."
+                )
+            return
+        self._tokenizer = adopted
 
     def answer_space(self) -> AnswerSpace:
-        """Candidates and vocabulary of the protocol, as token ids of the present tokenizer."""
+        """Candidates and vocabulary of the protocol, as token ids of the present tokenizer.
+
+        A candidate keeps its first ``max_answer_tokens - 2`` tokens; ``setup`` says how many are
+        cut and how many can no longer be told apart. A vocabulary entry without any token, such as
+        a lone accent, has no vector and is left out.
+        """
         tokenizer, parts = self.tokenizer, self.partition
         limit = self.max_answer_tokens - 2
-        vocabulary = answers.vocabulary(parts.answer_rows, self.vocabulary_kind, self.vocabulary_size)
+        entries = {
+            entry: tuple(tokenizer.pieces(entry))
+            for entry in answers.vocabulary(
+                parts.answer_rows, self.vocabulary_kind, self.vocabulary_size
+            )
+        }
+        empty = [entry for entry, ids in entries.items() if not ids]
+        if empty:
+            rank_zero_info(
+                f"{parts.dataset}: {len(empty)} of {len(entries)} vocabulary entries have no token "
+                f"and are left out (first: {empty[0]!r})"
+            )
+        vocabulary = {entry: ids for entry, ids in entries.items() if ids}
         return AnswerSpace(
             protocol=self.protocol,
             candidates=tuple(parts.candidates),
             candidate_ids=tuple(tuple(tokenizer.pieces(c)[:limit]) for c in parts.candidates),
             vocabulary=tuple(vocabulary),
-            vocabulary_ids=tuple(tuple(tokenizer.pieces(entry)) for entry in vocabulary),
+            vocabulary_ids=tuple(vocabulary.values()),
             tokenizer=tokenizer.to_json(),
             cls_id=tokenizer.cls_id,
             sep_id=tokenizer.sep_id,
@@ -261,13 +299,42 @@ class VQADataModule(L.LightningDataModule, ABC):
                 )
         for reason, number in Counter(row.reason for row in parts.dropped).items():
             rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")
-        cut = sum(
-            not self.tokenizer.fits(row.question, self.max_question_tokens) for row in parts.train
-        )
+        for name in needed:
+            self._say_cut(name, getattr(parts, name))
+        self._say_candidates()
+
+    def _say_cut(self, split: str, rows: Sequence[QARow]) -> None:
+        """Print how many questions and answers of the rows lose their ends."""
+        for kind, limit, texts in (
+            ("questions", self.max_question_tokens, [row.question for row in rows]),
+            ("answers", self.max_answer_tokens, [row.references[0] for row in rows]),
+        ):
+            cut = sum(not self.tokenizer.fits(text, limit) for text in texts)
+            if cut:
+                rank_zero_info(
+                    f"{self.partition.dataset}: {cut} of {len(texts)} {split} {kind} are cut to "
+                    f"{limit} tokens"
+                )
+
+    def _say_candidates(self) -> None:
+        """Print how many candidates are cut, and how many share their tokens with an earlier one.
+
+        Ranking gives candidates of equal tokens equal scores and answers with the first of them.
+        """
+        dataset, limit = self.partition.dataset, self.max_answer_tokens
+        whole = [tuple(self.tokenizer.pieces(c)) for c in self.partition.candidates]
+        short = [ids[: limit - 2] for ids in whole]
+        cut = sum(a != b for a, b in zip(whole, short, strict=True))
+        same, equal = len(whole) - len(set(whole)), len(short) - len(set(short))
         if cut:
             rank_zero_info(
-                f"{parts.dataset}: {cut} of {len(parts.train)} training questions are cut to "
-                f"{self.max_question_tokens} tokens"
+                f"{dataset}: {cut} of {len(whole)} candidate answers are cut to {limit} tokens"
+            )
+        if equal:
+            rank_zero_info(
+                f"{dataset}: {equal} of {len(whole)} candidate answers have the tokens of an "
+                f"earlier candidate and can never be chosen ({equal - same} of them through "
+                f"cutting; raise max_answer_tokens for these)"
             )
 
     @property
@@ -276,14 +343,22 @@ class VQADataModule(L.LightningDataModule, ABC):
             self.tokenizer, self.max_question_tokens, self.max_answer_tokens, self.strata
         )
 
+    # Two caches: training pictures are decoded larger, for the crops, and a validation picture
+    # reduced twice would not be the one that `test` and an uncached run see.
     @cached_property
-    def _cache(self) -> tuple[DecodedImages, dict[str, int]] | None:
+    def _train_cache(self) -> ImageCache | None:
+        size = ImageTransform(self.image_size, self.augmentation).decoded_size
+        return self._cached(self.partition.train, size)
+
+    @cached_property
+    def _validation_cache(self) -> ImageCache | None:
+        return self._cached(self.partition.validation, self.image_size)
+
+    def _cached(self, rows: Sequence[QARow], size: int) -> ImageCache | None:
         if not self.cache_images:
             return None
-        rows = (*self.partition.train, *self.partition.validation)
-        position = {image: i for i, image in enumerate(dict.fromkeys(r.image_id for r in rows))}
-        size = ImageTransform(self.image_size, self.augmentation).decoded_size
-        return DecodedImages(len(position), size), position
+        images = dict.fromkeys(row.image_id for row in rows)
+        return DecodedImages(len(images), size), {image: i for i, image in enumerate(images)}
 
     def train_dataloader(self) -> DataLoader[VQABatch]:
         """Shuffled groups; an interrupted epoch continues with the samples not yet seen."""
@@ -295,16 +370,14 @@ class VQADataModule(L.LightningDataModule, ABC):
             self.questions_per_image,
             shuffle=True,
             seed=self.seed,
-            cache=self._cache,
+            cache=self._train_cache,
         )
         sampler = EpochIndexSampler(data, *self._world(), seed=self.seed)
         if self.trainer is not None:
-            # Workers start to iterate before Lightning sets the epoch, so it is set here; after a
-            # resume the first `done` batches of the epoch have been trained on already.
-            steps = -(-len(sampler) // self.batch_size)
-            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            sampler.set_epoch(self.trainer.current_epoch + done // steps)
-            sampler.skip = done % steps * self.batch_size
+            # Workers start to iterate before Lightning sets the epoch, so it is set here.
+            epoch, done = _position(self.trainer, -(-len(sampler) // self.batch_size))
+            sampler.set_epoch(epoch)
+            sampler.skip = done * self.batch_size
         return self._loader(data, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[VQABatch]:
@@ -313,7 +386,7 @@ class VQADataModule(L.LightningDataModule, ABC):
         if self.trainer is not None and self.trainer.state.fn == "fit":
             rows.sort(key=lambda row: stable_seed("validation sample", row.question_id))
             rows = rows[: self.validation_questions]
-        return self._evaluation_loader(rows, cache=True)
+        return self._evaluation_loader(rows, cache=self._validation_cache)
 
     def test_dataloader(self) -> list[DataLoader[VQABatch]]:
         """The test rows, then (as a second loader) the same with other images, the control."""
@@ -330,9 +403,9 @@ class VQADataModule(L.LightningDataModule, ABC):
 
     def _evaluation_loader(
         self,
-        rows: list[QARow] | tuple[QARow, ...],
+        rows: Sequence[QARow],
         *,
-        cache: bool = False,
+        cache: ImageCache | None = None,
         shown: dict[str, str] | None = None,
     ) -> DataLoader[VQABatch]:
         data = QuestionGroups(
@@ -341,7 +414,7 @@ class VQADataModule(L.LightningDataModule, ABC):
             ImageTransform(self.image_size),
             self._encoder,
             per_image=8,  # bounds the questions of a batch when one image has dozens
-            cache=self._cache if cache else None,
+            cache=cache,
             shown=shown,
         )
         return self._loader(data, self.eval_batch_size, ShardSampler(data, *self._world()))
@@ -349,8 +422,9 @@ class VQADataModule(L.LightningDataModule, ABC):
     def _loader(
         self, data: QuestionGroups, batch_size: int, sampler: EpochIndexSampler | ShardSampler
     ) -> DataLoader[VQABatch]:
+        # What the loader yields is what `collate_fn` returns, which its type cannot say.
         return DataLoader(
-            data,
+            cast("Dataset[VQABatch]", data),
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
@@ -363,3 +437,28 @@ class VQADataModule(L.LightningDataModule, ABC):
         if self.trainer is None:
             return 1, 0
         return self.trainer.world_size, self.trainer.global_rank
+
+
+def _position(trainer: L.Trainer, steps: int) -> tuple[int, int]:
+    """Where training stands after a resume.
+
+    Args:
+        trainer: The trainer, with the progress of a checkpoint or none.
+        steps: Batches of the whole loader.
+
+    Returns:
+        The epoch to train on, from 0, and how many of its batches have been trained on already.
+    """
+    limit = trainer.limit_train_batches
+    if isinstance(limit, int):
+        steps = min(steps, limit)
+    elif limit is not None:
+        steps = int(steps * limit)
+    loop = trainer.fit_loop
+    # `processed`, not `ready`: a batch that was interrupted has not been trained on.
+    done = loop.epoch_loop.batch_progress.current.processed
+    if done < steps:
+        return trainer.current_epoch, done
+    # The epoch is over, and whether `current_epoch` counts it already depends on the hook that
+    # saved the checkpoint; the number of epochs begun does not.
+    return loop.epoch_progress.current.ready, 0

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from amif_lightning.errors import UserError
+
+# What Pillow's readers raise on damaged files, depending on where the damage is; UnidentifiedImage
+# is an OSError, and a bomb is a header that claims more pixels than any picture has.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -17,14 +33,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Deep grey values (16 or 32 bits) are scaled linearly so that the picture's own darkest and
     brightest values become 0 and 255: released 16-bit radiographs rarely use their whole range.
-    Transparent parts become black, the background of radiographs.
+    Floating point values are scaled likewise; those that are not finite become black. Transparent parts become black, the background of radiographs.
     """
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)
-        low, high = float(values.min()), float(values.max())
-        scaled = (values - low) * (255.0 / (high - low) if high > low else 0.0)
+        finite = np.isfinite(values)
+        low = float(values.min(where=finite, initial=np.inf))
+        high = float(values.max(where=finite, initial=-np.inf))
+        values = np.where(finite, values, low)
+        scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
         return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
-    if "A" in image.mode or "transparency" in image.info:
+    if image.has_transparency_data:
         layered = image.convert("RGBA")
         background = Image.new("RGBA", layered.size, (0, 0, 0, 255))
         return Image.alpha_composite(background, layered).convert("RGB")
@@ -45,10 +64,8 @@ def decode_image(path: Path, least_side: int | None = None) -> Image.Image:
     try:
         with Image.open(path) as image:
             if least_side is not None:
-                # Ask for a box that keeps the shorter side: draft() looks at both sides.
-                scale = least_side / min(image.size)
-                box = (round(image.width * scale), round(image.height * scale))
-                image.draft(None, box)
+                # draft() keeps both sides at least as long as the box's, so the shorter decides.
+                image.draft(None, (least_side, least_side))
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
@@ -56,9 +73,10 @@ def decode_image(path: Path, least_side: int | None = None) -> Image.Image:
             f"The image {path} does not exist: check the data set's folder with "
             "`python -m amif_lightning audit`."
         ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except _DAMAGED as error:
+        what = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"The image {path} is damaged or truncated ({error}): copy or download it again."
+            f"The image {path} is damaged or truncated ({what}): copy or download it again."
         ) from error
 
 
@@ -78,12 +96,22 @@ class DecodedImages:
     Args:
         count: Number of pictures N.
         size: Side of the stored squares in pixels.
+
+    Raises:
+        UserError: If the machine's shared memory cannot hold them.
     """
 
     def __init__(self, count: int, size: int) -> None:
         self.size = size
-        self._pixels = torch.zeros((count, 3, size, size), dtype=torch.uint8).share_memory_()
-        self._filled = torch.zeros(count, dtype=torch.bool).share_memory_()
+        try:
+            self._pixels = torch.zeros((count, 3, size, size), dtype=torch.uint8).share_memory_()
+            self._filled = torch.zeros(count, dtype=torch.bool).share_memory_()
+        except (RuntimeError, MemoryError) as error:
+            raise UserError(
+                f"cache_images needs {count * 3 * size * size / 2**30:.1f} GiB of shared memory "
+                f"for {count} images of {size} pixels and this machine does not give them: set "
+                "--data.init_args.cache_images false."
+            ) from error
 
     def get(self, index: int, path: Path) -> Tensor:
         """The picture as a (3, size, size) uint8 square, decoded at the first call."""

@@ -20,6 +20,10 @@ from data_modules.tokenizer import Tokenizer
 from data_modules.transforms import ImageTransform
 
 
+# Decoded pictures shared between workers, and each image's row in them.
+ImageCache = tuple[DecodedImages, dict[str, int]]
+
+
 def stable_seed(*parts: object) -> int:
     """A 63-bit seed from any values, the same on every machine and in every process."""
     text = "\x1f".join(str(part) for part in parts)
@@ -105,7 +109,7 @@ class QuestionGroups(Dataset[Sample]):
         *,
         shuffle: bool = False,
         seed: int = 0,
-        cache: tuple[DecodedImages, dict[str, int]] | None = None,
+        cache: ImageCache | None = None,
         shown: dict[str, str] | None = None,
     ) -> None:
         self.root, self.transform, self.encoder = root, transform, encoder

@@ -27,7 +27,8 @@ class EpochIndexSampler(DistributedSampler[Any]):
         super().__init__(data, num_replicas=replicas, rank=rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
         self.skip = 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]  # see the class text
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """One epoch's pairs; ``skip`` is used up by the first call."""
         order = list(super().__iter__())
         skip, self.skip = self.skip, 0
         return iter([(self.epoch, index) for index in order[skip:]])
@@ -46,6 +47,7 @@ class ShardSampler(DistributedSampler[Any]):
         self._indices = range(rank, len(data), replicas)
 
     def __iter__(self) -> Iterator[int]:
+        """This process's indices."""
         return iter(self._indices)
 
     def __len__(self) -> int:

@@ -26,17 +26,24 @@ class Tokenizer:
 
     Args:
         fast: A tokenizer of the ``tokenizers`` library that knows [PAD], [CLS] and [SEP].
+
+    Raises:
+        UserError: If it does not know them.
     """
 
     def __init__(self, fast: FastTokenizer) -> None:
         fast.no_padding()
         fast.no_truncation()
+        # A text that spells a special, such as "[SEP]", is text: it must not end an answer.
+        fast.encode_special_tokens = True
         self._fast = fast
-        ids = {name: fast.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]")}
-        missing = [name for name, value in ids.items() if value is None]
-        if missing:
+        found = {name: fast.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]")}
+        ids = {name: value for name, value in found.items() if value is not None}
+        if len(ids) < len(found):
+            missing = ", ".join(name for name in found if name not in ids)
             raise UserError(
-                f"The tokenizer has no {', '.join(missing)}: use one of a BERT-like text encoder."
+                f"The tokenizer has no {missing}: give --data.init_args.tokenizer the folder of a "
+                "BERT-like text encoder, or `words`."
             )
         self.pad_id, self.cls_id, self.sep_id = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
 
@@ -47,7 +54,11 @@ class Tokenizer:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], size: int = TABLE_SIZE) -> Tokenizer:
-        """Build the fixed table from texts; their order does not matter."""
+        """Build the fixed table from texts; their order does not matter.
+
+        Raises:
+            UserError: If the texts hold more characters than the table has slots for.
+        """
         lower = normalizers.BertNormalizer(lowercase=True)
         split = pre_tokenizers.BertPreTokenizer()
         words: Counter[str] = Counter()
@@ -61,7 +72,8 @@ class Tokenizer:
         if len(entries) > size:
             raise UserError(
                 f"The texts hold {len(characters)} different characters, more than a table of "
-                f"{size} slots can take: use a tokenizer from a folder (--data.init_args.tokenizer)."
+                f"{size} slots can take: name fewer texts in --data.init_args.tokenizer_corpora, "
+                "or give a folder as --data.init_args.tokenizer."
             )
         known = set(entries)
         ranked = sorted(words, key=lambda word: (-words[word], word))
@@ -87,13 +99,21 @@ class Tokenizer:
 
         try:
             loaded = AutoTokenizer.from_pretrained(name)
-            return cls(FastTokenizer.from_str(loaded.backend_tokenizer.to_str()))
-        except (OSError, ValueError, AttributeError) as error:
+            fast = FastTokenizer.from_str(loaded.backend_tokenizer.to_str())
+        except Exception as error:  # the tokenizers library raises bare Exceptions
             raise UserError(
-                f"The tokenizer {name!r} could not be loaded ({type(error).__name__}): download its "
-                "folder on a machine with network and give the folder as --data.init_args.tokenizer, "
-                "or use --data.init_args.tokenizer words, which needs no download."
+                f"The tokenizer {name!r} could not be loaded ({type(error).__name__}): download "
+                "its folder on a machine with network and give the folder as "
+                "--data.init_args.tokenizer, or use --data.init_args.tokenizer words, which needs "
+                "no download."
             ) from error
+        # A BERT folder without a vocabulary loads silently as a table of specials alone.
+        if fast.get_vocab_size() <= len(loaded.all_special_ids):
+            raise UserError(
+                f"The tokenizer {name!r} has no words: its folder needs tokenizer.json or "
+                "vocab.txt, so copy that file there too."
+            )
+        return cls(fast)
 
     @property
     def table_size(self) -> int:
@@ -109,7 +129,7 @@ class Tokenizer:
         return list(self._fast.encode(text, add_special_tokens=False).ids)
 
     def encode(self, text: str, limit: int) -> list[int]:
-        """``[CLS] text [SEP]``, at most ``limit`` ids in all; the text's end is cut, [SEP] stays."""
+        """``[CLS] text [SEP]``, at most ``limit`` ids (2 or more): the text's end is cut."""
         return [self.cls_id, *self.pieces(text)[: limit - 2], self.sep_id]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -130,7 +150,7 @@ def corpus_texts(entries: Sequence[str], own: Iterable[str]) -> list[str]:
         own: The data set's own training texts.
 
     Raises:
-        UserError: If a file does not exist.
+        UserError: If a file does not exist or is no text.
     """
     texts: list[str] = []
     for entry in entries:
@@ -140,8 +160,14 @@ def corpus_texts(entries: Sequence[str], own: Iterable[str]) -> list[str]:
         path = Path(entry)
         if not path.is_file():
             raise UserError(
-                f"tokenizer_corpora names {path}, which is no file: give text files with one text a "
-                "line, or `train`."
+                f"tokenizer_corpora names {path}, which is no file: give text files with one text "
+                "a line, or `train`."
             )
-        texts += path.read_text(encoding="utf-8").splitlines()
+        try:
+            texts += path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"tokenizer_corpora names {path}, which is not UTF-8 text: save it as UTF-8 with "
+                "one text a line."
+            ) from error
     return texts

@@ -7,12 +7,15 @@ makes it.
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
+
+from amif_lightning.errors import UserError
 
 Augmentation = Literal["none", "mild", "paper"]
 
@@ -21,6 +24,8 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 SMALLEST_CROP = 0.6  # fine-tuning's smallest crop area; decoding must keep enough pixels for it
+SMALLEST_ZOOM = 0.75  # smallest part of the picture's side that ``mild`` shows
+LARGEST_ZOOM = 1.1
 
 
 class ImageTransform:
@@ -29,11 +34,20 @@ class ImageTransform:
     Args:
         size: Side of the output in pixels.
         augmentation: ``none``; ``mild``: rotation up to 10 degrees, zoom 0.75 to 1.1, shift up to
-            6 %, brightness and contrast up to 20 %, one resampling in all; ``paper``: random crop
-            of 0.6 to 1 of the area and RandAugment(2, 7) with probability 0.8 (released values).
+            6 %, brightness and contrast up to 20 %, all in one resampling of the decoded square;
+            ``paper``: random crop of 0.6 to 1 of the area and RandAugment(2, 7) with probability
+            0.8 (released values; the magnitude 7 on torchvision's scale of 0 to 30).
+
+    Raises:
+        UserError: If the augmentation is unknown.
     """
 
     def __init__(self, size: int, augmentation: Augmentation = "none") -> None:
+        if augmentation not in get_args(Augmentation):
+            raise UserError(
+                f"data.init_args.augmentation is {augmentation!r}: give one of "
+                f"{', '.join(get_args(Augmentation))}."
+            )
         self.size = size
         self.augmentation = augmentation
         self._mean = torch.tensor(CLIP_MEAN).view(3, 1, 1)
@@ -47,8 +61,12 @@ class ImageTransform:
 
     @property
     def decoded_size(self) -> int:
-        """Pixels a side that a decoded square should have, so that no crop is enlarged."""
-        return self.size if self.augmentation == "none" else round(self.size / SMALLEST_CROP**0.5)
+        """Pixels a side that a decoded square should have, so that the smallest crop keeps `size`.
+
+        A ``paper`` crop that is not square may still be enlarged along its shorter side.
+        """
+        shown = {"none": 1.0, "mild": SMALLEST_ZOOM, "paper": SMALLEST_CROP**0.5}
+        return math.ceil(self.size / shown[self.augmentation])
 
     def __call__(self, pixels: Tensor, seed: int = 0) -> Tensor:
         """Transform one picture.
@@ -63,9 +81,10 @@ class ImageTransform:
         if self.augmentation == "mild":
             image = _mild(pixels, self.size, torch.Generator().manual_seed(seed))
         elif self.augmentation == "paper":
-            # torchvision draws from the global generator only; fork it so nothing else moves.
+            # torchvision draws from the global CPU generator only; fork it so nothing else moves.
+            # torch.manual_seed would also reset the generators of all GPUs, which are not forked.
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)
                 image = self._paper(pixels).float() / 255
         else:
             image = _resize(pixels.float() / 255, self.size)
@@ -83,7 +102,8 @@ def _resize(image: Tensor, size: int) -> Tensor:
 def _mild(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     draw = torch.rand(6, generator=generator) * 2 - 1  # six numbers in [-1, 1]
     angle = draw[0] * (10 * torch.pi / 180)
-    zoom = 0.925 + 0.175 * draw[1]  # 0.75 .. 1.1 of the picture's side
+    middle, reach = (LARGEST_ZOOM + SMALLEST_ZOOM) / 2, (LARGEST_ZOOM - SMALLEST_ZOOM) / 2
+    zoom = middle + reach * draw[1]  # shown part of the picture's side
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     # Coordinates run from -1 to 1, so a shift of 6 % of the side is 0.12.
     theta = torch.stack(

@@ -180,7 +180,7 @@ def _draw(job: _Job) -> tuple[dict[View, NDArray[np.uint8]], tuple[Placed, ...]]
     anatomy = draw_anatomy(_stream(job.seed, job.split, _PATIENT, job.patient))
     rng = _stream(job.seed, job.split, _STUDY, job.index)
     exposures = {
-        view: Exposure(float(rng.uniform(0.85, 1.18)), float(rng.uniform(2.5, 4.0)))
+        view: Exposure(float(rng.uniform(0.85, 1.18)), float(rng.uniform(2.0, 3.5)))
         for view in VIEWS
     }
     scene = Scene(anatomy, exposures)

@@ -35,8 +35,8 @@ ATTEMPTS = 120
 # Footprint areas in pixels, by kind and view: a small finding stays below the first, a large one
 # above the second. The gap is the margin that a question about size needs.
 AREAS: dict[tuple[str, View], tuple[int, int]] = {
-    ("mass", "frontal"): (260, 340),
-    ("mass", "lateral"): (260, 340),
+    ("mass", "frontal"): (285, 340),
+    ("mass", "lateral"): (285, 340),
     ("effusion", "frontal"): (240, 400),
     ("effusion", "lateral"): (380, 520),
     ("consolidation", "frontal"): (190, 250),
@@ -340,8 +340,8 @@ def _round(
     finding: Finding,
     views: tuple[View, ...],
 ) -> Lesion | None:
-    """Draw a nodule (radius 13-16 mm) or a mass (22-25 or 34-39 mm)."""
-    bounds = {"": (14.0, 16.0), "small": (22.0, 25.0), "large": (34.0, 39.0)}[finding.size]
+    """Draw a nodule (radius 15-17.5 mm) or a mass (24-26.5 or 34-39 mm)."""
+    bounds = {"": (15.0, 17.5), "small": (24.0, 26.5), "large": (34.0, 39.0)}[finding.size]
     radius = float(rng.uniform(*bounds))
     point = _spot(rng, anatomy, lung, finding, views, radius, 1.0)
     share = 0.7 if finding.kind == "nodule" else 0.3
@@ -365,7 +365,7 @@ def _patches(
     """Draw a cluster of blobs: an opacity with an uneven outline and an uneven density."""
     small = finding.size == "small"
     count, reach = (6, 17.0) if small else (11, 36.0)
-    bounds = (9.0, 13.0) if small else (12.0, 19.0)
+    bounds = (10.0, 14.0) if small else (12.0, 19.0)
     centre = _spot(rng, anatomy, lung, finding, views, 22.0 if small else 34.0, 0.8)
     if not _fits(anatomy, lung, centre, 4.0 if "frontal" in views else -4.0):
         return None

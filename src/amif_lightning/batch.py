@@ -131,7 +131,7 @@ class AnswerSpace:
         return cls(**values)
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning copies what a predict step returns field by field
 class Prediction:
     """One answered question.
 

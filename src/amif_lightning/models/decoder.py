@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertLMHeadModel, BertModel
 from transformers.cache_utils import EncoderDecoderCache
 
+from amif_lightning.models.text import initializer_range
+
 
 class Initialised(NamedTuple):
     """Which parts of the decoder were copied, by name, and which keep their initialisation."""

@@ -1,0 +1,135 @@
+"""Accuracy by stratum: equal to counting by hand, on one process and on two."""
+
+from __future__ import annotations
+
+import doctest
+import random
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from amif_lightning.metrics import vqa_accuracy
+from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
+
+STRATA = ("overall", "closed/answer", "open/answer", "never")
+
+
+def questions(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    draw = random.Random(seed)
+    correct = [draw.random() < 0.4 for _ in range(count)]
+    closed = [draw.random() < 0.5 for _ in range(count)]
+    membership = [[True, c, not c, False] for c in closed]
+    return torch.tensor(correct), torch.tensor(membership)
+
+
+def slow_tally(correct: Tensor, membership: Tensor) -> dict[str, tuple[int, int]]:
+    counts: dict[str, tuple[int, int]] = {}
+    for right, row in zip(correct.tolist(), membership.tolist(), strict=True):
+        for name, member in zip(STRATA, row, strict=True):
+            if member:
+                hits, seen = counts.get(name, (0, 0))
+                counts[name] = (hits + right, seen + 1)
+    return counts
+
+
+def shares(counts: dict[str, tuple[int, int]]) -> dict[str, float]:
+    return {name: hits / seen for name, (hits, seen) in counts.items()}
+
+
+def values(metric: VQAAccuracy) -> dict[str, float]:
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+@pytest.mark.parametrize("sizes", [[37], [5, 0, 30, 2], [1] * 9])
+def test_equals_a_slow_count_however_the_questions_come(sizes: list[int]) -> None:
+    correct, membership = questions(sum(sizes))
+    metric = VQAAccuracy(STRATA)
+    for c, m in zip(correct.split(sizes), membership.split(sizes), strict=True):
+        metric.update(c, m)
+    expected = slow_tally(correct, membership)
+    assert metric.tally() == {name: expected[name] for name in STRATA[:3]}
+    assert values(metric) == shares(expected)  # to the last digit
+    assert "never" not in metric.compute()
+
+
+def test_sums_and_not_means_of_shards() -> None:
+    # 1 of 1 and 0 of 3: a mean over shards would say 0.5.
+    first, second = VQAAccuracy(["overall"]), VQAAccuracy(["overall"])
+    first.update(torch.tensor([True]), torch.ones(1, 1, dtype=torch.bool))
+    second.update(torch.tensor([False] * 3), torch.ones(3, 1, dtype=torch.bool))
+    first.merge_state(second)
+    assert first.tally() == {"overall": (1, 4)}
+    assert float(first.compute()["overall"]) == 0.25
+
+
+def test_large_counts_stay_exact() -> None:
+    # Past 2**24 a float32 sum would no longer count.
+    metric = VQAAccuracy(["overall"])
+    metric.correct += 2**24
+    metric.count += 2**24
+    metric.update(torch.tensor([True, False, True]), torch.ones(3, 1, dtype=torch.bool))
+    assert metric.tally() == {"overall": (2**24 + 2, 2**24 + 3)}
+    assert float(metric.compute()["overall"]) == (2**24 + 2) / (2**24 + 3)
+
+
+def test_reset_forgets() -> None:
+    metric = VQAAccuracy(STRATA)
+    metric.update(*questions(9))
+    metric.reset()
+    assert metric.tally() == {}
+    metric.update(*questions(4, seed=1))
+    assert metric.tally() == slow_tally(*questions(4, seed=1))
+
+
+def test_forward_gives_the_batch_and_keeps_the_sum() -> None:
+    metric = VQAAccuracy(STRATA)
+    metric.update(*questions(9))
+    now = metric(*questions(4, seed=1))
+    assert {k: float(v) for k, v in now.items()} == shares(slow_tally(*questions(4, seed=1)))
+    assert metric.tally()["overall"][1] == 13
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 3), (4,), (4, 4, 1)])
+def test_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(4, 4\)"):
+        VQAAccuracy(STRATA).update(torch.ones(4).bool(), torch.ones(shape).bool())
+
+
+def test_the_example_in_the_docstring() -> None:
+    result = doctest.testmod(vqa_accuracy)
+    assert result.attempted >= 3
+    assert result.failed == 0
+
+
+def _shard(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=world)
+    correct, membership = questions(7)
+    metric = VQAAccuracy(STRATA)
+    shard = slice(0, 4) if rank == 0 else slice(4, 7)
+    metric.update(correct[shard], membership[shard])
+    torch.save((values(metric), metric.tally()), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.ddp
+def test_two_processes_with_uneven_shards_give_the_value_of_one(tmp_path: Path) -> None:
+    # Forked and not spawned: importing torch twice takes longer than everything else here.
+    context = mp.get_context("fork")
+    processes = [context.Process(target=_shard, args=(r, 2, str(tmp_path))) for r in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    correct, membership = questions(7)
+    expected = slow_tally(correct, membership)
+    for rank in range(2):
+        shared, own = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert shared == shares(expected)
+        part = slice(0, 4) if rank == 0 else slice(4, 7)
+        assert own == slow_tally(correct[part], membership[part])  # and the sync is undone

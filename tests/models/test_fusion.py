@@ -1,0 +1,225 @@
+"""Co-attention: padding, what reads what, and images shared by several questions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from amif_lightning.models.fusion import CoAttention
+
+B, L, P1, TEXT, IMAGE, D, HEADS, LAYERS = 3, 5, 4, 6, 10, 8, 2, 3
+LENGTHS = (5, 2, 1)
+
+
+def make(dropout: float = 0.0, layers: int = LAYERS) -> CoAttention:
+    torch.manual_seed(0)
+    fusion = CoAttention(TEXT, IMAGE, D, layers, HEADS, dropout)
+    with torch.no_grad():
+        for parameter in fusion.parameters():  # biases and norms start at 0 and 1
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return fusion
+
+
+@pytest.fixture
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    mask = torch.arange(L) < torch.tensor(LENGTHS)[:, None]
+    return torch.randn(B, L, TEXT, generator=draw), mask, torch.randn(B, P1, IMAGE, generator=draw)
+
+
+def close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+# ---- a slow reference: post-norm layers on one sample without padding --------------------------
+
+
+def slow_attention(query: Tensor, memory: Tensor, attention: nn.MultiheadAttention) -> Tensor:
+    """(q, D) reads (k, D), head by head."""
+    assert attention.in_proj_weight is not None
+    q, k, v = (
+        x @ w.T + b
+        for x, w, b in zip(
+            (query, memory, memory),
+            attention.in_proj_weight.chunk(3),
+            attention.in_proj_bias.chunk(3),
+            strict=True,
+        )
+    )
+    wide = D // HEADS
+    read = []
+    for head in range(HEADS):
+        span = slice(head * wide, (head + 1) * wide)
+        weights = (q[:, span] @ k[:, span].T / wide**0.5).exp()
+        read.append(weights / weights.sum(1, keepdim=True) @ v[:, span])
+    return torch.cat(read, 1) @ attention.out_proj.weight.T + attention.out_proj.bias
+
+
+def slow_layer(layer: nn.Module, states: Tensor, other: Tensor) -> Tensor:
+    """Self-attention, cross-attention, feed-forward; a norm after every sum."""
+    assert isinstance(layer, nn.TransformerDecoderLayer)
+    states = layer.norm1(states + slow_attention(states, states, layer.self_attn))
+    states = layer.norm2(states + slow_attention(states, other, layer.multihead_attn))
+    hidden = nn.functional.gelu(layer.linear1(states))
+    result: Tensor = layer.norm3(states + layer.linear2(hidden))
+    return result
+
+
+def slow_fusion(
+    fusion: CoAttention, text: Tensor, image: Tensor, previous: bool = True
+) -> tuple[Tensor, Tensor]:
+    words = fusion.text_norm(fusion.text_projection(text) + fusion.modality.weight[0])
+    patches = fusion.image_norm(fusion.image_projection(image) + fusion.modality.weight[1])
+    for text_layer, image_layer in zip(fusion.text_layers, fusion.image_layers, strict=True):
+        new_words = slow_layer(text_layer, words, patches)
+        new_patches = slow_layer(image_layer, patches, words if previous else new_words)
+        words, patches = new_words, new_patches
+    return words, patches
+
+
+MODES = ["train", "eval", "eval without gradients"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_streams_read_the_other_s_previous_layer(
+    mode: str, inputs: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    fusion, (text, mask, image) = make().train(mode == "train"), inputs
+    with torch.set_grad_enabled("without" not in mode):
+        words, patches = fusion(text, mask, image)
+        for row, length in enumerate(LENGTHS):
+            slow_words, slow_patches = slow_fusion(fusion, text[row, :length], image[row])
+            close(words[row, :length], slow_words)
+            close(patches[row], slow_patches)
+        # The reference tells the two orders apart.
+        other = slow_fusion(fusion, text[0], image[0], previous=False)[1]
+        assert (other - patches[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_padding_changes_nothing(mode: str, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    fusion, (text, mask, image) = make().train(mode == "train"), inputs
+    wider = torch.cat([text.masked_fill(~mask[..., None], 30.0), torch.full((B, 3, TEXT), -9.0)], 1)
+    wider_mask = torch.cat([mask, mask.new_zeros(B, 3)], 1)
+    with torch.set_grad_enabled("without" not in mode):
+        words, patches = fusion(text, mask, image)
+        more_words, more_patches = fusion(wider, wider_mask, image)
+    close(more_words[:, :L][mask], words[mask])
+    close(more_patches, patches)
+    # Nothing downstream may meet a NaN, on padding either: 0 x NaN is NaN.
+    assert more_words.isfinite().all()
+
+
+def test_padding_receives_and_gives_no_gradient(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    fusion, (text, mask, image) = make(), inputs
+    text = text.clone().requires_grad_()
+    words, patches = fusion(text, mask, image)
+    (words[mask].square().sum() + patches[..., 0].sum()).backward()
+    assert text.grad is not None
+    assert not text.grad[~mask].any()
+    assert text.grad[mask].abs().sum(1).min() > 0
+
+
+def test_the_fast_path_of_evaluation_survives_rows_with_one_token(
+    inputs: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    # torch's fast path gives NaN on fully masked target rows; column 0 is never masked.
+    fusion, (text, _, image) = make().eval(), inputs
+    mask = torch.zeros(B, L, dtype=torch.bool)
+    mask[:, 0] = True
+    assert torch.backends.mha.get_fastpath_enabled()
+    with torch.inference_mode():
+        words, patches = fusion(text, mask, image)
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            plain_words, plain_patches = fusion(text, mask, image)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(True)
+    assert words.isfinite().all()
+    close(words[mask], plain_words[mask])
+    close(patches, plain_patches)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_batch_mates_are_independent(mode: str, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    fusion, (text, mask, image) = make().train(mode == "train"), inputs
+    changed_text, changed_image = text.clone(), image.clone()
+    changed_text[1:] += 1.0
+    changed_image[1:] -= 1.0
+    with torch.set_grad_enabled("without" not in mode):
+        words, patches = fusion(text, mask, image)
+        other_words, other_patches = fusion(changed_text, mask, changed_image)
+    close(other_words[0], words[0])
+    close(other_patches[0], patches[0])
+    assert (other_patches[1:] - patches[1:]).abs().max() > 1e-2
+
+
+def test_shared_images_equal_repeated_images_in_values_and_gradients(
+    inputs: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    fusion, (text, mask, image) = make(), inputs
+    index = torch.tensor([1, 0, 1])
+    weight = torch.randn(B, L + P1, D, generator=torch.Generator().manual_seed(3))
+    results = []
+    for shared in (True, False):
+        fusion.zero_grad()
+        leaf = image[:2].clone().requires_grad_()
+        words, patches = (
+            fusion(text, mask, leaf, index) if shared else fusion(text, mask, leaf[index])
+        )
+        states, valid = fusion.join(words, mask, patches)
+        (states * weight)[valid].sum().backward()
+        gradients = {n: p.grad.clone() for n, p in fusion.named_parameters() if p.grad is not None}
+        results.append((states[valid], leaf.grad, gradients))
+    (states, images, gradients), (other_states, other_images, other_gradients) = results
+    close(states, other_states)
+    assert images is not None
+    assert images.abs().sum((1, 2)).min() > 0
+    close(images, other_images)  # type: ignore[arg-type]  # checked for None above by its twin
+    assert set(gradients) == {name for name, _ in fusion.named_parameters()}
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, other_gradients[name], atol=1e-4, rtol=1e-4)
+
+
+def test_an_image_without_a_question_is_ignored(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    fusion, (text, mask, image) = make().eval(), inputs
+    index = torch.tensor([2, 0, 2])
+    words, patches = fusion(text, mask, image, index)
+    assert patches.shape == (B, P1, D)
+    image = image.clone()
+    image[1] = 1e3
+    other_words, other_patches = fusion(text, mask, image, index)
+    close(other_words[mask], words[mask])
+    close(other_patches, patches)
+
+
+def test_modality_embeddings_mark_their_own_stream(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    fusion, (text, mask, image) = make(layers=0), inputs  # no layer: the inputs of the first one
+    words, patches = fusion(text, mask, image)
+    for stream in (0, 1):
+        with torch.no_grad():
+            fusion.modality.weight[stream] += torch.linspace(0, 2, D)
+        new_words, new_patches = fusion(text, mask, image)
+        assert torch.equal(new_words, words) == (stream == 1)
+        assert torch.equal(new_patches, patches) == (stream == 0)
+        words, patches = new_words, new_patches
+
+
+def test_each_stream_reads_the_other(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    fusion, (text, mask, image) = make(layers=1).eval(), inputs
+    words, patches = fusion(text, mask, image)
+    assert (fusion(text, mask, image + 1)[0] - words)[mask].abs().max() > 1e-2
+    assert (fusion(text + 1, mask, image)[1] - patches).abs().max() > 1e-2
+
+
+def test_join_puts_words_first_and_masks_padding_only(
+    inputs: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    fusion, (text, mask, image) = make(), inputs
+    words, patches = fusion(text, mask, image)
+    states, valid = fusion.join(words, mask, patches)
+    assert torch.equal(states[:, :L], words)
+    assert torch.equal(states[:, L:], patches)
+    assert valid.dtype == torch.bool
+    assert valid.tolist() == [[True] * n + [False] * (L - n) + [True] * P1 for n in LENGTHS]

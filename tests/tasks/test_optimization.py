@@ -1,0 +1,147 @@
+"""Which parameters decay, and the learning rate at every step."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from amif_lightning.errors import UserError
+from amif_lightning.models.fusion import CoAttention
+from amif_lightning.models.knowledge import GatedCrossAttention
+from amif_lightning.models.text import TextEncoder
+from amif_lightning.models.vision import ConvTower
+from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
+
+STEPS, WARMUP, LR, LEAST = 50, 0.2, 2e-3, 1e-6
+
+
+def model() -> nn.Module:
+    return nn.ModuleDict(
+        {
+            "vision": ConvTower((8, 8, 8, 8)),
+            "text": TextEncoder("small", width=8, layers=1, heads=2, table_size=20),
+            "fusion": CoAttention(8, 8, 8, 1, 2),
+            "knowledge": GatedCrossAttention(8, 2),
+        }
+    )
+
+
+def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
+    whole = model()
+    groups = parameter_groups(whole.named_parameters(), 0.05)
+    names = {id(p): n for n, p in whole.named_parameters()}
+    decay = {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in groups}  # type: ignore[attr-defined]  # a list
+    assert set(decay) == {0.05, 0.0}
+    norms = {
+        f"{name}.{part}"
+        for name, module in whole.named_modules()
+        if isinstance(module, nn.LayerNorm | nn.GroupNorm)
+        for part in ("weight", "bias")
+    }
+    biases = {name for name, _ in whole.named_parameters() if name.endswith("bias")}
+    assert len(norms) > 20
+    assert decay[0.0] == norms | biases
+    assert decay[0.05] == set(names.values()) - norms - biases
+    torch.optim.AdamW(groups, lr=1e-3)  # no parameter is in both groups
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    layer = nn.Linear(3, 2)
+    layer.weight.requires_grad_(False)
+    groups = parameter_groups(layer.named_parameters(), 0.1)
+    assert [group["params"] for group in groups] == [[], [layer.bias]]
+
+
+def test_decay_acts_on_the_matrix_alone() -> None:
+    layer = nn.Linear(3, 3)
+    nn.init.ones_(layer.weight)
+    nn.init.ones_(layer.bias)
+    optimizer = torch.optim.AdamW(parameter_groups(layer.named_parameters(), 0.5), lr=0.1)
+    for parameter in layer.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    torch.testing.assert_close(layer.weight, torch.full((3, 3), 1 - 0.1 * 0.5))
+    torch.testing.assert_close(layer.bias, torch.ones(3))
+
+
+def schedule(
+    steps: int = STEPS, warmup: float = WARMUP, lr: float = LR, least: float = LEAST
+) -> LambdaLR:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(parameter_groups(layer.named_parameters(), 0.1), lr=lr)
+    return cosine_with_warmup(optimizer, steps, warmup, least)
+
+
+def rates(scheduler: LambdaLR, steps: int) -> list[float]:
+    """The rate of every optimizer step, then the one that a further step would have."""
+    found = []
+    for _ in range(steps):
+        first, second = map(float, scheduler.get_last_lr())
+        assert first == second  # both groups move together
+        found.append(first)
+        scheduler.optimizer.step()
+        scheduler.step()
+    return [*found, float(scheduler.get_last_lr()[0])]
+
+
+def test_start_end_of_warm_up_middle_and_end() -> None:
+    found = rates(schedule(), STEPS)
+    rising = 10
+    assert found[0] == pytest.approx(LR / rising)  # the first step already learns
+    assert found[4] == pytest.approx(LR / 2)
+    assert found[rising - 1] == pytest.approx(LR)
+    assert max(found) == pytest.approx(LR)
+    assert found[30] == pytest.approx((LR + LEAST) / 2)  # half of the cosine
+    assert found[STEPS] == pytest.approx(LEAST)
+    assert all(b > a for a, b in pairwise(found[:rising]))
+    assert all(b < a for a, b in pairwise(found[rising:]))
+    for step in range(rising, STEPS):
+        angle = math.pi * (step - rising) / (STEPS - rising)
+        assert found[step] == pytest.approx(LEAST + (LR - LEAST) * (1 + math.cos(angle)) / 2)
+
+
+def test_no_warm_up_starts_at_the_highest_rate() -> None:
+    assert rates(schedule(warmup=0.0), 1)[0] == pytest.approx(LR)
+
+
+def test_warm_up_over_the_whole_run_ends_at_the_highest_rate() -> None:
+    found = rates(schedule(warmup=1.0), STEPS)
+    assert found[STEPS - 1] == pytest.approx(LR)
+    assert found[STEPS // 2 - 1] == pytest.approx(LR / 2)
+
+
+def test_after_the_end_the_rate_stays_low() -> None:
+    assert rates(schedule(), STEPS + 7)[-1] == pytest.approx(LEAST)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_very_short_runs_have_a_rate(steps: int) -> None:
+    assert all(0 < rate <= LR * (1 + 1e-9) for rate in rates(schedule(steps=steps), 3)[:-1])
+
+
+def test_a_resumed_schedule_continues() -> None:
+    whole = rates(schedule(), STEPS)
+    first = schedule()
+    rates(first, 20)
+    second = schedule()
+    second.load_state_dict(first.state_dict())
+    # LambdaLR sets the rate at its next step; until then the optimizer's own state holds it.
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    assert rates(second, STEPS - 20) == pytest.approx(whole[20:])
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 40.0])
+def test_warm_up_is_a_share(warmup: float) -> None:
+    with pytest.raises(UserError, match=r"model\.init_args\.warmup is .* 0 to 1"):
+        schedule(warmup=warmup)
+
+
+@pytest.mark.parametrize(("lr", "least"), [(0.0, 0.0), (1e-4, 1e-3), (1e-4, -1e-6)])
+def test_rates_that_make_no_cosine(lr: float, least: float) -> None:
+    with pytest.raises(UserError, match="least_lr between 0 and lr"):
+        schedule(lr=lr, least=least)

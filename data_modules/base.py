@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -136,6 +136,7 @@ class VQADataModule(L.LightningDataModule, ABC):
         self.augmentation, self.cache_images = augmentation, cache_images
         self.validation_questions, self.control, self.seed = validation_questions, control, seed
         self._tokenizer: Tokenizer | None = None
+        self._counted: tuple[str, ...] = ()  # the splits whose cut texts setup() has counted
 
     # ---- what a data set is -------------------------------------------------------------------
 
@@ -203,7 +204,10 @@ class VQADataModule(L.LightningDataModule, ABC):
                     "--data.init_args.tokenizer."
                 )
             return
-        self._tokenizer = adopted
+        before, self._tokenizer = self._tokenizer, adopted
+        if before is not None and self._counted and before.to_json() != adopted.to_json():
+            rank_zero_info(f"{self.partition.dataset}: the checkpoint's tokenizer is used")
+            self._say_cut()
 
     def answer_space(self) -> AnswerSpace:
         """Candidates and vocabulary of the protocol, as token ids of the present tokenizer.
@@ -299,28 +303,26 @@ class VQADataModule(L.LightningDataModule, ABC):
                 )
         for reason, number in Counter(row.reason for row in parts.dropped).items():
             rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")
-        for name in needed:
-            self._say_cut(name, getattr(parts, name))
-        self._say_candidates()
+        self._counted = needed
+        self._say_cut()
 
-    def _say_cut(self, split: str, rows: Sequence[QARow]) -> None:
-        """Print how many questions and answers of the rows lose their ends."""
-        for kind, limit, texts in (
-            ("questions", self.max_question_tokens, [row.question for row in rows]),
-            ("answers", self.max_answer_tokens, [row.references[0] for row in rows]),
-        ):
-            cut = sum(not self.tokenizer.fits(text, limit) for text in texts)
-            if cut:
-                rank_zero_info(
-                    f"{self.partition.dataset}: {cut} of {len(texts)} {split} {kind} are cut to "
-                    f"{limit} tokens"
-                )
-
-    def _say_candidates(self) -> None:
-        """Print how many candidates are cut, and how many share their tokens with an earlier one.
+    def _say_cut(self) -> None:
+        """Print how many questions, answers and candidates lose their ends, and what that merges.
 
         Ranking gives candidates of equal tokens equal scores and answers with the first of them.
         """
+        for split in self._counted:
+            rows: tuple[QARow, ...] = getattr(self.partition, split)
+            for kind, limit, texts in (
+                ("questions", self.max_question_tokens, [row.question for row in rows]),
+                ("answers", self.max_answer_tokens, [row.references[0] for row in rows]),
+            ):
+                cut = sum(not self.tokenizer.fits(text, limit) for text in texts)
+                if cut:
+                    rank_zero_info(
+                        f"{self.partition.dataset}: {cut} of {len(texts)} {split} {kind} are cut "
+                        f"to {limit} tokens"
+                    )
         dataset, limit = self.partition.dataset, self.max_answer_tokens
         whole = [tuple(self.tokenizer.pieces(c)) for c in self.partition.candidates]
         short = [ids[: limit - 2] for ids in whole]
@@ -456,7 +458,8 @@ def _position(trainer: L.Trainer, steps: int) -> tuple[int, int]:
         steps = int(steps * limit)
     loop = trainer.fit_loop
     # `processed`, not `ready`: a batch that was interrupted has not been trained on.
-    done = loop.epoch_loop.batch_progress.current.processed
+    batches: Any = loop.epoch_loop.batch_progress.current  # typed as a base class without it
+    done = batches.processed
     if done < steps:
         return trainer.current_epoch, done
     # The epoch is over, and whether `current_epoch` counts it already depends on the hook that

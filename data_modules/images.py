@@ -33,7 +33,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Deep grey values (16 or 32 bits) are scaled linearly so that the picture's own darkest and
     brightest values become 0 and 255: released 16-bit radiographs rarely use their whole range.
-    Floating point values are scaled likewise; those that are not finite become black. Transparent parts become black, the background of radiographs.
+    Floating point values are scaled likewise; those that are not finite become black. Transparent
+    parts become black, the background of radiographs.
     """
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)

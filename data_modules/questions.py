@@ -19,7 +19,6 @@ from data_modules.strata import strata_of
 from data_modules.tokenizer import Tokenizer
 from data_modules.transforms import ImageTransform
 
-
 # Decoded pictures shared between workers, and each image's row in them.
 ImageCache = tuple[DecodedImages, dict[str, int]]
 

@@ -23,7 +23,7 @@ def write_png(path: Path, seed: int) -> None:
 
 def make_rows(root: Path, split: SplitName, counts: list[int], seed: int = 0) -> list[QARow]:
     """One picture per entry of ``counts`` with that many questions, closed and open in turn."""
-    rows = []
+    rows: list[QARow] = []
     for image, count in enumerate(counts):
         name = f"{split}/{image:02d}.png"
         write_png(root / name, stable(split) + 1000 * seed + image)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from amif_lightning.batch import AnswerSpace
 
 LIMIT_GB = 16.0
 SLOTS, WIDTH, LAYERS = 28996, 768, 12  # Bio_ClinicalBERT
@@ -118,10 +123,25 @@ def peak_gb() -> float:
     raise OSError("no VmHWM in /proc/self/status")
 
 
+def full_space(space: AnswerSpace) -> AnswerSpace:
+    """The answer space with a vocabulary and candidates in real data sets' numbers."""
+    draw = random.Random(0)
+
+    def ids(most: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(200, SLOTS) for _ in range(draw.randint(1, most)))
+
+    entries, candidates = 3000 - len(space.vocabulary), 500 - len(space.candidates)
+    return replace(
+        space,
+        vocabulary=(*space.vocabulary, *(f"entry {i}" for i in range(entries))),
+        vocabulary_ids=(*space.vocabulary_ids, *(ids(3) for _ in range(entries))),
+        candidates=(*space.candidates, *(f"answer {i}" for i in range(candidates))),
+        candidate_ids=(*space.candidate_ids, *(ids(4) for _ in range(candidates))),
+    )
+
+
 def work(folder: Path) -> dict[str, Any]:
     """Build, one training step at batch 2, one ranking; what came of it as plain types."""
-    import time
-
     from amif_lightning.tasks.optimization import parameter_groups
     from amif_lightning.tasks.vqa import AMiFVQA
     from data_modules.vqa_rad import VQARAD
@@ -138,7 +158,8 @@ def work(folder: Path) -> dict[str, Any]:
 
     data = VQARAD(str(folder / "rad"), tokenizer=str(folder / "text"), batch_size=2, num_workers=0)
     task = AMiFVQA(vision=f"local-dir:{folder / 'vision'}", text=str(folder / "text"))
-    task.on_load_checkpoint({"answer_space": data.answer_space().state()})
+    space = full_space(data.answer_space())
+    task.on_load_checkpoint({"answer_space": space.state()})
     note("building")
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in task.parts().items()}
     batch = next(iter(data.train_dataloader()))
@@ -165,7 +186,7 @@ def work(folder: Path) -> dict[str, Any]:
         "expected_loss": float(tokens * torch.log(torch.tensor(float(SLOTS)))),
         "without_gradient": idle,
         "answers": answers,
-        "candidates": list(task.space.candidates) if task.space is not None else [],
+        "candidates": space.candidates,
         "peak_gb": peaks,
         "seconds": seconds,
     }

@@ -223,3 +223,23 @@ def test_join_puts_words_first_and_masks_padding_only(
     assert torch.equal(states[:, L:], patches)
     assert valid.dtype == torch.bool
     assert valid.tolist() == [[True] * n + [False] * (L - n) + [True] * P1 for n in LENGTHS]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bf16_autocast_stays_close_and_finite(
+    mode: str, inputs: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    fusion, (text, mask, image) = make().train(mode == "train"), inputs
+    with torch.no_grad():
+        exact_words, exact_patches = fusion(text, mask, image)
+    with (
+        torch.set_grad_enabled("without" not in mode),
+        torch.autocast("cpu", dtype=torch.bfloat16),
+    ):
+        words, patches = fusion(text, mask, image)
+    assert words.isfinite().all()
+    torch.testing.assert_close(words[mask].float(), exact_words[mask], atol=0.15, rtol=0.1)
+    torch.testing.assert_close(patches.float(), exact_patches, atol=0.15, rtol=0.1)
+    if "without" not in mode:
+        (words[mask][..., 0].sum() + patches[..., 0].sum()).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in fusion.parameters())

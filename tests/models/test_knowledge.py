@@ -321,3 +321,19 @@ def test_entries_need_tokens(entries: list[list[int]]) -> None:
 
 def test_a_vocabulary_adds_nothing_to_a_checkpoint() -> None:
     assert Vocabulary([[1, 2], [3]]).state_dict() == {}
+
+
+def test_bf16_autocast_stays_close_and_finite() -> None:
+    module = make(dtype=torch.float32)
+    states, vocabulary = (
+        draw(*shape, dtype=torch.float32, seed=k) for k, shape in ((1, (B, S, D)), (2, (N, D)))
+    )
+    exact = module(states, vocabulary).states
+    for mode in (True, False):
+        module.train(mode)
+        module.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = module(states, vocabulary, attention=True)
+        torch.testing.assert_close(rough.states.float(), exact, atol=0.1, rtol=0.1)
+        rough.states[..., 0].float().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())

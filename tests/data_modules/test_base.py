@@ -1,0 +1,731 @@
+"""The data module base: contract of its batches, what it refuses and prints, and how it resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from amif_lightning.batch import SplitFacts, VQABatch
+from amif_lightning.cli.entry import _message
+from amif_lightning.errors import UserError
+from data_modules import base
+from data_modules.rows import QARow, Release
+from data_modules.samplers import EpochIndexSampler, ShardSampler
+from data_modules.strata import strata_of
+from data_modules.text import normalise
+from data_modules.tokenizer import Tokenizer
+from tests.data_modules.tiny_release import (
+    TEST_COUNTS,
+    TRAIN_COUNTS,
+    VALIDATION_COUNTS,
+    Tiny,
+    make_rows,
+    tiny_release,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture(scope="module")
+def release(root: Path) -> Release:
+    return tiny_release(root)
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(base, "rank_zero_info", lines.append)
+    return lines
+
+
+def with_answers(release: Release, answers: Sequence[str]) -> Release:
+    """The release with other training answers, in turn."""
+    rows = [
+        dataclasses.replace(row, answer=answer, references=(answer,), answer_type="open")
+        for i, row in enumerate(release.splits["train"])
+        for answer in [answers[i % len(answers)]]
+    ]
+    return dataclasses.replace(release, splits={**release.splits, "train": tuple(rows)})
+
+
+# ---- batches ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_image", [1, 2, 3])
+def test_train_batches_keep_the_contract(root: Path, release: Release, per_image: int) -> None:
+    data = Tiny(root, release, questions_per_image=per_image, augmentation="paper")
+    data.setup("fit")
+    loader = data.train_dataloader()
+    rows = {row.question_id: row for row in release.splits["train"]}
+    asked: list[str] = []
+    for batch in loader:
+        check_contract(batch, data, rows)
+        assert len(batch.images) <= 4
+        assert len(batch) <= 4 * per_image
+        asked += batch.question_ids
+    assert sorted(asked) == sorted(rows)
+    assert len(loader) == -(-sum(-(-c // per_image) for c in TRAIN_COUNTS) // 4)
+
+
+def check_contract(batch: VQABatch, data: Tiny, rows: dict[str, QARow]) -> None:
+    """Shapes and types of :class:`VQABatch`, and that columns belong to their rows."""
+    count, pictures = len(batch), len(batch.images)
+    assert batch.images.shape == (pictures, 3, 16, 16)
+    assert batch.images.dtype == torch.float32
+    assert batch.image_index.shape == (count,)
+    assert batch.image_index.dtype == torch.long
+    assert sorted(set(batch.image_index.tolist())) == list(range(pictures))
+    for tokens, limit in ((batch.question, 30), (batch.answer, 64)):
+        assert tokens.ids.shape == tokens.mask.shape
+        assert tokens.ids.shape[0] == count
+        assert tokens.ids.shape[1] <= limit
+        assert tokens.ids.dtype == torch.long
+        assert tokens.mask.dtype == torch.bool
+        assert tokens.mask[:, 0].all()
+        assert (tokens.ids[:, 0] == data.tokenizer.cls_id).all()
+    assert batch.strata.shape == (count, len(data.strata))
+    assert batch.strata.dtype == torch.bool
+    assert batch.strata[:, data.strata.index("overall")].all()
+    for i, question_id in enumerate(batch.question_ids):
+        row = rows[question_id]
+        assert batch.references[i] == row.references
+        assert batch.questions[i] == row.question
+        named = {n for n, flag in zip(data.strata, batch.strata[i].tolist(), strict=True) if flag}
+        assert named == set(strata_of(row))
+
+
+def test_evaluation_loaders_hold_every_question_once(root: Path, release: Release) -> None:
+    data = Tiny(root, release)
+    test, control = data.test_dataloader()
+    for loader, split, own in (
+        (data.val_dataloader(), "validation", True),
+        (test, "test", True),
+        (control, "test", False),
+        (data.predict_dataloader(), "test", True),
+    ):
+        rows = {row.question_id: row for row in release.splits[split]}  # type: ignore[index]
+        batches = list(loader)
+        for batch in batches:
+            check_contract(batch, data, rows)
+            for question_id, shown in zip(batch.question_ids, batch.image_ids, strict=True):
+                assert (rows[question_id].image_id == shown) == own
+        asked = [q for batch in batches for q in batch.question_ids]
+        assert sorted(asked) == sorted(rows)
+    assert len(Tiny(root, release, control=False).test_dataloader()) == 1
+
+
+def test_an_image_with_many_questions_bounds_the_evaluation_batch(
+    root: Path, release: Release
+) -> None:
+    batches = list(Tiny(root, release, eval_batch_size=1).val_dataloader())
+    assert [len(batch) for batch in batches] == [8, 2, 1, 2, 3]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_cached_pictures_are_those_that_are_decoded_anew(
+    root: Path, release: Release, workers: int
+) -> None:
+    # Training decodes larger than validation: one shared cache would reduce validation twice.
+    plain = Tiny(root, release, augmentation="paper")
+    cached = Tiny(root, release, augmentation="paper", cache_images=True, num_workers=workers)
+    for name in ("train_dataloader", "val_dataloader"):
+        kept = getattr(cached, name)()
+        for _ in range(2):  # the second pass reads what the first one stored
+            for one, other in zip(getattr(plain, name)(), kept, strict=True):
+                assert one.question_ids == other.question_ids
+                assert torch.equal(one.images, other.images)
+
+
+# ---- setup, and what is refused ---------------------------------------------------------------
+
+
+def test_setup_reads_once_and_may_be_called_again(
+    root: Path, release: Release, printed: list[str]
+) -> None:
+    data = Tiny(root, release)
+    data.setup("fit")
+    parts, tokenizer, lines = data.partition, data.tokenizer, list(printed)
+    for stage in ("fit", "validate", "test", "predict"):
+        data.setup(stage)
+    assert data.reads == 1
+    assert data.partition is parts
+    assert data.tokenizer is tokenizer
+    assert printed == lines == []  # nothing is dropped or cut here
+
+
+@pytest.mark.parametrize(
+    ("stage", "left", "message"),
+    [
+        ("test", ("train", "validation"), r"no test rows \(the release on disk has no test set\)"),
+        ("predict", ("train", "validation"), "no test rows"),
+        ("fit", ("validation", "test"), "no usable training rows"),
+    ],
+)
+def test_an_empty_split_says_what_to_do(
+    root: Path, release: Release, stage: str, left: tuple[str, ...], message: str
+) -> None:
+    splits = {name: rows for name, rows in release.splits.items() if name in left}
+    data = Tiny(root, dataclasses.replace(release, splits=splits))
+    with pytest.raises(UserError, match=message + ".*audit") as caught:
+        data.setup(stage)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_training_split_that_is_dropped_whole_is_an_error(root: Path, release: Release) -> None:
+    # Every training picture is a validation picture too, so the clean protocol leaves none.
+    train = release.splits["train"]
+    validation = tuple(dataclasses.replace(row, split="validation") for row in train)
+    shared = dataclasses.replace(release, splits={"train": train, "validation": validation})
+    with pytest.raises(UserError, match=r"Tiny under .* has no train rows .*audit --data Tiny"):
+        Tiny(root, shared).setup("fit")
+
+
+def test_an_absent_split_gives_the_readers_reason(root: Path, release: Release) -> None:
+    splits = {name: rows for name, rows in release.splits.items() if name != "test"}
+    absent = {"test": "testset.json is not there"}
+    with pytest.raises(UserError, match=r"testset\.json is not there"):
+        Tiny(root, dataclasses.replace(release, splits=splits, absent=absent)).setup("test")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("validation_fraction", 0.0),
+        ("validation_fraction", 1.0),
+        ("validation_fraction", float("nan")),
+        ("batch_size", 0),
+        ("questions_per_image", 0),
+        ("eval_batch_size", -1),
+        ("num_workers", -1),
+        ("image_size", 0),
+        ("max_question_tokens", 2),
+        ("max_answer_tokens", 2),
+        ("vocabulary_size", 0),
+        ("validation_questions", 0),
+        ("augmentation", "strong"),
+    ],
+)
+def test_bad_options_are_named(root: Path, release: Release, name: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"{name} is .*{value}.*: give"):
+        Tiny(root, release, **{name: value})
+
+
+def test_dropped_rows_are_counted(root: Path, release: Release, printed: list[str]) -> None:
+    test = release.splits["test"][0]
+    leaks = [
+        dataclasses.replace(test, split="train", question_id=f"Tiny/train/{100 + i}", question=text)
+        for i, text in enumerate((test.question, test.question.upper()))
+    ]
+    splits = {**release.splits, "train": (*release.splits["train"], *leaks)}
+    data = Tiny(root, dataclasses.replace(release, splits=splits))
+    data.setup("fit")
+    assert len(printed) == 1
+    assert printed[0].startswith("Tiny: 2 rows dropped: not clean")
+    assert any(w.startswith("2 rows dropped") for w in data.facts().warnings)
+
+
+# ---- cutting ----------------------------------------------------------------------------------
+
+
+def test_cut_questions_and_answers_are_counted_for_the_rows_in_use(
+    root: Path, release: Release, printed: list[str]
+) -> None:
+    # "Is finding 0 seen ?" has five tokens and two specials, "train zone 0" three and two.
+    data = Tiny(root, release, max_question_tokens=6, max_answer_tokens=4)
+    data.setup("fit")
+    assert printed == [
+        "Tiny: 27 of 27 train questions are cut to 6 tokens",
+        "Tiny: 10 of 27 train answers are cut to 4 tokens",
+        "Tiny: 16 of 16 validation questions are cut to 6 tokens",
+        "Tiny: 7 of 16 validation answers are cut to 4 tokens",
+        "Tiny: 3 of 5 candidate answers are cut to 4 tokens",
+        "Tiny: 2 of 5 candidate answers have the tokens of an earlier candidate and can never be "
+        "chosen (2 of them through cutting; raise max_answer_tokens for these)",
+    ]
+    printed.clear()
+    data.setup("test")
+    assert printed[0] == "Tiny: 16 of 16 test questions are cut to 6 tokens"
+    space = data.answer_space()
+    assert max(map(len, space.candidate_ids)) == 2
+    assert len(set(space.candidate_ids)) == 3
+
+
+def test_candidates_that_are_equal_without_cutting_are_told_apart_from_cut_ones(
+    root: Path, release: Release, printed: list[str]
+) -> None:
+    # The tokenizer drops accents.
+    made = with_answers(release, ["left lobe", "cafe", "café", "left lung a", "left lung b"])
+    data = Tiny(root, made, max_answer_tokens=4)
+    data.setup("predict")
+    assert printed[-2:] == [
+        "Tiny: 2 of 5 candidate answers are cut to 4 tokens",
+        "Tiny: 2 of 5 candidate answers have the tokens of an earlier candidate and can never be "
+        "chosen (1 of them through cutting; raise max_answer_tokens for these)",
+    ]
+
+
+def test_nothing_is_printed_where_all_fits(
+    root: Path, release: Release, printed: list[str]
+) -> None:
+    Tiny(root, release, max_question_tokens=7, max_answer_tokens=5).setup("fit")
+    assert printed == []
+
+
+def test_an_adopted_tokenizer_is_counted_again(
+    root: Path, release: Release, printed: list[str]
+) -> None:
+    data = Tiny(root, release, max_answer_tokens=5)
+    data.setup("fit")
+    assert printed == []
+    data.adopt_tokenizer(Tokenizer.from_texts(["yes no"]).to_json())  # spells the other words
+    assert printed[0] == "Tiny: the checkpoint's tokenizer is used"
+    assert "Tiny: 3 of 5 candidate answers are cut to 5 tokens" in printed
+
+
+# ---- answer space and tokenizer ---------------------------------------------------------------
+
+
+def test_the_clean_answer_space_holds_no_test_answer(root: Path, release: Release) -> None:
+    space = Tiny(root, release).answer_space()
+    trained = {row.references[0] for row in release.splits["train"]}
+    assert set(space.candidates) == trained
+    assert set(space.vocabulary) == {word for answer in trained for word in answer.split()}
+    held_out = [r.references[0] for s in ("validation", "test") for r in release.splits[s]]  # type: ignore[index]
+    assert set(space.candidates) & set(held_out) == {"yes", "no"}  # those that training gives too
+    assert not {"test", "validation"} & set(space.vocabulary)
+    assert "test" not in Tiny(root, release).training_texts()
+
+
+def test_the_literature_answer_space_holds_all(root: Path, release: Release) -> None:
+    space = Tiny(root, release, protocol="literature").answer_space()
+    assert {"test zone 0", "validation zone 0", "train zone 0"} <= set(space.candidates)
+    assert space.protocol == "literature"
+
+
+def test_ids_of_the_answer_space_spell_its_strings(root: Path, release: Release) -> None:
+    data = Tiny(root, release)
+    space = data.answer_space()
+    for text, ids in zip(space.candidates, space.candidate_ids, strict=True):
+        assert data.tokenizer.decode(ids) == text
+    for text, ids in zip(space.vocabulary, space.vocabulary_ids, strict=True):
+        assert data.tokenizer.decode(ids) == text
+    assert Tokenizer.from_json(space.tokenizer).pieces("yes") == data.tokenizer.pieces("yes")
+    assert space.table_size == 4096
+    assert json.loads(json.dumps(space.state())) == json.loads(json.dumps(space.state()))
+
+
+def test_whole_answers_as_vocabulary(root: Path, release: Release) -> None:
+    space = Tiny(root, release, vocabulary="answers", vocabulary_size=2).answer_space()
+    assert space.vocabulary == space.candidates[:2]
+
+
+def test_a_vocabulary_entry_without_tokens_is_left_out_and_printed(
+    root: Path, release: Release, printed: list[str]
+) -> None:
+    data = Tiny(root, with_answers(release, ["yes", "no \u0301"]))
+    space = data.answer_space()
+    assert set(space.vocabulary) == {"yes", "no"}
+    assert all(space.vocabulary_ids)
+    assert printed == [
+        "Tiny: 1 of 3 vocabulary entries have no token and are left out (first: '\u0301')"
+    ]
+
+
+def test_words_adopts_a_checkpoints_table(root: Path, release: Release) -> None:
+    data = Tiny(root, release)
+    own = data.tokenizer.to_json()
+    other = Tokenizer.from_texts(["a quite different corpus"]).to_json()
+    data.adopt_tokenizer(own)
+    assert data.tokenizer.to_json() == own
+    data.adopt_tokenizer(other)
+    assert data.tokenizer.to_json() == other
+    batch = next(iter(data.train_dataloader()))
+    ids = batch.question.ids[0][batch.question.mask[0]].tolist()
+    assert ids[1:-1] == Tokenizer.from_json(other).pieces(batch.questions[0])
+    assert data.answer_space().tokenizer == other
+
+
+def test_words_adopts_without_the_texts_of_its_own_table(root: Path, release: Release) -> None:
+    # Scoring a checkpoint elsewhere must not ask for the corpora it was built from.
+    data = Tiny(root, release, tokenizer_corpora=["no/such/file.txt"])
+    data.adopt_tokenizer(Tokenizer.from_texts(["yes"]).to_json())
+    assert data.tokenizer.table_size == 4096
+    with pytest.raises(UserError, match="which is no file"):
+        Tiny(root, release, tokenizer_corpora=["no/such/file.txt"]).setup("fit")
+
+
+def test_a_named_tokenizer_accepts_itself_only(
+    root: Path, release: Release, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "yes", "no"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    data = Tiny(root, release, tokenizer=str(tmp_path))
+    same = data.tokenizer.to_json()
+    data.adopt_tokenizer(json.dumps(json.loads(same), indent=1))  # written by another version
+    assert data.tokenizer.to_json() == same
+    with pytest.raises(UserError, match="give the tokenizer it was trained with") as caught:
+        data.adopt_tokenizer(Tokenizer.from_texts([]).to_json())
+    assert str(tmp_path) in str(caught.value)
+    assert data.tokenizer.to_json() == same
+
+
+# ---- facts ------------------------------------------------------------------------------------
+
+
+def recount(train: Sequence[QARow], test: Sequence[QARow]) -> dict[str, dict[str, list[int]]]:
+    """Ceiling and floors per stratum, with a loop per question over the training rows."""
+
+    def best(rows: list[QARow]) -> str:
+        counted = Counter(row.references[0] for row in rows)
+        top = max(counted.values())
+        return next(row.references[0] for row in rows if counted[row.references[0]] == top)
+
+    def words(row: QARow) -> list[str]:
+        return normalise(row.question).split()
+
+    majority = best(list(train))
+    made: dict[str, dict[str, list[int]]] = {}
+    for row in test:
+        like = [r for r in train if words(r) == words(row)]
+        like = like or [r for r in train if words(r)[:3] == words(row)[:3]]
+        like = like or [r for r in train if words(r)[:1] == words(row)[:1]]
+        copy, overlap = "no", -1.0
+        for r in train:
+            a, b = set(words(r)), set(words(row))
+            if r.image_id == row.image_id and len(a & b) / len(a | b) > overlap:
+                copy, overlap = r.references[0], len(a & b) / len(a | b)
+        right = {
+            "ceiling": any(r.references[0] in row.references for r in train),
+            "majority": majority in row.references,
+            "question_only": (best(like) if like else majority) in row.references,
+            "same_image_copy": copy in row.references,
+        }
+        for kind, flag in right.items():
+            for stratum in strata_of(row):
+                entry = made.setdefault(kind, {}).setdefault(stratum, [0, 0])
+                entry[0] += flag
+                entry[1] += 1
+    return made
+
+
+def check_facts(facts: SplitFacts, train: Sequence[QARow], test: Sequence[QARow]) -> None:
+    expected = recount(train, test)
+    assert {k: list(v) for k, v in facts.ceiling.items()} == expected.pop("ceiling")
+    assert {n: {k: list(v) for k, v in c.items()} for n, c in facts.floors.items()} == expected
+    assert list(facts.rows) == list(facts.floor_correct) == [row.question_id for row in test]
+    right = sum(facts.floor_correct.values())
+    assert [right, len(test)] == expected["question_only"]["overall"]
+    for row in test:
+        assert facts.rows[row.question_id]["references"] == row.references
+        assert facts.rows[row.question_id]["strata"] == list(strata_of(row))
+
+
+def test_facts_equal_a_slow_recount(root: Path, release: Release) -> None:
+    # Half of the test questions are asked of training pictures, so the copy floor has work to do.
+    train = release.splits["train"]
+    test = tuple(
+        dataclasses.replace(row, image_id=train[i].image_id, image=train[i].image)
+        if i % 2 and row.question != train[i].question
+        else row
+        for i, row in enumerate(release.splits["test"])
+    )
+    made = dataclasses.replace(release, splits={**release.splits, "test": test})
+    facts = Tiny(root, made).facts()
+    check_facts(facts, train, test)
+    assert facts.candidates == 5
+    assert facts.answers_from == "train"
+    assert (facts.dataset, facts.layout, facts.protocol, facts.split) == (
+        "Tiny",
+        "made",
+        "clean",
+        "test",
+    )
+
+
+def test_facts_of_a_validation_set_in_the_role_of_the_test_set(
+    root: Path, release: Release
+) -> None:
+    data = Tiny(root, release, test_split="validation")
+    facts = data.facts()
+    assert facts.split == "validation"
+    check_facts(facts, release.splits["train"], release.splits["validation"])
+    # Checkpoints are chosen on pictures carved from training; floors still use all training rows.
+    assert {row.split for row in data.partition.validation} == {"train"}
+
+
+# ---- with Lightning ---------------------------------------------------------------------------
+
+
+class Recorder(L.LightningModule):
+    """Learns nothing and writes down which questions it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.trained: list[tuple[int, int, tuple[str, ...], float]] = []
+        self.seen: dict[str, list[str]] = {"validate": [], "test": [], "control": [], "predict": []}
+
+    def training_step(self, batch: VQABatch, batch_idx: int) -> Tensor:
+        pixels = round(float(batch.images.double().sum()), 2)
+        self.trained.append((self.current_epoch, batch_idx, tuple(batch.question_ids), pixels))
+        loss: Tensor = self.layer(torch.ones(1, 1)).sum()
+        return loss
+
+    def validation_step(self, batch: VQABatch, batch_idx: int) -> None:
+        self.seen["validate"] += batch.question_ids
+
+    def test_step(self, batch: VQABatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.seen["control" if dataloader_idx else "test"] += batch.question_ids
+
+    def predict_step(self, batch: VQABatch, batch_idx: int) -> None:
+        self.seen["predict"] += batch.question_ids
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(root: Path, *callbacks: Callback, **options: Any) -> L.Trainer:
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "max_epochs": 2,
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": 0,
+    }
+    return L.Trainer(
+        **(defaults | options),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=root,
+        callbacks=list(callbacks),
+    )
+
+
+def test_while_fitting_a_fixed_sample_is_validated_and_validate_takes_all(
+    root: Path, release: Release
+) -> None:
+    samples = []
+    for seed in (0, 1):
+        task, data = Recorder(), Tiny(root, release, validation_questions=6, seed=seed)
+        trainer(root, limit_val_batches=1.0, limit_train_batches=1).fit(task, datamodule=data)
+        first, second = task.seen["validate"][:6], task.seen["validate"][6:]
+        assert len(set(first)) == 6
+        assert first == second  # two epochs
+        samples.append(first)
+    assert samples[0] == samples[1]  # runs of several seeds choose on the same questions
+    rows = [row.question_id for row in release.splits["validation"]]
+    assert samples[0] != rows[:6]
+    task = Recorder()
+    data = Tiny(root, release, validation_questions=6)
+    trainer(root, limit_val_batches=1.0).validate(task, datamodule=data, verbose=False)
+    assert sorted(task.seen["validate"]) == sorted(rows)
+
+
+def test_lightning_leaves_the_samplers_alone(root: Path, release: Release) -> None:
+    task, data = Recorder(), Tiny(root, release)
+    running = trainer(root, limit_val_batches=1.0, max_epochs=1)
+    running.fit(task, datamodule=data)
+    assert type(running.train_dataloader.sampler) is EpochIndexSampler
+    assert type(running.val_dataloaders.sampler) is ShardSampler
+    running.test(task, datamodule=data, verbose=False)
+    assert [type(loader.sampler) for loader in running.test_dataloaders] == [ShardSampler] * 2
+    running.predict(task, datamodule=data)
+    rows = sorted(row.question_id for row in release.splits["test"])
+    assert sorted(task.seen["test"]) == rows
+    assert sorted(task.seen["control"]) == rows
+    assert sorted(task.seen["predict"]) == rows
+
+
+@pytest.mark.ddp
+def test_two_processes_share_training_and_score_every_question_once(
+    root: Path, release: Release, tmp_path: Path
+) -> None:
+    class Writes(Callback):
+        def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            assert isinstance(pl_module, Recorder)
+            found = {
+                **pl_module.seen,
+                "sampler": type(trainer.test_dataloaders[0].sampler).__name__,
+            }
+            path = tmp_path / f"test{trainer.global_rank}.json"
+            path.write_text(json.dumps(found))
+
+        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            assert isinstance(pl_module, Recorder)
+            found = {"trained": pl_module.trained, "validate": pl_module.seen["validate"]}
+            path = tmp_path / f"fit{trainer.global_rank}.json"
+            path.write_text(json.dumps(found))
+
+    options: dict[str, Any] = {"strategy": "ddp_fork", "devices": 2, "limit_val_batches": 1.0}
+    # 27 training groups: one is repeated so that both processes take 14; 3 test groups of 5 + 1.
+    data = Tiny(root, release, eval_batch_size=1)
+    running = trainer(root, Writes(), max_epochs=1, **options)
+    running.fit(Recorder(), datamodule=data)
+    running.test(Recorder(), datamodule=data, verbose=False)
+    fits = [json.loads((tmp_path / f"fit{rank}.json").read_text()) for rank in range(2)]
+    tests = [json.loads((tmp_path / f"test{rank}.json").read_text()) for rank in range(2)]
+    trained = [[q for _, _, ids, _ in fit["trained"] for q in ids] for fit in fits]
+    assert len(trained[0]) == len(trained[1]) == 14
+    assert {*trained[0], *trained[1]} == {row.question_id for row in release.splits["train"]}
+    for found, split in ((fits, "validate"), (tests, "test"), (tests, "control")):
+        rows = release.splits["validation" if split == "validate" else "test"]
+        asked = [question for rank in found for question in rank[split]]
+        assert sorted(asked) == sorted(row.question_id for row in rows)
+        assert all(rank[split] for rank in found)
+    assert {rank["sampler"] for rank in tests} == {"ShardSampler"}
+
+
+def test_overfitting_a_batch_repeats_it(root: Path, release: Release) -> None:
+    task, data = Recorder(), Tiny(root, release, augmentation="mild", questions_per_image=2)
+    with pytest.warns(UserWarning, match="overfit"):
+        trainer(root, overfit_batches=1, max_epochs=3).fit(task, datamodule=data)
+    first, *rest = [(ids, pixels) for _, _, ids, pixels in task.trained]
+    assert rest == [first, first]
+
+
+@pytest.mark.parametrize("stage", ["fit", "test"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_missing_image_reaches_the_user_as_one_sentence(
+    tmp_path: Path, workers: int, stage: str
+) -> None:
+    release = tiny_release(tmp_path)
+    gone = tmp_path / ("train" if stage == "fit" else "test") / "00.png"
+    gone.unlink()
+    data = Tiny(tmp_path, release, num_workers=workers)
+    with pytest.raises(UserError) as caught:
+        getattr(trainer(tmp_path), stage)(Recorder(), datamodule=data)
+    assert _message(caught.value) == (
+        f"The image {gone} does not exist: check the data set's folder with "
+        "`python -m amif_lightning audit`."
+    )
+
+
+def test_a_damaged_image_reaches_the_user_as_one_sentence(tmp_path: Path) -> None:
+    release = tiny_release(tmp_path)
+    broken = tmp_path / "train" / "00.png"
+    broken.write_bytes(broken.read_bytes()[:80])
+    data = Tiny(tmp_path, release, num_workers=1)
+    with pytest.raises(UserError) as caught:
+        trainer(tmp_path).fit(Recorder(), datamodule=data)
+    message = _message(caught.value)
+    assert message.startswith(f"The image {broken} is damaged or truncated (")
+    assert message.endswith("): copy or download it again.")
+    assert "\n" not in message
+
+
+# ---- resume -----------------------------------------------------------------------------------
+
+
+class SaveAt(Callback):
+    """Saves one checkpoint in a hook after a number of optimizer steps, and stops there."""
+
+    def __init__(self, hook: str, step: int, path: Path) -> None:
+        self.hook, self.step, self.path, self.saved = hook, step, path, False
+
+    def _at(self, hook: str, trainer: L.Trainer) -> None:
+        if hook == self.hook and trainer.global_step == self.step and not self.saved:
+            self.saved = True
+            trainer.save_checkpoint(self.path)
+
+    def on_train_batch_start(self, trainer: L.Trainer, *rest: Any) -> None:
+        self._at("batch start", trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
+        self._at("batch end", trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, *rest: Any) -> None:
+        self._at("validation end", trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, *rest: Any) -> None:
+        self._at("epoch end", trainer)
+
+
+def fit(
+    root: Path,
+    release: Release,
+    workers: int,
+    *callbacks: Callback,
+    start: Path | None = None,
+    **options: Any,
+) -> list[tuple[int, int, tuple[str, ...], float]]:
+    # Two questions an image: 16 groups, 4 steps of an epoch.
+    data = Tiny(root, release, num_workers=workers, questions_per_image=2, augmentation="mild")
+    task = Recorder()
+    running = trainer(root, *callbacks, **({"max_epochs": 3, "limit_val_batches": 1} | options))
+    running.fit(task, datamodule=data, ckpt_path=start)
+    return task.trained
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before")
+@pytest.mark.parametrize(
+    ("workers", "hook", "step", "options"),
+    [
+        (0, "batch end", 1, {}),
+        (1, "batch end", 3, {}),
+        (0, "batch start", 2, {}),  # as a run that is interrupted within a step
+        (1, "batch start", 6, {}),
+        (0, "batch end", 4, {}),  # the last step of an epoch, before and after it is counted
+        (1, "batch end", 4, {}),
+        (0, "epoch end", 4, {}),
+        (1, "epoch end", 8, {}),
+        (0, "validation end", 4, {}),
+        (1, "validation end", 6, {"val_check_interval": 2}),
+        (0, "batch end", 5, {"accumulate_grad_batches": 2}),
+        # An epoch that is shorter than the loader.
+        (0, "epoch end", 3, {"limit_train_batches": 3}),
+        (1, "batch end", 3, {"limit_train_batches": 3}),
+        (0, "batch end", 4, {"limit_train_batches": 0.8}),
+        (1, "epoch end", 4, {"reload_dataloaders_every_n_epochs": 1}),
+    ],
+)
+def test_a_resumed_run_trains_on_exactly_what_was_left(
+    root: Path,
+    release: Release,
+    tmp_path: Path,
+    workers: int,
+    hook: str,
+    step: int,
+    options: dict[str, Any],
+) -> None:
+    path = tmp_path / "stopped.ckpt"
+    whole = fit(root, release, 0, **options)
+    save = SaveAt(hook, step, path)
+    steps = options.get("accumulate_grad_batches", 1)
+    fit(root, release, workers, save, **options, max_steps=step + 1)
+    assert save.saved
+    rest = fit(root, release, workers, start=path, **options)
+    # Epoch, number in the epoch, questions and augmented pixels, in order.
+    assert rest == whole[step * steps :]
+    if not options:
+        every = Counter(question for _, _, ids, _ in whole for question in ids)
+        assert set(every.values()) == {3}
+        assert len(every) == sum(TRAIN_COUNTS)
+
+
+def test_workers_do_not_change_a_run(root: Path, release: Release) -> None:
+    assert fit(root, release, 1) == fit(root, release, 0)
+
+
+def test_the_fake_release_is_what_its_comments_say(release: Release, tmp_path: Path) -> None:
+    for split, counts in (
+        ("train", TRAIN_COUNTS),
+        ("validation", VALIDATION_COUNTS),
+        ("test", TEST_COUNTS),
+    ):
+        assert len(release.splits[split]) == sum(counts)  # type: ignore[index]
+    assert make_rows(tmp_path, "train", [1])[0].question_id == "Tiny/train/0"

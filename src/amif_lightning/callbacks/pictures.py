@@ -74,7 +74,10 @@ class AnswerPictures(Callback):
         ][: self.samples]
         writer = logger.experiment
         writer.add_image(
-            "answers/validation", np.asarray(contact_sheet(cards)), trainer.global_step, dataformats="HWC"
+            "answers/validation",
+            np.asarray(contact_sheet(cards)),
+            trainer.global_step,
+            dataformats="HWC",
         )
         text = most_attended(pl_module, self._shown[0][0], self.entries)
         if text:

@@ -40,7 +40,9 @@ class ResultWriter(Callback):
         folder: Run folder; None takes the logger's.
     """
 
-    def __init__(self, experiment: str = "unnamed", seed: int = 0, folder: str | None = None) -> None:
+    def __init__(
+        self, experiment: str = "unnamed", seed: int = 0, folder: str | None = None
+    ) -> None:
         self.experiment, self.seed, self.folder = experiment, seed, folder
         self._answers: list[dict[str, Prediction]] = [{}, {}]
         self._seconds = [0.0, 0.0]

@@ -65,6 +65,7 @@ class AnswerDecoder(nn.Module):
                 max_position_embeddings=max_length,
                 hidden_dropout_prob=dropout,
                 attention_probs_dropout_prob=dropout,
+                initializer_range=initializer_range(width),
                 pad_token_id=pad,
                 is_decoder=True,
                 add_cross_attention=True,

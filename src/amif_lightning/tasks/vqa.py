@@ -49,7 +49,7 @@ class AMiFVQA(AMiFTask):
         beams: Beam width of ``generate``.
         restrict_closed: Let questions that the release marks closed be answered by yes or no only.
             This uses the release's answer_type field, which nobody has for a new question.
-        label_smoothing: Share of the target spread over all tokens in training.
+        label_smoothing: Share of the target spread over all tokens in training (released: none).
         **kwargs: Arguments of :class:`AMiFTask`.
     """
 
@@ -63,7 +63,7 @@ class AMiFVQA(AMiFTask):
         answer_by: Literal["rank", "generate"] = "rank",
         beams: int = 3,
         restrict_closed: bool = False,
-        label_smoothing: float = 0.0,
+        label_smoothing: float = 0.1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -284,4 +284,3 @@ class AMiFVQA(AMiFTask):
         values = {f"{prefix}/{name}": value.float() for name, value in metric.compute().items()}
         self.log_dict(values, rank_zero_only=False)
         metric.reset()
-

@@ -45,7 +45,7 @@ define train_and_test
 	@set -e; for seed in $(SEEDS); do \
 	  run="$(RUNS)/$(1)/$(PROTOCOL)/seed$$seed"; \
 	  if [ -f "$$run/result-$(2).json" ]; then echo "$$run is finished: skipped"; continue; fi; \
-	  set -- --runs "$(RUNS)" --experiment $(1) --seed_everything $$seed $(3) $(EXTRA); \
+	  set -- $(3) --runs "$(RUNS)" --experiment $(1) --seed_everything $$seed $(EXTRA); \
 	  resume=""; if [ -f "$$run/last.ckpt" ]; then resume="--ckpt_path last"; fi; \
 	  echo "== $$run: fit $$resume"; $(AMIF) fit "$$@" $$resume; \
 	  echo "== $$run: test"; $(AMIF) test "$$@" --ckpt_path best; \

@@ -25,7 +25,7 @@ class QARow:
         references: Normalised answers that count as right; the first is the usual one.
         answer_type: The release's closed/open field, empty where it has none.
         question_type: The release's question type or category in lower case, or empty.
-        variants: Other wordings of this question that the release ships beside it (rephrase, frame).
+        variants: Other wordings of this question that the release ships (rephrase, frame).
     """
 
     question_id: str
@@ -47,7 +47,8 @@ class DroppedRow:
 
     Attributes:
         question_id: The row's id.
-        reason: One sentence, the same for all rows dropped for the same reason, so it can be counted.
+        reason: One sentence, the same for all rows dropped for that reason, so that they can be
+            counted.
         detail: What is particular to this row, such as a file name.
     """
 

@@ -96,7 +96,7 @@ def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
         if not (root / needed).is_file():
             raise UserError(
                 f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
-                "generate it with the subcommand prepare or give another root."
+                "let `fit` or `audit` with --data Phantom generate it, or give another root."
             )
     with (root / name).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):

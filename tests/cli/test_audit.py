@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from amif_lightning.cli import main
 from tests.cli.conftest import Main
 
 
@@ -15,6 +16,22 @@ def test_clean_is_0_and_a_leak_is_1(toy_main: Main, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "clean: True\n"
     assert toy_main("audit", "--data", "Toys", "--data.init_args.root", "leaky") == 1
     assert capsys.readouterr().out == "clean: False\n"
+
+
+@pytest.mark.parametrize("protocol", ["clean", "literature"])
+def test_bad_pictures_fail_under_any_protocol(toy_main: Main, protocol: str) -> None:
+    assert toy_main("audit", "--data=Toys", "--data.root=blind", f"--data.protocol={protocol}") == 1
+
+
+def test_a_missing_picture_of_a_real_data_class_is_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["audit", "--data=Phantom", f"--data.root={tmp_path / 'phantom'}"]
+    words += ["--data.train_studies=40", "--data.validation_studies=10", "--data.test_studies=10"]
+    assert main(words) == 0
+    next((tmp_path / "phantom").rglob("*.png")).unlink()
+    assert main(words) == 1
+    assert "1 missing" in capsys.readouterr().out
 
 
 def test_the_literature_protocol_is_reported_but_not_failed(toy_main: Main) -> None:

@@ -75,6 +75,7 @@ class ToyAudit:
     """What `audit()` of a data module returns, as far as the command line knows."""
 
     clean: bool
+    failed: bool
 
     def to_text(self) -> str:
         return f"clean: {self.clean}"
@@ -109,7 +110,8 @@ class ToyData(L.LightningDataModule):
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = _loader
 
     def audit(self) -> ToyAudit:
-        return ToyAudit(clean=self.root != "leaky")
+        clean = self.root != "leaky"
+        return ToyAudit(clean, self.root == "blind" or (self.protocol == "clean" and not clean))
 
 
 class Toys(ToyData):

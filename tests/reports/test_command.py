@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import amif_lightning
+from amif_lightning.cli import main as command_line
+from amif_lightning.errors import UserError
 from amif_lightning.reports.command import main
 
 Writer = Callable[..., Path]
@@ -43,27 +46,36 @@ def test_writes_files(write_run: Writer, tmp_path: Path, capsys: Capture) -> Non
 
 @pytest.mark.parametrize("name", ["", "missing"])
 def test_nothing_found(tmp_path: Path, capsys: Capture, name: str) -> None:
-    assert main([str(tmp_path / name)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert str(tmp_path) in captured.err
-    assert captured.err.count("\n") == 1
+    with pytest.raises(UserError, match=re.escape(str(tmp_path))) as caught:
+        main([str(tmp_path / name)])
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_broken_record_is_named(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
     write_run(0)
     path = write_run(1)
     path.write_text(path.read_text()[:100])
-    assert main([str(tmp_path)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert str(path) in captured.err
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        main([str(tmp_path)])
+    assert capsys.readouterr().out == ""
 
 
-def test_the_figure_must_be_svg(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
+def test_the_figure_must_be_svg(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
-    assert main([str(tmp_path), "--figure", str(tmp_path / "a.png")]) == 2
-    assert "end its name in .svg" in capsys.readouterr().err
+    with pytest.raises(UserError, match=re.escape("end its name in .svg")):
+        main([str(tmp_path), "--figure", str(tmp_path / "a.png")])
+
+
+def test_the_entry_prints_its_errors_like_those_of_the_other_commands(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    assert command_line(["report", str(tmp_path)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    with pytest.raises(UserError):
+        command_line(["report", str(tmp_path), "--debug"])
 
 
 def test_options_are_not_abbreviated(tmp_path: Path, capsys: Capture) -> None:

@@ -15,7 +15,7 @@ TRAINER_COMMANDS = {
     "predict": "answer the questions of the test set",
 }
 OTHER_COMMANDS = {
-    "audit": "count a data set and report leaks between its splits; needs no model",
+    "audit": "count a data set, report leaks and bad pictures (exit code 1); needs no model",
     "report": "print the results table of a folder of runs",
 }
 COMMANDS = {**TRAINER_COMMANDS, **OTHER_COMMANDS}

@@ -45,18 +45,12 @@ def main(argv: Sequence[str]) -> int:
         argv: Arguments after ``report``.
 
     Returns:
-        0, or 2 after printing the sentence of a `UserError` to the standard error stream.
+        0.
+
+    Raises:
+        UserError: If no record is found, one is broken, or the figure's name is not an SVG file's.
     """
     options = _parser().parse_args(argv)
-    try:
-        _run(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-def _run(options: argparse.Namespace) -> None:
     groups = collect(options.folder)
     text = report(groups)
     if options.published:
@@ -76,3 +70,4 @@ def _run(options: argparse.Namespace) -> None:
             raise UserError(f"{options.figure}: the figure is an SVG file; end its name in .svg.")
         write_atomically(options.figure, draw(groups))
         print(f"\nFigure written to {options.figure}.")
+    return 0

@@ -195,8 +195,8 @@ def carve_images(rows: Iterable[QARow], split_seed: int, fraction: float) -> fro
     images = images_of(rows)
     if len(images) < 2:
         raise UserError(
-            f"A validation set cannot be carved out of {len(images)} training image(s); "
-            "set validation_fraction to 0 or use more data."
+            f"A validation set cannot be carved out of {len(images)} training image(s), and "
+            "checkpoints are chosen on it: use more data."
         )
     count = min(max(1, round(fraction * len(images))), len(images) - 1)
     ranked = sorted(images, key=lambda i: hashlib.sha256(f"{split_seed}/{i}".encode()).digest())

@@ -26,8 +26,11 @@ class Count:
 
     @property
     def percent(self) -> float | None:
-        """Share in percent (0 to 100), rounded once to one decimal; None without questions."""
-        return round(100 * self.correct / self.count, 1) if self.count else None
+        """Share in percent (0 to 100), rounded once, halves up; None without questions.
+
+        In whole numbers, as reports round: 691 of 2000 is 34.6, where floats would say 34.5.
+        """
+        return (2000 * self.correct + self.count) // (2 * self.count) / 10 if self.count else None
 
     def __str__(self) -> str:
         """Gives ``37.0 (167/451)``, or ``3/7`` alone for fewer than 30 questions."""

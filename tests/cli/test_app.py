@@ -273,6 +273,17 @@ def test_without_a_logger(fit: Main) -> None:
     assert (RUN / "config.yaml").is_file()
 
 
+def test_resuming_within_an_epoch_does_not_warn_of_the_loader(
+    fit: Main, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Lightning does where the loader has no `state_dict`; the data module continues exactly."""
+    within = ("--last.every_n_train_steps=1", "--last.save_on_train_epoch_end=false")
+    assert fit("--trainer.max_steps=1", *within) == 0
+    recwarn.clear()
+    assert fit("--ckpt_path=last", *within) == 0
+    assert "not resumable" not in " ".join(str(warning.message) for warning in recwarn)
+
+
 def test_only_advertisements_are_silenced(
     fit: Main, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:

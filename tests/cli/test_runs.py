@@ -80,9 +80,9 @@ def test_clear_deletes_what_the_suite_wrote_and_nothing_else(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = ["config.yaml", "last.ckpt", "best.ckpt", "result-test.json", "hparams.yaml"]
-    written += ["predictions-test.jsonl", "events.out.tfevents.1.host.2.0"]
+    written += ["predictions-test.jsonl", "answers-test.jsonl", "events.out.tfevents.1.host.2.0"]
     for name in [*written, "notes.txt"]:
         (folder.path / name).touch()
     folder.clear()
     assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
-    assert "7 files" in capsys.readouterr().out
+    assert "8 files" in capsys.readouterr().out

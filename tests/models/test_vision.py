@@ -16,6 +16,7 @@ from torch.nn import functional
 from amif_lightning.errors import UserError
 from amif_lightning.models.vision import CLIPTower, ConvTower, ResidualBlock, build_vision
 
+CHANNELS = (8, 8, 16, 24)  # of the convolutional net
 WIDTH, PATCH, SIDE = 48, 8, 32
 TEXT = {"context_length": 8, "vocab_size": 30, "width": 16, "heads": 2, "layers": 1}
 VIT: dict[str, Any] = {
@@ -89,20 +90,42 @@ def assert_every_parameter_is_trained(tower: nn.Module, images: Tensor) -> None:
     ("side", "grid"), [(112, 4), (128, 4), (160, 5), (33, 2), (97, 4), (127, 4), (129, 5), (31, 1)]
 )
 def test_conv_tower_gives_one_token_more_than_its_grid(side: int, grid: int) -> None:
-    tower = ConvTower((8, 8, 16, 24))
+    tower = ConvTower(side, CHANNELS)
     assert tower.grid(side) == (grid, grid)
+    assert tower.position.shape == (1, grid * grid, 24)
     assert tower(pictures(2, side)).shape == (2, 1 + grid * grid, 24)
     assert tower.width == 24
 
 
-def test_conv_summary_is_the_mean_of_the_patches() -> None:
-    tokens = ConvTower((8, 8, 16, 24))(pictures(2, 96))
-    torch.testing.assert_close(tokens[:, 0], tokens[:, 1:].mean(1))
+def test_the_number_of_stages_sets_the_stride() -> None:
+    tower = ConvTower(96, (8, 8, 24))
+    assert tower.grid(96) == (6, 6)
+    assert tower(pictures(1, 96)).shape == (1, 37, 24)
+
+
+def test_conv_summary_is_the_mean_of_the_patches_before_positions() -> None:
+    tower = ConvTower(96, CHANNELS)
+    tokens = tower(pictures(2, 96))
+    features = tokens[:, 1:] - tower.position
+    torch.testing.assert_close(tokens[:, 0], features.mean(1))
+    assert (tokens[:, 0] - tokens[:, 1:].mean(1)).abs().max() > 1e-2
+
+
+def test_positions_tell_equal_patches_apart() -> None:
+    """Without them fusion could not say left from right."""
+    tower = ConvTower(96, CHANNELS).eval()
+    for name, parameter in tower.stages[-1].named_parameters():
+        if name in ("body.4.weight", "shortcut.1.weight"):  # the scales of what is added last
+            nn.init.zeros_(parameter)  # so every patch has the same features
+    tokens = tower(pictures(2, 96))[0]
+    assert not tokens[0].any()
+    torch.testing.assert_close(tokens[1:], tower.position[0])
+    assert torch.cdist(tokens[1:], tokens[1:]).fill_diagonal_(9).min() > 1
 
 
 def test_conv_patches_are_row_by_row_and_centred_on_multiples_of_32() -> None:
     torch.manual_seed(0)
-    tower, images = ConvTower((16, 16, 32, 32)).eval(), 0.1 * pictures(1, 128)
+    tower, images = ConvTower(128, (16, 16, 32, 32)).eval(), 0.1 * pictures(1, 128)
     before = tower(images)[0, 1:]
     most_changed = []
     for row in range(4):
@@ -114,19 +137,33 @@ def test_conv_patches_are_row_by_row_and_centred_on_multiples_of_32() -> None:
     assert most_changed == list(range(16))
 
 
-def test_conv_tokens_depend_on_their_own_picture_only() -> None:
-    for mode in (True, False):
-        assert_batch_independent(ConvTower((8, 8, 16, 24)).train(mode), pictures(3, 64))
+def test_conv_tokens_depend_on_their_own_picture_only_once_trained() -> None:
+    tower, images = ConvTower(64, CHANNELS), pictures(3, 64)
+    for seed in range(3):  # running statistics that are not those of initialisation
+        tower(2 + 3 * pictures(8, 64, seed))
+    assert_batch_independent(tower.eval(), images)
+    # In training the statistics are the batch's: what all pictures share is removed.
+    tower.train()
+    alone = torch.cat([tower(image[None]) for image in images])
+    assert (tower(images) - alone).abs().max() > 1e-2
+
+
+def test_conv_training_removes_the_scale_that_all_pictures_share() -> None:
+    tower = ConvTower(64, CHANNELS)
+    images = pictures(4, 64)
+    torch.testing.assert_close(tower(images), tower(5 * images), atol=1e-2, rtol=0)
+    tower.eval()
+    assert (tower(images) - tower(5 * images)).abs().max() > 0.1
 
 
 def test_conv_does_not_see_the_memory_format() -> None:
-    tower, images = ConvTower((8, 8, 16, 24)), pictures(2, 64)
+    tower, images = ConvTower(64, CHANNELS), pictures(2, 64)
     swapped = images.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(tower(images), tower(swapped))
 
 
 def test_conv_trains_every_parameter() -> None:
-    assert_every_parameter_is_trained(ConvTower((8, 8, 16, 24)), pictures(2, 64))
+    assert_every_parameter_is_trained(ConvTower(64, CHANNELS), pictures(2, 64))
 
 
 def test_the_shortcut_is_the_identity_exactly_where_shapes_agree() -> None:

@@ -23,7 +23,7 @@ STEPS, WARMUP, LR, LEAST = 50, 0.2, 2e-3, 1e-6
 def model() -> nn.Module:
     return nn.ModuleDict(
         {
-            "vision": ConvTower((8, 8, 8, 8)),
+            "vision": ConvTower(32, (8, 8, 8, 8)),
             "text": TextEncoder("small", width=8, layers=1, heads=2, table_size=20),
             "fusion": CoAttention(8, 8, 8, 1, 2),
             "knowledge": GatedCrossAttention(8, 2),
@@ -40,7 +40,7 @@ def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
     norms = {
         f"{name}.{part}"
         for name, module in whole.named_modules()
-        if isinstance(module, nn.LayerNorm | nn.GroupNorm)
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d)
         for part in ("weight", "bias")
     }
     biases = {name for name, _ in whole.named_parameters() if name.endswith("bias")}

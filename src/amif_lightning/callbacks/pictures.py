@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -15,7 +15,11 @@ from torch import Tensor
 
 from amif_lightning.batch import VQABatch
 
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
 _RIGHT, _WRONG, _INK, _PAPER = (0, 110, 40), (180, 20, 20), (20, 20, 20), (255, 255, 255)
+_MARGIN, _LINE, _LETTERS = 6, 18, 14  # pixels
+_QUESTION_LINES, _ANSWER_LINES = 3, 2  # most lines of each text on a card
 
 
 class AnswerPictures(Callback):
@@ -45,7 +49,8 @@ class AnswerPictures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first questions with their answers."""
-        if sum(len(kept) for kept, _, _ in self._shown) < self.samples:
+        kept = {image for batch, _, _ in self._shown for image in batch.image_ids}
+        if len(kept) < self.samples:
             answers = [p.answer for p in outputs["predictions"]]
             right = [p.correct for p in outputs["predictions"]]
             self._shown.append((batch, answers, right))
@@ -70,7 +75,7 @@ class AnswerPictures(Callback):
                 self.side,
             )
             for batch, answers, right in self._shown
-            for row in _one_per_image(batch)
+            for row in one_per_image(batch.image_ids)
         ][: self.samples]
         writer = logger.experiment
         writer.add_image(
@@ -84,12 +89,19 @@ class AnswerPictures(Callback):
             writer.add_text("knowledge/most_attended", text, trainer.global_step)
 
 
-def _one_per_image(batch: VQABatch) -> list[int]:
-    """The first question of every image, so that a sheet shows different pictures."""
-    first: dict[int, int] = {}
-    for row, image in enumerate(batch.image_index.tolist()):
-        first.setdefault(image, row)
-    return list(first.values())
+def one_per_image(image_ids: Sequence[str]) -> list[int]:
+    """One question of every image, the next in turn for each, so that a sheet shows variety.
+
+    Args:
+        image_ids: For each question the identity of its image.
+
+    Returns:
+        Rows of questions, in the order in which the images first occur.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, image in enumerate(image_ids):
+        rows.setdefault(image, []).append(row)
+    return [asked[turn % len(asked)] for turn, asked in enumerate(rows.values())]
 
 
 @torch.no_grad()
@@ -131,26 +143,59 @@ def answer_card(
         side: Side of the picture in pixels.
     """
     pixels = image.detach().float().cpu()
-    low, high = pixels.min(), pixels.max()
+    # Per channel: normalisation differs between channels, and a grey picture must stay grey.
+    low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)
     scaled = ((pixels - low) / (high - low).clamp(min=1e-6) * 255).byte()
     picture = Image.fromarray(scaled.permute(1, 2, 0).numpy()).resize((side, side))
-    font = ImageFont.load_default(size=13)
-    width = max(10, side // 7)
-    lines = [(line, _INK) for line in textwrap.wrap(f"Q: {question}", width)[:3]]
-    lines += [(line, _INK) for line in textwrap.wrap(f"A: {answer}", width)[:2]]
-    colour = _RIGHT if right else _WRONG
+    font = ImageFont.load_default(size=_LETTERS)
     sign = "right" if right else "wrong"
-    lines += [(line, colour) for line in textwrap.wrap(f"{sign}: {prediction}", width)[:2]]
-    card = Image.new("RGB", (side + 8, side + 8 + 7 * 17), _PAPER)
-    card.paste(picture, (4, 4))
+    lines = [
+        (line, ink)
+        for text, most, ink in (
+            (f"Q: {question}", _QUESTION_LINES, _INK),
+            (f"A: {answer}", _ANSWER_LINES, _INK),
+            (f"{sign}: {prediction}", _ANSWER_LINES, _RIGHT if right else _WRONG),
+        )
+        for line in wrap(text, font, side, most)
+    ]
+    rows = _QUESTION_LINES + 2 * _ANSWER_LINES
+    card = Image.new("RGB", (side + 2 * _MARGIN, side + 3 * _MARGIN + rows * _LINE), _PAPER)
+    card.paste(picture, (_MARGIN, _MARGIN))
     draw = ImageDraw.Draw(card)
     for row, (line, ink) in enumerate(lines):
-        draw.text((6, side + 8 + 17 * row), line, fill=ink, font=font)
+        draw.text((_MARGIN, side + 2 * _MARGIN + _LINE * row), line, fill=ink, font=font)
     return card
 
 
-def contact_sheet(cards: list[Image.Image], columns: int = 4) -> Image.Image:
-    """Cards of equal size side by side."""
+def wrap(text: str, font: Font, width: int, most: int) -> list[str]:
+    """Break a text into lines that fit; one that needs more lines ends in three dots.
+
+    Args:
+        text: The text; white space is collapsed.
+        font: What it is drawn with.
+        width: Pixels of a line.
+        most: Most lines.
+    """
+    lines = [""]
+    for word in text.split():
+        # A word that is wider than a whole line is broken between letters.
+        pieces = [word] if font.getlength(word) <= width else list(word)
+        for place, piece in enumerate(pieces):
+            blank = " " if place == 0 and lines[-1] else ""
+            if font.getlength(f"{lines[-1]}{blank}{piece}") <= width:
+                lines[-1] += blank + piece
+            else:
+                lines.append(piece)
+    if len(lines) > most:
+        lines = lines[:most]
+        while font.getlength(f"{lines[-1]}...") > width:
+            lines[-1] = lines[-1][:-1]
+        lines[-1] += "..."
+    return lines
+
+
+def contact_sheet(cards: Sequence[Image.Image], columns: int = 4) -> Image.Image:
+    """At least one card, all of one size, in rows of ``columns``."""
     width, height = cards[0].size
     columns = min(columns, len(cards))
     sheet = Image.new("RGB", (columns * width, -(-len(cards) // columns) * height), _PAPER)

@@ -1,7 +1,8 @@
-"""Writes ``result-<split>.json`` and ``predictions-<split>.jsonl`` when a test has finished."""
+"""Writes the record and the predictions of a finished test, and the answers of ``predict``."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from amif_lightning.batch import Prediction, SplitFacts
 from amif_lightning.reports import predictions as files
+from amif_lightning.reports.files import write_atomically
 from amif_lightning.reports.provenance import git_state, machine, now, package_versions
 from amif_lightning.reports.record import (
     Durations,
@@ -30,6 +32,9 @@ from amif_lightning.reports.record import (
 
 class ResultWriter(Callback):
     """Collects every answer of a test, checks the counts against the metric's, writes the record.
+
+    A test leaves ``result-<split>.json`` and ``predictions-<split>.jsonl``; ``predict`` leaves
+    ``answers-<split>.jsonl``, which scores nothing.
 
     The seconds of training are carried in checkpoints, so that the record of a later `test` command
     says how long the weights it scored were trained.
@@ -102,23 +107,71 @@ class ResultWriter(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
         facts: SplitFacts = data.facts()
-        missing = [question for question in facts.rows if question not in answered]
+        needed = (answered, control) if control else (answered,)
+        missing = [q for q in facts.rows if any(q not in given for given in needed)]
         if missing:
             rank_zero_info(
                 f"No record written: {len(missing)} of {len(facts.rows)} test questions were not "
                 f"answered (first: {missing[0]}); limit_test_batches or fast_dev_run is set."
             )
             return
-        folder = Path(self.folder or trainer.log_dir or trainer.default_root_dir)
+        folder = self._folder(trainer)
         lines = [
             _line(question, facts, answered[question], control.get(question))
             for question in facts.rows
         ]
         scores = _tally(facts, {q: p.correct for q, p in answered.items()})
+        _check_metric(scores, trainer.callback_metrics)
         record = self._record(trainer, pl_module, facts, folder, scores, control)
         files.write_predictions(files.predictions_path(folder, facts.split), lines)
         write_record(record_path(folder, facts.split), record)
         _print_scores(record, folder)
+
+    # ---- predict ------------------------------------------------------------------------------
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget earlier answers."""
+        self._answers = [{}, {}]
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's answers."""
+        for prediction in outputs:
+            self._answers[0][prediction.question_id] = prediction
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gather the answers of all processes and write them in the release's order."""
+        answered = _gather(self._answers[0])
+        if not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
+        facts: SplitFacts = data.facts()
+        path = answers_path(self._folder(trainer), facts.split)
+        lines = [
+            {
+                "question_id": question,
+                "image": answered[question].image_id,
+                "question": row["question"],
+                "answer": answered[question].answer,
+                "log_likelihood": answered[question].log_likelihood,
+            }
+            for question, row in facts.rows.items()
+            if question in answered
+        ]
+        write_atomically(path, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines))
+        rank_zero_info(f"{len(lines)} of {len(facts.rows)} questions answered in {path}")
+
+    def _folder(self, trainer: L.Trainer) -> Path:
+        return Path(self.folder or trainer.log_dir or trainer.default_root_dir)
+
+    # ---- the record ---------------------------------------------------------------------------
 
     def _record(
         self,
@@ -170,6 +223,22 @@ class ResultWriter(Callback):
             finished=now(),
             untrained=bool(task.untrained),
         )
+
+
+def answers_path(folder: Path, split: str) -> Path:
+    """``answers-<split>.jsonl`` inside a run folder: what ``predict`` answered."""
+    return folder / f"answers-{split}.jsonl"
+
+
+def _check_metric(scores: Scores, logged: Mapping[str, torch.Tensor]) -> None:
+    """Refuse to record counts that the logged accuracy contradicts: one of the two has a bug."""
+    for name, score in scores.items():
+        value = logged.get(f"test/{name}")
+        if value is not None and abs(float(value) - score.correct / score.count) > 1e-5:
+            raise RuntimeError(
+                f"test/{name} was logged as {float(value):.6f}, but the collected answers give "
+                f"{score.correct} of {score.count}: no record is written"
+            )
 
 
 def _gather(mine: dict[str, Prediction]) -> dict[str, Prediction]:

@@ -25,6 +25,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 from amif_lightning.cli.config_files import read_config, sets, split_configs
 from amif_lightning.cli.explain import import_class, parser_error, state_mismatch, user_error_behind
@@ -303,12 +304,20 @@ class AmifCLI(LightningCLI):
 
 
 def _silence() -> None:
-    """Take out the advertisements and two warnings that no user can act on; nothing else."""
+    """Take out the advertisements and three warnings that no user can act on; nothing else."""
     warnings.filterwarnings(
         "ignore", message=r".*isinstance\(treespec, LeafSpec\).*", category=FutureWarning
     )
     # The run folder always holds config.yaml by then; RunFolder.check_fit guards what matters.
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
+    # Lightning looks for `state_dict` on the loader. Ours continues exactly all the same: the data
+    # module reads the trainer's progress and skips what was seen (VQADataModule.train_dataloader).
+    warnings.filterwarnings(
+        "ignore",
+        message=r"You're resuming from a checkpoint that ended before the epoch ended and your "
+        r"dataloader is not resumable\.",
+        category=PossibleUserWarning,
+    )
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_a_tip)
 
 

@@ -16,6 +16,7 @@ _WRITTEN = (
     "*.ckpt",
     "result-*.json",
     "predictions-*.jsonl",
+    "answers-*.jsonl",
     "events.out.tfevents.*",
 )
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports import statistics
@@ -20,6 +20,9 @@ from amif_lightning.reports.record import (
     protocol_label,
     read_record,
 )
+
+if TYPE_CHECKING:  # NumPy is imported where intervals are drawn only
+    from numpy.typing import ArrayLike
 
 STRATA = (OVERALL, "closed/field", "open/field", "closed/answer", "open/answer")
 STRATUM_NAMES = {
@@ -157,15 +160,7 @@ class Group:
             own = self.interval()
             shifted = own and statistics.Interval(own.low - float(floor), own.high - float(floor))
             return Difference(value, shifted, paired=False)
-        right = [bool(line.floor_correct) for line in lines]
-        everything = range(self.count())
-        return Difference(
-            value,
-            statistics.bootstrap_difference(
-                self.answers(everything), right, self._images(everything)
-            ),
-            paired=True,
-        )
+        return self._paired(value, [bool(line.floor_correct) for line in lines])
 
     @cached_property
     def above_control(self) -> Difference | None:
@@ -177,15 +172,15 @@ class Group:
         lines = self._lines
         if lines is None:
             return Difference(value, None, paired=False)
-        right = [[bool(line.control_correct) for line in run] for run in lines]
-        everything = range(self.count())
-        return Difference(
-            value,
-            statistics.bootstrap_difference(
-                self.answers(everything), right, self._images(everything)
-            ),
-            paired=True,
+        return self._paired(value, [[bool(line.control_correct) for line in run] for run in lines])
+
+    def _paired(self, value: Fraction, right: ArrayLike) -> Difference:
+        """The difference to other answers to the same questions, with its bootstrap interval."""
+        questions = range(self.count())
+        interval = statistics.bootstrap_difference(
+            self.answers(questions), right, self._images(questions)
         )
+        return Difference(value, interval, paired=True)
 
     @cached_property
     def _lines(self) -> list[tuple[Prediction, ...]] | None:

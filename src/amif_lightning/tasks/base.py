@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,18 +184,46 @@ class AMiFTask(L.LightningModule):
         torch.manual_seed(hash((self.seed, *position)) & (2**63 - 1))
 
     def configure_optimizers(self) -> Any:
-        """AdamW, and a cosine with warm-up stepped once per optimizer step."""
+        """AdamW, and a cosine with warm-up stepped once per optimizer step.
+
+        Raises:
+            UserError: If the trainer has no end, for then the cosine has none either.
+        """
         optimizer = torch.optim.AdamW(
             parameter_groups(self.named_parameters(), self.weight_decay),
             lr=self.lr,
             betas=self.betas,
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = cosine_with_warmup(optimizer, steps, self.warmup, self.least_lr)
+        steps = self._optimizer_steps()
+        if math.isinf(steps):
+            raise UserError(
+                "The learning rate falls until the last step and this run has none: set "
+                "--trainer.max_epochs or --trainer.max_steps."
+            )
+        scheduler = cosine_with_warmup(optimizer, int(steps), self.warmup, self.least_lr)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def _optimizer_steps(self) -> float:
+        """Optimizer steps of the whole run, infinite where it has no end."""
+        trainer = self.trainer
+        if trainer.ckpt_path is None or trainer.max_epochs in (None, -1):
+            return trainer.estimated_stepping_batches
+        # That property starts the training loader. Here it would start before the checkpoint's
+        # progress is restored, and the resumed epoch would begin anew; so the same number is
+        # counted on a loader that nobody iterates.
+        loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]  # Trainer
+        limit = trainer.limit_train_batches
+        batches = len(loader)
+        if isinstance(limit, int):
+            batches = min(batches, limit)
+        elif limit is not None:
+            batches = int(batches * limit)
+        epochs = max(int(trainer.max_epochs or 0), 1)
+        steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
     def parts(self) -> dict[str, nn.Module]:
         """The model's parts by name, for tables of parameters."""
@@ -210,7 +239,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"The checkpoint {path} does not exist: check the path.")
     try:
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, since most callers want the plain types only: tensors are read when touched.
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises whatever its unpickler and zip reader raise
         raise UserError(
             f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not "

@@ -1,0 +1,132 @@
+"""Two processes on the CPU give what one gives: the gradient, the answers and the counts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from amif_lightning.cli import main
+from amif_lightning.reports.predictions import read_predictions
+from amif_lightning.reports.record import read_record
+from data_modules.phantom.generate import generate
+from tests.two_processes import SIZES, first_step
+
+pytestmark = pytest.mark.ddp
+
+PROJECT = Path(__file__).parents[1]
+TWO = ("--trainer.devices=2", "--trainer.strategy=ddp")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("two")
+    train, validation, test = SIZES.values()
+    sizes = {"train": train, "validation": validation, "test": test}
+    generate(base / "phantom", 0, sizes, progress=False)  # type: ignore[arg-type]  # str keys
+    return base
+
+
+def _words(folder: Path, command: str, experiment: str, *more: str) -> list[str]:
+    return [
+        command,
+        f"--config={PROJECT / 'experiments/vqa/phantom.yaml'}",
+        "--model.init_args.width=32",
+        "--model.init_args.heads=2",
+        "--model.init_args.fusion_layers=1",
+        "--model.init_args.text_layers=1",
+        "--model.init_args.image_size=64",
+        "--data.init_args.image_size=64",
+        *(f"--data.init_args.{name}={number}" for name, number in SIZES.items()),
+        "--data.init_args.batch_size=4",
+        "--data.init_args.num_workers=0",
+        f"--data.init_args.root={folder / 'phantom'}",
+        f"--runs={folder / 'runs'}",
+        f"--experiment={experiment}",
+        "--trainer.precision=32-true",
+        "--trainer.max_steps=4",
+        "--trainer.val_check_interval=4",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        *more,
+    ]
+
+
+def _python(*words: str) -> str:
+    """What a fresh interpreter prints on both streams; it has to succeed."""
+    paths = os.pathsep.join((str(PROJECT / "src"), str(PROJECT)))
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Path:
+    """The run folder of a ``fit`` on two processes."""
+    said = _python("-m", "amif_lightning", *_words(folder, "fit", "two", *TWO))
+    assert "MEMBER: 2/2" in said
+    return folder / "runs" / "two" / "clean" / "seed0"
+
+
+@pytest.fixture(scope="module")
+def tested(folder: Path, trained: Path) -> Path:
+    """The folder with ``step.pt``, after a ``test`` on two processes as well."""
+    command = _words(folder, "test", "two", "--ckpt_path=best", *TWO)
+    _python("-m", "tests.two_processes", str(folder / "phantom"), str(folder / "step.pt"), *command)
+    return folder
+
+
+def test_fit_writes_one_run_folder(trained: Path) -> None:
+    assert {"best.ckpt", "last.ckpt", "config.yaml"} <= {p.name for p in trained.iterdir()}
+    assert torch.load(trained / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_the_gradient_is_that_of_one_process_with_the_whole_batch(tested: Path) -> None:
+    two = torch.load(tested / "step.pt", weights_only=True)
+    one = first_step(tested / "phantom", 1)
+    first, second = two["questions"]
+    assert len(first) != len(second)
+    assert sorted(first + second) == sorted(one.questions)
+    assert two["gradient"].keys() == one.of.keys()
+    for name, gradient in one.of.items():
+        torch.testing.assert_close(two["gradient"][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+    assert sum(float(g.abs().sum()) for g in one.of.values()) > 1
+
+
+def test_two_processes_answer_and_count_as_one(
+    tested: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["amif-lightning"])
+    best = shutil.copy(trained / "best.ckpt", tested / "best.ckpt")
+    assert main(_words(tested, "test", "one", f"--ckpt_path={best}")) == 0
+    alone = tested / "runs" / "one" / "clean" / "seed0"
+    mine, theirs = (read_record(f / "result-test.json") for f in (alone, trained))
+    assert (mine.hardware.devices, theirs.hardware.devices) == (1, 2)
+    assert mine.scores == theirs.scores
+    assert mine.control == theirs.control
+    assert mine.control is not None
+    assert mine.test_runs == theirs.test_runs == 1
+
+    here, there = (read_predictions(f / "predictions-test.jsonl") for f in (alone, trained))
+    # Padding differs between batches, so the last digits of a likelihood may.
+    assert [replace(x, log_likelihood=0) for x in here] == [
+        replace(x, log_likelihood=0) for x in there
+    ]
+    assert [x.log_likelihood for x in here] == pytest.approx(
+        [x.log_likelihood for x in there], rel=1e-4
+    )

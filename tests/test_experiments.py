@@ -1,0 +1,99 @@
+"""Every shipped experiment and overlay parses, and every experiment takes a step."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from amif_lightning.cli import main
+from tests.fakes import write_vqa_med_2019, write_vqa_rad
+
+PROJECT = Path(__file__).parents[1]
+FOLDER = PROJECT / "experiments"
+OVERLAYS = sorted(FOLDER.glob("size/*.yaml")) + sorted(FOLDER.glob("hardware/*.yaml"))
+EXPERIMENTS = sorted(set(FOLDER.rglob("*.yaml")) - set(OVERLAYS))
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "VQARAD": write_vqa_rad,
+    "VQAMed2019": write_vqa_med_2019,
+    "Phantom": lambda root: None,  # generates itself
+}
+SMALL = {
+    "Phantom": ("train_studies=6", "validation_studies=4", "test_studies=4"),
+}
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(FOLDER))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["amif-lightning"])  # Lightning warns where both are given
+    monkeypatch.chdir(tmp_path)  # a forgotten relative path would be written here
+
+
+def test_they_are_found() -> None:
+    assert {"phantom", "vqa_rad", "vqa_med_2019"} <= {path.stem for path in EXPERIMENTS}
+    assert {"tiny", "base", "cpu", "gpu", "ddp"} <= {path.stem for path in OVERLAYS}
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=_name)
+def test_an_experiment_takes_a_step(path: Path, tmp_path: Path) -> None:
+    data = yaml.safe_load(path.read_text())["data"]["class_path"].rpartition(".")[2]
+    root = tmp_path / "data"
+    WRITERS[data](root)
+    words = [
+        "fit",
+        f"--config={path}",
+        f"--config={FOLDER / 'size' / 'tiny.yaml'}",
+        f"--data.init_args.root={root}",
+        *(f"--data.init_args.{word}" for word in SMALL.get(data, ())),
+        "--data.init_args.num_workers=0",
+        f"--runs={tmp_path / 'runs'}",
+        "--trainer.accelerator=cpu",
+        "--trainer.fast_dev_run=1",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+    ]
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=_name)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=_name)
+def test_an_overlay_fits_every_experiment(
+    path: Path, overlay: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", f"--config={path}", f"--config={overlay}", "--print_config"]) == 0
+    merged = yaml.safe_load(capsys.readouterr().out)
+    given = yaml.safe_load(overlay.read_text())
+    for part in ("model", "data"):
+        for name, value in given.get(part, {}).get("init_args", {}).items():
+            assert merged[part]["init_args"][name] == value
+    for name, value in given.get("trainer", {}).items():
+        assert merged["trainer"][name] == value
+    # What the overlay does not set is still the experiment's.
+    own = yaml.safe_load(path.read_text())
+    assert merged["experiment"] == own["experiment"]
+    for name in own["trainer"].keys() - given.get("trainer", {}).keys():
+        assert merged["trainer"][name] == own["trainer"][name]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS + OVERLAYS, ids=_name)
+def test_the_first_line_says_how_to_use_it(path: Path) -> None:
+    first, second = path.read_text(encoding="utf-8").splitlines()[:2]
+    assert f"--config experiments/{_name(path)}" in first
+    assert first.startswith("# ")
+    assert second.startswith("# ")
+    if path in EXPERIMENTS:
+        assert first.startswith("# python -m amif_lightning fit --config ")
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=_name)
+def test_size_and_model_agree_within_an_experiment(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    model, data = (content[part].get("init_args", {}) for part in ("model", "data"))
+    assert model.get("image_size") == data.get("image_size")

@@ -1,0 +1,282 @@
+"""The life of a run through the command line, on a Phantom of a few studies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from amif_lightning.cli import app, main
+from amif_lightning.reports.command import main as report
+from amif_lightning.reports.predictions import read_predictions
+from amif_lightning.reports.record import read_record
+from data_modules.phantom.generate import generate
+from data_modules.rows import SplitName
+
+SIZES: dict[SplitName, int] = {"train": 24, "validation": 8, "test": 8}
+EXPERIMENT = Path(__file__).parents[1] / "experiments" / "vqa" / "phantom.yaml"
+# Smaller than any shipped size; dropout, so that a resumed run has masks to repeat.
+TINY = (
+    "--config",
+    str(EXPERIMENT),
+    "--model.init_args.width=32",
+    "--model.init_args.heads=2",
+    "--model.init_args.fusion_layers=1",
+    "--model.init_args.text_layers=1",
+    "--model.init_args.image_size=64",
+    "--model.init_args.dropout=0.1",
+    "--data.init_args.image_size=64",
+    "--data.init_args.train_studies=24",
+    "--data.init_args.validation_studies=8",
+    "--data.init_args.test_studies=8",
+    "--data.init_args.batch_size=8",
+    "--data.init_args.num_workers=0",
+    "--trainer.precision=32-true",
+    "--trainer.max_steps=8",
+    "--trainer.val_check_interval=4",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+Command = Callable[..., tuple[str, ...]]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """Words of a command on the small Phantom; runs lie in a folder of this module."""
+    base = tmp_path_factory.mktemp("lifecycle")
+    generate(base / "phantom", seed=0, studies=SIZES, progress=False)
+
+    def words(name: str, *more: str) -> tuple[str, ...]:
+        root, runs = base / "phantom", base / "runs"
+        return (name, *TINY, f"--data.init_args.root={root}", f"--runs={runs}", *more)
+
+    return words
+
+
+@pytest.fixture(autouse=True)
+def quiet_argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning warns where both ``sys.argv`` and arguments are given."""
+    monkeypatch.setattr(sys, "argv", ["amif-lightning"])
+
+
+@pytest.fixture(scope="module")
+def trained(command: Command) -> Path:
+    """The folder of a finished ``fit``."""
+    folder = _folder(command, "first")
+    assert main(command("fit", "--experiment=first")) == 0
+    return folder
+
+
+def _folder(command: Command, experiment: str) -> Path:
+    runs = next(word for word in command("fit") if word.startswith("--runs="))
+    return Path(runs.removeprefix("--runs=")) / experiment / "clean" / "seed0"
+
+
+def test_fit_leaves_what_a_later_command_needs(trained: Path) -> None:
+    assert {"best.ckpt", "last.ckpt", "config.yaml"} <= {p.name for p in trained.iterdir()}
+    assert not list(trained.glob("version_*"))
+    last = torch.load(trained / "last.ckpt", weights_only=True)  # raises on anything but plain types
+    assert last["global_step"] == 8
+    assert last["answer_space"]["protocol"] == "clean"
+    assert len(last["answer_space"]["candidates"]) > 5
+    best = torch.load(trained / "best.ckpt", weights_only=True)
+    assert best["global_step"] in (4, 8)
+
+
+def test_record_predictions_metric_and_report_agree(
+    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command("test", "--experiment=first", "--ckpt_path=best")
+    logged = app.run(words).trainer.callback_metrics
+    record = read_record(trained / "result-test.json")
+    lines = read_predictions(trained / "predictions-test.jsonl")
+
+    assert record.test_runs == 1
+    assert not record.untrained
+    assert record.checkpoint == str(trained / "best.ckpt")
+    assert record.durations.train is not None
+    assert record.durations.train > 0
+    assert record.config["model"]["init_args"]["width"] == 32
+    for name, score in record.scores.items():
+        assert float(logged[f"test/{name}"]) == pytest.approx(score.correct / score.count)
+        assert score.count == sum(name in line.strata for line in lines)
+        assert score.correct == sum(name in line.strata and line.correct for line in lines)
+        assert record.control is not None
+        control = record.control[name]
+        assert float(logged[f"control/{name}"]) == pytest.approx(control.correct / control.count)
+        assert control.correct == sum(
+            name in line.strata and line.control_correct is True for line in lines
+        )
+    for line in lines:
+        assert line.correct == (line.prediction in line.references)
+        assert line.log_likelihood is not None
+        assert line.log_likelihood < 0
+    # From the files alone: ranking can reach every question whose answer a training row has.
+    questions = [
+        json.loads(row)
+        for row in (trained.parents[3] / "phantom" / "questions.jsonl").read_text().splitlines()
+    ]
+    known = {q["answer"] for q in questions if q["split"] == "train"}
+    asked = [q for q in questions if q["split"] == "test"]
+    assert record.scores["overall"].count == len(asked)
+    assert record.ceiling is not None
+    assert record.ceiling["overall"].correct == sum(q["answer"] in known for q in asked)
+
+    assert main(words) == 0  # the same test again is counted
+    assert read_record(trained / "result-test.json").test_runs == 2
+    capsys.readouterr()
+    assert report([str(trained.parents[1])]) == 0
+    overall = record.scores["overall"]
+    said = f"{overall.correct} of {overall.count} questions are right"
+    assert said in capsys.readouterr().out
+
+
+def test_predict_writes_the_answers_that_test_scores(command: Command, trained: Path) -> None:
+    more = ("--experiment=first", "--ckpt_path=best")
+    assert main(command("predict", *more)) == 0
+    given = [json.loads(x) for x in (trained / "answers-test.jsonl").read_text().splitlines()]
+    assert main(command("test", *more, "--data.init_args.control=false")) == 0
+    scored = read_predictions(trained / "predictions-test.jsonl")
+    assert [set(x) for x in given] == [
+        {"question_id", "image", "question", "answer", "log_likelihood"}
+    ] * len(scored)
+    assert [(x["question_id"], x["image"], x["question"], x["answer"]) for x in given] == [
+        (line.question_id, line.image, line.question, line.prediction) for line in scored
+    ]
+    assert [x["log_likelihood"] for x in given] == pytest.approx(
+        [line.log_likelihood for line in scored]
+    )
+    assert read_record(trained / "result-test.json").control is None
+
+
+def test_validate_reports_the_selected_score(command: Command, trained: Path) -> None:
+    # 8 studies hold fewer questions than the sample ranked during training, so both see all.
+    best = torch.load(trained / "best.ckpt", weights_only=True)
+    selected = next(
+        float(state["best_model_score"])
+        for key, state in best["callbacks"].items()
+        if key.startswith("ModelCheckpoint") and state.get("best_model_score") is not None
+    )
+    words = command("validate", "--experiment=first", "--ckpt_path=best")
+    assert float(app.run(words).trainer.callback_metrics["val/overall"]) == pytest.approx(selected)
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        ("--trainer.max_steps=8",),
+        # With epochs, the number of steps is read off the loader before the progress is restored.
+        ("--trainer.max_steps=-1", "--trainer.max_epochs=2"),
+    ],
+    ids=["steps", "epochs"],
+)
+def test_resuming_amid_an_epoch_repeats_the_uninterrupted_run(
+    command: Command, length: tuple[str, ...]
+) -> None:
+    name = f"whole-{len(length)}"
+    # last.ckpt is left as it was some steps before the end, in the middle of an epoch.
+    kept = ("--last.every_n_train_steps=5", "--last.save_on_train_epoch_end=false")
+    whole = app.run(command("fit", *length, f"--experiment={name}", *kept))
+    per_epoch = int(whole.trainer.num_training_batches)
+    last = _folder(command, name) / "last.ckpt"
+    stopped = int(torch.load(last, weights_only=True)["global_step"])
+    assert 0 < stopped < whole.trainer.global_step
+    assert stopped % per_epoch
+
+    resumed = app.run(
+        command("fit", *length, f"--experiment={name}-resumed", f"--ckpt_path={last}")
+    )
+    assert resumed.trainer.global_step == whole.trainer.global_step
+    ours, theirs = whole.model.state_dict(), resumed.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+    before = torch.load(last, weights_only=True)["state_dict"]
+    assert any(not torch.equal(ours[key], before[key]) for key in ours)
+
+
+# ---- what must not pass silently ------------------------------------------------------------------
+
+
+def test_another_protocol_is_refused(
+    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = trained / "best.ckpt"
+    words = command("test", f"--ckpt_path={best}", "--data.init_args.protocol=literature")
+    assert main((*words, "--experiment=other-protocol")) == 2
+    error = capsys.readouterr().err
+    assert "trained under the protocol 'clean' and the data module uses 'literature'" in error
+    assert "--data.init_args.protocol clean" in error
+
+
+def test_a_checkpoint_of_another_size_is_one_sentence(
+    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command("test", "--experiment=first", "--ckpt_path=best", "--model.init_args.width=64")
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"error: the checkpoint {trained / 'best.ckpt'} does not fit the model")
+    assert f"use --config {trained / 'config.yaml'}" in error
+
+
+def test_starting_from_a_checkpoint_of_another_size_is_one_sentence(
+    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = trained / "best.ckpt"
+    more = (f"--model.init_args.init_from={best}", "--model.init_args.width=64")
+    assert main(command("fit", "--experiment=start-wider", *more)) == 2
+    assert "start from a checkpoint of the same size" in capsys.readouterr().err
+
+
+def test_starting_from_a_checkpoint_says_what_was_loaded(
+    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = trained / "best.ckpt"
+    more = (f"--model.init_args.init_from={best}", "--trainer.max_steps=1")
+    assert main(command("fit", "--experiment=start", *more)) == 0
+    tensors = len(torch.load(best, weights_only=True)["state_dict"])
+    said = f"Started from {best}: {tensors} tensors loaded, 0 missing (none), 0 unused (none)."
+    assert said in capsys.readouterr().out
+
+
+def test_scores_of_untrained_weights_are_marked(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command("test", "--experiment=untrained")) == 0
+    assert "EVERY SCORE BELOW COMES FROM UNTRAINED WEIGHTS" in capsys.readouterr().err
+    record = read_record(_folder(command, "untrained") / "result-test.json")
+    assert record.untrained
+    assert record.checkpoint is None
+
+
+def test_a_run_without_an_end_is_one_sentence(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endless = ("--trainer.max_steps=-1", "--trainer.max_epochs=-1")
+    assert main(command("fit", "--experiment=endless", *endless)) == 2
+    assert "set --trainer.max_epochs or --trainer.max_steps" in capsys.readouterr().err
+
+
+def test_pictures_of_another_size_are_one_sentence(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command("fit", "--experiment=sizes", "--data.init_args.image_size=96")) == 2
+    assert "gives images of 96 pixels and the model expects 64" in capsys.readouterr().err
+
+
+def test_a_part_of_the_test_writes_no_record(
+    command: Command, trained: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    best = shutil.copy(trained / "best.ckpt", tmp_path / "best.ckpt")
+    part = ("--trainer.limit_test_batches=1", "--data.init_args.eval_batch_size=4")
+    words = command("test", "--experiment=part", f"--ckpt_path={best}", *part)
+    with caplog.at_level("INFO"):
+        assert main(words) == 0
+    assert "No record written" in caplog.text
+    folder = _folder(command, "part")
+    assert not list(folder.glob("result-*"))
+    assert not list(folder.glob("predictions-*"))

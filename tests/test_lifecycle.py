@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,12 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from amif_lightning.cli import app, main
 from amif_lightning.reports.command import main as report
 from amif_lightning.reports.predictions import read_predictions
 from amif_lightning.reports.record import read_record
+from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.generate import generate
+from data_modules.phantom.module import Phantom
 from data_modules.rows import SplitName
 
 SIZES: dict[SplitName, int] = {"train": 24, "validation": 8, "test": 8}
@@ -80,7 +85,9 @@ def _folder(command: Command, experiment: str) -> Path:
 def test_fit_leaves_what_a_later_command_needs(trained: Path) -> None:
     assert {"best.ckpt", "last.ckpt", "config.yaml"} <= {p.name for p in trained.iterdir()}
     assert not list(trained.glob("version_*"))
-    last = torch.load(trained / "last.ckpt", weights_only=True)  # raises on anything but plain types
+    last = torch.load(
+        trained / "last.ckpt", weights_only=True
+    )  # raises on anything but plain types
     assert last["global_step"] == 8
     assert last["answer_space"]["protocol"] == "clean"
     assert len(last["answer_space"]["candidates"]) > 5
@@ -137,11 +144,12 @@ def test_record_predictions_metric_and_report_agree(
 
 
 def test_predict_writes_the_answers_that_test_scores(command: Command, trained: Path) -> None:
-    more = ("--experiment=first", "--ckpt_path=best")
+    more = ("--experiment=predicted", f"--ckpt_path={trained / 'best.ckpt'}")
+    folder = _folder(command, "predicted")
     assert main(command("predict", *more)) == 0
-    given = [json.loads(x) for x in (trained / "answers-test.jsonl").read_text().splitlines()]
+    given = [json.loads(x) for x in (folder / "answers-test.jsonl").read_text().splitlines()]
     assert main(command("test", *more, "--data.init_args.control=false")) == 0
-    scored = read_predictions(trained / "predictions-test.jsonl")
+    scored = read_predictions(folder / "predictions-test.jsonl")
     assert [set(x) for x in given] == [
         {"question_id", "image", "question", "answer", "log_likelihood"}
     ] * len(scored)
@@ -151,7 +159,7 @@ def test_predict_writes_the_answers_that_test_scores(command: Command, trained: 
     assert [x["log_likelihood"] for x in given] == pytest.approx(
         [line.log_likelihood for line in scored]
     )
-    assert read_record(trained / "result-test.json").control is None
+    assert read_record(folder / "result-test.json").control is None
 
 
 def test_validate_reports_the_selected_score(command: Command, trained: Path) -> None:
@@ -199,7 +207,56 @@ def test_resuming_amid_an_epoch_repeats_the_uninterrupted_run(
     assert any(not torch.equal(ours[key], before[key]) for key in ours)
 
 
-# ---- what must not pass silently ------------------------------------------------------------------
+def test_a_checkpoint_answers_without_a_data_set(command: Command, trained: Path) -> None:
+    more = ("--experiment=again", f"--ckpt_path={trained / 'best.ckpt'}")
+    assert main(command("predict", *more)) == 0
+    written = _folder(command, "again") / "answers-test.jsonl"
+    given = [json.loads(line) for line in written.read_text().splitlines()]
+    expected = {x["question_id"]: (x["answer"], x["log_likelihood"]) for x in given}
+
+    task = AMiFVQA.load_from_checkpoint(trained / "best.ckpt", map_location="cpu").eval()
+    root = next(word for word in command("fit") if word.startswith("--data.init_args.root="))
+    data = Phantom(
+        root.partition("=")[2],
+        train_studies=SIZES["train"],
+        validation_studies=SIZES["validation"],
+        test_studies=SIZES["test"],
+        image_size=64,
+        tokenizer="words",
+        num_workers=0,
+    )
+    batch = next(iter(data.predict_dataloader()))  # pictures and token ids; the task never sees it
+    with torch.no_grad():
+        answered = task.answer(task(batch), batch)
+    for question, (answer, value) in zip(batch.question_ids, answered, strict=True):
+        assert answer == expected[question][0]
+        assert value == pytest.approx(expected[question][1], rel=1e-4)
+
+
+def test_the_dashboard_charts_what_is_logged(command: Command) -> None:
+    more = ("--experiment=board", "--trainer.log_every_n_steps=1")
+    assert main(command("fit", *more)) == 0
+    assert main(command("test", *more, "--ckpt_path=best")) == 0
+    events = EventAccumulator(str(_folder(command, "board")))
+    events.Reload()
+    tags = events.Tags()
+    (layout,) = events.Tensors("custom_scalars__config__")
+    charts = [
+        chart
+        for category in Layout.FromString(layout.tensor_proto.string_val[0]).category
+        for chart in category.chart
+    ]
+    assert charts
+    for chart in charts:
+        for pattern in chart.multiline.tag:
+            assert any(re.match(pattern, tag) for tag in tags["scalars"]), pattern
+    assert tags["images"] == ["answers/validation"]
+    assert "knowledge/most_attended/text_summary" in tags["tensors"]
+    assert {"test/overall", "control/overall"} <= set(tags["scalars"])
+    assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
+
+
+# ---- what must not pass silently --------------------------------------------------------------
 
 
 def test_another_protocol_is_refused(

@@ -1,7 +1,7 @@
 """Run as a script, this starts a second process of itself: Lightning's ``ddp`` on the CPU.
 
-``python -m tests.two_processes ROOT OUT COMMAND...`` saves the gradient of one training step over two
-processes to OUT, then runs COMMAND of the suite's command line.
+``python -m tests.two_processes ROOT OUT COMMAND...`` saves the gradient of one training step over
+two processes to OUT, then runs COMMAND of the suite's command line.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from amif_lightning.errors import UserError
 from data_modules.base import VQADataModule
 from data_modules.phantom.generate import generate
 from data_modules.phantom.read import read_phantom, read_studies
@@ -43,8 +44,19 @@ class Phantom(VQADataModule):
         )
 
     def read_release(self) -> Release:
-        """Read the generated questions."""
-        return read_phantom(self.root)
+        """Read the generated questions.
+
+        Raises:
+            UserError: If there is no training question, as very few studies have none.
+        """
+        release = read_phantom(self.root)
+        if not release.splits["train"]:
+            raise UserError(
+                f"The {self.studies[0]} training studies of the phantom under {self.root} are too "
+                "few for a balanced question: give --data.init_args.train_studies 24 or more, and "
+                "another root."
+            )
+        return release
 
     def training_texts(self) -> list[str]:
         """Reports, questions and answers, so that both stages of a run build the same table."""

@@ -215,7 +215,7 @@ class ResultWriter(Callback):
                 torch.cuda.get_device_name(task.device) if cuda else None, trainer.world_size
             ),
             durations=Durations(
-                train=round(self._train_seconds(), 1),
+                train=round(self._train_seconds(), 1) or None,
                 test=round(self._seconds[0], 1),
                 control=round(self._seconds[1], 1) if control else None,
             ),

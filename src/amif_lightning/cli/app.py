@@ -263,7 +263,9 @@ class AmifCLI(LightningCLI):
         ]
         if config.trainer.logger in (None, True):
             # Empty name and version: no version_N, so that every call finds the same folder.
-            kwargs.setdefault("logger", TensorBoardLogger(folder, name="", version=""))
+            kwargs.setdefault(
+                "logger", TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+            )
         return super().instantiate_trainer(default_root_dir=folder, **kwargs)
 
     def before_fit(self) -> None:

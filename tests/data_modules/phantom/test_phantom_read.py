@@ -82,7 +82,9 @@ def test_footprint_of_an_image_is_the_union_over_its_findings(phantom_root: Path
 
 
 def test_missing_and_broken_data_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"phantom.json is missing.*`fit` or `audit` with --data Phantom"):
+    with pytest.raises(
+        UserError, match=r"phantom.json is missing.*`fit` or `audit` with --data Phantom"
+    ):
         read_phantom(tmp_path)
     (tmp_path / "phantom.json").write_text("{}")
     with pytest.raises(UserError, match=r"studies.jsonl is missing"):

@@ -1,0 +1,236 @@
+"""The TensorBoard pictures: a person can read them, and they say what the model was shown."""
+
+from __future__ import annotations
+
+import io
+import string
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
+from PIL import Image, ImageFont
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from amif_lightning.batch import Prediction, Tokens, VQABatch
+from amif_lightning.callbacks.pictures import (
+    AnswerPictures,
+    answer_card,
+    contact_sheet,
+    most_attended,
+    one_per_image,
+    wrap,
+)
+
+SIDE = 160
+FONT = ImageFont.load_default(size=14)
+LONG = "Is there a small nodule in the left upper zone of this posteroanterior radiograph? " * 4
+
+
+def card(
+    question: str = "Which view is this?",
+    answer: str = "frontal",
+    prediction: str = "lateral",
+    *,
+    right: bool = False,
+) -> NDArray[np.int64]:
+    image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return np.asarray(answer_card(image, question, answer, prediction, right, SIDE)).astype(int)
+
+
+def below(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The part that holds the text."""
+    return pixels[SIDE + 8 :]
+
+
+def coloured(pixels: NDArray[np.int64], channel: int) -> int:
+    """Pixels of the text that are clearly more of one colour than of the others."""
+    others = [c for c in range(3) if c != channel]
+    return int((pixels[..., channel] - pixels[..., others].max(-1) > 60).sum())
+
+
+def test_right_is_green_and_wrong_is_red() -> None:
+    right, wrong = below(card(right=True)), below(card(right=False))
+    assert coloured(right, 1) > 30
+    assert coloured(right, 0) == 0
+    assert coloured(wrong, 0) > 30
+    assert coloured(wrong, 1) == 0
+
+
+@pytest.mark.parametrize("changed", ["question", "answer", "prediction"])
+def test_every_text_is_drawn(changed: str) -> None:
+    other: Any = {changed: "pneumothorax"}
+    plain, second = card(), card(**other)
+    assert (below(plain) != below(second)).any()
+    assert (plain[:SIDE] == second[:SIDE]).all()
+
+
+def test_text_contrasts_with_the_paper() -> None:
+    text = below(card())
+    assert (text.sum(-1) < 150).sum() > 100  # nearly black letters
+    assert np.median(text) == 255
+
+
+def test_the_longest_texts_stay_on_the_card() -> None:
+    full = card(LONG, LONG, LONG)
+    assert full.shape == card().shape  # cards of a sheet are of one size
+    for edge in (full[-4:], full[SIDE + 8 :, :4], full[SIDE + 8 :, -4:]):
+        assert (edge == 255).all()
+
+
+def test_a_grey_picture_stays_grey_under_any_normalisation() -> None:
+    grey = torch.linspace(0, 1, 32 * 32).reshape(1, 32, 32).expand(3, 32, 32)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3])
+    shown = answer_card((grey - mean[:, None, None]) / std[:, None, None], "", "", "", True, SIDE)
+    picture = np.asarray(shown)[6 : SIDE + 6, 6 : SIDE + 6].astype(int)
+    assert (picture.max(-1) - picture.min(-1)).max() <= 1
+    assert picture.max() - picture.min() > 240
+
+
+def test_an_even_picture_is_drawn() -> None:
+    shown = answer_card(torch.zeros(3, 8, 8), "q", "a", "p", True, SIDE)
+    assert shown.size[0] > SIDE
+
+
+@pytest.mark.parametrize(
+    "text", ["short", LONG, "a" * 200, f"start {string.ascii_letters * 3} end", ""]
+)
+def test_lines_fit_and_lose_nothing_but_what_the_dots_stand_for(text: str) -> None:
+    lines = wrap(text, FONT, SIDE, 100)
+    assert all(FONT.getlength(line) <= SIDE for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    cut = wrap(text, FONT, SIDE, 2)
+    assert all(FONT.getlength(line) <= SIDE for line in cut)
+    assert len(cut) <= 2
+    assert cut[-1].endswith("...") == (len(lines) > 2)
+
+
+def test_a_sheet_holds_every_card_once() -> None:
+    cards = [Image.new("RGB", (10, 20), (level, 0, 0)) for level in (10, 60, 110, 160, 210)]
+    sheet = np.asarray(contact_sheet(cards, columns=3))
+    assert sheet.shape == (40, 30, 3)
+    assert [int(sheet[20 * (k // 3) + 5, 10 * (k % 3) + 5, 0]) for k in range(5)] == [
+        10,
+        60,
+        110,
+        160,
+        210,
+    ]
+    assert (sheet[25, 25] == 255).all()
+
+
+def test_each_image_is_shown_once_with_questions_in_turn() -> None:
+    # Rows: a, a, b, b, c, a again in another group.
+    assert one_per_image(["a", "a", "b", "b", "c", "a"]) == [0, 3, 4]
+
+
+# ---- knowledge --------------------------------------------------------------------------------
+
+
+class Reads:
+    """A task whose attention is given."""
+
+    def __init__(self, attention: torch.Tensor | None) -> None:
+        self.attention = attention
+        self.space = SimpleNamespace(vocabulary=("left", "right", "small", "large"))
+
+    def __call__(self, batch: VQABatch, *, attention: bool) -> Any:
+        assert attention
+        mask = torch.tensor([[True, True, False]])
+        return SimpleNamespace(reading=SimpleNamespace(attention=self.attention), mask=mask)
+
+
+def test_most_attended_is_sorted_and_counts_real_tokens_only() -> None:
+    attention = torch.tensor([[[0.1, 0.6, 0.2, 0.1], [0.1, 0.2, 0.6, 0.1], [1.0, 0.0, 0.0, 0.0]]])
+    text = most_attended(Reads(attention), a_batch(1), 3)
+    assert text.splitlines()[2:] == [
+        "| right | 0.4000 | 1.6 |",
+        "| small | 0.4000 | 1.6 |",
+        "| left | 0.1000 | 0.4 |",
+    ]
+    assert text.splitlines()[0] == "| entry | mean weight | times the even share |"
+
+
+def test_without_knowledge_nothing_is_listed() -> None:
+    assert most_attended(Reads(None), a_batch(1), 3) == ""
+
+
+# ---- through the hooks ------------------------------------------------------------------------
+
+
+def a_batch(images: int) -> VQABatch:
+    """Two questions on each image."""
+    count = 2 * images
+    tokens = Tokens(torch.ones(count, 3, dtype=torch.long), torch.ones(count, 3, dtype=torch.bool))
+    return VQABatch(
+        images=torch.rand(images, 3, 16, 16),
+        image_index=torch.arange(images).repeat_interleave(2),
+        question=tokens,
+        answer=tokens,
+        strata=torch.ones(count, 1, dtype=torch.bool),
+        question_ids=[f"q{k}" for k in range(count)],
+        references=[("yes",)] * count,
+        image_ids=[f"image{k // 2}" for k in range(count)],
+        questions=["Is it?"] * count,
+    )
+
+
+def _validate(callback: AnswerPictures, trainer: Any, batches: list[VQABatch]) -> None:
+    task: Any = Reads(torch.full((1, 3, 4), 0.25))
+    callback.on_validation_start(trainer, task)
+    for number, batch in enumerate(batches):
+        given = [Prediction(q, "image", "no", -1.0, False) for q in batch.question_ids]
+        callback.on_validation_batch_end(trainer, task, {"predictions": given}, batch, number)
+    callback.on_validation_end(trainer, task)
+
+
+def _trainer(folder: Path, **more: Any) -> Any:
+    logger = TensorBoardLogger(folder, name="", version="")
+    state = {"sanity_checking": False, "is_global_zero": True, "logger": logger, "global_step": 7}
+    return SimpleNamespace(**(state | more))
+
+
+def _events(trainer: Any) -> EventAccumulator:
+    trainer.logger.experiment.flush()
+    return cast(EventAccumulator, EventAccumulator(trainer.logger.log_dir).Reload())
+
+
+def test_the_sheet_is_a_png_in_the_event_file(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path)
+    callback = AnswerPictures(samples=6, side=64)
+    _validate(callback, trainer, [a_batch(4)])
+    events = _events(trainer)
+    (image,) = events.Images("answers/validation")
+    assert image.step == 7
+    picture = Image.open(io.BytesIO(image.encoded_image_string))
+    assert picture.format == "PNG"
+    width, height = contact_sheet([answer_card(torch.rand(3, 4, 4), "", "", "", True, 64)]).size
+    assert picture.size == (4 * width, height)  # one card an image, not one a question
+    assert "knowledge/most_attended/text_summary" in events.Tags()["tensors"]
+
+
+def test_batches_are_kept_until_there_are_pictures_enough(tmp_path: Path) -> None:
+    # Two questions an image: three batches hold six questions, but only three images.
+    trainer = _trainer(tmp_path)
+    batches = [a_batch(1) for _ in range(6)]
+    for number, batch in enumerate(batches):
+        batch.image_ids = [f"image{number}"] * 2
+    callback = AnswerPictures(samples=4, side=64)
+    _validate(callback, trainer, batches)
+    (image,) = _events(trainer).Images("answers/validation")
+    assert image.width == 4 * (64 + 12)
+
+
+@pytest.mark.parametrize("state", [{"sanity_checking": True}, {"is_global_zero": False}])
+def test_it_rests_where_nothing_should_be_drawn(tmp_path: Path, state: dict[str, Any]) -> None:
+    trainer = _trainer(tmp_path, **state)
+    _validate(AnswerPictures(), trainer, [a_batch(2)])
+    assert not list(tmp_path.glob("events*"))
+
+
+def test_no_logger_is_no_error(tmp_path: Path) -> None:
+    _validate(AnswerPictures(), _trainer(tmp_path, logger=None), [a_batch(2)])

@@ -1,0 +1,249 @@
+"""The record, the predictions and the answers that a run leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from amif_lightning.batch import Prediction, SplitFacts
+from amif_lightning.callbacks import ResultWriter, results
+from amif_lightning.reports.predictions import read_predictions
+from amif_lightning.reports.record import Score, read_record
+
+QUESTIONS = ("q0", "q1", "q2", "q3")
+STRATA = (("overall", "closed/answer"), ("overall", "open/answer"), ("overall", "open/answer"))
+
+
+def facts() -> SplitFacts:
+    strata = [*STRATA, ("overall", "closed/answer")]
+    rows = {
+        question: {
+            "qid": f"id {question}",
+            "image_id": f"image of {question}",
+            "question": f"What is {question}?",
+            "answer": "Yes",
+            "references": ["yes"],
+            "answer_type": "CLOSED",
+            "question_type": "",
+            "strata": names,
+        }
+        for question, names in zip(QUESTIONS, strata, strict=True)
+    }
+    counts = {"overall": (3, 4), "closed/answer": (2, 2), "open/answer": (1, 2)}
+    none = {name: (0, count) for name, (_, count) in counts.items()}
+    return SplitFacts(
+        dataset="Toys",
+        layout="toy box",
+        protocol="clean",
+        split="test",
+        candidates=2,
+        ceiling=counts,
+        floors={"question_only": counts, "same_image_copy": none, "majority": none},
+        majority="no",
+        answers_from="train",
+        floor_correct=dict.fromkeys(QUESTIONS, False) | {"q1": True},
+        rows=rows,
+        warnings=("A sentence.",),
+    )
+
+
+def trainer(folder: Path, **more: Any) -> Any:
+    state = {
+        "is_global_zero": True,
+        "datamodule": SimpleNamespace(facts=facts),
+        "log_dir": str(folder),
+        "default_root_dir": str(folder),
+        "world_size": 1,
+        "ckpt_path": "some/best.ckpt",
+        "callback_metrics": {},
+    }
+    return SimpleNamespace(**(state | more))
+
+
+def task(**more: Any) -> Any:
+    state = {
+        "device": torch.device("cpu"),
+        "answer_by": "rank",
+        "hparams": {"lr": 0.1},
+        "untrained": False,
+    }
+    return SimpleNamespace(**(state | more))
+
+
+def answers(right: Sequence[bool], questions: Sequence[str] = QUESTIONS) -> list[Prediction]:
+    return [
+        Prediction(q, f"shown for {q}", "yes" if ok else "no", -0.5, ok)
+        for q, ok in zip(questions, right, strict=True)
+    ]
+
+
+def run(
+    writer: ResultWriter,
+    folder: Path,
+    right: Sequence[bool] = (True, True, False, False),
+    control: Sequence[bool] | None = (True, False, False, False),
+    *,
+    questions: Sequence[str] = QUESTIONS,
+    running: Any = None,
+    scored: Any = None,
+) -> None:
+    running, scored = running or trainer(folder), scored or task()
+    writer.on_test_start(running, scored)
+    for loader, flags in enumerate((right, control)):
+        if flags is not None:
+            given = answers(flags, questions if loader == 0 else QUESTIONS[: len(flags)])
+            for number, part in enumerate((given[:1], given[1:])):
+                writer.on_test_batch_end(
+                    running, scored, {"predictions": part}, None, number, loader
+                )
+    writer.on_test_end(running, scored)
+
+
+def test_the_record_counts_answers_control_and_floors(tmp_path: Path) -> None:
+    run(ResultWriter("toys", 3, str(tmp_path)), tmp_path)
+    record = read_record(tmp_path / "result-test.json")
+    assert (record.experiment, record.seed, record.dataset) == ("toys", 3, "Toys")
+    assert record.scores == {
+        "overall": Score(2, 4),
+        "closed/answer": Score(1, 2),
+        "open/answer": Score(1, 2),
+    }
+    assert record.control == {
+        "overall": Score(1, 4),
+        "closed/answer": Score(1, 2),
+        "open/answer": Score(0, 2),
+    }
+    assert record.ceiling is not None
+    assert record.ceiling["open/answer"] == Score(1, 2)
+    assert record.floors.question_only["overall"] == Score(3, 4)
+    assert record.floors.majority["overall"] == Score(0, 4)
+    assert (record.majority_answer, record.candidates, record.warnings) == (
+        "no",
+        2,
+        ("A sentence.",),
+    )
+    assert record.config == {"lr": 0.1}  # no config.yaml in the folder
+    assert record.checkpoint == "some/best.ckpt"
+    assert record.durations.control is not None
+
+
+def test_the_lines_stand_in_the_release_order_and_repeat_its_row(tmp_path: Path) -> None:
+    writer = ResultWriter("toys", 0, str(tmp_path))
+    shuffled = ("q2", "q0", "q3", "q1")
+    run(writer, tmp_path, (False, True, False, True), questions=shuffled)
+    lines = read_predictions(tmp_path / "predictions-test.jsonl")
+    assert [line.question_id for line in lines] == list(QUESTIONS)
+    assert [line.correct for line in lines] == [True, True, False, False]
+    assert [line.control_correct for line in lines] == [True, False, False, False]
+    assert [line.floor_correct for line in lines] == [False, True, False, False]
+    assert lines[2].image == "image of q2"
+    assert (lines[2].prediction, lines[2].references, lines[2].answer) == ("no", ("yes",), "Yes")
+
+
+def test_the_saved_configuration_goes_into_the_record(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: {init_args: {lr: 0.5}}\n")
+    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
+    record = read_record(tmp_path / "result-test.json")
+    assert record.config == {"model": {"init_args": {"lr": 0.5}}}
+
+
+def test_free_answers_have_no_ceiling_and_no_candidates(tmp_path: Path) -> None:
+    writer = ResultWriter("toys", 0, str(tmp_path))
+    run(writer, tmp_path, control=None, scored=task(answer_by="generate"))
+    record = read_record(tmp_path / "result-test.json")
+    assert (record.method, record.ceiling, record.candidates) == ("generate", None, None)
+    assert record.control is None
+    assert record.durations.control is None
+
+
+def test_every_test_is_counted(tmp_path: Path) -> None:
+    for expected in (1, 2, 3):
+        run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
+        assert read_record(tmp_path / "result-test.json").test_runs == expected
+
+
+@pytest.mark.parametrize(
+    ("right", "control", "first"),
+    [((True, False), None, "q2"), ((True,) * 4, (True, True, False), "q3")],
+    ids=["answers", "control"],
+)
+def test_missing_questions_leave_no_record(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    right: tuple[bool, ...],
+    control: tuple[bool, ...] | None,
+    first: str,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(results, "rank_zero_info", said.append)
+    writer = ResultWriter("toys", 0, str(tmp_path))
+    run(writer, tmp_path, right, control, questions=QUESTIONS[: len(right)])
+    assert not list(tmp_path.iterdir())
+    assert "No record written" in said[0]
+    assert f"(first: {first})" in said[0]
+
+
+def test_a_logged_score_that_disagrees_is_a_bug(tmp_path: Path) -> None:
+    logged = {"test/overall": torch.tensor(0.5), "test/open/answer": torch.tensor(0.0)}
+    running = trainer(tmp_path, callback_metrics=logged)
+    with pytest.raises(RuntimeError, match=r"test/open/answer was logged as 0.0+, but .* 1 of 2"):
+        run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    running = trainer(tmp_path, is_global_zero=False)
+    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running)
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_time_travels_with_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 130.0, 150.0])
+    monkeypatch.setattr(results.time, "monotonic", lambda: next(clock))
+    writer = ResultWriter()
+    writer.on_train_start(trainer(tmp_path), task())
+    assert writer.state_dict() == {"train_seconds": 30.0}  # a checkpoint amid training
+    writer.on_train_end(trainer(tmp_path), task())
+    monkeypatch.undo()
+    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
+    assert read_record(tmp_path / "result-test.json").durations.train is None
+    later = ResultWriter("toys", 0, str(tmp_path))
+    later.load_state_dict(writer.state_dict())
+    run(later, tmp_path)
+    assert read_record(tmp_path / "result-test.json").durations.train == 50.0
+
+
+def test_predicted_answers_are_written_and_nothing_is_scored(tmp_path: Path) -> None:
+    writer = ResultWriter("toys", 0, str(tmp_path))
+    running = trainer(tmp_path)
+    writer.on_predict_start(running, task())
+    # A part only, and not in the release's order.
+    given = answers((True, False), ("q2", "q0"))
+    writer.on_predict_batch_end(running, task(), given, None, 0)
+    writer.on_predict_end(running, task())
+    assert [path.name for path in tmp_path.iterdir()] == ["answers-test.jsonl"]
+    lines = [json.loads(x) for x in (tmp_path / "answers-test.jsonl").read_text().splitlines()]
+    assert lines == [
+        {
+            "question_id": "q0",
+            "image": "shown for q0",
+            "question": "What is q0?",
+            "answer": "no",
+            "log_likelihood": -0.5,
+        },
+        {
+            "question_id": "q2",
+            "image": "shown for q2",
+            "question": "What is q2?",
+            "answer": "yes",
+            "log_likelihood": -0.5,
+        },
+    ]

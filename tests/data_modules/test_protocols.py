@@ -128,7 +128,7 @@ def test_carve_is_fixed_for_ever() -> None:
 
 
 def test_carve_needs_two_images() -> None:
-    with pytest.raises(UserError, match="out of 1 training image.*use more data"):
+    with pytest.raises(UserError, match=r"out of 1 training image.*use more data"):
         carve_images([row(0, "train", "t", "q", "a")], 0, 0.1)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from amif_lightning.losses.likelihood import answer_loss
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.generation import generate
+from amif_lightning.models.text import initializer_range
 
 PAD, BOS, EOS = 0, 1, 2
 V, D, S = 7, 16, 4
@@ -24,7 +25,7 @@ def decoder() -> AnswerDecoder:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
-                parameter.mul_(10.0)
+                parameter.mul_(0.2 / initializer_range(D))
         model.lm.cls.predictions.bias[:EOS] = -9.0  # no padding or beginning inside an answer
     return model
 

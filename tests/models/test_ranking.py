@@ -14,6 +14,7 @@ from torch import Tensor
 from amif_lightning.losses.likelihood import answer_loss, sequence_log_likelihood
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
+from amif_lightning.models.text import initializer_range
 
 PAD, BOS, EOS = 0, 1, 2
 V, D, S = 40, 32, 7
@@ -34,9 +35,9 @@ def decoder_of(
     torch.manual_seed(0)
     model = AnswerDecoder(V, D, 2, 2, 64, 8, attn_implementation=implementation).eval()
     with torch.no_grad():
-        for parameter in model.parameters():  # the initialisation is close to uniform
+        for parameter in model.parameters():  # weights of one spread, whatever the width
             if parameter.ndim == 2:
-                parameter.mul_(scale)
+                parameter.mul_(scale * 0.02 / initializer_range(D))
         model.lm.cls.predictions.bias.normal_()
     return model
 

@@ -10,6 +10,9 @@ import pytest
 # Hubs are out of bounds in tests; with these set a forgotten download fails at once and clearly.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# One thread each: the tests are small, and threads that wait for a core shared with other work made
+# the suite three times as slow.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,8 @@ class ConvTower(nn.Module):
     A vision transformer of the same cost learns too little there. Patches are the last grid, row r
     and column c centred on pixel (stride r, stride c), each with a learned position embedding; the
     summary token is their mean before it. Batch normalisation, because it removes what all pictures
-    share: with group normalisation the phantom data's view (frontal or lateral) was not learned in
-    250 steps, with batch normalisation in 50. In training a picture's tokens therefore depend a
+    share; in single trial runs with group normalisation even the phantom data's view (frontal or
+    lateral) was learned late. In training a picture's tokens therefore depend a
     little on the batch, and on several GPUs each normalises by its own share unless
     ``--trainer.sync_batchnorm true`` is given.
 

@@ -116,7 +116,7 @@ def test_evaluation_loaders_hold_every_question_once(root: Path, release: Releas
         (control, "test", False),
         (data.predict_dataloader(), "test", True),
     ):
-        rows = {row.question_id: row for row in release.splits[split]}  # type: ignore[index]
+        rows = {row.question_id: row for row in release.splits[split]}  # type: ignore[index]  # a plain str
         batches = list(loader)
         for batch in batches:
             check_contract(batch, data, rows)
@@ -733,5 +733,5 @@ def test_the_fake_release_is_what_its_comments_say(release: Release, tmp_path: P
         ("validation", VALIDATION_COUNTS),
         ("test", TEST_COUNTS),
     ):
-        assert len(release.splits[split]) == sum(counts)  # type: ignore[index]
+        assert len(release.splits[split]) == sum(counts)  # type: ignore[index]  # a plain str
     assert make_rows(tmp_path, "train", [1])[0].question_id == "Tiny/train/0"

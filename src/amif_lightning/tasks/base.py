@@ -118,7 +118,8 @@ class AMiFTask(L.LightningModule):
         checkpoint = load_checkpoint(path)
         state = checkpoint.get("answer_space")
         if state is not None:
-            self.trainer.datamodule.adopt_tokenizer(state["tokenizer"])  # type: ignore[attr-defined]
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
+            data.adopt_tokenizer(state["tokenizer"])
         own = self.state_dict()
         given = checkpoint["state_dict"]
         wrong = [k for k in given if k in own and own[k].shape != given[k].shape]

@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 AMIF := $(BIN)/python -m amif_lightning
 
 RUNS ?= runs
@@ -27,10 +28,12 @@ help: ## list the targets
 $(STAMP): setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is older than 3.11: call make PYTHON=python3.11 (or newer)." >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	@$(HAS_PIP) || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make virtual environments: install it first (Debian, Ubuntu:" \
 	       "apt install python3-venv)." >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# Ctrl-C during the first call leaves an environment without pip. Only a folder that says of
+	@# itself that it is an environment is cleared: VENV may be anything.
+	$(HAS_PIP) || $(PYTHON) -m venv $$(test ! -f $(VENV)/pyvenv.cfg || echo --clear) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $@
@@ -46,7 +49,8 @@ define train_and_test
 	  run="$(RUNS)/$(1)/$(PROTOCOL)/seed$$seed"; \
 	  if [ -f "$$run/result-$(2).json" ]; then echo "$$run is finished: skipped"; continue; fi; \
 	  set -- $(3) --runs "$(RUNS)" --experiment $(1) --seed_everything $$seed $(EXTRA); \
-	  resume=""; if [ -f "$$run/last.ckpt" ]; then resume="--ckpt_path last"; fi; \
+	  resume=""; for name in best last; do \
+	    if [ -f "$$run/$$name.ckpt" ]; then resume="--ckpt_path $$name"; fi; done; \
 	  echo "== $$run: fit $$resume"; $(AMIF) fit "$$@" $$resume; \
 	  echo "== $$run: test"; $(AMIF) test "$$@" --ckpt_path best; \
 	done
@@ -67,7 +71,8 @@ demo: $(STAMP) ## train and test on the generated phantom data, print the result
 .PHONY: reproduce-vqa-med
 reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, print the table
 	$(need_root)
-	$(call train_and_test,vqa_med_2019-$(SIZE),$(SPLIT),--config experiments/vqa/vqa_med_2019.yaml \
+	@# The split is part of the name: what is scored on one may have chosen checkpoints on the other.
+	$(call train_and_test,vqa_med_2019-$(SIZE)-$(SPLIT),$(SPLIT),--config experiments/vqa/vqa_med_2019.yaml \
 	  --config experiments/size/$(SIZE).yaml --data.init_args.root "$(ROOT)" \
 	  --data.init_args.test_split $(SPLIT) --data.init_args.protocol $(PROTOCOL))
 

@@ -12,6 +12,7 @@ from typing import Any
 from data_modules import floors, images_check
 from data_modules.answers import answers_of, candidates, is_correct
 from data_modules.images_check import ImageCheck
+from data_modules.overlap import Overlap, overlap
 from data_modules.protocols import (
     EvaluationSplit,
     Partition,
@@ -63,16 +64,6 @@ class SplitSize:
     rows: int
     images: int
     answers: int
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Images of one set of rows that another one shows as well."""
-
-    first: str
-    second: str
-    shared: int
-    images_of_second: int
 
 
 @dataclass(frozen=True)
@@ -246,11 +237,7 @@ def _overlaps(sets: dict[str, Sequence[QARow]]) -> tuple[Overlap, ...]:
         ("trained", "validation"),
         ("validation", "test"),
     )
-    return tuple(
-        Overlap(a, b, len(shared_images(sets[a], sets[b])), len(images_of(sets[b])))
-        for a, b in pairs
-        if sets[a] and sets[b]
-    )
+    return tuple(overlap(a, sets[a], b, sets[b]) for a, b in pairs if sets[a] and sets[b])
 
 
 def _not_clean(parts: Partition, release: Release) -> list[str]:

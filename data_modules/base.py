@@ -9,21 +9,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast, get_args
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from amif_lightning.batch import AnswerSpace, SplitFacts, VQABatch
 from amif_lightning.errors import UserError
-from data_modules import answers, floors
+from data_modules import answers
+from data_modules.answers import VocabularyKind
 from data_modules.audit import Audit, audit
+from data_modules.cut import cut_sentences
+from data_modules.facts import shared_picture_warnings, split_facts
 from data_modules.images import DecodedImages
-from data_modules.protocols import Partition, Protocol, partition
+from data_modules.protocols import EvaluationSplit, Partition, Protocol, partition
 from data_modules.questions import (
     Encoder,
     ImageCache,
@@ -33,8 +36,8 @@ from data_modules.questions import (
     stable_seed,
 )
 from data_modules.rows import QARow, Release
-from data_modules.samplers import EpochIndexSampler, ShardSampler
-from data_modules.strata import strata_of, tally
+from data_modules.samplers import EpochIndexSampler, ShardSampler, position
+from data_modules.strata import strata_of
 from data_modules.tokenizer import Tokenizer, corpus_texts
 from data_modules.transforms import Augmentation, ImageTransform
 
@@ -77,7 +80,8 @@ class VQADataModule(L.LightningDataModule, ABC):
         seed: Seed of order, grouping and augmentation.
 
     Raises:
-        UserError: If a number is out of range or the augmentation is unknown.
+        UserError: If a number is out of range, or the protocol, test split, vocabulary or
+            augmentation is unknown.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class VQADataModule(L.LightningDataModule, ABC):
         protocol: Protocol = "clean",
         split_seed: int = 0,
         validation_fraction: float = 0.1,
-        test_split: Literal["test", "validation"] = "test",
+        test_split: EvaluationSplit = "test",
         batch_size: int = 24,
         questions_per_image: int = 1,
         eval_batch_size: int = 16,
@@ -96,7 +100,7 @@ class VQADataModule(L.LightningDataModule, ABC):
         tokenizer_corpora: list[str] | None = None,
         max_question_tokens: int = 30,
         max_answer_tokens: int = 64,
-        vocabulary: Literal["words", "answers"] = "words",
+        vocabulary: VocabularyKind = "words",
         vocabulary_size: int = 3000,
         augmentation: Augmentation = "paper",
         cache_images: bool = False,
@@ -122,6 +126,15 @@ class VQADataModule(L.LightningDataModule, ABC):
         ):
             if number < least:
                 raise UserError(f"data.init_args.{name} is {number}: give at least {least}.")
+        for name, word, known in (
+            ("protocol", protocol, get_args(Protocol)),
+            ("test_split", test_split, get_args(EvaluationSplit)),
+            ("vocabulary", vocabulary, get_args(VocabularyKind)),
+        ):
+            if word not in known:
+                raise UserError(
+                    f"data.init_args.{name} is {word!r}: give one of {', '.join(known)}."
+                )
         ImageTransform(image_size, augmentation)  # an unknown augmentation is an error at once
         self.root = Path(root)
         self.protocol, self.split_seed = protocol, split_seed
@@ -242,43 +255,25 @@ class VQADataModule(L.LightningDataModule, ABC):
             sep_id=tokenizer.sep_id,
             pad_id=tokenizer.pad_id,
             table_size=tokenizer.table_size,
+            selection=self.selection(),
         )
+
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """Plain values that say which rows trained and chose the weights.
+
+        A checkpoint keeps them, so that no one scores it on rows that it was chosen on.
+        """
+        return {
+            "dataset": self.partition.dataset,
+            "layout": self.partition.layout,
+            "test_split": self.test_split,
+            "split_seed": self.split_seed,
+            "validation_fraction": self.validation_fraction,
+        }
 
     def facts(self) -> SplitFacts:
         """What a record of the tested questions must say apart from the model."""
-        parts = self.partition
-        rows, train = parts.test, parts.released_train
-        majority = floors.majority_answer(train)
-        guesses = {
-            "question_only": floors.question_only(train, rows),
-            "same_image_copy": floors.same_image_copy(train, rows),
-            "majority": [majority] * len(rows),
-        }
-        right = {
-            name: [answers.is_correct(guess, row) for guess, row in zip(made, rows, strict=True)]
-            for name, made in guesses.items()
-        }
-
-        def counts(correct: list[bool]) -> dict[str, tuple[int, int]]:
-            return {name: (c.correct, c.count) for name, c in tally(rows, correct).items()}
-
-        dropped = Counter(row.reason for row in parts.dropped)
-        return SplitFacts(
-            dataset=parts.dataset,
-            layout=parts.layout,
-            protocol=self.protocol,
-            split=parts.test_split,
-            candidates=len(parts.candidates),
-            ceiling=counts(list(floors.ceiling(parts.candidates, rows))),
-            floors={name: counts(correct) for name, correct in right.items()},
-            majority=majority,
-            answers_from=" + ".join(dict.fromkeys(row.split for row in parts.answer_rows)),
-            floor_correct={
-                row.question_id: ok for row, ok in zip(rows, right["question_only"], strict=True)
-            },
-            rows={r.question_id: asdict(r) | {"strata": list(strata_of(r))} for r in rows},
-            warnings=(*parts.notes, *(f"{n} rows dropped: {why}" for why, n in dropped.items())),
-        )
+        return split_facts(self.partition)
 
     def audit(self) -> Audit:
         """Count, compare and judge this set-up; see :mod:`data_modules.audit`."""
@@ -301,43 +296,22 @@ class VQADataModule(L.LightningDataModule, ABC):
                     f"`python -m amif_lightning audit --data {parts.dataset} --data.init_args.root "
                     f"{self.root}` to see what was found."
                 )
+        for sentence in shared_picture_warnings(parts):
+            rank_zero_info(f"{parts.dataset}: {sentence}")
         for reason, number in Counter(row.reason for row in parts.dropped).items():
             rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")
         self._counted = needed
         self._say_cut()
 
     def _say_cut(self) -> None:
-        """Print how many questions, answers and candidates lose their ends, and what that merges.
-
-        Ranking gives candidates of equal tokens equal scores and answers with the first of them.
-        """
-        for split in self._counted:
-            rows: tuple[QARow, ...] = getattr(self.partition, split)
-            for kind, limit, texts in (
-                ("questions", self.max_question_tokens, [row.question for row in rows]),
-                ("answers", self.max_answer_tokens, [row.references[0] for row in rows]),
-            ):
-                cut = sum(not self.tokenizer.fits(text, limit) for text in texts)
-                if cut:
-                    rank_zero_info(
-                        f"{self.partition.dataset}: {cut} of {len(texts)} {split} {kind} are cut "
-                        f"to {limit} tokens"
-                    )
-        dataset, limit = self.partition.dataset, self.max_answer_tokens
-        whole = [tuple(self.tokenizer.pieces(c)) for c in self.partition.candidates]
-        short = [ids[: limit - 2] for ids in whole]
-        cut = sum(a != b for a, b in zip(whole, short, strict=True))
-        same, equal = len(whole) - len(set(whole)), len(short) - len(set(short))
-        if cut:
-            rank_zero_info(
-                f"{dataset}: {cut} of {len(whole)} candidate answers are cut to {limit} tokens"
-            )
-        if equal:
-            rank_zero_info(
-                f"{dataset}: {equal} of {len(whole)} candidate answers have the tokens of an "
-                f"earlier candidate and can never be chosen ({equal - same} of them through "
-                f"cutting; raise max_answer_tokens for these)"
-            )
+        for sentence in cut_sentences(
+            self.partition,
+            self._counted,
+            self.tokenizer,
+            self.max_question_tokens,
+            self.max_answer_tokens,
+        ):
+            rank_zero_info(sentence)
 
     @property
     def _encoder(self) -> Encoder:
@@ -377,7 +351,7 @@ class VQADataModule(L.LightningDataModule, ABC):
         sampler = EpochIndexSampler(data, *self._world(), seed=self.seed)
         if self.trainer is not None:
             # Workers start to iterate before Lightning sets the epoch, so it is set here.
-            epoch, done = _position(self.trainer, -(-len(sampler) // self.batch_size))
+            epoch, done = position(self.trainer, -(-len(sampler) // self.batch_size))
             sampler.set_epoch(epoch)
             sampler.skip = done * self.batch_size
         return self._loader(data, self.batch_size, sampler)
@@ -433,35 +407,10 @@ class VQADataModule(L.LightningDataModule, ABC):
             # A partial of a function, not a lambda: workers started by spawn must unpickle it.
             collate_fn=partial(make_batch, pad_id=self.tokenizer.pad_id),
             persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
 
     def _world(self) -> tuple[int, int]:
         if self.trainer is None:
             return 1, 0
         return self.trainer.world_size, self.trainer.global_rank
-
-
-def _position(trainer: L.Trainer, steps: int) -> tuple[int, int]:
-    """Where training stands after a resume.
-
-    Args:
-        trainer: The trainer, with the progress of a checkpoint or none.
-        steps: Batches of the whole loader.
-
-    Returns:
-        The epoch to train on, from 0, and how many of its batches have been trained on already.
-    """
-    limit = trainer.limit_train_batches
-    if isinstance(limit, int):
-        steps = min(steps, limit)
-    elif limit is not None:
-        steps = int(steps * limit)
-    loop = trainer.fit_loop
-    # `processed`, not `ready`: a batch that was interrupted has not been trained on.
-    batches: Any = loop.epoch_loop.batch_progress.current  # typed as a base class without it
-    done = batches.processed
-    if done < steps:
-        return trainer.current_epoch, done
-    # The epoch is over, and whether `current_epoch` counts it already depends on the hook that
-    # saved the checkpoint; the number of epochs begun does not.
-    return loop.epoch_progress.current.ready, 0

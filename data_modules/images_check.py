@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+from amif_lightning.errors import UserError
+from data_modules.images import decode_image
 
 #: JPEG files are decoded at the smallest scale: the whole file is still parsed, so a truncated one
 #: is found, at a third of the cost of the full picture.
@@ -67,10 +68,7 @@ def _parent(image: str) -> str:
 
 def _decodes(path: Path) -> bool:
     try:
-        with Image.open(path) as picture:
-            picture.draft("L", (_SIDE, _SIDE))
-            picture.load()
-    # Pillow's readers raise these for damaged files; DecompressionBombError is a plain Exception.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        decode_image(path, _SIDE)  # what training calls, so that both judge a file alike
+    except UserError:
         return False
     return True

@@ -92,7 +92,6 @@ def partition(
     split_seed: int = 0,
     validation_fraction: float = 0.1,
     test_split: EvaluationSplit = "test",
-    carve: bool | None = None,
 ) -> Partition:
     """Applies a protocol to a release.
 
@@ -100,12 +99,11 @@ def partition(
         release: What a reader returned; it must hold a training split.
         protocol: ``clean`` or ``literature``.
         split_seed: Seed of the carve; not the training seed, so runs of several seeds share splits.
-        validation_fraction: Share of the training images in a carved validation set, 0 to below 1;
-            0 carves nothing.
+        validation_fraction: Share of the training images (of the patients, where rows name them)
+            in a validation set, above 0 and below 1; one is carved where no released validation set
+            is left for model selection.
         test_split: ``validation`` gives the released validation set the role of ``test`` (for
             releases whose test set is not on disk) and carves ``validation`` from training.
-        carve: True or False forces or forbids carving; by default it happens where no released
-            validation set is left for model selection.
 
     Returns:
         The partition. An absent test split leaves ``test`` empty with its sentence in ``absent``.
@@ -113,7 +111,7 @@ def partition(
     Raises:
         UserError: A name is unknown, the fraction is out of range, there are no training rows,
             ``test_split`` is ``validation`` without a released validation set, or there is only
-            one training image to carve from.
+            one training image (or patient) to carve from.
     """
     _check(release, protocol, validation_fraction, test_split)
     absent = dict(release.absent)
@@ -125,16 +123,12 @@ def partition(
         absent.setdefault("test", "the release on disk has no test set")
     selection = () if test_split == "validation" else released_validation
 
-    carved = carve if carve is not None else not selection
-    if carved and validation_fraction > 0:
-        if selection:
-            notes.append("The released validation set is not used: validation is carved instead.")
+    carved = not selection
+    if carved:
         held_out = carve_images(released_train, split_seed, validation_fraction)
         absent.pop("validation", None)
     else:
-        carved, held_out = False, images_of(selection)
-        if not selection:
-            absent["validation"] = "no validation set is held out, so no checkpoint can be chosen"
+        held_out = images_of(selection)
 
     # Leaky rows go first: a row that restates a test question must not choose checkpoints either.
     usable, dropped = released_train, list(release.dropped)
@@ -178,29 +172,32 @@ def partition(
 def carve_images(rows: Iterable[QARow], split_seed: int, fraction: float) -> frozenset[str]:
     """Chooses validation images by a hash, whatever the order of the rows.
 
-    The images are ranked by SHA-256 of seed and image id and the first ones taken, so a larger
-    fraction keeps the images of a smaller one.
+    The groups of images (single images, or a patient's where the data set names patients) are
+    ranked by SHA-256 of seed and group and the first ones taken, so a larger fraction keeps the
+    images of a smaller one.
 
     Args:
         rows: Training rows.
         split_seed: Seed of the carve.
-        fraction: Share of images, above 0 and below 1.
+        fraction: Share of groups, above 0 and below 1.
 
     Returns:
         Ids of the chosen images: at least one, and never all of them.
 
     Raises:
-        UserError: The rows show fewer than two images.
+        UserError: The rows show fewer than two groups.
     """
-    images = images_of(rows)
-    if len(images) < 2:
+    groups: dict[str, set[str]] = {}
+    for row in rows:
+        groups.setdefault(row.carved_with, set()).add(row.image_id)
+    if len(groups) < 2:
         raise UserError(
-            f"A validation set cannot be carved out of {len(images)} training image(s), and "
-            "checkpoints are chosen on it: use more data."
+            f"A validation set cannot be carved out of {len(groups)} training image(s) or "
+            "patient(s), and checkpoints are chosen on it: use more data."
         )
-    count = min(max(1, round(fraction * len(images))), len(images) - 1)
-    ranked = sorted(images, key=lambda i: hashlib.sha256(f"{split_seed}/{i}".encode()).digest())
-    return frozenset(ranked[:count])
+    count = min(max(1, round(fraction * len(groups))), len(groups) - 1)
+    ranked = sorted(groups, key=lambda g: hashlib.sha256(f"{split_seed}/{g}".encode()).digest())
+    return frozenset(image for group in ranked[:count] for image in groups[group])
 
 
 def images_of(rows: Iterable[QARow]) -> frozenset[str]:
@@ -331,8 +328,8 @@ def _check(release: Release, protocol: str, fraction: float, test_split: str) ->
         raise UserError(f"protocol must be 'clean' or 'literature', got {protocol!r}.")
     if test_split not in get_args(EvaluationSplit):
         raise UserError(f"test_split must be 'validation' or 'test', got {test_split!r}.")
-    if not 0 <= fraction < 1:
-        raise UserError(f"validation_fraction must be at least 0 and below 1, got {fraction}.")
+    if not 0 < fraction < 1:
+        raise UserError(f"validation_fraction must be between 0 and 1, got {fraction}.")
     if not release.splits.get("train"):
         raise UserError(f"{release.dataset}: no usable training rows were found; run audit.")
     if test_split == "validation" and not release.splits.get("validation"):

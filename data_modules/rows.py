@@ -26,6 +26,8 @@ class QARow:
         answer_type: The release's closed/open field, empty where it has none.
         question_type: The release's question type or category in lower case, or empty.
         variants: Other wordings of this question that the release ships (rephrase, frame).
+        group: What the image must stay together with when validation is carved, such as its
+            patient; empty where images stand alone.
     """
 
     question_id: str
@@ -39,6 +41,12 @@ class QARow:
     answer_type: AnswerType = ""
     question_type: str = ""
     variants: tuple[str, ...] = ()
+    group: str = ""
+
+    @property
+    def carved_with(self) -> str:
+        """The group, or the image itself where it stands alone."""
+        return self.group or self.image_id
 
 
 @dataclass(frozen=True, slots=True)

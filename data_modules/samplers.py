@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sized
 from typing import Any
 
+from lightning import Trainer
 from torch.utils.data import DistributedSampler
+
+from data_modules.questions import stable_seed
 
 
 class EpochIndexSampler(DistributedSampler[Any]):
@@ -19,12 +22,15 @@ class EpochIndexSampler(DistributedSampler[Any]):
         data: The data set.
         replicas: Number of processes.
         rank: This process.
-        seed: Decides the order, together with the epoch.
+        seed: Decides the order, together with the epoch; any whole number.
     """
 
     def __init__(self, data: Sized, replicas: int, rank: int, seed: int) -> None:
+        # The parent orders by seed + epoch, so that plain seeds would share orders: epoch 1 of
+        # seed 0 would be epoch 0 of seed 1.
+        mixed = stable_seed("order", seed)
         # torch asks for a Dataset but uses its length only.
-        super().__init__(data, num_replicas=replicas, rank=rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
+        super().__init__(data, num_replicas=replicas, rank=rank, shuffle=True, seed=mixed)  # type: ignore[arg-type]
         self.skip = 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -52,3 +58,29 @@ class ShardSampler(DistributedSampler[Any]):
 
     def __len__(self) -> int:
         return len(self._indices)
+
+
+def position(trainer: Trainer, steps: int) -> tuple[int, int]:
+    """Where training stands after a resume.
+
+    Args:
+        trainer: The trainer, with the progress of a checkpoint or none.
+        steps: Batches of the whole loader.
+
+    Returns:
+        The epoch to train on, from 0, and how many of its batches have been trained on already.
+    """
+    limit = trainer.limit_train_batches
+    if isinstance(limit, int):
+        steps = min(steps, limit)
+    elif limit is not None:
+        steps = int(steps * limit)
+    loop = trainer.fit_loop
+    # `processed`, not `ready`: a batch that was interrupted has not been trained on.
+    batches: Any = loop.epoch_loop.batch_progress.current  # typed as a base class without it
+    done = batches.processed
+    if done < steps:
+        return trainer.current_epoch, done
+    # The epoch is over, and whether `current_epoch` counts it already depends on the hook that
+    # saved the checkpoint; the number of epochs begun does not.
+    return loop.epoch_progress.current.ready, 0

@@ -8,7 +8,7 @@ the same size for every data set, so no weight's shape depends on the data.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer as FastTokenizer
@@ -46,6 +46,10 @@ class Tokenizer:
                 "BERT-like text encoder, or `words`."
             )
         self.pad_id, self.cls_id, self.sep_id = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
+
+    def __reduce__(self) -> tuple[Callable[[str], Tokenizer], tuple[str]]:
+        # The library's own pickling forgets encode_special_tokens.
+        return Tokenizer.from_json, (self.to_json(),)
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:

@@ -63,6 +63,10 @@ class VQAMed2019(VQADataModule):
         """Read all rows of the release under ``root``; no images are opened."""
         return read_vqa_med_2019(self.root, self.task)
 
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """As in the base, with the task, which decides the rows too."""
+        return super().selection() | {"task": self.task}
+
 
 def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:
     """Reads the three folders of the Zenodo release.

@@ -172,6 +172,12 @@ def _read_mevf(root: Path, protocol: Protocol) -> Release:
     if protocol == "clean":
         reason = "templated 'frame' row of the MEVF re-split, which the clean protocol leaves out"
         dropped += [DroppedRow(row.question_id, reason, row.question) for row in frames]
+        if test and osf is None:
+            notes = (
+                f"'{OSF_FILE}' is not beside {MEVF_FILES['train']}, so trained rows that equal a "
+                "test question are dropped but those that equal its rephrase or frame are not "
+                "found: put it there.",
+            )
     else:
         train = train_file.rows
         notes = _frame_leak(frames, test, osf.split("train") if osf else None)
@@ -272,8 +278,9 @@ def _load(path: Path, layout: Layout) -> list[dict[str, Any]]:
             raise _unexpected(path, f"question {number} has no {', '.join(missing)}")
         if not isinstance(item["image_name"], str) or not isinstance(item["question"], str):
             raise _unexpected(path, f"image_name or question of question {number} is not text")
-        if item["phrase_type"] not in _PHRASE_TYPES[layout]:
-            raise _unexpected(path, f"question {number} has phrase_type {item['phrase_type']!r}")
+        kind = item["phrase_type"]
+        if not isinstance(kind, str) or kind not in _PHRASE_TYPES[layout]:  # a list has no hash
+            raise _unexpected(path, f"question {number} has phrase_type {kind!r}")
     return items
 
 

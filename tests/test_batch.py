@@ -24,6 +24,7 @@ SPACE = AnswerSpace(
     sep_id=3,
     pad_id=0,
     table_size=8,
+    selection={"dataset": "VQARAD", "split_seed": 0, "validation_fraction": 0.1},
 )
 
 
@@ -128,10 +129,18 @@ def test_the_answer_space_survives_json() -> None:
     assert AnswerSpace.from_state(json.loads(json.dumps(SPACE.state()))) == SPACE
 
 
+def test_a_state_without_selection_comes_from_an_older_file() -> None:
+    state = SPACE.state()
+    del state["selection"]
+    assert AnswerSpace.from_state(state).selection == {}
+
+
 def test_the_state_is_a_copy() -> None:
     state = SPACE.state()
     state["protocol"] = "literature"
+    state["selection"]["split_seed"] = 1
     assert SPACE.protocol == "clean"
+    assert SPACE.selection["split_seed"] == 0
     again = AnswerSpace.from_state(state)
     assert again.protocol == "literature"
     assert state["candidate_ids"] == SPACE.candidate_ids

@@ -80,6 +80,32 @@ def test_an_overlay_fits_every_experiment(
         assert merged["trainer"][name] == own["trainer"][name]
 
 
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=_name)
+def test_every_size_smooths_labels_as_its_experiment_says(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The class's default is the paper's loss; our sets are small, and no size overlay sets it."""
+    size = FOLDER / "size" / "base.yaml"
+    assert main(["fit", f"--config={path}", f"--config={size}", "--print_config"]) == 0
+    merged = yaml.safe_load(capsys.readouterr().out)
+    assert merged["model"]["init_args"]["label_smoothing"] == 0.1
+
+
+@pytest.mark.parametrize("overlay", sorted(FOLDER.glob("hardware/*.yaml")), ids=_name)
+def test_a_hardware_overlay_names_its_accelerator(overlay: Path) -> None:
+    """Else the experiment's stays: `ddp` after an experiment for CPUs would be one CPU process."""
+    assert set(yaml.safe_load(overlay.read_text())["trainer"]) >= {"accelerator", "devices"}
+
+
+def test_two_processes_on_cpus_override_the_overlay(capsys: pytest.CaptureFixture[str]) -> None:
+    files = (FOLDER / "vqa" / "phantom.yaml", FOLDER / "hardware" / "ddp.yaml")
+    words = [*(f"--config={path}" for path in files), "--trainer.accelerator", "cpu"]
+    assert main(["fit", *words, "--trainer.devices", "2", "--print_config"]) == 0
+    merged = yaml.safe_load(capsys.readouterr().out)["trainer"]
+    found = [str(merged[name]) for name in ("accelerator", "devices", "strategy")]
+    assert found == ["cpu", "2", "ddp"]
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS + OVERLAYS, ids=_name)
 def test_the_first_line_says_how_to_use_it(path: Path) -> None:
     first, second = path.read_text(encoding="utf-8").splitlines()[:2]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
@@ -134,13 +135,30 @@ def test_record_predictions_metric_and_report_agree(
     assert record.ceiling is not None
     assert record.ceiling["overall"].correct == sum(q["answer"] in known for q in asked)
 
-    assert main(words) == 0  # the same test again is counted
+    # Again, otherwise: counted, and recorded as it was scored; config.yaml stays that of `fit`.
+    assert main((*words, "--model.init_args.restrict_closed=true")) == 0
+    again = read_record(trained / "result-test.json").config["model"]["init_args"]
+    assert (record.config["model"]["init_args"]["restrict_closed"], again["restrict_closed"]) == (
+        False,
+        True,
+    )
+    saved = yaml.safe_load((trained / "config.yaml").read_text())
+    assert saved["model"]["init_args"]["restrict_closed"] is False
     assert read_record(trained / "result-test.json").test_runs == 2
     capsys.readouterr()
     assert report([str(trained.parents[1])]) == 0
-    overall = record.scores["overall"]
+    overall = read_record(trained / "result-test.json").scores["overall"]
     said = f"{overall.correct} of {overall.count} questions are right"
     assert said in capsys.readouterr().out
+
+
+def test_overwriting_a_run_keeps_the_count_of_its_tests(command: Command) -> None:
+    for expected, more in ((1, ()), (2, ("--overwrite",))):
+        words = ("--experiment=counted", "--trainer.max_steps=1", "--trainer.val_check_interval=1")
+        assert main(command("fit", *words, *more)) == 0
+        assert main(command("test", *words, "--ckpt_path=best")) == 0
+        record = read_record(_folder(command, "counted") / "result-test.json")
+        assert record.test_runs == expected
 
 
 def test_predict_writes_the_answers_that_test_scores(command: Command, trained: Path) -> None:
@@ -199,6 +217,11 @@ def test_resuming_amid_an_epoch_repeats_the_uninterrupted_run(
     resumed = app.run(
         command("fit", *length, f"--experiment={name}-resumed", f"--ckpt_path={last}")
     )
+    for group in resumed.trainer.optimizers[0].param_groups:
+        assert group["initial_lr"] == resumed.model.lr
+        assert tuple(group["betas"]) == tuple(resumed.model.betas)
+    decays = [group["weight_decay"] for group in resumed.trainer.optimizers[0].param_groups]
+    assert decays == [resumed.model.weight_decay, 0.0]
     assert resumed.trainer.global_step == whole.trainer.global_step
     ours, theirs = whole.model.state_dict(), resumed.model.state_dict()
     assert ours.keys() == theirs.keys()
@@ -257,6 +280,62 @@ def test_the_dashboard_charts_what_is_logged(command: Command) -> None:
 
 
 # ---- what must not pass silently --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "option", ["lr=0.5", "least_lr=1e-5", "warmup=0.5", "weight_decay=0.5", "betas=[0.9,0.999]"]
+)
+def test_what_the_optimizer_state_would_undo_is_refused(
+    command: Command, trained: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = trained / "last.ckpt"
+    words = command("fit", "--experiment=undone", f"--ckpt_path={last}")
+    assert main((*words, f"--model.init_args.{option}")) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"error: model.init_args.{option.partition('=')[0]} is ")
+    assert error.endswith(
+        f"start anew with --model.init_args.init_from {last} and without --ckpt_path."
+    )
+
+
+def test_a_checkpoint_of_another_seed_is_refused(
+    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command("test", "--experiment=seeds", f"--ckpt_path={trained / 'best.ckpt'}")
+    assert main((*words, "--seed_everything=1")) == 2
+    assert "was trained with seed 0 and --seed_everything is 1" in capsys.readouterr().err
+
+
+def test_a_run_outlives_the_file_it_started_from(
+    command: Command, trained: Path, tmp_path: Path
+) -> None:
+    parent = Path(shutil.copy(trained / "best.ckpt", tmp_path / "parent.ckpt"))
+    start = f"--model.init_args.init_from={parent}"
+    more = ("--experiment=child", start, "--trainer.val_check_interval=1")
+    assert main(command("fit", *more, "--trainer.max_steps=1")) == 0
+    parent.unlink()
+    assert main(command("fit", *more, "--trainer.max_steps=2", "--ckpt_path=last")) == 0
+    assert main(command("test", *more, "--ckpt_path=best")) == 0
+    record = read_record(_folder(command, "child") / "result-test.json")
+    assert record.checkpoint == str(_folder(command, "child") / "best.ckpt")
+    assert not record.untrained
+
+
+def test_scoring_what_a_run_starts_from_names_it(command: Command, trained: Path) -> None:
+    best = trained / "best.ckpt"
+    assert main(command("test", "--experiment=parent", f"--model.init_args.init_from={best}")) == 0
+    record = read_record(_folder(command, "parent") / "result-test.json")
+    assert record.checkpoint == str(best)
+
+
+def test_a_forgotten_checkpoint_is_refused(
+    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = f"--model.init_args.init_from={trained / 'best.ckpt'}"
+    before = sorted(trained.iterdir())
+    assert main(command("test", "--experiment=first", more)) == 2
+    assert "give --ckpt_path best" in capsys.readouterr().err
+    assert sorted(trained.iterdir()) == before
 
 
 def test_another_protocol_is_refused(
@@ -337,3 +416,8 @@ def test_a_part_of_the_test_writes_no_record(
     folder = _folder(command, "part")
     assert not list(folder.glob("result-*"))
     assert not list(folder.glob("predictions-*"))
+    # Its scores were seen all the same, so the next test is the second one.
+    with caplog.at_level("INFO"):
+        assert main(command("test", "--experiment=part", f"--ckpt_path={best}")) == 0
+    assert read_record(folder / "result-test.json").test_runs == 2
+    assert "Phantom test [clean], test run 2: " in caplog.text

@@ -35,33 +35,40 @@ def test_bare_make_lists_every_target() -> None:
 
 
 def test_a_seed_is_skipped_resumed_or_started(tmp_path: Path) -> None:
-    for seed, name in ((0, "result-test.json"), (1, "last.ckpt")):
+    left = {0: ("result-test.json",), 1: ("last.ckpt", "best.ckpt"), 2: ("best.ckpt",)}
+    for seed, names in left.items():
         folder = tmp_path / "vqa-phantom" / "clean" / f"seed{seed}"
         folder.mkdir(parents=True)
-        (folder / name).touch()
-    found = calls("demo", f"RUNS={tmp_path}", "SEEDS=0 1 2", "EXTRA=--trainer.max_epochs 1")
+        for name in names:
+            (folder / name).touch()
+    found = calls("demo", f"RUNS={tmp_path}", "SEEDS=0 1 2 3", "EXTRA=--trainer.max_epochs 1")
     assert [(line.split()[0], re.findall(r"--ckpt_path (\w+)", line)) for line in found] == [
         ("fit", ["last"]),
+        ("test", ["best"]),
+        ("fit", ["best"]),  # stopped before its first epoch ended
         ("test", ["best"]),
         ("fit", []),
         ("test", ["best"]),
         ("report", []),
     ]
-    assert all("--trainer.max_epochs 1" in line for line in found[:4])
-    assert ["--seed_everything 1" in line for line in found[:4]] == [True, True, False, False]
+    assert all("--trainer.max_epochs 1" in line for line in found[:-1])
+    seeds = [re.findall(r"--seed_everything (\d)", line)[0] for line in found[:-1]]
+    assert seeds == ["1", "1", "2", "2", "3", "3"]
 
 
-def test_a_split_has_its_own_record(tmp_path: Path) -> None:
-    """A run scored on validation is not finished where the test set is asked for."""
-    folder = tmp_path / "vqa_med_2019-tiny" / "clean" / "seed0"
-    folder.mkdir(parents=True)
-    (folder / "result-validation.json").touch()
-    words = ("reproduce-vqa-med", f"RUNS={tmp_path}", "ROOT=a folder")
-    assert [line.split()[0] for line in calls(*words)] == ["report"]
-    (folder / "last.ckpt").touch()
-    found = calls(*words, "SPLIT=test")
-    assert [line.split()[0] for line in found] == ["fit", "test", "report"]
-    assert "--data.init_args.root a folder --data.init_args.test_split test" in found[0]
+def test_a_split_has_its_own_folder(tmp_path: Path) -> None:
+    """With SPLIT=test the released validation set chooses the checkpoint, so none is shared."""
+    for split in ("validation", "test"):
+        found = calls("reproduce-vqa-med", f"RUNS={tmp_path}", "ROOT=a folder", f"SPLIT={split}")
+        assert [line.split()[0] for line in found] == ["fit", "test", "report"]
+        for line in found[:2]:
+            assert f"--experiment vqa_med_2019-tiny-{split} " in line
+            assert f"--data.init_args.root a folder --data.init_args.test_split {split}" in line
+        folder = tmp_path / f"vqa_med_2019-tiny-{split}" / "clean" / "seed0"
+        folder.mkdir(parents=True)
+        (folder / f"result-{split}.json").touch()
+        again = calls("reproduce-vqa-med", f"RUNS={tmp_path}", "ROOT=x", f"SPLIT={split}")
+        assert [line.split()[0] for line in again] == ["report"]
 
 
 def test_the_protocol_names_the_folder_and_the_option(tmp_path: Path) -> None:
@@ -81,6 +88,42 @@ def test_a_failing_fit_stops_the_loop(tmp_path: Path) -> None:
     done = make("demo", f"RUNS={tmp_path}", "SEEDS=0 1", "AMIF=false")
     assert done.returncode != 0
     assert "test" not in done.stdout.replace(str(tmp_path), "")
+
+
+PYTHON = """\
+#!/bin/sh
+echo "$0 $*" >> {log}
+case "$*" in
+  "-m venv"*) for folder; do :; done; mkdir -p "$folder/bin"; touch "$folder/pyvenv.cfg"
+              cp "$0" "$folder/bin/python" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("state", ["absent", "interrupted", "foreign folder", "whole"])
+def test_an_interrupted_environment_is_made_anew(tmp_path: Path, state: str) -> None:
+    log, venv, python = tmp_path / "log", tmp_path / "venv", tmp_path / "python"
+    python.write_text(PYTHON.format(log=log))
+    python.chmod(0o755)
+    if state != "absent":
+        (venv / "bin").mkdir(parents=True)
+    if state in ("interrupted", "whole"):
+        (venv / "pyvenv.cfg").touch()
+    if state == "interrupted":  # `python -m venv` was stopped before pip was there
+        (venv / "bin" / "python").symlink_to("/bin/false")
+    if state == "whole":
+        shutil.copy(python, venv / "bin" / "python")
+    done = subprocess.run(
+        ["make", "install", f"VENV={venv}", f"PYTHON={python}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    made = [line for line in log.read_text().splitlines() if " -m venv " in line]
+    clear = "--clear " if state == "interrupted" else ""
+    assert made == ([] if state == "whole" else [f"{python} -m venv {clear}{venv}"])
+    assert (venv / ".installed").is_file()
 
 
 def test_every_config_that_the_makefile_names_exists() -> None:

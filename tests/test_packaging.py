@@ -6,6 +6,7 @@ import configparser
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,15 @@ def test_the_tested_set_meets_the_declared_bounds() -> None:
     for requirement in _requirements():
         version = tested[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
+
+
+def test_the_bound_of_tokenizers_is_one_that_transformers_accepts() -> None:
+    asked = [Requirement(line) for line in requires("transformers") or []]
+    (theirs,) = [r.specifier for r in asked if r.name == "tokenizers" and r.marker is None]
+    (ours,) = [r.specifier for r in _requirements() if r.name == "tokenizers"]
+    bounds = [bound.version for bound in ours if bound.operator == ">="]
+    assert bounds
+    assert all(theirs.contains(version) for version in bounds), theirs
 
 
 def test_citation_and_package_name_one_version() -> None:

@@ -16,11 +16,14 @@ class Phantom(VQADataModule):
 
     Args:
         root: Folder that the data set is generated into, or lies in already.
-        phantom_seed: Seed of the patients; independent of the training seed.
-        train_studies: Studies (two views each) of the training split.
-        validation_studies: Studies of the validation split.
+        phantom_seed: Seed of the patients, 0 or more; independent of the training seed.
+        train_studies: Studies (two views each) of the training split, 1 or more.
+        validation_studies: Studies of the validation split; with 0 validation is carved.
         test_studies: Studies of the test split.
         **kwargs: Arguments of :class:`VQADataModule`.
+
+    Raises:
+        UserError: If a number is out of range.
     """
 
     def __init__(
@@ -33,6 +36,14 @@ class Phantom(VQADataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
+        for name, number, least in (
+            ("phantom_seed", phantom_seed, 0),
+            ("train_studies", train_studies, 1),
+            ("validation_studies", validation_studies, 0),
+            ("test_studies", test_studies, 0),
+        ):
+            if number < least:
+                raise UserError(f"data.init_args.{name} is {number}: give at least {least}.")
         self.phantom_seed = phantom_seed
         self.studies = (train_studies, validation_studies, test_studies)
 

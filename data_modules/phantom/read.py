@@ -17,11 +17,11 @@ from data_modules.phantom.generate import (
     FOOTPRINT_FILE,
     MANIFEST,
     QUESTION_FILE,
-    SPLITS,
     STUDY_FILE,
-    decode_runs,
 )
 from data_modules.phantom.geometry import View
+from data_modules.phantom.masks import decode_runs
+from data_modules.phantom.study import SPLITS
 from data_modules.rows import QARow, Release, SplitName
 
 DATASET = "Phantom"
@@ -116,10 +116,13 @@ def read_phantom(root: Path | str) -> Release:
         root: Folder of a finished data set.
 
     Raises:
-        UserError: The folder holds no finished data set.
+        UserError: The folder holds no finished data set, or another number of questions than its
+            manifest says.
     """
+    root = Path(root)
     splits: dict[SplitName, list[QARow]] = {split: [] for split in SPLITS}
-    for number, row in enumerate(_rows(Path(root), QUESTION_FILE)):
+    patients = {row["study_id"]: row["patient_id"] for row in _rows(root, STUDY_FILE)}
+    for number, row in enumerate(_rows(root, QUESTION_FILE)):
         splits[row["split"]].append(
             QARow(
                 question_id=f"{DATASET}/{row['split']}/{number}",
@@ -132,13 +135,32 @@ def read_phantom(root: Path | str) -> Release:
                 references=(row["answer"],),  # generated in normalised form
                 answer_type="closed" if row["answer"] in ("yes", "no") else "open",
                 question_type=row["question_type"],
+                group=patients[row["study_id"]],
             )
         )
+    _check_counts(root, {split: len(rows) for split, rows in splits.items()})
     return Release(
         dataset=DATASET,
         layout="generated",
         splits={split: tuple(rows) for split, rows in splits.items()},
     )
+
+
+def _check_counts(root: Path, found: dict[SplitName, int]) -> None:
+    """Raise where questions.jsonl is not as long as the manifest says."""
+    path = root / MANIFEST
+    try:
+        promised = json.loads(path.read_text(encoding="utf-8"))["questions"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path} is not a manifest of the phantom data set; delete the folder {root} and "
+            "generate the data set again."
+        ) from None
+    if promised != found:
+        raise UserError(
+            f"{root / QUESTION_FILE} holds {found} questions and {path} promises {promised}; "
+            f"delete the folder {root} and generate the data set again."
+        )
 
 
 def read_studies(root: Path | str) -> list[Study]:

@@ -103,6 +103,8 @@ class AnswerSpace:
         sep_id: Id of [SEP], the last token of every text and the end of every answer.
         pad_id: Id of the padding token.
         table_size: Number of slots of the tokenizer's table.
+        selection: Plain values that say which rows trained and chose the weights (data set, layout,
+            split options); empty where nothing is known, as in files from before it was stored.
     """
 
     protocol: str
@@ -115,6 +117,8 @@ class AnswerSpace:
     sep_id: int
     pad_id: int
     table_size: int
+    # A dict has no hash; equality compares it all the same.
+    selection: dict[str, str | int | float | bool] = field(default_factory=dict, hash=False)
 
     def state(self) -> dict[str, Any]:
         """Plain types only: a checkpoint holding it loads with ``weights_only=True``."""
@@ -128,6 +132,7 @@ class AnswerSpace:
             values[key] = tuple(tuple(ids) for ids in values[key])
         for key in ("candidates", "vocabulary"):
             values[key] = tuple(values[key])
+        values["selection"] = dict(values.get("selection", {}))
         return cls(**values)
 
 

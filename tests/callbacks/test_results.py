@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,6 +73,7 @@ def task(**more: Any) -> Any:
         "answer_by": "rank",
         "hparams": {"lr": 0.1},
         "untrained": False,
+        "init_from": None,
     }
     return SimpleNamespace(**(state | more))
 
@@ -128,7 +130,7 @@ def test_the_record_counts_answers_control_and_floors(tmp_path: Path) -> None:
         2,
         ("A sentence.",),
     )
-    assert record.config == {"lr": 0.1}  # no config.yaml in the folder
+    assert record.config == {"lr": 0.1}  # the task's, for no other was given
     assert record.checkpoint == "some/best.ckpt"
     assert record.durations.control is not None
 
@@ -146,11 +148,37 @@ def test_the_lines_stand_in_the_release_order_and_repeat_its_row(tmp_path: Path)
     assert (lines[2].prediction, lines[2].references, lines[2].answer) == ("no", ("yes",), "Yes")
 
 
-def test_the_saved_configuration_goes_into_the_record(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("model: {init_args: {lr: 0.5}}\n")
-    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
-    record = read_record(tmp_path / "result-test.json")
-    assert record.config == {"model": {"init_args": {"lr": 0.5}}}
+def test_the_configuration_of_this_call_goes_into_the_record(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: {init_args: {lr: 0.5}}\n")  # that of `fit`
+    config = {"model": {"init_args": {"lr": 0.5, "restrict_closed": True}}}
+    run(ResultWriter("toys", 0, str(tmp_path), config), tmp_path)
+    assert read_record(tmp_path / "result-test.json").config == config
+
+
+@pytest.mark.parametrize(
+    ("ckpt_path", "init_from", "named"),
+    [("a.ckpt", None, "a.ckpt"), (None, "b.ckpt", "b.ckpt"), (None, None, None)],
+)
+def test_the_record_names_where_the_weights_came_from(
+    tmp_path: Path, ckpt_path: str | None, init_from: str | None, named: str | None
+) -> None:
+    running, scored = trainer(tmp_path, ckpt_path=ckpt_path), task(init_from=init_from)
+    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running, scored=scored)
+    assert read_record(tmp_path / "result-test.json").checkpoint == named
+
+
+def test_scores_are_printed_with_their_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(results, "rank_zero_info", said.append)
+    loose = replace(facts(), protocol="literature", answers_from="train + test")
+    for data, scored in ((facts(), task()), (loose, task(untrained=True))):
+        running = trainer(tmp_path, datamodule=SimpleNamespace(facts=lambda data=data: data))
+        run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running, scored=scored)
+    assert said[0].startswith("Toys test [clean], test run 1: 2/4 correct")
+    label = "[literature (test answers visible)], UNTRAINED WEIGHTS, test run 2: 2/4 correct"
+    assert said[1].startswith(f"Toys test {label}")
 
 
 def test_free_answers_have_no_ceiling_and_no_candidates(tmp_path: Path) -> None:
@@ -162,10 +190,14 @@ def test_free_answers_have_no_ceiling_and_no_candidates(tmp_path: Path) -> None:
     assert record.durations.control is None
 
 
-def test_every_test_is_counted(tmp_path: Path) -> None:
-    for expected in (1, 2, 3):
-        run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
-        assert read_record(tmp_path / "result-test.json").test_runs == expected
+def test_every_test_that_starts_is_counted(tmp_path: Path) -> None:
+    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
+    assert read_record(tmp_path / "result-test.json").test_runs == 1
+    ResultWriter("toys", 0, str(tmp_path)).on_test_start(trainer(tmp_path), task())  # and crashed
+    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, (True,), None, questions=("q0",))
+    (tmp_path / "result-test.json").unlink()  # as `fit --overwrite` does
+    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
+    assert read_record(tmp_path / "result-test.json").test_runs == 4
 
 
 @pytest.mark.parametrize(
@@ -184,7 +216,7 @@ def test_missing_questions_leave_no_record(
     monkeypatch.setattr(results, "rank_zero_info", said.append)
     writer = ResultWriter("toys", 0, str(tmp_path))
     run(writer, tmp_path, right, control, questions=QUESTIONS[: len(right)])
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
     assert "No record written" in said[0]
     assert f"(first: {first})" in said[0]
 
@@ -194,7 +226,7 @@ def test_a_logged_score_that_disagrees_is_a_bug(tmp_path: Path) -> None:
     running = trainer(tmp_path, callback_metrics=logged)
     with pytest.raises(RuntimeError, match=r"test/open/answer was logged as 0.0+, but .* 1 of 2"):
         run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch.plugins import TorchCheckpointIO
 
 from amif_lightning.cli import app
+from amif_lightning.cli.checkpoints import WholeFileCheckpointIO
 from tests.cli.conftest import QUICK, Main
 from tests.cli.toys import toy_suite
 
@@ -84,12 +88,91 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(fit: Main) -> None:
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_the_command_line_wins_over_the_checkpoint(fit: Main) -> None:
+def test_the_configuration_wins_over_the_checkpoint(fit: Main) -> None:
     """LightningCLI merges a checkpoint's hyper-parameters over the command line."""
     assert fit() == 0
-    words = ["fit", *QUICK, "--ckpt_path", str(RUN / "last.ckpt"), "--model.lr=0.5"]
-    cli = app.run(words, toy_suite())
+    cli = app.run(["validate", *QUICK, "--ckpt_path=last", "--model.lr=0.5"], toy_suite())
     assert cli.model.hparams["lr"] == 0.5
+
+
+def test_a_resumed_run_has_the_rate_of_its_configuration(
+    fit: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The optimizer state brings back the checkpoint's rate, so another one is refused."""
+    assert fit("--model.lr=0.3") == 0
+    more = ("--ckpt_path=last", "--trainer.max_epochs=3")
+    assert fit(*more, "--model.lr=0.5") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"model.init_args.lr is 0.5 and {RUN}/last.ckpt was trained with 0.3" in said
+    assert f"--model.init_args.init_from {RUN}/last.ckpt" in said
+    cli = app.run(["fit", *QUICK, *more, "--model.lr=0.3"], toy_suite())
+    trainer: Any = cli.trainer
+    assert [group["lr"] for group in trainer.optimizers[0].param_groups] == [0.3]
+    assert cli.model.hparams["lr"] == 0.3
+
+
+def test_weights_alone_are_no_checkpoint_to_resume(
+    fit: Main, test: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--checkpoint.save_weights_only=true") == 0
+    assert fit("--ckpt_path=best", "--trainer.max_epochs=3") == 2
+    assert "weights alone (save_weights_only)" in capsys.readouterr().err
+    assert test("--ckpt_path=best") == 0
+
+
+def test_a_checkpoint_of_another_seed_is_refused(
+    fit: Main, test: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit("--seed_everything=1") == 0
+    best = RUN.with_name("seed1") / "best.ckpt"
+    assert test(f"--ckpt_path={best}") == 2
+    assert f"{best} was trained with seed 1 and --seed_everything is 0" in capsys.readouterr().err
+    assert not RUN.exists()
+    assert test(f"--ckpt_path={best}", "--seed_everything=1") == 0
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_a_forgotten_checkpoint_is_refused_where_one_was_trained(
+    fit: Main, toy_main: Main, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit() == 0
+    assert toy_main(command, *QUICK, "--model.init_from=parent.ckpt") == 2
+    assert f"`{command}` without --ckpt_path" in capsys.readouterr().err
+    assert not (RUN / "result-test.json").exists()
+
+
+def test_a_checkpoint_takes_the_place_of_init_from(fit: Main) -> None:
+    assert fit("--model.init_from=parent.ckpt") == 0
+    words = ("--model.init_from=parent.ckpt", "--ckpt_path=last")
+    assert app.run(["test", *QUICK, *words], toy_suite()).model.init_from is None
+    cli = app.run(["fit", *QUICK, *words, "--trainer.max_epochs=3"], toy_suite())
+    assert cli.model.init_from is None
+
+
+def test_training_further_sets_the_record_aside(
+    fit: Main, test: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit() == 0
+    assert test("--ckpt_path=best") == 0
+    assert fit("--ckpt_path=last", "--trainer.fast_dev_run=1") == 0
+    assert (RUN / "result-test.json").exists()
+    capsys.readouterr()
+    assert fit("--ckpt_path=last", "--trainer.max_epochs=3") == 0
+    assert "result-test.json renamed to superseded-1-*" in capsys.readouterr().out
+    assert not (RUN / "result-test.json").exists()
+    assert (RUN / "superseded-1-result-test.json").exists()
+
+
+def test_checkpoints_are_written_by_the_suite_s_own_writer(toy_main: Main) -> None:
+    dry = ["fit", *QUICK, "--trainer.fast_dev_run=1"]
+    cli = app.run(dry, toy_suite())
+    assert type(cli.trainer.strategy.checkpoint_io) is WholeFileCheckpointIO
+    named = "--trainer.plugins+=lightning.pytorch.plugins.TorchCheckpointIO"
+    cli = app.run([*dry, named], toy_suite())
+    assert type(cli.trainer.strategy.checkpoint_io) is TorchCheckpointIO
+    named = "--trainer.plugins+=lightning.pytorch.plugins.environments.LightningEnvironment"
+    cli = app.run([*dry, named], toy_suite())
+    assert type(cli.trainer.strategy.checkpoint_io) is WholeFileCheckpointIO
 
 
 @pytest.mark.parametrize("name", ["last", "best"])
@@ -160,6 +243,17 @@ def test_records_know_the_run(fit: Main, test: Main) -> None:
     assert (record["experiment"], record["seed"], record["untrained"]) == ("demo", 2, False)
 
 
+def test_records_hold_the_configuration_that_was_scored(fit: Main, test: Main) -> None:
+    assert fit() == 0
+    assert test("--ckpt_path=best", "--data.batch_size=2") == 0
+    config = json.loads((RUN / "result-test.json").read_text())["config"]
+    assert config["data"]["init_args"]["batch_size"] == 2
+    saved = yaml.safe_load((RUN / "config.yaml").read_text())  # that of `fit`
+    assert saved["data"]["init_args"]["batch_size"] == 4
+    saved["data"]["init_args"]["batch_size"] = 2
+    assert config == saved
+
+
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_untrained_weights_are_announced_loudly(
     toy_main: Main, command: str, capsys: pytest.CaptureFixture[str]
@@ -209,9 +303,37 @@ def test_a_damaged_checkpoint(
 def test_ctrl_c_says_how_to_resume(fit: Main, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--model=Interrupted", "--trainer.max_epochs=3") == 130
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("interrupted; resume with: python -m amif_lightning fit ")
+    command = f"interrupted; resume with: {sys.executable} -m amif_lightning fit "
+    assert last.startswith(command)
     assert last.endswith("--trainer.max_epochs=3 --ckpt_path last")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_printed_line_resumes(
+    fit: Main, toy_main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "--trainer.max_epochs=3"
+    assert fit("--model=Interrupted", name, "--experiment=a", "--overwrite") == 130
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1].partition(": ")[2])
+    assert words[:3] == [sys.executable, "-m", "amif_lightning"]
+    again = [word.replace("Interrupted", "Classifier") for word in words[3:]]
+    assert toy_main(*again) == 0
+    last = torch.load("runs/a/clean/seed0/last.ckpt", weights_only=True)
+    assert last["global_step"] == 6
+
+
+def test_sigterm_says_how_to_resume_and_is_no_success(
+    fit: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning raises a SystemExit without a code, and `make` would go on with the next step."""
+    before = signal.getsignal(signal.SIGTERM)
+    more = ("--trainer.max_epochs=3", f"--experiment={RUN.parts[1]}")
+    assert fit("--model=Terminated", *more) == 143
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("interrupted; resume with: ")
+    assert last.endswith("--ckpt_path last")
+    assert checkpoint()["epoch"] == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_bug_in_training_keeps_its_traceback(fit: Main) -> None:

@@ -33,6 +33,19 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
         read_config(str(tmp_path / "none" / "phantom.yaml"))
 
 
+def test_an_unreadable_file_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"x cannot be read \(File name too long\)"):
+        read_config("x" * 300)
+    name = write(tmp_path / "a.yaml", "model: x")
+
+    def refuse(self: Path, **more: object) -> str:
+        raise PermissionError(13, "Permission denied")  # root, as tests may run, is refused nothing
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UserError, match=r"a\.yaml cannot be read \(Permission denied\)"):
+        read_config(name)
+
+
 def test_yaml_syntax_names_file_and_line(tmp_path: Path) -> None:
     name = write(tmp_path / "a.yaml", "model:\n  lr: 1\n   width: 2\n")
     with pytest.raises(UserError, match=r"a\.yaml, line 3, column 9: not valid YAML"):

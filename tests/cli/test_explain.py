@@ -110,7 +110,7 @@ def test_a_bug_in_a_constructor_keeps_its_traceback(fit: Main) -> None:
 def test_arguments_follow_keyword_passing() -> None:
     assert arguments(Toys)[:2] == ["studies", "root"]
     assert "self" not in arguments(Toys)
-    assert arguments(Classifier) == ["lr", "width", "seed"]
+    assert arguments(Classifier) == ["lr", "width", "seed", "init_from"]
 
 
 def test_state_mismatch_prefers_shapes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,51 @@ def test_a_finished_run_is_protected(folder: RunFolder) -> None:
         folder.check_fit(None, overwrite=False)
 
 
+def test_any_checkpoint_is_protected(folder: RunFolder) -> None:
+    other = folder.path / "epoch=3.ckpt"
+    for path, name in ((other, other), (folder.path / "best.ckpt", "best")):
+        path.touch()
+        message = re.escape(f"({path.name}): give `--ckpt_path {name}` to resume it")
+        with pytest.raises(UserError, match=message):
+            folder.check_fit(None, overwrite=False)
+        folder.check_fit(None, overwrite=True)
+
+
+def test_the_latest_checkpoint_is_resumed(folder: RunFolder) -> None:
+    for name, expected in ((None, None), ("best", "best"), ("last", "last")):
+        if name is not None:
+            (folder.path / f"{name}.ckpt").touch()
+        assert folder.resumable == expected
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_forgotten_checkpoint_is_asked_for(folder: RunFolder, name: str) -> None:
+    folder.check_scored("test", None)
+    path = folder.path / f"{name}.ckpt"
+    path.touch()
+    with pytest.raises(UserError, match=f"`test` without --ckpt_path .* give --ckpt_path {name}"):
+        folder.check_scored("test", None)
+    folder.check_scored("test", str(path))
+
+
+def test_records_are_set_aside_under_a_new_name_each_time(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.set_aside()
+    assert capsys.readouterr().out == ""
+    for content in ("first", "second"):
+        for name in ("result-test.json", "predictions-test.jsonl"):
+            (folder.path / name).write_text(content)
+        folder.set_aside()
+        assert "result-test.json, predictions-test.jsonl renamed" in capsys.readouterr().out
+    assert folder.results == []
+    assert {path.name: path.read_text() for path in folder.path.iterdir()} == {
+        f"superseded-{number}-{name}": content
+        for number, content in ((1, "first"), (2, "second"))
+        for name in ("result-test.json", "predictions-test.jsonl")
+    }
+
+
 def test_a_foreign_checkpoint_does_not_open_the_folder(folder: RunFolder, tmp_path: Path) -> None:
     folder.last.touch()
     with pytest.raises(UserError, match="unfinished run"):
@@ -81,8 +127,10 @@ def test_clear_deletes_what_the_suite_wrote_and_nothing_else(
 ) -> None:
     written = ["config.yaml", "last.ckpt", "best.ckpt", "result-test.json", "hparams.yaml"]
     written += ["predictions-test.jsonl", "answers-test.jsonl", "events.out.tfevents.1.host.2.0"]
-    for name in [*written, "notes.txt"]:
+    written += ["superseded-1-result-test.json"]
+    kept = ["notes.txt", "test-runs-test.json"]  # the count of tests outlives the run
+    for name in [*written, *kept]:
         (folder.path / name).touch()
     folder.clear()
-    assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
-    assert "8 files" in capsys.readouterr().out
+    assert sorted(path.name for path in folder.path.iterdir()) == kept
+    assert "9 files" in capsys.readouterr().out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +24,9 @@ class ToyTask(L.LightningModule):
     monitor = "val_loss"
     mode: Literal["min", "max"] = "min"
 
-    def __init__(self, lr: float = 0.1, width: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self, lr: float = 0.1, width: int = 4, seed: int = 0, init_from: str | None = None
+    ) -> None:
         super().__init__()
         if width > 64:
             raise UserError("model.width is above 64: give a smaller one.")
@@ -30,6 +34,7 @@ class ToyTask(L.LightningModule):
             raise ValueError("a bug in a constructor")
         self.save_hyperparameters()
         self.lr, self.seed, self.untrained = lr, seed, False
+        self.init_from = init_from
         self.layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
@@ -61,6 +66,14 @@ class Interrupted(ToyTask):
     def on_train_epoch_start(self) -> None:
         if self.current_epoch == 1:
             raise KeyboardInterrupt
+
+
+class Terminated(ToyTask):
+    """Meets SIGTERM at the start of its second epoch."""
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Broken(ToyTask):
@@ -125,13 +138,15 @@ class Toys(ToyData):
 class ToyRecords(L.Callback):
     """Writes a record into the run folder, as the suite's own does."""
 
-    def __init__(self, experiment: str, seed: int, folder: str) -> None:
+    def __init__(self, experiment: str, seed: int, folder: str, config: dict[str, Any]) -> None:
         self.experiment, self.seed, self.folder = experiment, seed, Path(folder)
+        self.config = config
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         record = {
             "experiment": self.experiment,
             "seed": self.seed,
+            "config": self.config,
             "untrained": pl_module.untrained,
             "test_loss": float(trainer.callback_metrics["test_loss"]),
         }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image, ImageOps
 
 import data_modules
+from amif_lightning.errors import UserError
 from data_modules.audit import audit
+from data_modules.images import decode_image
 from data_modules.images_check import check_images
 from data_modules.protocols import Protocol, partition
 from data_modules.strata import Count
@@ -136,6 +140,24 @@ def test_missing_and_damaged_pictures_are_counted_and_named(tmp_path: Path, fake
     text = found.to_text()
     assert f"1 missing ({PICTURES}/{pictures[0].name})" in text
     assert "2 undecodable" in text
+
+
+@pytest.mark.parametrize("fault", [struct.error, IndexError, ValueError])
+def test_the_picture_check_refuses_what_training_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    # Turning and converting a picture comes after reading it and can fail by itself.
+    def breaks(image: Image.Image) -> Image.Image:
+        if image.size == (41, 40):
+            raise fault("bad tag")
+        return image
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", breaks)
+    for name, width in (("a.png", 41), ("b.png", 40)):
+        Image.new("L", (width, 40)).save(tmp_path / name)
+    with pytest.raises(UserError, match="bad tag"):
+        decode_image(tmp_path / "a.png", 32)
+    assert check_images(tmp_path, ["a.png", "b.png"]).undecodable == ("a.png",)
 
 
 def test_absent_picture_folder_is_named_once(tmp_path: Path, fake: FakeRAD) -> None:

@@ -219,6 +219,9 @@ def test_an_absent_split_gives_the_readers_reason(root: Path, release: Release) 
         ("vocabulary_size", 0),
         ("validation_questions", 0),
         ("augmentation", "strong"),
+        ("protocol", "honest"),
+        ("test_split", "train"),
+        ("vocabulary", "letters"),
     ],
 )
 def test_bad_options_are_named(root: Path, release: Release, name: str, value: object) -> None:
@@ -235,9 +238,45 @@ def test_dropped_rows_are_counted(root: Path, release: Release, printed: list[st
     splits = {**release.splits, "train": (*release.splits["train"], *leaks)}
     data = Tiny(root, dataclasses.replace(release, splits=splits))
     data.setup("fit")
-    assert len(printed) == 1
-    assert printed[0].startswith("Tiny: 2 rows dropped: not clean")
+    assert len(printed) == 2  # the leaks show a test picture too
+    assert printed[1].startswith("Tiny: 2 rows dropped: not clean")
     assert any(w.startswith("2 rows dropped") for w in data.facts().warnings)
+
+
+@pytest.mark.parametrize("role", ["test", "validation"])
+def test_pictures_shared_with_training_are_printed_and_in_every_record(
+    root: Path, release: Release, printed: list[str], role: SplitName
+) -> None:
+    shown = release.splits["train"][0]
+    rows = [
+        dataclasses.replace(row, image_id=shown.image_id, image=shown.image, question="Asked anew?")
+        if row.image_id in (f"{role}00", f"{role}02")
+        else row
+        for row in release.splits[role]
+    ]
+    splits = {**release.splits, role: tuple(rows)}
+    data = Tiny(root, dataclasses.replace(release, splits=splits), test_split=role)
+    images = len({row.image_id for row in rows})
+    sentence = f"1 of {images} {role} images are also in the released training split"
+    data.setup("test")
+    assert printed == [f"Tiny: {sentence}"]
+    assert sentence in data.facts().warnings
+    (told,) = [
+        o for o in data.audit().overlaps if (o.first, o.second) == ("released train", "test")
+    ]
+    assert (told.shared, told.images_of_second) == (1, images)
+    plain = Tiny(root, release, test_split=role).facts().warnings
+    assert not any("images are also" in warning for warning in plain)
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_batches_are_pinned_where_there_is_a_gpu(
+    root: Path, release: Release, monkeypatch: pytest.MonkeyPatch, cuda: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    data = Tiny(root, release)
+    for loader in (data.train_dataloader(), data.val_dataloader(), *data.test_dataloader()):
+        assert loader.pin_memory is cuda
 
 
 # ---- cutting ----------------------------------------------------------------------------------
@@ -312,7 +351,9 @@ def test_the_clean_answer_space_holds_no_test_answer(root: Path, release: Releas
     held_out = [r.references[0] for s in ("validation", "test") for r in release.splits[s]]
     assert set(space.candidates) & set(held_out) == {"yes", "no"}  # those that training gives too
     assert not {"test", "validation"} & set(space.vocabulary)
-    assert "test" not in Tiny(root, release).training_texts()
+    texts = Tiny(root, release).training_texts()
+    assert any("train zone" in text for text in texts)
+    assert not any("test" in text or "validation" in text for text in texts)
 
 
 def test_the_literature_answer_space_holds_all(root: Path, release: Release) -> None:
@@ -330,7 +371,17 @@ def test_ids_of_the_answer_space_spell_its_strings(root: Path, release: Release)
         assert data.tokenizer.decode(ids) == text
     assert Tokenizer.from_json(space.tokenizer).pieces("yes") == data.tokenizer.pieces("yes")
     assert space.table_size == 4096
-    assert json.loads(json.dumps(space.state())) == json.loads(json.dumps(space.state()))
+
+
+def test_the_answer_space_says_which_rows_trained_and_chose(root: Path, release: Release) -> None:
+    data = Tiny(root, release, test_split="validation", split_seed=7, validation_fraction=0.25)
+    assert data.answer_space().selection == {
+        "dataset": "Tiny",
+        "layout": "made",
+        "test_split": "validation",
+        "split_seed": 7,
+        "validation_fraction": 0.25,
+    }
 
 
 def test_whole_answers_as_vocabulary(root: Path, release: Release) -> None:

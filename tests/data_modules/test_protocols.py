@@ -185,13 +185,17 @@ def test_test_split_validation_without_one_is_refused() -> None:
         partition(release(), "clean", test_split="validation")
 
 
-def test_carve_can_be_forced_and_forbidden() -> None:
-    forced = partition(release(validation=True), "clean", carve=True)
-    assert {r.split for r in forced.validation} == {"train"}
-    assert any("released validation set is not used" in note for note in forced.notes)
-    forbidden = partition(release(), "clean", carve=False)
-    assert forbidden.validation == ()
-    assert "no validation set" in forbidden.absent["validation"]
+def test_images_of_a_group_are_carved_together() -> None:
+    # Images t0, t1 are one patient's, t2, t3 the next one's.
+    rows = [
+        replace(r, group=f"patient {int(r.image_id[1:]) // 2}") for r in release().splits["train"]
+    ]
+    for seed in range(5):
+        chosen = carve_images(rows, seed, 0.3)
+        assert len(chosen) == 6
+        assert len({r.group for r in rows if r.image_id in chosen}) == 3
+    with pytest.raises(UserError, match="out of 1 training image"):
+        carve_images(rows[:4], 0, 0.1)
 
 
 def test_floors_of_a_carved_validation_set_do_not_look_up_its_own_rows() -> None:
@@ -203,7 +207,8 @@ def test_floors_of_a_carved_validation_set_do_not_look_up_its_own_rows() -> None
 def test_reader_drops_are_kept_and_unknown_names_refused() -> None:
     with pytest.raises(UserError, match="got 'honest'"):
         partition(release(), "honest")  # type: ignore[arg-type]  # the point of the test
-    with pytest.raises(UserError, match=r"got 1\.5"):
-        partition(release(), "clean", validation_fraction=1.5)
+    for fraction in (0.0, 1.0, 1.5):
+        with pytest.raises(UserError, match=f"got {fraction}"):
+            partition(release(), "clean", validation_fraction=fraction)
     with pytest.raises(UserError, match="no usable training rows"):
         partition(Release("X", "fake", {}), "clean")

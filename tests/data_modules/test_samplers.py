@@ -27,6 +27,17 @@ def test_order_depends_on_epoch_and_seed_only() -> None:
     assert indices[0] != indices[2]
 
 
+def test_no_seed_repeats_another_seeds_orders() -> None:
+    # torch's own sampler orders by seed + epoch, so neighbouring seeds would share their orders.
+    orders = {tuple(i for _, i in order(23, e, seed=s)) for s in range(5) for e in range(6)}
+    assert len(orders) == 5 * 6
+
+
+def test_an_order_is_fixed_for_ever() -> None:
+    # A run of another machine or version must resume with the same samples.
+    assert [i for _, i in order(8, 1, seed=3)] == [7, 4, 0, 1, 6, 3, 2, 5]
+
+
 @pytest.mark.parametrize("skip", [0, 1, 8, 22, 23])
 def test_skip_continues_exactly(skip: int) -> None:
     assert order(23, 2, skip=skip) == order(23, 2)[skip:]

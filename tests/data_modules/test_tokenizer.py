@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -124,7 +125,10 @@ def test_unknown_characters_do_not_crash(words: Tokenizer, text: str) -> None:
 
 def test_a_text_that_spells_a_special_is_text(words: Tokenizer) -> None:
     # As an id, an end token inside an answer would end the answer there.
-    for tokenizer in (words, Tokenizer.from_json(words.to_json())):
+    # Workers that are started by spawn receive a pickled tokenizer.
+    pickled = pickle.loads(pickle.dumps(words))
+    assert pickled.to_json() == words.to_json()
+    for tokenizer in (words, Tokenizer.from_json(words.to_json()), pickled):
         assert not set(tokenizer.pieces("see [SEP] and [PAD] [CLS]")) & {0, 2, 3}
 
 

@@ -148,6 +148,15 @@ def test_data_module_reads_its_task(tmp_path: Path, fake: FakeMed2019) -> None:
     assert module.release == read_vqa_med_2019(tmp_path, "no_abnormality")
 
 
+def test_the_answer_space_says_which_task_it_is_of(tmp_path: Path, fake: FakeMed2019) -> None:
+    for task in ("official", "no_abnormality"):
+        data = VQAMed2019(str(tmp_path), task=task, tokenizer="words")
+        kept = data.answer_space().selection
+        assert kept["task"] == task
+        assert (kept["dataset"], kept["layout"]) == ("VQAMed2019", "zenodo")
+        assert kept["test_split"] == "test"
+
+
 @pytest.mark.real_data
 def test_real_counts(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQAMed2019"]

@@ -114,6 +114,15 @@ def test_literature_without_the_osf_file_says_what_to_add(tmp_path: Path) -> Non
     assert f"put '{OSF}' beside it" in note
 
 
+def test_clean_without_the_osf_file_says_what_could_not_be_looked_for(tmp_path: Path) -> None:
+    write_vqa_rad(tmp_path, layouts=["mevf"])
+    (note,) = read_vqa_rad(tmp_path, "mevf").notes
+    assert f"'{OSF}' is not beside trainset.json" in note
+    assert "rephrase or frame are not found" in note
+    write_vqa_rad(tmp_path)
+    assert read_vqa_rad(tmp_path, "mevf").notes == ()
+
+
 def test_clean_drops_the_row_that_restates_a_test_question(tmp_path: Path, fake: FakeRAD) -> None:
     for seed in range(5):
         part = partition(read_vqa_rad(tmp_path), "clean", split_seed=seed)
@@ -194,6 +203,9 @@ def test_json_that_is_another_release(tmp_path: Path, content: str, what: str) -
 def test_unknown_fields_values_are_refused(tmp_path: Path, fake: FakeRAD) -> None:
     edit(tmp_path / OSF, 2, phrase_type="haiku")
     with pytest.raises(UserError, match="question 2 has phrase_type 'haiku'"):
+        read_vqa_rad(tmp_path)
+    edit(tmp_path / OSF, 2, phrase_type=["para"])
+    with pytest.raises(UserError, match=r"question 2 has phrase_type \['para'\]"):
         read_vqa_rad(tmp_path)
     edit(tmp_path / OSF, 2, phrase_type="para", answer_type="ajar")
     with pytest.raises(UserError, match="question 2 has answer_type 'ajar'"):

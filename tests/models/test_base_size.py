@@ -161,7 +161,9 @@ def work(folder: Path) -> dict[str, Any]:
     space = full_space(data.answer_space())
     task.on_load_checkpoint({"answer_space": space.state()})
     note("building")
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in task.parts().items()}
+    parts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in task.named_children()
+    }
     batch = next(iter(data.train_dataloader()))
     fused = task(batch)
     loss = -task.answer_log_likelihood(fused, batch).mean()

@@ -206,6 +206,18 @@ def test_modality_embeddings_mark_their_own_stream(inputs: tuple[Tensor, Tensor,
         words, patches = new_words, new_patches
 
 
+def test_projections_are_linear_and_come_first(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    fusion, (text, mask, image) = make(layers=0), inputs
+    words, patches = fusion.project(text, image)
+    projection = fusion.text_projection
+    close(words, text @ projection.weight.T + projection.bias)
+    projection = fusion.image_projection
+    close(patches, image @ projection.weight.T + projection.bias)
+    fused_words, fused_patches = fusion(text, mask, image)  # no layer: what the first would read
+    close(fused_words, fusion.text_norm(words + fusion.modality.weight[0]))
+    close(fused_patches, fusion.image_norm(patches + fusion.modality.weight[1]))
+
+
 def test_each_stream_reads_the_other(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
     fusion, (text, mask, image) = make(layers=1).eval(), inputs
     words, patches = fusion(text, mask, image)

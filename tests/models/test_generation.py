@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.losses.likelihood import answer_loss
+from amif_lightning.losses.likelihood import sequence_log_likelihood
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.generation import generate
 from amif_lightning.models.text import initializer_range
@@ -100,7 +100,8 @@ def test_a_trained_decoder_answers_from_its_states() -> None:
     valid = torch.arange(4) < torch.tensor([[len(a) + 1] for a in answers])
     optimiser = torch.optim.Adam(model.parameters(), 5e-3)
     for _ in range(120):
-        loss = answer_loss(model(ids[:, :-1], valid, values, mask), ids[:, 1:], valid)
+        logits = model(ids[:, :-1], valid, values, mask)
+        loss = -sequence_log_likelihood(logits, ids[:, 1:], valid).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.losses.likelihood import answer_loss, sequence_log_likelihood
+from amif_lightning.losses.likelihood import sequence_log_likelihood
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
 from amif_lightning.models.text import initializer_range
@@ -63,7 +63,7 @@ def trained() -> tuple[AnswerDecoder, list[list[int]], Tensor, Tensor]:
     for _ in range(150):
         logits = model(ids[:, :-1], mask, states, states_mask)
         optimiser.zero_grad()
-        answer_loss(logits, ids[:, 1:], mask).backward()
+        (-sequence_log_likelihood(logits, ids[:, 1:], mask).mean()).backward()
         optimiser.step()
     return model.eval(), candidates, states, states_mask
 
@@ -193,8 +193,23 @@ def test_length_penalty_divides_by_the_number_of_scored_tokens() -> None:
     lengths = torch.tensor([len(candidate) + 1.0 for candidate in CANDIDATES])
     plain = rank(decoder, tree, states, mask)
     torch.testing.assert_close(rank(decoder, tree, states, mask, 0.7), plain / lengths**0.7)
-    with pytest.raises(ValueError, match=r"length_penalty 0\.7: use rank"):
-        best(decoder, tree, states, mask, length_penalty=0.7)
+
+
+def test_scores_are_float32_whatever_the_default_type() -> None:
+    """Under `bf16-true` the default type is bfloat16, in which near answers would be equal."""
+    decoder, (states, mask) = decoder_of(), states_of(5)
+    tree = CandidateTree(many(0), BOS, EOS)
+    expected = best(decoder, tree, states, mask, 3)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = best(decoder, tree, states, mask, 3)
+        every = rank(decoder, tree, states, mask)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.scores.dtype == every.dtype == torch.float32
+    assert torch.equal(found.indices, expected.indices)
+    torch.testing.assert_close(found.scores, expected.scores)
+    torch.testing.assert_close(top_k(every, 3).scores, expected.scores)
 
 
 @pytest.mark.parametrize("seed", range(6))

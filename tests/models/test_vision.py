@@ -244,6 +244,27 @@ def test_weights_trained_with_quick_gelu_run_with_it(
         assert found == {expected}
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_the_activation_can_be_said_without_weights(tmp_path: Path, given: bool) -> None:
+    """A tower restored from a checkpoint has no tag that would say it."""
+    folder = tmp_path / f"vit-activation-{given}"
+    write_folder(folder, VIT | {"quick_gelu": not given})
+    name = f"local-dir:{folder}"
+    assert CLIPTower(name, None, SIDE).quick_gelu is not given
+    tower = CLIPTower(name, None, SIDE, quick_gelu=given)
+    assert tower.quick_gelu is given
+    found = {type(m) for m in tower.modules() if isinstance(m, QuickGELU | nn.GELU)}
+    assert found == {QuickGELU if given else nn.GELU}
+
+
+def test_a_tower_without_the_activation_does_not_take_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "timm-gelu", timm_config("vit_tiny_patch16_224"))
+    with pytest.raises(UserError, match=r"leave out --model\.init_args\.vision_quick_gelu"):
+        CLIPTower(f"local-dir:{tmp_path / 'timm-gelu'}", None, SIDE, quick_gelu=True)
+    with pytest.raises(UserError, match=r"leave out --model\.init_args\.vision_quick_gelu"):
+        build_vision("conv", None, SIDE, quick_gelu=False)
+
+
 def test_patch_dropout_of_a_configuration_is_left_out(tmp_path: Path) -> None:
     config = VIT | {"vision_cfg": VIT["vision_cfg"] | {"patch_dropout": 0.5}}
     open_clip.add_model_config(_named(tmp_path, "tiny-vit-dropping", config))

@@ -111,6 +111,8 @@ def record_for(lines: list[Prediction], seed: int, **changes: Any) -> ResultReco
         finished="2026-01-02T03:04:05+00:00",
         untrained=False,
     )
+    if changes.get("protocol") == "literature":
+        changes = {"answers_from": "train + test"} | changes
     return replace(record, **changes)
 
 

@@ -14,7 +14,6 @@ from amif_lightning.reports.record import (
     SCHEMA_VERSION,
     ResultRecord,
     Score,
-    next_test_runs,
     plain,
     protocol_label,
     read_record,
@@ -114,16 +113,6 @@ def test_free_answers_may_exceed_the_ceiling_of_a_list(
     assert read_record(written).method == "generate"
 
 
-def test_test_runs_count_up(written: Path, record: ResultRecord, tmp_path: Path) -> None:
-    assert next_test_runs(tmp_path / "result-none.json") == 1
-    assert next_test_runs(written) == 2
-    write_record(written, replace(record, test_runs=next_test_runs(written)))
-    assert next_test_runs(written) == 3
-    written.write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"):  # else the count would restart at 1
-        next_test_runs(written)
-
-
 def test_configuration_of_any_type_is_written(tmp_path: Path, record: ResultRecord) -> None:
     config: dict[Any, Any] = {
         "path": Path("a/b"),
@@ -141,6 +130,11 @@ def test_scores_from_any_tally() -> None:
     assert scores_from({"overall": SimpleNamespace(correct=1, count=2)}) == {"overall": Score(1, 2)}
 
 
-def test_protocol_labels() -> None:
-    assert protocol_label("clean") == "clean"
-    assert protocol_label("literature") == "literature (test answers visible)"
+def test_protocol_labels_say_which_answers_were_visible() -> None:
+    assert protocol_label("clean", "test", "train") == "clean"
+    visible = protocol_label("literature", "test", "train + validation + test")
+    assert visible == "literature (test answers visible)"
+    visible = protocol_label("literature", "validation", "train + validation")
+    assert visible == "literature (validation answers visible)"
+    unseen = protocol_label("literature", "test", "train + validation")
+    assert unseen == "literature (candidates from train + validation)"

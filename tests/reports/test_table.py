@@ -114,6 +114,18 @@ def test_experiments_are_compared_in_pairs(write_run: Callable[..., Path], tmp_p
     assert "type size" not in [row["questions"] for row in rows]
 
 
+def test_untrained_weights_are_marked_in_a_comparison(
+    write_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_run(0)
+    write_run(0, experiment="bare", untrained=True)
+    write_run(0, experiment="more", images=61)
+    text = report(collect(tmp_path))
+    rows = _cells(text.split("## Comparisons\n\n")[1].split("\n\n")[0])
+    assert {(row["first"], row["second"]) for row in rows} == {("bare (UNTRAINED)", "vqa-rad")}
+    assert "different questions: bare (UNTRAINED) with more; more with vqa-rad." in text
+
+
 def test_seeds_without_a_partner_are_said(write_run: Callable[..., Path], tmp_path: Path) -> None:
     write_run(0)
     write_run(1, experiment="other")

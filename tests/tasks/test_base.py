@@ -1,7 +1,8 @@
-"""What both stages share: checkpoints that load safely, and the number of optimizer steps."""
+"""What both stages share: plain options, seeds, trained parameters and the number of steps."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,69 +11,14 @@ import lightning as L
 import pytest
 import torch
 
-from amif_lightning.errors import UserError
 from amif_lightning.tasks import AMiFTask, AMiFVQA
-from amif_lightning.tasks.base import load_checkpoint
 from data_modules.phantom.module import Phantom
-
-SMALL: dict[str, Any] = {
-    "vision": "conv",
-    "vision_pretrained": None,
-    "text": "small",
-    "text_layers": 1,
-    "image_size": 32,
-    "width": 32,
-    "heads": 2,
-    "fusion_layers": 1,
-}
+from tests.small import SMALL, phantom, trainer
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Phantom:
-    return Phantom(
-        str(tmp_path_factory.mktemp("base") / "phantom"),
-        train_studies=24,
-        validation_studies=8,
-        test_studies=8,
-        image_size=32,
-        tokenizer="words",
-        batch_size=8,
-        num_workers=0,
-    )
-
-
-# ---- checkpoint files -------------------------------------------------------------------------
-
-
-def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.ckpt does not exist: check the path"):
-        load_checkpoint(tmp_path / "nowhere.ckpt")
-
-
-@pytest.mark.parametrize("kept", [0, 100, -50])
-def test_a_truncated_checkpoint_is_one_sentence(tmp_path: Path, kept: int) -> None:
-    path = tmp_path / "cut.ckpt"
-    torch.save({"state_dict": {"weight": torch.ones(1000)}}, path)
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(UserError, match=r"cut\.ckpt cannot be read \(\w+\): it is damaged"):
-        load_checkpoint(path)
-
-
-def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
-    class Touch:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return Path.touch, (tmp_path / "touched",)
-
-    torch.save({"state_dict": {}, "callbacks": Touch()}, tmp_path / "bad.ckpt")
-    with pytest.raises(UserError, match="cannot be read"):
-        load_checkpoint(tmp_path / "bad.ckpt")
-    assert not (tmp_path / "touched").exists()
-
-
-def test_weights_without_their_names_are_one_sentence(tmp_path: Path) -> None:
-    torch.save({"weight": torch.ones(3)}, tmp_path / "bare.ckpt")
-    with pytest.raises(UserError, match="holds no state_dict: give a checkpoint that `fit` wrote"):
-        load_checkpoint(tmp_path / "bare.ckpt")
+    return phantom(tmp_path_factory.mktemp("base") / "phantom", batch_size=8)
 
 
 def test_hyper_parameters_are_plain_types() -> None:
@@ -103,27 +49,13 @@ def test_every_parameter_is_trained(data: Phantom) -> None:
         def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
             found.update({n: p.grad is not None for n, p in module.named_parameters()})
 
-    _trainer(data, max_steps=1, limit_val_batches=0, callbacks=[Look()]).fit(
-        AMiFVQA(**SMALL), datamodule=data
-    )
+    running = trainer(data.root, max_steps=1, limit_val_batches=0, callbacks=[Look()])
+    running.fit(AMiFVQA(**SMALL), datamodule=data)
     assert found
     assert [name for name, given in found.items() if not given] == []
 
 
 # ---- number of steps --------------------------------------------------------------------------
-
-
-def _trainer(data: Phantom, **more: Any) -> L.Trainer:
-    return L.Trainer(
-        default_root_dir=data.root,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **more,
-    )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +67,6 @@ def _trainer(data: Phantom, **more: Any) -> L.Trainer:
         {"max_epochs": 2, "limit_train_batches": 3},
         {"max_epochs": 2, "limit_train_batches": 0.5, "accumulate_grad_batches": 2},
         {"max_epochs": 2, "limit_train_batches": 1.0},
-        {"max_epochs": -1, "max_steps": 7},
         {"fast_dev_run": 2},
     ],
     ids=str,
@@ -153,7 +84,6 @@ def test_a_resumed_run_counts_the_steps_as_the_trainer_does(
             resumed: Any = SimpleNamespace(
                 ckpt_path="some/last.ckpt",
                 datamodule=data,
-                estimated_stepping_batches=trainer.estimated_stepping_batches,
                 **copied,
             )
             task: Any = SimpleNamespace(trainer=resumed)
@@ -161,7 +91,40 @@ def test_a_resumed_run_counts_the_steps_as_the_trainer_does(
             seen.append((counted, trainer.estimated_stepping_batches))
             trainer.should_stop = True
 
-    trainer = _trainer(data, limit_val_batches=0, callbacks=[Compare()], **options)
-    trainer.fit(AMiFVQA(**SMALL), datamodule=data)
+    running = trainer(data.root, limit_val_batches=0, callbacks=[Compare()], **options)
+    running.fit(AMiFVQA(**SMALL), datamodule=data)
     assert seen
     assert seen[0][0] == seen[0][1]
+
+
+@pytest.mark.parametrize(("most", "expected"), [(7, 7), (-1, math.inf)])
+def test_a_resumed_run_without_epochs_ends_at_its_last_step(
+    tmp_path: Path, most: int, expected: float
+) -> None:
+    running = trainer(tmp_path, max_epochs=-1, max_steps=most)
+    running.ckpt_path = "some/last.ckpt"
+    task: Any = SimpleNamespace(trainer=running)
+    assert AMiFTask._optimizer_steps(task) == expected
+
+
+# ---- encoders and fusion ----------------------------------------------------------------------
+
+
+def test_streams_are_what_encoders_and_fusion_give(data: Phantom) -> None:
+    task = AMiFVQA(**SMALL).eval()
+    batch = next(iter(data.train_dataloader()))
+    with torch.no_grad():
+        found = task.streams(batch.question, batch.images, batch.image_index)
+        text = task.text(batch.question.ids, batch.question.mask)
+        image = task.vision(batch.images)
+        words, patches = task.fusion(text, batch.question.mask, image, batch.image_index)
+    assert found.mask is batch.question.mask
+    for mine, expected in (
+        (found.text, text),
+        (found.image, image),
+        (found.words, words),
+        (found.patches, patches),
+    ):
+        torch.testing.assert_close(mine, expected)
+    assert found.words.shape == (*batch.question.ids.shape, SMALL["width"])
+    assert found.patches.shape == (len(batch), found.image.shape[1], SMALL["width"])

@@ -42,4 +42,7 @@ class Dashboard(Callback):
                 for key, value in pl_module.hparams.items()
                 if not key.startswith("_")
             }
+            space = getattr(pl_module, "space", None)
+            if space is not None:
+                plain["protocol"] = space.protocol  # scores of two protocols do not compare
             logger.log_hyperparams(plain, scores)

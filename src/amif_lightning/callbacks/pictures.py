@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from amif_lightning.batch import VQABatch
+from amif_lightning.batch import Tokens, VQABatch
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
@@ -44,11 +44,13 @@ class AnswerPictures(Callback):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: VQABatch,
+        batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first questions with their answers."""
+        """Keep the first questions with their answers; other tasks' batches hold none."""
+        if not isinstance(batch, VQABatch):
+            return
         kept = {image for batch, _, _ in self._shown for image in batch.image_ids}
         if len(kept) < self.samples:
             answers = [p.answer for p in outputs["predictions"]]
@@ -84,7 +86,9 @@ class AnswerPictures(Callback):
             trainer.global_step,
             dataformats="HWC",
         )
-        text = most_attended(pl_module, self._shown[0][0], self.entries)
+        # Attention weights of a whole evaluation batch are large, and kept in single precision.
+        few = first_questions(self._shown[0][0], self.samples)
+        text = most_attended(pl_module, few, self.entries)
         if text:
             writer.add_text("knowledge/most_attended", text, trainer.global_step)
 
@@ -102,6 +106,31 @@ def one_per_image(image_ids: Sequence[str]) -> list[int]:
     for row, image in enumerate(image_ids):
         rows.setdefault(image, []).append(row)
     return [asked[turn % len(asked)] for turn, asked in enumerate(rows.values())]
+
+
+def first_questions(batch: VQABatch, most: int) -> VQABatch:
+    """The first questions of a batch and the images that they are about.
+
+    Args:
+        batch: Questions and images.
+        most: Most questions, at least 1.
+    """
+    shown, index = batch.image_index[:most].unique(return_inverse=True)
+
+    def cut(tokens: Tokens) -> Tokens:
+        return Tokens(tokens.ids[:most], tokens.mask[:most])
+
+    return VQABatch(
+        images=batch.images[shown],
+        image_index=index,
+        question=cut(batch.question),
+        answer=cut(batch.answer),
+        strata=batch.strata[:most],
+        question_ids=batch.question_ids[:most],
+        references=batch.references[:most],
+        image_ids=batch.image_ids[:most],
+        questions=batch.questions[:most],
+    )
 
 
 @torch.no_grad()

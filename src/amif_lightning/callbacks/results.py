@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
@@ -24,17 +23,19 @@ from amif_lightning.reports.record import (
     ResultRecord,
     Score,
     Scores,
-    next_test_runs,
+    protocol_label,
     record_path,
     write_record,
 )
+from amif_lightning.reports.scorings import count_test_run
 
 
 class ResultWriter(Callback):
     """Collects every answer of a test, checks the counts against the metric's, writes the record.
 
-    A test leaves ``result-<split>.json`` and ``predictions-<split>.jsonl``; ``predict`` leaves
-    ``answers-<split>.jsonl``, which scores nothing.
+    A test leaves ``result-<split>.json`` and ``predictions-<split>.jsonl``, and counts itself in
+    ``test-runs-<split>.json`` when it starts; ``predict`` leaves ``answers-<split>.jsonl``, which
+    scores nothing.
 
     The seconds of training are carried in checkpoints, so that the record of a later `test` command
     says how long the weights it scored were trained.
@@ -43,13 +44,20 @@ class ResultWriter(Callback):
         experiment: Name of the configuration; runs that differ only in the seed share it.
         seed: The training seed.
         folder: Run folder; None takes the logger's.
+        config: The configuration of this call, for the record; None takes the task's
+            hyper-parameters.
     """
 
     def __init__(
-        self, experiment: str = "unnamed", seed: int = 0, folder: str | None = None
+        self,
+        experiment: str = "unnamed",
+        seed: int = 0,
+        folder: str | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
-        self.experiment, self.seed, self.folder = experiment, seed, folder
+        self.experiment, self.seed, self.folder, self.config = experiment, seed, folder, config
         self._answers: list[dict[str, Prediction]] = [{}, {}]
+        self._test_runs = 0
         self._seconds = [0.0, 0.0]
         self._trained = 0.0
         self._since: float | None = None
@@ -79,8 +87,15 @@ class ResultWriter(Callback):
     # ---- test ---------------------------------------------------------------------------------
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget an earlier test."""
+        """Forget an earlier test, and count this one, whatever becomes of it.
+
+        Raises:
+            UserError: If the count of the run folder cannot be read or written.
+        """
         self._answers, self._seconds = [{}, {}], [0.0, 0.0]
+        if trainer.is_global_zero:
+            self._facts = _facts(trainer)
+            self._test_runs = count_test_run(self._folder(trainer), self._facts.split)
         self._last = time.monotonic()
 
     def on_test_batch_end(
@@ -92,9 +107,8 @@ class ResultWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the batch's answers."""
-        for prediction in outputs["predictions"]:
-            self._answers[dataloader_idx][prediction.question_id] = prediction
+        """Keep the batch's answers and add up the time of its loader."""
+        self._keep(outputs["predictions"], dataloader_idx)
         present = time.monotonic()
         self._seconds[dataloader_idx] += present - self._last
         self._last = present
@@ -105,8 +119,7 @@ class ResultWriter(Callback):
         control = _gather(self._answers[1])
         if not trainer.is_global_zero:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
-        facts: SplitFacts = data.facts()
+        facts = self._facts
         needed = (answered, control) if control else (answered,)
         missing = [q for q in facts.rows if any(q not in given for given in needed)]
         if missing:
@@ -122,7 +135,7 @@ class ResultWriter(Callback):
         ]
         scores = _tally(facts, {q: p.correct for q, p in answered.items()})
         _check_metric(scores, trainer.callback_metrics)
-        record = self._record(trainer, pl_module, facts, folder, scores, control)
+        record = self._record(trainer, pl_module, facts, scores, control)
         files.write_predictions(files.predictions_path(folder, facts.split), lines)
         write_record(record_path(folder, facts.split), record)
         _print_scores(record, folder)
@@ -143,16 +156,14 @@ class ResultWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the batch's answers."""
-        for prediction in outputs:
-            self._answers[0][prediction.question_id] = prediction
+        self._keep(outputs, dataloader_idx)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather the answers of all processes and write them in the release's order."""
         answered = _gather(self._answers[0])
         if not trainer.is_global_zero:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
-        facts: SplitFacts = data.facts()
+        facts = _facts(trainer)
         path = answers_path(self._folder(trainer), facts.split)
         lines = [
             {
@@ -168,6 +179,9 @@ class ResultWriter(Callback):
         write_atomically(path, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines))
         rank_zero_info(f"{len(lines)} of {len(facts.rows)} questions answered in {path}")
 
+    def _keep(self, given: Sequence[Prediction], loader: int) -> None:
+        self._answers[loader].update((answer.question_id, answer) for answer in given)
+
     def _folder(self, trainer: L.Trainer) -> Path:
         return Path(self.folder or trainer.log_dir or trainer.default_root_dir)
 
@@ -178,13 +192,11 @@ class ResultWriter(Callback):
         trainer: L.Trainer,
         task: Any,
         facts: SplitFacts,
-        folder: Path,
         scores: Scores,
         control: Mapping[str, Prediction],
     ) -> ResultRecord:
         commit, dirty = git_state()
         cuda = task.device.type == "cuda"
-        config = folder / "config.yaml"
         by_rank = task.answer_by == "rank"
         return ResultRecord(
             experiment=self.experiment,
@@ -193,7 +205,7 @@ class ResultWriter(Callback):
             protocol="literature" if facts.protocol == "literature" else "clean",
             split=facts.split,
             seed=self.seed,
-            test_runs=next_test_runs(record_path(folder, facts.split)),
+            test_runs=self._test_runs,
             scores=scores,
             control=_tally(facts, {q: p.correct for q, p in control.items()}) if control else None,
             ceiling=_scores(facts.ceiling) if by_rank else None,
@@ -207,7 +219,7 @@ class ResultWriter(Callback):
             answers_from=facts.answers_from,
             method=task.answer_by,
             warnings=facts.warnings,
-            config=yaml.safe_load(config.read_text()) if config.is_file() else dict(task.hparams),
+            config=dict(task.hparams) if self.config is None else self.config,
             versions=package_versions(),
             git_commit=commit,
             git_dirty=dirty,
@@ -219,10 +231,16 @@ class ResultWriter(Callback):
                 test=round(self._seconds[0], 1),
                 control=round(self._seconds[1], 1) if control else None,
             ),
-            checkpoint=str(trainer.ckpt_path) if trainer.ckpt_path else None,
+            checkpoint=str(trainer.ckpt_path) if trainer.ckpt_path else task.init_from,
             finished=now(),
             untrained=bool(task.untrained),
         )
+
+
+def _facts(trainer: L.Trainer) -> SplitFacts:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
+    facts: SplitFacts = data.facts()
+    return facts
 
 
 def answers_path(folder: Path, split: str) -> Path:
@@ -289,7 +307,9 @@ def _line(
 
 def _print_scores(record: ResultRecord, folder: Path) -> None:
     overall = record.scores["overall"]
+    label = protocol_label(record.protocol, record.split, record.answers_from)
+    untrained = "UNTRAINED WEIGHTS, " if record.untrained else ""
     rank_zero_info(
-        f"{record.dataset} {record.split}: {overall.correct}/{overall.count} correct; records in "
-        f"{folder}"
+        f"{record.dataset} {record.split} [{label}], {untrained}test run {record.test_runs}: "
+        f"{overall.correct}/{overall.count} correct; records in {folder}"
     )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -23,10 +24,12 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
+from amif_lightning.cli.checkpoints import WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.cli.config_files import read_config, sets, split_configs
 from amif_lightning.cli.explain import import_class, parser_error, state_mismatch, user_error_behind
 from amif_lightning.cli.runs import RunFolder
@@ -85,10 +88,7 @@ class SaveConfig(SaveConfigCallback):
         path = Path(trainer.default_root_dir) / self.config_filename
         if stage != "fit" and path.exists():
             return
-        config = self.config.clone()
-        for name in _OF_ONE_CALL:
-            config.pop(name, None)
-        write_atomically(path, self.parser.dump(config, skip_unset=False))
+        write_atomically(path, _dump(self.parser, self.config))
 
 
 class AmifCLI(LightningCLI):
@@ -118,6 +118,9 @@ class AmifCLI(LightningCLI):
                 auto_configure_optimizers=False,  # the tasks configure their own
                 args=self.argv,
             )
+        except SIGTERMException:  # a SystemExit without a code: it would end as success
+            rank_zero_only(print)(self._how_to_resume(), file=sys.stderr)
+            raise SystemExit(128 + signal.SIGTERM) from None
         except SystemExit as stop:
             # After Ctrl-C Lightning tears down and exits with 1.
             if isinstance(stop.__context__, KeyboardInterrupt):
@@ -200,8 +203,9 @@ class AmifCLI(LightningCLI):
 
         The private method that this replaces merges the checkpoint's hyper-parameters OVER the
         command line and the config files: `fit --ckpt_path last --model.lr 0.5` would silently run
-        with the old rate. The configuration alone decides; a checkpoint that does not fit is an
-        error. There is no public switch (lightning is pinned to the minor release for this).
+        with the old rate. The configuration alone decides; a checkpoint that does not fit, or whose
+        optimizer state would bring back another value (`check_checkpoint`), is an error. There is
+        no public switch (lightning is pinned to the minor release for this).
         """
 
     # ---- before the run -----------------------------------------------------------------------
@@ -224,7 +228,17 @@ class AmifCLI(LightningCLI):
         if self.ckpt_path is not None and "://" not in self.ckpt_path:
             from amif_lightning.tasks.base import load_checkpoint
 
-            load_checkpoint(Path(self.ckpt_path))  # a damaged file is one sentence, and at once
+            check_checkpoint(
+                load_checkpoint(
+                    Path(self.ckpt_path)
+                ),  # a damaged file is one sentence, and at once
+                self.ckpt_path,
+                self.argv[0],
+                config.seed_everything,
+                (config.model.get("init_args") or Namespace()).as_dict(),
+            )
+        if self.subcommand != "fit":
+            self.run_folder.check_scored(self.argv[0], self.ckpt_path)
         if config.checkpoint.monitor is None:
             task: Any = import_class(config.model.class_path)
             config.checkpoint.monitor, config.checkpoint.mode = task.monitor, task.mode
@@ -241,9 +255,11 @@ class AmifCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Say loudly when nothing was trained; the task carries it into the records."""
-        if self.subcommand == "fit" or self.ckpt_path is not None:
+        if self.ckpt_path is not None:
+            # Its weights replace those of `init_from`, whose file may be gone by now.
+            self.model.init_from = None
             return
-        if getattr(self.model, "init_from", None) is not None:
+        if self.subcommand == "fit" or getattr(self.model, "init_from", None) is not None:
             return
         self.model.untrained = True
         rank_zero_only(print)(UNTRAINED, file=sys.stderr)
@@ -258,9 +274,16 @@ class AmifCLI(LightningCLI):
         # An instance, not a key of the parser: its values are those of the run folder.
         self.trainer_defaults["callbacks"] = [
             self.suite.records(
-                experiment=config.experiment, seed=config.seed_everything, folder=folder
+                experiment=config.experiment,
+                seed=config.seed_everything,
+                folder=folder,
+                config=yaml.safe_load(_dump(self._parser(self.subcommand), self._own_config())),
             )
         ]
+        plugins = config.trainer.plugins or []
+        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs.setdefault("plugins", [*plugins, WholeFileCheckpointIO()])
         if config.trainer.logger in (None, True):
             # Empty name and version: no version_N, so that every call finds the same folder.
             kwargs.setdefault(
@@ -269,11 +292,13 @@ class AmifCLI(LightningCLI):
         return super().instantiate_trainer(default_root_dir=folder, **kwargs)
 
     def before_fit(self) -> None:
-        """Delete the earlier run, once model and data could be built."""
+        """Delete the earlier run or set its records aside, once model and data could be built."""
         config = self._own_config()
-        if config.overwrite and not config.trainer.fast_dev_run:
-            assert self.run_folder is not None
-            rank_zero_only(self.run_folder.clear)()
+        if config.trainer.fast_dev_run:
+            return
+        assert self.run_folder is not None
+        earlier = self.run_folder.clear if config.overwrite else self.run_folder.set_aside
+        rank_zero_only(earlier)()
 
     def _own_config(self, config: Namespace | None = None) -> Any:
         return (self.config if config is None else config)[self.argv[0]]
@@ -292,7 +317,8 @@ class AmifCLI(LightningCLI):
     def _how_to_resume(self) -> str:
         if self.subcommand != "fit":
             return "interrupted: run the same command again."
-        if self.run_folder is None or not self.run_folder.last.is_file():
+        name = None if self.run_folder is None else self.run_folder.resumable
+        if name is None:
             return "interrupted before a checkpoint was saved: run the same command again."
         words = iter(self.argv)
         kept: list[str] = []
@@ -301,8 +327,17 @@ class AmifCLI(LightningCLI):
                 next(words, None)
             elif word != "--overwrite" and not word.startswith("--ckpt_path="):
                 kept.append(word)
-        command = shlex.join(["python", "-m", "amif_lightning", *kept, "--ckpt_path", "last"])
+        command = shlex.join([sys.executable, "-m", "amif_lightning", *kept, "--ckpt_path", name])
         return f"interrupted; resume with: {command}"
+
+
+def _dump(parser: LightningArgumentParser, config: Namespace) -> str:
+    """The merged configuration as YAML that every command accepts."""
+    config = config.clone()
+    for name in _OF_ONE_CALL:
+        config.pop(name, None)
+    text: str = parser.dump(config, skip_unset=False)
+    return text
 
 
 def _silence() -> None:

@@ -55,13 +55,18 @@ def read_config(name: str) -> yaml.MappingNode:
         The top-level mapping.
 
     Raises:
-        UserError: If the file is not there, is not YAML, is no mapping, or gives a key twice.
+        UserError: If the file is not there, cannot be read, is not YAML, is no mapping, or gives a
+            key twice.
     """
     path = Path(name)
-    if not path.is_file():
-        raise UserError(f"the config file {name} does not exist{_similar_files(path)}")
     try:
+        if not path.is_file():
+            raise UserError(f"the config file {name} does not exist{_similar_files(path)}")
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UserError(
+            f"the config file {name} cannot be read ({error.strerror}): check its path and rights."
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

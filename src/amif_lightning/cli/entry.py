@@ -21,7 +21,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 ``audit`` found a leak or bad pictures, 2 the user can mend the
-        error printed on stderr, 130 interrupted. Any other exception is a bug and is raised.
+        error printed on stderr, 130 interrupted, 143 terminated. Any other exception is a bug and
+        is raised.
     """
     argv = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in argv or os.environ.get("AMIF_DEBUG", "") not in {"", "0"}
@@ -36,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted: run the same command again", file=sys.stderr)
         return 130
-    except SystemExit as stop:  # how argparse ends after --help and --print_config
+    except SystemExit as stop:  # how argparse ends after --help, and a run after SIGTERM
         if stop.code is None or isinstance(stop.code, int):
             return stop.code or 0
         raise

@@ -9,7 +9,8 @@ from pathlib import Path
 from amif_lightning.errors import UserError
 
 NAMED_CHECKPOINTS = ("best", "last")
-# All that the suite writes into a run folder; --overwrite deletes these and nothing else.
+# --overwrite deletes these and nothing else. What the suite writes besides is the count of tests
+# (reports/scorings.py), which must outlive the run.
 _WRITTEN = (
     "config.yaml",
     "hparams.yaml",
@@ -17,13 +18,14 @@ _WRITTEN = (
     "result-*.json",
     "predictions-*.jsonl",
     "answers-*.jsonl",
+    "superseded-*",
     "events.out.tfevents.*",
 )
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``<runs>/<experiment>/<protocol>/seed<k>`` (design, section 4).
+    """``<runs>/<experiment>/<protocol>/seed<k>`` (docs/cli.md, "Run folder").
 
     Attributes:
         path: The folder; it need not exist yet.
@@ -60,6 +62,17 @@ class RunFolder:
     def last(self) -> Path:
         """The checkpoint to resume from."""
         return self.path / "last.ckpt"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """All checkpoints, ``best.ckpt`` before ``last.ckpt``."""
+        return sorted(self.path.glob("*.ckpt"))
+
+    @property
+    def resumable(self) -> str | None:
+        """``last``, or ``best`` of a run that was stopped before its first epoch ended."""
+        names = [name for name in ("last", "best") if (self.path / f"{name}.ckpt").is_file()]
+        return names[0] if names else None
 
     @property
     def results(self) -> list[Path]:
@@ -127,6 +140,43 @@ class RunFolder:
             raise UserError(
                 f"{self.path} holds an unfinished run (last.ckpt): give `--ckpt_path last` to "
                 "resume it, or `--overwrite` to start anew."
+            )
+        if self.checkpoints:
+            raise UserError(
+                f"{self.path} holds an unfinished run ({self.checkpoints[0].name}): give "
+                f"`--ckpt_path {self.resumable or self.checkpoints[0]}` to resume it, or "
+                "`--overwrite` to start anew."
+            )
+
+    def check_scored(self, command: str, ckpt_path: str | None) -> None:
+        """Refuse to score other weights than those of this folder by a forgotten option.
+
+        Args:
+            command: ``validate``, ``test`` or ``predict``.
+            ckpt_path: The checkpoint to be scored, None without ``--ckpt_path``.
+
+        Raises:
+            UserError: If there is none, although the folder holds what was trained.
+        """
+        names = [path.stem for path in self.checkpoints if path.stem in NAMED_CHECKPOINTS]
+        if ckpt_path is None and names:
+            raise UserError(
+                f"`{command}` without --ckpt_path would not use what was trained in {self.path}: "
+                f"give --ckpt_path {names[0]}, or another --experiment."
+            )
+
+    def set_aside(self) -> None:
+        """Rename records and predictions, which training further leaves behind the weights."""
+        files = [*self.results, *sorted(self.path.glob("predictions-*.jsonl"))]
+        number = 1
+        while any(self.path.glob(f"superseded-{number}-*")):
+            number += 1
+        for path in files:
+            path.rename(path.with_name(f"superseded-{number}-{path.name}"))
+        if files:
+            print(
+                f"{self.path} is trained further: {', '.join(path.name for path in files)} renamed "
+                f"to superseded-{number}-*, which `report` passes over; test again afterwards"
             )
 
     def clear(self) -> None:

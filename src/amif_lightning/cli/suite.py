@@ -17,7 +17,7 @@ class Suite:
             the class attributes ``monitor`` and ``mode``.
         data: Base class of the data modules.
         records: Makes the callback that writes result records, from ``experiment`` (str), ``seed``
-            (int) and ``folder`` (str).
+            (int), ``folder`` (str) and ``config`` (the call's configuration as plain values).
         callbacks: Further callbacks of every run, by the key under which their arguments are set.
     """
 

@@ -1,4 +1,4 @@
-"""Likelihood of answers under the decoder, and the loss made of it (paper, section "Answering").
+"""Likelihood of answers under the decoder (paper, section "Answering"); the loss is minus its mean.
 
 An answer of n tokens ``t_1 .. t_n`` is read as ``[BOS] t_1 .. t_n`` and predicted as
 ``t_1 .. t_n [EOS]``. Every predicted token counts once; candidate ranking
@@ -54,27 +54,3 @@ def sequence_log_likelihood(
         ).view_as(targets)
         # where, not a product: an infinite term under the mask must not become NaN.
         return token.where(mask, token.new_zeros(())).sum(1)
-
-
-def answer_loss(
-    logits: Tensor, targets: Tensor, mask: Tensor, label_smoothing: float = 0.0
-) -> Tensor:
-    r"""Loss of the answer decoder: minus the mean log-likelihood over the batch.
-
-    .. math:: L = -\frac{1}{B} \sum_{b=1}^{B} \ell_b
-
-    Args:
-        logits: (B, T, V), see :func:`sequence_log_likelihood`.
-        targets: (B, T), see :func:`sequence_log_likelihood`.
-        mask: (B, T), see :func:`sequence_log_likelihood`.
-        label_smoothing: Weight in [0, 1) of the uniform distribution in the target.
-
-    Returns:
-        Scalar float32, at least 0.
-
-    Example:
-        >>> logits = torch.zeros(1, 2, 4)  # two tokens, four equally likely words each
-        >>> answer_loss(logits, torch.tensor([[1, 3]]), torch.ones(1, 2, dtype=torch.bool))
-        tensor(2.7726)
-    """
-    return -sequence_log_likelihood(logits, targets, mask, label_smoothing).mean()

@@ -22,8 +22,8 @@ class VQAAccuracy(Metric):
     Example:
         >>> metric = VQAAccuracy(["overall", "closed/answer"])
         >>> metric.update(torch.tensor([True, False]), torch.tensor([[True, True], [True, False]]))
-        >>> metric.tally()
-        {'overall': (1, 2), 'closed/answer': (1, 1)}
+        >>> {name: float(value) for name, value in metric.compute().items()}
+        {'overall': 0.5, 'closed/answer': 1.0}
     """
 
     full_state_update = False
@@ -59,14 +59,6 @@ class VQAAccuracy(Metric):
         """Accuracy in [0, 1] of each stratum that holds a question."""
         return {
             name: self.correct[i].double() / self.count[i]
-            for i, name in enumerate(self.strata)
-            if self.count[i] > 0
-        }
-
-    def tally(self) -> dict[str, tuple[int, int]]:
-        """(correct, count) of each stratum that holds a question, on this process."""
-        return {
-            name: (int(self.correct[i]), int(self.count[i]))
             for i, name in enumerate(self.strata)
             if self.count[i] > 0
         }

@@ -47,6 +47,18 @@ class CoAttention(nn.Module):
         self.text_layers = nn.ModuleList(layer() for _ in range(layers))
         self.image_layers = nn.ModuleList(layer() for _ in range(layers))
 
+    def project(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """One linear layer per modality: what the layers read, before the modality embedding.
+
+        Args:
+            text: (B, L, text_width) states of the text encoder.
+            image: (I, 1 + P, image_width) tokens of the image tower.
+
+        Returns:
+            Words (B, L, D) and patches (I, 1 + P, D).
+        """
+        return self.text_projection(text), self.image_projection(image)
+
     def forward(
         self, text: Tensor, text_mask: Tensor, image: Tensor, image_index: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -63,8 +75,9 @@ class CoAttention(nn.Module):
             Text states (B, L, D) and image states (B, 1 + P, D). States on padding are arbitrary
             and masked wherever they could be read.
         """
-        words = self.dropout(self.text_norm(self.text_projection(text) + self.modality.weight[0]))
-        patches = self.image_norm(self.image_projection(image) + self.modality.weight[1])
+        words, patches = self.project(text, image)
+        words = self.dropout(self.text_norm(words + self.modality.weight[0]))
+        patches = self.image_norm(patches + self.modality.weight[1])
         if image_index is not None:
             patches = patches[image_index]
         patches = self.dropout(patches)

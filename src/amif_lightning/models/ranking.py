@@ -15,6 +15,7 @@ B questions, N candidates, M tree nodes, S fused tokens, D width, V vocabulary e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -206,7 +207,6 @@ def best(
     states: Tensor,
     states_mask: Tensor,
     k: int = 1,
-    length_penalty: float = 0.0,
     most: int = 64,
 ) -> Best:
     """The k candidates of highest log-likelihood, by best-first search of the prefix tree.
@@ -215,7 +215,8 @@ def best(
     a better one and is never expanded: the result is that of :func:`rank` followed by
     :func:`top_k`, up to the rounding of float32. All questions advance together in rounds; each
     expands its most probable open prefixes, twice as many in every round. A confident decoder
-    needs a few rounds; one that is close to uniform may expand most of the tree.
+    needs a few rounds; one that is close to uniform may expand most of the tree. There is no length
+    penalty here: divided by a length, a score may rise along a prefix.
 
     Args:
         decoder: The decoder, in evaluation mode.
@@ -223,22 +224,17 @@ def best(
         states: (B, S, D) fused tokens.
         states_mask: (B, S) bool, True at valid tokens.
         k: Number of answers per question, 1 <= k <= N.
-        length_penalty: Must be 0: divided by a length, a score may rise along a prefix.
         most: Most prefixes a question expands in one round.
 
     Returns:
         Scores (B, k) float32, falling, ties by candidate order, and indices (B, k).
 
     Raises:
-        ValueError: The decoder is in training mode, a candidate is longer than it can read, k or
-            ``most`` is out of range, or ``length_penalty`` is not 0.
+        ValueError: The decoder is in training mode, a candidate is longer than it can read, or k
+            or ``most`` is out of range.
         FloatingPointError: A logit is not finite.
     """
     _check(decoder, tree)
-    if length_penalty:
-        raise ValueError(
-            f"best() cannot search with length_penalty {length_penalty}: use rank() and top_k()"
-        )
     if not 1 <= k <= len(tree):
         raise ValueError(f"expected k in 1..{len(tree)}, the number of candidates, got {k}")
     if most < 1:
@@ -259,10 +255,12 @@ class _Search:
         self.tree, self.states, self.states_mask = tree, states, states_mask
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         lowest = float("-inf")
-        self.results = torch.full((batch, len(tree)), lowest, device=device)  # (B, N), when done
+        # Scores are float32 whatever the default type, which is half under `bf16-true`.
+        full = partial(torch.full, dtype=torch.float32, device=device)
+        self.results = full((batch, len(tree)), lowest)  # (B, N), when done
         self.question = torch.arange(batch, device=device)  # (A,) row in results
         self.complete = self.results.clone()  # (A, N) scores of the candidates met so far
-        self.frontier = torch.full((batch, tree.nodes), lowest, device=device)  # (A, M), if open
+        self.frontier = full((batch, tree.nodes), lowest)  # (A, M), if open
         self.frontier[:, 0] = 0.0
         # (A, M + 1) cache column of each expanded node; the last entry takes what padding writes.
         self.column = torch.zeros((batch, tree.nodes + 1), dtype=torch.long, device=device)

@@ -109,14 +109,30 @@ class CLIPTower(nn.Module):
         pretrained: Weights tag (``openai``), a weights file, or None for random weights; hub and
             folder names bring their own weights.
         image_size: Side of the input in pixels; position embeddings are interpolated to it.
+        quick_gelu: Whether the activation is OpenAI's approximation of GELU; None: as the weights
+            tag says, else as the model's configuration does.
+
+    Attributes:
+        quick_gelu: Whether that activation is in use.
 
     Raises:
-        UserError: If the weights cannot be reached, or the tower gives no grid of patch tokens.
+        UserError: If the weights cannot be reached, the tower gives no grid of patch tokens, or it
+            does not take the activation asked for.
     """
 
-    def __init__(self, name: str, pretrained: str | None, image_size: int) -> None:
+    def __init__(
+        self, name: str, pretrained: str | None, image_size: int, quick_gelu: bool | None = None
+    ) -> None:
         super().__init__()
-        visual = _open_clip_tower(name, pretrained, image_size)
+        from open_clip.transformer import QuickGELU
+
+        visual = _open_clip_tower(name, pretrained, image_size, quick_gelu)
+        self.quick_gelu = any(isinstance(part, QuickGELU) for part in visual.modules())
+        if quick_gelu not in (None, self.quick_gelu):
+            raise UserError(
+                f"The image tower {name!r} does not let its activation be chosen: leave out "
+                "--model.init_args.vision_quick_gelu."
+            )
         self.prefix = 1
         if hasattr(visual, "trunk"):  # a timm tower; open_clip ignores output_tokens on these
             self.visual: Any = visual.trunk
@@ -166,7 +182,9 @@ def _no_patches(name: str) -> UserError:
     )
 
 
-def _open_clip_tower(name: str, pretrained: str | None, image_size: int) -> Any:
+def _open_clip_tower(
+    name: str, pretrained: str | None, image_size: int, quick_gelu: bool | None
+) -> Any:
     """The image tower of an open_clip model, with its weights or an error."""
     import open_clip
 
@@ -175,16 +193,19 @@ def _open_clip_tower(name: str, pretrained: str | None, image_size: int) -> Any:
     # OpenAI's weights were trained with another activation than the configuration of the same name
     # says; open_clip only warns and would run them with the wrong one.
     tag = {} if own_weights or not pretrained else open_clip.get_pretrained_cfg(name, pretrained)
+    if quick_gelu is None and (tag or {}).get("quick_gelu", False):
+        quick_gelu = True
     try:
         return open_clip.create_model(
             name,
             pretrained=pretrained,
             force_image_size=image_size,
-            force_quick_gelu=bool((tag or {}).get("quick_gelu", False)),
+            force_quick_gelu=bool(quick_gelu),
             force_patch_dropout=0.0,  # dropped patches would leave no grid
             pretrained_text=False,  # the text tower is thrown away
             # Without this, a folder without weights gives random ones and a line in the log.
             require_pretrained=own_weights or pretrained is not None,
+            **({"quick_gelu": False} if quick_gelu is False else {}),  # against a configuration
         ).visual
     except Exception as error:  # readers of json, pickles, safetensors and two hubs raise their own
         if folder:
@@ -205,22 +226,29 @@ def _open_clip_tower(name: str, pretrained: str | None, image_size: int) -> Any:
         ) from error
 
 
-def build_vision(name: str, pretrained: str | None, image_size: int) -> ConvTower | CLIPTower:
+def build_vision(
+    name: str, pretrained: str | None, image_size: int, quick_gelu: bool | None = None
+) -> ConvTower | CLIPTower:
     """The image tower of a configuration.
 
     Args:
         name: ``conv`` for :class:`ConvTower`, else a name for :class:`CLIPTower`.
         pretrained: Weights for :class:`CLIPTower`.
         image_size: Side of the input in pixels.
+        quick_gelu: Activation of :class:`CLIPTower`.
 
     Raises:
-        UserError: See :class:`CLIPTower`.
+        UserError: An activation is given for ``conv``; else see :class:`CLIPTower`.
     """
     if name == "conv":
+        if quick_gelu is not None:
+            raise UserError(
+                "The image tower `conv` has no GELU: leave out --model.init_args.vision_quick_gelu."
+            )
         return ConvTower(image_size)
     if name.startswith("local-dir:") and not Path(name.removeprefix("local-dir:")).is_dir():
         raise UserError(
             f"The image tower's folder {name.removeprefix('local-dir:')} does not exist: give the "
             "folder that holds open_clip_config.json as --model.init_args.vision local-dir:FOLDER."
         )
-    return CLIPTower(name, pretrained, image_size)
+    return CLIPTower(name, pretrained, image_size, quick_gelu)

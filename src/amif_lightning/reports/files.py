@@ -17,8 +17,12 @@ def write_atomically(path: Path, text: str) -> None:
         text: The whole content.
 
     Raises:
-        UserError: If the file cannot be written.
+        UserError: If the file cannot be written, or ``path`` is a folder.
     """
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder: give the name of a file, such as {path / 'report.md'}."
+        )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

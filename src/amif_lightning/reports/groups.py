@@ -99,7 +99,12 @@ class Group:
     @property
     def protocol(self) -> str:
         """The protocol's printed label."""
-        return protocol_label(self.key.protocol)
+        return protocol_label(self.key.protocol, self.key.split, self.first.answers_from)
+
+    @property
+    def name(self) -> str:
+        """The experiment, marked where its weights were never trained."""
+        return self.key.experiment + (" (UNTRAINED)" if self.first.untrained else "")
 
     @property
     def strata(self) -> list[str]:

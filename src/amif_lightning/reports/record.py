@@ -107,7 +107,7 @@ class ResultRecord:
         protocol: ``clean`` or ``literature``.
         split: Released split that was scored.
         seed: Training seed.
-        test_runs: How often this configuration's split was scored, this time included.
+        test_runs: How often a test of this split was started in the run folder, this one included.
         scores: Right answers per stratum; ``overall`` is always present.
         control: The same with images permuted among the questions; None if it was not run.
         ceiling: Questions whose answer is among the candidates; None without a candidate list.
@@ -155,26 +155,24 @@ class ResultRecord:
     untrained: bool
 
 
-def protocol_label(protocol: str) -> str:
-    """The words every output uses for a protocol (dataset documentation, "Protocols")."""
-    return "literature (test answers visible)" if protocol == "literature" else protocol
+def protocol_label(protocol: str, split: str, answers_from: str) -> str:
+    """The words every output uses for a protocol (docs/datasets.md, "Protocols").
+
+    Args:
+        protocol: ``clean`` or ``literature``.
+        split: Released split that was scored.
+        answers_from: Splits whose answers are candidates, such as ``train + validation``.
+    """
+    if protocol != "literature":
+        return protocol
+    if split in answers_from.split(" + "):
+        return f"literature ({split} answers visible)"
+    return f"literature (candidates from {answers_from})"
 
 
 def record_path(folder: str | PathLike[str], split: str) -> Path:
     """``result-<split>.json`` inside a run folder."""
     return Path(folder) / f"result-{split}.json"
-
-
-def next_test_runs(path: str | PathLike[str]) -> int:
-    """How often the split will have been scored once the run about to be recorded is written.
-
-    Args:
-        path: The record's path; an existing record there is counted up.
-
-    Raises:
-        UserError: If a record exists but cannot be read, for its count would be lost.
-    """
-    return read_record(path).test_runs + 1 if Path(path).exists() else 1
 
 
 def write_record(path: str | PathLike[str], record: ResultRecord) -> None:

@@ -38,7 +38,7 @@ LEGEND = (
     "Ceiling: questions whose answer is among the candidates. "
     "Question-only floor and same-image copy look at no picture. "
     "Shuffled images: the same weights with the images permuted among the questions. "
-    "Test runs: how often the configuration was scored on this split."
+    "Test runs: how often a test of this split was started in the run folder."
 )
 
 COMPARISON_LEGEND = (
@@ -96,7 +96,7 @@ def _rows(group: Group) -> Iterable[list[str]]:
         yield [
             f"{key.dataset} {key.layout}",
             key.split,
-            key.experiment + (" (UNTRAINED)" if record.untrained else ""),
+            group.name,
             group.protocol,
             stratum_name(stratum),
             numbers.percent(group.accuracy(stratum)) + spread if enough else numbers.NONE,
@@ -158,7 +158,7 @@ def comparisons(groups: Sequence[Group]) -> list[str]:
                 rows += _compare(first, second)
             else:
                 sentence = f"Not compared on {data} {first.key.split}, for {reason}"
-                pair = f"{first.key.experiment} with {second.key.experiment}"
+                pair = f"{first.name} with {second.name}"
                 refused.setdefault(sentence, []).append(pair)
     header = (
         "data",
@@ -205,8 +205,8 @@ def _compare(first: Group, second: Group) -> Iterable[list[str]]:
             f"{first.key.dataset} {first.key.layout}",
             first.key.split,
             first.protocol,
-            first.key.experiment,
-            second.key.experiment,
+            first.name,
+            second.name,
             stratum_name(stratum),
             numbers.points(first.accuracy(stratum) - second.accuracy(stratum)),
             numbers.points_interval(span),

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor
 
-from amif_lightning.batch import AnswerSpace
+from amif_lightning.batch import AnswerSpace, Tokens
 from amif_lightning.errors import UserError
 from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.text import TextEncoder
-from amif_lightning.models.vision import build_vision
+from amif_lightning.models.vision import CLIPTower, build_vision
+from amif_lightning.tasks.checkpoints import (
+    check_activation,
+    check_selection,
+    load_checkpoint,
+    tokenizer_of,
+)
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What the encoders and the fusion layers say of a batch; B texts, I <= B images.
+
+    Attributes:
+        text: (B, L, text width) states of the text encoder.
+        image: (I, 1 + P, image width) tokens of the image tower.
+        words: (B, L, D) fused words; arbitrary on padding.
+        patches: (B, 1 + P, D) fused patches.
+        mask: (B, L) bool, true on words, false on padding.
+    """
+
+    text: Tensor
+    image: Tensor
+    words: Tensor
+    patches: Tensor
+    mask: Tensor
 
 
 class AMiFTask(L.LightningModule):
@@ -25,6 +51,9 @@ class AMiFTask(L.LightningModule):
         vision: Image tower: an open_clip model name, ``hf-hub:NAME``, ``local-dir:FOLDER``, or
             ``conv`` for the small net that needs no download.
         vision_pretrained: open_clip weights tag or file; null for random weights.
+        vision_quick_gelu: Whether the image tower's activation is OpenAI's approximation of GELU;
+            null: as the weights tag says, else as the model's configuration does. What it came to
+            is stored in the checkpoint.
         text: Text encoder: hub name or folder of a BERT, or ``small`` (needs no download).
         text_pretrained: Whether to load that encoder's weights.
         text_layers: Layers of the ``small`` text encoder.
@@ -50,6 +79,7 @@ class AMiFTask(L.LightningModule):
         self,
         vision: str = "ViT-B-16",
         vision_pretrained: str | None = "openai",
+        vision_quick_gelu: bool | None = None,
         text: str = "emilyalsentzer/Bio_ClinicalBERT",
         text_pretrained: bool = True,
         text_layers: int = 2,
@@ -77,8 +107,9 @@ class AMiFTask(L.LightningModule):
         self.heads, self.dropout, self.attention = heads, dropout, attention
         self.lr, self.least_lr, self.warmup = lr, least_lr, warmup
         self.weight_decay, self.betas, self.seed = weight_decay, betas, seed
-        self.untrained = False  # set by the command line when nothing was loaded
-        self.vision = build_vision(vision, vision_pretrained, image_size)
+        self.untrained = True  # until weights are loaded or a training step is made
+        self.vision = build_vision(vision, vision_pretrained, image_size, vision_quick_gelu)
+        self.quick_gelu = self.vision.quick_gelu if isinstance(self.vision, CLIPTower) else None
         self.text = TextEncoder(
             text,
             pretrained=text_pretrained,
@@ -92,13 +123,19 @@ class AMiFTask(L.LightningModule):
             self.text.width, self.vision.width, width, fusion_layers, heads, dropout
         )
         self.space: AnswerSpace | None = None
-        self._initialised = False
+        self.tokenizer: str | None = None  # JSON text: the strings that this task's ids stand for
+        self._initialised = False  # whether `init_from` has been read, or replaced by a checkpoint
+        self._restored = False  # whether a checkpoint was restored: its ids have meanings
 
     # ---- life cycle ---------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Check that data and model fit, start from weights, and take over the answer space."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
+        """Check that data and model fit, start from weights, and agree on tokens and answers.
+
+        Raises:
+            UserError: If they do not fit, or the weights were trained on other terms.
+        """
+        data = self._data()
         if data is None:
             return
         if data.image_size != self.image_size:
@@ -107,19 +144,35 @@ class AMiFTask(L.LightningModule):
                 f"{self.image_size}: set --data.init_args.image_size and "
                 "--model.init_args.image_size to the same number."
             )
-        resumed = self.trainer.ckpt_path is not None  # its weights replace these anyway
-        if self.init_from is not None and not self._initialised and not resumed:
-            self._start_from(Path(self.init_from))
-        if self.space is None or stage == "fit":
-            self._use_space(data.answer_space())
+        if self.init_from is not None and not self._initialised:
+            self._start_from(Path(self.init_from), data)
         self._initialised = True
+        if self.tokenizer is None and not self._restored:
+            self._use_space(data.answer_space())
+        else:
+            self._agree(data, self.tokenizer, self.space)
 
-    def _start_from(self, path: Path) -> None:
+    def _data(self) -> Any:
+        """The trainer's data module; None where there is no trainer, or it has only loaders."""
+        try:
+            trainer: Any = self.trainer
+        except RuntimeError:  # Lightning's word for a module without a trainer
+            return None
+        return trainer.datamodule
+
+    def _start_from(self, path: Path, data: Any) -> None:
         checkpoint = load_checkpoint(path)
-        state = checkpoint.get("answer_space")
-        if state is not None:
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
-            data.adopt_tokenizer(state["tokenizer"])
+        tokenizer = tokenizer_of(checkpoint)
+        if tokenizer is None:
+            raise UserError(
+                f"{path} holds no tokenizer, so nobody can say what its token ids mean: give a "
+                "checkpoint that `fit` wrote as --model.init_args.init_from."
+            )
+        check_activation(checkpoint, self.quick_gelu)
+        data.adopt_tokenizer(tokenizer)
+        if "answer_space" in checkpoint:
+            given_space = AnswerSpace.from_state(checkpoint["answer_space"])
+            check_selection(given_space, data.answer_space(), same_protocol=False)
         own = self.state_dict()
         given = checkpoint["state_dict"]
         wrong = [k for k in given if k in own and own[k].shape != given[k].shape]
@@ -129,10 +182,19 @@ class AMiFTask(L.LightningModule):
                 f"{tuple(own[wrong[0]].shape)}: start from a checkpoint of the same size."
             )
         missing, unused = self.load_state_dict(given, strict=False)
+        self.untrained = bool(missing)
         self.print(
             f"Started from {path}: {len(own) - len(missing)} tensors loaded, {len(missing)} "
             f"missing ({_groups(missing)}), {len(unused)} unused ({_groups(unused)})."
         )
+        self._complete(missing)
+
+    def _complete(self, missing: list[str]) -> None:
+        """Give parts that a checkpoint lacked their start, for those that copy a loaded part.
+
+        Args:
+            missing: Names in the state that were not loaded.
+        """
 
     def _use_space(self, space: AnswerSpace) -> None:
         if space.table_size > self.text.table_size:
@@ -141,10 +203,35 @@ class AMiFTask(L.LightningModule):
                 f"{self.text.table_size}: give data.init_args.tokenizer and model.init_args.text "
                 "of the same model (`words` goes with `small`)."
             )
-        self.space = space
+        self.space, self.tokenizer = space, space.tokenizer
+
+    def _agree(self, data: Any, tokenizer: str | None, stored: AnswerSpace | None) -> None:
+        """Let data use what the weights were trained with: their tokenizer and their vocabulary.
+
+        The candidates are the data's own.
+
+        Raises:
+            UserError: If the tokenizer is unknown, or the weights were trained under another
+                protocol or on another selection of the same data set's rows.
+        """
+        if tokenizer is None:
+            raise UserError(
+                "The checkpoint holds no tokenizer, so nobody can say what its token ids mean: "
+                "give a checkpoint that `fit` wrote as --ckpt_path."
+            )
+        data.adopt_tokenizer(tokenizer)
+        present: AnswerSpace = data.answer_space()
+        if stored is not None:
+            check_selection(stored, present, same_protocol=True)
+            present = replace(
+                present, vocabulary=stored.vocabulary, vocabulary_ids=stored.vocabulary_ids
+            )
+        self._use_space(present)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what the ids mean and which answers may be given, as plain types."""
+        if self.tokenizer is not None:
+            checkpoint["tokenizer"] = self.tokenizer
         if self.space is not None:
             checkpoint["answer_space"] = self.space.state()
 
@@ -152,30 +239,40 @@ class AMiFTask(L.LightningModule):
         """Take over the checkpoint's tokenizer, vocabulary and, unless data is at hand, candidates.
 
         Raises:
-            UserError: If it was trained under another protocol than the data's.
+            UserError: If data is at hand and the two do not agree (see ``_agree``).
         """
+        check_activation(checkpoint, self.quick_gelu)
+        # Its weights follow: those of `init_from` would overwrite them at the next set-up.
+        self._initialised = self._restored = True
+        self.untrained = False
+        tokenizer = tokenizer_of(checkpoint)
         state = checkpoint.get("answer_space")
-        if state is None:
-            return
-        stored = AnswerSpace.from_state(state)
-        trainer = self._trainer
-        data = getattr(trainer, "datamodule", None) if trainer is not None else None
+        stored = None if state is None else AnswerSpace.from_state(state)
+        data = self._data()
         if data is None:
-            self._use_space(stored)
+            self.tokenizer = tokenizer
+            if stored is not None:
+                self._use_space(stored)
             return
-        if stored.protocol != data.protocol:
-            raise UserError(
-                f"The checkpoint was trained under the protocol {stored.protocol!r} and the data "
-                f"module uses {data.protocol!r}: give --data.init_args.protocol {stored.protocol}."
-            )
-        data.adopt_tokenizer(stored.tokenizer)
-        present = data.answer_space()
-        self._use_space(
-            AnswerSpace.from_state(
-                present.state()
-                | {"vocabulary": stored.vocabulary, "vocabulary_ids": stored.vocabulary_ids}
-            )
-        )
+        self._agree(data, tokenizer, stored)
+
+    def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:
+        """From the first step on the weights are trained."""
+        self.untrained = False
+
+    # ---- encoders and fusion ------------------------------------------------------------------
+
+    def streams(self, text: Tokens, images: Tensor, image_index: Tensor | None = None) -> Streams:
+        """Encode texts and images and fuse them.
+
+        Args:
+            text: (B, L) tokens.
+            images: (I, 3, H, W) float, normalised.
+            image_index: (B,) image of each text; None where I = B in order.
+        """
+        states, tokens = self.text(text.ids, text.mask), self.vision(images)
+        words, patches = self.fusion(states, text.mask, tokens, image_index)
+        return Streams(states, tokens, words, patches, text.mask)
 
     # ---- optimisation -------------------------------------------------------------------------
 
@@ -225,31 +322,6 @@ class AMiFTask(L.LightningModule):
         epochs = max(int(trainer.max_epochs or 0), 1)
         steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
         return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
-
-    def parts(self) -> dict[str, nn.Module]:
-        """The model's parts by name, for tables of parameters."""
-        return dict(self.named_children())
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running code from it.
-
-    Raises:
-        UserError: If it does not exist, is truncated, or holds anything but plain types.
-    """
-    if not path.is_file():
-        raise UserError(f"The checkpoint {path} does not exist: check the path.")
-    try:
-        # Mapped, since most callers want the plain types only: tensors are read when touched.
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises whatever its unpickler and zip reader raise
-        raise UserError(
-            f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not "
-            "a checkpoint of this suite; train again or copy it again."
-        ) from error
-    if "state_dict" not in loaded:
-        raise UserError(f"{path} holds no state_dict: give a checkpoint that `fit` wrote.")
-    return loaded
 
 
 def _groups(keys: list[str]) -> str:

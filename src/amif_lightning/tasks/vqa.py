@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from amif_lightning.batch import AnswerSpace, Prediction, VQABatch, pad_tokens
 from amif_lightning.errors import UserError
@@ -16,10 +16,12 @@ from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.generation import generate
 from amif_lightning.models.knowledge import GatedCrossAttention, KnowledgeReading, Vocabulary
-from amif_lightning.models.ranking import CandidateTree, best
+from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
 from amif_lightning.tasks.base import AMiFTask
+from amif_lightning.tasks.spelling import Spelling
 
 MAX_ANSWER_POSITIONS = 64
+NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class AMiFVQA(AMiFTask):
         beams: Beam width of ``generate``.
         restrict_closed: Let questions that the release marks closed be answered by yes or no only.
             This uses the release's answer_type field, which nobody has for a new question.
-        label_smoothing: Share of the target spread over all tokens in training (released: none).
+        label_smoothing: Share of the target spread over all tokens in training, in [0, 1).
+        length_penalty: p >= 0; candidates are ranked by their log-likelihood divided by (number of
+            tokens, the end included)**p. At 0 the best is searched in the prefix tree; with another
+            p every candidate must be scored, which takes longer.
         **kwargs: Arguments of :class:`AMiFTask`.
     """
 
@@ -63,13 +68,27 @@ class AMiFVQA(AMiFTask):
         answer_by: Literal["rank", "generate"] = "rank",
         beams: int = 3,
         restrict_closed: bool = False,
-        label_smoothing: float = 0.1,
+        label_smoothing: float = 0.0,
+        length_penalty: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.save_hyperparameters()
+        # What null came to: restored without its weights tag, the tower keeps its activation.
+        self.hparams["vision_quick_gelu"] = self.quick_gelu
+        if answer_by == "generate" and restrict_closed:
+            raise UserError(
+                "model.init_args.restrict_closed chooses among candidates and answer_by generate "
+                "has none: leave out one of the two."
+            )
+        if length_penalty < 0 or (length_penalty and answer_by == "generate"):
+            raise UserError(
+                f"model.init_args.length_penalty is {length_penalty}: give 0 or more, and 0 with "
+                "answer_by generate."
+            )
         self.answer_by, self.beams = answer_by, beams
         self.restrict_closed, self.label_smoothing = restrict_closed, label_smoothing
+        self.length_penalty = length_penalty
         width, heads = self.fusion.width, self.heads
         if self.text.width != width:
             raise UserError(
@@ -94,17 +113,44 @@ class AMiFVQA(AMiFTask):
     # ---- life cycle ---------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Take over the answer space and prepare exact counts per stratum."""
+        """Take over the answer space and prepare exact counts per stratum.
+
+        Raises:
+            UserError: If something is asked for that these data, or loaders alone, cannot give.
+        """
         super().setup(stage)
-        self.strata = tuple(self.trainer.datamodule.strata)  # type: ignore[attr-defined]  # Trainer
+        data = self._data()
+        if data is None:
+            if stage != "predict":
+                raise UserError(
+                    "On loaders alone this task can only predict, for a data module names the "
+                    "strata of its scores: give the trainer `datamodule=` instead."
+                )
+            return
+        self.strata = tuple(data.strata)
         self.val_accuracy = VQAAccuracy(self.strata)
         self.test_accuracy = VQAAccuracy(self.strata)
         self.control_accuracy = VQAAccuracy(self.strata)
-        if self.restrict_closed and "closed/field" not in self.strata:
+        # Checking for NaN would wait for the GPU in every step, and would hide one.
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        self.val_gate = MeanMetric(nan_strategy="disable")
+        if self.restrict_closed:
+            self._closed_stratum()
+
+    def _closed_stratum(self) -> int:
+        """Column of the strata that marks closed questions."""
+        if "closed/field" not in self.strata:
             raise UserError(
-                "model.init_args.restrict_closed needs a release that marks closed questions, and "
-                "this one has no such field: leave the option off."
+                "model.init_args.restrict_closed needs a data module whose release marks closed "
+                "questions, and there is none: leave the option off."
             )
+        return self.strata.index("closed/field")
+
+    def _complete(self, missing: list[str]) -> None:
+        """A checkpoint without a decoder: it starts from the text encoder that was just loaded."""
+        own = [name for name in self.state_dict() if name.startswith("decoder.")]
+        if set(own) <= set(missing):
+            self.decoder.initialise_from(self.text.bert)
 
     def _use_space(self, space: AnswerSpace) -> None:
         super()._use_space(space)
@@ -114,35 +160,41 @@ class AMiFVQA(AMiFTask):
                 f"A candidate answer has {longest} tokens and the decoder {MAX_ANSWER_POSITIONS} "
                 f"positions: lower --data.init_args.max_answer_tokens to {MAX_ANSWER_POSITIONS}."
             )
+        closed = [space.candidates.index(c) for c in ("yes", "no") if c in space.candidates]
+        if self.restrict_closed and len(closed) < 2:
+            raise UserError(
+                "model.init_args.restrict_closed needs yes and no among the candidate answers, and "
+                "these data do not have both: leave the option off."
+            )
         self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
         self.tree = CandidateTree(space.candidate_ids, space.cls_id, space.sep_id)
-        closed = [c for c in ("yes", "no") if c in space.candidates]
-        self.closed_candidates = tuple(space.candidates.index(c) for c in closed)
-        self.closed_tree = (
-            CandidateTree(
-                [space.candidate_ids[i] for i in self.closed_candidates],
-                space.cls_id,
-                space.sep_id,
-            )
-            if closed
-            else None
-        )
+        self.closed_candidates = tuple(closed)
+        if self.restrict_closed:
+            ids = [space.candidate_ids[i] for i in closed]
+            self.closed_tree = CandidateTree(ids, space.cls_id, space.sep_id)
+        if self.answer_by == "generate":
+            self.spelling = Spelling(space)
         if self.knowledge is not None:
             self.knowledge.forget()
 
     # ---- forward ------------------------------------------------------------------------------
 
     def forward(self, batch: VQABatch, *, attention: bool = False) -> Fused:
-        """Fuse questions and images and let them read the answer vocabulary."""
-        text = self.text(batch.question.ids, batch.question.mask)
-        image = self.vision(batch.images)
-        words, patches = self.fusion(text, batch.question.mask, image, batch.image_index)
-        states, mask = self.fusion.join(words, batch.question.mask, patches)
-        if self.knowledge is None or self.vocabulary is None:
-            return Fused(states, mask, words.shape[1], None)
+        """Fuse questions and images and let them read the answer vocabulary.
+
+        Args:
+            batch: B questions.
+            attention: Whether to return the weights of the vocabulary's entries (slower).
+        """
+        streams = self.streams(batch.question, batch.images, batch.image_index)
+        states, mask = self.fusion.join(streams.words, streams.mask, streams.patches)
+        if self.knowledge is None:
+            return Fused(states, mask, streams.words.shape[1], None)
+        if self.vocabulary is None:
+            raise RuntimeError(NO_SPACE)
         vectors = self.vocabulary(self.text.word_embedding)
         reading = self.knowledge(states, vectors, attention=attention)
-        return Fused(reading.states, mask, words.shape[1], reading)
+        return Fused(reading.states, mask, streams.words.shape[1], reading)
 
     def answer_log_likelihood(
         self, fused: Fused, batch: VQABatch, label_smoothing: float = 0.0
@@ -154,31 +206,43 @@ class AMiFVQA(AMiFTask):
 
     @torch.no_grad()
     def answer(self, fused: Fused, batch: VQABatch) -> list[tuple[str, float]]:
-        """Answer each question: the text, and its log-likelihood."""
-        space = self._space()
-        if self.answer_by == "generate":
-            return self._generate(fused)
-        scores, chosen = best(self.decoder, self.tree.to(self.device), fused.states, fused.mask)
-        answers = [space.candidates[i] for i in chosen[:, 0].tolist()]
-        values = scores[:, 0].tolist()
-        if self.restrict_closed and self.closed_tree is not None:
-            closed = batch.strata[:, self.strata.index("closed/field")]
-            if closed.any():
-                tree = self.closed_tree.to(self.device)
-                scores, chosen = best(self.decoder, tree, fused.states[closed], fused.mask[closed])
-                for row, value, index in zip(
-                    closed.nonzero()[:, 0].tolist(),
-                    scores[:, 0].tolist(),
-                    chosen[:, 0].tolist(),
-                    strict=True,
-                ):
-                    answers[row] = space.candidates[self.closed_candidates[index]]
-                    values[row] = value
-        return list(zip(answers, values, strict=True))
+        """Answer each question: the text, and its log-likelihood.
 
-    def _generate(self, fused: Fused) -> list[tuple[str, float]]:
+        Raises:
+            UserError: If closed questions are to be restricted and no data module marks them.
+        """
+        if self.answer_by == "generate":
+            return self._generate(fused, batch)
         space = self._space()
-        tokenizer = Tokenizer.from_str(space.tokenizer)
+        self.tree = self._here(self.tree)
+        values, chosen = self._choose(self.tree, fused.states, fused.mask)
+        if self.restrict_closed:
+            closed = batch.strata[:, self._closed_stratum()].nonzero()[:, 0]
+            if len(closed):
+                self.closed_tree = self._here(self.closed_tree)
+                values[closed], among = self._choose(
+                    self.closed_tree, fused.states[closed], fused.mask[closed]
+                )
+                chosen[closed] = chosen.new_tensor(self.closed_candidates)[among]
+        answers = [space.candidates[i] for i in chosen.tolist()]
+        return list(zip(answers, values.tolist(), strict=True))
+
+    def _here(self, tree: CandidateTree) -> CandidateTree:
+        """The tree on the task's device."""
+        return tree if tree.tokens.device == self.device else tree.to(self.device)
+
+    def _choose(self, tree: CandidateTree, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihood (B,) and index (B,) of the best candidate of each question."""
+        if not self.length_penalty:
+            scores, chosen = best(self.decoder, tree, states, mask)
+            return scores[:, 0], chosen[:, 0]
+        every = rank(self.decoder, tree, states, mask, self.length_penalty)
+        scores, chosen = top_k(every, 1)
+        lengths = tree.lengths[chosen].float()
+        return (scores * lengths**self.length_penalty)[:, 0], chosen[:, 0]
+
+    def _generate(self, fused: Fused, batch: VQABatch) -> list[tuple[str, float]]:
+        space = self._space()
         sequences = generate(
             self.decoder,
             fused.states,
@@ -188,20 +252,14 @@ class AMiFVQA(AMiFTask):
             pad=space.pad_id,
             beams=self.beams,
         )
-        texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in sequences]
-        # A text passes through the tokenizer once, which sets blanks around signs. A generated
-        # answer that is a candidate in that form is reported in the candidate's own spelling.
-        spelling = {
-            tokenizer.decode(list(ids), skip_special_tokens=True): text
-            for text, ids in zip(space.candidates, space.candidate_ids, strict=True)
-        }
-        scored = zip(texts, self._likelihood_of(sequences, fused), strict=True)
-        return [(spelling.get(text, text), value) for text, value in scored]
+        texts = map(self.spelling.of, sequences, batch.references)
+        return list(zip(texts, self._likelihood_of(sequences, fused), strict=True))
 
     def _likelihood_of(self, sequences: list[list[int]], fused: Fused) -> list[float]:
+        """Log-likelihood of generated answers; one that fills all positions has no end token."""
         space = self._space()
         tokens = pad_tokens(
-            [[space.cls_id, *ids, space.sep_id][:MAX_ANSWER_POSITIONS] for ids in sequences],
+            [[space.cls_id, *ids, space.sep_id][: MAX_ANSWER_POSITIONS + 1] for ids in sequences],
             space.pad_id,
         ).to(self.device)
         logits = self.decoder(tokens.ids[:, :-1], tokens.mask[:, :-1], fused.states, fused.mask)
@@ -212,7 +270,7 @@ class AMiFVQA(AMiFTask):
 
     def _space(self) -> AnswerSpace:
         if self.space is None:
-            raise RuntimeError("the task has no answer space: set it up with data or a checkpoint")
+            raise RuntimeError(NO_SPACE)
         return self.space
 
     # ---- steps --------------------------------------------------------------------------------
@@ -221,26 +279,31 @@ class AMiFVQA(AMiFTask):
         """Mean negative log-likelihood of the answers over the global batch."""
         fused = self(batch)
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
+        # float32 whatever the default type, and filled where it is needed: a copy would wait.
+        questions = torch.full((), len(batch), dtype=torch.float32, device=self.device)
+        gate, tokens = _gate_sums(fused)
+        totals = torch.stack([likelihood.detach().sum(), questions, gate, tokens])
+        if self.trainer.world_size > 1:
+            # Not the strategy's `reduce`, which makes all processes wait for each other first.
+            torch.distributed.all_reduce(totals)
         # Groups hold one to several questions, so processes may hold different numbers of them.
         # Averaging gradients over processes gives the mean over all questions only when each
         # divides by the average number.
-        questions = torch.tensor(float(len(batch)), device=self.device)
-        loss = -likelihood.sum() / self.trainer.strategy.reduce(questions, reduce_op="mean")
-        self.log("train/answer_loss", loss.detach(), prog_bar=True, batch_size=len(batch))
+        loss = -likelihood.sum() / (totals[1] / self.trainer.world_size)
+        size = len(batch)
+        self.log("train/answer_loss", -totals[0] / totals[1], prog_bar=True, batch_size=size)
         if fused.reading is not None:
-            gate = fused.reading.gate.detach()[fused.mask].mean()
-            self.log("train/gate_mean", gate, batch_size=len(batch))
+            self.log("train/gate_mean", totals[2] / totals[3], batch_size=size)
         return loss
 
     def validation_step(self, batch: VQABatch, batch_idx: int) -> dict[str, list[Prediction]]:
         """Rank (or generate) and count; the loss is logged beside."""
         fused = self(batch)
         predictions = self._predict(fused, batch, self.val_accuracy)
-        loss = -self.answer_log_likelihood(fused, batch).mean()
-        self.log("val/answer_loss", loss, batch_size=len(batch), sync_dist=True)
+        self.val_loss.update(-self.answer_log_likelihood(fused, batch))
         if fused.reading is not None:
-            gate = fused.reading.gate[fused.mask].mean()
-            self.log("val/gate_mean", gate, batch_size=len(batch), sync_dist=True)
+            gate, tokens = _gate_sums(fused)
+            self.val_gate.update(gate / tokens, weight=tokens)
         return {"predictions": predictions}
 
     def test_step(
@@ -269,8 +332,14 @@ class AMiFVQA(AMiFTask):
         ]
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy by stratum."""
+        """Log accuracy by stratum, and the means over all questions and tokens."""
         self._log_accuracy("val", self.val_accuracy)
+        means = {"val/answer_loss": self.val_loss}
+        if self.knowledge is not None:
+            means["val/gate_mean"] = self.val_gate
+        for name, metric in means.items():
+            self.log(name, metric.compute(), rank_zero_only=False)  # see `_log_accuracy`
+            metric.reset()
 
     def on_test_epoch_end(self) -> None:
         """Log accuracy by stratum, and that of the control."""
@@ -284,3 +353,15 @@ class AMiFVQA(AMiFTask):
         values = {f"{prefix}/{name}": value.float() for name, value in metric.compute().items()}
         self.log_dict(values, rank_zero_only=False)
         metric.reset()
+
+
+def _gate_sums(fused: Fused) -> tuple[Tensor, Tensor]:
+    """The gate's openness summed over tokens (mean over channels), and the number of tokens.
+
+    No boolean indexing: its size is known on the GPU only, and the step would wait for it.
+    """
+    tokens = fused.mask.sum(dtype=torch.float32)
+    if fused.reading is None:
+        return torch.zeros_like(tokens), tokens
+    openness = fused.reading.gate.detach().float().mean(-1)
+    return openness.where(fused.mask, 0.0).sum(), tokens

@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,9 @@ from PIL import Image
 
 from amif_lightning.errors import UserError
 from data_modules.phantom import generate as module
-from data_modules.phantom.generate import decode_runs, encode_runs, generate
+from data_modules.phantom import study, workers
+from data_modules.phantom.generate import generate
+from data_modules.phantom.masks import decode_runs, encode_runs
 from data_modules.phantom.read import read_phantom, read_studies
 from data_modules.rows import SplitName
 
@@ -52,8 +59,8 @@ def test_a_split_does_not_depend_on_the_size_of_another(tmp_path: Path) -> None:
 
 def test_images_are_8_bit_grey_112(phantom_root: Path) -> None:
     studies = read_studies(phantom_root)
-    for study in studies[::20]:
-        for image in study.images:
+    for one in studies[::20]:
+        for image in one.images:
             with Image.open(phantom_root / image.path) as picture:
                 assert picture.mode == "L"
                 assert picture.size == (112, 112)
@@ -70,27 +77,172 @@ def test_finished_folder_is_left_as_it_is(tmp_path: Path) -> None:
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
-def test_interrupted_generation_is_regenerated(
+def test_interrupted_generation_leaves_nothing_and_is_done_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw, calls = module._draw, []
+    draw, calls = study.draw, []
 
-    def stop_in_the_middle(job: module._Job) -> object:
+    def stop_in_the_middle(job: study.Job) -> object:
         calls.append(job)
         if len(calls) == 9:
             raise KeyboardInterrupt
         return draw(job)
 
-    monkeypatch.setattr(module, "_draw", stop_in_the_middle)
+    monkeypatch.setattr(study, "draw", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path / "a", studies={"train": 20}, progress=False)
-    assert not (tmp_path / "a" / "phantom.json").exists()
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="no finished phantom data set"):
         read_phantom(tmp_path / "a")
-    monkeypatch.setattr(module, "_draw", draw)
+    monkeypatch.setattr(study, "draw", draw)
+    # What a killed process left is not touched: it might belong to one that still runs.
+    left = tmp_path / ".phantom-unfinished-x" / "a"
+    left.mkdir(parents=True)
+    (left / "studies.jsonl").write_text("half")
     generate(tmp_path / "a", studies=TINY, progress=False)
     generate(tmp_path / "b", studies=TINY, progress=False)
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+    assert (left / "studies.jsonl").read_text() == "half"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+START = """
+import sys, time
+from pathlib import Path
+from data_modules.phantom import study
+from data_modules.phantom.generate import generate
+here, root = Path(sys.argv[1]), Path(sys.argv[2])
+draw, met = study.draw, []
+
+def after_all_have_begun(job):
+    if not met:
+        here.touch()
+        while len(list(here.parent.glob("here*"))) < 2:
+            time.sleep(0.01)
+        met.append(job)
+    return draw(job)
+
+study.draw = after_all_have_begun
+generate(root, studies={"train": 12, "validation": 4, "test": 6}, progress=False)
+"""
+
+
+def test_two_processes_may_generate_the_same_root_at_once(tmp_path: Path) -> None:
+    (tmp_path / "both").mkdir()  # an empty folder is as good as none
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", START, tmp_path / f"here{i}", tmp_path / "both"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    ends = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], ends
+    generate(tmp_path / "one", studies=TINY, progress=False)
+    assert fingerprint(tmp_path / "both") == fingerprint(tmp_path / "one")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"both", "one", "here0", "here1"}
+
+
+def test_the_slower_of_two_with_other_settings_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = study.draw
+
+    def overtaken(job: study.Job) -> object:
+        monkeypatch.setattr(study, "draw", draw)
+        generate(tmp_path / "a", seed=1, studies=TINY, progress=False)
+        return draw(job)
+
+    monkeypatch.setattr(study, "draw", overtaken)
+    with pytest.raises(UserError, match="made with other settings"):
+        generate(tmp_path / "a", seed=0, studies=TINY, progress=False)
+    assert json.loads((tmp_path / "a" / "phantom.json").read_text())["seed"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_two_workers_write_the_same_files_as_one(tmp_path: Path) -> None:
+    for count in (1, 2):
+        generate(tmp_path / str(count), seed=0, studies=TINY, progress=False, processes=count)
+    assert fingerprint(tmp_path / "1") == fingerprint(tmp_path / "2")
+
+
+def test_large_sets_use_all_cores_and_small_ones_no_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert workers.processes_for(199) == 1
+    assert workers.processes_for(200) == len(os.sched_getaffinity(0))
+    asked: list[int] = []
+
+    def pool(processes: int, **options: object) -> object:
+        asked.append(processes)
+        raise RuntimeError("a pool")
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
+    generate(tmp_path / "small", studies=TINY, progress=False)
+    assert asked == []
+    with pytest.raises(RuntimeError, match="a pool"):
+        generate(tmp_path / "large", studies={"train": 199, "test": 1}, progress=False)
+    assert asked == [3]
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from data_modules.phantom import study, workers
+
+def tell(folder, job):
+    (folder / str(os.getpid())).touch()
+    return study.Written("", "", [])
+
+workers.write_study = tell
+jobs = study.plan(0, "train", 200)
+for number, _ in enumerate(workers.written(Path(sys.argv[1]), jobs, 2)):
+    if number == 150:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    assert 1 <= len(pids) <= 2
+    end = time.monotonic() + 20
+    while any(_runs(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has not ended; one that waits to be collected has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("where", ["file", "file/deeper"])
+def test_a_file_as_root_or_above_it_is_one_sentence(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("keep")
+    with pytest.raises(UserError, match=r"give (a folder|another root)") as error:
+        generate(tmp_path / where, studies=TINY, progress=False)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "file").read_text() == "keep"
+
+
+def test_a_root_behind_a_link_is_filled_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    generate(tmp_path / "link", studies=TINY, progress=False)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "phantom.json").is_file()
+    # Readable for others as any new folder, unlike a temporary one.
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "disk").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"studies": {"train": 12}}])
@@ -128,9 +280,9 @@ def test_a_folder_with_other_files_is_never_touched(tmp_path: Path) -> None:
 def test_no_patient_in_two_splits_and_some_with_two_studies(phantom_root: Path) -> None:
     splits: dict[str, set[str]] = {}
     counts: dict[str, int] = {}
-    for study in read_studies(phantom_root):
-        splits.setdefault(study.patient_id, set()).add(study.split)
-        counts[study.patient_id] = counts.get(study.patient_id, 0) + 1
+    for one in read_studies(phantom_root):
+        splits.setdefault(one.patient_id, set()).add(one.split)
+        counts[one.patient_id] = counts.get(one.patient_id, 0) + 1
     assert all(len(found) == 1 for found in splits.values())
     assert set(counts.values()) == {1, 2}
 
@@ -148,7 +300,8 @@ def test_manifest_says_what_was_made(phantom_root: Path) -> None:
     release = read_phantom(phantom_root)
     assert manifest["questions"] == {name: len(rows) for name, rows in release.splits.items()}
     assert len(manifest["coordinates"]) == len(read_studies(phantom_root)[0].vector)
-    assert not (phantom_root / "phantom.json.unfinished").exists()
+    files = {"phantom.json", "studies.jsonl", "questions.jsonl", "footprints.jsonl", "images"}
+    assert {path.name for path in phantom_root.iterdir()} == files
 
 
 def test_runs_restore_the_mask() -> None:

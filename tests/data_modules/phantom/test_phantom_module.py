@@ -47,6 +47,37 @@ def test_preparing_again_keeps_the_files(root: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*.*")} == before
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("phantom_seed", -1),
+        ("train_studies", 0),
+        ("validation_studies", -1),
+        ("test_studies", -1),
+    ],
+)
+def test_bad_options_are_named(tmp_path: Path, name: str, value: int) -> None:
+    with pytest.raises(UserError, match=rf"data\.init_args\.{name} is {value}: give at least"):
+        _phantom(tmp_path / "set", **{name: value})
+
+
+def test_no_patient_is_trained_on_and_validated_on_after_a_carve(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    sizes = {"train_studies": 60, "validation_studies": 0, "test_studies": 8}
+    _phantom(folder, **sizes).prepare_data()
+    of_study = {study.study_id: study.patient_id for study in read_studies(folder)}
+    for seed in range(5):
+        parts = _phantom(folder, **sizes, split_seed=seed, validation_fraction=0.3).partition
+        assert parts.carved_from_train
+        trained, held_out = (
+            {of_study[Path(row.image).name.rsplit("_", 1)[0]] for row in rows}
+            for rows in (parts.train, parts.validation)
+        )
+        assert trained
+        assert held_out
+        assert not trained & held_out
+
+
 def test_other_settings_in_the_same_folder_are_refused(root: Path) -> None:
     with pytest.raises(UserError, match="made with other settings"):
         _phantom(root, phantom_seed=1).prepare_data()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,36 @@ def test_footprint_of_an_image_is_the_union_over_its_findings(phantom_root: Path
     assert np.array_equal(union, parts[0].mask | parts[1].mask)
     healthy = next(study for study in studies if not study.findings)
     assert not footprint(phantom_root, healthy.study_id, "frontal").any()
+
+
+def test_rows_of_a_patient_share_a_group(phantom_root: Path) -> None:
+    of_study = {study.study_id: study.patient_id for study in read_studies(phantom_root)}
+    rows = [row for found in read_phantom(phantom_root).splits.values() for row in found]
+    for row in rows:
+        assert row.group == of_study[Path(row.image).name.rsplit("_", 1)[0]]
+    assert len({row.group for row in rows}) < len({row.image_id for row in rows}) / 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[:-1], r"questions\.jsonl holds .* and .*phantom\.json promises"),
+        (lambda lines: [*lines, lines[-1]], r"questions\.jsonl holds .* promises"),
+    ],
+)
+def test_another_number_of_questions_than_promised_is_refused(
+    phantom_root: Path, tmp_path: Path, change: Callable[[list[str]], list[str]], message: str
+) -> None:
+    for name in ("phantom.json", "studies.jsonl", "questions.jsonl"):
+        (tmp_path / name).write_bytes((phantom_root / name).read_bytes())
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    with pytest.raises(UserError, match=message) as error:
+        read_phantom(tmp_path)
+    assert "\n" not in str(error.value)
+    (tmp_path / "phantom.json").write_text("{}")
+    with pytest.raises(UserError, match="is not a manifest"):
+        read_phantom(tmp_path)
 
 
 def test_missing_and_broken_data_are_one_sentence(tmp_path: Path) -> None:

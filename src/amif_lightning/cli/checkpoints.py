@@ -1,0 +1,112 @@
+"""Checkpoint files: written whole or not at all, and compared with the configuration before use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from amif_lightning.errors import UserError
+
+# What the optimizer and scheduler states bring back, or what was computed from it at the start.
+# Lightning restores these states after `configure_optimizers`, so another value would be ignored.
+# The number of steps is not among them: the schedule is built anew from the configuration.
+_OF_THE_OPTIMIZER = ("lr", "least_lr", "warmup", "betas", "weight_decay")
+
+
+class WholeFileCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint under another name in its own folder, then renames it.
+
+    Lightning's own writer goes through the system's temporary folder. On another file system its
+    last step is a copy over the old file, and a crash there leaves neither of the two.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,
+    ) -> None:
+        """Save ``checkpoint``; addresses such as ``s3://...`` are left to Lightning.
+
+        Args:
+            checkpoint: What the Trainer dumped.
+            path: Target; an existing file stays as it is until the new one is complete.
+            storage_options: Refused by Lightning's own class, and handed to it.
+
+        Raises:
+            UserError: If the file cannot be written.
+        """
+        if storage_options is not None or "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                os.fsync(stream.fileno())  # the rename must not reach the disk before the content
+            os.replace(temporary, target)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(
+                f"the checkpoint {target} cannot be written ({reason}): make room there, or choose "
+                "another folder with --runs."
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):  # it is gone after a rename, or never came to be
+                temporary.unlink()
+
+
+def check_checkpoint(
+    checkpoint: Mapping[str, Any], path: str, command: str, seed: int, arguments: Mapping[str, Any]
+) -> None:
+    """Refuse a checkpoint that the command would use otherwise than the configuration says.
+
+    Args:
+        checkpoint: The loaded file. Values that it does not hold are not compared.
+        path: The file's path.
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        seed: The configuration's ``--seed_everything``, which names the run folder.
+        arguments: The configuration's ``model.init_args``.
+
+    Raises:
+        UserError: If the checkpoint was trained with another seed; for ``fit`` also if it holds
+            weights alone, or if the configuration gives another value of an argument that the
+            optimizer state brings back.
+    """
+    trained = checkpoint.get("hyper_parameters", {})
+    theirs = trained.get("seed", seed)
+    if theirs != seed:
+        raise UserError(
+            f"{path} was trained with seed {theirs} and --seed_everything is {seed}, whose run "
+            f"folder it does not belong to: give --seed_everything {theirs}."
+        )
+    if command != "fit":
+        return
+    anew = f"start anew with --model.init_args.init_from {path} and without --ckpt_path"
+    if "optimizer_states" not in checkpoint or "lr_schedulers" not in checkpoint:
+        raise UserError(
+            f"{path} holds weights alone (save_weights_only) and no training can continue from "
+            f"it: give another checkpoint, or {anew}."
+        )
+    for name in _OF_THE_OPTIMIZER:
+        if name not in trained or name not in arguments:
+            continue
+        before, now = _plain(trained[name]), _plain(arguments[name])
+        if before != now:
+            raise UserError(
+                f"model.init_args.{name} is {now} and {path} was trained with {before}, which its "
+                f"optimizer state would bring back: give {before}, or {anew}."
+            )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,91 @@
+"""Reading checkpoints, and what must be equal between one and the present set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amif_lightning.batch import AnswerSpace
+from amif_lightning.errors import UserError
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running code from it.
+
+    Raises:
+        UserError: If it does not exist, is truncated, or holds anything but plain types.
+    """
+    if not path.is_file():
+        raise UserError(f"The checkpoint {path} does not exist: check the path.")
+    try:
+        # Mapped, since most callers want the plain types only: tensors are read when touched.
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises whatever its unpickler and zip reader raise
+        raise UserError(
+            f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not "
+            "a checkpoint of this suite; train again or copy it again."
+        ) from error
+    if "state_dict" not in loaded:
+        raise UserError(f"{path} holds no state_dict: give a checkpoint that `fit` wrote.")
+    return loaded
+
+
+def tokenizer_of(checkpoint: Mapping[str, Any]) -> str | None:
+    """The JSON text of the tokenizer that the weights were trained with, None where unknown."""
+    text: str | None = checkpoint.get("tokenizer")
+    if text is None and "answer_space" in checkpoint:  # where older files hold it
+        text = checkpoint["answer_space"]["tokenizer"]
+    return text
+
+
+def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> None:
+    """The image tower must have the activation that its weights were trained with.
+
+    Args:
+        checkpoint: The checkpoint; one that does not say is not compared.
+        present: Whether the present tower uses QuickGELU; None where it has no such choice.
+
+    Raises:
+        UserError: If the two differ.
+    """
+    stored = checkpoint.get("hyper_parameters", {}).get("vision_quick_gelu")
+    if stored is not None and present is not None and stored != present:
+        raise UserError(
+            f"The checkpoint's image tower has vision_quick_gelu {str(stored).lower()} and this "
+            f"one {str(present).lower()}: give --model.init_args.vision_quick_gelu "
+            f"{str(stored).lower()}."
+        )
+
+
+def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol: bool) -> None:
+    """Rows that trained or chose the weights must not be scored as unseen ones.
+
+    Another data set is allowed (transfer), and an unknown selection is not compared.
+
+    Args:
+        stored: What the weights were trained with.
+        present: What the data module gives.
+        same_protocol: Whether the protocols must agree for other data sets too.
+
+    Raises:
+        UserError: If the protocol differs, or any option that selects rows of the same data set.
+    """
+    theirs, ours = stored.selection, present.selection
+    same_data = bool(theirs) and theirs.get("dataset") == ours.get("dataset")
+    if (same_protocol or same_data) and stored.protocol != present.protocol:
+        raise UserError(
+            f"The checkpoint was trained under the protocol {stored.protocol!r} and the data "
+            f"module uses {present.protocol!r}: give --data.init_args.protocol {stored.protocol}."
+        )
+    if not same_data:
+        return
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            raise UserError(
+                f"The checkpoint was trained with {name} {theirs.get(name)} and the data module "
+                f"has {name} {ours.get(name)}, so rows that trained or chose it could be scored: "
+                f"give --data.init_args.{name} {theirs.get(name)}."
+            )

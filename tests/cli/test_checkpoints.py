@@ -1,0 +1,101 @@
+"""Checkpoints: written whole or not at all, and compared with the configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from amif_lightning.cli.checkpoints import WholeFileCheckpointIO, check_checkpoint
+from amif_lightning.errors import UserError
+
+ARGUMENTS: dict[str, Any] = {
+    "lr": 1e-3,
+    "least_lr": 1e-6,
+    "warmup": 0.06,
+    "betas": (0.9, 0.98),
+    "weight_decay": 0.05,
+    "dropout": 0.1,
+}
+
+
+def checkpoint(**hyper_parameters: Any) -> dict[str, Any]:
+    trained = ARGUMENTS | {"seed": 3, "betas": [0.9, 0.98]} | hyper_parameters
+    return {"hyper_parameters": trained, "optimizer_states": [], "lr_schedulers": []}
+
+
+def test_written_beside_the_target_and_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep" / "last.ckpt"
+    writer = WholeFileCheckpointIO()
+    writer.save_checkpoint({"epoch": 1}, path)
+    rename, seen = os.replace, []
+
+    def watch(source: Path, target: Path) -> None:
+        # Complete, in the same folder, and the old file still there.
+        seen.append((Path(source).parent, torch.load(source), torch.load(target)))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    writer.save_checkpoint({"epoch": 2}, str(path))
+    assert seen == [(path.parent, {"epoch": 2}, {"epoch": 1})]
+    assert writer.load_checkpoint(path, weights_only=True) == {"epoch": 2}
+    assert [item.name for item in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_crash_amid_writing_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    writer = WholeFileCheckpointIO()
+    writer.save_checkpoint({"epoch": 1}, path)
+
+    def fail(content: object, stream: Any) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(UserError, match=r"last\.ckpt cannot be written \(No space left on device"):
+        writer.save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [item.name for item in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_equal_values_pass() -> None:
+    check_checkpoint(checkpoint(), "x.ckpt", "fit", 3, ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", ["lr", "least_lr", "warmup", "weight_decay", "betas"])
+def test_fit_refuses_what_the_optimizer_state_would_undo(name: str) -> None:
+    other = (0.9, 0.999) if name == "betas" else 0.5
+    arguments = ARGUMENTS | {name: other}
+    with pytest.raises(
+        UserError, match=rf"model\.init_args\.{name} is .*init_from x\.ckpt"
+    ) as said:
+        check_checkpoint(checkpoint(), "x.ckpt", "fit", 3, arguments)
+    assert "\n" not in str(said.value)
+    check_checkpoint(checkpoint(), "x.ckpt", "test", 3, arguments)  # optimises nothing
+
+
+def test_what_no_optimizer_holds_may_differ() -> None:
+    check_checkpoint(checkpoint(), "x.ckpt", "fit", 3, ARGUMENTS | {"dropout": 0.0})
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_another_seed_is_refused(command: str) -> None:
+    said = r"trained with seed 3 and --seed_everything is 0.*give --seed_everything 3\."
+    with pytest.raises(UserError, match=said):
+        check_checkpoint(checkpoint(), "x.ckpt", command, 0, ARGUMENTS)
+
+
+@pytest.mark.parametrize("lacking", ["optimizer_states", "lr_schedulers"])
+def test_weights_alone_can_be_scored_and_not_continued(lacking: str) -> None:
+    weights = checkpoint()
+    del weights[lacking]
+    check_checkpoint(weights, "x.ckpt", "test", 3, ARGUMENTS)
+    with pytest.raises(UserError, match=r"weights alone.*init_from x\.ckpt"):
+        check_checkpoint(weights, "x.ckpt", "fit", 3, ARGUMENTS)

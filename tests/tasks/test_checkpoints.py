@@ -1,0 +1,312 @@
+"""Checkpoints load safely, and other data agree with them on tokens, vocabulary and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from amif_lightning.batch import AnswerSpace
+from amif_lightning.errors import UserError
+from amif_lightning.models.ranking import CandidateTree
+from amif_lightning.tasks import AMiFVQA
+from amif_lightning.tasks.checkpoints import check_activation, check_selection, load_checkpoint
+from data_modules.phantom.module import Phantom
+from tests.small import SMALL, phantom, trainer
+
+WAYS = ["init_from", "ckpt_path", "load_from_checkpoint"]
+State = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def saved(folder: Path) -> Path:
+    """A checkpoint after one training step."""
+    torch.manual_seed(0)
+    task, data = AMiFVQA(**SMALL), phantom(folder / "phantom", batch_size=8)
+    running = trainer(folder, max_steps=1, limit_val_batches=0)
+    running.fit(task, datamodule=data)
+    running.save_checkpoint(folder / "saved.ckpt")
+    return folder / "saved.ckpt"
+
+
+@pytest.fixture
+def other(folder: Path, saved: Path) -> Callable[..., Phantom]:
+    """The same rows with other tokens and another vocabulary, unless asked for more."""
+
+    def make(**options: Any) -> Phantom:
+        corpus = folder / "corpus.txt"
+        corpus.write_text("zebra quagga okapi\n" * 3)
+        given: State = {"tokenizer_corpora": [str(corpus)], "vocabulary": "answers"}
+        return phantom(folder / "phantom", **(given | options))
+
+    return make
+
+
+def changed(saved: Path, path: Path, change: Callable[[State], object]) -> Path:
+    """A checkpoint after a change of its content."""
+    checkpoint = torch.load(saved, weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, path)
+    return path
+
+
+def validated(way: str, path: Path, data: Phantom, folder: Path) -> AMiFVQA:
+    """A task with a checkpoint's weights, after validation on the data."""
+    running = trainer(folder, limit_val_batches=1)
+    if way == "load_from_checkpoint":
+        task = AMiFVQA.load_from_checkpoint(path, map_location="cpu")
+        running.validate(task, datamodule=data, verbose=False)
+    else:
+        task = AMiFVQA(**SMALL, init_from=str(path) if way == "init_from" else None)
+        ckpt = str(path) if way == "ckpt_path" else None
+        running.validate(task, datamodule=data, ckpt_path=ckpt, verbose=False)
+    return task
+
+
+def space_of(path: Path) -> AnswerSpace:
+    return AnswerSpace.from_state(load_checkpoint(path)["answer_space"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ids_mean_what_they_meant_in_training(
+    saved: Path, other: Callable[..., Phantom], way: str, tmp_path: Path
+) -> None:
+    stored, data = space_of(saved), other()
+    assert data.tokenizer.to_json() != stored.tokenizer
+    assert data.answer_space().candidate_ids != stored.candidate_ids
+    task = validated(way, saved, data, tmp_path)
+    assert data.tokenizer.to_json() == stored.tokenizer
+    assert task.space is not None
+    assert task.space.tokenizer == task.tokenizer == stored.tokenizer
+    assert task.space.candidate_ids == stored.candidate_ids
+    tree = CandidateTree(stored.candidate_ids, stored.cls_id, stored.sep_id)
+    assert task.tree.tokens.tolist() == tree.tokens.tolist()
+    weights = load_checkpoint(saved)["state_dict"]
+    assert all(torch.equal(weights[name], value) for name, value in task.state_dict().items())
+    assert not task.untrained
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_vocabulary_that_was_read_in_training_is_read(
+    saved: Path, other: Callable[..., Phantom], way: str, tmp_path: Path
+) -> None:
+    stored, data = space_of(saved), other()
+    task = validated(way, saved, data, tmp_path)
+    own = data.answer_space()
+    assert own.vocabulary != stored.vocabulary
+    # A run that only starts from weights is a new one, with the vocabulary that it is given.
+    expected = own if way == "init_from" else stored
+    assert task.space is not None
+    assert task.vocabulary is not None
+    assert task.space.vocabulary == expected.vocabulary
+    assert task.vocabulary.pieces.tolist() == [i for ids in expected.vocabulary_ids for i in ids]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("option", ["split_seed", "validation_fraction", "test_split", "protocol"])
+def test_rows_that_trained_it_are_not_scored(
+    saved: Path, other: Callable[..., Phantom], way: str, option: str, tmp_path: Path
+) -> None:
+    own: State = {"split_seed": 0, "validation_fraction": 0.1, "test_split": "test"}
+    new: State = {"split_seed": 7, "validation_fraction": 0.2, "test_split": "validation"}
+    own["protocol"], new["protocol"] = "clean", "literature"
+    data = other(**{option: new[option]})
+    with pytest.raises(UserError, match=rf"give --data\.init_args\.{option} {own[option]}\."):
+        validated(way, saved, data, tmp_path)
+
+
+def test_another_data_set_is_allowed_and_an_unknown_selection_is_not_compared(saved: Path) -> None:
+    stored = space_of(saved)
+    assert stored.selection["dataset"] == "Phantom"
+    present = replace(stored, selection=stored.selection | {"split_seed": 9})
+    with pytest.raises(UserError, match="with split_seed 0 and the data module has split_seed 9"):
+        check_selection(stored, present, same_protocol=True)
+    for selection in ({}, stored.selection | {"dataset": "elsewhere"}):
+        check_selection(replace(stored, selection=selection), present, same_protocol=True)
+    paper = replace(stored, selection={}, protocol="literature")
+    check_selection(paper, present, same_protocol=False)
+    with pytest.raises(UserError, match=r"give --data\.init_args\.protocol literature"):
+        check_selection(paper, present, same_protocol=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_its_tokenizer_nobody_knows_what_the_ids_mean(
+    saved: Path, other: Callable[..., Phantom], way: str, tmp_path: Path
+) -> None:
+    def strip(checkpoint: State) -> None:
+        del checkpoint["tokenizer"], checkpoint["answer_space"]
+
+    path = changed(saved, tmp_path / "bare.ckpt", strip)
+    if way == "load_from_checkpoint":  # no data is at hand when it loads
+        task = AMiFVQA.load_from_checkpoint(path, map_location="cpu")
+        with pytest.raises(UserError, match="holds no tokenizer"):
+            trainer(tmp_path).validate(task, datamodule=other(), verbose=False)
+        return
+    with pytest.raises(UserError, match="holds no tokenizer"):
+        validated(way, path, other(), tmp_path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_tokenizer_without_an_answer_space_is_adopted(
+    saved: Path, other: Callable[..., Phantom], way: str, tmp_path: Path
+) -> None:
+    """A task of another kind has one and no answers."""
+    path = changed(saved, tmp_path / "encoders.ckpt", lambda c: c.pop("answer_space"))
+    task = validated(way, path, other(), tmp_path)
+    assert task.space is not None
+    assert task.space.candidate_ids == space_of(saved).candidate_ids
+
+
+def test_a_task_without_an_answer_space_stores_its_tokenizer() -> None:
+    task = AMiFVQA(**SMALL)
+    checkpoint: State = {}
+    task.on_save_checkpoint(checkpoint)
+    assert checkpoint == {}
+    task.tokenizer = "{}"
+    task.on_save_checkpoint(checkpoint)
+    assert checkpoint == {"tokenizer": "{}"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_older_file_keeps_its_tokenizer_in_the_answer_space(
+    saved: Path, other: Callable[..., Phantom], way: str, tmp_path: Path
+) -> None:
+    path = changed(saved, tmp_path / "older.ckpt", lambda c: c.pop("tokenizer"))
+    task = validated(way, path, other(), tmp_path)
+    assert task.tokenizer == space_of(saved).tokenizer
+
+
+def test_loaded_weights_are_not_replaced_by_those_it_once_started_from(
+    saved: Path, other: Callable[..., Phantom], tmp_path: Path
+) -> None:
+    def since_trained(checkpoint: State) -> None:
+        checkpoint["hyper_parameters"]["init_from"] = str(saved)
+        checkpoint["state_dict"]["knowledge.gate.bias"] += 1
+
+    path = changed(saved, tmp_path / "later.ckpt", since_trained)
+    task = validated("load_from_checkpoint", path, other(), tmp_path)
+    assert task.knowledge is not None
+    later = load_checkpoint(path)["state_dict"]["knowledge.gate.bias"]
+    assert torch.equal(task.knowledge.gate.bias, later)
+
+
+# ---- starting from encoders -------------------------------------------------------------------
+
+
+def test_without_a_decoder_it_starts_from_the_loaded_text_encoder(
+    saved: Path, other: Callable[..., Phantom], tmp_path: Path
+) -> None:
+    def encoders_only(checkpoint: State) -> None:
+        state = checkpoint["state_dict"]
+        for name in [n for n in state if n.split(".")[0] in ("decoder", "knowledge")]:
+            del state[name]
+
+    path = changed(saved, tmp_path / "encoders.ckpt", encoders_only)
+    torch.manual_seed(1)
+    task = validated("init_from", path, other(), tmp_path)
+    encoder = load_checkpoint(saved)["state_dict"]
+    own = task.state_dict()
+    for name in ("embeddings.word_embeddings.weight", "encoder.layer.0.intermediate.dense.weight"):
+        assert torch.equal(own[f"text.bert.{name}"], encoder[f"text.bert.{name}"])
+        assert torch.equal(own[f"decoder.lm.bert.{name}"], encoder[f"text.bert.{name}"])
+    assert task.untrained  # scores of a decoder that nobody trained
+
+
+def test_a_decoder_in_the_file_is_kept(
+    saved: Path, other: Callable[..., Phantom], tmp_path: Path
+) -> None:
+    name = "decoder.lm.bert.encoder.layer.0.intermediate.dense.weight"
+    path = changed(saved, tmp_path / "x.ckpt", lambda c: c["state_dict"][name].add_(1))
+    task = validated("init_from", path, other(), tmp_path)
+    assert torch.equal(task.state_dict()[name], load_checkpoint(path)["state_dict"][name])
+
+
+def test_a_task_is_untrained_until_a_step_is_made(folder: Path, saved: Path) -> None:
+    task, data = AMiFVQA(**SMALL), phantom(folder / "phantom", batch_size=8)
+    trainer(folder, limit_val_batches=1).validate(task, datamodule=data, verbose=False)
+    assert task.untrained
+    trainer(folder, max_steps=1, limit_val_batches=0).fit(task, datamodule=data)
+    assert not task.untrained
+
+
+# ---- without data -----------------------------------------------------------------------------
+
+
+def test_a_loaded_task_predicts_on_loaders_alone(folder: Path, saved: Path) -> None:
+    data = phantom(folder / "phantom")
+    task = AMiFVQA.load_from_checkpoint(saved, map_location="cpu")
+    alone = trainer(folder).predict(task, data.test_dataloader()[0])
+    with_data = trainer(folder).predict(task, datamodule=data)
+    assert alone == with_data
+    with pytest.raises(UserError, match="this task can only predict"):
+        trainer(folder).test(task, data.test_dataloader()[0], verbose=False)
+
+
+def test_restricting_without_data_is_one_sentence(folder: Path, saved: Path) -> None:
+    data = phantom(folder / "phantom")
+    task = AMiFVQA.load_from_checkpoint(saved, map_location="cpu", restrict_closed=True)
+    with pytest.raises(UserError, match="restrict_closed needs a data module whose release"):
+        trainer(folder).predict(task, data.test_dataloader()[0])
+
+
+# ---- the image tower's activation ---------------------------------------------------------------
+
+
+def test_the_activation_that_null_came_to_is_stored() -> None:
+    task = AMiFVQA(**SMALL)
+    assert task.hparams["vision_quick_gelu"] is None  # the small net has none
+    vit = AMiFVQA(**(SMALL | {"vision": "ViT-B-32-quickgelu", "text": "small"}))
+    assert vit.hparams["vision_quick_gelu"] is True
+
+
+@pytest.mark.parametrize(("stored", "present"), [(True, False), (False, True)])
+def test_weights_do_not_run_with_another_activation(stored: bool, present: bool) -> None:
+    checkpoint = {"hyper_parameters": {"vision_quick_gelu": stored}}
+    with pytest.raises(UserError, match=rf"init_args\.vision_quick_gelu {str(stored).lower()}\."):
+        check_activation(checkpoint, present)
+    check_activation(checkpoint, stored)
+    check_activation({"hyper_parameters": {"vision_quick_gelu": None}}, present)
+    check_activation({}, present)
+
+
+# ---- checkpoint files -------------------------------------------------------------------------
+
+
+def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.ckpt does not exist: check the path"):
+        load_checkpoint(tmp_path / "nowhere.ckpt")
+
+
+@pytest.mark.parametrize("kept", [0, 100, -50])
+def test_a_truncated_checkpoint_is_one_sentence(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "cut.ckpt"
+    torch.save({"state_dict": {"weight": torch.ones(1000)}}, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"cut\.ckpt cannot be read \(\w+\): it is damaged"):
+        load_checkpoint(path)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Touch:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "touched",)
+
+    torch.save({"state_dict": {}, "callbacks": Touch()}, tmp_path / "bad.ckpt")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_checkpoint(tmp_path / "bad.ckpt")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_weights_without_their_names_are_one_sentence(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(3)}, tmp_path / "bare.ckpt")
+    with pytest.raises(UserError, match="holds no state_dict: give a checkpoint that `fit` wrote"):
+        load_checkpoint(tmp_path / "bare.ckpt")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 import lightning as L
 import torch
@@ -26,6 +26,7 @@ from data_modules.audit import Audit, audit
 from data_modules.cut import cut_sentences
 from data_modules.facts import shared_picture_warnings, split_facts
 from data_modules.images import DecodedImages
+from data_modules.options import check_choice, check_least
 from data_modules.protocols import EvaluationSplit, Partition, Protocol, partition
 from data_modules.questions import (
     Encoder,
@@ -113,28 +114,22 @@ class VQADataModule(L.LightningDataModule, ABC):
             raise UserError(
                 f"validation_fraction is {validation_fraction}: give a share between 0 and 1."
             )
-        for name, number, least in (
-            ("batch_size", batch_size, 1),
-            ("questions_per_image", questions_per_image, 1),
-            ("eval_batch_size", eval_batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("image_size", image_size, 1),
-            ("max_question_tokens", max_question_tokens, 3),  # [CLS], one token, [SEP]
-            ("max_answer_tokens", max_answer_tokens, 3),
-            ("vocabulary_size", vocabulary_size, 1),
-            ("validation_questions", validation_questions, 1),
-        ):
-            if number < least:
-                raise UserError(f"data.init_args.{name} is {number}: give at least {least}.")
-        for name, word, known in (
-            ("protocol", protocol, get_args(Protocol)),
-            ("test_split", test_split, get_args(EvaluationSplit)),
-            ("vocabulary", vocabulary, get_args(VocabularyKind)),
-        ):
-            if word not in known:
-                raise UserError(
-                    f"data.init_args.{name} is {word!r}: give one of {', '.join(known)}."
-                )
+        check_least(
+            {
+                "batch_size": (batch_size, 1),
+                "questions_per_image": (questions_per_image, 1),
+                "eval_batch_size": (eval_batch_size, 1),
+                "num_workers": (num_workers, 0),
+                "image_size": (image_size, 1),
+                "max_question_tokens": (max_question_tokens, 3),  # [CLS], one token, [SEP]
+                "max_answer_tokens": (max_answer_tokens, 3),
+                "vocabulary_size": (vocabulary_size, 1),
+                "validation_questions": (validation_questions, 1),
+            }
+        )
+        check_choice("protocol", protocol, Protocol)
+        check_choice("test_split", test_split, EvaluationSplit)
+        check_choice("vocabulary", vocabulary, VocabularyKind)
         ImageTransform(image_size, augmentation)  # an unknown augmentation is an error at once
         self.root = Path(root)
         self.protocol, self.split_seed = protocol, split_seed
@@ -296,7 +291,7 @@ class VQADataModule(L.LightningDataModule, ABC):
                     f"`python -m amif_lightning audit --data {parts.dataset} --data.init_args.root "
                     f"{self.root}` to see what was found."
                 )
-        for sentence in shared_picture_warnings(parts):
+        for sentence in (*parts.notes, *shared_picture_warnings(parts)):
             rank_zero_info(f"{parts.dataset}: {sentence}")
         for reason, number in Counter(row.reason for row in parts.dropped).items():
             rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from amif_lightning.errors import UserError
 from data_modules.answers import med_2019_references
 from data_modules.base import VQADataModule
+from data_modules.options import check_choice
 from data_modules.rows import DroppedRow, QARow, Release, SplitName
 from data_modules.text import collapse, normalise
 
@@ -17,6 +18,12 @@ Task = Literal["official", "no_abnormality"]
 
 NAME = "VQAMed2019"
 SOURCE = "https://zenodo.org/records/10499039"
+
+#: Counted by image name (facts.yaml); the release itself cannot show it, so every record says it.
+SHARED_NOTE = (
+    "32 training and 6 validation images of VQA-Med-2019 are also in VQA-RAD: weights that were "
+    "trained there have seen them."
+)
 
 #: Categories of the task, in the order of the released files C1 to C4.
 CATEGORIES = ("modality", "plane", "organ", "abnormality")
@@ -53,10 +60,14 @@ class VQAMed2019(VQADataModule):
         root: Folder of the data set, as :func:`read_vqa_med_2019` describes it.
         task: ``official`` or ``no_abnormality`` (the 375-question variant of some papers).
         **kwargs: Arguments of :class:`VQADataModule`.
+
+    Raises:
+        UserError: If an option is out of range or unknown.
     """
 
     def __init__(self, root: str, task: Task = "official", **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
+        check_choice("task", task, Task)
         self.task: Task = task
 
     def read_release(self) -> Release:
@@ -104,7 +115,7 @@ def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:
     splits: dict[SplitName, tuple[QARow, ...]] = {}
     absent: dict[str, str] = {}
     dropped: list[DroppedRow] = []
-    notes: list[str] = []
+    notes = [SHARED_NOTE]
     for name, files in _SPLITS.items():
         path = root / files.folder / files.questions
         if not path.is_file():

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from amif_lightning.errors import UserError
 from data_modules.base import VQADataModule
+from data_modules.options import check_choice
 from data_modules.protocols import Protocol, question_key, restated
 from data_modules.rows import AnswerType, DroppedRow, QARow, Release, SplitName
 from data_modules.text import collapse, normalise
@@ -28,6 +29,13 @@ OSF_IMAGES = "VQA_RAD Image Folder"
 MEVF_FILES: dict[SplitName, str] = {"train": "trainset.json", "test": "testset.json"}
 MEVF_IMAGES = "images"
 SOURCE = "https://osf.io/89kps/"
+
+#: Counted by image name (facts.yaml); the release itself cannot show it, so every record says it.
+SHARED_NOTE = (
+    "32 images of VQA-RAD, 17 of them test images with 43 test questions, are also in the training "
+    "set of VQA-Med-2019, and 6 (4 test images) in its validation set: weights that were trained "
+    "there have seen them."
+)
 
 _KEYS = frozenset({"qid", "image_name", "question", "answer", "answer_type", "phrase_type"})
 _WORDINGS = ("question_rephrase", "question_frame")
@@ -49,10 +57,14 @@ class VQARAD(VQADataModule):
         layout: Which published layout to read; with ``auto`` and both present, the protocol
             ``clean`` takes ``osf`` and ``literature`` takes ``mevf``.
         **kwargs: Arguments of :class:`VQADataModule`.
+
+    Raises:
+        UserError: If an option is out of range or unknown.
     """
 
     def __init__(self, root: str, layout: LayoutChoice = "auto", **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
+        check_choice("layout", layout, LayoutChoice)
         self.layout: LayoutChoice = layout
 
     def read_release(self) -> Release:
@@ -142,9 +154,9 @@ def _read_osf(root: Path, protocol: Protocol) -> Release:
         splits["test"] = test
     else:
         absent["test"] = f"'{OSF_FILE}' holds no test question"
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = (SHARED_NOTE,)
     if protocol == "literature":
-        notes = (
+        notes += (
             f"Published numbers mostly train on the MEVF re-split ({MEVF_FILES['train']}); this is "
             "the OSF release, which lacks its templated 'frame' rows.",
         )
@@ -184,7 +196,7 @@ def _read_mevf(root: Path, protocol: Protocol) -> Release:
     splits: dict[SplitName, tuple[QARow, ...]] = {"train": tuple(train)}
     if test:
         splits["test"] = tuple(test)
-    return Release(NAME, "mevf", splits, absent, tuple(dropped), notes)
+    return Release(NAME, "mevf", splits, absent, tuple(dropped), (SHARED_NOTE, *notes))
 
 
 def _with_variants(rows: Sequence[QARow], osf_rows: Sequence[QARow]) -> list[QARow]:

@@ -1,1 +1,1 @@
-"""Generated thorax phantoms: a data set that exists right after cloning (design section 5)."""
+"""Generated thorax phantoms: a data set that exists right after cloning."""

@@ -1,6 +1,6 @@
 """What a phantom can show: the vocabulary of findings, their combinations and their exact vectors.
 
-Design section 5: 60-100 distinct finding vectors, with a coordinate of their own for "none".
+There are 60-100 distinct finding vectors, with a coordinate of their own for "none".
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ View = Literal["frontal", "lateral"]
 Point = tuple[float, float, float]
 
 VIEWS: tuple[View, ...] = get_args(View)
-IMAGE_SIZE = 112  # pixels, design section 5
+IMAGE_SIZE = 112  # pixels: enough for the findings, and quick to draw and to train on
 FIELD_OF_VIEW = 320.0  # mm
 PIXEL = FIELD_OF_VIEW / IMAGE_SIZE  # mm
 

@@ -28,7 +28,7 @@ from data_modules.phantom.geometry import (
 )
 from data_modules.phantom.render import LUNG, Lesion, Scene, Shadow
 
-DECIDED = 3.0  # noise sigma, design section 5
+DECIDED = 3.0  # noise sigma of the mean difference from which an image shows a finding
 MARGIN = 0.6  # noise sigma that a placed finding keeps from DECIDED on either side
 ATTEMPTS = 120
 

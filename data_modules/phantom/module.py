@@ -6,6 +6,7 @@ from typing import Any
 
 from amif_lightning.errors import UserError
 from data_modules.base import VQADataModule
+from data_modules.options import check_least
 from data_modules.phantom.generate import generate
 from data_modules.phantom.read import read_phantom, read_studies
 from data_modules.rows import Release
@@ -36,14 +37,14 @@ class Phantom(VQADataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
-        for name, number, least in (
-            ("phantom_seed", phantom_seed, 0),
-            ("train_studies", train_studies, 1),
-            ("validation_studies", validation_studies, 0),
-            ("test_studies", test_studies, 0),
-        ):
-            if number < least:
-                raise UserError(f"data.init_args.{name} is {number}: give at least {least}.")
+        check_least(
+            {
+                "phantom_seed": (phantom_seed, 0),
+                "train_studies": (train_studies, 1),
+                "validation_studies": (validation_studies, 0),
+                "test_studies": (test_studies, 0),
+            }
+        )
         self.phantom_seed = phantom_seed
         self.studies = (train_studies, validation_studies, test_studies)
 

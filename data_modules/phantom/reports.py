@@ -1,7 +1,7 @@
 """Reports written from the findings, in varied words and two sections.
 
 Two studies with equal findings get different words: the case in which hard labels are wrong and
-the soft labels of the alignment losses are needed (design section 5).
+the soft labels of the alignment losses are needed.
 """
 
 from __future__ import annotations

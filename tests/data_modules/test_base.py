@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from amif_lightning.batch import SplitFacts, VQABatch
+from amif_lightning.batch import VQABatch
 from amif_lightning.cli.entry import _message
 from amif_lightning.errors import UserError
-from data_modules import base
+from data_modules.protocols import LITERATURE_LABEL
 from data_modules.rows import QARow, Release, SplitName
 from data_modules.samplers import EpochIndexSampler, ShardSampler
 from data_modules.strata import strata_of
-from data_modules.text import normalise
 from data_modules.tokenizer import Tokenizer
 from tests.data_modules.tiny_release import (
     TEST_COUNTS,
@@ -31,35 +29,8 @@ from tests.data_modules.tiny_release import (
     Tiny,
     make_rows,
     tiny_release,
+    with_answers,
 )
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tiny")
-
-
-@pytest.fixture(scope="module")
-def release(root: Path) -> Release:
-    return tiny_release(root)
-
-
-@pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    lines: list[str] = []
-    monkeypatch.setattr(base, "rank_zero_info", lines.append)
-    return lines
-
-
-def with_answers(release: Release, answers: Sequence[str]) -> Release:
-    """The release with other training answers, in turn."""
-    rows = [
-        dataclasses.replace(row, answer=answer, references=(answer,), answer_type="open")
-        for i, row in enumerate(release.splits["train"])
-        for answer in [answers[i % len(answers)]]
-    ]
-    return dataclasses.replace(release, splits={**release.splits, "train": tuple(rows)})
-
 
 # ---- batches ----------------------------------------------------------------------------------
 
@@ -243,30 +214,12 @@ def test_dropped_rows_are_counted(root: Path, release: Release, printed: list[st
     assert any(w.startswith("2 rows dropped") for w in data.facts().warnings)
 
 
-@pytest.mark.parametrize("role", ["test", "validation"])
-def test_pictures_shared_with_training_are_printed_and_in_every_record(
-    root: Path, release: Release, printed: list[str], role: SplitName
+@pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+def test_the_label_of_the_literature_protocol_stands_before_every_score(
+    root: Path, release: Release, printed: list[str], stage: str
 ) -> None:
-    shown = release.splits["train"][0]
-    rows = [
-        dataclasses.replace(row, image_id=shown.image_id, image=shown.image, question="Asked anew?")
-        if row.image_id in (f"{role}00", f"{role}02")
-        else row
-        for row in release.splits[role]
-    ]
-    splits = {**release.splits, role: tuple(rows)}
-    data = Tiny(root, dataclasses.replace(release, splits=splits), test_split=role)
-    images = len({row.image_id for row in rows})
-    sentence = f"1 of {images} {role} images are also in the released training split"
-    data.setup("test")
-    assert printed == [f"Tiny: {sentence}"]
-    assert sentence in data.facts().warnings
-    (told,) = [
-        o for o in data.audit().overlaps if (o.first, o.second) == ("released train", "test")
-    ]
-    assert (told.shared, told.images_of_second) == (1, images)
-    plain = Tiny(root, release, test_split=role).facts().warnings
-    assert not any("images are also" in warning for warning in plain)
+    Tiny(root, release, protocol="literature").setup(stage)
+    assert printed[0].startswith(f"Tiny: {LITERATURE_LABEL}: ")
 
 
 @pytest.mark.parametrize("cuda", [True, False])
@@ -277,67 +230,6 @@ def test_batches_are_pinned_where_there_is_a_gpu(
     data = Tiny(root, release)
     for loader in (data.train_dataloader(), data.val_dataloader(), *data.test_dataloader()):
         assert loader.pin_memory is cuda
-
-
-# ---- cutting ----------------------------------------------------------------------------------
-
-
-def test_cut_questions_and_answers_are_counted_for_the_rows_in_use(
-    root: Path, release: Release, printed: list[str]
-) -> None:
-    # "Is finding 0 seen ?" has five tokens and two specials, "train zone 0" three and two.
-    data = Tiny(root, release, max_question_tokens=6, max_answer_tokens=4)
-    data.setup("fit")
-    assert printed == [
-        "Tiny: 27 of 27 train questions are cut to 6 tokens",
-        "Tiny: 11 of 27 train answers are cut to 4 tokens",
-        "Tiny: 16 of 16 validation questions are cut to 6 tokens",
-        "Tiny: 7 of 16 validation answers are cut to 4 tokens",
-        "Tiny: 3 of 5 candidate answers are cut to 4 tokens",
-        "Tiny: 2 of 5 candidate answers have the tokens of an earlier candidate and can never be "
-        "chosen (2 of them through cutting; raise max_answer_tokens for these)",
-    ]
-    printed.clear()
-    data.setup("test")
-    assert printed[0] == "Tiny: 16 of 16 test questions are cut to 6 tokens"
-    space = data.answer_space()
-    assert max(map(len, space.candidate_ids)) == 2
-    assert len(set(space.candidate_ids)) == 3
-
-
-def test_candidates_that_are_equal_without_cutting_are_told_apart_from_cut_ones(
-    root: Path, release: Release, printed: list[str]
-) -> None:
-    # The tokenizer drops accents.
-    made = with_answers(release, ["left lobe", "cafe", "café", "left lung a", "left lung b"])
-    data = Tiny(root, made, max_answer_tokens=4)
-    data.setup("predict")
-    assert printed[-2:] == [
-        "Tiny: 2 of 5 candidate answers are cut to 4 tokens",
-        "Tiny: 2 of 5 candidate answers have the tokens of an earlier candidate and can never be "
-        "chosen (1 of them through cutting; raise max_answer_tokens for these)",
-    ]
-
-
-def test_nothing_is_printed_where_all_fits(
-    root: Path, release: Release, printed: list[str]
-) -> None:
-    # "validation" is no training word and is spelled: ten tokens, "zone", a number, two specials.
-    Tiny(root, release, max_question_tokens=7, max_answer_tokens=14).setup("fit")
-    assert printed == []
-
-
-def test_an_adopted_tokenizer_is_counted_again(
-    root: Path, release: Release, printed: list[str]
-) -> None:
-    data = Tiny(root, release, max_answer_tokens=14)
-    data.setup("fit")
-    assert printed == []
-    data.adopt_tokenizer(Tokenizer.from_texts(["yes no"]).to_json())  # spells "zone" too
-    assert printed == [
-        "Tiny: the checkpoint's tokenizer is used",
-        "Tiny: 7 of 16 validation answers are cut to 14 tokens",
-    ]
 
 
 # ---- answer space and tokenizer ---------------------------------------------------------------
@@ -415,6 +307,19 @@ def test_words_adopts_a_checkpoints_table(root: Path, release: Release) -> None:
     assert data.answer_space().tokenizer == other
 
 
+def test_an_adopted_tokenizer_is_counted_again(
+    root: Path, release: Release, printed: list[str]
+) -> None:
+    data = Tiny(root, release, max_answer_tokens=14)
+    data.setup("fit")
+    assert printed == []
+    data.adopt_tokenizer(Tokenizer.from_texts(["yes no"]).to_json())  # spells "zone" too
+    assert printed == [
+        "Tiny: the checkpoint's tokenizer is used",
+        "Tiny: 7 of 16 validation answers are cut to 14 tokens",
+    ]
+
+
 def test_words_adopts_without_the_texts_of_its_own_table(root: Path, release: Release) -> None:
     # Scoring a checkpoint elsewhere must not ask for the corpora it was built from.
     data = Tiny(root, release, tokenizer_corpora=["no/such/file.txt"])
@@ -438,90 +343,6 @@ def test_a_named_tokenizer_accepts_itself_only(
         data.adopt_tokenizer(Tokenizer.from_texts([]).to_json())
     assert str(tmp_path) in str(caught.value)
     assert data.tokenizer.to_json() == same
-
-
-# ---- facts ------------------------------------------------------------------------------------
-
-
-def recount(train: Sequence[QARow], test: Sequence[QARow]) -> dict[str, dict[str, list[int]]]:
-    """Ceiling and floors per stratum, with a loop per question over the training rows."""
-
-    def best(rows: list[QARow]) -> str:
-        counted = Counter(row.references[0] for row in rows)
-        top = max(counted.values())
-        return next(row.references[0] for row in rows if counted[row.references[0]] == top)
-
-    def words(row: QARow) -> list[str]:
-        return normalise(row.question).split()
-
-    majority = best(list(train))
-    made: dict[str, dict[str, list[int]]] = {}
-    for row in test:
-        like = [r for r in train if words(r) == words(row)]
-        like = like or [r for r in train if words(r)[:3] == words(row)[:3]]
-        like = like or [r for r in train if words(r)[:1] == words(row)[:1]]
-        copy, overlap = "no", -1.0
-        for r in train:
-            a, b = set(words(r)), set(words(row))
-            if r.image_id == row.image_id and len(a & b) / len(a | b) > overlap:
-                copy, overlap = r.references[0], len(a & b) / len(a | b)
-        right = {
-            "ceiling": any(r.references[0] in row.references for r in train),
-            "majority": majority in row.references,
-            "question_only": (best(like) if like else majority) in row.references,
-            "same_image_copy": copy in row.references,
-        }
-        for kind, flag in right.items():
-            for stratum in strata_of(row):
-                entry = made.setdefault(kind, {}).setdefault(stratum, [0, 0])
-                entry[0] += flag
-                entry[1] += 1
-    return made
-
-
-def check_facts(facts: SplitFacts, train: Sequence[QARow], test: Sequence[QARow]) -> None:
-    expected = recount(train, test)
-    assert {k: list(v) for k, v in facts.ceiling.items()} == expected.pop("ceiling")
-    assert {n: {k: list(v) for k, v in c.items()} for n, c in facts.floors.items()} == expected
-    assert list(facts.rows) == list(facts.floor_correct) == [row.question_id for row in test]
-    right = sum(facts.floor_correct.values())
-    assert [right, len(test)] == expected["question_only"]["overall"]
-    for row in test:
-        assert facts.rows[row.question_id]["references"] == row.references
-        assert facts.rows[row.question_id]["strata"] == list(strata_of(row))
-
-
-def test_facts_equal_a_slow_recount(root: Path, release: Release) -> None:
-    # Half of the test questions are asked of training pictures, so the copy floor has work to do.
-    train = release.splits["train"]
-    test = tuple(
-        dataclasses.replace(row, image_id=train[i].image_id, image=train[i].image)
-        if i % 2 and row.question != train[i].question
-        else row
-        for i, row in enumerate(release.splits["test"])
-    )
-    made = dataclasses.replace(release, splits={**release.splits, "test": test})
-    facts = Tiny(root, made).facts()
-    check_facts(facts, train, test)
-    assert facts.candidates == 5
-    assert facts.answers_from == "train"
-    assert (facts.dataset, facts.layout, facts.protocol, facts.split) == (
-        "Tiny",
-        "made",
-        "clean",
-        "test",
-    )
-
-
-def test_facts_of_a_validation_set_in_the_role_of_the_test_set(
-    root: Path, release: Release
-) -> None:
-    data = Tiny(root, release, test_split="validation")
-    facts = data.facts()
-    assert facts.split == "validation"
-    check_facts(facts, release.splits["train"], release.splits["validation"])
-    # Checkpoints are chosen on pictures carved from training; floors still use all training rows.
-    assert {row.split for row in data.partition.validation} == {"train"}
 
 
 # ---- with Lightning ---------------------------------------------------------------------------

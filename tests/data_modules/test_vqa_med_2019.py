@@ -10,7 +10,7 @@ import yaml
 import data_modules
 from amif_lightning.errors import UserError
 from data_modules.protocols import partition
-from data_modules.vqa_med_2019 import VQAMed2019, read_vqa_med_2019
+from data_modules.vqa_med_2019 import SHARED_NOTE, VQAMed2019, read_vqa_med_2019
 from tests.fakes import FakeMed2019, write_vqa_med_2019
 
 FACTS = Path(data_modules.__path__[0]) / "facts.yaml"
@@ -30,7 +30,7 @@ def test_rows_categories_and_pictures(tmp_path: Path, fake: FakeMed2019) -> None
     assert sizes == {"train": fake.train, "validation": fake.validation, "test": fake.test}
     assert not release.absent
     assert not release.dropped
-    assert not release.notes
+    assert release.notes == (SHARED_NOTE,)  # also in VQA-RAD
     for rows in release.splits.values():
         assert {r.question_type for r in rows} == {"modality", "plane", "organ", "abnormality"}
         assert all((tmp_path / row.image).is_file() for row in rows)
@@ -78,7 +78,7 @@ def test_task_without_abnormality(tmp_path: Path, fake: FakeMed2019) -> None:
     }
     left_out = fake.train + fake.validation + fake.test - sum(map(len, release.splits.values()))
     assert len(release.dropped) == left_out
-    assert "cannot be compared" in release.notes[0]
+    assert "cannot be compared" in release.notes[-1]
 
 
 def test_absent_test_set_is_named(tmp_path: Path) -> None:
@@ -141,6 +141,11 @@ def test_bad_inputs(tmp_path: Path) -> None:
     (tmp_path / TRAIN_FILE).write_text("just prose\n", encoding="utf-8")
     with pytest.raises(UserError, match="holds no line of 3 fields"):
         read_vqa_med_2019(tmp_path)
+
+
+def test_an_unknown_task_is_named_at_construction(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task is 'half': give one of official, no_abnormality\."):
+        VQAMed2019(str(tmp_path), task="half")  # type: ignore[arg-type]  # the point of the test
 
 
 def test_data_module_reads_its_task(tmp_path: Path, fake: FakeMed2019) -> None:

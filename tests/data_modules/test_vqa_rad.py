@@ -10,8 +10,10 @@ import yaml
 
 import data_modules
 from amif_lightning.errors import UserError
+from data_modules import vqa_med_2019
 from data_modules.protocols import partition, restating
-from data_modules.vqa_rad import VQARAD, read_vqa_rad
+from data_modules.vqa_med_2019 import read_vqa_med_2019
+from data_modules.vqa_rad import SHARED_NOTE, VQARAD, read_vqa_rad
 from tests.fakes import FakeRAD, write_vqa_rad
 
 OSF = "VQA_RAD Dataset Public.json"
@@ -109,18 +111,18 @@ def test_literature_names_the_leak_in_numbers(tmp_path: Path, fake: FakeRAD) -> 
 
 def test_literature_without_the_osf_file_says_what_to_add(tmp_path: Path) -> None:
     fake = write_vqa_rad(tmp_path, layouts=["mevf"])
-    (note,) = read_vqa_rad(tmp_path, "mevf", "literature").notes
+    (_, note) = read_vqa_rad(tmp_path, "mevf", "literature").notes
     assert f"holds {fake.frames} templated 'frame' rows" in note
     assert f"put '{OSF}' beside it" in note
 
 
 def test_clean_without_the_osf_file_says_what_could_not_be_looked_for(tmp_path: Path) -> None:
     write_vqa_rad(tmp_path, layouts=["mevf"])
-    (note,) = read_vqa_rad(tmp_path, "mevf").notes
+    (_, note) = read_vqa_rad(tmp_path, "mevf").notes
     assert f"'{OSF}' is not beside trainset.json" in note
     assert "rephrase or frame are not found" in note
     write_vqa_rad(tmp_path)
-    assert read_vqa_rad(tmp_path, "mevf").notes == ()
+    assert read_vqa_rad(tmp_path, "mevf").notes == (SHARED_NOTE,)
 
 
 def test_clean_drops_the_row_that_restates_a_test_question(tmp_path: Path, fake: FakeRAD) -> None:
@@ -218,10 +220,49 @@ def test_byte_order_mark_is_read_over(tmp_path: Path, fake: FakeRAD) -> None:
     assert len(read_vqa_rad(tmp_path).splits["train"]) == fake.train
 
 
+def test_an_unknown_layout_is_named_at_construction(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"layout is 'hf': give one of auto, osf, mevf\."):
+        VQARAD(str(tmp_path), layout="hf")  # type: ignore[arg-type]  # the point of the test
+
+
 def test_data_module_reads_its_layout_and_protocol(tmp_path: Path, fake: FakeRAD) -> None:
     assert VQARAD(str(tmp_path), layout="mevf").release == read_vqa_rad(tmp_path, "mevf", "clean")
     literature = VQARAD(str(tmp_path), protocol="literature")
     assert literature.release == read_vqa_rad(tmp_path, "auto", "literature")
+
+
+def test_every_record_says_which_pictures_another_set_shows(tmp_path: Path, fake: FakeRAD) -> None:
+    for layout in ("osf", "mevf"):
+        for protocol in ("clean", "literature"):
+            data = VQARAD(str(tmp_path), layout=layout, protocol=protocol)
+            assert SHARED_NOTE in data.facts().warnings
+
+
+@pytest.mark.real_data
+def test_real_pictures_shared_with_vqa_med_2019(real_data: Path) -> None:
+    facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQARAD"]["shared_with_vqa_med_2019"]
+    rad = read_vqa_rad(real_data / "vqa_rad", "osf")
+    other = read_vqa_med_2019(real_data / "vqa_med_2019")
+    ours = {r.image_id for rows in rad.splits.values() for r in rows}
+    found = {}
+    for split in ("train", "validation"):
+        shared = ours & {r.image_id for r in other.splits[split]}
+        asked = [r for r in rad.splits["test"] if r.image_id in shared]
+        found[split] = {
+            "images": len(shared),
+            "test_images": len({r.image_id for r in asked}),
+            "test_questions": len(asked),
+        }
+    assert found == facts
+    train, validation = found["train"], found["validation"]
+    for words in (
+        f"{train['images']} images of VQA-RAD, {train['test_images']} of them test images",
+        f"with {train['test_questions']} test questions",
+        f"and {validation['images']} ({validation['test_images']} test images) in its validation",
+    ):
+        assert words in SHARED_NOTE
+    said = f"{train['images']} training and {validation['images']} validation images"
+    assert said in vqa_med_2019.SHARED_NOTE
 
 
 @pytest.mark.real_data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +98,13 @@ def tiny_release(root: Path) -> Release:
 def tiny(root: Path, **options: Any) -> Tiny:
     """The data module of :func:`tiny_release`."""
     return Tiny(root, tiny_release(root), **options)
+
+
+def with_answers(release: Release, answers: Sequence[str]) -> Release:
+    """The release with other training answers, in turn."""
+    rows = [
+        replace(row, answer=answer, references=(answer,), answer_type="open")
+        for i, row in enumerate(release.splits["train"])
+        for answer in [answers[i % len(answers)]]
+    ]
+    return replace(release, splits={**release.splits, "train": tuple(rows)})

@@ -3,10 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +13,10 @@ from PIL import Image
 
 from amif_lightning.errors import UserError
 from data_modules.phantom import generate as module
-from data_modules.phantom import study, workers
+from data_modules.phantom import study
 from data_modules.phantom.generate import generate
-from data_modules.phantom.masks import decode_runs, encode_runs
 from data_modules.phantom.read import read_phantom, read_studies
-from data_modules.rows import SplitName
-
-TINY: dict[SplitName, int] = {"train": 12, "validation": 4, "test": 6}
-
-
-def fingerprint(root: Path) -> dict[str, str]:
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
+from tests.data_modules.phantom.files import TINY, fingerprint
 
 
 def test_same_seed_same_files_other_seed_other_data(tmp_path: Path) -> None:
@@ -164,67 +151,6 @@ def test_the_slower_of_two_with_other_settings_is_told(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_two_workers_write_the_same_files_as_one(tmp_path: Path) -> None:
-    for count in (1, 2):
-        generate(tmp_path / str(count), seed=0, studies=TINY, progress=False, processes=count)
-    assert fingerprint(tmp_path / "1") == fingerprint(tmp_path / "2")
-
-
-def test_large_sets_use_all_cores_and_small_ones_no_pool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert workers.processes_for(199) == 1
-    assert workers.processes_for(200) == len(os.sched_getaffinity(0))
-    asked: list[int] = []
-
-    def pool(processes: int, **options: object) -> object:
-        asked.append(processes)
-        raise RuntimeError("a pool")
-
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", pool)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
-    generate(tmp_path / "small", studies=TINY, progress=False)
-    assert asked == []
-    with pytest.raises(RuntimeError, match="a pool"):
-        generate(tmp_path / "large", studies={"train": 199, "test": 1}, progress=False)
-    assert asked == [3]
-
-
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
-    code = """
-import os, signal, sys
-from pathlib import Path
-from data_modules.phantom import study, workers
-
-def tell(folder, job):
-    (folder / str(os.getpid())).touch()
-    return study.Written("", "", [])
-
-workers.write_study = tell
-jobs = study.plan(0, "train", 200)
-for number, _ in enumerate(workers.written(Path(sys.argv[1]), jobs, 2)):
-    if number == 150:
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, timeout=60)
-    assert done.returncode == -signal.SIGKILL
-    pids = [int(path.name) for path in tmp_path.iterdir()]
-    assert 1 <= len(pids) <= 2
-    end = time.monotonic() + 20
-    while any(_runs(pid) for pid in pids) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not [pid for pid in pids if _runs(pid)]
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process has not ended; one that waits to be collected has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 @pytest.mark.parametrize("where", ["file", "file/deeper"])
 def test_a_file_as_root_or_above_it_is_one_sentence(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("keep")
@@ -302,10 +228,3 @@ def test_manifest_says_what_was_made(phantom_root: Path) -> None:
     assert len(manifest["coordinates"]) == len(read_studies(phantom_root)[0].vector)
     files = {"phantom.json", "studies.jsonl", "questions.jsonl", "footprints.jsonl", "images"}
     assert {path.name for path in phantom_root.iterdir()} == files
-
-
-def test_runs_restore_the_mask() -> None:
-    mask = np.random.default_rng(0).random((112, 112)) < 0.3
-    mask[0, 0] = mask[-1, -1] = True
-    assert np.array_equal(decode_runs(encode_runs(mask)), mask)
-    assert encode_runs(np.zeros((112, 112), dtype=bool)) == []

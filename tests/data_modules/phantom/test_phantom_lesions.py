@@ -44,9 +44,13 @@ def test_shown_means_three_sigma_over_the_footprint(drawn: list[Drawn]) -> None:
                 contrast = np.abs(change[mask]).mean() / scene.exposures[view].noise
                 assert contrast == pytest.approx(item.shadows[view].contrast)
                 assert (contrast >= DECIDED) == (view in item.shown)
-                # Outside its footprint a finding changes little of what it changes at all.
-                assert np.abs(change[~mask]).max() <= np.abs(change).max()
-                checked += view in item.shown
+                if view not in item.shown:
+                    continue
+                # A shown finding changes the image inside its footprint most, and mostly there.
+                changed = np.abs(change)
+                assert changed[~mask].max(initial=0.0) < 0.8 * changed.max()
+                assert changed[mask].sum() > 0.5 * changed.sum()
+                checked += 1
     assert checked > 200
 
 

@@ -1,15 +1,18 @@
-"""Checkpoints: written whole or not at all, and compared with the configuration."""
+"""Checkpoints: written whole or not at all, also after SIGTERM, and compared before use."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from amif_lightning.cli.checkpoints import WholeFileCheckpointIO, check_checkpoint
+from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.errors import UserError
 
 ARGUMENTS: dict[str, Any] = {
@@ -63,6 +66,37 @@ def test_a_crash_amid_writing_keeps_the_old_file(
         writer.save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert [item.name for item in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("exception", "training", "processes", "saves"),
+    [
+        (SIGTERMException(), True, 1, True),
+        (SIGTERMException(), True, 2, False),  # another process may be a step behind
+        (SIGTERMException(), False, 1, False),  # amid a validation
+        (ZeroDivisionError(), True, 1, False),  # a bug must not replace good weights
+        (KeyboardInterrupt(), True, 1, False),  # may stand amid a step
+    ],
+)
+def test_last_is_written_once_more_after_sigterm_alone(
+    tmp_path: Path, exception: BaseException, training: bool, processes: int, saves: bool
+) -> None:
+    saved: list[str] = []
+    trainer: Any = SimpleNamespace(
+        training=training,
+        world_size=processes,
+        global_step=3,
+        current_epoch=1,
+        fast_dev_run=False,
+        sanity_checking=False,
+        is_global_zero=True,
+        callback_metrics={},
+        loggers=[],
+        save_checkpoint=lambda path, weights_only: saved.append(path),
+    )
+    callback = LastCheckpoint(dirpath=tmp_path, filename="last", enable_version_counter=False)
+    callback.on_exception(trainer, LightningModule(), exception)
+    assert saved == ([str(tmp_path / "last.ckpt")] if saves else [])
 
 
 def test_equal_values_pass() -> None:

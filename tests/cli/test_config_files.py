@@ -33,6 +33,11 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
         read_config(str(tmp_path / "none" / "phantom.yaml"))
 
 
+def test_a_folder_is_no_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder: give --config a file"):
+        read_config(str(tmp_path))
+
+
 def test_an_unreadable_file_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"x cannot be read \(File name too long\)"):
         read_config("x" * 300)

@@ -100,14 +100,17 @@ def test_records_are_set_aside_under_a_new_name_each_time(
     for content in ("first", "second"):
         for name in ("result-test.json", "predictions-test.jsonl"):
             (folder.path / name).write_text(content)
+        (folder.path / "best.ckpt").write_text(content)
         folder.set_aside()
         assert "result-test.json, predictions-test.jsonl renamed" in capsys.readouterr().out
+        (folder.path / "best.ckpt").write_text("trained further")
+        folder.set_aside()  # an interrupted training that is resumed: nothing was scored meanwhile
     assert folder.results == []
     assert {path.name: path.read_text() for path in folder.path.iterdir()} == {
         f"superseded-{number}-{name}": content
         for number, content in ((1, "first"), (2, "second"))
-        for name in ("result-test.json", "predictions-test.jsonl")
-    }
+        for name in ("result-test.json", "predictions-test.jsonl", "best.ckpt")
+    } | {"best.ckpt": "trained further"}
 
 
 def test_a_foreign_checkpoint_does_not_open_the_folder(folder: RunFolder, tmp_path: Path) -> None:
@@ -127,10 +130,10 @@ def test_clear_deletes_what_the_suite_wrote_and_nothing_else(
 ) -> None:
     written = ["config.yaml", "last.ckpt", "best.ckpt", "result-test.json", "hparams.yaml"]
     written += ["predictions-test.jsonl", "answers-test.jsonl", "events.out.tfevents.1.host.2.0"]
-    written += ["superseded-1-result-test.json"]
+    written += ["superseded-1-result-test.json", "superseded-1-best.ckpt"]
     kept = ["notes.txt", "test-runs-test.json"]  # the count of tests outlives the run
     for name in [*written, *kept]:
         (folder.path / name).touch()
     folder.clear()
     assert sorted(path.name for path in folder.path.iterdir()) == kept
-    assert "9 files" in capsys.readouterr().out
+    assert "10 files" in capsys.readouterr().out

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from amif_lightning.reports.record import (
     protocol_label,
     read_record,
     record_path,
-    scores_from,
     write_record,
 )
 
@@ -124,10 +122,6 @@ def test_configuration_of_any_type_is_written(tmp_path: Path, record: ResultReco
     path = record_path(tmp_path, "test")
     write_record(path, replace(record, config=config))
     assert read_record(path).config == plain(config)
-
-
-def test_scores_from_any_tally() -> None:
-    assert scores_from({"overall": SimpleNamespace(correct=1, count=2)}) == {"overall": Score(1, 2)}
 
 
 def test_protocol_labels_say_which_answers_were_visible() -> None:

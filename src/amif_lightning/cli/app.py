@@ -29,7 +29,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
-from amif_lightning.cli.checkpoints import WholeFileCheckpointIO, check_checkpoint
+from amif_lightning.cli.checkpoints import (
+    LastCheckpoint,
+    WholeFileCheckpointIO,
+    check_checkpoint,
+)
 from amif_lightning.cli.config_files import read_config, sets, split_configs
 from amif_lightning.cli.explain import import_class, parser_error, state_mismatch, user_error_behind
 from amif_lightning.cli.runs import RunFolder
@@ -162,7 +166,7 @@ class AmifCLI(LightningCLI):
         # Two callbacks, because one with save_last=True leaves last.ckpt untouched in every epoch
         # whose score is no better than the best, and a resumed run would repeat those epochs.
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(ModelCheckpoint, "last")
+        parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(LearningRate, "lr_monitor")
         parser.set_defaults(
             {
@@ -229,9 +233,7 @@ class AmifCLI(LightningCLI):
             from amif_lightning.tasks.base import load_checkpoint
 
             check_checkpoint(
-                load_checkpoint(
-                    Path(self.ckpt_path)
-                ),  # a damaged file is one sentence, and at once
+                load_checkpoint(Path(self.ckpt_path)),  # a damaged file is one sentence, at once
                 self.ckpt_path,
                 self.argv[0],
                 config.seed_everything,

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, and compared with the configuration before use."""
+"""Checkpoint files: when and how they are written, and what they are compared with before use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from amif_lightning.errors import UserError
 
@@ -17,6 +20,25 @@ from amif_lightning.errors import UserError
 # Lightning restores these states after `configure_optimizers`, so another value would be ignored.
 # The number of steps is not among them: the schedule is built anew from the configuration.
 _OF_THE_OPTIMIZER = ("lr", "least_lr", "warmup", "betas", "weight_decay")
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps ``last.ckpt``, and writes it once more where SIGTERM ends the training.
+
+    Queues of clusters send SIGTERM, and an epoch may be hours long. Lightning raises its exception
+    between two steps, where a run continues exactly.
+    """
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Save after SIGTERM; of several processes, or amid a validation, nothing."""
+        # Processes may be one step apart, and saving waits for all of them. A validation that was
+        # cut would have no score to choose a checkpoint by.
+        between_steps = trainer.training and trainer.world_size == 1
+        if isinstance(exception, SIGTERMException) and between_steps:
+            self.save_on_exception = True
+        super().on_exception(trainer, pl_module, exception)
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):

@@ -55,11 +55,13 @@ def read_config(name: str) -> yaml.MappingNode:
         The top-level mapping.
 
     Raises:
-        UserError: If the file is not there, cannot be read, is not YAML, is no mapping, or gives a
-            key twice.
+        UserError: If the file is not there or a folder, cannot be read, is not YAML, is no mapping,
+            or gives a key twice.
     """
     path = Path(name)
     try:
+        if path.is_dir():
+            raise UserError(f"{name} is a folder: give --config a file, such as {path}/X.yaml.")
         if not path.is_file():
             raise UserError(f"the config file {name} does not exist{_similar_files(path)}")
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,22 +167,30 @@ class RunFolder:
             )
 
     def set_aside(self) -> None:
-        """Rename records and predictions, which training further leaves behind the weights."""
+        """Rename records and predictions, and keep a copy of the weights that were scored.
+
+        Training a finished run further replaces ``best.ckpt``, and the record would then speak of
+        weights that no longer exist.
+        """
         files = [*self.results, *sorted(self.path.glob("predictions-*.jsonl"))]
         number = 1
         while any(self.path.glob(f"superseded-{number}-*")):
             number += 1
+        best = self.path / "best.ckpt"
+        if self.results and best.is_file():
+            shutil.copy2(best, best.with_name(f"superseded-{number}-{best.name}"))
         for path in files:
             path.rename(path.with_name(f"superseded-{number}-{path.name}"))
         if files:
             print(
                 f"{self.path} is trained further: {', '.join(path.name for path in files)} renamed "
-                f"to superseded-{number}-*, which `report` passes over; test again afterwards"
+                f"to superseded-{number}-*, which `report` passes over, and best.ckpt copied to "
+                "such a name; test again afterwards"
             )
 
     def clear(self) -> None:
         """Delete what an earlier run wrote here and nothing else, and say so."""
-        files = [path for pattern in _WRITTEN for path in self.path.glob(pattern)]
+        files = {path for pattern in _WRITTEN for path in self.path.glob(pattern)}
         for path in files:
             path.unlink()
         if files:

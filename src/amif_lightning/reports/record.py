@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports.fields import Fields, parse_json
@@ -25,18 +25,6 @@ METHODS = ("rank", "generate")
 OVERALL = "overall"
 
 
-class HasCounts(Protocol):
-    """Anything that counts right answers, such as the data side's tallies."""
-
-    @property
-    def correct(self) -> int:
-        """Right answers."""
-
-    @property
-    def count(self) -> int:
-        """Questions."""
-
-
 @dataclass(frozen=True, slots=True)
 class Score:
     """``correct`` right answers out of ``count`` questions."""
@@ -46,11 +34,6 @@ class Score:
 
 
 Scores = dict[str, Score]
-
-
-def scores_from(tally: Mapping[str, HasCounts]) -> Scores:
-    """Plain scores from any mapping of stratum name to an object with ``correct`` and ``count``."""
-    return {name: Score(int(part.correct), int(part.count)) for name, part in tally.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,9 @@ def test_an_interrupted_environment_is_made_anew(tmp_path: Path, state: str) -> 
     if state in ("interrupted", "whole"):
         (venv / "pyvenv.cfg").touch()
     if state == "interrupted":  # `python -m venv` was stopped before pip was there
-        (venv / "bin" / "python").symlink_to("/bin/false")
+        # No link to /bin/false: the stand-in copies itself over this file, through a link too.
+        (venv / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+        (venv / "bin" / "python").chmod(0o755)
     if state == "whole":
         shutil.copy(python, venv / "bin" / "python")
     done = subprocess.run(

@@ -1,8 +1,9 @@
-"""What is installed is what is in the tree, and what was tested meets the declared bounds."""
+"""What is installed and named is in the tree, and what was tested meets the declared bounds."""
 
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 import sys
 import zipfile
@@ -61,6 +62,35 @@ def test_the_wheel_says_who_it_is(wheel: zipfile.ZipFile) -> None:
     assert "Apache License" in wheel.read(info["LICENSE"]).decode()
     scripts = wheel.read(info["entry_points.txt"]).decode()
     assert "amif-lightning = amif_lightning.cli:main" in scripts
+
+
+def test_texts_name_only_documents_that_are_here() -> None:
+    texts = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    texts += sorted((ROOT / "docs").glob("*.md"))
+    linked = {
+        path.parent / target.partition("#")[0]
+        for path in texts
+        for target in re.findall(r"\]\(([^)#:\s]+[^):\s]*)\)", path.read_text(encoding="utf-8"))
+    }
+    sources = [*_sources(), *sorted((ROOT / "experiments").rglob("*.yaml"))]
+    named: set[Path] = set()
+    for path in [*texts, *sources]:
+        text = path.read_text(encoding="utf-8")
+        named |= {ROOT / name for name in re.findall(r"docs/[\w/]+\.md", text)}
+        assert not re.search(r"design section", text, flags=re.IGNORECASE), path
+    assert len(linked) > 5
+    assert len(named) >= 2
+    assert sorted(path for path in linked | named if not path.exists()) == []
+
+
+def test_the_commands_of_the_readme_work_right_after_make() -> None:
+    """The environment that `make` made holds the suite; a plain `python` does not."""
+    for name in ("README.md", "docs/cli.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        before, *_ = re.split(r"^python -m amif_lightning", text, maxsplit=1, flags=re.MULTILINE)
+        assert ". .venv/bin/activate" in before, name
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "VENV ?= .venv\n" in makefile
 
 
 def test_no_module_lies_in_a_folder_that_is_no_package() -> None:

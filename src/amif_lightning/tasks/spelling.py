@@ -36,14 +36,18 @@ class Spelling:
             ids: Token ids without beginning and end.
             references: Answers that count as right; one of equal tokens gives its spelling.
         """
+        tokens = tuple(ids)
         text = str(self._fast.decode(list(ids), skip_special_tokens=True))
         written = self._pieces(text)
+        # A cut candidate, or one with an unknown sign, is itself: its text loses the unknown sign,
+        # and would be right where the text without that sign is.
+        if tokens != written and tokens in self._candidates:
+            return self._candidates[tokens]
         if written:
             for reference in references:
                 if self._pieces(reference) == written:
                     return reference
-        # Tokens as they are come first: a cut candidate, or one with an unknown sign, is itself.
-        return self._candidates.get(tuple(ids)) or self._candidates.get(written, text)
+        return self._candidates.get(written, text)
 
     def _pieces(self, text: str) -> tuple[int, ...]:
         return tuple(self._fast.encode(text, add_special_tokens=False).ids)

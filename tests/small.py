@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 
+from amif_lightning.batch import AnswerSpace
+from amif_lightning.tasks import AMiFVQA
+from amif_lightning.tasks.vqa import Fused
 from data_modules.phantom.module import Phantom
 
 #: A task that a step of takes milliseconds.
@@ -48,3 +53,41 @@ def trainer(folder: Path | str, **options: Any) -> L.Trainer:
         "enable_model_summary": False,
     }
     return L.Trainer(default_root_dir=folder, **(given | options))
+
+
+def ready(data: Phantom, **options: Any) -> AMiFVQA:
+    """A task with the data's answer space, in evaluation mode."""
+    torch.manual_seed(0)
+    task = AMiFVQA(**(SMALL | options))
+    running = trainer(data.root, limit_val_batches=1)
+    running.validate(task, datamodule=data, verbose=False)
+    return task.eval()
+
+
+def space_of(task: AMiFVQA) -> AnswerSpace:
+    """The answer space of a task that has one."""
+    assert task.space is not None
+    return task.space
+
+
+@torch.no_grad()
+def slow_likelihood(
+    task: AMiFVQA, fused: Fused, row: int, written: Sequence[int], smoothing: float = 0.0
+) -> float:
+    """Log-likelihood of the tokens that are written after [CLS], one decoder call for each.
+
+    Args:
+        task: The task.
+        fused: What its decoder reads.
+        row: The question.
+        written: Token ids, the end token too where it counts.
+        smoothing: Weight of the mean over all tokens in each term.
+    """
+    total, prefix = 0.0, [space_of(task).cls_id]
+    states, mask = fused.states[row : row + 1], fused.mask[row : row + 1]
+    for token in written:
+        ids = torch.tensor([prefix])
+        log_p = task.decoder(ids, torch.ones_like(ids).bool(), states, mask)[0, -1].log_softmax(-1)
+        total += (1 - smoothing) * float(log_p[token]) + smoothing * float(log_p.mean())
+        prefix.append(token)
+    return total

@@ -1,4 +1,4 @@
-"""The answering task: what it is trained on, how it answers, and what its options change."""
+"""The answering task: what it is trained on, what it logs, and what its options build."""
 
 from __future__ import annotations
 
@@ -8,149 +8,18 @@ import lightning as L
 import pytest
 import torch
 
-from amif_lightning.batch import AnswerSpace, VQABatch, pad_tokens
+from amif_lightning.batch import AnswerSpace, VQABatch
 from amif_lightning.errors import UserError
 from amif_lightning.tasks import AMiFVQA
+from amif_lightning.tasks.vqa import Fused
 from data_modules.phantom.module import Phantom
-
-SMALL: dict[str, Any] = {
-    "vision": "conv",
-    "vision_pretrained": None,
-    "text": "small",
-    "text_layers": 1,
-    "image_size": 32,
-    "width": 32,
-    "heads": 2,
-    "fusion_layers": 1,
-    "dropout": 0.0,
-    "attention": "eager",
-}
+from tests.small import SMALL, ready, slow_likelihood, space_of, trainer
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Phantom:
-    return Phantom(
-        str(tmp_path_factory.mktemp("vqa") / "phantom"),
-        train_studies=24,
-        validation_studies=8,
-        test_studies=8,
-        image_size=32,
-        tokenizer="words",
-        augmentation="none",
-        batch_size=6,
-        eval_batch_size=6,
-        questions_per_image=2,
-        num_workers=0,
-    )
-
-
-def _trainer(data: Phantom, **more: Any) -> L.Trainer:
-    return L.Trainer(
-        default_root_dir=data.root,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **more,
-    )
-
-
-def _ready(data: Phantom, **options: Any) -> AMiFVQA:
-    """A task with the data's answer space, in evaluation mode."""
-    torch.manual_seed(0)
-    task = AMiFVQA(**(SMALL | options))
-    _trainer(data, limit_val_batches=1).validate(task, datamodule=data, verbose=False)
-    return task.eval()
-
-
-@pytest.fixture(scope="module")
-def task(data: Phantom) -> AMiFVQA:
-    return _ready(data)
-
-
-@pytest.fixture(scope="module")
-def batch(task: AMiFVQA, data: Phantom) -> VQABatch:
-    loaded: VQABatch = next(iter(data.test_dataloader()[0]))
-    return loaded
-
-
-def _space(task: AMiFVQA) -> AnswerSpace:
-    assert task.space is not None
-    return task.space
-
-
-def _likelihoods(task: AMiFVQA, batch: VQABatch) -> torch.Tensor:
-    """(B, N) every candidate for every question, each scored by itself as in training."""
-    space = _space(task)
-    columns = []
-    with torch.no_grad():
-        fused = task(batch)
-        for ids in space.candidate_ids:
-            answer = pad_tokens([[space.cls_id, *ids, space.sep_id]] * len(batch), space.pad_id)
-            asked = VQABatch(batch.images, batch.image_index, batch.question, answer, batch.strata)
-            columns.append(task.answer_log_likelihood(fused, asked))
-    return torch.stack(columns, 1)
-
-
-def test_it_answers_with_the_most_likely_candidate(task: AMiFVQA, batch: VQABatch) -> None:
-    every = _likelihoods(task, batch)
-    with torch.no_grad():
-        given = task.answer(task(batch), batch)
-    best, index = every.max(1)
-    assert [answer for answer, _ in given] == [_space(task).candidates[i] for i in index.tolist()]
-    torch.testing.assert_close(torch.tensor([v for _, v in given]), best, rtol=1e-4, atol=1e-4)
-
-
-def test_closed_questions_can_be_restricted_to_yes_and_no(
-    data: Phantom, task: AMiFVQA, batch: VQABatch
-) -> None:
-    restricted = _ready(data, restrict_closed=True)
-    restricted.load_state_dict(task.state_dict())
-    every = _likelihoods(task, batch)
-    candidates = _space(task).candidates
-    yes, no = candidates.index("yes"), candidates.index("no")
-    closed = batch.strata[:, task.strata.index("closed/field")].tolist()
-    assert any(closed)
-    assert not all(closed)
-    with torch.no_grad():
-        given = restricted.answer(restricted(batch), batch)
-        free = task.answer(task(batch), batch)
-    for row, is_closed in enumerate(closed):
-        if is_closed:
-            assert given[row][0] == ("yes" if every[row, yes] > every[row, no] else "no")
-            assert given[row][1] == pytest.approx(float(every[row, [yes, no]].max()), rel=1e-4)
-        else:
-            assert given[row][0] == free[row][0]
-
-
-def test_restricting_needs_a_release_that_marks_closed_questions(
-    data: Phantom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(data.__dict__, "strata", ("overall", "open/answer"))
-    with pytest.raises(UserError, match="restrict_closed needs a release that marks closed"):
-        _ready(data, restrict_closed=True)
-
-
-def test_generated_answers_carry_their_own_likelihood(data: Phantom, batch: VQABatch) -> None:
-    task = _ready(data, answer_by="generate", beams=2)
-    with torch.no_grad():
-        fused = task(batch)
-        given = task.answer(fused, batch)
-        sequences = [[5, 6], [7]] + [[8]] * (len(batch) - 2)
-        scored = task._likelihood_of(sequences, fused)
-        alone = task._likelihood_of([[7]] * len(batch), fused)
-    assert len(given) == len(batch)
-    assert all(value < 0 for _, value in given)
-    # Padding beside a longer answer changes nothing.
-    assert scored[1] == pytest.approx(alone[1], rel=1e-5)
-
-
-def test_without_knowledge_there_is_no_gate(data: Phantom, batch: VQABatch) -> None:
-    task = _ready(data, knowledge=False)
-    assert not [name for name in task.state_dict() if name.startswith("knowledge")]
-    with torch.no_grad():
-        assert task(batch).reading is None
+def _with(batch: VQABatch, **changes: Any) -> VQABatch:
+    """The tensors of a batch, some of them replaced."""
+    names = ("images", "image_index", "question", "answer", "strata")
+    return VQABatch(**({name: getattr(batch, name) for name in names} | changes))
 
 
 def test_the_answer_depends_on_picture_question_and_knowledge(
@@ -158,15 +27,11 @@ def test_the_answer_depends_on_picture_question_and_knowledge(
 ) -> None:
     with torch.no_grad():
         plain = task(batch).states
-        images = VQABatch(
-            batch.images.flip(0), batch.image_index, batch.question, batch.answer, batch.strata
-        )
-        assert not torch.allclose(task(images).states, plain)
+        assert not torch.allclose(task(_with(batch, images=batch.images.flip(0))).states, plain)
         ids = batch.question.ids.clone()
         ids[:, 1] = 9
         question = type(batch.question)(ids, batch.question.mask)
-        asked = VQABatch(batch.images, batch.image_index, question, batch.answer, batch.strata)
-        assert not torch.allclose(task(asked).states, plain)
+        assert not torch.allclose(task(_with(batch, question=question)).states, plain)
         assert task.knowledge is not None
         task.knowledge.gate.bias.data -= 50
         closed = task(batch).states
@@ -174,38 +39,100 @@ def test_the_answer_depends_on_picture_question_and_knowledge(
     assert not torch.allclose(closed, plain)
 
 
-def test_the_training_loss_is_the_mean_over_questions(data: Phantom, task: AMiFVQA) -> None:
-    kept: list[tuple[VQABatch, float]] = []
+def test_without_knowledge_there_is_no_gate(data: Phantom, batch: VQABatch) -> None:
+    task = ready(data, knowledge=False)
+    assert not [name for name in task.state_dict() if name.startswith("knowledge")]
+    with torch.no_grad():
+        assert task(batch).reading is None
+
+
+def test_without_an_answer_space_it_says_so(batch: VQABatch) -> None:
+    """A task that read no vocabulary must not pass for one whose knowledge is switched off."""
+    with pytest.raises(RuntimeError, match="the task has no answer space"):
+        AMiFVQA(**SMALL)(batch)
+    task = AMiFVQA(**SMALL, knowledge=False).eval()
+    with torch.no_grad(), pytest.raises(RuntimeError, match="the task has no answer space"):
+        task.answer(task(batch), batch)
+
+
+@pytest.mark.parametrize(("given", "layers"), [(None, 2), (1, 1), (3, 3)])
+def test_the_decoder_has_its_own_number_of_layers(given: int | None, layers: int) -> None:
+    task = AMiFVQA(**(SMALL | {"fusion_layers": 2}), decoder_layers=given)
+    assert len(task.fusion.text_layers) == 2
+    assert len(task.decoder.lm.bert.encoder.layer) == layers
+
+
+# ---- the losses -------------------------------------------------------------------------------
+
+
+def _slow(task: AMiFVQA, batch: VQABatch, smoothing: float) -> list[float]:
+    """Loss of each question, token by token."""
+    with torch.no_grad():
+        fused = task(batch)
+    tokens = zip(batch.answer.ids, batch.answer.mask, strict=True)
+    return [
+        -slow_likelihood(task, fused, row, ids[mask][1:].tolist(), smoothing)
+        for row, (ids, mask) in enumerate(tokens)
+    ]
+
+
+def _openness(batches: list[Fused]) -> float:
+    """The gate's mean over all tokens, without padding."""
+    seen: list[float] = []
+    for fused in batches:
+        assert fused.reading is not None
+        for gate, mask in zip(fused.reading.gate, fused.mask, strict=True):
+            seen += [float(token.mean()) for token, valid in zip(gate, mask, strict=True) if valid]
+    return sum(seen) / len(seen)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_smoothing_is_part_of_the_training_loss_alone(data: Phantom, smoothing: float) -> None:
+    trained: list[tuple[VQABatch, float]] = []
 
     class Keep(L.Callback):
         def on_train_batch_end(
             self, trainer: L.Trainer, module: L.LightningModule, out: Any, batch: Any, i: int
         ) -> None:
-            kept.append((batch, float(out["loss"])))
+            trained.append((batch, float(out["loss"])))
 
-    torch.manual_seed(0)
-    still = AMiFVQA(**SMALL, label_smoothing=0.0, lr=1e-12, least_lr=0.0)
-    still.load_state_dict(task.state_dict())
-    trainer = _trainer(data, max_steps=1, limit_val_batches=0, callbacks=[Keep()])
-    still.vision.register_forward_pre_hook(lambda module, _: module.eval() and None)
-    trainer.fit(still, datamodule=data)
-    (batch, loss), still = kept[0], still.eval()
+    # In evaluation mode, which `fit` keeps, and at so small a rate nothing changes.
+    still = ready(data, label_smoothing=smoothing, lr=1e-12, least_lr=0.0)
+    options = {"max_steps": 1, "val_check_interval": 1, "num_sanity_val_steps": 0}
+    running = trainer(data.root, callbacks=[Keep()], **options)
+    running.fit(still, datamodule=data)
+    logged, still = running.callback_metrics, still.eval()
+
+    ((batch, loss),) = trained
     assert len(batch) > len(batch.images)
+    values = _slow(still, batch, smoothing)
+    expected = sum(values) / len(values)
+    assert loss == pytest.approx(expected, rel=1e-4)
+    assert float(logged["train/answer_loss"]) == pytest.approx(expected, rel=1e-4)
     with torch.no_grad():
-        values = still.answer_log_likelihood(still(batch), batch)
-    assert loss == pytest.approx(-float(values.mean()), rel=1e-4)
-    smooth = still.answer_log_likelihood(still(batch), batch, 0.1)
-    assert not torch.allclose(smooth, values)
+        fused = still(batch)
+        validated = [still(b) for b in data.val_dataloader()]
+    assert not fused.mask.all()
+    assert float(logged["train/gate_mean"]) == pytest.approx(_openness([fused]), rel=1e-5)
+    assert float(logged["val/gate_mean"]) == pytest.approx(_openness(validated), rel=1e-5)
+
+    batches = list(data.val_dataloader())
+    assert len({len(b) for b in batches}) > 1  # a mean over batches would weigh questions unequally
+    values = [value for b in batches for value in _slow(still, b, 0.0)]
+    assert len(values) == len(data.partition.validation)
+    assert float(logged["val/answer_loss"]) == pytest.approx(sum(values) / len(values), rel=1e-4)
+
+
+# ---- the control ------------------------------------------------------------------------------
 
 
 def test_the_control_is_counted_by_itself(data: Phantom, task: AMiFVQA) -> None:
-    trainer = _trainer(data)
-    trainer.test(task, datamodule=data, verbose=False)
-    scores = trainer.callback_metrics
+    running = trainer(data.root)
+    running.test(task, datamodule=data, verbose=False)
+    scores = running.callback_metrics
     assert {"test/overall", "control/overall"} <= set(scores)
-    loaders = data.test_dataloader()
     right = []
-    for loader in loaders:
+    for loader in data.test_dataloader():
         answered = [p.correct for b in loader for p in task.eval().predict_step(b, 0)]
         assert len(answered) == len(data.partition.test)
         right.append(sum(answered) / len(answered))
@@ -224,13 +151,39 @@ def test_the_control_shows_other_pictures(data: Phantom) -> None:
     )
 
 
+# ---- errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"heads": 3}, "the width must be a multiple of the heads"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0: give 0 or more, below 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing is -0.1: give 0 or more, below 1"),
+        ({"beams": 0}, "beams is 0: give at least 1"),
+        ({"decoder_layers": 0}, "decoder_layers is 0: give at least 1"),
+        ({"length_penalty": -0.5}, "length_penalty is -0.5: give 0 or more"),
+        ({"length_penalty": 1.0, "answer_by": "generate"}, "and 0 with answer_by generate"),
+        ({"restrict_closed": True, "answer_by": "generate"}, "leave out one of the two"),
+    ],
+    ids=str,
+)
+def test_an_impossible_option_is_one_sentence(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        AMiFVQA(**(SMALL | options))
+
+
 def test_a_candidate_longer_than_the_decoder_is_one_sentence(task: AMiFVQA) -> None:
-    state = _space(task).state()
+    state = space_of(task).state()
     state["candidate_ids"] = (tuple(range(5, 5 + 64)), *state["candidate_ids"][1:])
     with pytest.raises(UserError, match=r"lower --data\.init_args\.max_answer_tokens to 64"):
         AMiFVQA(**SMALL)._use_space(AnswerSpace.from_state(state))
 
 
-def test_widths_that_cannot_share_weights_are_one_sentence() -> None:
-    with pytest.raises(UserError, match="width must be a multiple of the heads"):
-        AMiFVQA(**(SMALL | {"heads": 3}))
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_on_loaders_alone_nothing_is_counted(data: Phantom, stage: str) -> None:
+    """Strata have names in the data module only."""
+    task, loader = ready(data), data.predict_dataloader()
+    run = getattr(trainer(data.root, max_steps=1), stage)
+    with pytest.raises(UserError, match="On loaders alone this task can only predict"):
+        run(task, loader)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, SumMetric
 
 from amif_lightning.batch import AnswerSpace, Prediction, VQABatch, pad_tokens
 from amif_lightning.errors import UserError
@@ -86,6 +86,14 @@ class AMiFVQA(AMiFTask):
                 f"model.init_args.length_penalty is {length_penalty}: give 0 or more, and 0 with "
                 "answer_by generate."
             )
+        if not 0 <= label_smoothing < 1:
+            raise UserError(
+                f"model.init_args.label_smoothing is {label_smoothing}: give 0 or more, below 1."
+            )
+        layers = len(self.fusion.text_layers) if decoder_layers is None else decoder_layers
+        for name, number in (("beams", beams), ("decoder_layers", layers)):
+            if number < 1:
+                raise UserError(f"model.init_args.{name} is {number}: give at least 1.")
         self.answer_by, self.beams = answer_by, beams
         self.restrict_closed, self.label_smoothing = restrict_closed, label_smoothing
         self.length_penalty = length_penalty
@@ -99,7 +107,7 @@ class AMiFVQA(AMiFTask):
         self.decoder = AnswerDecoder(
             vocab_size=self.text.table_size,
             width=width,
-            layers=len(self.fusion.text_layers) if decoder_layers is None else decoder_layers,
+            layers=layers,
             heads=heads,
             intermediate=int(self.text.bert.config.intermediate_size),
             max_length=MAX_ANSWER_POSITIONS,
@@ -131,9 +139,11 @@ class AMiFVQA(AMiFTask):
         self.val_accuracy = VQAAccuracy(self.strata)
         self.test_accuracy = VQAAccuracy(self.strata)
         self.control_accuracy = VQAAccuracy(self.strata)
-        # Checking for NaN would wait for the GPU in every step, and would hide one.
+        # Checking for NaN would wait for the GPU in every step, and would hide one. Without the
+        # check MeanMetric ignores its weights (torchmetrics 1.9), so the gate's mean is two sums.
         self.val_loss = MeanMetric(nan_strategy="disable")
-        self.val_gate = MeanMetric(nan_strategy="disable")
+        self.val_gate = SumMetric(nan_strategy="disable")
+        self.val_tokens = SumMetric(nan_strategy="disable")
         if self.restrict_closed:
             self._closed_stratum()
 
@@ -303,7 +313,8 @@ class AMiFVQA(AMiFTask):
         self.val_loss.update(-self.answer_log_likelihood(fused, batch))
         if fused.reading is not None:
             gate, tokens = _gate_sums(fused)
-            self.val_gate.update(gate / tokens, weight=tokens)
+            self.val_gate.update(gate)
+            self.val_tokens.update(tokens)
         return {"predictions": predictions}
 
     def test_step(
@@ -334,11 +345,11 @@ class AMiFVQA(AMiFTask):
     def on_validation_epoch_end(self) -> None:
         """Log accuracy by stratum, and the means over all questions and tokens."""
         self._log_accuracy("val", self.val_accuracy)
-        means = {"val/answer_loss": self.val_loss}
+        means = {"val/answer_loss": self.val_loss.compute()}
         if self.knowledge is not None:
-            means["val/gate_mean"] = self.val_gate
-        for name, metric in means.items():
-            self.log(name, metric.compute(), rank_zero_only=False)  # see `_log_accuracy`
+            means["val/gate_mean"] = self.val_gate.compute() / self.val_tokens.compute()
+        self.log_dict(means, rank_zero_only=False)  # see `_log_accuracy`
+        for metric in (self.val_loss, self.val_gate, self.val_tokens):
             metric.reset()
 
     def on_test_epoch_end(self) -> None:

@@ -50,9 +50,11 @@ def test_the_layout_groups_the_charts(trainer: Any) -> None:
     assert charts["loss"] == ["train/answer_loss", "val/answer_loss"]
 
 
-def test_hyper_parameters_stand_beside_the_scores(trainer: Any) -> None:
+@pytest.mark.parametrize("space", ["literature", None])
+def test_hyper_parameters_stand_beside_the_scores(trainer: Any, space: str | None) -> None:
     task: Any = SimpleNamespace(
-        hparams={"lr": 0.001, "text": "small", "betas": (0.9, 0.98), "_class_path": "AMiFVQA"}
+        hparams={"lr": 0.001, "text": "small", "betas": (0.9, 0.98), "_class_path": "AMiFVQA"},
+        space=space and SimpleNamespace(protocol=space),
     )
     Dashboard().on_test_end(trainer, task)
     events = _events(trainer)
@@ -63,6 +65,8 @@ def test_hyper_parameters_stand_beside_the_scores(trainer: Any) -> None:
     assert given["text"].string_value == "small"
     assert given["betas"].string_value == "(0.9, 0.98)"
     assert "_class_path" not in given
+    # A task without an answer space has no protocol.
+    assert (given["protocol"].string_value if "protocol" in given else None) == space
     listed = plugin_data_pb2.HParamsPluginData.FromString(content["_hparams_/experiment"])
     scores = {info.name.tag for info in listed.experiment.metric_infos}
     assert scores == {"test/overall", "test/closed/answer", "control/overall"}

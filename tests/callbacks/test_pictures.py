@@ -21,6 +21,7 @@ from amif_lightning.callbacks.pictures import (
     AnswerPictures,
     answer_card,
     contact_sheet,
+    first_questions,
     most_attended,
     one_per_image,
     wrap,
@@ -144,6 +145,9 @@ class Reads:
         return SimpleNamespace(reading=SimpleNamespace(attention=self.attention), mask=mask)
 
 
+EVEN = Reads(torch.full((1, 3, 4), 0.25))
+
+
 def test_most_attended_is_sorted_and_counts_real_tokens_only() -> None:
     attention = torch.tensor([[[0.1, 0.6, 0.2, 0.1], [0.1, 0.2, 0.6, 0.1], [1.0, 0.0, 0.0, 0.0]]])
     text = most_attended(Reads(attention), a_batch(1), 3)
@@ -157,6 +161,29 @@ def test_most_attended_is_sorted_and_counts_real_tokens_only() -> None:
 
 def test_without_knowledge_nothing_is_listed() -> None:
     assert most_attended(Reads(None), a_batch(1), 3) == ""
+
+
+@pytest.mark.parametrize(
+    ("most", "images"), [(1, [2]), (3, [0, 2]), (4, [0, 1, 2]), (9, [0, 1, 2])]
+)
+def test_the_first_questions_come_with_their_own_images(most: int, images: list[int]) -> None:
+    batch = a_batch(3)
+    batch.image_index = torch.tensor([2, 0, 2, 1, 0, 1])
+    batch.question = Tokens(torch.arange(18).view(6, 3), torch.rand(6, 3) > 0.5)
+    batch.answer = Tokens(torch.arange(12).view(6, 2), torch.rand(6, 2) > 0.5)
+    batch.strata = torch.arange(6)[:, None] > 2
+    few = first_questions(batch, most)
+    count = min(most, 6)
+    assert torch.equal(few.images, batch.images[images])
+    shown = batch.images[batch.image_index[:most]]
+    assert torch.equal(few.images[few.image_index], shown)
+    for mine, whole in ((few.question, batch.question), (few.answer, batch.answer)):
+        assert torch.equal(mine.ids, whole.ids[:most])
+        assert torch.equal(mine.mask, whole.mask[:most])
+    assert torch.equal(few.strata, batch.strata[:most])
+    assert few.question_ids == batch.question_ids[:most] == [f"q{k}" for k in range(count)]
+    assert few.image_ids == batch.image_ids[:most]
+    assert len(few.references) == len(few.questions) == len(few) == count
 
 
 # ---- through the hooks ------------------------------------------------------------------------
@@ -179,8 +206,9 @@ def a_batch(images: int) -> VQABatch:
     )
 
 
-def _validate(callback: AnswerPictures, trainer: Any, batches: list[VQABatch]) -> None:
-    task: Any = Reads(torch.full((1, 3, 4), 0.25))
+def _validate(
+    callback: AnswerPictures, trainer: Any, batches: list[VQABatch], task: Any = EVEN
+) -> None:
     callback.on_validation_start(trainer, task)
     for number, batch in enumerate(batches):
         given = [Prediction(q, "image", "no", -1.0, False) for q in batch.question_ids]
@@ -223,6 +251,28 @@ def test_batches_are_kept_until_there_are_pictures_enough(tmp_path: Path) -> Non
     _validate(callback, trainer, batches)
     (image,) = _events(trainer).Images("answers/validation")
     assert image.width == 4 * (64 + 12)
+
+
+def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
+    trainer, task = _trainer(tmp_path), cast(Any, None)
+    callback = AnswerPictures()
+    callback.on_validation_start(trainer, task)
+    callback.on_validation_batch_end(trainer, task, None, {"image": torch.zeros(1)}, 0)
+    callback.on_validation_end(trainer, task)
+    assert not list(tmp_path.glob("events*"))
+
+
+def test_attention_is_asked_for_the_questions_that_are_shown(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    class Counts(Reads):
+        def __call__(self, batch: VQABatch, *, attention: bool) -> Any:
+            asked.append(len(batch))
+            return super().__call__(batch, attention=attention)
+
+    task = Counts(EVEN.attention)
+    _validate(AnswerPictures(samples=3), _trainer(tmp_path), [a_batch(4)], task)
+    assert asked == [3]
 
 
 @pytest.mark.parametrize("state", [{"sanity_checking": True}, {"is_global_zero": False}])

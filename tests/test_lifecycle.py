@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -228,6 +230,34 @@ def test_resuming_amid_an_epoch_repeats_the_uninterrupted_run(
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
     before = torch.load(last, weights_only=True)["state_dict"]
     assert any(not torch.equal(ours[key], before[key]) for key in ours)
+
+
+def test_a_run_ended_by_sigterm_amid_an_epoch_continues_exactly(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--trainer.max_epochs=2", "--trainer.max_steps=-1")
+    whole = app.run(command("fit", *options, "--experiment=unstopped"))
+    steps, per_epoch = int(whole.trainer.global_step), int(whole.trainer.num_training_batches)
+    # The last step that neither an epoch's end nor a validation (every four steps) follows.
+    stop = max(step for step in range(1, steps) if step % per_epoch and step % 4) - 1
+    assert stop > per_epoch
+    begin = AMiFVQA.on_train_batch_start
+
+    def meet_sigterm(self: AMiFVQA, batch: object, batch_idx: int) -> object:
+        if self.trainer.global_step == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return begin(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AMiFVQA, "on_train_batch_start", meet_sigterm)
+        assert main(command("fit", *options, "--experiment=stopped")) == 143
+    assert "resume with: " in capsys.readouterr().err
+    last = torch.load(_folder(command, "stopped") / "last.ckpt", weights_only=True)
+    assert last["global_step"] == stop + 1
+    resumed = app.run(command("fit", *options, "--experiment=stopped", "--ckpt_path=last"))
+    assert resumed.trainer.global_step == whole.trainer.global_step
+    ours, theirs = whole.model.state_dict(), resumed.model.state_dict()
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
 
 
 def test_a_checkpoint_answers_without_a_data_set(command: Command, trained: Path) -> None:

@@ -10,9 +10,7 @@ from data_modules.options import check_choice, check_least
 
 def test_an_unknown_word_is_told_the_known_ones() -> None:
     check_choice("task", "half", Literal["whole", "half"])
-    with pytest.raises(
-        UserError, match=r"^data\.init_args\.task is .x.: give one of whole, half"
-    ):
+    with pytest.raises(UserError, match=r"^data\.init_args\.task is .x.: give one of whole, half"):
         check_choice("task", "x", Literal["whole", "half"])
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from amif_lightning.cli import main
 from amif_lightning.reports.predictions import read_predictions
 from amif_lightning.reports.record import read_record
 from data_modules.phantom.generate import generate
-from tests.two_processes import SIZES, first_step
+from tests.small import SIZES
+from tests.two_processes import FirstStep, first_step
 
 pytestmark = pytest.mark.ddp
 
@@ -95,16 +97,45 @@ def test_fit_writes_one_run_folder(trained: Path) -> None:
     assert torch.load(trained / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
-def test_the_gradient_is_that_of_one_process_with_the_whole_batch(tested: Path) -> None:
-    two = torch.load(tested / "step.pt", weights_only=True)
-    one = first_step(tested / "phantom", 1)
-    first, second = two["questions"]
+@pytest.fixture(scope="module")
+def two(tested: Path) -> list[dict[str, Any]]:
+    """What each of two processes kept of the first step."""
+    kept: list[dict[str, Any]] = torch.load(tested / "step.pt", weights_only=True)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def one(tested: Path) -> FirstStep:
+    return first_step(tested / "phantom", 1)
+
+
+def test_the_gradient_is_that_of_one_process_with_the_whole_batch(
+    two: list[dict[str, Any]], one: FirstStep
+) -> None:
+    first, second = (share["questions"] for share in two)
     assert len(first) != len(second)
     assert sorted(first + second) == sorted(one.questions)
-    assert two["gradient"].keys() == one.of.keys()
-    for name, gradient in one.of.items():
-        torch.testing.assert_close(two["gradient"][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
-    assert sum(float(g.abs().sum()) for g in one.of.values()) > 1
+    for share in two:
+        assert share["gradient"].keys() == one.gradient.keys()
+        for name, gradient in one.gradient.items():
+            given = share["gradient"][name]
+            torch.testing.assert_close(given, gradient, rtol=1e-4, atol=1e-5, msg=name)
+    assert sum(float(g.abs().sum()) for g in one.gradient.values()) > 1
+
+
+@pytest.mark.parametrize("stage", ["train", "val"])
+def test_both_processes_log_the_means_of_one(
+    two: list[dict[str, Any]], one: FirstStep, stage: str
+) -> None:
+    first, second = (share["questions" if stage == "train" else "validated"] for share in two)
+    assert len(first) != len(second)
+    assert sorted(first + second) == sorted(one.questions if stage == "train" else one.validated)
+    for name in (f"{stage}/answer_loss", f"{stage}/gate_mean"):
+        assert [share["logged"][name] for share in two] == pytest.approx(
+            [one.logged[name]] * 2, rel=1e-5
+        )
+    names = {name for name in one.logged if name.startswith(f"{stage}/")}
+    assert all(names <= share["logged"].keys() for share in two)
 
 
 def test_two_processes_answer_and_count_as_one(

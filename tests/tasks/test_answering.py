@@ -13,7 +13,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.tasks import AMiFVQA, vqa
 from amif_lightning.tasks.vqa import MAX_ANSWER_POSITIONS
 from data_modules.phantom.module import Phantom
-from tests.small import SMALL, ready, slow_likelihood, space_of
+from tests.small import SMALL, ready, slow_likelihood, space_of, trainer
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,10 @@ def test_restricting_needs_a_release_that_marks_closed_questions(
     data: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(data.__dict__, "strata", ("overall", "open/answer"))
+    task = AMiFVQA(**SMALL, restrict_closed=True)
+    running = trainer(data.root, limit_val_batches=0)  # it is said before the first question
     with pytest.raises(UserError, match="needs a data module whose release marks closed"):
-        ready(data, restrict_closed=True)
+        running.validate(task, datamodule=data, verbose=False)
 
 
 @pytest.mark.parametrize("left", [("yes",), ("no",), ()])

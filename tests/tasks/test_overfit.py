@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom
 from data_modules.rows import QARow
+from tests.small import SMALL, phantom, trainer
 
 IMAGES, PER_IMAGE = 32, 2
 STEPS, EVERY = 150, 25  # 75 are enough
@@ -30,19 +31,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _phantom(root: Path) -> Phantom:
-    return Phantom(
-        str(root),
+    return phantom(
+        root,
         train_studies=60,
         validation_studies=2,
         test_studies=2,
         batch_size=IMAGES,
         questions_per_image=PER_IMAGE,
         image_size=64,
-        tokenizer="words",
         vocabulary_size=64,
-        augmentation="none",
         cache_images=True,
-        num_workers=0,
     )
 
 
@@ -77,39 +75,21 @@ def _accuracy(root: Path, rows: Sequence[QARow], tmp_path: Path, *, blind: bool)
         data.partition, train=tuple(rows), validation=tuple(rows)
     )
     L.seed_everything(0, verbose=False)
-    task = AMiFVQA(
-        vision="conv",
-        vision_pretrained=None,
-        text="small",
-        text_layers=1,
-        image_size=64,
-        width=64,
-        heads=4,
-        fusion_layers=1,
-        dropout=0.0,
-        attention="eager",
-        lr=1e-3,
-        warmup=0.05,
-        label_smoothing=0.0,
-    )
+    sizes = {"image_size": 64, "width": 64, "heads": 4}
+    task = AMiFVQA(**(SMALL | sizes), lr=1e-3, warmup=0.05)
     if blind:
         task.vision.register_forward_hook(_blind)
     known = EarlyStopping("val/overall", mode="max", patience=STEPS, stopping_threshold=0.999)
-    trainer = L.Trainer(
-        default_root_dir=tmp_path,
-        accelerator="cpu",
+    running = trainer(
+        tmp_path,
         max_epochs=STEPS,  # one step each
         check_val_every_n_epoch=EVERY,
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
         callbacks=[known],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
-    trainer.fit(task, datamodule=data)
-    return float(trainer.callback_metrics["val/overall"])
+    running.fit(task, datamodule=data)
+    return float(running.callback_metrics["val/overall"])
 
 
 @pytest.fixture(scope="module")

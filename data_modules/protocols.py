@@ -17,6 +17,7 @@ from typing import Literal, get_args
 
 from amif_lightning.errors import UserError
 from data_modules.answers import candidates
+from data_modules.options import check_choice
 from data_modules.rows import DroppedRow, QARow, Release, SplitName
 from data_modules.text import normalise
 
@@ -324,10 +325,8 @@ def _literature_note(seen: list[str]) -> str:
 
 
 def _check(release: Release, protocol: str, fraction: float, test_split: str) -> None:
-    if protocol not in get_args(Protocol):
-        raise UserError(f"protocol must be 'clean' or 'literature', got {protocol!r}.")
-    if test_split not in get_args(EvaluationSplit):
-        raise UserError(f"test_split must be 'validation' or 'test', got {test_split!r}.")
+    check_choice("protocol", protocol, Protocol)
+    check_choice("test_split", test_split, EvaluationSplit)
     if not 0 < fraction < 1:
         raise UserError(f"validation_fraction must be between 0 and 1, got {fraction}.")
     if not release.splits.get("train"):

@@ -8,14 +8,14 @@ makes it.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from amif_lightning.errors import UserError
+from data_modules.options import check_choice
 
 Augmentation = Literal["none", "mild", "paper"]
 
@@ -43,11 +43,7 @@ class ImageTransform:
     """
 
     def __init__(self, size: int, augmentation: Augmentation = "none") -> None:
-        if augmentation not in get_args(Augmentation):
-            raise UserError(
-                f"data.init_args.augmentation is {augmentation!r}: give one of "
-                f"{', '.join(get_args(Augmentation))}."
-            )
+        check_choice("augmentation", augmentation, Augmentation)
         self.size = size
         self.augmentation = augmentation
         self._mean = torch.tensor(CLIP_MEAN).view(3, 1, 1)

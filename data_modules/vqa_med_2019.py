@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from amif_lightning.errors import UserError
 from data_modules.answers import med_2019_references
@@ -67,7 +67,7 @@ class VQAMed2019(VQADataModule):
 
     def __init__(self, root: str, task: Task = "official", **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
-        check_choice("task", task, Task)
+        check_choice("task", task, Task)  # here too: the release is read later
         self.task: Task = task
 
     def read_release(self) -> Release:
@@ -103,10 +103,7 @@ def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:
             valid line, or the categories that ``no_abnormality`` needs are missing.
     """
     root = Path(root)
-    if task not in get_args(Task):
-        raise UserError(
-            f"VQA-Med-2019: task must be one of {', '.join(get_args(Task))}, got {task!r}."
-        )
+    check_choice("task", task, Task)
     if not root.is_dir():
         raise UserError(
             f"VQA-Med-2019: the folder {root} does not exist, so give the right "

@@ -205,7 +205,7 @@ def test_floors_of_a_carved_validation_set_do_not_look_up_its_own_rows() -> None
 
 
 def test_reader_drops_are_kept_and_unknown_names_refused() -> None:
-    with pytest.raises(UserError, match="got 'honest'"):
+    with pytest.raises(UserError, match="protocol is 'honest': give one of clean, literature"):
         partition(release(), "honest")  # type: ignore[arg-type]  # the point of the test
     for fraction in (0.0, 1.0, 1.5):
         with pytest.raises(UserError, match=f"got {fraction}"):

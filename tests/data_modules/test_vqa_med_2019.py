@@ -133,7 +133,7 @@ def test_bad_inputs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"All_QA_Pairs_train\.txt is not there.*zenodo"):
         read_vqa_med_2019(tmp_path)
     write_vqa_med_2019(tmp_path)
-    with pytest.raises(UserError, match="got 'half'"):
+    with pytest.raises(UserError, match="task is 'half'"):
         read_vqa_med_2019(tmp_path, "half")  # type: ignore[arg-type]  # the point of the test
     (tmp_path / TRAIN_FILE).write_bytes(b"synpic1|q|caf\xe9\n")
     with pytest.raises(UserError, match="is not UTF-8 text"):

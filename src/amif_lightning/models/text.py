@@ -77,7 +77,7 @@ class TextEncoder(nn.Module):
         if ids.shape[1] > most:
             raise UserError(
                 f"A text has {ids.shape[1]} tokens and the text encoder {most} positions: lower "
-                f"--data.init_args.max_question_tokens to {most}."
+                f"the data module's limit (max_question_tokens, max_text_tokens) to {most}."
             )
         states: Tensor = self.bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return states

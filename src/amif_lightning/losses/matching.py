@@ -1,0 +1,99 @@
+"""Hard negatives drawn from the global batch, and image-text matching (paper, hard negatives).
+
+Letters used in shapes: G samples of the global batch, B of this process, N pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_LEFT_OUT = -100
+_LEAST_PAIRS = 1e-6
+
+
+def negative_log_weights(logits: Tensor, labels: Tensor, same: Tensor) -> Tensor:
+    r"""Log of the weights that each row draws its negative with: alike, but not a paraphrase.
+
+    .. math:: w_{ij} = \mathrm{softmax}(s_i)_j \, (1 - q_{ij} / \max_k q_{ik}), \qquad
+              w_{ij} = 0 \text{ where } E_{ij}
+
+    What the labels hold to be as alike as anything in the row, be it only by a tie, has weight 0 as
+    well: it may be a paraphrase. Logits of any sign and size will do, for only their differences
+    count. No graph is built: a draw has no gradient.
+
+    Args:
+        logits: (G, G) student's logits s, the drawing modality in rows.
+        labels: (G, G) labels q of the same rows, soft or hard.
+        same: (G, G) bool E, the pairs that are no negatives.
+
+    Returns:
+        (G, G) float32 or float64, minus infinity where the weight is 0.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+        labels = labels.to(logits.dtype)
+        different = 1 - labels / labels.amax(1, keepdim=True)
+        weights = logits.log_softmax(1) + different.log()
+        return weights.masked_fill(same, -torch.inf)
+
+
+def gumbel_noise(size: int, seed: int, step: int) -> Tensor:
+    """Noise of one draw of the whole global batch, the same in every process.
+
+    Args:
+        size: G.
+        seed: The run's seed.
+        step: The training step; with the seed it makes a generator of its own.
+
+    Returns:
+        (G, G) float32 on the CPU, standard Gumbel distributed.
+    """
+    # A digest, for Python's own hash of a tuple is another in other versions. From the CPU, whose
+    # generator gives the same numbers beside any accelerator.
+    digest = hashlib.sha256(f"{seed}/{step}/{size}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    uniform = torch.rand(size, size, generator=generator)
+    # Never 0, whose logarithm would decide the draw against any weight.
+    uniform = uniform.clamp_min(torch.finfo(uniform.dtype).tiny)
+    return -(-uniform.log()).log()
+
+
+def draw_negatives(log_weights: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw one column for each row with probability proportional to the weights (Gumbel-max).
+
+    Args:
+        log_weights: (B, G) see :func:`negative_log_weights`; all rows, or those of a process.
+        noise: (B, G) the same rows of :func:`gumbel_noise`.
+
+    Returns:
+        (B,) long columns, and (B,) bool, false where a row has no admissible column (its index is
+        then arbitrary).
+    """
+    admissible = log_weights > -torch.inf
+    return (log_weights + noise.to(log_weights)).argmax(1), admissible.any(1)
+
+
+def matching_loss(logits: Tensor, matched: Tensor, valid: Tensor, pairs: Tensor | float) -> Tensor:
+    """Image-text matching: cross-entropy of "belong together" against "do not".
+
+    Args:
+        logits: (N, 2) scores of this process's pairs; column 1 says that they belong together.
+        matched: (N,) bool, true for pairs of one study.
+        valid: (N,) bool, false for rows that had no admissible negative; they count nothing.
+        pairs: Number of valid pairs that the sum is divided by. Under DDP, which averages gradients
+            over W processes: the number in all processes divided by W.
+
+    Returns:
+        Scalar, float32 or float64. No pair at all gives 0.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        # Left out by a label, not by indexing: how many are left is known on the GPU only.
+        labels = matched.long().masked_fill(~valid, _LEFT_OUT)
+        total = F.cross_entropy(logits, labels, reduction="sum", ignore_index=_LEFT_OUT)
+        # 0 pairs have a sum of 0, which stays 0 over anything but 0.
+        return total / torch.as_tensor(pairs, dtype=total.dtype).clamp_min(_LEAST_PAIRS)

@@ -1,0 +1,208 @@
+"""Local alignment: optimal transport between two sets of tokens (paper, unified local alignment).
+
+Letters used in shapes: B pairs of sets, N and M tokens, D width.
+
+GeomLoss anneals the entropy along a fixed schedule and stops; it does not iterate to convergence,
+and its marginals are off by as much as a third of the mass at the last step. That is enough for a
+loss. A plan that a person looks at is therefore refined and rounded (:meth:`TokenTransport.plan`).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from geomloss import SamplesLoss
+from torch import Tensor, nn
+
+#: Greatest distance of two points of unit norm; a constant, so that no value depends on the batch.
+DIAMETER = 2.0
+
+# A plan's temperature falls from the first to the second of these shares of the mean cost during
+# the first part of the updates. Shares, because a fixed temperature cannot serve tokens that spread
+# over the sphere and tokens that have nearly collapsed into one point. A high start, because mass
+# that has to change clusters does not move at a low one.
+_FIRST, _LAST, _COOLING = 0.3, 0.005, 0.8
+# All tokens alike: the mean cost is rounding, or less.
+_LEAST_COST = 1e-12
+
+
+class TokenTransport(nn.Module):
+    r"""Entropic optimal transport of one set of tokens onto another.
+
+    Tokens are scaled to unit norm, so that GeomLoss's cost is the cosine distance:
+
+    .. math:: C_{ij} = \tfrac12 \|x_i - y_j\|^2 = 1 - \cos(x_i, y_j), \qquad
+        \mathrm{OT} = \min_{P} \langle P, C \rangle
+        + blur^2\, \mathrm{KL}(P \| a \otimes b)
+
+    over plans P with uniform marginals a and b on the valid tokens.
+
+    Gradients: GeomLoss runs its schedule without a graph and differentiates the last update of the
+    two potentials only. So the gradient is that of the cost under the row-normalised plan for x and
+    under the column-normalised plan for y. At convergence this is the gradient of the value; before
+    it is not, so a finite-difference check would fail and is not asked for.
+
+    Args:
+        blur: Length scale of the entropy; the cost's temperature is blur squared.
+        scaling: Ratio of two successive scales of the annealing, in (0, 1); nearer to 1 is slower
+            and closer to convergence.
+        reach: Length scale of unbalanced transport: farther away mass is rather destroyed than
+            moved. None: balanced.
+        plan_iters: Alternating updates that refine a plan, while its temperature falls far below
+            that of the loss: it shows the transport, not the entropy.
+    """
+
+    def __init__(
+        self,
+        blur: float = 0.05,
+        scaling: float = 0.5,
+        reach: float | None = None,
+        plan_iters: int = 200,
+    ) -> None:
+        super().__init__()
+        if not 0 < blur < DIAMETER or not 0 < scaling < 1 or plan_iters < 0:
+            raise ValueError(
+                f"expected blur in (0, 2), scaling in (0, 1) and plan_iters of at least 0, got "
+                f"{blur}, {scaling} and {plan_iters}"
+            )
+        if reach is not None and reach <= 0:
+            raise ValueError(f"expected a positive reach or None, got {reach}")
+        self.blur, self.scaling, self.reach, self.plan_iters = blur, scaling, reach, plan_iters
+        options = {
+            "loss": "sinkhorn",
+            "p": 2,
+            "blur": blur,
+            "scaling": scaling,
+            "reach": reach,
+            "diameter": DIAMETER,
+            "debias": False,
+            "backend": "tensorized",
+        }
+        self._value = SamplesLoss(**options)
+        self._potentials = SamplesLoss(**options, potentials=True)
+
+    def forward(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> Tensor:
+        """GeomLoss's own value for each pair of sets.
+
+        Args:
+            x: (B, N, D) tokens of any norm.
+            y: (B, M, D) tokens of any norm.
+            x_mask: (B, N) bool, true on valid tokens; a set without any gives 0.
+            y_mask: (B, M) bool, true on valid tokens.
+
+        Returns:
+            (B,) float32 or float64.
+        """
+        with torch.autocast(x.device.type, enabled=False), _same_grad_mode():
+            a, x, b, y, present = _measures(x, y, x_mask, y_mask)
+            values: Tensor = self._value(a, x, b, y)
+            return values.where(present, 0.0)
+
+    @torch.no_grad()
+    def plan(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The plan, refined from GeomLoss's potentials, with exact marginals where balanced.
+
+        Args:
+            x: (B, N, D) tokens of any norm.
+            y: (B, M, D) tokens of any norm.
+            x_mask: (B, N) bool, true on valid tokens.
+            y_mask: (B, M) bool, true on valid tokens.
+
+        Returns:
+            The plan (B, N, M), of mass 1 where balanced and 0 on padding, and its cost <P, C> (B,).
+        """
+        plan, cost, a, b = self._refined(x, y, x_mask, y_mask)
+        if self.reach is None:
+            plan = rounded(plan, a, b)
+        present = x_mask.any(1) & y_mask.any(1)
+        plan = plan.where(present[:, None, None], 0.0)
+        return plan, (plan * cost).sum((1, 2))
+
+    @torch.no_grad()
+    def unrounded_plan(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> Tensor:
+        """The refined plan (B, N, M) as the updates left it, to measure how far they came.
+
+        Args:
+            x: As for :meth:`plan`.
+            y: As for :meth:`plan`.
+            x_mask: As for :meth:`plan`.
+            y_mask: As for :meth:`plan`.
+        """
+        return self._refined(x, y, x_mask, y_mask)[0]
+
+    def _refined(
+        self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Plan, cost matrix and both weights in float64; arbitrary where a set is empty."""
+        with torch.autocast(x.device.type, enabled=False), _same_grad_mode():
+            # Double precision: the temperature falls to less than a hundredth of the costs, which
+            # for collapsed tokens are as small as the rounding of single precision.
+            a, x, b, y, _ = _measures(x.double(), y.double(), x_mask, y_mask)
+            f, g = self._potentials(a, x, b, y)
+            cost = 1 - x @ y.transpose(1, 2)
+        log_a, log_b = a.log(), b.log()
+        mean = (cost * a[:, :, None] * b[:, None]).sum((1, 2)).clamp_min(_LEAST_COST)
+        eps = torch.full_like(mean, self.blur**2)
+        for step in range(self.plan_iters):
+            cooled = min(1.0, (step + 1) / (_COOLING * self.plan_iters))
+            eps = mean * _FIRST ** (1 - cooled) * _LAST**cooled
+            f, g = self._update(f, g, cost, log_a, log_b, eps)
+        eps = eps[:, None]
+        exponent = (log_a + f / eps)[:, :, None] + (log_b + g / eps)[:, None]
+        return (exponent - cost / eps[..., None]).exp(), cost, a, b
+
+    def _update(
+        self, f: Tensor, g: Tensor, cost: Tensor, log_a: Tensor, log_b: Tensor, eps: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One alternating update of both potentials at temperatures (B,)."""
+        damping = 1.0 if self.reach is None else 1.0 / (1.0 + eps[:, None] / self.reach**2)
+        flat, cube = eps[:, None], cost / eps[:, None, None]
+        f = -damping * flat * ((log_b + g / flat)[:, None] - cube).logsumexp(2)
+        g = -damping * flat * ((log_a + f / flat)[:, :, None] - cube).logsumexp(1)
+        return f, g
+
+
+def rounded(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Move a plan to exact marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
+
+    Rows and columns that hold too much are scaled down, and what is missing is added as the product
+    of the two shortfalls.
+
+    Args:
+        plan: (B, N, M) non-negative.
+        a: (B, N) wanted row sums.
+        b: (B, M) wanted column sums, of the same total.
+    """
+    least = torch.finfo(plan.dtype).tiny
+    plan = plan * (a / plan.sum(2).clamp_min(least)).clamp_max(1.0)[:, :, None]
+    plan = plan * (b / plan.sum(1).clamp_min(least)).clamp_max(1.0)[:, None]
+    missing_rows = (a - plan.sum(2)).clamp_min(0.0)
+    missing_columns = (b - plan.sum(1)).clamp_min(0.0)
+    total = missing_rows.sum(1).clamp_min(least)[:, None, None]
+    return plan + missing_rows[:, :, None] * missing_columns[:, None] / total
+
+
+def _measures(
+    x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Weights and unit points of both sets, and (B,) whether neither is empty.
+
+    Points on padding are zeroed: they weigh nothing, but a NaN there would spread all the same.
+    """
+    present = x_mask.any(1) & y_mask.any(1)
+    (a, x), (b, y) = _measure(x, x_mask), _measure(y, y_mask)
+    return a, x, b, y, present
+
+
+def _measure(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    points = points.to(torch.promote_types(points.dtype, torch.float32))
+    points = F.normalize(points.where(mask[..., None], 0.0), dim=-1)
+    # An empty set gets weights all the same: its value is dropped, and must be finite until then.
+    kept = mask | ~mask.any(1, keepdim=True)
+    weights = kept.to(points.dtype)
+    return weights / weights.sum(1, keepdim=True), points
+
+
+def _same_grad_mode() -> torch.set_grad_enabled:
+    # GeomLoss switches gradients on when its schedule ends, also inside `torch.no_grad()`.
+    return torch.set_grad_enabled(torch.is_grad_enabled())

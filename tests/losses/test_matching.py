@@ -1,0 +1,333 @@
+"""Which negatives are drawn, how often, and the matching loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amif_lightning.losses.alignment import hard_labels
+from amif_lightning.losses.matching import (
+    draw_negatives,
+    gumbel_noise,
+    matching_loss,
+    negative_log_weights,
+)
+
+EVERY = torch.ones(8, dtype=torch.bool)
+
+
+def example() -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, labels and equal pairs of five samples, of which 1 and 3 say the same."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(5, 5, generator=generator, dtype=torch.double)
+    labels = torch.randn(5, 5, generator=generator, dtype=torch.double).softmax(1)
+    same = torch.eye(5, dtype=torch.bool)
+    same[1, 3] = same[3, 1] = True
+    return logits, labels, same
+
+
+def slow_weights(logits: Tensor, labels: Tensor, same: Tensor) -> Tensor:
+    weights = torch.zeros(5, 5, dtype=torch.double)
+    for i in range(5):
+        total = sum(math.exp(float(value)) for value in logits[i])
+        most = max(float(value) for value in labels[i])
+        for j in range(5):
+            if not same[i, j]:
+                weights[i, j] = math.exp(float(logits[i, j])) / total
+                weights[i, j] *= 1 - float(labels[i, j]) / most
+    return weights
+
+
+def test_weights_follow_their_equation() -> None:
+    logits, labels, same = example()
+    weights = negative_log_weights(logits, labels, same).exp()
+    torch.testing.assert_close(weights, slow_weights(logits, labels, same))
+
+
+def test_draws_have_the_weights_frequencies() -> None:
+    logits, labels, same = example()
+    log_weights = negative_log_weights(logits, labels, same)
+    counts = torch.zeros(5, 5)
+    draws = 4000
+    for step in range(draws):
+        drawn, admissible = draw_negatives(log_weights, gumbel_noise(5, 0, step))
+        assert bool(admissible.all())
+        counts[torch.arange(5), drawn] += 1
+    wanted = slow_weights(logits, labels, same)
+    wanted = (wanted / wanted.sum(1, keepdim=True)).float()
+    # Four standard deviations of a share over that many draws.
+    margin = 4 * (wanted * (1 - wanted) / draws).sqrt()
+    assert bool(((counts / draws - wanted).abs() <= margin + 1e-9).all())
+    assert float(counts[same].sum()) == 0.0
+
+
+# ---- draws that went wrong elsewhere: each fails the check that ours passes ----------------------
+
+Draw = Callable[[Tensor, Tensor, Tensor, int, int], list[int]]
+FIRST_OF_SECOND = 2  # rows 2, 3 and 4 belong to a second process
+
+
+def our_draw(logits: Tensor, labels: Tensor, same: Tensor, first: int, step: int) -> list[int]:
+    """Columns drawn by the rows from ``first`` on."""
+    weights = negative_log_weights(logits, labels, same)[first:]
+    columns: list[int] = draw_negatives(weights, gumbel_noise(5, 0, step)[first:])[0].tolist()
+    return columns
+
+
+def from_a_list_less_one(
+    logits: Tensor, labels: Tensor, same: Tensor, first: int, step: int
+) -> list[int]:
+    """The positive is removed from the list, and the index is used on the whole one."""
+    generator = torch.Generator().manual_seed(step)
+    columns = []
+    for row in range(first, 5):
+        chances = logits[row].softmax(0)
+        others = torch.cat([chances[:row], chances[row + 1 :]])
+        columns.append(int(torch.multinomial(others, 1, generator=generator)))
+    return columns
+
+
+def with_the_first_columns_masked(
+    logits: Tensor, labels: Tensor, same: Tensor, first: int, step: int
+) -> list[int]:
+    """Row i of the process leaves out column i, whichever the process."""
+    chances = logits.softmax(1)[first:]
+    chances = chances.masked_fill(torch.eye(*chances.shape, dtype=torch.bool), 0.0)
+    generator = torch.Generator().manual_seed(step)
+    columns: list[int] = torch.multinomial(chances, 1, generator=generator)[:, 0].tolist()
+    return columns
+
+
+def by_cosines(logits: Tensor, labels: Tensor, same: Tensor, first: int, step: int) -> list[int]:
+    """Similarities themselves are the weights."""
+    weights = logits.masked_fill(torch.eye(5, dtype=torch.bool), 0.0)[first:]
+    columns: list[int] = torch.multinomial(weights, 1)[:, 0].tolist()
+    return columns
+
+
+def check_never_itself(draw: Draw, first: int) -> None:
+    """No row draws its own column, however alike both are."""
+    logits, labels, same = example()
+    logits = logits + 4 * torch.eye(5)
+    for step in range(200):
+        for row, column in enumerate(draw(logits, labels, same, first, step), start=first):
+            assert column != row
+
+
+@pytest.mark.parametrize("first", [0, FIRST_OF_SECOND])
+def test_a_row_never_draws_itself(first: int) -> None:
+    check_never_itself(our_draw, first)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first"),
+    [
+        (from_a_list_less_one, 0),
+        (with_the_first_columns_masked, FIRST_OF_SECOND),
+    ],
+)
+def test_a_row_that_draws_itself_would_be_noticed(wrong: Draw, first: int) -> None:
+    with pytest.raises(AssertionError):
+        check_never_itself(wrong, first)
+
+
+def test_the_mask_is_wrong_in_later_processes_only() -> None:
+    check_never_itself(with_the_first_columns_masked, 0)
+
+
+def test_negative_cosines_are_no_hindrance() -> None:
+    _, labels, same = example()
+    cosines = torch.full((5, 5), -0.5, dtype=torch.double) + 0.1 * torch.eye(5)
+    assert all(0 <= column < 5 for column in our_draw(cosines, labels, same, 0, 0))
+    with pytest.raises(RuntimeError, match="probability tensor"):
+        by_cosines(cosines, labels, same, 0, 0)
+
+
+def test_a_positive_is_never_drawn_however_alike() -> None:
+    logits, labels, same = example()
+    logits = logits.masked_fill(same, 1e4)
+    log_weights = negative_log_weights(logits, labels, same)
+    for step in range(200):
+        drawn, admissible = draw_negatives(log_weights, gumbel_noise(5, 0, step))
+        assert bool(admissible.all())
+        assert not same[torch.arange(5), drawn].any()
+
+
+def test_only_differences_of_similarities_count() -> None:
+    logits, labels, same = example()
+    moved = negative_log_weights(logits - 100.0, labels, same)
+    torch.testing.assert_close(moved, negative_log_weights(logits, labels, same))
+
+
+def test_equal_similarities_and_hard_labels_draw_evenly() -> None:
+    """The limit without hardness: all admissible columns have one weight."""
+    _, _, same = example()
+    weights = negative_log_weights(torch.full((5, 5), 0.7), hard_labels(same), same).exp()
+    for row, equal in zip(weights, same, strict=True):
+        assert float(row[equal].sum()) == 0.0
+        torch.testing.assert_close(row[~equal], row[~equal].mean().expand(int((~equal).sum())))
+
+
+def test_what_the_labels_hold_to_be_equal_is_not_drawn() -> None:
+    logits, labels, same = example()
+    labels = labels.clone()
+    labels[0, 2] = labels[0].max()  # a tie
+    weights = negative_log_weights(logits, labels, same)
+    assert float(weights[0, 2]) == -math.inf
+    even = torch.full((5, 5), 0.2, dtype=torch.double)
+    drawn, admissible = draw_negatives(
+        negative_log_weights(logits, even, same), gumbel_noise(5, 0, 0)
+    )
+    assert not admissible.any()
+    assert bool(((drawn >= 0) & (drawn < 5)).all())  # still an index
+
+
+def test_the_order_of_the_batch_does_not_matter_to_the_weights() -> None:
+    logits, labels, same = example()
+    order = torch.tensor([4, 2, 0, 3, 1])
+
+    def turned(values: Tensor) -> Tensor:
+        return values[order][:, order]
+
+    torch.testing.assert_close(
+        negative_log_weights(turned(logits), turned(labels), turned(same)),
+        turned(negative_log_weights(logits, labels, same)),
+    )
+
+
+def test_a_row_without_an_admissible_negative_has_none() -> None:
+    logits, labels, same = example()
+    same[2] = True
+    _, admissible = draw_negatives(
+        negative_log_weights(logits, labels, same), gumbel_noise(5, 0, 0)
+    )
+    assert admissible.tolist() == [True, True, False, True, True]
+
+
+def test_a_process_draws_its_rows_as_one_process_draws_all() -> None:
+    log_weights, noise = negative_log_weights(*example()), gumbel_noise(5, 3, 7)
+    whole, _ = draw_negatives(log_weights, noise)
+    parts = [draw_negatives(log_weights[rows], noise[rows])[0] for rows in (slice(2), slice(2, 5))]
+    assert torch.cat(parts).tolist() == whole.tolist()
+    assert torch.equal(gumbel_noise(5, 3, 7), noise)
+    assert not torch.equal(gumbel_noise(5, 3, 8), noise)
+    assert not torch.equal(gumbel_noise(5, 4, 7), noise)
+
+
+def test_the_noise_is_the_same_in_every_version() -> None:
+    # A seed that came from Python's hash would change with it.
+    expected = torch.tensor([[2.5095, 0.4441], [2.0223, -1.2471]])
+    torch.testing.assert_close(gumbel_noise(2, 3, 7), expected, rtol=0, atol=1e-4)
+    assert not torch.equal(gumbel_noise(2, -1, 0), gumbel_noise(2, -2, 0))
+
+
+def test_the_noise_is_gumbel_distributed() -> None:
+    noise = gumbel_noise(300, 0, 0).double()
+    assert bool(noise.isfinite().all())
+    for quantile in (0.05, 0.5, 0.95):
+        share = float((noise <= -math.log(-math.log(quantile))).double().mean())
+        assert share == pytest.approx(quantile, abs=4 * math.sqrt(0.25 / noise.numel()))
+
+
+def test_mining_builds_no_graph() -> None:
+    logits, labels, same = example()
+    assert not negative_log_weights(logits.requires_grad_(), labels, same).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_are_computed_in_single_precision(dtype: torch.dtype) -> None:
+    logits, labels, same = example()
+    half = logits.to(dtype) * 100
+    with torch.autocast("cpu", dtype=dtype):
+        weights = negative_log_weights(half, labels, same)
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights, negative_log_weights(half.float(), labels, same))
+    extreme = torch.full((5, 5), 6e4, dtype=dtype).triu() - 6e4
+    drawn, admissible = draw_negatives(
+        negative_log_weights(extreme, labels, same), gumbel_noise(5, 0, 0)
+    )
+    assert bool(admissible.all())
+    assert not same[torch.arange(5), drawn].any()
+
+
+def test_matching_is_plain_cross_entropy() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(7, 2, generator=generator, dtype=torch.double) * 5
+    matched = torch.tensor([True, False, True, False, False, True, False])
+    slow = 0.0
+    for row, right in zip(logits.tolist(), matched.tolist(), strict=True):
+        slow -= math.log(math.exp(row[right]) / (math.exp(row[0]) + math.exp(row[1])))
+    assert float(matching_loss(logits, matched, EVERY[:7], 7)) == pytest.approx(slow / 7, rel=1e-9)
+    mean = F.cross_entropy(logits, matched.long())
+    torch.testing.assert_close(matching_loss(logits, matched, EVERY[:7], 7), mean)
+    order = torch.tensor([3, 0, 6, 1, 2, 5, 4])
+    torch.testing.assert_close(matching_loss(logits[order], matched[order], EVERY[:7], 7), mean)
+
+
+def clamped(logits: Tensor, matched: Tensor, valid: Tensor, pairs: float) -> Tensor:
+    """The wrong version: scores cut off at 0 and 1."""
+    return matching_loss(logits.clamp(0.0, 1.0), matched, valid, pairs)
+
+
+def check_unbounded(loss: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> None:
+    """Far on the wrong side there is a gradient, and far on the right one no loss."""
+    matched = torch.tensor([True, False])
+    wrong = torch.tensor([[9.0, -9.0], [-9.0, 9.0]], requires_grad=True)
+    loss(wrong, matched, EVERY[:2], 2).backward()
+    assert wrong.grad is not None
+    assert bool((wrong.grad.abs() > 0.4).all())
+    assert float(loss(-wrong.detach(), matched, EVERY[:2], 2)) < 1e-6
+
+
+def test_scores_are_not_clamped() -> None:
+    check_unbounded(matching_loss)
+    with pytest.raises(AssertionError):
+        check_unbounded(clamped)
+    best = torch.tensor([[-9.0, 9.0], [9.0, -9.0]])
+    floor = float(clamped(best, torch.tensor([True, False]), EVERY[:2], 2))
+    assert floor == pytest.approx(math.log(1 + math.exp(-1)))  # 0.31, whatever is learned
+
+
+def test_matching_has_the_right_gradient() -> None:
+    matched, valid = torch.tensor([True, False, False]), torch.tensor([True, True, False])
+    scores = torch.randn(3, 2, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: matching_loss(s, matched, valid, 2), (scores,))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_extreme_scores_stay_finite_in_half_precision(dtype: torch.dtype) -> None:
+    matched = torch.tensor([True, False])
+    scores = torch.tensor([[6e4, -6e4], [6e4, -6e4]], dtype=dtype).requires_grad_()
+    with torch.autocast("cpu", dtype=dtype):
+        loss = matching_loss(scores, matched, EVERY[:2], 2)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert float(loss.detach()) == pytest.approx(6e4, rel=1e-2)
+    assert scores.grad is not None
+    torch.testing.assert_close(
+        scores.grad, torch.tensor([[0.5, -0.5], [0.0, 0.0]], dtype=dtype), rtol=0, atol=1e-6
+    )
+
+
+def test_pairs_that_are_not_valid_count_nothing() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(5, 2, generator=generator, requires_grad=True)
+    matched, valid = torch.tensor([True, False, True, False, False]), EVERY[:5].clone()
+    valid[[1, 4]] = False
+    loss = matching_loss(logits, matched, valid, 3)
+    torch.testing.assert_close(
+        loss, matching_loss(logits[valid], matched[valid], EVERY[:3], 3), rtol=0, atol=1e-6
+    )
+    (slope,) = torch.autograd.grad(loss, logits)
+    assert bool((slope[~valid] == 0).all())
+    assert bool((slope[valid] != 0).all())
+    for pairs in (4, 0, torch.tensor(0.0)):
+        nothing = matching_loss(logits, matched, torch.zeros_like(valid), pairs)
+        assert float(nothing.detach()) == 0.0
+        (slope,) = torch.autograd.grad(nothing, logits)
+        assert float(slope.abs().sum()) == 0.0

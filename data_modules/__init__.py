@@ -1,7 +1,9 @@
 """One LightningDataModule per data set over one base."""
 
+from data_modules.captions import CaptionsFromQA
 from data_modules.phantom.module import Phantom
+from data_modules.phantom.studies import PhantomStudies
 from data_modules.vqa_med_2019 import VQAMed2019
 from data_modules.vqa_rad import VQARAD
 
-__all__ = ["VQARAD", "Phantom", "VQAMed2019"]
+__all__ = ["VQARAD", "CaptionsFromQA", "Phantom", "PhantomStudies", "VQAMed2019"]

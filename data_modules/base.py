@@ -6,17 +6,14 @@ facts that a record must carry) is here and therefore the same for every data se
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal
 
-import lightning as L
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from amif_lightning.batch import AnswerSpace, SplitFacts, VQABatch
 from amif_lightning.errors import UserError
@@ -25,27 +22,26 @@ from data_modules.answers import VocabularyKind
 from data_modules.audit import Audit, audit
 from data_modules.cut import cut_sentences
 from data_modules.facts import shared_picture_warnings, split_facts
-from data_modules.images import DecodedImages
 from data_modules.options import check_choice, check_least
 from data_modules.protocols import EvaluationSplit, Partition, Protocol, partition
 from data_modules.questions import (
     Encoder,
     ImageCache,
     QuestionGroups,
+    Sample,
     make_batch,
     other_images,
     stable_seed,
 )
 from data_modules.rows import QARow, Release
-from data_modules.samplers import EpochIndexSampler, ShardSampler, position
 from data_modules.strata import strata_of
-from data_modules.tokenizer import Tokenizer, corpus_texts
-from data_modules.transforms import Augmentation, ImageTransform
+from data_modules.texts import TextDataModule
+from data_modules.transforms import ImageTransform
 
 Stage = Literal["fit", "validate", "test", "predict"]
 
 
-class VQADataModule(L.LightningDataModule, ABC):
+class VQADataModule(TextDataModule):
     """Questions about medical images, split by a protocol, as batches for :class:`AMiFVQA`.
 
     Args:
@@ -53,32 +49,19 @@ class VQADataModule(L.LightningDataModule, ABC):
         protocol: ``clean``: candidates from training answers only, leaking rows dropped and
             counted; ``literature``: candidates from all splits, as many papers do, and every output
             is labelled so (documented under "Protocols" in docs/datasets.md).
-        split_seed: Seed of the validation carve (a hash of image identity and this number).
-        validation_fraction: Share of training images carved out where no validation split is left.
         test_split: Which released split is scored by ``test``; with ``validation`` the checkpoint
             is chosen on a carve from the training images instead.
-        batch_size: Images per training step and process (questions: up to ``questions_per_image``
-            times as many).
         questions_per_image: Most questions of one image in a training step; the image is encoded
             once for all of them.
-        eval_batch_size: Images per step in validation and test.
-        num_workers: Loader processes, which decode, augment and tokenise.
-        image_size: Side of the square network input in pixels.
-        tokenizer: ``words`` (a fixed table of 4096 slots built from texts, no download), or the
-            hub name or folder of a text encoder.
-        tokenizer_corpora: For ``words``: ``train`` (this data set's training texts) or text files
-            with one text a line. Both stages of a run must name the same.
         max_question_tokens: Most tokens of a question, [CLS] and [SEP] included.
         max_answer_tokens: Most tokens of an answer, [CLS] and [SEP] included.
         vocabulary: What the knowledge attention reads: ``words`` of the training answers or whole
             ``answers``.
         vocabulary_size: Most entries of that vocabulary, by frequency.
-        augmentation: ``none``, ``mild`` or ``paper`` (see data_modules/transforms.py).
-        cache_images: Keep decoded training and validation pictures in shared memory.
-            The pixels are those that decoding anew would give.
         validation_questions: During training, rank a fixed seeded sample of this many questions.
         control: Score the test questions a second time with the images permuted among them.
-        seed: Seed of order, grouping and augmentation.
+        **kwargs: Arguments of :class:`TextDataModule`; a training step holds ``batch_size`` images
+            and up to ``questions_per_image`` times as many questions.
 
     Raises:
         UserError: If a number is out of range, or the protocol, test split, vocabulary or
@@ -89,38 +72,20 @@ class VQADataModule(L.LightningDataModule, ABC):
         self,
         root: str,
         protocol: Protocol = "clean",
-        split_seed: int = 0,
-        validation_fraction: float = 0.1,
         test_split: EvaluationSplit = "test",
-        batch_size: int = 24,
         questions_per_image: int = 1,
-        eval_batch_size: int = 16,
-        num_workers: int = 2,
-        image_size: int = 288,
-        tokenizer: str = "emilyalsentzer/Bio_ClinicalBERT",
-        tokenizer_corpora: list[str] | None = None,
         max_question_tokens: int = 30,
         max_answer_tokens: int = 64,
         vocabulary: VocabularyKind = "words",
         vocabulary_size: int = 3000,
-        augmentation: Augmentation = "paper",
-        cache_images: bool = False,
         validation_questions: int = 400,
         control: bool = True,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
-        if not 0 < validation_fraction < 1:
-            raise UserError(
-                f"validation_fraction is {validation_fraction}: give a share between 0 and 1."
-            )
+        super().__init__(root, **kwargs)
         check_least(
             {
-                "batch_size": (batch_size, 1),
                 "questions_per_image": (questions_per_image, 1),
-                "eval_batch_size": (eval_batch_size, 1),
-                "num_workers": (num_workers, 0),
-                "image_size": (image_size, 1),
                 "max_question_tokens": (max_question_tokens, 3),  # [CLS], one token, [SEP]
                 "max_answer_tokens": (max_answer_tokens, 3),
                 "vocabulary_size": (vocabulary_size, 1),
@@ -130,27 +95,22 @@ class VQADataModule(L.LightningDataModule, ABC):
         check_choice("protocol", protocol, Protocol)
         check_choice("test_split", test_split, EvaluationSplit)
         check_choice("vocabulary", vocabulary, VocabularyKind)
-        ImageTransform(image_size, augmentation)  # an unknown augmentation is an error at once
-        self.root = Path(root)
-        self.protocol, self.split_seed = protocol, split_seed
-        self.validation_fraction, self.test_split = validation_fraction, test_split
-        self.batch_size, self.questions_per_image = batch_size, questions_per_image
-        self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
-        self.image_size = image_size
-        self.tokenizer_name = tokenizer
-        self.tokenizer_corpora = tokenizer_corpora or ["train"]
+        self.protocol, self.test_split = protocol, test_split
+        self.questions_per_image = questions_per_image
         self.max_question_tokens, self.max_answer_tokens = max_question_tokens, max_answer_tokens
         self.vocabulary_kind, self.vocabulary_size = vocabulary, vocabulary_size
-        self.augmentation, self.cache_images = augmentation, cache_images
-        self.validation_questions, self.control, self.seed = validation_questions, control, seed
-        self._tokenizer: Tokenizer | None = None
-        self._counted: tuple[str, ...] = ()  # the splits whose cut texts setup() has counted
+        self.validation_questions, self.control = validation_questions, control
 
     # ---- what a data set is -------------------------------------------------------------------
 
     @abstractmethod
     def read_release(self) -> Release:
         """Read all rows of the release under ``root``; no images are opened."""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set, as its reader gives it."""
+        return self.partition.dataset
 
     def training_texts(self) -> list[str]:
         """Texts that the ``words`` table is built from: questions and answers of training rows."""
@@ -181,41 +141,6 @@ class VQADataModule(L.LightningDataModule, ABC):
         parts = self.partition
         names = {n for r in (*parts.train, *parts.validation, *parts.test) for n in strata_of(r)}
         return ("overall", *sorted(names - {"overall"}))
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer: a checkpoint's where one was adopted, else the configured one."""
-        if self._tokenizer is None:
-            if self.tokenizer_name == "words":
-                texts = corpus_texts(self.tokenizer_corpora, self.training_texts())
-                self._tokenizer = Tokenizer.from_texts(texts)
-            else:
-                self._tokenizer = Tokenizer.from_pretrained(self.tokenizer_name)
-        return self._tokenizer
-
-    def adopt_tokenizer(self, text: str) -> None:
-        """Use a checkpoint's tokenizer, so that ids mean the strings that the weights learned.
-
-        Args:
-            text: The tokenizer as JSON, from :class:`AnswerSpace`.
-
-        Raises:
-            UserError: If this data module names a pretrained tokenizer and the two differ.
-        """
-        adopted = Tokenizer.from_json(text)
-        if self.tokenizer_name != "words":
-            # Both as the installed library writes them: another version may have stored the text.
-            if adopted.to_json() != self.tokenizer.to_json():
-                raise UserError(
-                    f"The checkpoint's tokenizer differs from {self.tokenizer_name!r}, so its ids "
-                    "mean other words: give the tokenizer it was trained with as "
-                    "--data.init_args.tokenizer."
-                )
-            return
-        before, self._tokenizer = self._tokenizer, adopted
-        if before is not None and self._counted and before.to_json() != adopted.to_json():
-            rank_zero_info(f"{self.partition.dataset}: the checkpoint's tokenizer is used")
-            self._say_cut()
 
     def answer_space(self) -> AnswerSpace:
         """Candidates and vocabulary of the protocol, as token ids of the present tokenizer.
@@ -314,42 +239,32 @@ class VQADataModule(L.LightningDataModule, ABC):
             self.tokenizer, self.max_question_tokens, self.max_answer_tokens, self.strata
         )
 
-    # Two caches: training pictures are decoded larger, for the crops, and a validation picture
-    # reduced twice would not be the one that `test` and an uncached run see.
     @cached_property
     def _train_cache(self) -> ImageCache | None:
-        size = ImageTransform(self.image_size, self.augmentation).decoded_size
-        return self._cached(self.partition.train, size)
+        images = (row.image_id for row in self.partition.train)
+        return self._cached(images, self._train_transform.decoded_size)
 
     @cached_property
     def _validation_cache(self) -> ImageCache | None:
-        return self._cached(self.partition.validation, self.image_size)
+        return self._cached((row.image_id for row in self.partition.validation), self.image_size)
 
-    def _cached(self, rows: Sequence[QARow], size: int) -> ImageCache | None:
-        if not self.cache_images:
-            return None
-        images = dict.fromkeys(row.image_id for row in rows)
-        return DecodedImages(len(images), size), {image: i for i, image in enumerate(images)}
+    @property
+    def _collate(self) -> Callable[[Sequence[Sample]], VQABatch]:
+        return partial(make_batch, pad_id=self.tokenizer.pad_id)
 
     def train_dataloader(self) -> DataLoader[VQABatch]:
         """Shuffled groups; an interrupted epoch continues with the samples not yet seen."""
         data = QuestionGroups(
             self.partition.train,
             self.root,
-            ImageTransform(self.image_size, self.augmentation),
+            self._train_transform,
             self._encoder,
             self.questions_per_image,
             shuffle=True,
             seed=self.seed,
             cache=self._train_cache,
         )
-        sampler = EpochIndexSampler(data, *self._world(), seed=self.seed)
-        if self.trainer is not None:
-            # Workers start to iterate before Lightning sets the epoch, so it is set here.
-            epoch, done = position(self.trainer, -(-len(sampler) // self.batch_size))
-            sampler.set_epoch(epoch)
-            sampler.skip = done * self.batch_size
-        return self._loader(data, self.batch_size, sampler)
+        return self._train_loader(data, len(data), self._collate, drop_last=False)
 
     def val_dataloader(self) -> DataLoader[VQABatch]:
         """The validation rows; while training, a fixed seeded sample of them."""
@@ -388,24 +303,4 @@ class VQADataModule(L.LightningDataModule, ABC):
             cache=cache,
             shown=shown,
         )
-        return self._loader(data, self.eval_batch_size, ShardSampler(data, *self._world()))
-
-    def _loader(
-        self, data: QuestionGroups, batch_size: int, sampler: EpochIndexSampler | ShardSampler
-    ) -> DataLoader[VQABatch]:
-        # What the loader yields is what `collate_fn` returns, which its type cannot say.
-        return DataLoader(
-            cast("Dataset[VQABatch]", data),
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            # A partial of a function, not a lambda: workers started by spawn must unpickle it.
-            collate_fn=partial(make_batch, pad_id=self.tokenizer.pad_id),
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def _world(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 1, 0
-        return self.trainer.world_size, self.trainer.global_rank
+        return self._shard_loader(data, len(data), self._collate)

@@ -191,14 +191,33 @@ def carve_images(rows: Iterable[QARow], split_seed: int, fraction: float) -> fro
     groups: dict[str, set[str]] = {}
     for row in rows:
         groups.setdefault(row.carved_with, set()).add(row.image_id)
-    if len(groups) < 2:
+    chosen = carve_groups(groups, split_seed, fraction)
+    return frozenset(image for group in chosen for image in groups[group])
+
+
+def carve_groups(groups: Iterable[str], split_seed: int, fraction: float) -> frozenset[str]:
+    """Chooses what is held out by a hash, whatever the order of the groups.
+
+    Args:
+        groups: Names of what stays together, repeats allowed.
+        split_seed: Seed of the carve.
+        fraction: Share of groups, above 0 and below 1.
+
+    Returns:
+        The chosen groups: at least one, and never all of them.
+
+    Raises:
+        UserError: There are fewer than two groups.
+    """
+    distinct = set(groups)
+    if len(distinct) < 2:
         raise UserError(
-            f"A validation set cannot be carved out of {len(groups)} training image(s) or "
+            f"A validation set cannot be carved out of {len(distinct)} training image(s) or "
             "patient(s), and checkpoints are chosen on it: use more data."
         )
-    count = min(max(1, round(fraction * len(groups))), len(groups) - 1)
-    ranked = sorted(groups, key=lambda g: hashlib.sha256(f"{split_seed}/{g}".encode()).digest())
-    return frozenset(image for group in ranked[:count] for image in groups[group])
+    count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
+    ranked = sorted(distinct, key=lambda g: hashlib.sha256(f"{split_seed}/{g}".encode()).digest())
+    return frozenset(ranked[:count])
 
 
 def images_of(rows: Iterable[QARow]) -> frozenset[str]:

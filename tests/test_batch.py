@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from amif_lightning.batch import AnswerSpace, Tokens, VQABatch, pad_tokens
+from amif_lightning.batch import (
+    AnswerSpace,
+    StudyBatch,
+    TeacherFeatures,
+    Tokens,
+    VQABatch,
+    pad_tokens,
+)
 
 SPACE = AnswerSpace(
     protocol="clean",
@@ -42,24 +50,44 @@ def batch() -> VQABatch:
     )
 
 
-def tensors(value: VQABatch) -> dict[str, Tensor]:
+def studies(teacher: bool = True) -> StudyBatch:
+    features = TeacherFeatures(torch.eye(2), torch.ones(2, 2), torch.zeros(2, 2), 4.5)
+    return StudyBatch(
+        first=torch.arange(24.0).view(2, 3, 2, 2),
+        second=torch.arange(24.0).view(2, 3, 2, 2) + 1,
+        text=pad_tokens([[2, 5, 3], [2, 3]], 0),
+        study=torch.tensor([2**62, 7]),
+        text_id=torch.tensor([3, 4]),
+        relevance=torch.tensor([5, 5]),
+        position=torch.tensor([1, 0]),
+        teacher=features if teacher else None,
+        study_ids=["a/1", "a/0"],
+        first_ids=["a/x", "a/y"],
+        second_ids=["a/z", "a/y"],
+        texts=["no nodule", "mass"],
+    )
+
+
+def tensors(value: VQABatch | StudyBatch | Tokens | TeacherFeatures) -> dict[str, Tensor]:
     """Every tensor of a batch, found by walking over it and not by naming fields."""
     found: dict[str, Tensor] = {}
     for name, part in vars(value).items():
         if isinstance(part, Tensor):
             found[name] = part
-        elif isinstance(part, Tokens):
-            found |= {f"{name}.{inner}": tensor for inner, tensor in vars(part).items()}
+        elif isinstance(part, Tokens | TeacherFeatures):
+            found |= {f"{name}.{inner}": tensor for inner, tensor in tensors(part).items()}
     return found
 
 
-def assert_equal(one: VQABatch, other: VQABatch) -> None:
+def assert_equal(one: VQABatch | StudyBatch, other: VQABatch | StudyBatch) -> None:
     assert tensors(one).keys() == tensors(other).keys()
     for name, tensor in tensors(one).items():
         assert torch.equal(tensor, tensors(other)[name]), name
         assert tensor.dtype == tensors(other)[name].dtype
-    for name in ("question_ids", "references", "image_ids", "questions"):
-        assert getattr(one, name) == getattr(other, name)
+    assert type(one) is type(other)
+    for name, part in vars(one).items():
+        if isinstance(part, list):
+            assert part == getattr(other, name), name
 
 
 def test_padding_is_on_the_right_and_the_mask_says_so() -> None:
@@ -79,19 +107,36 @@ def test_nothing_to_pad_is_an_error(sequences: list[list[int]]) -> None:
 def test_length_counts_questions_and_not_images() -> None:
     assert len(batch()) == 3
     assert len(batch().images) == 2
+    assert len(studies()) == 2
 
 
-def test_a_move_takes_every_tensor_along_and_leaves_the_original() -> None:
-    original = batch()
-    assert len(tensors(original)) == 7
+MAKERS = [(batch, 7), (studies, 11), (lambda: studies(teacher=False), 8)]
+
+
+@pytest.mark.parametrize(("make", "count"), MAKERS)
+def test_a_move_takes_every_tensor_along_and_leaves_the_original(
+    make: Callable[[], VQABatch | StudyBatch], count: int
+) -> None:
+    original = make()
+    assert len(tensors(original)) == count
     moved = original.to("meta")
     assert {t.device.type for t in tensors(moved).values()} == {"meta"}
     assert {t.device.type for t in tensors(original).values()} == {"cpu"}
-    assert moved.references is original.references
-    assert_equal(original.to("cpu", non_blocking=True), batch())
+    assert_equal(original.to("cpu", non_blocking=True), make())
 
 
-def test_pinning_takes_every_tensor_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_move_keeps_what_is_no_tensor() -> None:
+    original = batch()
+    assert original.to("meta").references is original.references
+    teacher = studies().to("meta").teacher
+    assert teacher is not None
+    assert teacher.scale == 4.5
+
+
+@pytest.mark.parametrize(("make", "count"), MAKERS)
+def test_pinning_takes_every_tensor_along(
+    make: Callable[[], VQABatch | StudyBatch], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Page-locked memory needs a GPU's driver; the walk over the fields does not.
     pinned: list[int] = []
 
@@ -100,20 +145,31 @@ def test_pinning_takes_every_tensor_along(monkeypatch: pytest.MonkeyPatch) -> No
         return tensor.clone()
 
     monkeypatch.setattr(Tensor, "pin_memory", pin)
-    original = batch()
+    original = make()
     result = original.pin_memory()
     assert sorted(pinned) == sorted(id(t) for t in tensors(original).values())
+    assert len(pinned) == count
     assert_equal(result, original)
     assert all(t is not tensors(original)[n] for n, t in tensors(result).items())
 
 
-def test_a_batch_survives_pickling_and_a_worker_process() -> None:
-    assert_equal(pickle.loads(pickle.dumps(batch())), batch())
+def test_a_pinned_teacher_keeps_its_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "pin_memory", Tensor.clone)
+    teacher = studies().pin_memory().teacher
+    assert teacher is not None
+    assert teacher.scale == 4.5
+
+
+@pytest.mark.parametrize("make", [batch, studies])
+def test_a_batch_survives_pickling_and_a_worker_process(
+    make: Callable[[], VQABatch | StudyBatch],
+) -> None:
+    assert_equal(pickle.loads(pickle.dumps(make())), make())
     rows = TensorDataset(torch.arange(2))
-    arrived = list(DataLoader(rows, num_workers=1, collate_fn=lambda _: batch()))
+    arrived = list(DataLoader(rows, num_workers=1, collate_fn=lambda _: make()))
     assert len(arrived) == 2
     for one in arrived:
-        assert_equal(one, batch())
+        assert_equal(one, make())
 
 
 def test_the_answer_space_survives_a_checkpoint_of_plain_types(tmp_path: Path) -> None:

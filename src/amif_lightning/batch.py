@@ -1,7 +1,8 @@
 """The one contract between data modules and tasks: typed batches and what an answer may be.
 
-Letters used in shapes: B questions, I images, L question tokens, T answer tokens, S strata.
-Several questions may share one image, so I <= B.
+Letters used in shapes: B questions or studies, I images, L question or report tokens, T answer
+tokens (of a teacher's features: their width), S strata. Several questions may share one image, so
+I <= B.
 """
 
 from __future__ import annotations
@@ -82,6 +83,97 @@ class VQABatch:
             f.name: value.pin_memory()
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor | Tokens)
+        }
+        return replace(self, **pinned)
+
+
+@dataclass
+class TeacherFeatures:
+    """What a frozen teacher says of the studies of a batch; rows of unit norm, float32.
+
+    T is the teacher's width.
+
+    Attributes:
+        first: (B, T), the picture of view 1, not augmented.
+        second: (B, T), the picture of view 2, not augmented; equals ``first`` where a study has one
+            picture.
+        text: (B, T), the text.
+        scale: The teacher's logit scale, as a natural logarithm.
+    """
+
+    first: Tensor
+    second: Tensor
+    text: Tensor
+    scale: float
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> TeacherFeatures:
+        """The same features on another device."""
+        return TeacherFeatures(
+            self.first.to(device, non_blocking=non_blocking),
+            self.second.to(device, non_blocking=non_blocking),
+            self.text.to(device, non_blocking=non_blocking),
+            self.scale,
+        )
+
+    def pin_memory(self) -> TeacherFeatures:
+        """The same features in page-locked memory."""
+        return TeacherFeatures(
+            self.first.pin_memory(), self.second.pin_memory(), self.text.pin_memory(), self.scale
+        )
+
+
+@dataclass
+class StudyBatch:
+    """Studies: two views and a report each.
+
+    Attributes:
+        first: (B, 3, H, W) float, view 1, normalised.
+        second: (B, 3, H, W) float, view 2, normalised; another augmentation of view 1 where the
+            study has one picture.
+        text: Report tokens ``[CLS] words [SEP]``, (B, L).
+        study: (B,) long, a 63-bit identity of the study.
+        text_id: (B,) long, a 63-bit identity of the normalised text.
+        relevance: (B,) long, equal where two studies are relevant to each other (equal findings);
+            the study's own identity where the data says nothing of findings.
+        position: (B,) long, the study's place in its split.
+        teacher: The teacher's features of the same studies; none where labels are hard.
+        study_ids: B ids, unique within the data set.
+        first_ids: For each study the identity of the picture shown as view 1.
+        second_ids: The same of view 2.
+        texts: The reports as text.
+    """
+
+    first: Tensor
+    second: Tensor
+    text: Tokens
+    study: Tensor
+    text_id: Tensor
+    relevance: Tensor
+    position: Tensor
+    teacher: TeacherFeatures | None = None
+    study_ids: list[str] = field(default_factory=list)
+    first_ids: list[str] = field(default_factory=list)
+    second_ids: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.study)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> StudyBatch:
+        """The same batch on another device."""
+        moved: dict[str, Any] = {
+            f.name: value.to(device, non_blocking=non_blocking)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor | Tokens | TeacherFeatures)
+        }
+        return replace(self, **moved)
+
+    def pin_memory(self) -> StudyBatch:
+        """The same batch in page-locked memory, for faster copies to a GPU."""
+        pinned: dict[str, Any] = {
+            f.name: value.pin_memory()
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor | Tokens | TeacherFeatures)
         }
         return replace(self, **pinned)
 
@@ -187,6 +279,55 @@ class SplitFacts:
     floor_correct: Mapping[str, bool]
     rows: Mapping[str, Mapping[str, Any]]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What a record must say about the studies that were searched, apart from the model.
+
+    Attributes:
+        dataset: Name of the data set.
+        layout: Which published layout was read.
+        split: The split that was scored.
+        study_ids: The id of each study, by its place in the split.
+        groups: For each study what it stays together with (its patient), or its own id; intervals
+            draw groups, since studies of one patient are not independent.
+        warnings: Sentences that every record of this set-up carries.
+    """
+
+    dataset: str
+    layout: str
+    split: str
+    study_ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyScores:
+    """What the search in a whole split gave, study by study; the same in all processes.
+
+    N studies in the order of their places in the split, K numbers of nearest neighbours.
+
+    Attributes:
+        ks: The K numbers k.
+        precision: By direction (``image_to_text``, ``text_to_image``) the share of relevant
+            studies among the k nearest, (K, N) float64.
+        recall: By direction whether the own study is among the k nearest, (K, N) float64, 0 or 1.
+        relevant: (N,) long, how many studies of the split are relevant to each, itself included.
+        zero_shot: (N,) bool, whether the class that its image is nearest to is one of its classes;
+            None where the data has no classes.
+        teacher_kl: Mean over studies and both directions of the divergence of the model's
+            image-text distribution over the split from the teacher's, in nats; None without a
+            teacher.
+    """
+
+    ks: tuple[int, ...]
+    precision: Mapping[str, Tensor]
+    recall: Mapping[str, Tensor]
+    relevant: Tensor
+    zero_shot: Tensor | None = None
+    teacher_kl: float | None = None
 
 
 def pad_tokens(sequences: Sequence[Sequence[int]], pad_id: int) -> Tokens:

@@ -89,6 +89,16 @@ def test_errors_are_sentences(
     assert len(printed.splitlines()) == 1
 
 
+def test_studies_are_refused_in_a_sentence_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "--data=PhantomStudies", f"--data.root={tmp_path / 'p'}"]) == 2
+    printed = capsys.readouterr().err
+    assert "data PhantomStudies asks no questions" in printed
+    assert len(printed.splitlines()) == 1
+    assert not (tmp_path / "p").exists()
+
+
 def test_a_config_without_data(
     toy_main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

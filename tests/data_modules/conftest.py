@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules import base
+from data_modules import base, studies, texts
 from data_modules.rows import Release
 from tests.data_modules.tiny_release import tiny_release
 
@@ -24,5 +24,6 @@ def release(root: Path) -> Release:
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(base, "rank_zero_info", lines.append)
+    for module in (base, studies, texts):
+        monkeypatch.setattr(module, "rank_zero_info", lines.append)
     return lines

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as vision
 
 from amif_lightning.errors import UserError
-from data_modules.transforms import CLIP_MEAN, CLIP_STD, Augmentation, ImageTransform
+from data_modules.transforms import CLIP_MEAN, CLIP_STD, Augmentation, ImageTransform, operations
 
-ALL: list[Augmentation] = ["none", "mild", "paper"]
+ALL: list[Augmentation] = ["none", "mild", "paper", "paper_pretrain", "released_pretrain"]
 MEAN, STD = torch.tensor(CLIP_MEAN).view(3, 1, 1), torch.tensor(CLIP_STD).view(3, 1, 1)
 
 
@@ -97,16 +99,69 @@ def slope(image: Tensor, axis: int) -> float:
 
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["vertical", "horizontal"])
-@pytest.mark.parametrize("augmentation", ["mild", "paper"])
+@pytest.mark.parametrize("augmentation", ["mild", "paper", "paper_pretrain"])
 def test_never_flips(augmentation: Augmentation, axis: int) -> None:
-    # Bright at the left (or top), dark at the right; below the threshold of RandAugment's solarize.
-    ramp = torch.linspace(180, 20, 64)
-    picture = (ramp[None, :] if axis else ramp[:, None]).expand(64, 64).expand(3, 64, 64)
-    picture = picture.to(torch.uint8).contiguous()
-    transform = ImageTransform(48, augmentation)
-    outs = [transform(picture, seed) for seed in range(300)]
+    outs = [ImageTransform(48, augmentation)(ramp(axis), seed) for seed in range(300)]
     assert all(slope(out, axis) < 0 for out in outs)
     assert all(slope(out.flip(1 + axis), axis) > 0 for out in outs)  # a flip would be seen
+
+
+def ramp(axis: int) -> Tensor:
+    """Bright at the left (or top), dark at the right; below the threshold of solarize."""
+    line = torch.linspace(180, 20, 64)
+    picture = (line[None, :] if axis else line[:, None]).expand(64, 64).expand(3, 64, 64)
+    return picture.to(torch.uint8).contiguous()
+
+
+def test_the_released_pretraining_flips_sides_every_other_time() -> None:
+    transform = ImageTransform(48, "released_pretrain")
+    flipped = sum(slope(transform(ramp(1), seed), 1) > 0 for seed in range(300))
+    assert 110 < flipped < 190  # 150 expected, 4.6 standard deviations
+    assert all(slope(transform(ramp(0), seed), 0) < 0 for seed in range(100))
+
+
+def test_a_grey_picture_stays_grey_in_pretraining() -> None:
+    # Jitter of saturation and hue does nothing to a radiograph.
+    transform, grey = ImageTransform(40, "paper_pretrain"), noise(40)[:1].expand(3, 40, 40)
+    for seed in range(60):
+        back = transform(grey.contiguous(), seed) * STD + MEAN
+        assert float((back.amax(0) - back.amin(0)).max()) < 2.5 / 255
+
+
+def test_pretraining_loses_colour_as_often_as_released() -> None:
+    transform, picture = ImageTransform(32, "paper_pretrain"), noise(32)
+    grey = 0
+    for seed in range(600):
+        back = transform(picture, seed) * STD + MEAN
+        grey += float((back.amax(0) - back.amin(0)).max()) < 2.5 / 255
+    assert 30 < grey < 95  # 60 expected, 4 standard deviations and more
+
+
+def test_operations_are_torchvisions_but_the_one_that_inverts() -> None:
+    # Below 221, where magnitude 4 begins to invert, solarize leaves pictures as they are.
+    dark = noise(40) // 2
+    given = v2.RandAugment(num_ops=1, magnitude=4)
+    theirs = [given(dark) for _ in range(400)]
+    ours = [one(dark) for one in operations(40, 4 / 30)]
+
+    def equal(a: Tensor, b: Tensor) -> bool:  # but for rounding, as their magnitudes are float32
+        return float((a != b).float().mean()) < 0.1
+
+    assert all(any(equal(a, b) for b in theirs) for a in ours)
+    assert all(any(equal(a, b) for b in ours) for a in theirs)
+    assert len(ours) == 26
+    for i, a in enumerate(ours):  # 4 stand there twice, and no two others are equal
+        assert sum(equal(a, b) for b in ours) == (2 if i >= 18 else 1)
+    bright = noise(40)
+    inverted = vision.solarize(bright, 221.0)
+    assert not equal(inverted, bright)
+    assert not any(equal(one(bright), inverted) for one in operations(40, 4 / 30))
+
+
+@pytest.mark.parametrize("size", [2, 5])  # torchvision cannot crop to one pixel
+def test_pretraining_takes_the_smallest_pictures(size: int) -> None:
+    for seed in range(40):
+        assert ImageTransform(size, "paper_pretrain")(noise(9), seed).shape == (3, size, size)
 
 
 def test_mild_without_its_draws_is_the_picture_zoomed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +178,7 @@ def test_mild_without_its_draws_is_the_picture_zoomed(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("augmentation", "size", "least"),
     [("none", 288, 288), ("mild", 112, 112 / 0.75), ("paper", 288, 288 / 0.6**0.5)]
+    + [(name, 288, 288 / 0.7**0.5) for name in ("paper_pretrain", "released_pretrain")]
     + [("paper", size, size / 0.6**0.5) for size in (100, 112, 113, 224)],
 )
 def test_decoding_keeps_enough_pixels_for_the_smallest_crop(

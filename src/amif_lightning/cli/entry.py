@@ -67,6 +67,10 @@ def _dispatch(argv: list[str]) -> int:
         from amif_lightning.cli.audit import main as audit
 
         return audit(rest)
+    if command == "prepare":
+        from amif_lightning.cli.prepare import main as prepare
+
+        return prepare(rest)
     from amif_lightning.cli.app import run
 
     run(argv)

@@ -1,0 +1,169 @@
+"""Captions made of a VQA data set's training questions and answers: a corpus without reports."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from amif_lightning.errors import UserError
+from data_modules.alike import same_content, same_names
+from data_modules.base import VQADataModule
+from data_modules.rows import DroppedRow, QARow
+from data_modules.studies import StudyDataModule
+from data_modules.study_rows import Picture, StudyRelease, StudyRow
+from data_modules.text import collapse, normalise
+
+NO_FILE = "the picture is not on disk"
+NAME = "a set that is scored holds a picture of the same name"
+CONTENT = "a set that is scored holds a picture that looks the same"
+
+
+class CaptionsFromQA(StudyDataModule):
+    """Pictures with captions made of their questions and answers, ``Is it CT? yes. Which ...``.
+
+    The captions come from the training rows of ``source`` under the protocol ``clean``, never from
+    its validation or test rows. Pictures that a validation or test set of ``source`` holds as well,
+    or any set of ``held_out``, by file name or by content, are left out, counted and printed. A
+    part of what remains is carved for validation; there is no test split.
+
+    Args:
+        source: The VQA data set. Its split options decide which rows train, so give those of the
+            run that learns to answer afterwards.
+        held_out: Further VQA data sets that the weights will be scored on. None of their pictures
+            is seen, those of their training rows included: another split seed carves other ones of
+            them for validation.
+        **kwargs: Arguments of :class:`StudyDataModule`.
+
+    Raises:
+        UserError: If the source's protocol is not ``clean``, or an option is out of range.
+    """
+
+    def __init__(
+        self, source: VQADataModule, held_out: list[VQADataModule] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(
+            root=str(source.root),
+            split_seed=source.split_seed,
+            validation_fraction=source.validation_fraction,
+            **kwargs,
+        )
+        if source.protocol != "clean":
+            raise UserError(
+                f"CaptionsFromQA takes training rows under the protocol clean, and its source has "
+                f"{source.protocol}: give --data.init_args.source.init_args.protocol clean."
+            )
+        self.source, self.held_out = source, held_out or []
+
+    def prepare_data(self) -> None:
+        """Let the VQA data sets prepare themselves, then as in the base."""
+        for module in (self.source, *self.held_out):
+            module.prepare_data()
+        super().prepare_data()
+
+    def read_release(self) -> StudyRelease:
+        """Make the captions, less those of pictures that are scored somewhere.
+
+        Raises:
+            UserError: If a release cannot be read or a picture is damaged.
+        """
+        parts, root = self.source.partition, self.source.root
+        of_image: dict[str, list[QARow]] = defaultdict(list)
+        for row in parts.train:
+            of_image[row.image_id].append(row)
+        paths = {image: group[0].image for image, group in of_image.items()}
+        on_disk = {i: p for i, p in paths.items() if (root / p).is_file()}
+        scored = self._scored()
+        # Within one data set the identity tells pictures apart: names may count anew in each split.
+        own = {row.image_id for rows in _held_out_rows(self.source) for row in rows}
+        others = [
+            [row.image for row in rows]
+            for module in self.held_out
+            for rows in module.release.splits.values()
+        ]
+        named = same_names(paths.values(), others)
+        reasons = {i: NAME for i, path in paths.items() if i in own or path in named}
+        reasons |= {i: NO_FILE for i in paths if i not in on_disk and i not in reasons}
+        left = {i: root / path for i, path in on_disk.items() if i not in reasons}
+        reasons |= dict.fromkeys(same_content(left, scored), CONTENT)
+        return StudyRelease(
+            dataset=parts.dataset,
+            layout=parts.layout,
+            splits={
+                "train": tuple(
+                    self._study(image, group)
+                    for image, group in of_image.items()
+                    if image not in reasons
+                )
+            },
+            absent={"test": "captions are made of training rows only"},
+            dropped=tuple(
+                DroppedRow(f"{parts.dataset}/{image}", reason, paths[image])
+                for image, reason in reasons.items()
+            ),
+            notes=(
+                f"captions from {len(of_image)} training pictures' questions and answers",
+                *(
+                    f"{number} questions are in no caption: {reason}"
+                    for reason, number in Counter(row.reason for row in parts.dropped).items()
+                ),
+                *self._unread(scored),
+            ),
+        )
+
+    def _study(self, image: str, rows: Sequence[QARow]) -> StudyRow:
+        dataset, text = self.source.dataset, caption(rows)
+        picture = Picture(f"{dataset}/{rows[0].image}", self.source.root / rows[0].image)
+        return StudyRow(
+            study_id=f"{dataset}/{image}",
+            split="train",
+            images=(picture,),
+            text=text,
+            finding=normalise(text),  # a search cannot tell pictures of equal captions apart
+            group=rows[0].group,
+        )
+
+    def _scored(self) -> set[Path]:
+        """Files of every picture that is held out."""
+        rows = [(self.source.root, row) for rows in _held_out_rows(self.source) for row in rows]
+        rows += [
+            (module.root, row)
+            for module in self.held_out
+            for part in module.release.splits.values()
+            for row in part
+        ]
+        return {root / row.image for root, row in rows}
+
+    def _unread(self, scored: Iterable[Path]) -> list[str]:
+        """Say what of the held-out sets cannot be compared, or by name only."""
+        notes = [
+            f"the {split} pictures of {module.release.dataset} are not compared: {why}"
+            for module in (self.source, *self.held_out)
+            for split, why in module.release.absent.items()
+            if split in ("validation", "test")
+        ]
+        absent = sum(not file.is_file() for file in scored)
+        if absent:
+            notes.append(f"{absent} held-out pictures are not on disk and are told by name only")
+        return notes
+
+    def training_texts(self) -> list[str]:
+        """The source's, so that both stages of a run build the same table."""
+        return self.source.training_texts()
+
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """The source's: answering afterwards must hold out the same rows."""
+        return self.source.selection()
+
+
+def caption(rows: Iterable[QARow]) -> str:
+    """A text of questions and their answers, in released order, equal pairs once."""
+    pairs = (f"{row.question.rstrip(' ?.:')}? {row.answer.rstrip(' .')}." for row in rows)
+    return collapse(" ".join(dict.fromkeys(pairs)))
+
+
+def _held_out_rows(module: VQADataModule) -> list[tuple[QARow, ...]]:
+    """The released validation and test rows, and the validation set that is carved."""
+    released = [rows for split, rows in module.release.splits.items() if split != "train"]
+    return [*released, module.partition.validation]

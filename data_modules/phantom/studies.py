@@ -1,0 +1,181 @@
+"""The generated phantoms as studies: two views and a report, and an exact teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from data_modules.options import check_choice, check_least
+from data_modules.phantom.findings import KINDS, NONE, unit_vectors
+from data_modules.phantom.generate import generate
+from data_modules.phantom.read import DATASET, Study, read_phantom, read_studies
+from data_modules.phantom.study import SPLITS
+from data_modules.questions import other_images
+from data_modules.rows import SplitName
+from data_modules.studies import StudyDataModule, TeacherName
+from data_modules.study_rows import Picture, StudyRelease, StudyRow
+from data_modules.study_samples import TeacherTable
+
+PhantomTeacher = Literal[
+    "none", "vectors", "shuffled_vectors", "open_clip", "checkpoint", "embeddings"
+]
+
+#: In the words of the reports, without side, zone or size.
+PROMPTS: dict[str, list[str]] = {
+    NONE: ["No acute cardiopulmonary abnormality.", "Normal chest radiograph."],
+    "nodule": ["There is a pulmonary nodule.", "A round nodule is seen."],
+    "mass": ["There is a mass in the lung.", "A rounded mass is seen."],
+    "effusion": ["There is a pleural effusion.", "Fluid in the pleural space."],
+    "consolidation": ["There is a consolidation.", "Patchy air space opacity."],
+    "pneumothorax": ["There is a pneumothorax.", "Air in the pleural space."],
+    "cardiomegaly": ["The heart is enlarged.", "There is cardiomegaly."],
+}
+
+
+class PhantomStudies(StudyDataModule):
+    """Frontal and lateral radiographs of generated patients with their reports.
+
+    The root is that of :class:`Phantom` with the same settings; either class generates it.
+
+    Args:
+        root: Folder that the data set is generated into, or lies in already.
+        phantom_seed: Seed of the patients, 0 or more; independent of the training seed.
+        train_studies: Studies (two views each) of the training split, 1 or more.
+        validation_studies: Studies of the validation split; with 0 validation is carved.
+        test_studies: Studies of the test split.
+        teacher: ``vectors``: the exact finding vector of a study as the features of its pictures
+            and its report; ``shuffled_vectors``: that of another study of the same split, drawn by
+            ``seed``, as a control: labels as sharp that know nothing; or a teacher of
+            :class:`StudyDataModule`.
+        vector_scale: Logit scale (natural logarithm) of ``vectors`` and ``shuffled_vectors``.
+        **kwargs: Arguments of :class:`StudyDataModule`.
+
+    Raises:
+        UserError: If a number is out of range or a word is unknown.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/phantom",
+        phantom_seed: int = 0,
+        train_studies: int = 1200,
+        validation_studies: int = 200,
+        test_studies: int = 300,
+        teacher: PhantomTeacher = "vectors",
+        vector_scale: float = 3.0,
+        **kwargs: Any,
+    ) -> None:
+        check_choice("teacher", teacher, PhantomTeacher)
+        # The vectors need no file of embeddings; this class looks them up itself.
+        stored: TeacherName = (
+            "none" if teacher == "vectors" or teacher == "shuffled_vectors" else teacher
+        )
+        super().__init__(root, teacher=stored, **kwargs)
+        check_least(
+            {
+                "phantom_seed": (phantom_seed, 0),
+                "train_studies": (train_studies, 1),
+                "validation_studies": (validation_studies, 0),
+                "test_studies": (test_studies, 0),
+            }
+        )
+        self.phantom_seed = phantom_seed
+        self.studies = (train_studies, validation_studies, test_studies)
+        self.teacher, self.vector_scale = teacher, vector_scale
+
+    def prepare_data(self) -> None:
+        """Generate the data set unless it is there, then as in the base."""
+        sizes = dict(zip(SPLITS, self.studies, strict=True))
+        generate(self.root, self.phantom_seed, sizes)
+        super().prepare_data()
+
+    def read_release(self) -> StudyRelease:
+        """Read the generated studies."""
+        rows: dict[SplitName, list[StudyRow]] = {split: [] for split in SPLITS}
+        for study in read_studies(self.root):
+            rows[study.split].append(_row(self.root, study))
+        return StudyRelease(
+            dataset=DATASET,
+            layout="generated",
+            splits={split: tuple(found) for split, found in rows.items()},
+        )
+
+    def training_texts(self) -> list[str]:
+        """Questions, answers and reports, so that both stages of a run build the same table."""
+        rows = read_phantom(self.root).splits["train"]
+        reports = [row.text for row in self.release.splits["train"]]
+        return [row.question for row in rows] + [row.references[0] for row in rows] + reports
+
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """As in the base, with the split that answering afterwards must score."""
+        return super().selection() | {"test_split": "test"}
+
+    def class_prompts(self) -> dict[str, list[str]]:
+        """Sentences for each kind of finding, and for none."""
+        return {name: list(PROMPTS[name]) for name in (NONE, *KINDS)}
+
+    @cached_property
+    def teacher_table(self) -> TeacherTable | None:
+        """The exact vectors where they teach, else as in the base."""
+        if self.teacher not in ("vectors", "shuffled_vectors"):
+            return super().teacher_table
+        studies = read_studies(self.root)
+        teaches = {study.study_id: study.study_id for study in studies}
+        if self.teacher == "shuffled_vectors":
+            for split in SPLITS:
+                own = [study.study_id for study in studies if study.split == split]
+                teaches |= other_images(own, self.seed)
+        return VectorTeacher(studies, teaches, self.vector_scale)
+
+
+class VectorTeacher:
+    """Exact finding vectors as features of pictures and reports.
+
+    Both views and the report of a study have the same features, also where they are another's: so
+    the labels' diagonal stays the greatest, and only what is said of other studies is wrong.
+
+    Args:
+        studies: All studies.
+        teaches: For each study the study whose vector it is given.
+        scale: Logit scale, a natural logarithm.
+    """
+
+    def __init__(self, studies: Sequence[Study], teaches: Mapping[str, str], scale: float) -> None:
+        self.scale = scale
+        self._features = torch.from_numpy(unit_vectors([study.vector for study in studies]))
+        place = {study.study_id: row for row, study in enumerate(studies)}
+        self._texts = {_id(s.study_id): place[teaches[s.study_id]] for s in studies}
+        self._images = {
+            _id(image.path): self._texts[_id(s.study_id)] for s in studies for image in s.images
+        }
+
+    def image(self, ids: Sequence[str]) -> Tensor:
+        """Vectors (B, C) of the studies that pictures belong to."""
+        return self._features[[self._images[name] for name in ids]]
+
+    def text(self, ids: Sequence[str]) -> Tensor:
+        """Vectors (B, C) of studies."""
+        return self._features[[self._texts[name] for name in ids]]
+
+
+def _row(root: Path, study: Study) -> StudyRow:
+    return StudyRow(
+        study_id=_id(study.study_id),
+        split=study.split,
+        images=tuple(
+            Picture(_id(image.path), root / image.path, image.view) for image in study.images
+        ),
+        text=study.report,
+        finding="".join(map(str, study.vector)),
+        classes=tuple(dict.fromkeys(found.kind for found in study.findings)) or (NONE,),
+        group=study.patient_id,
+    )
+
+
+def _id(name: str) -> str:
+    return f"{DATASET}/{name}"

@@ -1,0 +1,58 @@
+"""Which two pictures of a study are compared as its two views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+# Spellings of the released data sets; PA and AP differ in the direction of the beam only.
+_KINDS = {
+    **dict.fromkeys(("frontal", "pa", "ap", "antero-posterior", "postero-anterior"), "frontal"),
+    **dict.fromkeys(("lateral", "ll", "lat"), "lateral"),
+}
+
+
+def kind_of(view: str) -> str:
+    """``frontal``, ``lateral``, another released word in lower case, or empty where unknown."""
+    word = view.strip().lower()
+    return _KINDS.get(word, word)
+
+
+def draw_views(views: Sequence[str], seed: int) -> tuple[int, int]:
+    """Draw the two views of a study for training.
+
+    All ordered pairs of pictures of different kinds are equally likely, so each kind is as often
+    view 1 as view 2; where the study has one known kind, all ordered pairs of different pictures.
+
+    Args:
+        views: The view of each picture, at least one.
+        seed: Decides the draw.
+
+    Returns:
+        Places of view 1 and view 2; equal only where there is one picture.
+    """
+    kinds = [kind_of(view) for view in views]
+    places = range(len(kinds))
+    pairs = [(i, j) for i in places for j in places if kinds[i] and kinds[j]]
+    pairs = [(i, j) for i, j in pairs if kinds[i] != kinds[j]]
+    pairs = pairs or [(i, j) for i in places for j in places if i != j] or [(0, 0)]
+    generator = torch.Generator().manual_seed(seed)
+    return pairs[int(torch.randint(len(pairs), (1,), generator=generator))]
+
+
+def fixed_views(views: Sequence[str]) -> tuple[int, int]:
+    """The two views of a study for validation and test.
+
+    Args:
+        views: The view of each picture, at least one.
+
+    Returns:
+        Places of the first frontal picture (else of the first one), and of the first picture of
+        another known kind (else of the first other picture, else the same).
+    """
+    kinds = [kind_of(view) for view in views]
+    first = kinds.index("frontal") if "frontal" in kinds else 0
+    others = [i for i in range(len(kinds)) if i != first]
+    unlike = [i for i in others if kinds[first] and kinds[i] and kinds[i] != kinds[first]]
+    return first, (unlike or others or [first])[0]

@@ -22,6 +22,15 @@ from amif_lightning.reports.record import (
     record_path,
     write_record,
 )
+from amif_lightning.reports.retrieval_record import RetrievalRecord, write_retrieval_record
+from amif_lightning.reports.study_lines import (
+    Direction,
+    Measure,
+    Ranking,
+    StudyLine,
+    studies_path,
+    write_studies,
+)
 
 TYPES = ("modality", "organ", "size")
 
@@ -143,12 +152,121 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def edit() -> Callable[..., None]:
-    """Set a field of a JSON file by its dotted name; ``...`` removes it."""
+KS = (1, 5, 10)
+CLASSES = 12
 
-    def change(path: Path, name: str, value: Any) -> None:
-        data = json.loads(path.read_text(encoding="utf-8"))
+
+def synthetic_studies(seed: int, skill: float, studies: int) -> list[StudyLine]:
+    """A search whose orders are noise plus ``skill`` for relevant studies (0: chance).
+
+    Studies are relevant to each other where their places are equal modulo `CLASSES`; two studies in
+    a row belong to one patient.
+    """
+    noise = random.Random(f"search {seed} {skill}")
+    lines = []
+    for mine in range(studies):
+        rankings = {}
+        for way in ("image_to_text", "text_to_image"):
+            likeness = [
+                noise.gauss(skill * ((other - mine) % CLASSES == 0) + skill * (other == mine), 1)
+                for other in range(studies)
+            ]
+            order = sorted(range(studies), key=lambda other: -likeness[other])
+            rankings[way] = Ranking(
+                {k: sum((o - mine) % CLASSES == 0 for o in order[:k]) / k for k in KS},
+                {k: float(mine in order[:k]) for k in KS},
+            )
+        lines.append(
+            StudyLine(
+                study_id=f"study{mine}",
+                group=f"patient{mine // 2}",
+                relevant=sum((other - mine) % CLASSES == 0 for other in range(studies)),
+                zero_shot=mine % 3 == 0,
+                **rankings,
+            )
+        )
+    return lines
+
+
+def average(lines: list[StudyLine], ways: list[Direction], measure: Measure) -> dict[int, float]:
+    """Mean score by k over studies and directions, in the plainest way."""
+    return {
+        k: sum(getattr(getattr(line, way), measure)[k] for line in lines for way in ways)
+        / (len(lines) * len(ways))
+        for k in KS
+    }
+
+
+def search_record_for(lines: list[StudyLine], seed: int, **changes: Any) -> RetrievalRecord:
+    """A record of a search that agrees with the lines."""
+    first: list[Direction] = ["image_to_text"]
+    second: list[Direction] = ["text_to_image"]
+    rankings = [
+        Ranking(average(lines, ways, "precision"), average(lines, ways, "recall"))
+        for ways in (first, second, first + second)
+    ]
+    count = len(lines)
+    chance = sum(line.relevant for line in lines) / count**2
+    record = RetrievalRecord(
+        experiment="full",
+        dataset="Phantom",
+        layout="112px",
+        split="test",
+        seed=seed,
+        test_runs=1,
+        studies=count,
+        image_to_text=rankings[0],
+        text_to_image=rankings[1],
+        mean=rankings[2],
+        chance=Ranking(dict.fromkeys(KS, chance), {k: k / count for k in KS}),
+        ceiling={k: sum(min(line.relevant, k) for line in lines) / (k * count) for k in KS},
+        zero_shot=Score(sum(bool(line.zero_shot) for line in lines), count),
+        teacher_kl=0.25 + seed / 100,
+        warnings=("3 reports were cut.",),
+        config={"seed_everything": seed, "model": {"init_args": {"labels": "soft"}}},
+        versions={"python": "3.11.7", "torch": "2.8.0", "geomloss": "0.3.1"},
+        git_commit="0123456789abcdef0123456789abcdef01234567",
+        git_dirty=False,
+        hardware=Hardware(cpu="Xeon", cores=2, memory_gib=7.8),
+        durations=Durations(train=170.0, test=8.0),
+        checkpoint="best.ckpt",
+        finished="2026-01-02T03:04:05+00:00",
+        untrained=False,
+    )
+    return replace(record, **changes)
+
+
+@pytest.fixture
+def write_search(tmp_path: Path) -> Callable[..., Path]:
+    """Write one pre-training run under ``tmp_path / "searches"``; returns the record's path."""
+
+    def write(
+        seed: int = 0,
+        *,
+        skill: float = 1.5,
+        studies: int = 60,
+        lines: bool = True,
+        **changes: Any,
+    ) -> Path:
+        found = synthetic_studies(seed, skill, studies)
+        if "zero_shot" in changes:
+            found = [replace(line, zero_shot=None) for line in found]
+        record = search_record_for(found, seed, **changes)
+        folder = tmp_path / "searches" / record.experiment / "clean" / f"seed{seed}"
+        path = record_path(folder, record.split)
+        if lines:
+            write_studies(studies_path(folder, record.split), found)
+        write_retrieval_record(path, record)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def set_field() -> Callable[..., None]:
+    """Set a field of a parsed JSON object by its dotted name; ``...`` removes it."""
+
+    def change(data: dict[str, Any], name: str, value: Any) -> None:
         *parents, last = name.split(".")
         inner = data
         for parent in parents:
@@ -157,6 +275,17 @@ def edit() -> Callable[..., None]:
             del inner[last]
         else:
             inner[last] = value
+
+    return change
+
+
+@pytest.fixture
+def edit(set_field: Callable[..., None]) -> Callable[..., None]:
+    """The same in a JSON file."""
+
+    def change(path: Path, name: str, value: Any) -> None:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        set_field(data, name, value)
         path.write_text(json.dumps(data), encoding="utf-8")
 
     return change

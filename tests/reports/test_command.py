@@ -44,6 +44,61 @@ def test_writes_files(write_run: Writer, tmp_path: Path, capsys: Capture) -> Non
     assert figure.read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
+def test_both_kinds_stand_in_one_report(
+    write_run: Writer, write_search: Writer, tmp_path: Path, capsys: Capture
+) -> None:
+    write_run(0)
+    write_search(0)
+    output, figure = tmp_path / "report.md", tmp_path / "scores.svg"
+    main([str(tmp_path), "--output", str(output), "--figure", str(figure), "--published"])
+    printed = capsys.readouterr().out.split("\n\n")
+    text = output.read_text(encoding="utf-8")
+    assert text.split("\n\n")[:2] == printed[:2]
+    assert [line.split(" ")[0] for line in printed[:2]] == ["VQARAD", "Phantom"]
+    assert re.findall("^## (.*)", text, re.MULTILINE) == [
+        "Results",
+        "Image-text retrieval",
+        "Notes",
+        "Published numbers",
+    ]
+    drawn = figure.read_text(encoding="utf-8")
+    assert "vqa-rad" in drawn
+    assert "Phantom" in drawn
+
+
+def test_searches_alone(write_search: Writer, tmp_path: Path, capsys: Capture) -> None:
+    write_search(0)
+    figure = tmp_path / "scores.svg"
+    assert main([str(tmp_path), "--figure", str(figure)]) == 0
+    assert "## Results" not in capsys.readouterr().out
+    assert "<title>Image-text retrieval</title>" in figure.read_text(encoding="utf-8")
+
+
+def test_the_baseline_picks_the_pairs_of_both_kinds(
+    write_run: Writer, write_search: Writer, tmp_path: Path, capsys: Capture
+) -> None:
+    for name, accuracy, skill in (("base", 0.6, 1.5), ("same", 0.6, 1.5), ("worse", 0.2, 0.0)):
+        write_run(0, experiment=name, accuracy=accuracy)
+        write_search(0, experiment=name, skill=skill)
+    main([str(tmp_path), "--baseline", "base"])
+    text = capsys.readouterr().out
+    said = [line for line in text.splitlines() if "the baseline base" in line]
+    assert [line.split("], ")[1].split(": ")[0] for line in said] == ["same", "worse"] * 2
+    for same, worse in (said[:2], said[2:]):
+        assert "no evidence of a difference from the baseline base: 0.0 points of " in same
+        assert "BELOW the baseline base (95 % interval -" in worse
+    assert not re.search(r"\| same +\| worse", text)
+    main([str(tmp_path)])
+    assert re.search(r"\| same +\| worse", capsys.readouterr().out)
+
+
+def test_a_baseline_that_is_not_there(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
+    write_run(0)
+    with pytest.raises(UserError, match=r"--baseline full: no record .* one of vqa-rad"):
+        main([str(tmp_path), "--baseline", "full"])
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("name", ["", "missing"])
 def test_nothing_found(tmp_path: Path, capsys: Capture, name: str) -> None:
     with pytest.raises(UserError, match=re.escape(str(tmp_path))) as caught:
@@ -85,13 +140,18 @@ def test_options_are_not_abbreviated(tmp_path: Path, capsys: Capture) -> None:
     assert "--publ" in capsys.readouterr().err
 
 
-def test_the_report_is_quick_and_needs_no_framework(write_run: Writer, tmp_path: Path) -> None:
+def test_the_report_is_quick_and_needs_no_framework(
+    write_run: Writer, write_search: Writer, tmp_path: Path
+) -> None:
     for seed in range(3):
+        write_search(seed, studies=120)
+        write_search(seed, studies=120, experiment="other")
         write_run(seed, images=200)
         write_run(seed, images=200, experiment="other")
     program = (
         "import sys\n"
         "from amif_lightning.reports import command, predictions, provenance, record\n"
+        "from amif_lightning.reports import retrieval_record, scorings, study_lines\n"
         f"code = command.main([{str(tmp_path)!r}, '--published', '--figure', "
         f"{str(tmp_path / 'a.svg')!r}])\n"
         "heavy = {'torch', 'lightning', 'pytorch_lightning', 'transformers', 'torchmetrics', "

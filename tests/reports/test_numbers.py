@@ -23,6 +23,13 @@ def test_tenths_round_half_away_from_zero(value: Fraction, text: str) -> None:
     assert numbers.tenths(value) == text
 
 
+def test_means_are_rounded_as_the_ratios_that_they_are() -> None:
+    # 0.0045 is 9 of 2000; as a float it lies below, and 0.45 % would be printed as 0.4.
+    assert numbers.percent(Fraction(0.0045)) == "0.4"
+    assert numbers.rational(0.0045) == Fraction(9, 2000)
+    assert numbers.percent(numbers.rational(0.0045)) == "0.5"
+
+
 def test_points_carry_a_sign() -> None:
     assert numbers.points(Fraction(1, 8)) == "+12.5"
     assert numbers.points(Fraction(-1, 8)) == "-12.5"

@@ -18,6 +18,7 @@ _WRITTEN = (
     "*.ckpt",
     "result-*.json",
     "predictions-*.jsonl",
+    "studies-*.jsonl",
     "answers-*.jsonl",
     "superseded-*",
     "events.out.tfevents.*",
@@ -172,7 +173,12 @@ class RunFolder:
         Training a finished run further replaces ``best.ckpt``, and the record would then speak of
         weights that no longer exist.
         """
-        files = [*self.results, *sorted(self.path.glob("predictions-*.jsonl"))]
+        lines = [
+            path
+            for kind in ("predictions", "studies")
+            for path in sorted(self.path.glob(f"{kind}-*.jsonl"))
+        ]
+        files = [*self.results, *lines]
         number = 1
         while any(self.path.glob(f"superseded-{number}-*")):
             number += 1

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports.files import write_atomically
-from amif_lightning.reports.groups import collect
-from amif_lightning.reports.table import report
-from amif_lightning.reports.verdict import verdict
+from amif_lightning.reports.groups import group_answers
+from amif_lightning.reports.pairs import check_baseline
+from amif_lightning.reports.records import find_records
+from amif_lightning.reports.retrieval_groups import group_searches
+from amif_lightning.reports.table import report, verdicts
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -19,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m amif_lightning report",
         description="Tables from all result records under a folder. The first lines say, per "
         "configuration, whether it is above the question-only floor and above itself with "
-        "shuffled images.",
+        "shuffled images; of a pre-training run, whether its search is above chance.",
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the runs")
@@ -28,6 +30,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         help="write the Markdown there; only the verdicts are printed",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="EXPERIMENT",
+        help="compare with this experiment only, and say for each other one whether it differs",
     )
     parser.add_argument(
         "--published", action="store_true", help="append the published numbers of peers"
@@ -48,11 +55,15 @@ def main(argv: Sequence[str]) -> int:
         0.
 
     Raises:
-        UserError: If no record is found, one is broken, or the figure's name is not an SVG file's.
+        UserError: If no record is found, one is broken, no record belongs to the baseline, or the
+            figure's name is not an SVG file's.
     """
     options = _parser().parse_args(argv)
-    groups = collect(options.folder)
-    text = report(groups)
+    found = find_records(options.folder)
+    records = [record for _, record in (*found.answering, *found.retrieval)]
+    check_baseline(options.baseline, (record.experiment for record in records))
+    groups, searches = group_answers(found.answering), group_searches(found.retrieval)
+    text = report(groups, searches, options.baseline)
     if options.published:
         from amif_lightning.reports.published import published_table
 
@@ -61,13 +72,13 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.write(text)
     else:
         write_atomically(options.output, text)
-        print("\n\n".join(verdict(group) for group in groups))
+        print("\n\n".join(verdicts(groups, searches)))
         print(f"\nReport written to {options.output}.")
     if options.figure is not None:
         from amif_lightning.reports.figure import draw
 
         if options.figure.suffix.lower() != ".svg":
             raise UserError(f"{options.figure}: the figure is an SVG file; end its name in .svg.")
-        write_atomically(options.figure, draw(groups))
+        write_atomically(options.figure, draw(groups, searches))
         print(f"\nFigure written to {options.figure}.")
     return 0

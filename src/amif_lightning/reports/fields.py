@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from amif_lightning.errors import UserError
@@ -117,6 +117,12 @@ class Fields:
         value = self._typed(name, "a number or null", lambda v: v is None or _is_number(v))
         return None if value is None else float(value)
 
+    def share(self, name: str) -> float:
+        """A number from 0 to 1."""
+        return float(
+            self._typed(name, "a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
+        )
+
     def choice(self, name: str, allowed: Sequence[str]) -> str:
         """One of the words in ``allowed``."""
         return str(
@@ -163,3 +169,22 @@ def _is_number(value: object) -> bool:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def json_lines(text: str, path: object) -> Iterator[Fields]:
+    """The objects of a file with one JSON object a line, each to be taken before the next.
+
+    Args:
+        text: The whole content.
+        path: The file, for the messages.
+
+    Raises:
+        UserError: If the last line has no end, or a line is not a JSON object.
+    """
+    # Not splitlines(): a text may hold one of the exotic line separators it also splits at.
+    lines = text.split("\n")
+    if lines.pop():
+        raise UserError(f"{path} ends in the middle of a line: test the checkpoint again.")
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        yield Fields(parse_json(line, where), where)

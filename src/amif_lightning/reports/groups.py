@@ -6,20 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports import statistics
 from amif_lightning.reports.predictions import Prediction, predictions_path, read_predictions
-from amif_lightning.reports.record import (
-    OVERALL,
-    ResultRecord,
-    Score,
-    protocol_label,
-    read_record,
-)
+from amif_lightning.reports.record import OVERALL, ResultRecord, Score, protocol_label
+from amif_lightning.reports.records import find_records
+from amif_lightning.reports.seeds import seeds_of
 
 if TYPE_CHECKING:  # NumPy is imported where intervals are drawn only
     from numpy.typing import ArrayLike
@@ -90,6 +85,11 @@ class Group:
     def first(self) -> ResultRecord:
         """A record to read what all runs share."""
         return self.runs[0].record
+
+    @property
+    def records(self) -> list[ResultRecord]:
+        """The records per seed."""
+        return [run.record for run in self.runs]
 
     @property
     def label(self) -> str:
@@ -219,10 +219,11 @@ class Group:
 
 
 def collect(folder: Path) -> list[Group]:
-    """Read every record under ``folder`` and group the seeds of each configuration.
+    """Read every record of answers under ``folder`` and group the seeds of each configuration.
 
     Args:
-        folder: Searched with all its subfolders for ``result-*.json``.
+        folder: Searched with all its subfolders for ``result-*.json``; records of searches are
+            passed over.
 
     Returns:
         Groups sorted by data set, layout, protocol, split and experiment.
@@ -231,25 +232,22 @@ def collect(folder: Path) -> list[Group]:
         UserError: If the folder or records are missing, a file is broken, a prediction file and its
             record disagree, or records of one group cannot be seeds of one configuration.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give the folder that holds the runs.")
-    paths = sorted(folder.rglob("result-*.json"))
-    if not paths:
-        raise UserError(
-            f"{folder} holds no result-*.json: test a checkpoint first, or give another folder."
-        )
+    return group_answers(find_records(folder).answering)
+
+
+def group_answers(records: Iterable[tuple[Path, ResultRecord]]) -> list[Group]:
+    """Group the records of answers, read with the predictions beside them; see `collect`."""
     runs: dict[Key, list[Run]] = {}
-    for path in paths:
-        run = _read_run(path)
-        record = run.record
+    for path, record in records:
         key = Key(record.dataset, record.layout, record.experiment, record.protocol, record.split)
-        runs.setdefault(key, []).append(run)
-    groups = [_group(key, members) for key, members in runs.items()]
+        runs.setdefault(key, []).append(_read_run(path, record))
+    groups = [
+        Group(key, seeds_of(key.experiment, members, _not_shared)) for key, members in runs.items()
+    ]
     return sorted(groups, key=lambda g: (g.key[:2], g.key.protocol, g.key.split, g.key.experiment))
 
 
-def _read_run(path: Path) -> Run:
-    record = read_record(path)
+def _read_run(path: Path, record: ResultRecord) -> Run:
     if record.scores[OVERALL].count == 0:
         raise UserError(
             f"{path}: no question was scored, so there is nothing to report; remove it."
@@ -295,23 +293,6 @@ def _agree(record: ResultRecord, lines: Sequence[Prediction], path: Path, file: 
                 )
 
 
-def _group(key: Key, members: Iterable[Run]) -> Group:
-    runs = tuple(sorted(members, key=lambda run: run.record.seed))
-    for before, after in pairwise(runs):
-        if before.record.seed == after.record.seed:
-            raise UserError(
-                f"{before.path} and {after.path} are both seed {after.record.seed} of experiment "
-                f"'{key.experiment}': move one of them out of the folder."
-            )
-        odd = _not_shared(before, after)
-        if odd:
-            raise UserError(
-                f"{before.path} and {after.path} differ in {odd}, so they are not seeds of one "
-                "configuration: give one of them another experiment name."
-            )
-    return Group(key, runs)
-
-
 def _not_shared(one: Run, other: Run) -> str | None:
     """What differs between two runs although seeds of one configuration share it."""
     a, b = one.record, other.record
@@ -327,9 +308,3 @@ def _not_shared(one: Run, other: Run) -> str | None:
         if not same:
             return "the questions they answer"
     return None
-
-
-def compact(seeds: Sequence[object], separator: str = ", ") -> str:
-    """Values per seed: one if all are equal, else all of them."""
-    values = [str(value) for value in seeds]
-    return values[0] if len(set(values)) == 1 else separator.join(values)

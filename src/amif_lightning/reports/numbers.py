@@ -20,6 +20,15 @@ def tenths(value: Fraction) -> str:
     return f"{sign}{whole // 10}.{whole % 10}"
 
 
+def rational(mean: float) -> Fraction:
+    """The ratio of small whole numbers that ``mean`` is to double precision.
+
+    A mean of shares is such a ratio of small denominator), but 0.3425 as a float lies beside
+    it, and would be rounded down or up by chance.
+    """
+    return Fraction(mean).limit_denominator(10**7)
+
+
 def percent(share: Fraction) -> str:
     """A share as percent with one decimal, without the sign."""
     return tenths(share * 100)

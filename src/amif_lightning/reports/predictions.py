@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 
-from amif_lightning.errors import UserError
-from amif_lightning.reports.fields import Fields, parse_json
+from amif_lightning.reports.fields import Fields, json_lines
 from amif_lightning.reports.files import read_text, write_atomically
 
 
@@ -81,15 +80,9 @@ def read_predictions(path: str | PathLike[str]) -> tuple[Prediction, ...]:
 
 
 def _parse(text: str, path: Path) -> tuple[Prediction, ...]:
-    # Not splitlines(): a question may hold one of the exotic line separators it also splits at.
-    lines = text.split("\n")
-    if lines.pop():
-        raise UserError(f"{path} ends in the middle of a line: test the checkpoint again.")
     predictions = []
     seen: set[str] = set()
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}, line {number}"
-        fields = Fields(parse_json(line, where), where)
+    for fields in json_lines(text, path):
         prediction = _prediction(fields)
         if prediction.question_id in seen:
             fields.field_fails("question_id", f"'{prediction.question_id}' occurs twice")

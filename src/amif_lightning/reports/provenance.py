@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from amif_lightning.reports.record import Hardware
+from amif_lightning.reports.run_record import Hardware
 
 # Distributions whose version can move a number.
 PACKAGES = (

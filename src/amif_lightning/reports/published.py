@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from amif_lightning.reports.table import markdown
+from amif_lightning.reports.markdown import markdown
 
 DATASETS = ("VQARAD", "SLAKE", "PathVQA", "VQAMed2019")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from amif_lightning.errors import UserError
 from amif_lightning.reports.fields import Fields, parse_json
 from amif_lightning.reports.files import read_text, write_atomically
-from amif_lightning.reports.record import read_record, record_path
+from amif_lightning.reports.records import read_any
+from amif_lightning.reports.run_record import record_path
 
 
 def count_path(folder: str | PathLike[str], split: str) -> Path:
@@ -47,6 +48,6 @@ def count_test_run(folder: str | PathLike[str], split: str) -> int:
                 "number of tests so far."
             ) from error
     else:
-        before = read_record(record).test_runs if record.exists() else 0
+        before = read_any(record).test_runs if record.exists() else 0
     write_atomically(path, json.dumps({"test_runs": before + 1}) + "\n")
     return before + 1

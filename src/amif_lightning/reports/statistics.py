@@ -1,7 +1,9 @@
-"""Intervals and tests for right/wrong answers: Wilson, bootstrap over images, exact McNemar.
+"""Intervals and tests of scores: Wilson, bootstrap over images or patients, exact McNemar.
 
 Questions about one image stand or fall together, so resampling draws images, each with all its
-questions. numpy is imported inside the functions: a report without prediction files needs none.
+questions. A search is treated the same way: its queries are the questions, each with a share
+instead of right or wrong, and the group of a study (its patient) is the image. numpy is imported
+inside the functions: a report without files of lines needs none.
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ def bootstrap_mean(
     """Percentile interval of the accuracy averaged over runs, resampling images.
 
     Args:
-        correct: Whether each run (S) answers each question (Q) rightly, shape (S, Q) or (Q,).
+        correct: Whether each run (S) answers each question (Q) rightly, or a share from 0 to 1 in
+            its place, shape (S, Q) or (Q,).
         images: The image of each question, length Q.
         draws: Number of resamples.
         seed: Seed of the resampling.

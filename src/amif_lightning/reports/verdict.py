@@ -7,6 +7,7 @@ from fractions import Fraction
 from amif_lightning.reports import numbers
 from amif_lightning.reports.groups import Difference, Group
 from amif_lightning.reports.record import OVERALL
+from amif_lightning.reports.seeds import count_of
 
 FLOOR = "the question-only floor"
 CONTROL = "the same network with shuffled images"
@@ -24,8 +25,7 @@ def verdict(group: Group) -> str:
     Returns:
         One sentence that starts with the data set, the protocol, the split and the experiment.
     """
-    seeds = "1 seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"
-    head = f"{group.label}, {group.key.experiment}, {seeds}: "
+    head = f"{group.label}, {group.key.experiment}, {count_of(group.runs)}: "
     if group.first.untrained:
         head += "UNTRAINED WEIGHTS; "
     count = group.count()

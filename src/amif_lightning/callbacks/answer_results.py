@@ -1,0 +1,184 @@
+"""Writes what a test or ``predict`` answered: predictions, record, answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from amif_lightning.batch import Prediction, SplitFacts
+from amif_lightning.reports import predictions as files
+from amif_lightning.reports.files import write_atomically
+from amif_lightning.reports.record import (
+    Floors,
+    ResultRecord,
+    Score,
+    Scores,
+    protocol_label,
+    record_path,
+    write_record,
+)
+from amif_lightning.reports.run_record import RunRecord
+
+Answers = dict[str, Prediction]
+
+
+def gather(mine: Answers) -> Answers:
+    """Union over processes; a question that two of them answered is kept once."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return mine
+    parts: list[Answers] = [{}] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, mine)
+    return {question: answer for part in parts for question, answer in part.items()}
+
+
+def write_test(
+    folder: Path,
+    facts: SplitFacts,
+    answered: Answers,
+    control: Answers,
+    run: RunRecord,
+    method: Literal["rank", "generate"],
+    logged: Mapping[str, torch.Tensor],
+) -> str:
+    """Write ``predictions-<split>.jsonl`` and then ``result-<split>.json``.
+
+    Args:
+        folder: The run folder.
+        facts: What the data module knows of the questions.
+        answered: The answers of all processes, by question id.
+        control: The same with shuffled images; empty where that was not run.
+        run: What the record says of the run.
+        method: How answers were given.
+        logged: The scores that the task logged.
+
+    Returns:
+        One line with the score, or one that says why nothing was written.
+
+    Raises:
+        RuntimeError: If the answers contradict what was logged.
+        UserError: If a file cannot be written.
+    """
+    needed = (answered, control) if control else (answered,)
+    missing = [q for q in facts.rows if any(q not in given for given in needed)]
+    if missing:
+        return (
+            f"No record written: {len(missing)} of {len(facts.rows)} test questions were not "
+            f"answered (first: {missing[0]}); limit_test_batches or fast_dev_run is set."
+        )
+    lines = [
+        _line(question, facts, answered[question], control.get(question)) for question in facts.rows
+    ]
+    scores = _tally(facts, {q: p.correct for q, p in answered.items()})
+    _check_metric(scores, logged)
+    by_rank = method == "rank"
+    record = ResultRecord(
+        protocol="literature" if facts.protocol == "literature" else "clean",
+        scores=scores,
+        control=_tally(facts, {q: p.correct for q, p in control.items()}) if control else None,
+        ceiling=_scores(facts.ceiling) if by_rank else None,
+        floors=Floors(
+            question_only=_scores(facts.floors["question_only"]),
+            same_image_copy=_scores(facts.floors["same_image_copy"]),
+            majority=_scores(facts.floors["majority"]),
+        ),
+        majority_answer=facts.majority,
+        candidates=facts.candidates if by_rank else None,
+        answers_from=facts.answers_from,
+        method=method,
+        **run.shared(),
+    )
+    files.write_predictions(files.predictions_path(folder, facts.split), lines)
+    write_record(record_path(folder, facts.split), record)
+    return _scored(record, folder)
+
+
+def answers_path(folder: Path, split: str) -> Path:
+    """``answers-<split>.jsonl`` inside a run folder: what ``predict`` answered."""
+    return folder / f"answers-{split}.jsonl"
+
+
+def write_answers(folder: Path, facts: SplitFacts, answered: Answers) -> str:
+    """Write ``answers-<split>.jsonl`` in the release's order.
+
+    Returns:
+        One line that says how many questions were answered.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    path = answers_path(folder, facts.split)
+    lines = [
+        {
+            "question_id": question,
+            "image": answered[question].image_id,
+            "question": row["question"],
+            "answer": answered[question].answer,
+            "log_likelihood": answered[question].log_likelihood,
+        }
+        for question, row in facts.rows.items()
+        if question in answered
+    ]
+    write_atomically(path, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines))
+    return f"{len(lines)} of {len(facts.rows)} questions answered in {path}"
+
+
+def _check_metric(scores: Scores, logged: Mapping[str, torch.Tensor]) -> None:
+    """Refuse to record counts that the logged accuracy contradicts: one of the two has a bug."""
+    for name, score in scores.items():
+        value = logged.get(f"test/{name}")
+        if value is not None and abs(float(value) - score.correct / score.count) > 1e-5:
+            raise RuntimeError(
+                f"test/{name} was logged as {float(value):.6f}, but the collected answers give "
+                f"{score.correct} of {score.count}: no record is written"
+            )
+
+
+def _tally(facts: SplitFacts, correct: Mapping[str, bool]) -> Scores:
+    counts: dict[str, list[int]] = {}
+    for question, row in facts.rows.items():
+        for name in row["strata"]:
+            entry = counts.setdefault(name, [0, 0])
+            entry[0] += correct[question]
+            entry[1] += 1
+    return {name: Score(right, total) for name, (right, total) in sorted(counts.items())}
+
+
+def _scores(counts: Mapping[str, Sequence[int]]) -> Scores:
+    return {name: Score(int(right), int(total)) for name, (right, total) in counts.items()}
+
+
+def _line(
+    question: str, facts: SplitFacts, given: Prediction, control: Prediction | None
+) -> files.Prediction:
+    row = facts.rows[question]
+    return files.Prediction(
+        question_id=question,
+        qid=row["qid"],
+        image=row["image_id"],
+        question=row["question"],
+        answer=row["answer"],
+        references=tuple(row["references"]),
+        prediction=given.answer,
+        log_likelihood=given.log_likelihood,
+        correct=given.correct,
+        answer_type=row["answer_type"],
+        question_type=row["question_type"],
+        strata=tuple(row["strata"]),
+        control_prediction=None if control is None else control.answer,
+        control_correct=None if control is None else control.correct,
+        floor_correct=facts.floor_correct[question],
+    )
+
+
+def _scored(record: ResultRecord, folder: Path) -> str:
+    overall = record.scores["overall"]
+    label = protocol_label(record.protocol, record.split, record.answers_from)
+    untrained = "UNTRAINED WEIGHTS, " if record.untrained else ""
+    return (
+        f"{record.dataset} {record.split} [{label}], {untrained}test run {record.test_runs}: "
+        f"{overall.correct}/{overall.count} correct; records in {folder}"
+    )

@@ -1,0 +1,149 @@
+"""Paired comparisons of configurations that answered the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import groupby
+
+from amif_lightning.reports import numbers, statistics
+from amif_lightning.reports.groups import Group, stratum_name
+from amif_lightning.reports.markdown import markdown
+from amif_lightning.reports.pairs import pairs_of, refusals, sentence, without_baseline
+from amif_lightning.reports.record import OVERALL
+
+COMPARISON_LEGEND = (
+    "Difference of mean accuracies, first minus second, with a bootstrap over images paired by "
+    "question; McNemar is exact and two-sided, per equal seed, on all questions (right by the "
+    "first only / by the second only). Nothing is corrected for the number of comparisons."
+)
+
+HEADER = (
+    "data",
+    "split",
+    "protocol",
+    "first",
+    "second",
+    "questions",
+    "difference, points",
+    "95 % interval",
+    "seeds",
+    "McNemar per seed",
+)
+
+
+def comparisons(groups: Sequence[Group], baseline: str | None = None) -> list[str]:
+    """Paired differences between experiments on the same data, protocol and split.
+
+    Args:
+        groups: Sorted by data set.
+        baseline: Compare with this experiment only, and say each result in a sentence.
+
+    Returns:
+        The sentences, a table with its legend, then a sentence for every pair that cannot be
+        compared; empty where there is nothing to compare.
+    """
+    rows: list[list[str]] = []
+    sentences: list[str] = []
+    refused: dict[str, list[str]] = {}
+    for data, members in groupby(groups, key=lambda group: group.key.dataset):
+        those = list(members)
+        for first, second in pairs_of(those, [g.key.experiment for g in those], baseline):
+            if first.key.split != second.key.split:
+                continue  # another split is another question set, not a rival
+            reason = _not_comparable(first, second)
+            if reason is None:
+                found = list(_compare(first, second))
+                rows += [row for row, _ in found]
+                if baseline is not None:
+                    sentences += [said for _, said in found if said]
+            else:
+                why = f"Not compared on {data} {first.key.split}, for {reason}"
+                refused.setdefault(why, []).append(f"{first.name} with {second.name}")
+    listed = ["\n".join(f"- {text}" for text in sentences)] if sentences else []
+    table = [markdown(HEADER, rows), COMPARISON_LEGEND] if rows else []
+    keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
+    return listed + table + refusals(refused) + without_baseline(keys, baseline)
+
+
+def _not_comparable(first: Group, second: Group) -> str | None:
+    if first.key.protocol != second.key.protocol:
+        return f"the protocols differ ({first.protocol} against {second.protocol})"
+    if first.key.layout != second.key.layout:
+        return f"the layouts differ ({first.key.layout} against {second.key.layout})"
+    for group in (first, second):
+        if group.missing:
+            return f"{group.missing[0]} is missing"
+    if [p.question_id for p in first.lines[0]] != [p.question_id for p in second.lines[0]]:
+        return "they answer different questions"
+    return None
+
+
+def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str]]:
+    """A row per stratum, and for all questions together the sentence of the pair."""
+    # A question's strata may differ between releases of the code; only shared ones are compared.
+    for stratum in [name for name in first.strata if name in second.strata]:
+        chosen = [i for i, line in enumerate(first.lines[0]) if stratum in line.strata]
+        same = chosen == [i for i, line in enumerate(second.lines[0]) if stratum in line.strata]
+        if not same or len(chosen) < numbers.LEAST_FOR_PERCENT:
+            continue
+        span = statistics.bootstrap_difference(
+            first.answers(chosen),
+            second.answers(chosen),
+            [first.lines[0][index].image for index in chosen],
+        )
+        value = first.accuracy(stratum) - second.accuracy(stratum)
+        overall = stratum == OVERALL
+        row = [
+            f"{first.key.dataset} {first.key.layout}",
+            first.key.split,
+            first.protocol,
+            first.name,
+            second.name,
+            stratum_name(stratum),
+            numbers.points(value),
+            numbers.points_interval(span),
+            f"{len(first.runs)} / {len(second.runs)}",
+            _mcnemar(first, second) if overall else "",
+        ]
+        said = ""
+        if overall:
+            said = sentence(
+                first.label,
+                first.name,
+                second.name,
+                "accuracy",
+                value,
+                span,
+                _by_seed(first, second),
+                baseline=True,
+            )
+        yield row, said
+
+
+def _by_seed(first: Group, second: Group) -> dict[int, Fraction]:
+    others = {run.record.seed: run.record for run in second.runs}
+    return {
+        run.record.seed: Fraction(
+            run.record.scores[OVERALL].correct - others[run.record.seed].scores[OVERALL].correct,
+            first.count(),
+        )
+        for run in first.runs
+        if run.record.seed in others
+    }
+
+
+def _mcnemar(first: Group, second: Group) -> str:
+    others = {run.record.seed: run for run in second.runs}
+    texts = []
+    for run in first.runs:
+        other = others.get(run.record.seed)
+        if other is None or run.predictions is None or other.predictions is None:
+            continue
+        test = statistics.mcnemar(
+            [line.correct for line in run.predictions],
+            [line.correct for line in other.predictions],
+        )
+        p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
+        texts.append(f"seed {run.record.seed}: {test.first_only}/{test.second_only}, {p}")
+    return "; ".join(texts) or "no equal seeds"

@@ -1,0 +1,124 @@
+"""Which configurations are compared, and the sentence that a comparison comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import combinations
+from typing import TypeVar
+
+from amif_lightning.errors import UserError
+from amif_lightning.reports import numbers
+from amif_lightning.reports.statistics import Interval
+
+G = TypeVar("G")
+
+
+def pairs_of(
+    groups: Sequence[G], experiments: Sequence[str], baseline: str | None
+) -> list[tuple[G, G]]:
+    """The pairs to compare among groups on the same data.
+
+    Args:
+        groups: The groups.
+        experiments: The experiment of each.
+        baseline: Only pairs with this experiment, each other one before it; None: all pairs.
+    """
+    if baseline is None:
+        return list(combinations(groups, 2))
+    named = list(zip(groups, experiments, strict=True))
+    return [
+        (other, base)
+        for base, its in named
+        if its == baseline
+        for other, name in named
+        if name != baseline
+    ]
+
+
+def without_baseline(data: Iterable[tuple[str, str, str]], baseline: str | None) -> list[str]:
+    """A sentence for every data set and split that the baseline did not score.
+
+    Args:
+        data: (data set, split, experiment) of every group.
+        baseline: The baseline's experiment; None: no sentence.
+    """
+    if baseline is None:
+        return []
+    there: dict[tuple[str, str], set[str]] = {}
+    for dataset, split, experiment in data:
+        there.setdefault((dataset, split), set()).add(experiment)
+    return [
+        f"Nothing is compared on {dataset} {split}, for no run of the baseline {baseline} is there."
+        for (dataset, split), experiments in there.items()
+        if baseline not in experiments
+    ]
+
+
+def check_baseline(baseline: str | None, experiments: Iterable[str]) -> None:
+    """Refuse a baseline that no run belongs to.
+
+    Raises:
+        UserError: Naming the experiments that there are.
+    """
+    there = sorted(set(experiments))
+    if baseline is not None and baseline not in there:
+        raise UserError(
+            f"--baseline {baseline}: no record belongs to that experiment; give one of "
+            f"{', '.join(there)}."
+        )
+
+
+def sentence(
+    head: str,
+    first: str,
+    second: str,
+    score: str,
+    value: Fraction,
+    span: Interval | None,
+    by_seed: Mapping[int, Fraction],
+    *,
+    baseline: bool,
+) -> str:
+    """Say whether two configurations differ, and in which direction.
+
+    Args:
+        head: The data and the split.
+        first: Name of the first configuration.
+        second: Name of the second one.
+        score: What is compared, in words.
+        value: Mean difference, first minus second, as a share.
+        span: Its 95 % interval; None where none can be drawn.
+        by_seed: The difference per equal seed.
+        baseline: Whether the second is the baseline.
+    """
+    other = f"the baseline {second}" if baseline else second
+    gap = f"{numbers.percent(abs(value))} points of {score}"
+    seeds = per_seed(by_seed)
+    start = f"{head}, {first}: "
+    if span is None:
+        return (
+            f"{start}whether it differs from {other} is not shown: {numbers.points(value)} points "
+            f"of {score}, and too little was scored for an interval ({seeds})."
+        )
+    written = f"95 % interval {numbers.points_interval(span)}"
+    if span.low <= 0 <= span.high:
+        return (
+            f"{start}no evidence of a difference from {other}: {numbers.points(value)} points of "
+            f"{score} ({written}, which includes 0; {seeds})."
+        )
+    side = "above" if span.low > 0 else "BELOW"
+    agree = all((part > 0) == (span.low > 0) and part for part in by_seed.values())
+    doubt = "" if agree else ", BUT NOT IN EVERY SEED"
+    return f"{start}{gap} {side} {other}{doubt} ({written}, which excludes 0; {seeds})."
+
+
+def per_seed(by_seed: Mapping[int, Fraction]) -> str:
+    """The difference of every equal seed in points."""
+    parts = [f"seed {seed}: {numbers.points(value)}" for seed, value in by_seed.items()]
+    return ", ".join(parts) or "no equal seeds"
+
+
+def refusals(refused: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for every reason not to compare, with the pairs that it keeps apart."""
+    return [f"{reason}: {'; '.join(pairs)}." for reason, pairs in refused.items()]

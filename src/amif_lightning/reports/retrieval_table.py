@@ -1,0 +1,120 @@
+"""The part of the report on pre-training runs: scores of the search, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from amif_lightning.reports import numbers, statistics
+from amif_lightning.reports.markdown import markdown
+from amif_lightning.reports.origins import (
+    common_notes,
+    machines,
+    missing_notes,
+    sources,
+    time_per_seed,
+)
+from amif_lightning.reports.retrieval_comparisons import retrieval_comparisons
+from amif_lightning.reports.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.seeds import compact
+from amif_lightning.reports.study_lines import JUDGED, MEASURES, Measure
+
+LEGEND = (
+    "Means over both directions (report from picture, picture from report) and seeds ± standard "
+    "deviation over seeds, with the 95 % interval of the mean over seeds: bootstrap over groups of "
+    f"studies ({statistics.DRAWS} draws, fixed seed), the studies that are searched among taken as "
+    "fixed; the spread between seeds is not part of it. "
+    "Precision@k: share of relevant studies among the k nearest; recall@k: whether the own one is "
+    "among them. Chance: the average of a random order. Best possible: no order reaches more, for "
+    "many studies have fewer than k relevant ones. "
+    "Zero-shot: studies whose class was found by prompts. Teacher KL: divergence of the model's "
+    "image-text distribution over the split from the teacher's, mean ± std, in nats. "
+    "Test runs: how often a test of this split was started in the run folder."
+)
+
+
+def retrieval_parts(groups: Sequence[RetrievalGroup], baseline: str | None = None) -> list[str]:
+    """Headings, tables and legends of the pre-training runs.
+
+    Args:
+        groups: At least one configuration.
+        baseline: The experiment that all others are compared with; None compares all pairs.
+    """
+    parts = ["## Image-text retrieval", retrieval_results(groups), LEGEND]
+    comparison = retrieval_comparisons(groups, baseline)
+    if comparison:
+        parts += ["## Comparisons of retrieval", *comparison]
+    return parts
+
+
+def retrieval_results(groups: Sequence[RetrievalGroup]) -> str:
+    """The main table: one row per configuration."""
+    ks = sorted({k for group in groups for k in group.ks})
+    columns: list[tuple[Measure, int]] = [(measure, k) for measure in MEASURES for k in ks]
+    header = (
+        "data",
+        "split",
+        "experiment",
+        "studies",
+        *(f"{measure}@{k} %" for measure, k in columns),
+        "chance %",
+        f"best possible precision@{JUDGED} %",
+        "zero-shot",
+        "teacher KL, nats",
+        "seeds",
+        "test runs",
+        "hardware",
+        "time per seed",
+    )
+    return markdown(header, [_row(group, columns) for group in groups])
+
+
+def _row(group: RetrievalGroup, columns: Sequence[tuple[Measure, int]]) -> list[str]:
+    key, record = group.key, group.first
+    enough = record.studies >= numbers.LEAST_FOR_PERCENT
+    zero_shot = [r.zero_shot.correct for r in group.records if r.zero_shot is not None]
+    return [
+        f"{key.dataset} {key.layout}",
+        key.split,
+        group.name,
+        str(record.studies),
+        *(_score(group, measure, k) if enough else numbers.NONE for measure, k in columns),
+        _chance(group) if enough else numbers.NONE,
+        numbers.percent(numbers.rational(record.ceiling[JUDGED])) if enough else numbers.NONE,
+        numbers.score(zero_shot, record.studies) if zero_shot else numbers.NONE,
+        _divergence(group),
+        str(len(group.runs)),
+        compact([r.test_runs for r in group.records]),
+        machines(group.records),
+        time_per_seed(group.records),
+    ]
+
+
+def _score(group: RetrievalGroup, measure: Measure, k: int) -> str:
+    if k not in group.ks:
+        return numbers.NONE
+    deviation, span = group.deviation(measure, k), group.interval(measure, k)
+    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    between = "" if span is None else f" ({numbers.interval(span)})"
+    return f"{numbers.percent(group.mean(measure, k))}{spread}{between}"
+
+
+def _chance(group: RetrievalGroup) -> str:
+    recalls = (f"recall@{k} {numbers.percent(group.chance('recall', k))}" for k in group.ks)
+    return ", ".join([f"precision {numbers.percent(group.chance())}", *recalls])
+
+
+def _divergence(group: RetrievalGroup) -> str:
+    values = [r.teacher_kl for r in group.records if r.teacher_kl is not None]
+    if not values:
+        return numbers.NONE
+    mean, deviation = statistics.mean_std(values)
+    return f"{mean:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
+
+
+def retrieval_notes(groups: Iterable[RetrievalGroup]) -> Iterable[str]:
+    """What a reader must know beside the numbers: missing files, provenance, warnings."""
+    for group in groups:
+        head = f"{group.label}, {group.key.experiment}"
+        yield from missing_notes(head, group.missing)
+        yield f"{head}: {sources(group.records)}."
+        yield from common_notes(head, group.records)

@@ -1,0 +1,258 @@
+"""The record and the lines that the test of a pre-training run leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from amif_lightning.batch import StudyFacts, StudyScores
+from amif_lightning.callbacks import ResultWriter, results
+from amif_lightning.errors import UserError
+from amif_lightning.reports.record import Score
+from amif_lightning.reports.retrieval_groups import collect_searches
+from amif_lightning.reports.retrieval_record import read_retrieval_record
+from amif_lightning.reports.study_lines import read_studies
+
+STUDIES = 6
+
+
+class ToyStudies(L.LightningDataModule):
+    """Six studies of four patients, one a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def _loader(self) -> DataLoader[Tensor]:
+        data: Any = torch.arange(STUDIES)
+        return DataLoader(data, batch_size=1)
+
+    train_dataloader = test_dataloader = predict_dataloader = _loader
+
+    def facts(self) -> StudyFacts:
+        return StudyFacts(
+            dataset="Toys",
+            layout="toy box",
+            split="test",
+            study_ids=tuple(f"s{n}" for n in range(STUDIES)),
+            groups=("p0", "p0", "p1", "p1", "p2", "p3"),
+            warnings=("A sentence.",),
+        )
+
+
+def toy_scores(studies: int = STUDIES) -> StudyScores:
+    """Studies n and n + 3 are relevant to each other; the numbers k do not rise."""
+    share = torch.tensor([[2, 1, 2, 0, 1, 2], [5, 0, 5, 0, 0, 0]]).double() / 5
+    own = torch.tensor([[1, 0, 1, 0, 1, 1], [1, 0, 0, 0, 0, 0]]).double()
+    return StudyScores(
+        ks=(5, 1),
+        precision={
+            "image_to_text": share[:, :studies],
+            "text_to_image": torch.zeros(2, studies).double(),
+        },
+        recall={
+            "image_to_text": own[:, :studies],
+            "text_to_image": torch.zeros(2, studies).double(),
+        },
+        relevant=torch.full((studies,), 2),
+        zero_shot=torch.arange(studies) % 2 == 0,
+        teacher_kl=0.125,
+    )
+
+
+class ToySearch(L.LightningModule):
+    """Scores the studies that its test met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.study_scores: StudyScores | None = None
+        self.untrained, self.init_from = False, None
+        self.met = 0
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self.layer(batch[:, None].float())
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        return self(batch).sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    def on_test_epoch_start(self) -> None:
+        self.met = 0
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.met += len(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self.study_scores = toy_scores(self.met)
+        self.log("test/precision@5", self.study_scores.precision["image_to_text"][0].mean() / 2)
+
+
+def toy_trainer(folder: Path, writer: ResultWriter, **more: Any) -> L.Trainer:
+    return L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        callbacks=[writer],
+        default_root_dir=folder,
+        max_epochs=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **more,
+    )
+
+
+def finish(folder: Path, scores: StudyScores | None = None, **more: Any) -> list[str]:
+    """A test without a Trainer; returns what was printed."""
+    said: list[str] = []
+    task: Any = ToySearch()
+    state = {
+        "is_global_zero": True,
+        "datamodule": ToyStudies(),
+        "world_size": 1,
+        "ckpt_path": None,
+        "callback_metrics": {},
+    }
+    running: Any = SimpleNamespace(**(state | more))
+    writer = ResultWriter("toys", 3, str(folder), {"lr": 0.1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "rank_zero_info", said.append)
+        writer.on_test_start(running, task)
+        for place in range(STUDIES):
+            writer.on_test_batch_end(running, task, None, torch.tensor([place]), place)
+        task.study_scores = scores
+        writer.on_test_end(running, task)
+    return said
+
+
+def test_a_test_leaves_record_and_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(results, "rank_zero_info", said.append)
+    task, writer = ToySearch(), ResultWriter("toys", 3, str(tmp_path))
+    trainer = toy_trainer(tmp_path, writer, enable_checkpointing=False)
+    trainer.fit(task, ToyStudies())
+    trainer.test(task, ToyStudies(), verbose=False)
+    record = read_retrieval_record(tmp_path / "result-test.json")
+    assert (record.experiment, record.seed, record.dataset) == ("toys", 3, "Toys")
+    assert (record.layout, record.studies, record.test_runs) == ("toy box", 6, 1)
+    assert record.image_to_text.ks == (1, 5)  # rising, however the task counted
+    assert record.image_to_text.precision == pytest.approx({1: 2 / 6, 5: 1.6 / 6})
+    assert record.image_to_text.recall == pytest.approx({1: 1 / 6, 5: 4 / 6})
+    assert record.mean.precision == pytest.approx({1: 1 / 6, 5: 0.8 / 6})
+    assert record.chance.precision == pytest.approx({1: 1 / 3, 5: 1 / 3})
+    assert record.chance.recall == pytest.approx({1: 1 / 6, 5: 5 / 6})
+    assert record.ceiling == pytest.approx({1: 1, 5: 2 / 5})
+    assert (record.zero_shot, record.teacher_kl) == (Score(3, 6), 0.125)
+    assert record.warnings == ("A sentence.",)
+    assert record.durations.test is not None
+    assert record.durations.control is None
+    lines = read_studies(tmp_path / "studies-test.jsonl")
+    assert [line.study_id for line in lines] == [f"s{n}" for n in range(6)]
+    assert [line.group for line in lines] == ["p0", "p0", "p1", "p1", "p2", "p3"]
+    assert [line.image_to_text.precision[5] for line in lines] == [0.4, 0.2, 0.4, 0.0, 0.2, 0.4]
+    assert [line.image_to_text.recall[1] for line in lines] == [1, 0, 0, 0, 0, 0]
+    assert [line.zero_shot for line in lines] == [True, False] * 3
+    assert said == [
+        "Toys test [retrieval], test run 1: precision@5 0.1333 (chance 0.3333), recall@5 0.3333 of "
+        f"6 studies, zero-shot 3/6; records in {tmp_path}"
+    ]
+    (group,) = collect_searches(tmp_path)  # the report's checks hold as well
+    assert group.missing == []
+    with pytest.raises(UserError, match="`predict` answers questions and ToySearch answers none"):
+        trainer.predict(task, ToyStudies())
+
+
+def test_a_limited_test_writes_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(results, "rank_zero_info", said.append)
+    trainer = toy_trainer(tmp_path, ResultWriter("toys", 3, str(tmp_path)), limit_test_batches=4)
+    trainer.test(ToySearch(), ToyStudies(), verbose=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
+    assert said == [
+        "No record written: 2 of 6 test studies were not searched; limit_test_batches or "
+        "fast_dev_run is set."
+    ]
+
+
+def test_training_time_is_found_in_checkpoints_by_the_name_of_the_callback(tmp_path: Path) -> None:
+    writer = ResultWriter("toys", 3, str(tmp_path))
+    trainer = toy_trainer(tmp_path, writer)
+    trainer.fit(ToySearch(), ToyStudies())
+    path = tmp_path / "old.ckpt"
+    trainer.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    assert set(checkpoint["callbacks"]["ResultWriter"]) == {"train_seconds"}
+    # As the file of an earlier run that trained for 50 s.
+    checkpoint["callbacks"]["ResultWriter"] = {"train_seconds": 50.0}
+    torch.save(checkpoint, path)
+    later = toy_trainer(tmp_path, ResultWriter("toys", 3, str(tmp_path)))
+    later.test(ToySearch(), ToyStudies(), ckpt_path=path, verbose=False)
+    record = read_retrieval_record(tmp_path / "result-test.json")
+    assert record.durations.train == 50.0
+    assert record.checkpoint == str(path)
+
+
+def test_every_test_that_starts_is_counted(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="left no study_scores"):
+        finish(tmp_path)
+    finish(tmp_path, toy_scores(2))
+    finish(tmp_path, toy_scores())
+    assert read_retrieval_record(tmp_path / "result-test.json").test_runs == 3
+
+
+def test_more_scores_than_studies_are_a_bug(tmp_path: Path) -> None:
+    wide = replace(toy_scores(), relevant=torch.full((7,), 2))
+    with pytest.raises(RuntimeError, match="7 studies were scored, but the split has 6"):
+        finish(tmp_path, wide)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("test/precision@5", 0.8 / 6),
+        ("test/recall@1", 0.5 / 6),
+        ("test/image_to_text/recall@5", 4 / 6),
+        ("test/text_to_image/precision@1", 0.0),
+    ],
+)
+def test_a_logged_score_that_disagrees_is_a_bug(tmp_path: Path, name: str, right: float) -> None:
+    with pytest.raises(RuntimeError, match=f"{name} was logged as"):
+        finish(tmp_path, toy_scores(), callback_metrics={name: torch.tensor(right + 0.001)})
+    assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
+    finish(tmp_path, toy_scores(), callback_metrics={name: torch.tensor(right)})
+    assert (tmp_path / "result-test.json").exists()
+
+
+def test_a_divergence_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="divergence from the teacher is nan"):
+        finish(tmp_path, replace(toy_scores(), teacher_kl=float("nan")))
+    assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
+
+
+def test_without_classes_and_teacher(tmp_path: Path) -> None:
+    (said,) = finish(tmp_path, replace(toy_scores(), zero_shot=None, teacher_kl=None))
+    assert "zero-shot" not in said
+    record = read_retrieval_record(tmp_path / "result-test.json")
+    assert (record.zero_shot, record.teacher_kl) == (None, None)
+    assert read_studies(tmp_path / "studies-test.jsonl")[0].zero_shot is None
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    assert finish(tmp_path, toy_scores(), is_global_zero=False) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_task_and_data_must_be_of_one_kind(tmp_path: Path) -> None:
+    running: Any = SimpleNamespace(is_global_zero=True, datamodule=ToyStudies())
+    answering: Any = SimpleNamespace(answer_by="rank")
+    with pytest.raises(TypeError, match="needs the attribute study_scores here and StudyFacts"):
+        ResultWriter("toys", 0, str(tmp_path)).on_test_start(running, answering)
+    assert not list(tmp_path.iterdir())

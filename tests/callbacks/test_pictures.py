@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import string
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,22 +12,20 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
-from PIL import Image, ImageFont
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from amif_lightning.batch import Prediction, Tokens, VQABatch
+from amif_lightning.callbacks.drawing import contact_sheet
 from amif_lightning.callbacks.pictures import (
     AnswerPictures,
     answer_card,
-    contact_sheet,
     first_questions,
     most_attended,
     one_per_image,
-    wrap,
 )
 
 SIDE = 160
-FONT = ImageFont.load_default(size=14)
 LONG = "Is there a small nodule in the left upper zone of this posteroanterior radiograph? " * 4
 
 
@@ -95,33 +92,6 @@ def test_a_grey_picture_stays_grey_under_any_normalisation() -> None:
 def test_an_even_picture_is_drawn() -> None:
     shown = answer_card(torch.zeros(3, 8, 8), "q", "a", "p", True, SIDE)
     assert shown.size[0] > SIDE
-
-
-@pytest.mark.parametrize(
-    "text", ["short", LONG, "a" * 200, f"start {string.ascii_letters * 3} end", ""]
-)
-def test_lines_fit_and_lose_nothing_but_what_the_dots_stand_for(text: str) -> None:
-    lines = wrap(text, FONT, SIDE, 100)
-    assert all(FONT.getlength(line) <= SIDE for line in lines)
-    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-    cut = wrap(text, FONT, SIDE, 2)
-    assert all(FONT.getlength(line) <= SIDE for line in cut)
-    assert len(cut) <= 2
-    assert cut[-1].endswith("...") == (len(lines) > 2)
-
-
-def test_a_sheet_holds_every_card_once() -> None:
-    cards = [Image.new("RGB", (10, 20), (level, 0, 0)) for level in (10, 60, 110, 160, 210)]
-    sheet = np.asarray(contact_sheet(cards, columns=3))
-    assert sheet.shape == (40, 30, 3)
-    assert [int(sheet[20 * (k // 3) + 5, 10 * (k % 3) + 5, 0]) for k in range(5)] == [
-        10,
-        60,
-        110,
-        160,
-        210,
-    ]
-    assert (sheet[25, 25] == 255).all()
 
 
 def test_each_image_is_shown_once_with_questions_in_turn() -> None:

@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from amif_lightning.batch import Tokens, VQABatch
+from amif_lightning.callbacks.drawing import INK, card, contact_sheet, shown
 
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
-
-_RIGHT, _WRONG, _INK, _PAPER = (0, 110, 40), (180, 20, 20), (20, 20, 20), (255, 255, 255)
-_MARGIN, _LINE, _LETTERS = 6, 18, 14  # pixels
+_RIGHT, _WRONG = (0, 110, 40), (180, 20, 20)
 _QUESTION_LINES, _ANSWER_LINES = 3, 2  # most lines of each text on a card
 
 
@@ -171,63 +169,12 @@ def answer_card(
         right: Whether it counts as right; decides the colour.
         side: Side of the picture in pixels.
     """
-    pixels = image.detach().float().cpu()
-    # Per channel: normalisation differs between channels, and a grey picture must stay grey.
-    low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)
-    scaled = ((pixels - low) / (high - low).clamp(min=1e-6) * 255).byte()
-    picture = Image.fromarray(scaled.permute(1, 2, 0).numpy()).resize((side, side))
-    font = ImageFont.load_default(size=_LETTERS)
     sign = "right" if right else "wrong"
-    lines = [
-        (line, ink)
-        for text, most, ink in (
-            (f"Q: {question}", _QUESTION_LINES, _INK),
-            (f"A: {answer}", _ANSWER_LINES, _INK),
+    return card(
+        shown(image, side),
+        (
+            (f"Q: {question}", _QUESTION_LINES, INK),
+            (f"A: {answer}", _ANSWER_LINES, INK),
             (f"{sign}: {prediction}", _ANSWER_LINES, _RIGHT if right else _WRONG),
-        )
-        for line in wrap(text, font, side, most)
-    ]
-    rows = _QUESTION_LINES + 2 * _ANSWER_LINES
-    card = Image.new("RGB", (side + 2 * _MARGIN, side + 3 * _MARGIN + rows * _LINE), _PAPER)
-    card.paste(picture, (_MARGIN, _MARGIN))
-    draw = ImageDraw.Draw(card)
-    for row, (line, ink) in enumerate(lines):
-        draw.text((_MARGIN, side + 2 * _MARGIN + _LINE * row), line, fill=ink, font=font)
-    return card
-
-
-def wrap(text: str, font: Font, width: int, most: int) -> list[str]:
-    """Break a text into lines that fit; one that needs more lines ends in three dots.
-
-    Args:
-        text: The text; white space is collapsed.
-        font: What it is drawn with.
-        width: Pixels of a line.
-        most: Most lines.
-    """
-    lines = [""]
-    for word in text.split():
-        # A word that is wider than a whole line is broken between letters.
-        pieces = [word] if font.getlength(word) <= width else list(word)
-        for place, piece in enumerate(pieces):
-            blank = " " if place == 0 and lines[-1] else ""
-            if font.getlength(f"{lines[-1]}{blank}{piece}") <= width:
-                lines[-1] += blank + piece
-            else:
-                lines.append(piece)
-    if len(lines) > most:
-        lines = lines[:most]
-        while font.getlength(f"{lines[-1]}...") > width:
-            lines[-1] = lines[-1][:-1]
-        lines[-1] += "..."
-    return lines
-
-
-def contact_sheet(cards: Sequence[Image.Image], columns: int = 4) -> Image.Image:
-    """At least one card, all of one size, in rows of ``columns``."""
-    width, height = cards[0].size
-    columns = min(columns, len(cards))
-    sheet = Image.new("RGB", (columns * width, -(-len(cards) // columns) * height), _PAPER)
-    for place, card in enumerate(cards):
-        sheet.paste(card, (place % columns * width, place // columns * height))
-    return sheet
+        ),
+    )

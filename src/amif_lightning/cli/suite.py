@@ -30,15 +30,21 @@ class Suite:
 def load_suite() -> Suite:
     """Import the suite's classes, which makes their short names known to the parser."""
     import data_modules
-    from amif_lightning.callbacks import AnswerPictures, Dashboard, ResultWriter
-    from amif_lightning.tasks import vqa
+    from amif_lightning.callbacks import AlignmentPictures, AnswerPictures, Dashboard, ResultWriter
+    from amif_lightning.tasks import pretrain, vqa
     from amif_lightning.tasks.base import AMiFTask
-    from data_modules.base import VQADataModule
+    from data_modules.texts import TextDataModule
 
-    assert vqa, data_modules  # imported for the short names only
+    assert pretrain  # these three are imported for the short names only
+    assert vqa
+    assert data_modules
     return Suite(
         model=AMiFTask,
-        data=VQADataModule,
+        data=TextDataModule,
         records=ResultWriter,
-        callbacks={"pictures": AnswerPictures, "dashboard": Dashboard},
+        callbacks={
+            "pictures": AnswerPictures,
+            "alignment_pictures": AlignmentPictures,
+            "dashboard": Dashboard,
+        },
     )

@@ -1,0 +1,324 @@
+"""Whether the transport plan sends the words of a finding to where the finding is.
+
+Run ``python benchmarks/measures/footprint.py --ckpt_path CHECKPOINT --root data/phantom``. This
+measures a trained pre-training run on the generated phantoms; it is no benchmark of speed.
+
+It takes the first test studies of the file whose finding can be seen on the image that is shown as
+view 1, encodes and fuses each image with its own report, and makes the transport plan of words onto
+patches. Every token of the report that names the finding's kind is a row of the plan; their mean,
+scaled to mass 1, says where the finding's words went. Printed for it, each a mean over findings:
+
+- inside: its mass inside the finding's stored footprint, a patch's mass being spread evenly over
+  the part of the picture that is nearest to the patch's centre;
+- area: the footprint's share of the picture's area, which is what inside would be were the mass
+  spread evenly over the picture;
+- even: what inside would be were the mass the same on every patch, as it is for all words of a
+  report together (balanced transport); another number than area where outer patches are cut off;
+- the ratio and the differences, with 95 % bootstrap intervals over images.
+
+Controls: one other word of the same report that names no finding, drawn by the seed; the finding's
+own words against the footprint of another study, of any kind and of the same kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from amif_lightning.batch import StudyBatch
+from amif_lightning.callbacks.drawing import INK, card, contact_sheet, headline, shown, stacked
+from amif_lightning.callbacks.heat import covered, heat_map, outlined, patch_centres, square
+from amif_lightning.callbacks.words import Word, proper, words_of
+from amif_lightning.errors import UserError
+from amif_lightning.models.matching import inner_words
+from amif_lightning.reports.statistics import Interval, bootstrap_difference, bootstrap_mean
+from amif_lightning.tasks.checkpoints import load_checkpoint
+from amif_lightning.tasks.pretrain import AMiFPretrain
+from data_modules.phantom.read import DATASET, Footprints, Study, read_studies
+from data_modules.phantom.studies import PhantomStudies
+
+Array = NDArray[np.float64]
+
+#: Words that name each kind in the generated reports, and no other kind of the same study.
+NAMES: Mapping[str, frozenset[str]] = {
+    "nodule": frozenset({"nodule", "nodules", "opacity"}),
+    "mass": frozenset({"mass"}),
+    "effusion": frozenset({"effusion", "effusions", "fluid"}),
+    "consolidation": frozenset({"consolidation", "opacity"}),
+    "pneumothorax": frozenset({"pneumothorax"}),
+    "cardiomegaly": frozenset({"cardiomegaly", "heart", "cardiac", "silhouette"}),
+}
+_ALL_NAMES = frozenset().union(*NAMES.values())
+_SHEET = 24  # most maps on the sheet
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finding on one image.
+
+    Attributes:
+        study: The study's id.
+        kind: The finding's kind.
+        mask: (H, W) its footprint on the image.
+        named: (P,) mass of the words that name it over the patches; sums to 1.
+        other: (P,) the same of one word that names no finding; None where the report has none.
+        picture: The image as the network saw it, (3, h, w).
+    """
+
+    study: str
+    kind: str
+    mask: NDArray[np.bool_]
+    named: Array
+    other: Array | None
+    picture: Tensor
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One map beside one footprint; the numbers are explained above."""
+
+    study: str
+    inside: float
+    area: float
+    even: float
+
+
+def compare(study: str, mass: Array, mask: NDArray[np.bool_], centres: Array) -> Measured:
+    """Measure one map (P,) of mass 1 against one footprint (H, W)."""
+    shares = covered(mask, centres)
+    return Measured(study, float(mass @ shares), float(mask.mean()), float(shares.mean()))
+
+
+def named_places(words: Sequence[Word], kind: str) -> list[int]:
+    """Columns of all words that name a kind."""
+    return [place for word in words if word.text.lower() in NAMES[kind] for place in word.places]
+
+
+def other_word(words: Sequence[Word], rng: np.random.Generator) -> Word | None:
+    """One word that is no stop word and names no finding, drawn evenly; None without one."""
+    others = [word for word in proper(words) if word.text.lower() not in _ALL_NAMES]
+    return others[int(rng.integers(len(others)))] if others else None
+
+
+def mean_row(plan: Array, places: Sequence[int]) -> Array:
+    """Mean of rows of a plan (L, P), scaled to mass 1."""
+    rows: Array = plan[list(places)].sum(0)
+    return rows / rows.sum()
+
+
+@torch.no_grad()
+def plans(task: AMiFPretrain, batch: StudyBatch) -> Array:
+    """Plans (B, L, P) of the reports' words onto the patches of view 1."""
+    states = task.text(batch.text.ids, batch.text.mask)
+    fused = task.fuse(states, batch.text.mask, task.vision(batch.first))
+    patches = fused.patches[:, 1:]
+    every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
+    plan, _ = task.transport.plan(fused.words, patches, inner_words(batch.text.mask), every)
+    made: Array = plan.double().cpu().numpy()
+    return made
+
+
+def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) -> list[Sample]:
+    """The findings of the first test images that show one, and print how many were left out.
+
+    Args:
+        task: The trained task, in evaluation mode.
+        data: The studies, with the task's tokenizer.
+        images: Most images.
+        seed: Draws the other words.
+
+    Raises:
+        UserError: If no image shows a finding that its report names.
+    """
+    if task.tokenizer is None:
+        raise UserError(
+            "The checkpoint holds no tokenizer, so nobody can say what its token ids mean: give a "
+            "checkpoint that `fit` wrote as --ckpt_path."
+        )
+    tokenizer = Tokenizer.from_str(task.tokenizer)
+    studies = {f"{DATASET}/{study.study_id}": study for study in read_studies(data.root)}
+    footprints = Footprints(data.root)
+    rng = np.random.default_rng(seed)
+    samples: list[Sample] = []
+    taken, unnamed = 0, 0
+    for batch in data.test_dataloader():
+        if taken >= images:
+            break
+        made = plans(task, batch)
+        for row, name in enumerate(batch.study_ids):
+            masks = _visible(studies[name], batch.first_ids[row], footprints)
+            if not masks or taken >= images:
+                continue
+            words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
+            other = other_word(words, rng)
+            found = 0
+            for kind, mask in masks.items():
+                places = named_places(words, kind)
+                if not places:  # the token limit cut the words off
+                    unnamed += 1
+                    continue
+                found += 1
+                control = None if other is None else mean_row(made[row], other.places)
+                named = mean_row(made[row], places)
+                samples.append(Sample(name, kind, mask, named, control, batch.first[row]))
+            taken += bool(found)
+    if not samples:
+        raise UserError(
+            f"No test image of {data.root} shows a finding that its report names: give the folder "
+            "of a phantom data set with test studies as --root."
+        )
+    print(f"{len(samples)} findings on {taken} images; {unnamed} findings named by no token.")
+    return samples
+
+
+def _visible(study: Study, image_id: str, footprints: Footprints) -> dict[str, NDArray[np.bool_]]:
+    """By kind the footprints of the findings that an image of a study shows."""
+    view = next(i.view for i in study.images if f"{DATASET}/{i.path}" == image_id)
+    return {
+        found.kind: found.mask
+        for found in footprints.of(study.study_id, view)
+        if view in study.shown_on[found.finding]
+    }
+
+
+def lines(samples: Sequence[Sample], centres: Array, seed: int) -> list[tuple[str, list[Measured]]]:
+    """What is compared with what: named words, by kind, and the controls."""
+
+    def own(chosen: Sequence[Sample]) -> list[Measured]:
+        return [compare(s.study, s.named, s.mask, centres) for s in chosen]
+
+    made = [("words of the finding", own(samples))]
+    for kind in NAMES:
+        of_kind = [sample for sample in samples if sample.kind == kind]
+        if of_kind:
+            made.append((f"  {kind}", own(of_kind)))
+    with_other = [(s, s.other) for s in samples if s.other is not None]
+    made.append(
+        (
+            "control: another word",
+            [compare(s.study, other, s.mask, centres) for s, other in with_other],
+        )
+    )
+    for title, same_kind in (("any kind", False), ("the same kind", True)):
+        rng = np.random.default_rng(seed)
+        pairs = [(s, exchanged(samples, s, rng, same_kind=same_kind)) for s in samples]
+        made.append(
+            (
+                f"control: another study's footprint, {title}",
+                [compare(s.study, s.named, o.mask, centres) for s, o in pairs if o is not None],
+            )
+        )
+    return made
+
+
+def exchanged(
+    samples: Sequence[Sample], own: Sample, rng: np.random.Generator, *, same_kind: bool
+) -> Sample | None:
+    """A finding of another study, drawn evenly; None where there is none."""
+    others = [s for s in samples if s.study != own.study and (s.kind == own.kind or not same_kind)]
+    return others[int(rng.integers(len(others)))] if others else None
+
+
+def table(rows: Sequence[tuple[str, Sequence[Measured]]]) -> str:
+    """The numbers as text, one line for each comparison."""
+    width = max(len(name) for name, _ in rows)
+    heads = "".join(f"{head:>9}" for head in ("images", "inside", "area", "even"))
+    wide = "".join(f"{head:<27}" for head in ("inside/area", "inside - area", "inside - even"))
+    out = [f"{'':{width}}{heads}  {wide}".rstrip()]
+    for name, found in rows:
+        if not found:
+            out.append(f"{name:{width}}{0:>9}")
+            continue
+        images = [each.study for each in found]
+        inside, area, even = (
+            [getattr(each, part) for each in found] for part in ("inside", "area", "even")
+        )
+        ratios = [a / b for a, b in zip(inside, area, strict=True)]
+        cells = [
+            f"{statistics.fmean(ratios):.2f} {_between(bootstrap_mean(ratios, images), '.2f')}"
+        ]
+        for other in (area, even):
+            apart = statistics.fmean(inside) - statistics.fmean(other)
+            interval = bootstrap_difference(inside, other, images)
+            cells.append(f"{apart:+.4f} {_between(interval, '+.4f')}")
+        means = "".join(f"{statistics.fmean(part):>9.4f}" for part in (inside, area, even))
+        wide = "".join(f"{cell:<27}" for cell in cells)
+        out.append(f"{name:{width}}{len(set(images)):>9}{means}  {wide}".rstrip())
+    return "\n".join(out)
+
+
+def _between(interval: Interval | None, how: str) -> str:
+    if interval is None:  # too few images
+        return "[-]"
+    return f"[{interval.low:{how}}, {interval.high:{how}}]"
+
+
+def sheet(samples: Sequence[Sample], centres: Array, side: int = 224) -> Image.Image:
+    """Maps of the first findings over their images, the footprints outlined."""
+    few = samples[:_SHEET]
+    hottest = max(float(sample.named.max()) for sample in few)
+    cards = []
+    for sample in few:
+        found = compare(sample.study, sample.named, sample.mask, centres)
+        over = heat_map(shown(sample.picture, side), square(sample.named), centres, hottest)
+        caption = f"inside {found.inside:.1%}, area {found.area:.1%}"
+        cards.append(card(outlined(over, sample.mask), [(sample.kind, 1, INK), (caption, 1, INK)]))
+    made = contact_sheet(cards, 6)
+    note = (
+        "Where the transport plan sends the words that name a finding, and the finding's "
+        f"footprint; the lightest colour is {hottest:.0%} of the mass on one patch."
+    )
+    return stacked([headline(note, made.width), made])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print the table.
+
+    Raises:
+        UserError: If checkpoint or data cannot be used.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--ckpt_path", type=Path, required=True, help="a run of AMiFPretrain")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the phantom data set")
+    parser.add_argument("--images", type=int, default=50, help="most images")
+    parser.add_argument("--batch", type=int, default=16, help="images encoded at once")
+    parser.add_argument("--max_text_tokens", type=int, default=120, help="as in training")
+    parser.add_argument("--seed", type=int, default=0, help="draws the controls")
+    parser.add_argument("--picture", type=Path, help="PNG file for a sheet of maps")
+    given = parser.parse_args(arguments)
+    load_checkpoint(given.ckpt_path)  # its errors say what to do
+    task = AMiFPretrain.load_from_checkpoint(given.ckpt_path, map_location="cpu").eval()
+    if not task.fuses:
+        print(f"The run's stage is {task.stage}: it has not trained the fusion layers.")
+    data = PhantomStudies(
+        str(given.root),
+        image_size=task.image_size,
+        max_text_tokens=given.max_text_tokens,
+        eval_batch_size=given.batch,
+        tokenizer="words",
+        teacher="none",
+        num_workers=0,
+    )
+    if task.tokenizer is not None:
+        data.adopt_tokenizer(task.tokenizer)
+    samples = collect(task, data, given.images, given.seed)
+    centres = patch_centres(task.vision, task.image_size)
+    print(f"{len(centres)} x {len(centres)} patches, torch {torch.__version__}")
+    print(table(lines(samples, centres, given.seed)))
+    if given.picture is not None:
+        sheet(samples, centres).save(given.picture)
+        print(f"maps in {given.picture}")
+
+
+if __name__ == "__main__":
+    main()

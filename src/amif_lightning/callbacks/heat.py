@@ -1,0 +1,133 @@
+"""Heat maps: numbers of a grid of patches drawn over the picture that the patches are of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from amif_lightning.callbacks.drawing import Array, Pixels, coloured
+from amif_lightning.models.vision import ConvTower
+
+# A cold place shows the picture alone; a hot one hides most of it.
+_OPAQUE = 0.8
+# The ramp begins almost black, which on a radiograph would look like lung.
+_COLDEST = 0.25
+
+
+def patch_centres(vision: Any, image_size: int) -> Array:
+    """Where the rows (and columns) of an image tower's patches lie.
+
+    Args:
+        vision: The image tower.
+        image_size: Side of its input in pixels.
+
+    Returns:
+        (g,) centres as shares of the picture's side, rising.
+    """
+    count = vision.grid(image_size)[0]
+    if isinstance(vision, ConvTower):  # row r stands over pixel (stride r), see its docstring
+        return (np.arange(count) * vision.stride + 0.5) / image_size
+    return (np.arange(count) + 0.5) / count
+
+
+def square(values: Array) -> Array:
+    """Numbers of patches (P,), row by row, as a grid (g, g).
+
+    Raises:
+        ValueError: If P is no square number.
+    """
+    side = math.isqrt(len(values))
+    if side * side != len(values):
+        raise ValueError(f"{len(values)} patches do not make a square grid")
+    return values.reshape(side, side)
+
+
+def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
+    """How much of each patch's part of the picture a region covers.
+
+    A patch's part is what is nearer to its centre than to the others'.
+
+    Args:
+        mask: (H, W) the region.
+        centres: (g,) see :func:`patch_centres`.
+
+    Returns:
+        (g * g,) shares from 0 to 1, row by row; a pixel on a border counts by its parts.
+    """
+    borders = np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [1.0]])
+    down, across = (_overlap(borders, size) for size in mask.shape)
+    shares: Array = down @ mask.astype(np.float64) @ across.T
+    return shares.ravel()
+
+
+def _overlap(borders: Array, pixels: int) -> Array:
+    """(g, pixels) share of each interval between borders that each pixel takes."""
+    low, high = borders[:-1, None], borders[1:, None]
+    edges = np.arange(pixels + 1) / pixels
+    shared = np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1])
+    return np.clip(shared, 0.0, None) / (high - low)
+
+
+def enlarged(grid: Array, centres: Array, side: int) -> Array:
+    """A grid of patches at every pixel, bilinear between centres and even beyond the outer ones.
+
+    Args:
+        grid: (g, g) numbers.
+        centres: (g,) see :func:`patch_centres`.
+        side: Pixels of the result.
+
+    Returns:
+        (side, side) numbers between the least and the greatest of the grid.
+    """
+    at = (np.arange(side) + 0.5) / side
+    weights = np.stack([np.interp(at, centres, unit) for unit in np.eye(len(centres))], axis=1)
+    heat: Array = weights @ grid @ weights.T
+    return heat
+
+
+def heat_map(picture: Image.Image, grid: Array, centres: Array, hottest: float) -> Image.Image:
+    """A picture under the colours of a grid; 0 leaves it as it is.
+
+    Args:
+        picture: A square picture.
+        grid: (g, g) numbers of at least 0.
+        centres: (g,) see :func:`patch_centres`.
+        hottest: The number that gets the lightest colour.
+    """
+    heat = enlarged(grid, centres, picture.width) / max(hottest, 1e-12)
+    return Image.fromarray(_over(np.asarray(picture, dtype=np.float64), heat))
+
+
+def heat_scale(height: int) -> Pixels:
+    """(height, 3) colours of a heat map over middle grey, the hottest first."""
+    heat = np.linspace(1.0, 0.0, height)
+    return _over(np.full((height, 3), 96.0), heat)
+
+
+def outlined(picture: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
+    """A picture with the edge of a region drawn on it.
+
+    Args:
+        picture: A square picture.
+        mask: (H, W) the region, of any size.
+    """
+    region = Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST)
+    inside = np.pad(np.asarray(region), 1)
+    core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    pixels = np.array(picture)
+    pixels[inside[1:-1, 1:-1] & ~core] = (0, 255, 255)
+    return Image.fromarray(pixels)
+
+
+def _over(below: Array, heat: Array) -> Pixels:
+    """Colours of heat (...) over pixels (..., 3)."""
+    heat = np.clip(heat, 0.0, 1.0)
+    # Rises fast at first, so that a low number is seen as well, and without an edge at 0.
+    opaque = _OPAQUE * (heat * (2 - heat))[..., None]
+    mixed = (1 - opaque) * below + opaque * coloured(_COLDEST + (1 - _COLDEST) * heat)
+    pixels: Pixels = mixed.round().astype(np.uint8)
+    return pixels

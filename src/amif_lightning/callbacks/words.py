@@ -1,0 +1,80 @@
+"""The words of a tokenised text, put together from pieces, and which of them say something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from amif_lightning.models.matching import inner_words
+
+_CONTINUED = "##"  # how WordPiece marks a piece that continues a word
+
+# English words that say nothing of a picture, and those that stand in almost every report.
+_STOP = """
+a about above after again all also an and any are as at be been before being below between both but
+by can could did do does during each either few for from further had has have here how if in into is
+it its itself likely may might more most neither no nor not now of off on once only or other out
+over own projects same seen several shown shows since so some such than that the their them then
+there these they this those through to too under until up upon very was were what when where which
+while who with within without would
+chest examination exam finding findings image images impression lateral frontal obtained patient
+present radiograph radiographs study view views
+"""
+STOP_WORDS = frozenset(_STOP.split())
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a text.
+
+    Attributes:
+        text: The word as the tokenizer writes it.
+        places: Columns of its pieces in the batch's tokens.
+    """
+
+    text: str
+    places: tuple[int, ...]
+
+
+def words_of(ids: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[Word]:
+    """The words of one text, [CLS], [SEP] and padding left out.
+
+    Args:
+        ids: (L,) token ids.
+        mask: (L,) bool, true on tokens.
+        tokenizer: Whose ids they are; a WordPiece one, whose continued pieces begin with ``##``.
+    """
+    inner = inner_words(mask[None])[0].tolist()
+    words: list[Word] = []
+    for place, (number, kept) in enumerate(zip(ids.tolist(), inner, strict=True)):
+        if not kept:
+            continue
+        piece = tokenizer.id_to_token(number) or ""
+        if piece.startswith(_CONTINUED) and words:
+            last = words[-1]
+            words[-1] = Word(last.text + piece.removeprefix(_CONTINUED), (*last.places, place))
+        else:
+            words.append(Word(piece.removeprefix(_CONTINUED), (place,)))
+    return words
+
+
+def proper(words: Sequence[Word]) -> list[Word]:
+    """Those made of letters alone that are no stop words; numbers and punctuation fall away."""
+    return [word for word in words if word.text.isalpha() and word.text.lower() not in STOP_WORDS]
+
+
+def informative(words: Sequence[Word], most: int) -> list[Word]:
+    """The longest different words, which are the terms of the trade, in the order of the text.
+
+    Args:
+        words: Words of one text.
+        most: Most words; of equally long ones the earlier are taken.
+    """
+    first: dict[str, Word] = {}
+    for word in proper(words):
+        first.setdefault(word.text.lower(), word)
+    longest = sorted(first.values(), key=lambda word: -len(word.text))[:most]
+    return sorted(longest, key=lambda word: word.places)

@@ -1,0 +1,359 @@
+"""Pictures of pre-training: what they show is what the task computes, and nothing is disturbed."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from amif_lightning.batch import StudyBatch, Tokens, VQABatch
+from amif_lightning.callbacks import alignment_pictures, alignment_sheets
+from amif_lightning.callbacks.alignment_pictures import AlignmentPictures, at_rest, first_studies
+from amif_lightning.callbacks.drawing import headline
+from amif_lightning.errors import UserError
+from amif_lightning.tasks.pretrain import AMiFPretrain
+from data_modules.phantom.studies import PhantomStudies
+from tests import small
+
+OPTIONS: dict[str, Any] = {
+    "image_size": 64,
+    "tokenizer": "words",
+    "augmentation": "none",
+    "num_workers": 0,
+    "batch_size": 8,
+    "eval_batch_size": 8,
+}
+ALL = {"alignment/similarity", "transport/plans", "negatives/hardest"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
+    made = PhantomStudies(
+        str(tmp_path_factory.mktemp("studies") / "set"), **(small.SIZES | OPTIONS)
+    )
+    made.prepare_data()
+    return made
+
+
+@pytest.fixture(scope="module")
+def batch(data: PhantomStudies) -> StudyBatch:
+    return next(iter(data.val_dataloader()))
+
+
+def task_of(data: PhantomStudies, **options: Any) -> AMiFPretrain:
+    """A task that has not been trained."""
+    torch.manual_seed(0)
+    task = AMiFPretrain(**(small.SMALL | {"image_size": 64} | options))
+    task.tokenizer = data.tokenizer.to_json()
+    return task
+
+
+@pytest.fixture(scope="module")
+def task(data: PhantomStudies) -> AMiFPretrain:
+    return task_of(data)
+
+
+def trainer_of(folder: Path, **more: Any) -> Any:
+    logger = TensorBoardLogger(folder, name="", version="")
+    state = {"sanity_checking": False, "is_global_zero": True, "logger": logger, "global_step": 7}
+    return SimpleNamespace(**(state | more))
+
+
+def validate(callback: AlignmentPictures, trainer: Any, task: Any, batches: Sequence[Any]) -> None:
+    callback.on_validation_start(trainer, task)
+    for number, given in enumerate(batches):
+        callback.on_validation_batch_end(trainer, task, None, given, number)
+    callback.on_validation_end(trainer, task)
+
+
+def events(folder: Path) -> EventAccumulator:
+    return cast(EventAccumulator, EventAccumulator(str(folder)).Reload())
+
+
+def sheets(task: AMiFPretrain, batch: StudyBatch, **options: Any) -> dict[str, Image.Image]:
+    callback = AlignmentPictures(**({"side": 64} | options))
+    with at_rest(task):
+        return callback.sheets(task, batch)
+
+
+def caught(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """What a sheet is called with from now on."""
+    given: list[Any] = []
+    drawn = getattr(alignment_pictures, name)
+
+    def catch(*arguments: Any) -> Image.Image:
+        given.extend(arguments)
+        made: Image.Image = drawn(*arguments)
+        return made
+
+    monkeypatch.setattr(alignment_pictures, name, catch)
+    return given
+
+
+# ---- what is shown ----------------------------------------------------------------------------
+
+
+def embedded(task: AMiFPretrain, batch: StudyBatch) -> tuple[Tensor, Tensor]:
+    with at_rest(task):
+        tokens, states = task.vision(batch.first), task.text(batch.text.ids, batch.text.mask)
+        return task.embed_image(tokens), task.embed_text(states)
+
+
+def test_similarities_and_labels_are_ordered_alike(
+    task: AMiFPretrain, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relevance = torch.tensor([4, 9, 4, 1, 9, 9, 1, 2])
+    batch = replace(batch, relevance=relevance)
+    order = [0, 2, 1, 4, 5, 3, 6, 7]
+    given = caught(monkeypatch, "similarity_sheet")
+    sheets(task, batch)
+    cosines, student, labels, labels_are, groups, _ = given
+    assert groups == [4, 4, 9, 9, 9, 1, 1, 2]
+    assert labels_are.startswith("Teacher")
+    image, text = embedded(task, batch)
+    assert batch.teacher is not None
+    temperature = 0.07
+    for row, i in enumerate(order):
+        own = [float(image[i] @ text[j]) for j in order]
+        assert cosines[row] == pytest.approx(own, abs=1e-5)
+        odds = np.exp((np.array(own) - max(own)) / temperature)
+        assert student[row] == pytest.approx(odds / odds.sum(), abs=1e-4)
+        taught = np.exp(
+            [
+                np.exp(batch.teacher.scale) * float(batch.teacher.first[i] @ batch.teacher.text[j])
+                + 0.01 * (i == j)
+                for j in order
+            ]
+        )
+        assert labels[row] == pytest.approx(taught / taught.sum(), abs=1e-4)
+
+
+def test_without_a_teacher_the_identity_is_shown(
+    data: PhantomStudies, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text_id = batch.text_id.clone()
+    text_id[3] = text_id[0]
+    given = caught(monkeypatch, "similarity_sheet")
+    untaught = replace(batch, teacher=None, text_id=text_id, relevance=torch.arange(8))
+    sheets(task_of(data, labels="hard", image_text=0.0), untaught)
+    _, student, labels, labels_are, *_ = given
+    expected = np.eye(8)
+    expected[0, 3] = expected[3, 0] = 1
+    assert labels.tolist() == expected.tolist()
+    assert labels_are.startswith("Identity")
+    assert student is None  # the pair is not trained, so it has no temperature
+
+
+def test_maps_are_the_rows_of_the_plan(
+    task: AMiFPretrain, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = caught(monkeypatch, "plans_sheet")
+    batch = replace(batch, relevance=torch.tensor([5, 5, 5, 6, 5, 5, 7, 5]))
+    sheets(task, batch, studies=4, words=2)
+    studies, centres, columns = given
+    assert (len(studies), columns) == (4, 2)
+    assert centres == pytest.approx([0.5 / 64, 32.5 / 64])
+    rows = [batch.texts.index(report) for _, report, _ in studies]
+    assert rows == [0, 3, 6, 1]  # other findings first
+    for row, (picture, report, words) in zip(rows, studies, strict=True):
+        assert picture.size == (64, 64)
+        with at_rest(task):
+            ids, mask = batch.text.ids[row][None], batch.text.mask[row][None]
+            fused = task.fuse(task.text(ids, mask), mask, task.vision(batch.first[row][None]))
+            inner = mask.clone()
+            inner[0, 0] = inner[0, int(mask.sum()) - 1] = False
+            patches = fused.patches[:, 1:]
+            every = torch.ones(1, 4, dtype=torch.bool)
+            plan = task.transport.plan(fused.words, patches, inner, every)[0][0]
+        assert 1 <= len(words) <= 2
+        for word in words:
+            assert word.word in report.lower()
+            # All words of the small table are known, so a word is one token.
+            place = next(i for i, t in enumerate(ids[0]) if text_of(task, int(t)) == word.word)
+            assert word.mass == pytest.approx(plan[place].numpy(), abs=1e-5)
+            assert word.mass.sum() == pytest.approx(1 / float(inner.sum()), abs=1e-6)
+
+
+def text_of(task: AMiFPretrain, number: int) -> str:
+    assert task.tokenizer is not None
+    found = alignment_pictures.Tokenizer.from_str(task.tokenizer).id_to_token(number)
+    return str(found)
+
+
+def test_the_hardest_of_the_drawn_texts_come_first(
+    task: AMiFPretrain, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = torch.tensor([3, 2, 5, 1, 7, 0, 4, 6])
+    valid = torch.ones(2, 8, dtype=torch.bool)
+    valid[0, 4] = False
+    seen: list[Any] = []
+
+    def draw(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        seen.extend(arguments)
+        return drawn, drawn.flip(0), valid
+
+    monkeypatch.setattr(task, "draw", draw)
+    given = caught(monkeypatch, "negatives_sheet")
+    sheets(task, batch, negatives=3)
+    image, text = embedded(task, batch)
+    cosines = {row: float(image[row] @ text[drawn[row]]) for row in range(8) if row != 4}
+    hardest = sorted(cosines, key=lambda row: -cosines[row])[:3]
+    (negatives,) = given
+    assert [n.own for n in negatives] == [batch.texts[row] for row in hardest]
+    assert [n.drawn for n in negatives] == [batch.texts[drawn[row]] for row in hardest]
+    for negative, row in zip(negatives, hardest, strict=True):
+        assert negative.drawn_similarity == pytest.approx(cosines[row], abs=1e-5)
+        assert negative.own_similarity == pytest.approx(float(image[row] @ text[row]), abs=1e-5)
+    assert torch.equal(seen[1], torch.eye(8, dtype=torch.bool))
+    assert batch.teacher is not None
+    assert torch.equal(seen[2].text, batch.teacher.text)
+    assert seen[3] == batch.teacher.scale
+
+
+@pytest.mark.parametrize(
+    ("options", "tags"),
+    [
+        ({"stage": "global"}, {"alignment/similarity"}),
+        ({"matching": 0.0}, ALL - {"negatives/hardest"}),
+        ({"stage": "local", "shared_projection": False}, ALL),
+    ],
+)
+def test_each_task_shows_what_it_has(
+    data: PhantomStudies, batch: StudyBatch, options: dict[str, Any], tags: set[str]
+) -> None:
+    assert set(sheets(task_of(data, **options), batch)) == tags
+
+
+def test_odd_batches_are_drawn_as_far_as_they_go(task: AMiFPretrain, batch: StudyBatch) -> None:
+    # One study has no negative, and an empty report no word.
+    assert set(sheets(task, first_studies(batch, 1))) == ALL - {"negatives/hardest"}
+    ids, mask = batch.text.ids[:, :2].clone(), batch.text.mask[:, :2]
+    ids[:, 1] = 3  # [SEP]
+    empty = replace(batch, text=Tokens(ids, mask), texts=[""] * 8)
+    assert set(sheets(task, empty)) == ALL - {"transport/plans"}
+    # Soft labels say what is no paraphrase; data without a teacher cannot.
+    assert set(sheets(task, replace(batch, teacher=None))) == ALL - {"negatives/hardest"}
+
+
+def test_sizes_do_not_depend_on_the_weights_and_colours_are_many(
+    data: PhantomStudies, task: AMiFPretrain, batch: StudyBatch
+) -> None:
+    made, again = sheets(task, batch), sheets(task_of(data, blur=0.1), batch)
+    for tag, sheet in made.items():
+        assert sheet.size == again[tag].size
+        assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 50, tag
+    card = (64 + 3 * 6 + 128, 14 * 18 + 2 * 6)
+    drawn = made["negatives/hardest"]
+    assert drawn.width == 2 * card[0]
+    assert drawn.height == 3 * card[1] + headline(alignment_sheets.HARDEST, drawn.width).height
+    larger = sheets(task, batch, side=96)
+    assert all(larger[tag].width > made[tag].width for tag in made)
+
+
+def test_the_first_studies_are_cut_in_every_part(batch: StudyBatch) -> None:
+    few = first_studies(batch, 3)
+    assert len(few) == len(few.texts) == len(few.first_ids) == len(few.text.mask) == 3
+    assert torch.equal(few.first, batch.first[:3])
+    assert few.teacher is not None
+    assert batch.teacher is not None
+    assert torch.equal(few.teacher.text, batch.teacher.text[:3])
+    assert few.teacher.scale == batch.teacher.scale
+    assert len(first_studies(batch, 99)) == 8
+
+
+# ---- through the hooks ------------------------------------------------------------------------
+
+
+def test_two_validations_of_a_training_run_are_drawn(data: PhantomStudies, tmp_path: Path) -> None:
+    trainer = small.trainer(
+        tmp_path,
+        logger=TensorBoardLogger(tmp_path, name="", version=""),
+        max_steps=2,
+        val_check_interval=1,
+        num_sanity_val_steps=1,
+        callbacks=[AlignmentPictures(side=64)],
+    )
+    trainer.fit(task_of(data), datamodule=data)
+    found = events(tmp_path)
+    assert set(found.Tags()["images"]) == ALL
+    for tag in ALL:
+        images = found.Images(tag)
+        assert [image.step for image in images] == [1, 2]  # none of the sanity check
+        assert all(Image.open(io.BytesIO(i.encoded_image_string)).format == "PNG" for i in images)
+
+
+def test_drawing_leaves_the_training_as_it_was(
+    data: PhantomStudies, batch: StudyBatch, tmp_path: Path
+) -> None:
+    task = task_of(data, stage="local", dropout=0.1).train()
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    modes = [module.training for module in task.modules()]
+    assert not task.vision.training  # frozen
+    assert task.fusion.training
+    wanted = [parameter.requires_grad for parameter in task.parameters()]
+    drawn = _generators()
+    validate(AlignmentPictures(side=64), trainer_of(tmp_path), task, [batch])
+    assert len(list(tmp_path.glob("events*"))) == 1
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    assert [module.training for module in task.modules()] == modes
+    assert [parameter.requires_grad for parameter in task.parameters()] == wanted
+    assert all(parameter.grad is None for parameter in task.parameters())
+    assert torch.is_grad_enabled()
+    assert _generators() == drawn
+
+
+def _generators() -> list[Any]:
+    """The states of all global random generators."""
+    numbers: Any = np.random.get_state()  # noqa: NPY002  # the global state is what is asked for
+    return [torch.get_rng_state().tolist(), numbers[1].tolist(), numbers[2:], random.getstate()]
+
+
+def test_only_the_first_batch_is_shown(
+    task: AMiFPretrain, batch: StudyBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = caught(monkeypatch, "similarity_sheet")
+    second = replace(batch, first=batch.first.flip(0))
+    validate(AlignmentPictures(samples=5, side=64), trainer_of(tmp_path), task, [batch, second])
+    assert given[0].shape == (5, 5)
+    first = embedded(task, first_studies(batch, 5))
+    order = alignment_pictures.neighbours(batch.relevance[:5].tolist())
+    assert given[0] == pytest.approx((first[0] @ first[1].T)[order][:, order].numpy(), abs=1e-5)
+
+
+def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
+    tokens = Tokens(torch.ones(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.bool))
+    asked = VQABatch(
+        torch.rand(1, 3, 8, 8), torch.zeros(1).long(), tokens, tokens, torch.ones(1, 1)
+    )
+    validate(AlignmentPictures(), trainer_of(tmp_path), None, [asked, {"image": torch.zeros(1)}])
+    assert not list(tmp_path.glob("events*"))
+
+
+@pytest.mark.parametrize(
+    "state", [{"sanity_checking": True}, {"is_global_zero": False}, {"logger": None}]
+)
+def test_it_rests_where_nothing_should_be_drawn(
+    batch: StudyBatch, tmp_path: Path, state: dict[str, Any]
+) -> None:
+    # Without a task: it is not even asked for anything.
+    validate(AlignmentPictures(), trainer_of(tmp_path, **state), None, [batch])
+    assert not list(tmp_path.glob("events*"))
+
+
+@pytest.mark.parametrize("name", ["samples", "studies", "words", "negatives", "side"])
+def test_numbers_below_one_are_named(name: str) -> None:
+    options: dict[str, int] = {name: 0}
+    with pytest.raises(UserError, match=rf"AlignmentPictures: {name} is 0: give at least 1"):
+        AlignmentPictures(**options)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +15,12 @@ from amif_lightning.cli import main
 from amif_lightning.reports.predictions import read_predictions
 from amif_lightning.reports.record import read_record
 from data_modules.phantom.generate import generate
+from tests.processes import PROJECT, python
 from tests.small import SIZES
 from tests.two_processes import FirstStep, first_step
 
 pytestmark = pytest.mark.ddp
 
-PROJECT = Path(__file__).parents[1]
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp")
 
 
@@ -60,26 +58,10 @@ def _words(folder: Path, command: str, experiment: str, *more: str) -> list[str]
     ]
 
 
-def _python(*words: str) -> str:
-    """What a fresh interpreter prints on both streams; it has to succeed."""
-    paths = os.pathsep.join((str(PROJECT / "src"), str(PROJECT)))
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Path:
     """The run folder of a ``fit`` on two processes."""
-    said = _python("-m", "amif_lightning", *_words(folder, "fit", "two", *TWO))
+    said = python("-m", "amif_lightning", *_words(folder, "fit", "two", *TWO))
     assert "MEMBER: 2/2" in said
     return folder / "runs" / "two" / "clean" / "seed0"
 
@@ -88,7 +70,8 @@ def trained(folder: Path) -> Path:
 def tested(folder: Path, trained: Path) -> Path:
     """The folder with ``step.pt``, after a ``test`` on two processes as well."""
     command = _words(folder, "test", "two", "--ckpt_path=best", *TWO)
-    _python("-m", "tests.two_processes", str(folder / "phantom"), str(folder / "step.pt"), *command)
+    paths = (str(folder / "phantom"), str(folder / "step.pt"))
+    python("-m", "tests.two_processes", "answering", *paths, *command)
     return folder
 
 
@@ -106,15 +89,15 @@ def two(tested: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def one(tested: Path) -> FirstStep:
-    return first_step(tested / "phantom", 1)
+    return first_step("answering", tested / "phantom", 1)
 
 
 def test_the_gradient_is_that_of_one_process_with_the_whole_batch(
     two: list[dict[str, Any]], one: FirstStep
 ) -> None:
-    first, second = (share["questions"] for share in two)
+    first, second = (share["samples"] for share in two)
     assert len(first) != len(second)
-    assert sorted(first + second) == sorted(one.questions)
+    assert sorted(first + second) == sorted(one.samples)
     for share in two:
         assert share["gradient"].keys() == one.gradient.keys()
         for name, gradient in one.gradient.items():
@@ -127,9 +110,9 @@ def test_the_gradient_is_that_of_one_process_with_the_whole_batch(
 def test_both_processes_log_the_means_of_one(
     two: list[dict[str, Any]], one: FirstStep, stage: str
 ) -> None:
-    first, second = (share["questions" if stage == "train" else "validated"] for share in two)
+    first, second = (share["samples" if stage == "train" else "validated"] for share in two)
     assert len(first) != len(second)
-    assert sorted(first + second) == sorted(one.questions if stage == "train" else one.validated)
+    assert sorted(first + second) == sorted(one.samples if stage == "train" else one.validated)
     for name in (f"{stage}/answer_loss", f"{stage}/gate_mean"):
         assert [share["logged"][name] for share in two] == pytest.approx(
             [one.logged[name]] * 2, rel=1e-5

@@ -34,15 +34,25 @@ def test_bare_make_lists_every_target() -> None:
     assert set(phony) <= set(listed)
 
 
+def left_behind(folder: Path, *names: str) -> None:
+    """A run folder as an earlier call left it."""
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def checkpoints(lines: list[str]) -> list[tuple[str, list[str]]]:
+    """Each call's command, and the checkpoint that it is given."""
+    return [(line.split()[0], re.findall(r"--ckpt_path (\w+)", line)) for line in lines]
+
+
 def test_a_seed_is_skipped_resumed_or_started(tmp_path: Path) -> None:
     left = {0: ("result-test.json",), 1: ("last.ckpt", "best.ckpt"), 2: ("best.ckpt",)}
     for seed, names in left.items():
-        folder = tmp_path / "vqa-phantom" / "clean" / f"seed{seed}"
-        folder.mkdir(parents=True)
-        for name in names:
-            (folder / name).touch()
-    found = calls("demo", f"RUNS={tmp_path}", "SEEDS=0 1 2 3", "EXTRA=--trainer.max_epochs 1")
-    assert [(line.split()[0], re.findall(r"--ckpt_path (\w+)", line)) for line in found] == [
+        left_behind(tmp_path / "vqa_rad-tiny" / "clean" / f"seed{seed}", *names)
+    words = ("reproduce-vqa-rad", "ROOT=x", "SEEDS=0 1 2 3", "EXTRA=--trainer.max_epochs 1")
+    found = calls(*words, f"RUNS={tmp_path}")
+    assert checkpoints(found) == [
         ("fit", ["last"]),
         ("test", ["best"]),
         ("fit", ["best"]),  # stopped before its first epoch ended
@@ -54,6 +64,60 @@ def test_a_seed_is_skipped_resumed_or_started(tmp_path: Path) -> None:
     assert all("--trainer.max_epochs 1" in line for line in found[:-1])
     seeds = [re.findall(r"--seed_everything (\d)", line)[0] for line in found[:-1]]
     assert seeds == ["1", "1", "2", "2", "3", "3"]
+
+
+def test_the_demo_pretrains_each_seed_and_fine_tunes_from_it(tmp_path: Path) -> None:
+    left_behind(tmp_path / "pretrain-phantom" / "clean" / "seed1", "result-test.json", "best.ckpt")
+    found = calls("demo", f"RUNS={tmp_path}", "SEEDS=0 1")
+    assert checkpoints(found) == [
+        ("fit", []),
+        ("test", ["best"]),
+        ("fit", []),
+        ("test", ["best"]),
+        ("fit", []),
+        ("test", ["best"]),
+        ("report", []),
+    ]
+    stages = [re.findall(r"--experiment (\S+)", line)[0] for line in found[:-1]]
+    assert stages == ["pretrain-phantom"] * 2 + ["vqa-phantom"] * 4
+    for line, seed in zip(found[2:6], (0, 0, 1, 1), strict=True):
+        best = tmp_path / "pretrain-phantom" / "clean" / f"seed{seed}" / "best.ckpt"
+        assert f"--model.init_args.init_from {best}" in line
+
+
+def test_the_comparison_differs_in_its_overlays_alone(tmp_path: Path) -> None:
+    found = calls("compare-pretraining", f"RUNS={tmp_path}", "SEEDS=0")
+    fits = {
+        re.findall(r"--experiment (\S+)", line)[0]: line for line in found if line[:4] == "fit "
+    }
+    full = fits.pop("pretrain-phantom")
+    for name in ("hard_labels", "image_text_only", "without_transport", "random_negatives"):
+        given = fits.pop(f"pretrain-phantom-{name}")
+        assert (
+            given.replace(f"--config experiments/ablation/{name}.yaml ", "").replace(
+                f"pretrain-phantom-{name}", "pretrain-phantom"
+            )
+            == full
+        )
+    assert "shuffled_teacher" in fits.pop("pretrain-phantom-shuffled_teacher")
+    starts = {name: re.findall(r"init_from (\S+)", line) for name, line in fits.items()}
+    runs = f"{tmp_path}/pretrain-phantom"
+    assert starts == {
+        "vqa-phantom": [f"{runs}/clean/seed0/best.ckpt"],
+        "vqa-phantom-from-hard_labels": [f"{runs}-hard_labels/clean/seed0/best.ckpt"],
+        "vqa-phantom-from-scratch": [],
+    }
+
+
+def test_pretraining_is_left_out_where_its_fine_tuning_is_finished(tmp_path: Path) -> None:
+    words = ("compare-pretraining-vqa-med", f"RUNS={tmp_path}", "ROOT=x", "SEEDS=0")
+    first = [re.findall(r"--experiment (\S+)", line)[:1] for line in calls(*words)]
+    stages = ["pretrain-vqa_med_2019-tiny"] + ["vqa_med_2019-tiny-pretrained"] * 2
+    stages += ["vqa_med_2019-tiny-scratch"] * 2
+    assert first == [*([stage] for stage in stages), []]
+    left_behind(tmp_path / "vqa_med_2019-tiny-pretrained/clean/seed0", "result-validation.json")
+    again = [re.findall(r"--experiment (\S+)", line)[:1] for line in calls(*words)]
+    assert again == [["vqa_med_2019-tiny-scratch"]] * 2 + [[]]
 
 
 def test_a_split_has_its_own_folder(tmp_path: Path) -> None:
@@ -130,6 +194,11 @@ def test_an_interrupted_environment_is_made_anew(tmp_path: Path, state: str) -> 
 
 def test_every_config_that_the_makefile_names_exists() -> None:
     text = (ROOT / "Makefile").read_text().replace("$(SIZE)", "tiny")
-    named = set(re.findall(r"experiments/\S+\.yaml", text))
-    assert len(named) >= 3
+    variants = re.findall(r"^VARIANTS \?= (.*)$", text, flags=re.MULTILINE)[0].split()
+    named = {
+        name.replace("$$variant", variant)
+        for name in re.findall(r"experiments/\S+\.yaml", text)
+        for variant in variants
+    }
+    assert len(named) >= 3 + len(variants)
     assert {name for name in named if not (ROOT / name).is_file()} == set()

@@ -1,12 +1,13 @@
 """Run as a script, this starts a second process of itself: Lightning's ``ddp`` on the CPU.
 
-``python -m tests.two_processes ROOT OUT COMMAND...`` saves what each of two processes kept of one
-training step and a validation to OUT, then runs COMMAND of the suite's command line.
+``python -m tests.two_processes STAGE ROOT OUT COMMAND...`` saves what each of two processes kept of
+one training step and a validation to OUT, then runs COMMAND of the suite's command line.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from amif_lightning.batch import VQABatch
-from amif_lightning.tasks import AMiFVQA
+from amif_lightning.batch import StudyBatch, VQABatch
+from amif_lightning.tasks import AMiFPretrain, AMiFTask, AMiFVQA
 from tests.small import SMALL, phantom, trainer
+from tests.tasks.study_small import phantom_studies
 
 IMAGES = 8  # over all processes
-KEPT = ("gradient", "questions", "validated", "logged")
+KEPT = ("gradient", "samples", "validated", "logged", "drawn")
+# A rate so small leaves the weights: the sign of a gradient that is only rounding would decide a
+# step of AdamW.
+OPTIONS = SMALL | {"image_size": 64, "lr": 1e-12, "least_lr": 0.0}
 
 
 class FirstStep(Callback):
@@ -28,17 +33,18 @@ class FirstStep(Callback):
 
     def __init__(self) -> None:
         self.gradient: dict[str, Tensor] = {}
-        self.questions: list[str] = []
+        self.samples: list[str] = []
         self.validated: list[str] = []
         self.logged: dict[str, float] = {}
+        self.drawn: dict[str, list[int]] = {}  # by study: the text and the image that it drew
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: VQABatch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         # Batch normalisation sees its own process's pictures only, by design.
-        assert isinstance(pl_module, AMiFVQA)
+        assert isinstance(pl_module, AMiFTask)
         pl_module.vision.eval()
-        self.questions = list(batch.question_ids)
+        self.samples = ids_of(batch)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
@@ -51,18 +57,38 @@ class FirstStep(Callback):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: VQABatch,
+        batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.validated += batch.question_ids
+        self.validated += ids_of(batch)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def first_step(root: Path, processes: int) -> FirstStep:
-    """One step on the same 8 images, spread over the processes, and a validation."""
+def ids_of(batch: VQABatch | StudyBatch) -> list[str]:
+    """What a batch consists of."""
+    return list(batch.question_ids if isinstance(batch, VQABatch) else batch.study_ids)
+
+
+class Watched(AMiFPretrain):
+    """Says which negatives it drew, by the identity of the studies."""
+
+    kept: FirstStep
+
+    def draw(self, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """As in the task."""
+        texts, images, valid = super().draw(*args)
+        study = args[4]
+        size = len(texts)
+        mine = study[self.global_rank * size : (self.global_rank + 1) * size].tolist()
+        pairs = zip(study[texts].tolist(), study[images].tolist(), strict=True)
+        self.kept.drawn = {str(own): list(pair) for own, pair in zip(mine, pairs, strict=True)}
+        return texts, images, valid
+
+
+def _answering(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataModule]:
     data = phantom(
         root,
         batch_size=IMAGES // processes,
@@ -70,10 +96,27 @@ def first_step(root: Path, processes: int) -> FirstStep:
         image_size=64,
     )
     L.seed_everything(0, verbose=False)
-    # A rate so small leaves the weights: the sign of a gradient that is only rounding would decide
-    # a step of AdamW.
-    task = AMiFVQA(**(SMALL | {"image_size": 64, "lr": 1e-12, "least_lr": 0.0}))
+    return AMiFVQA(**OPTIONS), data
+
+
+def _pretraining(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataModule]:
+    data = phantom_studies(root, batch_size=IMAGES // processes, image_size=64)
+    L.seed_everything(0, verbose=False)
+    return Watched(**OPTIONS, view_transport=0.5), data
+
+
+STAGES: dict[str, Callable[[Path, int], tuple[AMiFTask, L.LightningDataModule]]] = {
+    "answering": _answering,
+    "pretraining": _pretraining,
+}
+
+
+def first_step(stage: str, root: Path, processes: int) -> FirstStep:
+    """One step on the same 8 images, spread over the processes, and a validation."""
+    task, data = STAGES[stage](root, processes)
     step = FirstStep()
+    if isinstance(task, Watched):
+        task.kept = step
     trainer(
         root,
         devices=processes,
@@ -86,10 +129,10 @@ def first_step(root: Path, processes: int) -> FirstStep:
     return step
 
 
-def _script(root: Path, out: Path, command: list[str]) -> int:
+def _script(stage: str, root: Path, out: Path, command: list[str]) -> int:
     from amif_lightning.cli import main
 
-    mine = first_step(root, 2)
+    mine = first_step(stage, root, 2)
     shares: list[Any] = [None, None]
     kept = {name: getattr(mine, name) for name in KEPT}
     torch.distributed.all_gather_object(shares, kept)
@@ -99,4 +142,4 @@ def _script(root: Path, out: Path, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_script(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit(_script(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]))

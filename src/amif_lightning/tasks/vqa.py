@@ -17,7 +17,8 @@ from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.generation import generate
 from amif_lightning.models.knowledge import GatedCrossAttention, KnowledgeReading, Vocabulary
 from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
-from amif_lightning.tasks.base import AMiFTask
+from amif_lightning.tasks.auxiliary import AuxiliaryTask
+from amif_lightning.tasks.base import Streams
 from amif_lightning.tasks.spelling import Spelling
 
 MAX_ANSWER_POSITIONS = 64
@@ -41,7 +42,7 @@ class Fused:
     reading: KnowledgeReading | None
 
 
-class AMiFVQA(AMiFTask):
+class AMiFVQA(AuxiliaryTask):
     """Answers questions about images by ranking or generating answers (paper, answering stage).
 
     Args:
@@ -55,7 +56,7 @@ class AMiFVQA(AMiFTask):
         length_penalty: p >= 0; candidates are ranked by their log-likelihood divided by (number of
             tokens, the end included)**p. At 0 the best is searched in the prefix tree; with another
             p every candidate must be scored, which takes longer.
-        **kwargs: Arguments of :class:`AMiFTask`.
+        **kwargs: Arguments of :class:`AuxiliaryTask`.
     """
 
     monitor = "val/overall"
@@ -196,7 +197,18 @@ class AMiFVQA(AMiFTask):
             batch: B questions.
             attention: Whether to return the weights of the vocabulary's entries (slower).
         """
-        streams = self.streams(batch.question, batch.images, batch.image_index)
+        return self.read(self._streams(batch), attention=attention)
+
+    def _streams(self, batch: VQABatch) -> Streams:
+        return self.streams(batch.question, batch.images, batch.image_index)
+
+    def read(self, streams: Streams, *, attention: bool = False) -> Fused:
+        """Let fused questions and images read the answer vocabulary.
+
+        Args:
+            streams: B fused questions and images.
+            attention: Whether to return the weights of the vocabulary's entries (slower).
+        """
         states, mask = self.fusion.join(streams.words, streams.mask, streams.patches)
         if self.knowledge is None:
             return Fused(states, mask, streams.words.shape[1], None)
@@ -286,8 +298,9 @@ class AMiFVQA(AMiFTask):
     # ---- steps --------------------------------------------------------------------------------
 
     def training_step(self, batch: VQABatch, batch_idx: int) -> Tensor:
-        """Mean negative log-likelihood of the answers over the global batch."""
-        fused = self(batch)
+        """Mean negative log-likelihood of the answers, and auxiliary losses that have a weight."""
+        streams = self._streams(batch)
+        fused = self.read(streams)
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
         # float32 whatever the default type, and filled where it is needed: a copy would wait.
         questions = torch.full((), len(batch), dtype=torch.float32, device=self.device)
@@ -304,6 +317,8 @@ class AMiFVQA(AMiFTask):
         self.log("train/answer_loss", -totals[0] / totals[1], prog_bar=True, batch_size=size)
         if fused.reading is not None:
             self.log("train/gate_mean", totals[2] / totals[3], batch_size=size)
+        for auxiliary in self.auxiliary_losses(batch, streams, totals[1]):
+            loss = loss + auxiliary
         return loss
 
     def validation_step(self, batch: VQABatch, batch_idx: int) -> dict[str, list[Prediction]]:

@@ -1,0 +1,396 @@
+"""The pre-training stage: unified alignment of views and reports (paper, pre-training).
+
+Every process computes the alignment losses over the global batch from gathered features, so that
+two processes train exactly as one with the whole batch (:mod:`amif_lightning.losses.gather`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor, nn
+
+from amif_lightning.batch import StudyBatch, StudyScores, pad_tokens
+from amif_lightning.errors import UserError
+from amif_lightning.losses.alignment import GlobalAlignment, same_sample
+from amif_lightning.losses.gather import gather, world
+from amif_lightning.losses.transport import TokenTransport
+from amif_lightning.losses.unified import Labels, Sides, UnifiedAlignment
+from amif_lightning.metrics.study_features import StudyFeatures
+from amif_lightning.models.embedding import global_embedding
+from amif_lightning.models.matching import MatchingHead, inner_words
+from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.mining import Negatives, draw_for_rank, score_pairs
+from amif_lightning.tasks.search import class_vectors, logged, search
+
+Stage = Literal["global", "local", "joint"]
+
+
+class AMiFPretrain(AMiFTask):
+    """Learns from studies: one or two views and a report.
+
+    Args:
+        stage: ``global``: encoders and projections under the alignment losses; ``local``: encoders
+            frozen, fusion layers under transport and matching; ``joint``: everything.
+        labels: ``soft`` labels from a teacher, or ``hard`` ones from identity.
+        image_text: Weight of view 1 against the report (0: without).
+        view_view: Weight of view 1 against view 2 (0: without).
+        text_text: Weight of the report against itself (0: without).
+        transport: Weight of the transport between words and patches (0: without); 3.0 is released.
+        view_transport: Weight of the transport between the patches of both views (0: without).
+        matching: Weight of image-text matching (0: without).
+        negatives: ``hard``: alike by the student and unlike by the labels; ``random``: any.
+        local_keeps_global: Whether the projections keep the alignment losses in stage ``local``, as
+            released.
+        shared_projection: Whether one projection per modality serves both the alignment and the
+            fusion layers, as released.
+        same_weight: What equal samples add to the teacher's logits (lambda).
+        label_smoothing: Smoothing of hard labels.
+        temperature: Temperature of every alignment at the start, 0.01 to 1.
+        blur: Length scale of the transport's entropy (see :class:`TokenTransport`).
+        scaling: Ratio of successive scales of its annealing.
+        reach: Length scale of unbalanced transport; null: balanced.
+        **kwargs: Arguments of :class:`AMiFTask`.
+
+    Raises:
+        UserError: If nothing is left to learn.
+    """
+
+    monitor = "val/precision@5"
+    mode: Literal["min", "max"] = "max"
+
+    def __init__(
+        self,
+        stage: Stage = "joint",
+        labels: Labels = "soft",
+        image_text: float = 1.0,
+        view_view: float = 1.0,
+        text_text: float = 1.0,
+        transport: float = 3.0,
+        view_transport: float = 0.0,
+        matching: float = 1.0,
+        negatives: Negatives = "hard",
+        local_keeps_global: bool = True,
+        shared_projection: bool = True,
+        same_weight: float = 0.01,
+        label_smoothing: float = 0.1,
+        temperature: float = 0.07,
+        blur: float = 0.05,
+        scaling: float = 0.5,
+        reach: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.save_hyperparameters()
+        self.hparams["vision_quick_gelu"] = self.quick_gelu
+        self.stage, self.negatives = stage, negatives
+        self.fuses = stage != "global"
+        aligns = stage != "local" or local_keeps_global
+        self.weights = {
+            "transport": transport if self.fuses else 0.0,
+            "view_transport": view_transport if self.fuses else 0.0,
+            "matching": matching if self.fuses else 0.0,
+        }
+        global_weights = (image_text, view_view, text_text) if aligns else (0.0, 0.0, 0.0)
+        if not any(global_weights) and not any(self.weights.values()):
+            raise UserError(
+                f"In stage {stage} all losses have weight 0, so there is nothing to learn: give "
+                "one of image_text, view_view, text_text, transport and matching a weight."
+            )
+        self.alignment = UnifiedAlignment(
+            labels,
+            *global_weights,
+            same_weight=same_weight,
+            smoothing=label_smoothing,
+            temperature=temperature,
+        )
+        self.transport = TokenTransport(blur, scaling, reach)
+        self.matching_head = MatchingHead(self.fusion.width)
+        self.projections = (
+            None
+            if shared_projection
+            else nn.ModuleList(
+                nn.Linear(width, self.fusion.width)
+                for width in (self.text.width, self.vision.width)
+            )
+        )
+        self.study_scores: StudyScores | None = None  # of the split that was searched last
+        self._place = 0  # of the training batch, which seeds its draws
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Exclude what the stage does not train: DDP waits for the gradient of everything else."""
+        idle: list[nn.Module] = []
+        if self.stage == "local":
+            idle += [self.vision, self.text]
+        if not any(self.weights.values()):
+            idle += [
+                module
+                for name, module in self.fusion.named_children()
+                if self.projections is not None or "projection" not in name
+            ]
+        elif not (self.weights["transport"] or self.weights["matching"]):
+            # Patches alone are read, and they read the words of the layer before.
+            idle.append(self.fusion.text_layers[-1])
+        if not self.weights["matching"]:
+            idle.append(self.matching_head)
+        if self.projections is not None and not len(self.alignment.pairs):
+            idle.append(self.projections)
+        for module in idle:
+            module.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> AMiFPretrain:
+        """Switch modes; frozen encoders stay in evaluation: no dropout, no moving means."""
+        super().train(mode)
+        if self.stage == "local":
+            self.vision.eval()
+            self.text.eval()
+        return self
+
+    def setup(self, stage: str) -> None:
+        """Take the teacher from the data, and prepare the search of whole splits.
+
+        Raises:
+            UserError: If labels are soft and the data has no teacher.
+        """
+        super().setup(stage)
+        data = self._data()
+        taught = data is not None and data.teacher_table is not None
+        if stage == "fit" and data is not None:
+            if self.alignment.kind == "soft" and len(self.alignment.pairs) and not taught:
+                raise UserError(
+                    f"Labels are soft and the teacher of {data.dataset} is none: give "
+                    "--data.init_args.teacher, or --model.init_args.labels hard."
+                )
+            if self.stage == "local" and self.untrained and self.init_from is None:
+                rank_zero_warn(
+                    "Stage local freezes the encoders, and neither init_from nor --ckpt_path names "
+                    "a run that aligned them."
+                )
+        self.features = StudyFeatures(teacher=taught)
+
+    # ---- features -----------------------------------------------------------------------------
+
+    def embed_text(self, states: Tensor) -> Tensor:
+        """Unit vectors (B, D) of the text encoder's states (B, L, text width)."""
+        layer = self.fusion.text_projection if self.projections is None else self.projections[0]
+        return global_embedding(layer, states)
+
+    def embed_image(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (I, D) of the image tower's tokens (I, 1 + P, image width)."""
+        layer = self.fusion.image_projection if self.projections is None else self.projections[1]
+        return global_embedding(layer, tokens)
+
+    def fuse(self, states: Tensor, mask: Tensor, tokens: Tensor) -> Streams:
+        """Fuse text states (B, L, text width) with as many images' tokens."""
+        words, patches = self.fusion(states, mask, tokens)
+        return Streams(states, tokens, words, patches, mask)
+
+    # ---- training -----------------------------------------------------------------------------
+
+    def training_step(self, batch: StudyBatch, batch_idx: int) -> Tensor:
+        """The weighted sum of the stage's losses over the global batch."""
+        self._place = (self.current_epoch << 32) + batch_idx
+        with torch.set_grad_enabled(self.stage != "local"):
+            first, second = self._views(batch)
+            states = self.text(batch.text.ids, batch.text.mask)
+            again = self.text(batch.text.ids, batch.text.mask) if self._compares_passes() else None
+        sides = Sides(
+            gather(self.embed_image(first)),
+            gather(self.embed_image(second)),
+            gather(self.embed_text(states)),
+            None if again is None else gather(self.embed_text(again)),
+        )
+        study = gather(batch.study)
+        same = same_sample(study, gather(batch.text_id))
+        teacher, scale = _teacher(batch)
+        losses: dict[str, Tensor] = {
+            f"{pair}_loss": loss
+            for pair, loss in self.alignment(sides, same, teacher, scale).items()
+        }
+        health: dict[str, Tensor] = {}
+        if any(self.weights.values()):
+            streams = self.fuse(states, batch.text.mask, first)
+            losses |= self._transport_losses(streams, second)
+            if self.weights["matching"]:
+                drawn = self.draw(sides, same, teacher, scale, study)
+                losses["matching_loss"], health = score_pairs(
+                    self.fusion, self.matching_head, streams, *drawn
+                )
+        weights = {f"{pair}_loss": weight for pair, weight in self.alignment.weights.items()}
+        weights |= {f"{name}_loss": weight for name, weight in self.weights.items()}
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        self._log_training(losses | health, total, len(batch))
+        return total
+
+    def _views(self, batch: StudyBatch) -> tuple[Tensor, Tensor]:
+        """Tokens of both views; view 1 stands in for a view 2 that no loss reads."""
+        if not (self.alignment.weights["view_view"] or self.weights["view_transport"]):
+            first = self.vision(batch.first)
+            return first, first
+        first, second = self.vision(torch.cat([batch.first, batch.second])).chunk(2)
+        return first, second
+
+    def _compares_passes(self) -> bool:
+        """Whether the report is encoded twice: hard labels compare two dropout passes."""
+        return self.alignment.kind == "hard" and bool(self.alignment.weights["text_text"])
+
+    def _transport_losses(self, streams: Streams, second: Tensor) -> dict[str, Tensor]:
+        """Mean transport of this process's pairs; equal batches make DDP's average the global mean.
+
+        Args:
+            streams: The fused pairs of view 1 and report.
+            second: (B, 1 + P, image width) tokens of view 2.
+        """
+        losses: dict[str, Tensor] = {}
+        patches = streams.patches[:, 1:]
+        every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
+        if self.weights["transport"]:
+            words = inner_words(streams.mask)
+            losses["transport_loss"] = self.transport(streams.words, patches, words, every).mean()
+        if self.weights["view_transport"]:
+            other = self.fuse(streams.text, streams.mask, second).patches[:, 1:]
+            losses["view_transport_loss"] = self.transport(patches, other, every, every).mean()
+        return losses
+
+    @torch.no_grad()
+    def draw(
+        self,
+        sides: Sides,
+        same: Tensor,
+        teacher: Sides | None,
+        scale: float,
+        study: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Negatives of this process's rows, from the global batch.
+
+        Args:
+            sides: (G, D) the student's vectors.
+            same: (G, G) bool, samples that say the same.
+            teacher: (G, T) the teacher's vectors; needed for soft labels.
+            scale: The teacher's logit scale, a natural logarithm.
+            study: (G,) long identities, which make the draw independent of the batch's order.
+
+        Returns:
+            (B,) the text drawn by each image, (B,) the image drawn by each text, and (2, B) bool,
+            whether either drew one.
+        """
+        with torch.autocast(same.device.type, enabled=False):
+            logits = sides.first.float() @ sides.text.float().T / self._temperature()
+        labels = self.alignment.labels("image_text", same, teacher, scale)
+        return draw_for_rank(
+            logits, labels, same, self.negatives, seed=self.seed, step=self._place, study=study
+        )
+
+    def _temperature(self) -> float:
+        """The temperature of image and text; the one at the start where the pair is left out."""
+        temperatures = self._temperatures()
+        return float(temperatures.get("image_text", self.hparams["temperature"]))
+
+    def _temperatures(self) -> dict[str, Tensor]:
+        """The present temperature of every pair that is aligned."""
+        pairs = self.alignment.pairs.items()
+        return {
+            name: module.temperature.detach()
+            for name, module in pairs
+            if isinstance(module, GlobalAlignment)
+        }
+
+    def _log_training(self, losses: dict[str, Tensor], total: Tensor, size: int) -> None:
+        names = [*losses, "loss"]
+        values = torch.stack([*losses.values(), total]).detach().float()
+        if world()[1] > 1:
+            # Alignment is the same in all processes and stays itself; the others are averaged.
+            torch.distributed.all_reduce(values)
+            values = values / world()[1]
+        for name, value in zip(names, values, strict=True):
+            self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=size)
+        for pair, temperature in self._temperatures().items():
+            self.log(f"train/{pair}_temperature", temperature, batch_size=size)
+
+    def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:
+        """Keep the temperatures in their range."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        self.alignment.clamp_()
+
+    # ---- validation and test ------------------------------------------------------------------
+
+    def validation_step(self, batch: StudyBatch, batch_idx: int) -> None:
+        """Keep the features; scores need the whole split."""
+        states, tokens = self._keep(batch)
+        if batch_idx == 0 and self.weights["transport"]:
+            # One batch of each process: a plan takes hundreds of updates.
+            streams = self.fuse(states, batch.text.mask, tokens)
+            patches = streams.patches[:, 1:]
+            every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
+            _, cost = self.transport.plan(streams.words, patches, inner_words(streams.mask), every)
+            self.log("val/transport_cost", cost.mean().float(), batch_size=len(batch))
+
+    def test_step(self, batch: StudyBatch, batch_idx: int) -> None:
+        """Keep the features; scores need the whole split."""
+        self._keep(batch)
+
+    def _keep(self, batch: StudyBatch) -> tuple[Tensor, Tensor]:
+        states, tokens = self.text(batch.text.ids, batch.text.mask), self.vision(batch.first)
+        self.features.update(
+            position=batch.position,
+            image=self.embed_image(tokens),
+            text=self.embed_text(states),
+            relevance=batch.relevance,
+            study=batch.study,
+            text_id=batch.text_id,
+            teacher_image=None if batch.teacher is None else batch.teacher.first,
+            teacher_text=None if batch.teacher is None else batch.teacher.text,
+        )
+        return states, tokens
+
+    def on_validation_epoch_end(self) -> None:
+        """Log retrieval in both directions, classification, and agreement with the teacher."""
+        self._score("val", "validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the same of the test split, and keep what single studies scored for the record."""
+        self._score("test", "test")
+
+    def _score(self, prefix: str, split: str) -> None:
+        data = self._data()
+        gathered = self.features.compute()
+        self.features.reset()
+        prompts, member = None, None
+        if data is not None and data.class_prompts():
+            labels = data.class_labels(split)
+            prompts, member = class_vectors(
+                {
+                    name: list(self._embed(data, texts))
+                    for name, texts in data.class_prompts().items()
+                },
+                [labels[place] for place in gathered.position.tolist()],
+            )
+        table = None if data is None else data.teacher_table
+        self.study_scores = search(
+            gathered,
+            temperature=self._temperature(),
+            scale=None if table is None else table.scale,
+            prompts=prompts,
+            member=member,
+        )
+        # Computed from gathered features, so equal in all processes: nothing is averaged.
+        self.log_dict(logged(self.study_scores, prefix), rank_zero_only=False)
+
+    def _embed(self, data: Any, texts: list[str]) -> Tensor:
+        """Unit vectors (N, D) of sentences."""
+        ids = [data.tokenizer.encode(text, data.max_text_tokens) for text in texts]
+        tokens = pad_tokens(ids, data.tokenizer.pad_id).to(self.device)
+        return self.embed_text(self.text(tokens.ids, tokens.mask))
+
+
+def _teacher(batch: StudyBatch) -> tuple[Sides | None, float]:
+    """The teacher's features of the global batch, and its logit scale."""
+    if batch.teacher is None:
+        return None, 0.0
+    given = batch.teacher
+    sides = Sides(gather(given.first), gather(given.second), gather(given.text))
+    return sides, given.scale

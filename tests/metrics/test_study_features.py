@@ -1,0 +1,71 @@
+"""Features of a split: in its order, each study once, whatever the batches were."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from amif_lightning.metrics.study_features import StudyFeatures
+
+
+def features(count: int = 20) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "position": torch.arange(count),
+        "image": torch.randn(count, 3, generator=generator),
+        "text": torch.randn(count, 3, generator=generator),
+        "relevance": torch.arange(count) % 5,
+        "study": torch.arange(count) + 2**61,  # no float could keep it
+        "text_id": torch.arange(count) % 7,
+        "teacher_image": torch.randn(count, 2, generator=generator),
+        "teacher_text": torch.randn(count, 2, generator=generator),
+    }
+
+
+def test_neither_order_nor_repetition_changes_what_is_kept() -> None:
+    given = features()
+    metric = StudyFeatures(teacher=True)
+    generator = torch.Generator().manual_seed(1)
+    order = torch.cat([torch.randperm(20, generator=generator), torch.tensor([3, 0, 3])])
+    for rows in order.split(6):
+        metric.update(**{name: values[rows] for name, values in given.items()})
+    found = metric.compute()
+    assert len(found) == 20
+    for name, values in given.items():
+        assert torch.equal(getattr(found, name), values), name
+
+
+def test_a_teacher_is_left_out_unless_announced_and_missed_where_it_was() -> None:
+    given = features()
+    plain = StudyFeatures()
+    plain.update(**given)
+    assert plain.compute().teacher_image is None
+    taught = StudyFeatures(teacher=True)
+    with pytest.raises(ValueError, match="teacher_image"):
+        taught.update(**(given | {"teacher_image": None}))
+
+
+def test_features_are_kept_in_single_precision_without_a_graph() -> None:
+    given = features()
+    given["image"] = given["image"].bfloat16().requires_grad_()
+    metric = StudyFeatures()
+    metric.update(**given)
+    found = metric.compute().image
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+
+
+def test_forgetting_starts_anew() -> None:
+    metric = StudyFeatures()
+    metric.update(**features())
+    metric.reset()
+    metric.update(**features(4))
+    assert len(metric.compute()) == 4
+
+
+def test_a_split_of_one_study_keeps_its_dimensions() -> None:
+    metric = StudyFeatures()
+    metric.update(**features(1))
+    assert metric.compute().position.tolist() == [0]
+    assert metric.compute().image.shape == (1, 3)

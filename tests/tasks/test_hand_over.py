@@ -1,0 +1,145 @@
+"""The answering stage starts from a checkpoint of the pre-training stage."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from amif_lightning.models.embedding import global_embedding
+from amif_lightning.tasks import AMiFPretrain, AMiFVQA
+from amif_lightning.tasks.checkpoints import load_checkpoint
+from data_modules.phantom.module import Phantom
+from tests.small import SMALL, phantom, trainer
+from tests.tasks.study_small import fitted, phantom_studies, pretraining
+
+State = dict[str, torch.Tensor]
+TEMPERATURE = "alignment.pairs.image_text.log_temperature"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hand_over")
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["shared", "own"])
+def pretrained(request: pytest.FixtureRequest, root: Path) -> Path:
+    """A checkpoint after a step of pre-training, with a shared projection or its own."""
+    data = phantom_studies(root / "phantom", teacher="none")
+    task = pretraining(labels="hard", shared_projection=request.param)
+    running = fitted(root, task, data)
+    path = root / f"{request.param}.ckpt"
+    running.save_checkpoint(path)
+    return path
+
+
+def started(path: Path, root: Path, **options: Any) -> tuple[AMiFVQA, Phantom]:
+    """An answering task that was set up from a checkpoint, for data with another table of words."""
+    corpus = root / "corpus.txt"
+    corpus.write_text("zebra quagga okapi\n" * 3)
+    data = phantom(root / "phantom", tokenizer_corpora=[str(corpus)])
+    torch.manual_seed(1)
+    task = AMiFVQA(**SMALL, init_from=str(path), **options)
+    trainer(root, limit_val_batches=1).validate(task, datamodule=data, verbose=False)
+    return task, data
+
+
+def report(said: str) -> tuple[dict[str, int], dict[str, set[str]]]:
+    """Numbers and groups of tensors that were loaded, missing and unused, as printed."""
+    found = re.search(
+        r"Started from (?P<path>.+): (\d+) tensors loaded, (\d+) missing \((.+?)\), "
+        r"(\d+) unused \((.+?)\)\.",
+        said,
+    )
+    assert found is not None, said
+    _, loaded, missing, lacking, unused, spare = found.groups()
+    numbers = {"loaded": int(loaded), "missing": int(missing), "unused": int(unused)}
+    return numbers, {"missing": set(lacking.split(", ")), "unused": set(spare.split(", "))}
+
+
+def expected(task: AMiFVQA, stored: State) -> dict[str, int]:
+    own = task.state_dict().keys()
+    return {
+        "loaded": len(own & stored.keys()),
+        "missing": len(own - stored.keys()),
+        "unused": len(stored.keys() - own),
+    }
+
+
+def test_every_key_is_accounted_for(
+    pretrained: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = load_checkpoint(pretrained)["state_dict"]
+    capsys.readouterr()
+    task, _ = started(pretrained, root)
+    numbers, groups = report(capsys.readouterr().out)
+    assert numbers == expected(task, stored)
+    assert groups["missing"] == {"decoder", "knowledge"}
+    own = {"projections"} if any(name.startswith("projections") for name in stored) else set()
+    assert groups["unused"] == {"alignment", "matching_head"} | own
+    assert bool(own) == (pretrained.stem == "False")
+    assert numbers["loaded"] > 50
+
+
+def test_weights_and_words_are_those_of_pre_training(pretrained: Path, root: Path) -> None:
+    checkpoint = load_checkpoint(pretrained)
+    stored: State = checkpoint["state_dict"]
+    task, data = started(pretrained, root)
+    own = task.state_dict()
+    for name in own.keys() & stored.keys():
+        assert torch.equal(own[name], stored[name]), name
+    assert {name.split(".")[0] for name in own.keys() & stored.keys()} == {
+        "vision",
+        "text",
+        "fusion",
+    }
+    # The decoder goes on from the text encoder, as it was loaded and not as it was built.
+    for name in ("embeddings.word_embeddings.weight", "encoder.layer.0.intermediate.dense.weight"):
+        assert torch.equal(own[f"decoder.lm.bert.{name}"], stored[f"text.bert.{name}"])
+    assert task.untrained  # nobody has trained the decoder
+    assert data.tokenizer.to_json() == task.tokenizer == checkpoint["tokenizer"]
+    assert task.space is not None
+    assert task.space.tokenizer == checkpoint["tokenizer"]
+    assert task.space.candidates == tuple(data.partition.candidates)
+
+
+def test_the_temperature_goes_on_where_alignment_goes_on(
+    pretrained: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = torch.load(pretrained, weights_only=True)
+    checkpoint["state_dict"][TEMPERATURE].fill_(math.log(0.031))
+    learned = tmp_path / "learned.ckpt"
+    torch.save(checkpoint, learned)
+    capsys.readouterr()
+    task, _ = started(learned, root, image_text=0.1, transport=0.1)
+    numbers, groups = report(capsys.readouterr().out)
+    assert float(task.state_dict()[TEMPERATURE].exp()) == pytest.approx(0.031)
+    assert numbers == expected(task, checkpoint["state_dict"])
+    assert groups["missing"] == {"decoder", "knowledge"}
+    assert "alignment" in groups["unused"]  # those of the pairs that answering does not have
+
+    del checkpoint["state_dict"][TEMPERATURE]
+    never = tmp_path / "never.ckpt"
+    torch.save(checkpoint, never)
+    task, _ = started(never, root, image_text=0.1, temperature=0.2)
+    _, groups = report(capsys.readouterr().out)
+    assert groups["missing"] == {"alignment", "decoder", "knowledge"}
+    assert float(task.state_dict()[TEMPERATURE].exp()) == pytest.approx(0.2)
+
+
+def test_both_stages_embed_alike(pretrained: Path, root: Path) -> None:
+    """The auxiliary alignment compares what pre-training did, unless that had its own layers."""
+    before = AMiFPretrain.load_from_checkpoint(pretrained, map_location="cpu").eval()
+    task, _ = started(pretrained, root)
+    states, tokens = torch.randn(3, 5, task.text.width), torch.randn(2, 7, task.vision.width)
+    with torch.no_grad():
+        pairs = [
+            (before.embed_text(states), global_embedding(task.fusion.text_projection, states)),
+            (before.embed_image(tokens), global_embedding(task.fusion.image_projection, tokens)),
+        ]
+    for theirs, ours in pairs:
+        assert torch.allclose(theirs, ours) == (before.projections is None)

@@ -1,0 +1,443 @@
+"""The pre-training task: what its losses are made of, what each stage trains, what it scores."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from amif_lightning.batch import StudyBatch
+from amif_lightning.errors import UserError
+from amif_lightning.losses.alignment import alignment_loss, hard_labels, same_sample, soft_labels
+from amif_lightning.losses.unified import Sides
+from amif_lightning.tasks import AMiFPretrain
+from data_modules.images import decode_image, to_square
+from data_modules.phantom.studies import PhantomStudies
+from data_modules.transforms import ImageTransform
+from tests.small import trainer
+from tests.tasks.study_small import first_batch, fitted, phantom_studies, pretraining, step
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
+    return phantom_studies(tmp_path_factory.mktemp("pretrain") / "phantom")
+
+
+@pytest.fixture(scope="module")
+def batch(data: PhantomStudies) -> StudyBatch:
+    return first_batch(data)
+
+
+def evaluated(**options: Any) -> AMiFPretrain:
+    """In evaluation mode, so that batch normalisation sees samples apart."""
+    return pretraining(**options).eval()
+
+
+@torch.no_grad()
+def vectors(task: AMiFPretrain, batch: StudyBatch) -> dict[str, Tensor]:
+    """The student's vectors, one study at a time."""
+    rows: dict[str, list[Tensor]] = {"first": [], "second": [], "text": []}
+    for i in range(len(batch)):
+        length = int(batch.text.mask[i].sum())
+        states = task.text(batch.text.ids[i : i + 1, :length], batch.text.mask[i : i + 1, :length])
+        projected = task.fusion.text_projection(states[:, 0])
+        rows["text"].append(F.normalize(projected, dim=1))
+        for name in ("first", "second"):
+            tokens = task.vision(getattr(batch, name)[i : i + 1])
+            projected = task.fusion.image_projection(tokens[:, 0])
+            rows[name].append(F.normalize(projected, dim=1))
+    return {name: torch.cat(found) for name, found in rows.items()}
+
+
+# ---- losses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", ["soft", "hard"])
+def test_the_alignment_losses_are_those_of_studies_encoded_alone(
+    batch: StudyBatch, labels: str
+) -> None:
+    task = evaluated(stage="global", labels=labels, image_text=1.0, view_view=0.5, text_text=2.0)
+    total, said = step(task, batch)
+    v, teacher = vectors(task, batch), batch.teacher
+    assert teacher is not None
+    same = same_sample(batch.study, batch.text_id)
+    taught = {"first": teacher.first, "second": teacher.second, "text": teacher.text}
+    expected = {}
+    for pair, (a, b) in {
+        "image_text": ("first", "text"),
+        "view_view": ("first", "second"),
+        "text_text": ("text", "text"),
+    }.items():
+        both = (
+            [soft_labels(taught[x], taught[y], teacher.scale, same) for x, y in ((a, b), (b, a))]
+            if labels == "soft"
+            else [hard_labels(same)] * 2
+        )
+        expected[pair] = float(alignment_loss(v[a] @ v[b].T / 0.07, *both))
+        assert said[f"train/{pair}_loss"] == pytest.approx(expected[pair], rel=1e-4)
+        assert said[f"train/{pair}_temperature"] == pytest.approx(0.07)
+    weighted = expected["image_text"] + 0.5 * expected["view_view"] + 2.0 * expected["text_text"]
+    assert float(total.detach()) == said["train/loss"] == pytest.approx(weighted, rel=1e-4)
+
+
+@torch.no_grad()
+def fused_alone(
+    task: AMiFPretrain, batch: StudyBatch, text: int, image: int, mask_of: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Fused words and patches of one pair without any padding.
+
+    Args:
+        task: In evaluation mode.
+        batch: Studies.
+        text: Whose report.
+        image: Whose view 1.
+        mask_of: Whose padding mask the report is read with, as the released code does wrongly.
+    """
+    length = int(batch.text.mask[text].sum())
+    states = task.text(batch.text.ids[[text], :length], batch.text.mask[[text], :length])
+    mask = torch.ones(1, length, dtype=torch.bool)
+    if mask_of is not None:
+        other = int(batch.text.mask[mask_of].sum())
+        longer = max(length, other)
+        states = F.pad(states, (0, 0, 0, longer - length))
+        mask = (torch.arange(longer) < other)[None]
+    words, patches = task.fusion(states, mask, task.vision(batch.first[[image]]))
+    return words, patches
+
+
+def test_transport_is_the_mean_over_pairs_that_are_moved_alone(batch: StudyBatch) -> None:
+    task = evaluated(image_text=0.0, view_view=0.0, text_text=0.0, matching=0.0, transport=2.0)
+    total, said = step(task, batch)
+    values = []
+    for i in range(len(batch)):
+        words, patches = fused_alone(task, batch, i, i)
+        words, patches = words[:, 1:-1], patches[:, 1:]  # neither [CLS], [SEP] nor CLS
+        every = [torch.ones(part.shape[:2], dtype=torch.bool) for part in (words, patches)]
+        values.append(float(task.transport(words, patches, *every)))
+    assert said["train/transport_loss"] == pytest.approx(sum(values) / len(values), rel=1e-4)
+    assert float(total.detach()) == pytest.approx(2 * said["train/transport_loss"])
+
+
+def test_views_are_moved_onto_each_other_on_request(batch: StudyBatch) -> None:
+    task = evaluated(transport=0.0, matching=0.0, view_transport=1.0)
+    _, said = step(task, batch)
+    values = []
+    with torch.no_grad():
+        for i in range(len(batch)):
+            length = int(batch.text.mask[i].sum())
+            states = task.text(batch.text.ids[[i], :length], batch.text.mask[[i], :length])
+            mask = torch.ones(1, length, dtype=torch.bool)
+            first, second = (
+                task.fusion(states, mask, task.vision(view[[i]]))[1][:, 1:]
+                for view in (batch.first, batch.second)
+            )
+            every = torch.ones(first.shape[:2], dtype=torch.bool)
+            values.append(float(task.transport(first, second, every, every)))
+    assert said["train/view_transport_loss"] == pytest.approx(sum(values) / len(values), rel=1e-4)
+
+
+def drawn(task: AMiFPretrain, batch: StudyBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """What the task draws for a batch."""
+    v, teacher = vectors(task, batch), batch.teacher
+    assert teacher is not None
+    return task.draw(
+        Sides(**v),
+        same_sample(batch.study, batch.text_id),
+        Sides(teacher.first, teacher.second, teacher.text),
+        teacher.scale,
+        batch.study,
+    )
+
+
+def matching_alone(task: AMiFPretrain, batch: StudyBatch, *, wrong_mask: bool = False) -> float:
+    """The matching loss from pairs that are fused one by one."""
+    texts, images, valid = drawn(task, batch)
+    pairs: list[tuple[int, int, int, int | None]] = [(i, i, 1, None) for i in range(len(batch))]
+    pairs += [(int(texts[i]), i, 0, i) for i in range(len(batch)) if valid[0, i]]
+    pairs += [(i, int(images[i]), 0, None) for i in range(len(batch)) if valid[1, i]]
+    total = 0.0
+    for text, image, label, mask_of in pairs:
+        fused = fused_alone(task, batch, text, image, mask_of if wrong_mask else None)
+        log_p = task.matching_head(*fused)[0].log_softmax(0)
+        total -= float(log_p[label].detach())
+    return total / len(pairs)
+
+
+def test_matching_scores_each_drawn_text_with_its_own_mask(batch: StudyBatch) -> None:
+    task = evaluated(transport=0.0)
+    with torch.no_grad():  # larger scores, so that a wrong mask shows
+        task.matching_head.score.weight.mul_(20)
+    _, said = step(task, batch)
+    assert said["train/matching_loss"] == pytest.approx(matching_alone(task, batch), rel=1e-4)
+    # The released code reads a drawn text with the mask of the text that it replaces.
+    wrong = matching_alone(task, batch, wrong_mask=True)
+    assert said["train/matching_loss"] != pytest.approx(wrong, rel=1e-3)
+    assert said["train/drawn_share"] == 1.0
+    assert 0 <= said["train/matching_accuracy"] <= 1
+
+
+def test_hard_negatives_change_with_the_step_and_not_with_the_order(batch: StudyBatch) -> None:
+    task = evaluated()
+    task._place = 0
+    texts, images, _ = drawn(task, batch)
+    order = torch.tensor([4, 2, 0, 5, 1, 3])
+
+    def reordered(values: Tensor) -> Tensor:
+        return values[order]
+
+    assert batch.teacher is not None
+    moved = StudyBatch(
+        first=reordered(batch.first),
+        second=reordered(batch.second),
+        text=type(batch.text)(reordered(batch.text.ids), reordered(batch.text.mask)),
+        study=reordered(batch.study),
+        text_id=reordered(batch.text_id),
+        relevance=reordered(batch.relevance),
+        position=reordered(batch.position),
+        teacher=type(batch.teacher)(
+            reordered(batch.teacher.first),
+            reordered(batch.teacher.second),
+            reordered(batch.teacher.text),
+            batch.teacher.scale,
+        ),
+    )
+    for mine, theirs in zip((texts, images), drawn(task, moved)[:2], strict=True):
+        assert torch.equal(batch.study[mine][order], moved.study[theirs])
+    later = set()
+    for place in range(1, 6):
+        task._place = place
+        later.add(tuple(drawn(task, batch)[0].tolist()))
+    assert len(later) > 1
+
+
+def test_a_batch_of_one_has_no_negative_and_a_finite_loss(data: PhantomStudies) -> None:
+    alone = phantom_studies(data.root, batch_size=1)
+    task = evaluated()
+    total, said = step(task, first_batch(alone))
+    assert math.isfinite(float(total.detach()))
+    assert said["train/drawn_share"] == 0.0
+    # A single sample is certain of itself, so the alignment losses are zero but for smoothing.
+    assert said["train/image_text_loss"] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_losses_stay_finite_in_half_precision(batch: StudyBatch, precision: torch.dtype) -> None:
+    task = pretraining(view_transport=1.0)
+    with torch.autocast("cpu", precision):
+        total, said = step(task, batch)
+    total.backward()
+    assert all(math.isfinite(value) for value in said.values())
+    for name, parameter in task.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+# ---- stages -----------------------------------------------------------------------------------
+
+STAGES: list[dict[str, Any]] = [
+    {"stage": "global"},
+    {"stage": "global", "labels": "hard", "view_view": 0.0, "text_text": 0.0},
+    {"stage": "global", "shared_projection": False},
+    {"stage": "local"},
+    {"stage": "local", "local_keeps_global": False},
+    {"stage": "local", "local_keeps_global": False, "shared_projection": False},
+    {"stage": "joint"},
+    {"stage": "joint", "transport": 0.0},
+    {"stage": "joint", "matching": 0.0, "shared_projection": False},
+    {"stage": "joint", "transport": 0.0, "matching": 0.0, "view_transport": 1.0},
+]
+
+
+@pytest.mark.parametrize("options", STAGES, ids=str)
+def test_every_trained_parameter_gets_a_gradient_and_no_other(
+    batch: StudyBatch, options: dict[str, Any]
+) -> None:
+    """DDP waits for the gradient of each parameter that wants one."""
+    task = pretraining(**options)
+    total, _ = step(task, batch)
+    total.backward()
+    given = {name for name, parameter in task.named_parameters() if parameter.grad is not None}
+    wanted = {name for name, parameter in task.named_parameters() if parameter.requires_grad}
+    assert given == wanted
+
+
+def test_frozen_encoders_build_no_graph_and_keep_their_state(data: PhantomStudies) -> None:
+    task = pretraining(stage="local")
+    before = {k: v.clone() for k, v in task.state_dict().items()}
+    seen: list[bool] = []
+    for module in (task.vision, task.text):
+        module.register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
+    with pytest.warns(UserWarning, match="freezes the encoders"):
+        fitted(data.root, task, data, max_steps=2)
+    assert seen
+    assert not any(seen)
+    moved = {k for k, v in task.state_dict().items() if not torch.equal(v, before[k])}
+    # Running means of batch normalisation too.
+    assert not [name for name in moved if name.startswith(("vision.", "text."))]
+    assert {name.split(".")[0] for name in moved} == {"fusion", "matching_head", "alignment"}
+
+
+def test_the_global_stage_leaves_the_fusion_layers(data: PhantomStudies) -> None:
+    task = pretraining(stage="global")
+    before = {k: v.clone() for k, v in task.state_dict().items()}
+    fitted(data.root, task, data)
+    moved = {k for k, v in task.state_dict().items() if not torch.equal(v, before[k])}
+    assert not [name for name in moved if "_layers" in name or name.startswith("matching_head")]
+    assert {"fusion.text_projection.weight", "fusion.image_projection.weight"} <= moved
+
+
+def test_the_second_view_is_encoded_only_where_a_loss_reads_it(batch: StudyBatch) -> None:
+    counts: list[int] = []
+    for weight in (0.0, 1.0):
+        task = pretraining(view_view=weight)
+        task.vision.register_forward_hook(lambda m, i, out: counts.append(len(out)))
+        step(task, batch)
+    assert counts == [len(batch), 2 * len(batch)]
+
+
+# ---- bad input and life cycle -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stage": "global", "image_text": 0.0, "view_view": 0.0, "text_text": 0.0},
+        {"stage": "local", "local_keeps_global": False, "transport": 0.0, "matching": 0.0},
+    ],
+)
+def test_a_stage_without_a_loss_is_an_error(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="nothing to learn: give"):
+        pretraining(**options)
+
+
+def test_soft_labels_without_a_teacher_are_an_error(data: PhantomStudies) -> None:
+    untaught = phantom_studies(data.root, teacher="none")
+    with pytest.raises(UserError, match="the teacher of Phantom is none: give --data"):
+        fitted(data.root, pretraining(), untaught)
+    fitted(data.root, pretraining(labels="hard"), untaught)
+
+
+def test_temperatures_are_brought_back_after_a_step(data: PhantomStudies) -> None:
+    task = pretraining(stage="global", temperature=0.01, lr=10.0, least_lr=0.0)
+    fitted(data.root, task, data, max_steps=2)
+    for temperature in task._temperatures().values():
+        assert 0.0099 < float(temperature) < 1.0001
+
+
+def test_the_checkpoint_holds_plain_types_and_restores_the_task(
+    data: PhantomStudies, tmp_path: Path
+) -> None:
+    task = pretraining(blur=0.1)
+    fitted(data.root, task, data).save_checkpoint(tmp_path / "a.ckpt")
+    torch.load(tmp_path / "a.ckpt", weights_only=True)
+    restored = AMiFPretrain.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert restored.hparams["blur"] == 0.1
+    for name, value in task.state_dict().items():
+        assert torch.equal(restored.state_dict()[name], value), name
+
+
+# ---- scores -----------------------------------------------------------------------------------
+
+
+def test_validation_logs_what_a_plain_search_finds(data: PhantomStudies) -> None:
+    task = pretraining()
+    running = trainer(data.root)
+    running.validate(task, datamodule=data, verbose=False)
+    said = {name: float(value) for name, value in running.callback_metrics.items()}
+    rows, scores = data.rows("validation"), task.study_scores
+    assert scores is not None
+    table = data.teacher_table
+    assert table is not None
+    task.eval()
+    images, texts = [], []
+    with torch.no_grad():
+        for row in rows:
+            frontal = next(p for p in row.images if p.view == "frontal")
+            pixels = ImageTransform(32)(to_square(decode_image(frontal.file, 32), 32))
+            images.append(task.embed_image(task.vision(pixels[None]))[0])
+            ids = torch.tensor([data.tokenizer.encode(row.text, data.max_text_tokens)])
+            texts.append(task.embed_text(task.text(ids, torch.ones_like(ids).bool()))[0])
+    found = []
+    for i, row in enumerate(rows):
+        ranked = sorted(range(len(rows)), key=lambda j: (-float(images[i] @ texts[j]), j))[:5]
+        found.append(sum(rows[j].finding == row.finding for j in ranked) / 5)
+    assert said["val/image_to_text/precision@5"] == pytest.approx(sum(found) / len(found))
+    assert scores.precision["image_to_text"][1].tolist() == pytest.approx(found)
+    both = (said["val/image_to_text/recall@1"] + said["val/text_to_image/recall@1"]) / 2
+    assert said["val/recall@1"] == pytest.approx(both)
+    assert said["val/teacher_kl"] == pytest.approx(scores.teacher_kl)
+    assert said["val/teacher_kl"] > 0
+    assert 0 <= said["val/transport_cost"] <= 2
+
+    prompts = data.class_prompts()
+    with torch.no_grad():
+        classes = torch.stack(
+            [
+                F.normalize(
+                    torch.stack(
+                        [
+                            task.embed_text(
+                                task.text(
+                                    torch.tensor([data.tokenizer.encode(text, 120)]),
+                                    torch.ones(1, len(data.tokenizer.encode(text, 120))).bool(),
+                                )
+                            )[0]
+                            for text in sentences
+                        ]
+                    ).mean(0),
+                    dim=0,
+                )
+                for sentences in prompts.values()
+            ]
+        )
+    names = list(prompts)
+    right = [
+        names[int((classes @ image).argmax())] in row.classes
+        for image, row in zip(images, rows, strict=True)
+    ]
+    assert said["val/zero_shot"] == pytest.approx(sum(right) / len(right))
+
+
+def test_without_a_teacher_and_classes_only_retrieval_is_scored(data: PhantomStudies) -> None:
+    class Plain(PhantomStudies):
+        def class_prompts(self) -> dict[str, list[str]]:
+            return {}
+
+    plain = Plain(
+        str(data.root),
+        train_studies=24,
+        validation_studies=8,
+        test_studies=8,
+        image_size=32,
+        tokenizer="words",
+        num_workers=0,
+        teacher="none",
+    )
+    task = pretraining(labels="hard")
+    running = trainer(data.root)
+    running.test(task, datamodule=plain, verbose=False)
+    names = set(running.callback_metrics)
+    assert "test/precision@5" in names
+    assert not names & {"test/zero_shot", "test/teacher_kl"}
+    assert task.study_scores is not None
+    assert task.study_scores.zero_shot is None
+
+
+def test_a_few_steps_align_image_and_text(data: PhantomStudies) -> None:
+    torch.manual_seed(0)
+    task = pretraining(stage="global", lr=3e-3, least_lr=0.0, width=64, heads=2, seed=1)
+    learning = phantom_studies(data.root, batch_size=24)
+    losses: list[float] = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+            losses.append(float(trainer.callback_metrics["train/image_text_loss"]))
+
+    fitted(data.root, task, learning, max_steps=40, callbacks=[Keep()])
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])

@@ -1,0 +1,144 @@
+"""Two processes pre-train as one: losses, drawn negatives, gradients, scores and records."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from amif_lightning.cli import main
+from amif_lightning.reports.retrieval_record import read_retrieval_record
+from data_modules.phantom.generate import generate
+from tests.processes import PROJECT, python
+from tests.small import SIZES
+from tests.two_processes import FirstStep, first_step
+
+pytestmark = pytest.mark.ddp
+
+FILES = [PROJECT / "experiments" / name for name in ("pretrain/phantom.yaml", "hardware/ddp.yaml")]
+TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("two_studies")
+    train, validation, test = SIZES.values()
+    sizes = {"train": train, "validation": validation, "test": test}
+    generate(base / "phantom", 0, sizes, progress=False)  # type: ignore[arg-type]  # str keys
+    return base
+
+
+def _words(folder: Path, command: str, experiment: str, *more: str) -> list[str]:
+    return [
+        command,
+        *(f"--config={path}" for path in FILES),
+        "--model.init_args.width=32",
+        "--model.init_args.heads=2",
+        "--model.init_args.fusion_layers=1",
+        "--model.init_args.image_size=64",
+        "--data.init_args.image_size=64",
+        "--data.init_args.batch_size=4",
+        *(f"--data.init_args.{name}={number}" for name, number in SIZES.items()),
+        "--data.init_args.num_workers=0",
+        f"--data.init_args.root={folder / 'phantom'}",
+        f"--runs={folder / 'runs'}",
+        f"--experiment={experiment}",
+        "--trainer.max_steps=4",
+        "--trainer.val_check_interval=4",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Path:
+    """The run folder of a mixed-precision ``fit`` on two processes, with accumulation."""
+    mixed = ("--trainer.precision=bf16-mixed", "--trainer.accumulate_grad_batches=2")
+    said = python("-m", "amif_lightning", *_words(folder, "fit", "two", *TWO, *mixed))
+    assert "MEMBER: 2/2" in said
+    return folder / "runs" / "two" / "clean" / "seed0"
+
+
+@pytest.fixture(scope="module")
+def tested(folder: Path, trained: Path) -> Path:
+    """The folder with ``step.pt``, after a ``test`` on two processes as well."""
+    command = _words(folder, "test", "two", "--ckpt_path=best", "--trainer.precision=32-true", *TWO)
+    paths = (str(folder / "phantom"), str(folder / "step.pt"))
+    python("-m", "tests.two_processes", "pretraining", *paths, *command)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tested: Path) -> list[dict[str, Any]]:
+    """What each of two processes kept of the first step."""
+    kept: list[dict[str, Any]] = torch.load(tested / "step.pt", weights_only=True)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def one(tested: Path) -> FirstStep:
+    return first_step("pretraining", tested / "phantom", 1)
+
+
+def test_accumulated_steps_are_counted_once(trained: Path) -> None:
+    assert torch.load(trained / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_both_processes_draw_the_negatives_of_one(
+    two: list[dict[str, Any]], one: FirstStep
+) -> None:
+    assert sorted(two[0]["samples"] + two[1]["samples"]) == sorted(one.samples)
+    assert two[0]["drawn"] | two[1]["drawn"] == one.drawn
+    assert len(one.drawn) == 8
+    # Some of them came from the other process.
+    own = set(two[0]["drawn"])
+    assert any(str(study) not in own for pair in two[0]["drawn"].values() for study in pair)
+
+
+def test_every_gradient_is_that_of_one_process_with_the_whole_batch(
+    two: list[dict[str, Any]], one: FirstStep
+) -> None:
+    for share in two:
+        assert share["gradient"].keys() == one.gradient.keys()
+        for name, gradient in one.gradient.items():
+            given = share["gradient"][name]
+            torch.testing.assert_close(given, gradient, rtol=1e-4, atol=1e-5, msg=name)
+    parts = {name.split(".")[0] for name, g in one.gradient.items() if float(g.abs().sum()) > 1e-3}
+    assert parts == {"vision", "text", "fusion", "alignment", "matching_head"}
+
+
+@pytest.mark.parametrize("stage", ["train", "val"])
+def test_both_processes_log_what_one_does(
+    two: list[dict[str, Any]], one: FirstStep, stage: str
+) -> None:
+    names = {name for name in one.logged if name.startswith(f"{stage}/")}
+    names -= {"val/transport_cost"}  # of the first batch of each process
+    assert len(names) > 8
+    for name in names:
+        for share in two:
+            assert share["logged"][name] == pytest.approx(one.logged[name], rel=1e-5, abs=1e-5), (
+                name
+            )
+
+
+def test_two_processes_search_and_count_as_one(
+    tested: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["amif-lightning"])
+    best = shutil.copy(trained / "best.ckpt", tested / "best.ckpt")
+    alone = ("--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.strategy=auto")
+    words = _words(tested, "test", "one", f"--ckpt_path={best}", "--trainer.precision=32-true")
+    assert main([*words, *alone]) == 0
+    folder = tested / "runs" / "one" / "clean" / "seed0"
+    mine, theirs = (read_retrieval_record(f / "result-test.json") for f in (folder, trained))
+    assert (mine.hardware.devices, theirs.hardware.devices) == (1, 2)
+    for name in ("studies", "image_to_text", "text_to_image", "mean", "zero_shot"):
+        assert getattr(mine, name) == getattr(theirs, name), name
+    assert mine.teacher_kl == pytest.approx(theirs.teacher_kl, rel=1e-5)
+    lines = [(f / "studies-test.jsonl").read_text() for f in (folder, trained)]
+    assert lines[0] == lines[1]

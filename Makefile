@@ -42,45 +42,113 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 install: $(STAMP) ## make the virtual environment and install the suite into it
 
 # ---- runs ------------------------------------------------------------------------------------------
-# $(call train_and_test,EXPERIMENT,SPLIT,OPTIONS): for every seed fit, then test; a seed that has its
-# record is skipped, an interrupted one is resumed, so the same command can be called again.
+# $(call one_seed,EXPERIMENT,PROTOCOL,SPLIT,OPTIONS): fit, then test, $$seed; a seed that has its record
+# is skipped and an interrupted one resumed, so the same command can be called again.
+define one_seed
+  run="$(RUNS)/$(1)/$(2)/seed$$seed"; \
+  if [ -f "$$run/result-$(3).json" ]; then echo "$$run is finished: skipped"; else \
+    $(call fit_seed,$(1),$(2),$(4)); \
+    echo "== $$run: test"; $(AMIF) test "$$@" --ckpt_path best; \
+  fi
+endef
+
+# $(call fit_seed,EXPERIMENT,PROTOCOL,OPTIONS): fit $$seed, or resume it; done again, it trains nothing more.
+define fit_seed
+  run="$(RUNS)/$(1)/$(2)/seed$$seed"; \
+  set -- $(3) --runs "$(RUNS)" --experiment $(1) --seed_everything $$seed $(EXTRA); \
+  resume=""; for name in best last; do \
+    if [ -f "$$run/$$name.ckpt" ]; then resume="--ckpt_path $$name"; fi; done; \
+  echo "== $$run: fit $$resume"; $(AMIF) fit "$$@" $$resume
+endef
+
+# $(call train_and_test,EXPERIMENT,SPLIT,OPTIONS): every seed, then the table.
 define train_and_test
-	@set -e; for seed in $(SEEDS); do \
-	  run="$(RUNS)/$(1)/$(PROTOCOL)/seed$$seed"; \
-	  if [ -f "$$run/result-$(2).json" ]; then echo "$$run is finished: skipped"; continue; fi; \
-	  set -- $(3) --runs "$(RUNS)" --experiment $(1) --seed_everything $$seed $(EXTRA); \
-	  resume=""; for name in best last; do \
-	    if [ -f "$$run/$$name.ckpt" ]; then resume="--ckpt_path $$name"; fi; done; \
-	  echo "== $$run: fit $$resume"; $(AMIF) fit "$$@" $$resume; \
-	  echo "== $$run: test"; $(AMIF) test "$$@" --ckpt_path best; \
-	done
+	@set -e; for seed in $(SEEDS); do $(call one_seed,$(1),$(PROTOCOL),$(2),$(3)); done
 	@$(AMIF) report "$(RUNS)/$(1)"
+	$(dashboard)
+endef
+
+define dashboard
 	@echo
 	@echo "Curves and pictures: $(BIN)/tensorboard --logdir $(RUNS)   (or: make tensorboard)"
 endef
+
+# Answering at size tiny has options that studies have no use for.
+ANSWERING_SIZE = --config experiments/size/$(SIZE).yaml \
+  $(if $(filter tiny,$(SIZE)),--config experiments/size/tiny_answering.yaml)
 
 define need_root
 	@test -n "$(ROOT)" || { echo "give the data set's folder: make $@ ROOT=FOLDER" >&2; exit 2; }
 endef
 
 .PHONY: demo
-demo: $(STAMP) ## train and test on the generated phantom data, print the results table
-	$(call train_and_test,vqa-phantom,test,--config experiments/vqa/phantom.yaml \
-	  --data.init_args.protocol $(PROTOCOL))
+demo: $(STAMP) ## pre-train, fine-tune and test on the generated phantoms, print the results table
+	@set -e; for seed in $(SEEDS); do \
+	  $(call one_seed,pretrain-phantom,clean,test,--config experiments/pretrain/phantom.yaml); \
+	  $(call one_seed,vqa-phantom,$(PROTOCOL),test,--config experiments/vqa/phantom.yaml \
+	    --data.init_args.protocol $(PROTOCOL) \
+	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
+	done
+	@$(AMIF) report "$(RUNS)"
+	$(dashboard)
+
+# What each part of pre-training is worth: same steps, batches and rate in all variants.
+VARIANTS ?= hard_labels image_text_only without_transport random_negatives shuffled_teacher
+
+.PHONY: compare-pretraining
+compare-pretraining: $(STAMP) ## phantoms: pre-training against itself without its parts, then fine-tuning
+	@set -e; for seed in $(SEEDS); do \
+	  $(call one_seed,pretrain-phantom,clean,test,--config experiments/pretrain/phantom.yaml); \
+	  for variant in $(VARIANTS); do \
+	    $(call one_seed,pretrain-phantom-$$variant,clean,test,--config experiments/pretrain/phantom.yaml \
+	      --config experiments/ablation/$$variant.yaml); \
+	  done; \
+	  $(call one_seed,vqa-phantom,clean,test,--config experiments/vqa/phantom.yaml \
+	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
+	  $(call one_seed,vqa-phantom-from-hard_labels,clean,test,--config experiments/vqa/phantom.yaml \
+	    --model.init_args.init_from "$(RUNS)/pretrain-phantom-hard_labels/clean/seed$$seed/best.ckpt"); \
+	  $(call one_seed,vqa-phantom-from-scratch,clean,test,--config experiments/vqa/phantom.yaml); \
+	done
+	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom-hard_labels
+
+# Epochs of pre-training and of fine-tuning after it, and of fine-tuning from random weights in the same time.
+PRETRAIN_EPOCHS ?= 2
+FINETUNE_EPOCHS ?= 5
+SCRATCH_EPOCHS ?= 8
+
+.PHONY: compare-pretraining-vqa-med
+compare-pretraining-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT, validation: with and without pre-training on its captions
+	$(need_root)
+	@set -e; for seed in $(SEEDS); do \
+	  pretrained="pretrain-vqa_med_2019-$(SIZE)"; \
+	  if [ ! -f "$(RUNS)/vqa_med_2019-$(SIZE)-pretrained/clean/seed$$seed/result-validation.json" ]; then \
+	    $(call fit_seed,$$pretrained,clean,--config experiments/pretrain/vqa_med_2019.yaml \
+	      --config experiments/size/$(SIZE).yaml --trainer.max_epochs $(PRETRAIN_EPOCHS) \
+	      --data.init_args.source.init_args.root "$(ROOT)"); \
+	  fi; \
+	  $(call one_seed,vqa_med_2019-$(SIZE)-pretrained,clean,validation,--config experiments/vqa/vqa_med_2019.yaml \
+	    $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" --data.init_args.test_split validation \
+	    --trainer.max_epochs $(FINETUNE_EPOCHS) \
+	    --model.init_args.init_from "$(RUNS)/$$pretrained/clean/seed$$seed/best.ckpt"); \
+	  $(call one_seed,vqa_med_2019-$(SIZE)-scratch,clean,validation,--config experiments/vqa/vqa_med_2019.yaml \
+	    $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" --data.init_args.test_split validation \
+	    --trainer.max_epochs $(SCRATCH_EPOCHS)); \
+	done
+	@$(AMIF) report "$(RUNS)"
 
 .PHONY: reproduce-vqa-med
 reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, print the table
 	$(need_root)
 	@# The split is part of the name: what is scored on one may have chosen checkpoints on the other.
 	$(call train_and_test,vqa_med_2019-$(SIZE)-$(SPLIT),$(SPLIT),--config experiments/vqa/vqa_med_2019.yaml \
-	  --config experiments/size/$(SIZE).yaml --data.init_args.root "$(ROOT)" \
+	  $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" \
 	  --data.init_args.test_split $(SPLIT) --data.init_args.protocol $(PROTOCOL))
 
 .PHONY: reproduce-vqa-rad
 reproduce-vqa-rad: $(STAMP) ## VQA-RAD in ROOT: train and test every seed, print the table
 	$(need_root)
 	$(call train_and_test,vqa_rad-$(SIZE),test,--config experiments/vqa/vqa_rad.yaml \
-	  --config experiments/size/$(SIZE).yaml --data.init_args.root "$(ROOT)" \
+	  $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" \
 	  --data.init_args.protocol $(PROTOCOL))
 
 .PHONY: report

@@ -1,0 +1,319 @@
+"""A pre-training step with stored teacher embeddings against one that runs the teacher.
+
+Run ``python benchmarks/pretrain_step.py [--device cuda] [--batch 64] [--repeats 3]``. Sizes are the
+paper's: two views of 288 pixels through ViT-B/16 and 120 tokens through BERT-base are trained
+(stage ``global``, soft labels, AdamW); the online teacher, of BiomedCLIP's shape, reads the same
+two pictures at 224 pixels and the same texts in every step. Weights and inputs are random, in
+float32.
+
+- cached: rows are looked up in an embeddings file, as loaders do, then the step;
+- online: the teacher's forward passes, then the same step. Decoding and augmenting are left out,
+  and with them the second version of each picture that an online teacher needs.
+
+Both give the same loss, which is checked. The last line is online / cached: the ratio of the median
+times, beside the ratio of multiplications. Times can lie above that ratio, because the optimizer's
+step, a teacher's weights in the caches and smaller matrices count in time only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import BertConfig, BertTokenizer
+
+from amif_lightning.batch import StudyBatch, TeacherFeatures, Tokens
+from amif_lightning.models.teacher import OpenClipTeacher
+from amif_lightning.tasks.pretrain import AMiFPretrain
+from data_modules.embeddings import Embeddings
+from data_modules.embeddings_file import About, write_embeddings
+
+CPU_BATCH, GPU_BATCH = 4, 64
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """An encoder of one kind.
+
+    Attributes:
+        layers: Number of layers.
+        width: Width W; the feed-forward layers are 4 W wide.
+        heads: Attention heads.
+    """
+
+    layers: int = 12
+    width: int = 768
+    heads: int = 12
+
+    def multiplications(self, tokens: int, pixels: int = 0) -> int:
+        """Multiplications of one sample's forward pass.
+
+        In each layer 4 W x W matrices of attention and 8 of the feed-forward layer for each token,
+        and two products with the other tokens.
+
+        Args:
+            tokens: Tokens of the sample.
+            pixels: Values of all patches, each projected to the width; 0 for texts.
+        """
+        layer = tokens * (12 * self.width**2 + 2 * tokens * self.width)
+        return self.layers * layer + pixels * self.width
+
+
+@dataclass(frozen=True)
+class Size:
+    """The paper's sizes.
+
+    Attributes:
+        transformer: All four encoders.
+        image: Side of the student's pictures in pixels.
+        teacher_image: Side of the teacher's.
+        patch: Side of a patch.
+        tokens: Tokens of a text.
+        vocabulary: Tokens that the text encoders know.
+        vision: The student's image tower, by its open_clip name.
+        teacher_vision: The teacher's, by its timm name.
+    """
+
+    transformer: Transformer = field(default_factory=Transformer)
+    image: int = 288
+    teacher_image: int = 224
+    patch: int = 16
+    tokens: int = 120
+    vocabulary: int = 28996
+    vision: str = "ViT-B-16"
+    teacher_vision: str = "vit_base_patch16_224"
+
+    def sample(self, side: int) -> int:
+        """Multiplications of one forward pass of two pictures of this side and a text."""
+        patches = (side // self.patch) ** 2
+        picture = self.transformer.multiplications(patches + 1, 3 * side**2)
+        return 2 * picture + self.transformer.multiplications(self.tokens)
+
+    def bound(self) -> float:
+        """Multiplications of an online step over those of a cached one.
+
+        A backward pass has twice those of its forward pass.
+        """
+        return 1 + self.sample(self.teacher_image) / (3 * self.sample(self.image))
+
+
+@dataclass(frozen=True)
+class Result:
+    """Seconds of one step of each kind, and of the teacher alone (medians)."""
+
+    cached: float
+    online: float
+    teacher: float
+    difference: float
+
+    @property
+    def ratio(self) -> float:
+        """Online over cached."""
+        return self.online / self.cached
+
+
+class Student(AMiFPretrain):
+    """The task without a trainer, which it would log to."""
+
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        """Say nothing."""
+
+
+def write_bert(folder: Path, size: Size) -> None:
+    """The configuration and the tokenizer of a BERT whose words are ``word5``, ``word6`` ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words += [f"word{number}" for number in range(len(words), size.vocabulary)]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    given = size.transformer
+    BertConfig(
+        vocab_size=size.vocabulary,
+        hidden_size=given.width,
+        num_hidden_layers=given.layers,
+        num_attention_heads=given.heads,
+        intermediate_size=4 * given.width,
+    ).save_pretrained(folder)
+
+
+def write_teacher(folder: Path, size: Size) -> OpenClipTeacher:
+    """A model of BiomedCLIP's shape with random weights, written and loaded as any teacher is."""
+    import open_clip
+
+    write_bert(folder, size)
+    config = {
+        "embed_dim": 512,
+        "vision_cfg": {
+            "timm_model_name": size.teacher_vision,
+            "timm_model_pretrained": False,
+            "timm_pool": "",
+            "timm_proj": "linear",
+            "image_size": size.teacher_image,
+        },
+        "text_cfg": {
+            "hf_model_name": str(folder),
+            "hf_tokenizer_name": str(folder),
+            "hf_proj_type": "mlp",
+            "hf_pooler_type": "cls_last_hidden_state_pooler",
+            "context_length": 256,
+        },
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    named = folder / "configs"
+    named.mkdir()
+    (named / f"{folder.name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(named)
+    model = open_clip.create_model(folder.name, pretrained_text=False)
+    # Half precision halves the file; loading makes it float32 again.
+    state = {name: values.half() for name, values in model.state_dict().items()}
+    torch.save(state, folder / "open_clip_pytorch_model.bin")
+    return OpenClipTeacher(f"local-dir:{folder}", size.tokens)
+
+
+def make_batch(size: Size, batch: int) -> StudyBatch:
+    """Studies of random pixels and words."""
+    words = torch.randint(5, size.vocabulary, (batch, size.tokens - 2))
+    ids = torch.cat([torch.full((batch, 1), 2), words, torch.full((batch, 1), 3)], dim=1)
+    numbers = torch.arange(batch)
+    return StudyBatch(
+        first=torch.randn(batch, 3, size.image, size.image),
+        second=torch.randn(batch, 3, size.image, size.image),
+        text=Tokens(ids, torch.ones_like(ids, dtype=torch.bool)),
+        study=numbers,
+        text_id=numbers,
+        relevance=numbers,
+        position=numbers,
+        study_ids=[f"s{number}" for number in range(batch)],
+        first_ids=[f"a{number}" for number in range(batch)],
+        second_ids=[f"b{number}" for number in range(batch)],
+        texts=[" ".join(f"word{word}" for word in row) for row in words.tolist()],
+    )
+
+
+def timed(work: Callable[[], object], device: str) -> float:
+    """Seconds of one call."""
+    _wait(device)
+    start = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(size: Size, batch: int, repeats: int, device: str, folder: Path) -> Result:
+    """Time both kinds of step in turn.
+
+    Args:
+        size: Sizes of student and teacher.
+        batch: Studies of a step.
+        repeats: Timed steps of each kind, after one that is not counted.
+        device: ``cpu`` or ``cuda``.
+        folder: Where the teacher and its embeddings are written.
+
+    Raises:
+        RuntimeError: If both kinds do not give the same loss.
+    """
+    torch.manual_seed(0)
+    teacher = write_teacher(folder / "benchmark_teacher", size).to(device)
+    write_bert(folder / "student", size)
+    given = size.transformer
+    student = Student(
+        vision=size.vision,
+        vision_pretrained=None,
+        text=str(folder / "student"),
+        text_pretrained=False,
+        image_size=size.image,
+        width=given.width,
+        heads=given.heads,
+        stage="global",
+        labels="soft",
+    ).to(device)
+    trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-6)
+    data = make_batch(size, batch)
+    pictures = torch.randn(2 * batch, 3, size.teacher_image, size.teacher_image)
+    image, text = teacher.image(pictures), teacher.text(data.texts)
+    about = About(
+        (*data.first_ids, *data.second_ids), tuple(data.study_ids), teacher.scale, "random", ""
+    )
+    write_embeddings(folder / "embeddings.safetensors", image, text, about)
+    stored = Embeddings(folder / "embeddings.safetensors")
+    data, pictures = data.to(device), pictures.to(device)
+
+    def look_up() -> TeacherFeatures:
+        rows = (stored.image(data.first_ids), stored.image(data.second_ids))
+        return TeacherFeatures(*rows, stored.text(data.study_ids), stored.scale).to(device)
+
+    def ask() -> TeacherFeatures:
+        first, second = teacher.image(pictures).chunk(2)
+        return TeacherFeatures(first, second, teacher.text(data.texts), teacher.scale)
+
+    def step(features: Callable[[], TeacherFeatures]) -> None:
+        data.teacher = features()
+        optimizer.zero_grad()
+        student.training_step(data, 0).backward()
+        optimizer.step()
+
+    losses = []
+    for features in (look_up, ask):
+        data.teacher = features()
+        torch.manual_seed(1)  # equal dropout
+        with torch.no_grad():
+            losses.append(float(student.training_step(data, 0)))
+    difference = abs(losses[0] - losses[1])
+    if not difference <= 1e-3:
+        raise RuntimeError(f"cached and online losses differ by {difference:.2g}")
+    for features in (look_up, ask):
+        step(features)
+    seconds: dict[str, list[float]] = {"cached": [], "online": [], "teacher": []}
+    # In turn, so that other work on the machine meets all alike.
+    for _ in range(repeats):
+        seconds["cached"].append(timed(lambda: step(look_up), device))
+        seconds["online"].append(timed(lambda: step(ask), device))
+        seconds["teacher"].append(timed(ask, device))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return Result(**medians, difference=difference)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument(
+        "--batch", type=int, help=f"studies in a step: {CPU_BATCH} on a CPU, {GPU_BATCH} on a GPU"
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    batch = given.batch or (GPU_BATCH if given.device == "cuda" else CPU_BATCH)
+    size = Size()
+    where = torch.cuda.get_device_name() if given.device == "cuda" else f"{given.threads} threads"
+    print(
+        f"batch {batch}, {size.image} px and {size.tokens} tokens, teacher {size.teacher_image} px,"
+        f" float32, {where}, torch {torch.__version__}, median of {given.repeats}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(size, batch, given.repeats, given.device, Path(folder))
+    print(f"cached step      {result.cached:9.3f} s")
+    print(f"online step      {result.online:9.3f} s")
+    print(f"teacher alone    {result.teacher:9.3f} s")
+    print(f"losses differ by {result.difference:9.1e}")
+    print(f"arithmetic bound {size.bound():9.2f}")
+    print(f"ratio: {result.ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

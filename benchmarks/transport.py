@@ -39,7 +39,7 @@ from torch import Tensor
 from amif_lightning.losses.transport import TokenTransport, rounded
 
 FAMILIES = ("random", "clusters", "collapsed")
-BLURS, SCALINGS, ITERATIONS = (0.1, 0.05, 0.02, 0.01), (0.5, 0.8, 0.9), (0, 20, 100, 200)
+BLURS, SCALINGS, ITERATIONS = (0.2, 0.1, 0.05, 0.02), (0.5, 0.8, 0.9), (0, 20, 100, 200)
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -102,7 +102,7 @@ def exact(cost: Tensor) -> float:
 
 
 def converged(
-    cost: Tensor, blur: float, tolerance: float = 1e-7, most: int = 50_000
+    cost: Tensor, blur: float, tolerance: float = 1e-6, most: int = 50_000
 ) -> tuple[Tensor, float]:
     """Entropic transport with uniform marginals by as many plain log-domain updates as it takes.
 

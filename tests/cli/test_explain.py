@@ -135,3 +135,21 @@ def test_state_mismatch_of_keys() -> None:
 
 def test_other_errors_are_no_mismatch() -> None:
     assert state_mismatch("mat1 and mat2 shapes cannot be multiplied", "x.ckpt") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["source.init_args.rooot=x"], "VQAMed2019 has no option `rooot`; did you mean `root`?"),
+        (["split_sed=1"], "CaptionsFromQA has no option `split_sed`"),
+    ],
+)
+def test_the_class_that_holds_a_wrong_key_is_named(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Captions are made of another data class, which is given inside."""
+    from amif_lightning.cli import main
+
+    config = Path(__file__).parents[2] / "experiments" / "pretrain" / "base.yaml"
+    assert main(["fit", f"--config={config}", *(f"--data.init_args.{w}" for w in words)]) == 2
+    assert expected in capsys.readouterr().err

@@ -275,12 +275,13 @@ def test_plans_are_near_the_best(name: str) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_plans_of_reports_and_pictures_are_near_the_best(name: str, seed: int) -> None:
-    over = check_near_the_best(name, WORDS, PATCHES, seed)
-    # The plan of the loss's own temperature, converged, is farther from the best.
+    check_near_the_best(name, WORDS, PATCHES, seed)
     x, y = family(name, 1, WORDS, PATCHES, 64, seed)
     costs = cosine_cost(x[0], y[0])
     plan, value = converged(costs, TokenTransport().blur)
-    assert over * exact(costs) <= float((plan * costs).sum())
+    if name == "collapsed":
+        # Why a plan has a temperature of its own: converged at the loss's, it is far from the best.
+        assert float((plan * costs).sum()) > 1.06 * exact(costs)
     found = TokenTransport()(x, y, everything(x), everything(y))
     assert float(found) == pytest.approx(value, rel=0.1)
 

@@ -71,8 +71,9 @@ def parser_error(
             f"--{key}.option value`{suggestion('', _names(bases[key]))}"
         )
     if found := _NOT_ACCEPTED.search(message):
-        if inside := _IN_CLASS.search(message):
-            return _unknown_argument(inside["path"], found["key"], key, configs)
+        # A data class may take others: the last one that is named holds the wrong key.
+        if inside := _IN_CLASS.findall(message):
+            return _unknown_argument(inside[-1], found["key"], key, configs)
         return _unknown(found["key"], known, configs)
     return _wrong_value(message, key, configs) or " ".join(message.split())
 
@@ -179,7 +180,9 @@ def _unknown_argument(class_path: str, option: str, key: str, configs: Sequence[
             f"{where}under `{key}:` only `class_path:` and `init_args:` may stand; put the "
             f"arguments of {cls.__name__} below `init_args:`."
         )
-    close = suggestion(option, arguments(cls), show=40)
+    # One that the class refuses by hand stands in its signature through `**kwargs`.
+    known = [name for name in arguments(cls) if name != option]
+    close = suggestion(option, known, show=40)
     return f"{where}{key} {cls.__name__} has no option `{option}`{close}"
 
 

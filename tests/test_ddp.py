@@ -60,8 +60,9 @@ def _words(folder: Path, command: str, experiment: str, *more: str) -> list[str]
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Path:
-    """The run folder of a ``fit`` on two processes."""
-    said = python("-m", "amif_lightning", *_words(folder, "fit", "two", *TWO))
+    """The run folder of a mixed-precision ``fit`` on two processes, with accumulation."""
+    mixed = ("--trainer.precision=bf16-mixed", "--trainer.accumulate_grad_batches=2")
+    said = python("-m", "amif_lightning", *_words(folder, "fit", "two", *TWO, *mixed))
     assert "MEMBER: 2/2" in said
     return folder / "runs" / "two" / "clean" / "seed0"
 

@@ -316,6 +316,24 @@ def test_a_stage_without_a_loss_is_an_error(options: dict[str, Any]) -> None:
         pretraining(**options)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("matching", -1.0),
+        ("image_text", math.inf),
+        ("same_weight", -0.01),
+        ("label_smoothing", 1.0),
+        ("temperature", 2.0),
+        ("blur", 0.0),
+        ("scaling", 1.0),
+        ("reach", 0.0),
+    ],
+)
+def test_a_number_out_of_range_is_named(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"model\.init_args\.{name} is {value}: give "):
+        pretraining(**{name: value})
+
+
 def test_soft_labels_without_a_teacher_are_an_error(data: PhantomStudies) -> None:
     untaught = phantom_studies(data.root, teacher="none")
     with pytest.raises(UserError, match="the teacher of Phantom is none: give --data"):

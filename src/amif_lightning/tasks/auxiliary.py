@@ -7,7 +7,6 @@ tokens, D width.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,19 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amif_lightning.batch import VQABatch
-from amif_lightning.errors import UserError
-from amif_lightning.losses.alignment import (
-    GREATEST_TEMPERATURE,
-    LEAST_TEMPERATURE,
-    GlobalAlignment,
-    same_sample,
-)
+from amif_lightning.losses.alignment import GlobalAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
-from amif_lightning.losses.transport import DIAMETER, TokenTransport
+from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import Sides, UnifiedAlignment
 from amif_lightning.models.embedding import global_embedding
 from amif_lightning.models.matching import inner_words
 from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.ranges import (
+    check_smoothing,
+    check_temperature,
+    check_transport,
+    check_weights,
+)
 
 
 class AuxiliaryTask(AMiFTask):
@@ -66,27 +65,10 @@ class AuxiliaryTask(AMiFTask):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value, allowed, right in (
-            ("transport", transport, 0 <= transport < math.inf, "0 or more"),
-            ("image_text", image_text, 0 <= image_text < math.inf, "0 or more"),
-            (
-                "image_text_smoothing",
-                image_text_smoothing,
-                0 <= image_text_smoothing < 1,
-                "0 or more, below 1",
-            ),
-            (
-                "temperature",
-                temperature,
-                LEAST_TEMPERATURE <= temperature <= GREATEST_TEMPERATURE,
-                f"{LEAST_TEMPERATURE:g} to {GREATEST_TEMPERATURE:g}",
-            ),
-            ("blur", blur, 0 < blur < DIAMETER, f"more than 0, below {DIAMETER:g}"),
-            ("scaling", scaling, 0 < scaling < 1, "more than 0, below 1"),
-            ("reach", reach, reach is None or reach > 0, "more than 0, or null"),
-        ):
-            if not allowed:
-                raise UserError(f"model.init_args.{name} is {value}: give {right}.")
+        check_weights(transport=transport, image_text=image_text)
+        check_smoothing(image_text_smoothing=image_text_smoothing)
+        check_temperature(temperature)
+        check_transport(blur, scaling, reach)
         self.transport_weight = transport
         self.transport = TokenTransport(blur, scaling, reach) if transport else None
         self.alignment = (

@@ -12,23 +12,27 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
-from amif_lightning.batch import StudyBatch, StudyScores, pad_tokens
+from amif_lightning.batch import StudyBatch
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import GlobalAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import Labels, Sides, UnifiedAlignment
-from amif_lightning.metrics.study_features import StudyFeatures
-from amif_lightning.models.embedding import global_embedding
 from amif_lightning.models.matching import MatchingHead, inner_words
-from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.base import Streams
 from amif_lightning.tasks.mining import Negatives, draw_for_rank, score_pairs
-from amif_lightning.tasks.search import class_vectors, logged, search
+from amif_lightning.tasks.ranges import (
+    check_smoothing,
+    check_temperature,
+    check_transport,
+    check_weights,
+)
+from amif_lightning.tasks.searched import SearchedTask
 
 Stage = Literal["global", "local", "joint"]
 
 
-class AMiFPretrain(AMiFTask):
+class AMiFPretrain(SearchedTask):
     """Learns from studies: one or two views and a report.
 
     Args:
@@ -44,18 +48,16 @@ class AMiFPretrain(AMiFTask):
         negatives: ``hard``: alike by the student and unlike by the labels; ``random``: any.
         local_keeps_global: Whether the projections keep the alignment losses in stage ``local``, as
             released.
-        shared_projection: Whether one projection per modality serves both the alignment and the
-            fusion layers, as released.
         same_weight: What equal samples add to the teacher's logits (lambda).
         label_smoothing: Smoothing of hard labels.
         temperature: Temperature of every alignment at the start, 0.01 to 1.
         blur: Length scale of the transport's entropy (see :class:`TokenTransport`).
         scaling: Ratio of successive scales of its annealing.
         reach: Length scale of unbalanced transport; null: balanced.
-        **kwargs: Arguments of :class:`AMiFTask`.
+        **kwargs: Arguments of :class:`SearchedTask`.
 
     Raises:
-        UserError: If nothing is left to learn.
+        UserError: If a number is out of range, or nothing is left to learn.
     """
 
     monitor = "val/precision@5"
@@ -73,7 +75,6 @@ class AMiFPretrain(AMiFTask):
         matching: float = 1.0,
         negatives: Negatives = "hard",
         local_keeps_global: bool = True,
-        shared_projection: bool = True,
         same_weight: float = 0.01,
         label_smoothing: float = 0.1,
         temperature: float = 0.07,
@@ -85,6 +86,18 @@ class AMiFPretrain(AMiFTask):
         super().__init__(**kwargs)
         self.save_hyperparameters()
         self.hparams["vision_quick_gelu"] = self.quick_gelu
+        check_weights(
+            image_text=image_text,
+            view_view=view_view,
+            text_text=text_text,
+            transport=transport,
+            view_transport=view_transport,
+            matching=matching,
+            same_weight=same_weight,
+        )
+        check_smoothing(label_smoothing=label_smoothing)
+        check_temperature(temperature)
+        check_transport(blur, scaling, reach)
         self.stage, self.negatives = stage, negatives
         self.fuses = stage != "global"
         aligns = stage != "local" or local_keeps_global
@@ -108,15 +121,6 @@ class AMiFPretrain(AMiFTask):
         )
         self.transport = TokenTransport(blur, scaling, reach)
         self.matching_head = MatchingHead(self.fusion.width)
-        self.projections = (
-            None
-            if shared_projection
-            else nn.ModuleList(
-                nn.Linear(width, self.fusion.width)
-                for width in (self.text.width, self.vision.width)
-            )
-        )
-        self.study_scores: StudyScores | None = None  # of the split that was searched last
         self._place = 0  # of the training batch, which seeds its draws
         self._freeze()
 
@@ -151,16 +155,16 @@ class AMiFPretrain(AMiFTask):
         return self
 
     def setup(self, stage: str) -> None:
-        """Take the teacher from the data, and prepare the search of whole splits.
+        """Check that somebody says what is alike, and that frozen encoders were trained.
 
         Raises:
             UserError: If labels are soft and the data has no teacher.
         """
         super().setup(stage)
         data = self._data()
-        taught = data is not None and data.teacher_table is not None
         if stage == "fit" and data is not None:
-            if self.alignment.kind == "soft" and len(self.alignment.pairs) and not taught:
+            soft = self.alignment.kind == "soft" and len(self.alignment.pairs) > 0
+            if soft and data.teacher_table is None:
                 raise UserError(
                     f"Labels are soft and the teacher of {data.dataset} is none: give "
                     "--data.init_args.teacher, or --model.init_args.labels hard."
@@ -170,24 +174,6 @@ class AMiFPretrain(AMiFTask):
                     "Stage local freezes the encoders, and neither init_from nor --ckpt_path names "
                     "a run that aligned them."
                 )
-        self.features = StudyFeatures(teacher=taught)
-
-    # ---- features -----------------------------------------------------------------------------
-
-    def embed_text(self, states: Tensor) -> Tensor:
-        """Unit vectors (B, D) of the text encoder's states (B, L, text width)."""
-        layer = self.fusion.text_projection if self.projections is None else self.projections[0]
-        return global_embedding(layer, states)
-
-    def embed_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (I, D) of the image tower's tokens (I, 1 + P, image width)."""
-        layer = self.fusion.image_projection if self.projections is None else self.projections[1]
-        return global_embedding(layer, tokens)
-
-    def fuse(self, states: Tensor, mask: Tensor, tokens: Tensor) -> Streams:
-        """Fuse text states (B, L, text width) with as many images' tokens."""
-        words, patches = self.fusion(states, mask, tokens)
-        return Streams(states, tokens, words, patches, mask)
 
     # ---- training -----------------------------------------------------------------------------
 
@@ -279,13 +265,13 @@ class AMiFPretrain(AMiFTask):
             whether either drew one.
         """
         with torch.autocast(same.device.type, enabled=False):
-            logits = sides.first.float() @ sides.text.float().T / self._temperature()
+            logits = sides.first.float() @ sides.text.float().T / self.image_text_temperature()
         labels = self.alignment.labels("image_text", same, teacher, scale)
         return draw_for_rank(
             logits, labels, same, self.negatives, seed=self.seed, step=self._place, study=study
         )
 
-    def _temperature(self) -> float:
+    def image_text_temperature(self) -> float:
         """The temperature of image and text; the one at the start where the pair is left out."""
         temperatures = self._temperatures()
         return float(temperatures.get("image_text", self.hparams["temperature"]))
@@ -316,11 +302,11 @@ class AMiFPretrain(AMiFTask):
         super().on_train_batch_end(outputs, batch, batch_idx)
         self.alignment.clamp_()
 
-    # ---- validation and test ------------------------------------------------------------------
+    # ---- validation ---------------------------------------------------------------------------
 
     def validation_step(self, batch: StudyBatch, batch_idx: int) -> None:
-        """Keep the features; scores need the whole split."""
-        states, tokens = self._keep(batch)
+        """Keep the features; of the first batch log what the plan of words and patches costs."""
+        states, tokens = self.keep(batch)
         if batch_idx == 0 and self.weights["transport"]:
             # One batch of each process: a plan takes hundreds of updates.
             streams = self.fuse(states, batch.text.mask, tokens)
@@ -328,63 +314,6 @@ class AMiFPretrain(AMiFTask):
             every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
             _, cost = self.transport.plan(streams.words, patches, inner_words(streams.mask), every)
             self.log("val/transport_cost", cost.mean().float(), batch_size=len(batch))
-
-    def test_step(self, batch: StudyBatch, batch_idx: int) -> None:
-        """Keep the features; scores need the whole split."""
-        self._keep(batch)
-
-    def _keep(self, batch: StudyBatch) -> tuple[Tensor, Tensor]:
-        states, tokens = self.text(batch.text.ids, batch.text.mask), self.vision(batch.first)
-        self.features.update(
-            position=batch.position,
-            image=self.embed_image(tokens),
-            text=self.embed_text(states),
-            relevance=batch.relevance,
-            study=batch.study,
-            text_id=batch.text_id,
-            teacher_image=None if batch.teacher is None else batch.teacher.first,
-            teacher_text=None if batch.teacher is None else batch.teacher.text,
-        )
-        return states, tokens
-
-    def on_validation_epoch_end(self) -> None:
-        """Log retrieval in both directions, classification, and agreement with the teacher."""
-        self._score("val", "validation")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the same of the test split, and keep what single studies scored for the record."""
-        self._score("test", "test")
-
-    def _score(self, prefix: str, split: str) -> None:
-        data = self._data()
-        gathered = self.features.compute()
-        self.features.reset()
-        prompts, member = None, None
-        if data is not None and data.class_prompts():
-            labels = data.class_labels(split)
-            prompts, member = class_vectors(
-                {
-                    name: list(self._embed(data, texts))
-                    for name, texts in data.class_prompts().items()
-                },
-                [labels[place] for place in gathered.position.tolist()],
-            )
-        table = None if data is None else data.teacher_table
-        self.study_scores = search(
-            gathered,
-            temperature=self._temperature(),
-            scale=None if table is None else table.scale,
-            prompts=prompts,
-            member=member,
-        )
-        # Computed from gathered features, so equal in all processes: nothing is averaged.
-        self.log_dict(logged(self.study_scores, prefix), rank_zero_only=False)
-
-    def _embed(self, data: Any, texts: list[str]) -> Tensor:
-        """Unit vectors (N, D) of sentences."""
-        ids = [data.tokenizer.encode(text, data.max_text_tokens) for text in texts]
-        tokens = pad_tokens(ids, data.tokenizer.pad_id).to(self.device)
-        return self.embed_text(self.text(tokens.ids, tokens.mask))
 
 
 def _teacher(batch: StudyBatch) -> tuple[Sides | None, float]:

@@ -1,0 +1,136 @@
+"""What pre-training compares, a vector per image and report, and how it searches splits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from amif_lightning.batch import StudyBatch, StudyScores, pad_tokens
+from amif_lightning.metrics.study_features import StudyFeatures
+from amif_lightning.models.embedding import global_embedding
+from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.search import class_vectors, logged, search
+
+
+class SearchedTask(AMiFTask, ABC):
+    """Base of a task on studies: it embeds images and reports and is judged by a search.
+
+    Validation and test keep the features of a whole split, gathered exactly from all processes, and
+    log retrieval in both directions, classes by prompts where the data has classes, and the
+    divergence from the teacher where it has one.
+
+    Args:
+        shared_projection: Whether one projection per modality serves both the alignment and the
+            fusion layers, as released.
+        **kwargs: Arguments of :class:`AMiFTask`.
+    """
+
+    def __init__(self, shared_projection: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.projections = (
+            None
+            if shared_projection
+            else nn.ModuleList(
+                nn.Linear(width, self.fusion.width)
+                for width in (self.text.width, self.vision.width)
+            )
+        )
+        self.study_scores: StudyScores | None = None  # of the split that was searched last
+
+    @abstractmethod
+    def image_text_temperature(self) -> float:
+        """The temperature of images and texts."""
+
+    def setup(self, stage: str) -> None:
+        """Prepare the search of whole splits, with the teacher's features where there are some."""
+        super().setup(stage)
+        data = self._data()
+        taught = data is not None and data.teacher_table is not None
+        self.features = StudyFeatures(teacher=taught)
+
+    # ---- features -----------------------------------------------------------------------------
+
+    def embed_text(self, states: Tensor) -> Tensor:
+        """Unit vectors (B, D) of the text encoder's states (B, L, text width)."""
+        layer = self.fusion.text_projection if self.projections is None else self.projections[0]
+        return global_embedding(layer, states)
+
+    def embed_image(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (I, D) of the image tower's tokens (I, 1 + P, image width)."""
+        layer = self.fusion.image_projection if self.projections is None else self.projections[1]
+        return global_embedding(layer, tokens)
+
+    def fuse(self, states: Tensor, mask: Tensor, tokens: Tensor) -> Streams:
+        """Fuse text states (B, L, text width) with as many images' tokens."""
+        words, patches = self.fusion(states, mask, tokens)
+        return Streams(states, tokens, words, patches, mask)
+
+    # ---- validation and test ------------------------------------------------------------------
+
+    def validation_step(self, batch: StudyBatch, batch_idx: int) -> None:
+        """Keep the features; scores need the whole split."""
+        self.keep(batch)
+
+    def test_step(self, batch: StudyBatch, batch_idx: int) -> None:
+        """Keep the features; scores need the whole split."""
+        self.keep(batch)
+
+    def keep(self, batch: StudyBatch) -> tuple[Tensor, Tensor]:
+        """Keep the features of view 1 and report.
+
+        Returns:
+            Text states (B, L, text width) and image tokens (B, 1 + P, image width).
+        """
+        states, tokens = self.text(batch.text.ids, batch.text.mask), self.vision(batch.first)
+        self.features.update(
+            position=batch.position,
+            image=self.embed_image(tokens),
+            text=self.embed_text(states),
+            relevance=batch.relevance,
+            study=batch.study,
+            text_id=batch.text_id,
+            teacher_image=None if batch.teacher is None else batch.teacher.first,
+            teacher_text=None if batch.teacher is None else batch.teacher.text,
+        )
+        return states, tokens
+
+    def on_validation_epoch_end(self) -> None:
+        """Log retrieval in both directions, classification, and agreement with the teacher."""
+        self._score("val", "validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the same of the test split, and keep what single studies scored for the record."""
+        self._score("test", "test")
+
+    def _score(self, prefix: str, split: str) -> None:
+        data = self._data()
+        gathered = self.features.compute()
+        self.features.reset()
+        prompts, member = None, None
+        if data is not None and data.class_prompts():
+            labels = data.class_labels(split)
+            prompts, member = class_vectors(
+                {
+                    name: list(self._embed(data, texts))
+                    for name, texts in data.class_prompts().items()
+                },
+                [labels[place] for place in gathered.position.tolist()],
+            )
+        table = None if data is None else data.teacher_table
+        self.study_scores = search(
+            gathered,
+            temperature=self.image_text_temperature(),
+            scale=None if table is None else table.scale,
+            prompts=prompts,
+            member=member,
+        )
+        # Computed from gathered features, so equal in all processes: nothing is averaged.
+        self.log_dict(logged(self.study_scores, prefix), rank_zero_only=False)
+
+    def _embed(self, data: Any, texts: list[str]) -> Tensor:
+        """Unit vectors (N, D) of sentences."""
+        ids = [data.tokenizer.encode(text, data.max_text_tokens) for text in texts]
+        tokens = pad_tokens(ids, data.tokenizer.pad_id).to(self.device)
+        return self.embed_text(self.text(tokens.ids, tokens.mask))

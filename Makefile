@@ -109,7 +109,8 @@ compare-pretraining: $(STAMP) ## phantoms: pre-training against itself without i
 	    --model.init_args.init_from "$(RUNS)/pretrain-phantom-hard_labels/clean/seed$$seed/best.ckpt"); \
 	  $(call one_seed,vqa-phantom-from-scratch,clean,test,--config experiments/vqa/phantom.yaml); \
 	done
-	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom-hard_labels
+	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom-hard_labels \
+	  --baseline vqa-phantom-from-scratch
 
 # Epochs of pre-training and of fine-tuning after it, and of fine-tuning from random weights in the same time.
 PRETRAIN_EPOCHS ?= 2

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from data_modules.phantom.generate import generate
+from tests.small import SIZES
 
 PROJECT = Path(__file__).parents[1]
 
@@ -24,3 +28,47 @@ def python(*words: str) -> str:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def phantom_folder(base: Path) -> Path:
+    """The folder, with few phantoms generated below it."""
+    train, validation, test = SIZES.values()
+    sizes = {"train": train, "validation": validation, "test": test}
+    generate(base / "phantom", 0, sizes, progress=False)  # type: ignore[arg-type]  # str keys
+    return base
+
+
+def phantom_words(
+    folder: Path, configs: Sequence[str], command: str, experiment: str, *more: str
+) -> list[str]:
+    """A command line over these phantoms: a small network, four steps, and a word to nobody.
+
+    Args:
+        folder: What :func:`phantom_folder` gave; runs are written below it.
+        configs: Configurations below ``experiments/``.
+        command: ``fit`` or ``test``.
+        experiment: Name of the run.
+        *more: Further words.
+    """
+    return [
+        command,
+        *(f"--config={PROJECT / 'experiments' / name}" for name in configs),
+        "--model.init_args.width=32",
+        "--model.init_args.heads=2",
+        "--model.init_args.fusion_layers=1",
+        "--model.init_args.text_layers=1",
+        "--model.init_args.image_size=64",
+        "--data.init_args.image_size=64",
+        *(f"--data.init_args.{name}={number}" for name, number in SIZES.items()),
+        "--data.init_args.batch_size=4",
+        "--data.init_args.num_workers=0",
+        f"--data.init_args.root={folder / 'phantom'}",
+        f"--runs={folder / 'runs'}",
+        f"--experiment={experiment}",
+        "--trainer.precision=32-true",
+        "--trainer.max_steps=4",
+        "--trainer.val_check_interval=4",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        *more,
+    ]

@@ -14,55 +14,25 @@ import torch
 from amif_lightning.cli import main
 from amif_lightning.reports.predictions import read_predictions
 from amif_lightning.reports.record import read_record
-from data_modules.phantom.generate import generate
-from tests.processes import PROJECT, python
-from tests.small import SIZES
+from tests.processes import phantom_folder, phantom_words, python
 from tests.two_processes import FirstStep, first_step
 
 pytestmark = pytest.mark.ddp
 
+FILES = ("vqa/phantom.yaml",)
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("two")
-    train, validation, test = SIZES.values()
-    sizes = {"train": train, "validation": validation, "test": test}
-    generate(base / "phantom", 0, sizes, progress=False)  # type: ignore[arg-type]  # str keys
-    return base
-
-
-def _words(folder: Path, command: str, experiment: str, *more: str) -> list[str]:
-    return [
-        command,
-        f"--config={PROJECT / 'experiments/vqa/phantom.yaml'}",
-        "--model.init_args.width=32",
-        "--model.init_args.heads=2",
-        "--model.init_args.fusion_layers=1",
-        "--model.init_args.text_layers=1",
-        "--model.init_args.image_size=64",
-        "--data.init_args.image_size=64",
-        *(f"--data.init_args.{name}={number}" for name, number in SIZES.items()),
-        "--data.init_args.batch_size=4",
-        "--data.init_args.num_workers=0",
-        f"--data.init_args.root={folder / 'phantom'}",
-        f"--runs={folder / 'runs'}",
-        f"--experiment={experiment}",
-        "--trainer.precision=32-true",
-        "--trainer.max_steps=4",
-        "--trainer.val_check_interval=4",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
-        *more,
-    ]
+    return phantom_folder(tmp_path_factory.mktemp("two"))
 
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Path:
     """The run folder of a mixed-precision ``fit`` on two processes, with accumulation."""
     mixed = ("--trainer.precision=bf16-mixed", "--trainer.accumulate_grad_batches=2")
-    said = python("-m", "amif_lightning", *_words(folder, "fit", "two", *TWO, *mixed))
+    said = python("-m", "amif_lightning", *phantom_words(folder, FILES, "fit", "two", *TWO, *mixed))
     assert "MEMBER: 2/2" in said
     return folder / "runs" / "two" / "clean" / "seed0"
 
@@ -70,7 +40,7 @@ def trained(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def tested(folder: Path, trained: Path) -> Path:
     """The folder with ``step.pt``, after a ``test`` on two processes as well."""
-    command = _words(folder, "test", "two", "--ckpt_path=best", *TWO)
+    command = phantom_words(folder, FILES, "test", "two", "--ckpt_path=best", *TWO)
     paths = (str(folder / "phantom"), str(folder / "step.pt"))
     python("-m", "tests.two_processes", "answering", *paths, *command)
     return folder
@@ -127,7 +97,7 @@ def test_two_processes_answer_and_count_as_one(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["amif-lightning"])
     best = shutil.copy(trained / "best.ckpt", tested / "best.ckpt")
-    assert main(_words(tested, "test", "one", f"--ckpt_path={best}")) == 0
+    assert main(phantom_words(tested, FILES, "test", "one", f"--ckpt_path={best}")) == 0
     alone = tested / "runs" / "one" / "clean" / "seed0"
     mine, theirs = (read_record(f / "result-test.json") for f in (alone, trained))
     assert (mine.hardware.devices, theirs.hardware.devices) == (1, 2)

@@ -12,54 +12,25 @@ import torch
 
 from amif_lightning.cli import main
 from amif_lightning.reports.retrieval_record import read_retrieval_record
-from data_modules.phantom.generate import generate
-from tests.processes import PROJECT, python
-from tests.small import SIZES
+from tests.processes import phantom_folder, phantom_words, python
 from tests.two_processes import FirstStep, first_step
 
 pytestmark = pytest.mark.ddp
 
-FILES = [PROJECT / "experiments" / name for name in ("pretrain/phantom.yaml", "hardware/ddp.yaml")]
+FILES = ("pretrain/phantom.yaml", "hardware/ddp.yaml")
 TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("two_studies")
-    train, validation, test = SIZES.values()
-    sizes = {"train": train, "validation": validation, "test": test}
-    generate(base / "phantom", 0, sizes, progress=False)  # type: ignore[arg-type]  # str keys
-    return base
-
-
-def _words(folder: Path, command: str, experiment: str, *more: str) -> list[str]:
-    return [
-        command,
-        *(f"--config={path}" for path in FILES),
-        "--model.init_args.width=32",
-        "--model.init_args.heads=2",
-        "--model.init_args.fusion_layers=1",
-        "--model.init_args.image_size=64",
-        "--data.init_args.image_size=64",
-        "--data.init_args.batch_size=4",
-        *(f"--data.init_args.{name}={number}" for name, number in SIZES.items()),
-        "--data.init_args.num_workers=0",
-        f"--data.init_args.root={folder / 'phantom'}",
-        f"--runs={folder / 'runs'}",
-        f"--experiment={experiment}",
-        "--trainer.max_steps=4",
-        "--trainer.val_check_interval=4",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
-        *more,
-    ]
+    return phantom_folder(tmp_path_factory.mktemp("two_studies"))
 
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Path:
     """The run folder of a mixed-precision ``fit`` on two processes, with accumulation."""
     mixed = ("--trainer.precision=bf16-mixed", "--trainer.accumulate_grad_batches=2")
-    said = python("-m", "amif_lightning", *_words(folder, "fit", "two", *TWO, *mixed))
+    said = python("-m", "amif_lightning", *phantom_words(folder, FILES, "fit", "two", *TWO, *mixed))
     assert "MEMBER: 2/2" in said
     return folder / "runs" / "two" / "clean" / "seed0"
 
@@ -67,7 +38,7 @@ def trained(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def tested(folder: Path, trained: Path) -> Path:
     """The folder with ``step.pt``, after a ``test`` on two processes as well."""
-    command = _words(folder, "test", "two", "--ckpt_path=best", "--trainer.precision=32-true", *TWO)
+    command = phantom_words(folder, FILES, "test", "two", "--ckpt_path=best", *TWO)
     paths = (str(folder / "phantom"), str(folder / "step.pt"))
     python("-m", "tests.two_processes", "pretraining", *paths, *command)
     return folder
@@ -132,7 +103,7 @@ def test_two_processes_search_and_count_as_one(
     monkeypatch.setattr(sys, "argv", ["amif-lightning"])
     best = shutil.copy(trained / "best.ckpt", tested / "best.ckpt")
     alone = ("--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.strategy=auto")
-    words = _words(tested, "test", "one", f"--ckpt_path={best}", "--trainer.precision=32-true")
+    words = phantom_words(tested, FILES, "test", "one", f"--ckpt_path={best}")
     assert main([*words, *alone]) == 0
     folder = tested / "runs" / "one" / "clean" / "seed0"
     mine, theirs = (read_retrieval_record(f / "result-test.json") for f in (folder, trained))

@@ -17,7 +17,7 @@ def test_sentences_agree_with_the_table(write_run: Writer, tmp_path: Path) -> No
         write_run(seed, accuracy=0.4, experiment="base")
         write_run(seed, accuracy=0.7, experiment="more")
         write_run(seed, accuracy=0.2, experiment="less")
-    listed, table, _legend = comparisons(collect(tmp_path), "base")
+    listed, table, _legend = comparisons(collect(tmp_path), ["base"])
     less, more = listed.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     overall = [row for row in rows if row[5] == "overall"]
@@ -38,7 +38,7 @@ def test_protocols_are_not_mixed_with_a_baseline(write_run: Writer, tmp_path: Pa
     write_run(0, experiment="base")
     write_run(0, experiment="base", protocol="literature")
     write_run(0, experiment="other")
-    parts = comparisons(collect(tmp_path), "base")
+    parts = comparisons(collect(tmp_path), ["base"])
     assert parts[0].startswith("- VQARAD osf [clean, test], other: ")
     assert parts[-1] == (
         "Not compared on VQARAD test, for the protocols differ (clean against literature (test "

@@ -5,30 +5,32 @@ from fractions import Fraction
 import pytest
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.pairs import check_baseline, pairs_of, sentence, without_baseline
+from amif_lightning.reports.pairs import check_baselines, pairs_of, sentence, without_baseline
 from amif_lightning.reports.statistics import Interval
 
 
 def test_pairs() -> None:
     names = ["a", "b", "c"]
-    assert pairs_of(names, names, None) == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert pairs_of(names, names, "b") == [("a", "b"), ("c", "b")]
-    assert pairs_of(names, names, "d") == []
+    assert pairs_of(names, names) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert pairs_of(names, names, ["b"]) == [("a", "b"), ("c", "b")]
+    assert pairs_of(names, names, ["d"]) == []
+    # Two tasks have a baseline each, and those are no rivals.
+    assert pairs_of(names, names, ["b", "c"]) == [("a", "b"), ("a", "c")]
     # The baseline under two protocols is two groups, but not its own rival.
-    assert pairs_of([1, 2, 3], ["b", "b", "c"], "b") == [(3, 1), (3, 2)]
+    assert pairs_of([1, 2, 3], ["b", "b", "c"], ["b"]) == [(3, 1), (3, 2)]
 
 
 def test_an_unknown_baseline_names_what_there_is() -> None:
-    check_baseline(None, ["x"])
-    check_baseline("x", ["y", "x"])
+    check_baselines([], ["x"])
+    check_baselines(["x"], ["y", "x"])
     with pytest.raises(UserError, match=r"--baseline z: no record belongs .* one of x, y"):
-        check_baseline("z", ["y", "x", "y"])
+        check_baselines(["x", "z"], ["y", "x", "y"])
 
 
 def test_data_that_the_baseline_did_not_score() -> None:
     data = [("A", "test", "x"), ("A", "test", "y"), ("B", "test", "y"), ("A", "validation", "y")]
-    assert without_baseline(data, None) == []
-    found = without_baseline(data, "x")
+    assert without_baseline(data, []) == []
+    found = without_baseline(data, ["x"])
     assert [text.split(" on ")[1].split(",")[0] for text in found] == ["B test", "A validation"]
 
 

@@ -79,7 +79,7 @@ def test_the_baseline_is_the_second_of_every_pair(write_search: Writer, tmp_path
     assert (source / "studies-test.jsonl").read_text() == (
         target / "studies-test.jsonl"
     ).read_text()
-    listed, table, _legend = retrieval_comparisons(collect_searches(tmp_path), "full")
+    listed, table, _legend = retrieval_comparisons(collect_searches(tmp_path), ["full"])
     lines = listed.splitlines()
     assert len(lines) == 3
     start = "- Phantom 112px [retrieval, test], "
@@ -96,7 +96,7 @@ def test_the_baseline_is_the_second_of_every_pair(write_search: Writer, tmp_path
 def test_what_the_baseline_did_not_score(write_search: Writer, tmp_path: Path) -> None:
     write_search(0)
     write_search(0, experiment="other", dataset="ROCO")
-    parts = retrieval_comparisons(collect_searches(tmp_path), "full")
+    parts = retrieval_comparisons(collect_searches(tmp_path), ["full"])
     assert parts == ["Nothing is compared on ROCO test, for no run of the baseline full is there."]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from amif_lightning.errors import UserError
 from amif_lightning.reports.files import write_atomically
 from amif_lightning.reports.groups import group_answers
-from amif_lightning.reports.pairs import check_baseline
+from amif_lightning.reports.pairs import check_baselines
 from amif_lightning.reports.records import find_records
 from amif_lightning.reports.retrieval_groups import group_searches
 from amif_lightning.reports.table import report, verdicts
@@ -34,7 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--baseline",
         metavar="EXPERIMENT",
-        help="compare with this experiment only, and say for each other one whether it differs",
+        action="append",
+        default=[],
+        help="compare with this experiment only, and say for each other one whether it differs; "
+        "may be given several times, such as once for each task",
     )
     parser.add_argument(
         "--published", action="store_true", help="append the published numbers of peers"
@@ -61,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     found = find_records(options.folder)
     records = [record for _, record in (*found.answering, *found.retrieval)]
-    check_baseline(options.baseline, (record.experiment for record in records))
+    check_baselines(options.baseline, (record.experiment for record in records))
     groups, searches = group_answers(found.answering), group_searches(found.retrieval)
     text = report(groups, searches, options.baseline)
     if options.published:

@@ -32,12 +32,12 @@ HEADER = (
 )
 
 
-def comparisons(groups: Sequence[Group], baseline: str | None = None) -> list[str]:
+def comparisons(groups: Sequence[Group], baselines: Sequence[str] = ()) -> list[str]:
     """Paired differences between experiments on the same data, protocol and split.
 
     Args:
         groups: Sorted by data set.
-        baseline: Compare with this experiment only, and say each result in a sentence.
+        baselines: Compare with these experiments only, and say each result in a sentence.
 
     Returns:
         The sentences, a table with its legend, then a sentence for every pair that cannot be
@@ -48,14 +48,14 @@ def comparisons(groups: Sequence[Group], baseline: str | None = None) -> list[st
     refused: dict[str, list[str]] = {}
     for data, members in groupby(groups, key=lambda group: group.key.dataset):
         those = list(members)
-        for first, second in pairs_of(those, [g.key.experiment for g in those], baseline):
+        for first, second in pairs_of(those, [g.key.experiment for g in those], baselines):
             if first.key.split != second.key.split:
                 continue  # another split is another question set, not a rival
             reason = _not_comparable(first, second)
             if reason is None:
                 found = list(_compare(first, second))
                 rows += [row for row, _ in found]
-                if baseline is not None:
+                if baselines:
                     sentences += [said for _, said in found if said]
             else:
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
@@ -63,7 +63,7 @@ def comparisons(groups: Sequence[Group], baseline: str | None = None) -> list[st
     listed = ["\n".join(f"- {text}" for text in sentences)] if sentences else []
     table = [markdown(HEADER, rows), COMPARISON_LEGEND] if rows else []
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
-    return listed + table + refusals(refused) + without_baseline(keys, baseline)
+    return listed + table + refusals(refused) + without_baseline(keys, baselines)
 
 
 def _not_comparable(first: Group, second: Group) -> str | None:

@@ -15,58 +15,60 @@ G = TypeVar("G")
 
 
 def pairs_of(
-    groups: Sequence[G], experiments: Sequence[str], baseline: str | None
+    groups: Sequence[G], experiments: Sequence[str], baselines: Sequence[str] = ()
 ) -> list[tuple[G, G]]:
     """The pairs to compare among groups on the same data.
 
     Args:
         groups: The groups.
         experiments: The experiment of each.
-        baseline: Only pairs with this experiment, each other one before it; None: all pairs.
+        baselines: Only pairs with these experiments, each other one before them; none: all pairs.
     """
-    if baseline is None:
+    if not baselines:
         return list(combinations(groups, 2))
     named = list(zip(groups, experiments, strict=True))
     return [
         (other, base)
         for base, its in named
-        if its == baseline
+        if its in baselines
         for other, name in named
-        if name != baseline
+        if name not in baselines
     ]
 
 
-def without_baseline(data: Iterable[tuple[str, str, str]], baseline: str | None) -> list[str]:
-    """A sentence for every data set and split that the baseline did not score.
+def without_baseline(data: Iterable[tuple[str, str, str]], baselines: Sequence[str]) -> list[str]:
+    """A sentence for every data set and split that no baseline scored.
 
     Args:
         data: (data set, split, experiment) of every group.
-        baseline: The baseline's experiment; None: no sentence.
+        baselines: The baselines' experiments; none: no sentence.
     """
-    if baseline is None:
+    if not baselines:
         return []
     there: dict[tuple[str, str], set[str]] = {}
     for dataset, split, experiment in data:
         there.setdefault((dataset, split), set()).add(experiment)
     return [
-        f"Nothing is compared on {dataset} {split}, for no run of the baseline {baseline} is there."
+        f"Nothing is compared on {dataset} {split}, for no run of the baseline "
+        f"{' or '.join(baselines)} is there."
         for (dataset, split), experiments in there.items()
-        if baseline not in experiments
+        if experiments.isdisjoint(baselines)
     ]
 
 
-def check_baseline(baseline: str | None, experiments: Iterable[str]) -> None:
+def check_baselines(baselines: Iterable[str], experiments: Iterable[str]) -> None:
     """Refuse a baseline that no run belongs to.
 
     Raises:
         UserError: Naming the experiments that there are.
     """
     there = sorted(set(experiments))
-    if baseline is not None and baseline not in there:
-        raise UserError(
-            f"--baseline {baseline}: no record belongs to that experiment; give one of "
-            f"{', '.join(there)}."
-        )
+    for baseline in baselines:
+        if baseline not in there:
+            raise UserError(
+                f"--baseline {baseline}: no record belongs to that experiment; give one of "
+                f"{', '.join(there)}."
+            )
 
 
 def sentence(

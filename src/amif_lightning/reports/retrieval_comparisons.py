@@ -42,13 +42,13 @@ LEGEND = (
 
 
 def retrieval_comparisons(
-    groups: Sequence[RetrievalGroup], baseline: str | None = None
+    groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ()
 ) -> list[str]:
     """Paired differences between experiments on the same data and split.
 
     Args:
         groups: Sorted by data set.
-        baseline: Compare with this experiment only; None: all pairs.
+        baselines: Compare with these experiments only; none: all pairs.
 
     Returns:
         A sentence per pair, a table with its legend, then a sentence for every pair that cannot be
@@ -59,7 +59,7 @@ def retrieval_comparisons(
     refused: dict[str, list[str]] = {}
     for data, members in groupby(groups, key=lambda group: group.key.dataset):
         those = list(members)
-        for first, second in pairs_of(those, [g.key.experiment for g in those], baseline):
+        for first, second in pairs_of(those, [g.key.experiment for g in those], baselines):
             if first.key.split != second.key.split:
                 continue  # another split is another set of studies, not a rival
             reason = _not_comparable(first, second)
@@ -67,13 +67,13 @@ def retrieval_comparisons(
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
                 continue
-            row, said = _compare(first, second, baseline=baseline is not None)
+            row, said = _compare(first, second, baseline=bool(baselines))
             rows.append(row)
             sentences.append(said)
     listed = ["\n".join(f"- {text}" for text in sentences)] if sentences else []
     table = [markdown(HEADER, rows), LEGEND] if rows else []
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
-    return listed + table + refusals(refused) + without_baseline(keys, baseline)
+    return listed + table + refusals(refused) + without_baseline(keys, baselines)
 
 
 def _not_comparable(first: RetrievalGroup, second: RetrievalGroup) -> str | None:

@@ -32,15 +32,15 @@ LEGEND = (
 )
 
 
-def retrieval_parts(groups: Sequence[RetrievalGroup], baseline: str | None = None) -> list[str]:
+def retrieval_parts(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ()) -> list[str]:
     """Headings, tables and legends of the pre-training runs.
 
     Args:
         groups: At least one configuration.
-        baseline: The experiment that all others are compared with; None compares all pairs.
+        baselines: The experiments that all others are compared with; none: all pairs.
     """
     parts = ["## Image-text retrieval", retrieval_results(groups), LEGEND]
-    comparison = retrieval_comparisons(groups, baseline)
+    comparison = retrieval_comparisons(groups, baselines)
     if comparison:
         parts += ["## Comparisons of retrieval", *comparison]
     return parts

@@ -57,14 +57,14 @@ LEGEND = (
 def report(
     groups: Sequence[Group],
     searches: Sequence[RetrievalGroup] = (),
-    baseline: str | None = None,
+    baselines: Sequence[str] = (),
 ) -> str:
     """The whole report without published numbers.
 
     Args:
         groups: Configurations that answered, as `amif_lightning.reports.groups` found them.
         searches: Configurations that searched, as `amif_lightning.reports.retrieval_groups` did.
-        baseline: The experiment that all others are compared with; None compares all pairs.
+        baselines: The experiments that all others are compared with; none: all pairs.
 
     Returns:
         Markdown whose first lines are the verdicts, one per group.
@@ -72,11 +72,11 @@ def report(
     parts = ["\n\n".join(verdicts(groups, searches))]
     if groups:
         parts += ["## Results", results(groups), LEGEND]
-        comparison = comparisons(groups, baseline)
+        comparison = comparisons(groups, baselines)
         if comparison:
             parts += ["## Comparisons", *comparison]
     if searches:
-        parts += retrieval_parts(searches, baseline)
+        parts += retrieval_parts(searches, baselines)
     lines = [*notes(groups), *retrieval_notes(searches)]
     parts += ["## Notes", "\n".join(f"- {line}" for line in lines)]
     return "\n\n".join(parts) + "\n"

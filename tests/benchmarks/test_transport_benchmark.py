@@ -27,7 +27,7 @@ def test_sinkhorn_is_converged() -> None:
     assert value == pytest.approx(-eps * math.log((1 + math.exp(-1 / eps)) / 2))
     x, y = family("clusters", 1, 12, 17, 8, seed=3)
     plan, value = converged(cosine_cost(x[0], y[0]), 0.1)
-    assert off(plan) <= 2e-7
+    assert off(plan) <= 2e-6
     entropy = 0.01 * float((plan * (plan * 12 * 17).log()).sum())
     assert float((plan * cosine_cost(x[0], y[0])).sum()) + entropy == pytest.approx(value, rel=1e-5)
     with pytest.raises(RuntimeError, match=r"no convergence at blur 0\.1"):
@@ -73,8 +73,8 @@ def test_the_table_has_a_row_for_each_setting_and_the_released_solver(
     about, heads, *rows = capsys.readouterr().out.splitlines()
     assert about.startswith("5 x 7 tokens of width 4, batch 2")
     assert len({len(line) for line in (heads, *rows)}) == 1
-    assert [row.split("  ")[0] for row in rows] == [
-        *(f"blur {blur} scaling 0.5 plan_iters {n:>3}" for blur in (0.3, 0.2) for n in (0, 50)),
+    assert [row[:38].strip() for row in rows] == [
+        *(f"blur {blur}  scaling 0.5 plan_iters {n:>3}" for blur in (0.3, 0.2) for n in (0, 50)),
         "IPOT, beta 0.5, 50 steps",
     ]
     errors = [[float(cell) for cell in row[38:].replace("%", "").split()] for row in rows]

@@ -136,7 +136,9 @@ def test_longer_texts_than_positions_name_the_option(tmp_path: Path) -> None:
     encoder = TextEncoder(str(tmp_path / "bert"))
     ids = torch.ones(1, 13, dtype=torch.long)
     assert encoder(ids[:, :12], ids[:, :12].bool()).shape == (1, 12, 16)
-    with pytest.raises(UserError, match=r"13 tokens .*max_question_tokens to 12"):
+    with pytest.raises(
+        UserError, match=r"13 tokens .*max_question_tokens, max_text_tokens\) to 12"
+    ):
         encoder(ids, ids.bool())
 
 

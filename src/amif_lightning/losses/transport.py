@@ -44,10 +44,11 @@ class TokenTransport(nn.Module):
 
     Defaults are chosen from the table of benchmarks/transport.py (docs/results/transport.txt).
     GeomLoss's value is 17 to 52 % below the converged one where mass has to change clusters,
-    whatever the setting, and within a tenth of it elsewhere. Scaling 0.8 and 0.9 cost more and do
-    not close that gap, so the loss takes the cheapest, 0.5. Blur 0.05 is the largest whose
-    temperature (0.0025) still tells costs of nearly collapsed tokens apart. 100 updates bring the
-    worst plan to 4 % above the best cost, 200 to 2 %; pictures can wait for these.
+    whatever the setting: scaling 0.9 halves that gap by more steps and does not close it, so the
+    loss takes the fewest, 0.5. Blur 0.05 puts the temperature (0.0025) near the cost of moving
+    nearly collapsed tokens (0.0015 at best), which larger ones would blur into one; smaller ones
+    are even farther from convergence. 100 updates bring the worst plan to 4 % above the best cost,
+    200 to 2 %; pictures can wait for these.
 
     Args:
         blur: Length scale of the entropy; the cost's temperature is blur squared.

@@ -85,7 +85,7 @@ endef
 demo: $(STAMP) ## pre-train, fine-tune and test on the generated phantoms, print the results table
 	@set -e; for seed in $(SEEDS); do \
 	  $(call one_seed,pretrain-phantom,clean,test,--config experiments/pretrain/phantom.yaml); \
-	  $(call one_seed,vqa-phantom,$(PROTOCOL),test,--config experiments/vqa/phantom.yaml \
+	  $(call one_seed,vqa-phantom-pretrained,$(PROTOCOL),test,--config experiments/vqa/phantom.yaml \
 	    --data.init_args.protocol $(PROTOCOL) \
 	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
 	done
@@ -103,13 +103,13 @@ compare-pretraining: $(STAMP) ## phantoms: pre-training against itself without i
 	    $(call one_seed,pretrain-phantom-$$variant,clean,test,--config experiments/pretrain/phantom.yaml \
 	      --config experiments/ablation/$$variant.yaml); \
 	  done; \
-	  $(call one_seed,vqa-phantom,clean,test,--config experiments/vqa/phantom.yaml \
+	  $(call one_seed,vqa-phantom-pretrained,clean,test,--config experiments/vqa/phantom.yaml \
 	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
 	  $(call one_seed,vqa-phantom-from-hard_labels,clean,test,--config experiments/vqa/phantom.yaml \
 	    --model.init_args.init_from "$(RUNS)/pretrain-phantom-hard_labels/clean/seed$$seed/best.ckpt"); \
 	  $(call one_seed,vqa-phantom-from-scratch,clean,test,--config experiments/vqa/phantom.yaml); \
 	done
-	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom-hard_labels \
+	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom --baseline pretrain-phantom-hard_labels \
 	  --baseline vqa-phantom-from-scratch
 
 # Epochs of pre-training and of fine-tuning after it, and of fine-tuning from random weights in the same time.

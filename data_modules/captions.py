@@ -153,8 +153,9 @@ class CaptionsFromQA(StudyDataModule):
         return self.source.training_texts()
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """The source's: answering afterwards must hold out the same rows."""
-        return self.source.selection()
+        """The source's, which answering afterwards must share, and what else was left out."""
+        names = ", ".join(sorted({module.dataset for module in self.held_out}))
+        return self.source.selection() | ({"held_out": names} if names else {})
 
 
 def caption(rows: Iterable[QARow]) -> str:

@@ -205,6 +205,7 @@ class StudyDataModule(TextDataModule):
         for split in splits:
             if not self.rows(split):
                 raise UserError(self._emptiness(split))
+            self._check_shards(split)
         if stage == "fit":
             self._check_batch()
         for sentence in self.release.notes:
@@ -226,6 +227,15 @@ class StudyDataModule(TextDataModule):
             f"{self.dataset} under {self.root} has no {split} studies that can be used ({why}): "
             "check the folder, or ask for another split."
         )
+
+    def _check_shards(self, split: SplitName) -> None:
+        """A process without a study would have nothing to gather with the others."""
+        processes, studies = self._world()[0], len(self.rows(split))
+        if studies < processes:
+            raise UserError(
+                f"{self.dataset} under {self.root} has {studies} {split} studies for {processes} "
+                f"processes: give --trainer.devices {studies} or less."
+            )
 
     def _check_batch(self) -> None:
         processes, studies = self._world()[0], len(self.splits.train)

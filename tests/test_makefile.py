@@ -79,7 +79,7 @@ def test_the_demo_pretrains_each_seed_and_fine_tunes_from_it(tmp_path: Path) -> 
         ("report", []),
     ]
     stages = [re.findall(r"--experiment (\S+)", line)[0] for line in found[:-1]]
-    assert stages == ["pretrain-phantom"] * 2 + ["vqa-phantom"] * 4
+    assert stages == ["pretrain-phantom"] * 2 + ["vqa-phantom-pretrained"] * 4
     for line, seed in zip(found[2:6], (0, 0, 1, 1), strict=True):
         best = tmp_path / "pretrain-phantom" / "clean" / f"seed{seed}" / "best.ckpt"
         assert f"--model.init_args.init_from {best}" in line
@@ -103,7 +103,7 @@ def test_the_comparison_differs_in_its_overlays_alone(tmp_path: Path) -> None:
     starts = {name: re.findall(r"init_from (\S+)", line) for name, line in fits.items()}
     runs = f"{tmp_path}/pretrain-phantom"
     assert starts == {
-        "vqa-phantom": [f"{runs}/clean/seed0/best.ckpt"],
+        "vqa-phantom-pretrained": [f"{runs}/clean/seed0/best.ckpt"],
         "vqa-phantom-from-hard_labels": [f"{runs}-hard_labels/clean/seed0/best.ckpt"],
         "vqa-phantom-from-scratch": [],
     }

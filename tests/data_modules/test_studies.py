@@ -445,3 +445,14 @@ def test_lightning_leaves_the_study_samplers_alone(tmp_path: Path, studies: Stud
     loaders: Any = running.train_dataloader, running.val_dataloaders
     assert [type(loader.sampler) for loader in loaders] == [EpochIndexSampler, ShardSampler]
     assert task.seen == [row.study_id for row in studies.splits["validation"]]
+
+
+def test_a_process_without_a_study_is_an_error(
+    tmp_path: Path, studies: StudyRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = TinyStudies(tmp_path, studies)
+    monkeypatch.setattr(data, "_world", lambda: (3, 0))
+    data.setup("test")  # three test studies, one for each
+    monkeypatch.setattr(data, "_world", lambda: (4, 0))
+    with pytest.raises(UserError, match=r"3 test studies for 4 processes: give .*devices 3"):
+        data.setup("test")

@@ -14,8 +14,8 @@ def test_pairs() -> None:
     assert pairs_of(names, names) == [("a", "b"), ("a", "c"), ("b", "c")]
     assert pairs_of(names, names, ["b"]) == [("a", "b"), ("c", "b")]
     assert pairs_of(names, names, ["d"]) == []
-    # Two tasks have a baseline each, and those are no rivals.
-    assert pairs_of(names, names, ["b", "c"]) == [("a", "b"), ("a", "c")]
+    # Two baselines are compared once.
+    assert pairs_of(names, names, ["b", "c"]) == [("a", "b"), ("c", "b"), ("a", "c")]
     # The baseline under two protocols is two groups, but not its own rival.
     assert pairs_of([1, 2, 3], ["b", "b", "c"], ["b"]) == [(3, 1), (3, 2)]
 

@@ -14,7 +14,12 @@ from amif_lightning.batch import AnswerSpace
 from amif_lightning.errors import UserError
 from amif_lightning.models.ranking import CandidateTree
 from amif_lightning.tasks import AMiFVQA
-from amif_lightning.tasks.checkpoints import check_activation, check_selection, load_checkpoint
+from amif_lightning.tasks.checkpoints import (
+    check_activation,
+    check_selection,
+    load_checkpoint,
+    seen_elsewhere,
+)
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, phantom, trainer
 
@@ -310,3 +315,21 @@ def test_weights_without_their_names_are_one_sentence(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(3)}, tmp_path / "bare.ckpt")
     with pytest.raises(UserError, match="holds no state_dict: give a checkpoint that `fit` wrote"):
         load_checkpoint(tmp_path / "bare.ckpt")
+
+
+def test_pictures_that_another_data_set_may_hold_are_spoken_of() -> None:
+    def space(**selection: str) -> AnswerSpace:
+        return AnswerSpace("clean", (), (), (), (), "{}", 1, 2, 0, 4, dict(selection))
+
+    ours = space(dataset="VQARAD")
+    doubt = seen_elsewhere(space(dataset="VQAMed2019"), ours)
+    assert doubt is not None
+    assert "trained on VQAMed2019, and nothing says that pictures of VQARAD were left out" in doubt
+    for theirs in (
+        space(dataset="VQARAD"),
+        space(),
+        space(dataset="VQAMed2019", held_out="SLAKE, VQARAD"),
+    ):
+        assert seen_elsewhere(theirs, ours) is None
+    # What else was left out decides nothing about the rows of the same data set.
+    check_selection(space(dataset="VQARAD", held_out="SLAKE"), ours, same_protocol=True)

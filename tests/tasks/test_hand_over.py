@@ -143,3 +143,12 @@ def test_both_stages_embed_alike(pretrained: Path, root: Path) -> None:
         ]
     for theirs, ours in pairs:
         assert torch.allclose(theirs, ours) == (before.projections is None)
+
+
+def test_a_literature_run_may_start_from_pretraining(pretrained: Path, root: Path) -> None:
+    """Studies have no candidates, so nothing of a protocol can have leaked into the weights."""
+    data = phantom(root / "phantom", protocol="literature")
+    task = AMiFVQA(**SMALL, init_from=str(pretrained))
+    trainer(root, limit_val_batches=1).validate(task, datamodule=data, verbose=False)
+    assert task.space is not None
+    assert task.space.protocol == "literature"

@@ -16,11 +16,11 @@ from amif_lightning.batch import StudyBatch
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import alignment_loss, hard_labels, same_sample, soft_labels
 from amif_lightning.losses.unified import Sides
-from amif_lightning.tasks import AMiFPretrain
+from amif_lightning.tasks import AMiFPretrain, AMiFVQA
 from data_modules.images import decode_image, to_square
 from data_modules.phantom.studies import PhantomStudies
 from data_modules.transforms import ImageTransform
-from tests.small import trainer
+from tests.small import SMALL, phantom, trainer
 from tests.tasks.study_small import first_batch, fitted, phantom_studies, pretraining, step
 
 
@@ -244,6 +244,11 @@ STAGES: list[dict[str, Any]] = [
     {"stage": "global"},
     {"stage": "global", "labels": "hard", "view_view": 0.0, "text_text": 0.0},
     {"stage": "global", "shared_projection": False},
+    {"stage": "global", "image_text": 0.0, "text_text": 0.0},
+    {"stage": "global", "image_text": 0.0, "view_view": 0.0},
+    {"stage": "global", "image_text": 0.0, "view_view": 0.0, "shared_projection": False},
+    {"stage": "joint", "image_text": 0.0, "text_text": 0.0, "shared_projection": False},
+    {"stage": "joint", "negatives": "random"},
     {"stage": "local"},
     {"stage": "local", "local_keeps_global": False},
     {"stage": "local", "local_keeps_global": False, "shared_projection": False},
@@ -339,6 +344,47 @@ def test_soft_labels_without_a_teacher_are_an_error(data: PhantomStudies) -> Non
     with pytest.raises(UserError, match="the teacher of Phantom is none: give --data"):
         fitted(data.root, pretraining(), untaught)
     fitted(data.root, pretraining(labels="hard"), untaught)
+
+
+@pytest.mark.parametrize("negatives", ["hard", "random"])
+def test_mining_without_alignment_asks_a_teacher_for_hard_negatives_only(
+    data: PhantomStudies, negatives: str
+) -> None:
+    untaught = phantom_studies(data.root, teacher="none")
+    task = pretraining(image_text=0.0, view_view=0.0, text_text=0.0, negatives=negatives)
+    if negatives == "random":
+        fitted(data.root, task, untaught)
+        return
+    with pytest.raises(UserError, match="the teacher of Phantom is none: give --data"):
+        fitted(data.root, task, untaught)
+
+
+def test_questions_are_no_studies(data: PhantomStudies) -> None:
+    with pytest.raises(UserError, match="learns from studies and Phantom gives questions"):
+        trainer(data.root).validate(pretraining(), datamodule=phantom(data.root))
+    with pytest.raises(UserError, match="answers questions and PhantomStudies gives studies"):
+        trainer(data.root).validate(AMiFVQA(**SMALL), datamodule=data)
+
+
+@pytest.mark.parametrize(("dropout", "passes"), [(0.0, 1), (0.1, 2)])
+def test_a_report_is_encoded_twice_only_where_dropout_differs(
+    batch: StudyBatch, dropout: float, passes: int
+) -> None:
+    counts: list[int] = []
+    task = pretraining(stage="global", labels="hard", dropout=dropout)
+    task.text.register_forward_hook(lambda m, i, out: counts.append(len(out)))
+    step(task, batch)
+    assert len(counts) == passes
+
+
+def test_the_divergence_takes_the_tasks_own_lambda(data: PhantomStudies) -> None:
+    found = []
+    for weight in (0.01, 5.0):
+        task = pretraining(same_weight=weight)
+        trainer(data.root).validate(task, datamodule=data, verbose=False)
+        assert task.study_scores is not None
+        found.append(task.study_scores.teacher_kl)
+    assert found[0] != found[1]
 
 
 def test_temperatures_are_brought_back_after_a_step(data: PhantomStudies) -> None:

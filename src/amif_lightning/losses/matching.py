@@ -21,9 +21,10 @@ def negative_log_weights(logits: Tensor, labels: Tensor, same: Tensor) -> Tensor
     .. math:: w_{ij} = \mathrm{softmax}(s_i)_j \, (1 - q_{ij} / \max_k q_{ik}), \qquad
               w_{ij} = 0 \text{ where } E_{ij}
 
-    What the labels hold to be as alike as anything in the row, be it only by a tie, has weight 0 as
-    well: it may be a paraphrase. Logits of any sign and size will do, for only their differences
-    count. No graph is built: a draw has no gradient.
+    What the labels hold to be as alike as anything in the row has weight 0 as well: it may be a
+    paraphrase. Soft labels hold equal samples to be a little more alike (lambda), so another study
+    with the very same teacher's vector keeps 1 - exp(-lambda) of its weight. Logits of any sign and
+    size will do, for only their differences count. No graph is built: a draw has no gradient.
 
     Args:
         logits: (G, G) student's logits s, the drawing modality in rows.

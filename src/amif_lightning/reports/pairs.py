@@ -29,10 +29,12 @@ def pairs_of(
     named = list(zip(groups, experiments, strict=True))
     return [
         (other, base)
+        for place, baseline in enumerate(baselines)
         for base, its in named
-        if its in baselines
+        if its == baseline
         for other, name in named
-        if name not in baselines
+        # Of two baselines the later one is compared with the earlier one, and that once.
+        if name not in baselines[: place + 1]
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from amif_lightning.batch import AnswerSpace, Tokens
@@ -20,6 +21,7 @@ from amif_lightning.tasks.checkpoints import (
     check_activation,
     check_selection,
     load_checkpoint,
+    seen_elsewhere,
     tokenizer_of,
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
@@ -172,7 +174,11 @@ class AMiFTask(L.LightningModule):
         data.adopt_tokenizer(tokenizer)
         if "answer_space" in checkpoint:
             given_space = AnswerSpace.from_state(checkpoint["answer_space"])
-            check_selection(given_space, data.answer_space(), same_protocol=False)
+            present = data.answer_space()
+            check_selection(given_space, present, same_protocol=False)
+            doubt = seen_elsewhere(given_space, present)
+            if doubt is not None:
+                rank_zero_warn(doubt)
         own = self.state_dict()
         given = checkpoint["state_dict"]
         wrong = [k for k in given if k in own and own[k].shape != given[k].shape]

@@ -11,6 +11,9 @@ import torch
 from amif_lightning.batch import AnswerSpace
 from amif_lightning.errors import UserError
 
+#: Key of a selection that names the data sets whose pictures were left out, comma-separated.
+HELD_OUT = "held_out"
+
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running code from it.
@@ -60,6 +63,29 @@ def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> Non
         )
 
 
+def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
+    """Whether weights may have seen pictures of a data set that they were not trained on.
+
+    Data sets take pictures from the same archives; what pre-training left out is stored.
+
+    Args:
+        stored: What the weights were trained with.
+        present: What the data module gives.
+
+    Returns:
+        A sentence; None where the data sets are the same, one is unknown, or its pictures were
+        left out.
+    """
+    theirs, ours = stored.selection.get("dataset"), present.selection.get("dataset")
+    left_out = str(stored.selection.get(HELD_OUT, "")).split(", ")
+    if not theirs or not ours or theirs == ours or ours in left_out:
+        return None
+    return (
+        f"The weights were trained on {theirs}, and nothing says that pictures of {ours} were left "
+        f"out: those that both data sets hold may have been seen (pre-training's held_out)."
+    )
+
+
 def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol: bool) -> None:
     """Rows that trained or chose the weights must not be scored as unseen ones.
 
@@ -75,14 +101,16 @@ def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol:
     """
     theirs, ours = stored.selection, present.selection
     same_data = bool(theirs) and theirs.get("dataset") == ours.get("dataset")
-    if (same_protocol or same_data) and stored.protocol != present.protocol:
+    # What pre-training leaves has no candidates, so nothing of a protocol can have leaked into it.
+    answers = same_protocol or bool(stored.candidates)
+    if answers and (same_protocol or same_data) and stored.protocol != present.protocol:
         raise UserError(
             f"The checkpoint was trained under the protocol {stored.protocol!r} and the data "
             f"module uses {present.protocol!r}: give --data.init_args.protocol {stored.protocol}."
         )
     if not same_data:
         return
-    for name in sorted(theirs.keys() | ours.keys()):
+    for name in sorted((theirs.keys() | ours.keys()) - {HELD_OUT}):
         if theirs.get(name) != ours.get(name):
             raise UserError(
                 f"The checkpoint was trained with {name} {theirs.get(name)} and the data module "

@@ -26,7 +26,7 @@ Negatives = Literal["hard", "random"]
 
 def draw_for_rank(
     logits: Tensor,
-    labels: tuple[Tensor, Tensor],
+    labels: tuple[Tensor, Tensor] | None,
     same: Tensor,
     negatives: Negatives,
     *,
@@ -41,7 +41,7 @@ def draw_for_rank(
 
     Args:
         logits: (G, G) student's logits, images in rows.
-        labels: (G, G) labels of images and of texts.
+        labels: (G, G) labels of images and of texts; None where negatives are random.
         same: (G, G) bool, pairs that are no negatives.
         negatives: ``hard``: alike by the logits and unlike by the labels; ``random``: any other.
         seed: The run's seed.
@@ -58,9 +58,11 @@ def draw_for_rank(
     size = len(same) // processes
     mine = slice(rank * size, (rank + 1) * size)
     drawn = []
-    for side, (scores, of_side) in enumerate(zip((logits, logits.T), labels, strict=True)):
+    for side, scores in enumerate((logits, logits.T)):
         if negatives == "hard":
-            weights = negative_log_weights(scores, of_side, same)
+            if labels is None:
+                raise ValueError("hard negatives need labels, and there are none")
+            weights = negative_log_weights(scores, labels[side], same)
         else:
             weights = torch.zeros_like(scores).masked_fill(same, -torch.inf)
         noise = gumbel_noise(len(same), seed, 2 * step + side).to(weights.device)

@@ -126,22 +126,32 @@ class AMiFPretrain(SearchedTask):
 
     def _freeze(self) -> None:
         """Exclude what the stage does not train: DDP waits for the gradient of everything else."""
+        fuses = any(self.weights.values())
+        aligned = set(self.alignment.pairs)
+        # Which projection, encoder by encoder, an alignment loss reads.
+        texts, images = aligned - {"view_view"}, aligned - {"text_text"}
         idle: list[nn.Module] = []
-        if self.stage == "local":
-            idle += [self.vision, self.text]
-        if not any(self.weights.values()):
+        if self.stage == "local" or not (texts or fuses):
+            idle.append(self.text)
+        if self.stage == "local" or not (images or fuses):
+            idle.append(self.vision)
+        shared = self.projections is None
+        if not fuses:
+            read = {
+                "text_projection": shared and bool(texts),
+                "image_projection": shared and bool(images),
+            }
             idle += [
-                module
-                for name, module in self.fusion.named_children()
-                if self.projections is not None or "projection" not in name
+                part for name, part in self.fusion.named_children() if not read.get(name, False)
             ]
         elif not (self.weights["transport"] or self.weights["matching"]):
             # Patches alone are read, and they read the words of the layer before.
             idle.append(self.fusion.text_layers[-1])
         if not self.weights["matching"]:
             idle.append(self.matching_head)
-        if self.projections is not None and not len(self.alignment.pairs):
-            idle.append(self.projections)
+        if self.projections is not None:
+            sides = zip(self.projections, (texts, images), strict=True)
+            idle += [projection for projection, pairs in sides if not pairs]
         for module in idle:
             module.requires_grad_(False)
         self.train()
@@ -163,8 +173,9 @@ class AMiFPretrain(SearchedTask):
         super().setup(stage)
         data = self._data()
         if stage == "fit" and data is not None:
-            soft = self.alignment.kind == "soft" and len(self.alignment.pairs) > 0
-            if soft and data.teacher_table is None:
+            mines = self.weights["matching"] and self.negatives == "hard"
+            reads = len(self.alignment.pairs) or mines
+            if self.alignment.kind == "soft" and reads and data.teacher_table is None:
                 raise UserError(
                     f"Labels are soft and the teacher of {data.dataset} is none: give "
                     "--data.init_args.teacher, or --model.init_args.labels hard."
@@ -221,8 +232,14 @@ class AMiFPretrain(SearchedTask):
         return first, second
 
     def _compares_passes(self) -> bool:
-        """Whether the report is encoded twice: hard labels compare two dropout passes."""
-        return self.alignment.kind == "hard" and bool(self.alignment.weights["text_text"])
+        """Whether the report is encoded twice: hard labels compare two dropout passes.
+
+        Without dropout, as in a frozen encoder, both would be the same.
+        """
+        if self.alignment.kind == "soft" or not self.alignment.weights["text_text"]:
+            return False
+        dropouts = (part for part in self.text.modules() if isinstance(part, nn.Dropout))
+        return any(part.training and part.p > 0 for part in dropouts)
 
     def _transport_losses(self, streams: Streams, second: Tensor) -> dict[str, Tensor]:
         """Mean transport of this process's pairs; equal batches make DDP's average the global mean.
@@ -266,10 +283,17 @@ class AMiFPretrain(SearchedTask):
         """
         with torch.autocast(same.device.type, enabled=False):
             logits = sides.first.float() @ sides.text.float().T / self.image_text_temperature()
-        labels = self.alignment.labels("image_text", same, teacher, scale)
+        labels: tuple[Tensor, Tensor] | None = None
+        if self.negatives == "hard":
+            labels = self.alignment.labels("image_text", same, teacher, scale)
         return draw_for_rank(
             logits, labels, same, self.negatives, seed=self.seed, step=self._place, study=study
         )
+
+    @property
+    def same_weight(self) -> float:
+        """What equal samples add to the teacher's logits (lambda)."""
+        return self.alignment.same_weight
 
     def image_text_temperature(self) -> float:
         """The temperature of image and text; the one at the start where the pair is left out."""

@@ -22,6 +22,7 @@ def search(
     *,
     temperature: float,
     scale: float | None = None,
+    same_weight: float = 0.01,
     prompts: Tensor | None = None,
     member: Tensor | None = None,
     ks: Sequence[int] = KS,
@@ -32,6 +33,7 @@ def search(
         features: N studies.
         temperature: The model's temperature of image and text.
         scale: The teacher's logit scale; None where there is no teacher.
+        same_weight: lambda, what equal samples add to the teacher's logits.
         prompts: (C, D) unit vectors of the classes; None where the data has none.
         member: (N, C) bool, the classes of each study; with ``prompts``.
         ks: Numbers of nearest neighbours.
@@ -48,7 +50,7 @@ def search(
         classified = zero_shot(features.image, prompts, member.to(features.image.device)).cpu()
     agrees = None
     if scale is not None:
-        agrees = teacher_divergence(features, temperature, scale)
+        agrees = teacher_divergence(features, temperature, scale, same_weight)
     return StudyScores(
         tuple(ks),
         precision,

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from amif_lightning.batch import StudyBatch, StudyScores, pad_tokens
+from amif_lightning.errors import UserError
 from amif_lightning.metrics.study_features import StudyFeatures
 from amif_lightning.models.embedding import global_embedding
 from amif_lightning.tasks.base import AMiFTask, Streams
@@ -43,10 +44,24 @@ class SearchedTask(AMiFTask, ABC):
     def image_text_temperature(self) -> float:
         """The temperature of images and texts."""
 
+    @property
+    @abstractmethod
+    def same_weight(self) -> float:
+        """What equal samples add to the teacher's logits (lambda)."""
+
     def setup(self, stage: str) -> None:
-        """Prepare the search of whole splits, with the teacher's features where there are some."""
-        super().setup(stage)
+        """Prepare the search of whole splits, with the teacher's features where there are some.
+
+        Raises:
+            UserError: If the data module gives no studies.
+        """
         data = self._data()
+        if data is not None and not hasattr(data, "teacher_table"):
+            raise UserError(
+                f"{type(self).__name__} learns from studies and {type(data).__name__} gives "
+                "questions: give --data a class of studies, such as PhantomStudies."
+            )
+        super().setup(stage)
         taught = data is not None and data.teacher_table is not None
         self.features = StudyFeatures(teacher=taught)
 
@@ -123,6 +138,7 @@ class SearchedTask(AMiFTask, ABC):
             gathered,
             temperature=self.image_text_temperature(),
             scale=None if table is None else table.scale,
+            same_weight=self.same_weight,
             prompts=prompts,
             member=member,
         )

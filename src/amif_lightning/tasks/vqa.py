@@ -127,8 +127,13 @@ class AMiFVQA(AuxiliaryTask):
         Raises:
             UserError: If something is asked for that these data, or loaders alone, cannot give.
         """
-        super().setup(stage)
         data = self._data()
+        if data is not None and not hasattr(data, "strata"):
+            raise UserError(
+                f"{type(self).__name__} answers questions and {type(data).__name__} gives studies: "
+                "give --data a class of questions, such as Phantom."
+            )
+        super().setup(stage)
         if data is None:
             if stage != "predict":
                 raise UserError(

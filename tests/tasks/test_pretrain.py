@@ -505,3 +505,11 @@ def test_a_few_steps_align_image_and_text(data: PhantomStudies) -> None:
 
     fitted(data.root, task, learning, max_steps=40, callbacks=[Keep()])
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+def test_vectors_that_are_no_numbers_are_not_ranked(data: PhantomStudies) -> None:
+    task = pretraining()
+    with torch.no_grad():
+        task.fusion.image_projection.bias[0] = math.nan
+    with pytest.raises(UserError, match="8 of 8 studies have vectors that are no numbers"):
+        trainer(data.root).validate(task, datamodule=data, verbose=False)

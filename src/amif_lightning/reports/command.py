@@ -21,7 +21,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m amif_lightning report",
         description="Tables from all result records under a folder. The first lines say, per "
         "configuration, whether it is above the question-only floor and above itself with "
-        "shuffled images; of a pre-training run, whether its search is above chance.",
+        "shuffled images; of a pre-training run, whether its search is above chance "
+        "and above the best list that is the same for every query.",
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the runs")

@@ -132,6 +132,18 @@ class RetrievalGroup:
         return Difference(value, span, paired=True)
 
     @property
+    def constant(self) -> Fraction | None:
+        """Precision at `JUDGED` of the best list that is the same for every query.
+
+        What a search reaches that looks at no query: it names the studies that are relevant to most
+        others. None where lines are missing.
+        """
+        if self.missing:
+            return None
+        most = sorted((line.relevant for line in self.lines[0]), reverse=True)[:JUDGED]
+        return Fraction(sum(most), len(most) * self.first.studies)
+
+    @property
     def lines(self) -> list[tuple[StudyLine, ...]]:
         """Lines per seed in one order of studies.
 

@@ -24,8 +24,9 @@ LEGEND = (
     f"studies ({statistics.DRAWS} draws, fixed seed), the studies that are searched among taken as "
     "fixed; the spread between seeds is not part of it. "
     "Precision@k: share of relevant studies among the k nearest; recall@k: whether the own one is "
-    "among them. Chance: the average of a random order. Best possible: no order reaches more, for "
-    "many studies have fewer than k relevant ones. "
+    "among them. Chance: the average of a random order. Same list: the studies that are relevant "
+    "to most others, for every query, which takes no look at one. Best possible: no order reaches "
+    "more, for many studies have fewer than k relevant ones. "
     "Zero-shot: studies whose class was found by prompts. Teacher KL: divergence of the model's "
     "image-text distribution over the split from the teacher's, mean ± std, in nats. "
     "Test runs: how often a test of this split was started in the run folder."
@@ -57,6 +58,7 @@ def retrieval_results(groups: Sequence[RetrievalGroup]) -> str:
         "studies",
         *(f"{measure}@{k} %" for measure, k in columns),
         "chance %",
+        f"same list for every query, precision@{JUDGED} %",
         f"best possible precision@{JUDGED} %",
         "zero-shot",
         "teacher KL, nats",
@@ -79,6 +81,7 @@ def _row(group: RetrievalGroup, columns: Sequence[tuple[Measure, int]]) -> list[
         str(record.studies),
         *(_score(group, measure, k) if enough else numbers.NONE for measure, k in columns),
         _chance(group) if enough else numbers.NONE,
+        numbers.percent(group.constant) if enough and group.constant else numbers.NONE,
         numbers.percent(numbers.rational(record.ceiling[JUDGED])) if enough else numbers.NONE,
         numbers.score(zero_shot, record.studies) if zero_shot else numbers.NONE,
         _divergence(group),

@@ -12,7 +12,8 @@ def search_verdict(group: RetrievalGroup) -> str:
     """What the records say about the alignment of pictures and reports.
 
     They count as aligned if the whole 95 % interval of precision, averaged over both directions,
-    minus that of a random order lies above zero.
+    minus that of a random order lies above zero, and the whole interval of precision above that of
+    the best list that is the same for every query, which a search reaches without looking at one.
 
     Args:
         group: The runs of one configuration.
@@ -39,10 +40,17 @@ def search_verdict(group: RetrievalGroup) -> str:
         side = "below" if above.value < 0 else "above"
         return f"{head}no verdict, for {why}: {score} is {gap} {side} {chance})."
     span = f"95 % interval {numbers.points_interval(above.interval)}"
-    if above.interval.low > 0:
+    constant = group.constant
+    assert constant is not None  # the interval was drawn from the same lines
+    assert own is not None
+    same = f"the best list that is the same for every query ({numbers.percent(constant)} %)"
+    if above.interval.low > 0 and own.low > constant:
         claim = "evidence that image and text were aligned"
-        return f"{head}{claim}: {score} is {gap} ({span}) above {chance})."
+        more = f"{numbers.percent(group.mean() - constant)} points above {same}"
+        return f"{head}{claim}: {score} is {gap} ({span}) above {chance}) and {more}."
     claim = "no evidence that image and text were aligned"
+    if above.interval.low > 0:
+        return f"{head}{claim}: {score} is {gap} ({span}) above {chance}), but not above {same}."
     if above.interval.high < 0:
         return f"{head}{claim}: {score} is {gap} ({span}) BELOW {chance})."
     return (

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amif_lightning.batch import StudyScores
+from amif_lightning.errors import UserError
 from amif_lightning.metrics.retrieval import relevant_studies, retrieval, zero_shot
 from amif_lightning.metrics.study_features import SplitFeatures
 from amif_lightning.metrics.teacher_agreement import teacher_divergence
@@ -37,7 +38,17 @@ def search(
         prompts: (C, D) unit vectors of the classes; None where the data has none.
         member: (N, C) bool, the classes of each study; with ``prompts``.
         ks: Numbers of nearest neighbours.
+
+    Raises:
+        UserError: If a vector holds what is no number: ranks would still be found for it.
     """
+    for vectors in (features.image, features.text):
+        wrong = ~vectors.isfinite().all(1)
+        if wrong.any():
+            raise UserError(
+                f"{int(wrong.sum())} of {len(features)} studies have vectors that are no numbers: "
+                "the weights diverged; train again with a lower --model.init_args.lr."
+            )
     precision, recall = {}, {}
     for name, queries, targets in (
         (IMAGE_TO_TEXT, features.image, features.text),

@@ -70,3 +70,15 @@ def test_both_kinds_stand_below_each_other(
     # Without searches the picture of the answers is what it was.
     alone = ElementTree.fromstring(draw(answers))
     assert "Image-text retrieval" not in ElementTree.tostring(alone, encoding="unicode")
+
+
+def test_a_long_name_is_written_smaller(write_search: Writer, tmp_path: Path) -> None:
+    names = ("pretrain-phantom-without_any_transport_of_words", "full")
+    for name in names:
+        write_search(0, experiment=name)
+    root = ElementTree.fromstring(draw([], collect_searches(tmp_path)))
+    sizes = {t.text: float(t.get("font-size", 12)) for t in root.iter(f"{SVG}text")}
+    label = f"{names[0]}, 1 seed"
+    # A letter of these fonts is about half as wide as it is high.
+    assert sizes[label] * 0.55 * len(label) < LEFT
+    assert sizes["full, 1 seed"] == 12

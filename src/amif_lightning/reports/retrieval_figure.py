@@ -31,6 +31,8 @@ TOP = 66
 # Ends of the axis in percent: the first that holds every mark of a panel is taken.
 ENDS = (5, 10, 20, 40, 60, 80, 100)
 TICKS = 5
+# Letters of 12 pixels that the space left of the bars holds.
+_LETTERS = 40
 
 
 def search_panels(groups: Sequence[RetrievalGroup], top: float) -> tuple[list[str], float]:
@@ -97,7 +99,8 @@ def _row(group: RetrievalGroup, top: float, end: int) -> list[str]:
     label = f"{group.name}, {count_of(group.runs)}"
     chance, best = x(float(group.chance())), x(group.first.ceiling[JUDGED])
     parts = [
-        text(LEFT - 8, middle + 4, label, anchor="end"),
+        # Smaller letters for names that would begin left of the picture.
+        text(LEFT - 8, middle + 4, label, anchor="end", size=min(12, 12 * _LETTERS // len(label))),
         bar(x(float(mean)) - LEFT, middle, BLUE),
         line(chance, top + 2, chance, top + ROW - 2, ORANGE, width=2.5, dashed=True),
         line(best, top + 2, best, top + ROW - 2, GREEN, width=2.5),

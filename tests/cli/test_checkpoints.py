@@ -119,6 +119,17 @@ def test_what_no_optimizer_holds_may_differ() -> None:
     check_checkpoint(checkpoint(), "x.ckpt", "fit", 3, ARGUMENTS | {"dropout": 0.0})
 
 
+def test_a_run_from_random_weights_is_not_continued_as_another() -> None:
+    given = ARGUMENTS | {"init_from": "pretrained.ckpt"}
+    began: dict[str, Any] = checkpoint()
+    began["hyper_parameters"] = began["hyper_parameters"] | {"init_from": None}
+    with pytest.raises(UserError, match=r"x\.ckpt belongs to a run .* init_from names pretrained"):
+        check_checkpoint(began, "x.ckpt", "fit", 3, given)
+    check_checkpoint(began, "x.ckpt", "test", 3, given)
+    began["hyper_parameters"]["init_from"] = "pretrained.ckpt"
+    check_checkpoint(began, "x.ckpt", "fit", 3, given)
+
+
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
 def test_another_seed_is_refused(command: str) -> None:
     said = r"trained with seed 3 and --seed_everything is 0.*give --seed_everything 3\."

@@ -101,8 +101,8 @@ def check_checkpoint(
 
     Raises:
         UserError: If the checkpoint was trained with another seed; for ``fit`` also if it holds
-            weights alone, or if the configuration gives another value of an argument that the
-            optimizer state brings back.
+            weights alone, if it began without the weights that the configuration starts from, or if
+            that gives another value of an argument that the optimizer state brings back.
     """
     trained = checkpoint.get("hyper_parameters", {})
     theirs = trained.get("seed", seed)
@@ -118,6 +118,13 @@ def check_checkpoint(
         raise UserError(
             f"{path} holds weights alone (save_weights_only) and no training can continue from "
             f"it: give another checkpoint, or {anew}."
+        )
+    start = arguments.get("init_from")
+    if start is not None and trained.get("init_from", start) is None:
+        raise UserError(
+            f"{path} belongs to a run that started from random or hub weights, and "
+            f"model.init_args.init_from names {start}, which a resumed run does not read: leave it "
+            "out, or give another --experiment."
         )
     for name in _OF_THE_OPTIMIZER:
         if name not in trained or name not in arguments:

@@ -123,7 +123,7 @@ def test_a_run_from_random_weights_is_not_continued_as_another() -> None:
     given = ARGUMENTS | {"init_from": "pretrained.ckpt"}
     began: dict[str, Any] = checkpoint()
     began["hyper_parameters"] = began["hyper_parameters"] | {"init_from": None}
-    with pytest.raises(UserError, match=r"x\.ckpt belongs to a run .* init_from names pretrained"):
+    with pytest.raises(UserError, match=r"x\.ckpt belongs to a run .*init_from names pretrained"):
         check_checkpoint(began, "x.ckpt", "fit", 3, given)
     check_checkpoint(began, "x.ckpt", "test", 3, given)
     began["hyper_parameters"]["init_from"] = "pretrained.ckpt"

@@ -16,6 +16,7 @@ from amif_lightning.batch import Prediction, SplitFacts
 from amif_lightning.callbacks import ResultWriter, results
 from amif_lightning.reports.predictions import read_predictions
 from amif_lightning.reports.record import Score, read_record
+from amif_lightning.tasks.checkpoints import Origin
 
 QUESTIONS = ("q0", "q1", "q2", "q3")
 STRATA = (("overall", "closed/answer"), ("overall", "open/answer"), ("overall", "open/answer"))
@@ -74,6 +75,7 @@ def task(**more: Any) -> Any:
         "hparams": {"lr": 0.1},
         "untrained": False,
         "init_from": None,
+        "origin": None,
     }
     return SimpleNamespace(**(state | more))
 
@@ -251,6 +253,16 @@ def test_training_time_travels_with_the_checkpoint(
     later.load_state_dict(writer.state_dict())
     run(later, tmp_path)
     assert read_record(tmp_path / "result-test.json").durations.train == 50.0
+
+
+def test_the_record_says_what_the_weights_started_from(tmp_path: Path) -> None:
+    doubt = "The weights were trained on Other, and nothing says what was left out."
+    origin = Origin(seconds=91.26, warnings=(doubt,))
+    started = task(init_from="runs/before/best.ckpt", origin=origin)
+    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, scored=started)
+    record = read_record(tmp_path / "result-test.json")
+    assert record.durations.before == 91.3
+    assert record.warnings[-1] == doubt
 
 
 def test_predicted_answers_are_written_and_nothing_is_scored(tmp_path: Path) -> None:

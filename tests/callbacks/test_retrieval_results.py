@@ -74,7 +74,7 @@ class ToySearch(L.LightningModule):
         super().__init__()
         self.layer = nn.Linear(1, 1)
         self.study_scores: StudyScores | None = None
-        self.untrained, self.init_from = False, None
+        self.untrained, self.init_from, self.origin = False, None, None
         self.met = 0
 
     def forward(self, batch: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from statistics import stdev
 import pytest
 
 from amif_lightning.reports.groups import collect
-from amif_lightning.reports.record import Hardware
+from amif_lightning.reports.record import Durations, Hardware
 from amif_lightning.reports.table import HEADER, markdown, report, results
 from amif_lightning.reports.verdict import verdict
 
@@ -180,8 +180,27 @@ def test_what_must_differ_between_seeds_is_no_difference(
 ) -> None:
     for seed in range(2):
         writer = {"class_path": "ResultWriter", "init_args": {"seed": seed, "folder": f"s{seed}"}}
-        write_run(seed, config={"seed_everything": seed, "trainer": {"callbacks": [writer]}})
+        start = {"init_from": f"runs/before/clean/seed{seed}/best.ckpt"}
+        write_run(
+            seed,
+            config={"seed_everything": seed, "trainer": {"callbacks": [writer]}, "model": start},
+        )
     assert "configurations differ" not in report(collect(tmp_path))
+
+
+def test_seeds_that_started_from_one_checkpoint_of_another_seed_differ(
+    write_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    for seed, start in ((1, "seed1"), (2, "seed1")):
+        write_run(seed, config={"init_from": f"runs/{start}/best.ckpt"})
+    assert "configurations differ in init_from." in report(collect(tmp_path))
+
+
+def test_training_before_stands_beside_training(
+    write_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_run(0, durations=Durations(train=180.0, test=5.0, before=120.0))
+    assert "train before 2 min, train 3 min, test 5 s" in report(collect(tmp_path))
 
 
 def test_a_control_of_some_seeds_only_is_not_averaged(

@@ -15,10 +15,13 @@ from amif_lightning.errors import UserError
 from amif_lightning.models.ranking import CandidateTree
 from amif_lightning.tasks import AMiFVQA
 from amif_lightning.tasks.checkpoints import (
+    Origin,
     check_activation,
     check_selection,
     load_checkpoint,
+    origin_of,
     seen_elsewhere,
+    trained_seconds,
 )
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, phantom, trainer
@@ -333,3 +336,36 @@ def test_pictures_that_another_data_set_may_hold_are_spoken_of() -> None:
         assert seen_elsewhere(theirs, ours) is None
     # What else was left out decides nothing about the rows of the same data set.
     check_selection(space(dataset="VQARAD", held_out="SLAKE"), ours, same_protocol=True)
+
+
+def test_seconds_of_training_add_up_over_runs() -> None:
+    first: State = {"callbacks": {"ResultWriter": {"train_seconds": 100.0}}}
+    assert trained_seconds(first) == 100.0
+    second = first | {"origin": Origin(trained_seconds(first), ("seen",)).state()}
+    assert trained_seconds(second) == 200.0
+    assert origin_of(second) == Origin(100.0, ("seen",))
+
+
+def test_seconds_that_nobody_counted_are_unknown() -> None:
+    counted: State = {"callbacks": {"ResultWriter": {"train_seconds": 100.0}}}
+    assert trained_seconds({}) is None
+    assert trained_seconds(counted | {"origin": Origin(None).state()}) is None
+
+
+def test_what_a_run_owes_to_its_start_stays_with_it(
+    saved: Path, other: Callable[..., Phantom], folder: Path, tmp_path: Path
+) -> None:
+    def counted(state: State) -> None:
+        state["callbacks"] = {"ResultWriter": {"train_seconds": 40.0}}
+        state["answer_space"]["selection"]["dataset"] = "Elsewhere"
+
+    start = changed(saved, tmp_path / "start.ckpt", counted)
+    task, running = AMiFVQA(**SMALL, init_from=str(start)), trainer(folder, max_steps=1)
+    with pytest.warns(UserWarning, match="trained on Elsewhere"):
+        running.fit(task, datamodule=other())
+    assert task.origin is not None
+    assert task.origin.seconds == 40.0
+    assert "trained on Elsewhere" in task.origin.warnings[0]
+    running.save_checkpoint(tmp_path / "next.ckpt")
+    again = AMiFVQA.load_from_checkpoint(tmp_path / "next.ckpt", map_location="cpu")
+    assert again.origin == task.origin

@@ -19,6 +19,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.reports.provenance import git_state, machine, now, package_versions
 from amif_lightning.reports.run_record import Durations, RunRecord
 from amif_lightning.reports.scorings import count_test_run
+from amif_lightning.tasks.checkpoints import Origin
 
 
 class ResultWriter(Callback):
@@ -182,6 +183,8 @@ class ResultWriter(Callback):
     def _run(self, trainer: L.Trainer, task: Any, *, control: bool) -> RunRecord:
         """What the record says of the run, whatever was scored."""
         commit, dirty = git_state()
+        origin: Origin | None = task.origin
+        before = None if origin is None else origin.seconds
         cuda = task.device.type == "cuda"
         return RunRecord(
             experiment=self.experiment,
@@ -190,7 +193,7 @@ class ResultWriter(Callback):
             split=self._facts.split,
             seed=self.seed,
             test_runs=self._test_runs,
-            warnings=self._facts.warnings,
+            warnings=(*self._facts.warnings, *(() if origin is None else origin.warnings)),
             config=dict(task.hparams) if self.config is None else self.config,
             versions=package_versions(),
             git_commit=commit,
@@ -202,6 +205,7 @@ class ResultWriter(Callback):
                 train=round(self._train_seconds(), 1) or None,
                 test=round(self._seconds[0], 1),
                 control=round(self._seconds[1], 1) if control else None,
+                before=None if before is None else round(before, 1),
             ),
             checkpoint=str(trainer.ckpt_path) if trainer.ckpt_path else task.init_from,
             finished=now(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,13 +27,21 @@ def _machine(hardware: Hardware) -> str:
 
 
 def time_per_seed(records: Sequence[RunRecord]) -> str:
-    """Mean duration of each part over the seeds that recorded it."""
+    """Mean duration of each part over the seeds that recorded it.
+
+    ``train before`` is the training of the checkpoint that the runs started from.
+    """
     parts = []
-    for name in ("train", "test", "control"):
+    for name, title in (
+        ("before", "train before"),
+        ("train", "train"),
+        ("test", "test"),
+        ("control", "control"),
+    ):
         values = [getattr(record.durations, name) for record in records]
         known = [value for value in values if value is not None]
         if known:
-            parts.append(f"{name} {numbers.seconds(sum(known) / len(known))}")
+            parts.append(f"{title} {numbers.seconds(sum(known) / len(known))}")
     return ", ".join(parts) or "not recorded"
 
 
@@ -90,8 +99,19 @@ def config_differences(records: Sequence[RunRecord]) -> set[str]:
         name
         for name in names
         if name.rpartition(".")[2] not in SEED_WISE
-        and any(other.get(name) != flat[0].get(name) for other in flat[1:])
+        and len(
+            {
+                _seedless(values.get(name), record)
+                for values, record in zip(flat, records, strict=True)
+            }
+        )
+        > 1
     }
+
+
+def _seedless(value: object, record: RunRecord) -> str:
+    """``value`` as text without the run's own seed: each seed starts from its own checkpoint."""
+    return re.sub(rf"\bseed{record.seed}\b", "seed", f"{type(value).__name__} {value!r}")
 
 
 def _flatten(value: object, prefix: str = "") -> Iterable[tuple[str, object]]:

@@ -52,11 +52,20 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Wall-clock seconds per part, None for a part that did not run in this process chain."""
+    """Wall-clock seconds per part, None for a part that did not run in this process chain.
+
+    Attributes:
+        train: Training that led to the scored weights.
+        test: Scoring.
+        control: Scoring with shuffled images.
+        before: Training of the checkpoint that the weights started from (``init_from``), with all
+            that went before it; None without one, or where it does not say.
+    """
 
     train: float | None = None
     test: float | None = None
     control: float | None = None
+    before: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +274,10 @@ def _hardware(fields: Fields) -> Hardware:
 
 
 def _durations(fields: Fields) -> Durations:
-    seconds = {part: fields.optional_number(part) for part in ("train", "test", "control")}
+    parts = ["train", "test", "control"]
+    # Records written before runs could start from others do not have the field.
+    parts += ["before"] if "before" in fields.remaining() else []
+    seconds = {part: fields.optional_number(part) for part in parts}
     for part, value in seconds.items():
         if value is not None and value < 0:
             fields.field_fails(part, f"must not be negative, found {value}")

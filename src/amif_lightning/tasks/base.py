@@ -18,11 +18,14 @@ from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CLIPTower, build_vision
 from amif_lightning.tasks.checkpoints import (
+    Origin,
     check_activation,
     check_selection,
     load_checkpoint,
+    origin_of,
     seen_elsewhere,
     tokenizer_of,
+    trained_seconds,
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
 
@@ -126,6 +129,7 @@ class AMiFTask(L.LightningModule):
         )
         self.space: AnswerSpace | None = None
         self.tokenizer: str | None = None  # JSON text: the strings that this task's ids stand for
+        self.origin: Origin | None = None  # what the weights owe to the run they started from
         self._initialised = False  # whether `init_from` has been read, or replaced by a checkpoint
         self._restored = False  # whether a checkpoint was restored: its ids have meanings
 
@@ -172,6 +176,8 @@ class AMiFTask(L.LightningModule):
             )
         check_activation(checkpoint, self.quick_gelu)
         data.adopt_tokenizer(tokenizer)
+        before = origin_of(checkpoint)
+        doubts = [] if before is None else list(before.warnings)
         if "answer_space" in checkpoint:
             given_space = AnswerSpace.from_state(checkpoint["answer_space"])
             present = data.answer_space()
@@ -179,6 +185,8 @@ class AMiFTask(L.LightningModule):
             doubt = seen_elsewhere(given_space, present)
             if doubt is not None:
                 rank_zero_warn(doubt)
+                doubts.append(doubt)
+        self.origin = Origin(trained_seconds(checkpoint), tuple(dict.fromkeys(doubts)))
         own = self.state_dict()
         given = checkpoint["state_dict"]
         wrong = [k for k in given if k in own and own[k].shape != given[k].shape]
@@ -240,6 +248,8 @@ class AMiFTask(L.LightningModule):
             checkpoint["tokenizer"] = self.tokenizer
         if self.space is not None:
             checkpoint["answer_space"] = self.space.state()
+        if self.origin is not None:
+            checkpoint["origin"] = self.origin.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the checkpoint's tokenizer, vocabulary and, unless data is at hand, candidates.
@@ -251,6 +261,7 @@ class AMiFTask(L.LightningModule):
         # Its weights follow: those of `init_from` would overwrite them at the next set-up.
         self._initialised = self._restored = True
         self.untrained = False
+        self.origin = origin_of(checkpoint)
         tokenizer = tokenizer_of(checkpoint)
         state = checkpoint.get("answer_space")
         stored = None if state is None else AnswerSpace.from_state(state)

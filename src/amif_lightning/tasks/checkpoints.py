@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,42 @@ from amif_lightning.errors import UserError
 
 #: Key of a selection that names the data sets whose pictures were left out, comma-separated.
 HELD_OUT = "held_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run that started from a checkpoint owes to it; its own checkpoints carry it on.
+
+    Attributes:
+        seconds: Wall-clock seconds that the checkpoint, and what it started from, were trained;
+            None where it does not say.
+        warnings: Sentences that every output of the run repeats.
+    """
+
+    seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    def state(self) -> dict[str, Any]:
+        """As plain types, for a checkpoint."""
+        return {**asdict(self), "warnings": list(self.warnings)}
+
+
+def origin_of(checkpoint: Mapping[str, Any]) -> Origin | None:
+    """What the weights of a checkpoint started from; None where they started anew."""
+    state = checkpoint.get("origin")
+    return None if state is None else Origin(state["seconds"], tuple(state["warnings"]))
+
+
+def trained_seconds(checkpoint: Mapping[str, Any]) -> float | None:
+    """Seconds of training behind a checkpoint, those before its own run included.
+
+    None where the file does not say (`ResultWriter` counts them).
+    """
+    own = checkpoint.get("callbacks", {}).get("ResultWriter", {}).get("train_seconds")
+    before = origin_of(checkpoint)
+    if own is None or (before is not None and before.seconds is None):
+        return None
+    return float(own) + (0.0 if before is None or before.seconds is None else before.seconds)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,10 @@ class Audit:
 
 
 def audit(
-    partition: Partition, release: Release, root: Path | str, check_images: bool = True
+    partition: Partition,
+    release: Release,
+    file_of: Callable[[QARow], Path],
+    check_images: bool = True,
 ) -> Audit:
     """Counts, compares and judges what a run under this partition would train on.
 
@@ -168,7 +171,7 @@ def audit(
         partition: The release under its protocol.
         release: The release itself, whose held-out splits must not be restated in training even if
             they are not scored.
-        root: Folder of the data set.
+        file_of: Where the picture of a row lies.
         check_images: Whether to decode every picture once (at reduced size).
 
     Returns:
@@ -194,7 +197,11 @@ def audit(
         overlaps=_overlaps(sets),
         not_clean=_not_clean(parts, release),
         dropped=_dropped(parts),
-        images=_check(root, used) if check_images else None,
+        images=(
+            images_check.check_images({row.image: file_of(row) for row in used})
+            if check_images
+            else None
+        ),
         absent=dict(parts.absent),
         notes=parts.notes,
     )
@@ -280,10 +287,6 @@ def _dropped(parts: Partition) -> dict[str, tuple[int, tuple[str, ...]]]:
 def _names(parts: Partition, reason: str) -> list[str]:
     rows = [row for row in parts.dropped if row.reason == reason]
     return [f"{row.question_id}: {row.detail}" if row.detail else row.question_id for row in rows]
-
-
-def _check(root: Path | str, rows: Iterable[QARow]) -> ImageCheck:
-    return images_check.check_images(root, (row.image for row in rows))
 
 
 def _split_text(split: SplitAudit) -> list[str]:

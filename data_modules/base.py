@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -107,6 +108,10 @@ class VQADataModule(TextDataModule):
     def read_release(self) -> Release:
         """Read all rows of the release under ``root``; no images are opened."""
 
+    def file_of(self, row: QARow) -> Path:
+        """Where the picture that a row asks about lies."""
+        return self.root / row.image
+
     @property
     def dataset(self) -> str:
         """Name of the data set, as its reader gives it."""
@@ -197,7 +202,7 @@ class VQADataModule(TextDataModule):
 
     def audit(self) -> Audit:
         """Count, compare and judge this set-up; see :mod:`data_modules.audit`."""
-        return audit(self.partition, self.release, self.root)
+        return audit(self.partition, self.release, self.file_of)
 
     # ---- Lightning ----------------------------------------------------------------------------
 
@@ -256,7 +261,7 @@ class VQADataModule(TextDataModule):
         """Shuffled groups; an interrupted epoch continues with the samples not yet seen."""
         data = QuestionGroups(
             self.partition.train,
-            self.root,
+            self.file_of,
             self._train_transform,
             self._encoder,
             self.questions_per_image,
@@ -296,7 +301,7 @@ class VQADataModule(TextDataModule):
     ) -> DataLoader[VQABatch]:
         data = QuestionGroups(
             rows,
-            self.root,
+            self.file_of,
             ImageTransform(self.image_size),
             self._encoder,
             per_image=8,  # bounds the questions of a batch when one image has dozens

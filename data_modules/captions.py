@@ -68,12 +68,13 @@ class CaptionsFromQA(StudyDataModule):
         Raises:
             UserError: If a release cannot be read or a picture is damaged.
         """
-        parts, root = self.source.partition, self.source.root
+        parts = self.source.partition
         of_image: dict[str, list[QARow]] = defaultdict(list)
         for row in parts.train:
             of_image[row.image_id].append(row)
         paths = {image: group[0].image for image, group in of_image.items()}
-        on_disk = {i: p for i, p in paths.items() if (root / p).is_file()}
+        files = {image: self.source.file_of(group[0]) for image, group in of_image.items()}
+        on_disk = {image for image, file in files.items() if file.is_file()}
         scored = self._scored()
         # Within one data set the identity tells pictures apart: names may count anew in each split.
         own = {row.image_id for rows in _held_out_rows(self.source) for row in rows}
@@ -85,7 +86,7 @@ class CaptionsFromQA(StudyDataModule):
         named = same_names(paths.values(), others)
         reasons = {i: NAME for i, path in paths.items() if i in own or path in named}
         reasons |= {i: NO_FILE for i in paths if i not in on_disk and i not in reasons}
-        left = {i: root / path for i, path in on_disk.items() if i not in reasons}
+        left = {image: files[image] for image in paths if image not in reasons}
         reasons |= dict.fromkeys(same_content(left, scored), CONTENT)
         return StudyRelease(
             dataset=parts.dataset,
@@ -114,7 +115,7 @@ class CaptionsFromQA(StudyDataModule):
 
     def _study(self, image: str, rows: Sequence[QARow]) -> StudyRow:
         dataset, text = self.source.dataset, caption(rows)
-        picture = Picture(f"{dataset}/{rows[0].image}", self.source.root / rows[0].image)
+        picture = Picture(f"{dataset}/{rows[0].image}", self.source.file_of(rows[0]))
         return StudyRow(
             study_id=f"{dataset}/{image}",
             split="train",
@@ -126,14 +127,13 @@ class CaptionsFromQA(StudyDataModule):
 
     def _scored(self) -> set[Path]:
         """Files of every picture that is held out."""
-        rows = [(self.source.root, row) for rows in _held_out_rows(self.source) for row in rows]
-        rows += [
-            (module.root, row)
+        files = {self.source.file_of(row) for rows in _held_out_rows(self.source) for row in rows}
+        return files | {
+            module.file_of(row)
             for module in self.held_out
             for part in module.release.splits.values()
             for row in part
-        ]
-        return {root / row.image for root, row in rows}
+        }
 
     def _unread(self, scored: Iterable[Path]) -> list[str]:
         """Say what of the held-out sets cannot be compared, or by name only."""

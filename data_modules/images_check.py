@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,26 +34,23 @@ class ImageCheck:
     absent_folders: dict[str, int] = field(default_factory=dict)
 
 
-def check_images(root: Path | str, images: Iterable[str], threads: int = 2) -> ImageCheck:
+def check_images(files: Mapping[str, Path], threads: int = 2) -> ImageCheck:
     """Reads pictures and lists the ones that fail.
 
     Args:
-        root: Folder of the data set.
-        images: Paths relative to it, in any order, repeats allowed.
+        files: Where each picture lies, by its path in the release, with forward slashes.
         threads: Pictures read at the same time; decoding runs outside Python's lock.
 
     Returns:
         The counts and the names.
     """
-    root = Path(root)
-    wanted = sorted(set(images))
-    folders = {parent: (root / parent).is_dir() for parent in {_parent(i) for i in wanted}}
-    present = [image for image in wanted if folders[_parent(image)]]
-    elsewhere = Counter(_parent(image) for image in wanted if not folders[_parent(image)])
-    existing = [image for image in present if (root / image).is_file()]
+    folders = {file.parent: file.parent.is_dir() for file in files.values()}
+    present = sorted(name for name, file in files.items() if folders[file.parent])
+    elsewhere = Counter(_parent(name) for name in sorted(files) if not folders[files[name].parent])
+    existing = [name for name in present if files[name].is_file()]
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        good = pool.map(_decodes, (root / image for image in existing))
-        undecodable = [image for image, ok in zip(existing, good, strict=True) if not ok]
+        good = pool.map(_decodes, (files[name] for name in existing))
+        undecodable = [name for name, ok in zip(existing, good, strict=True) if not ok]
     return ImageCheck(
         checked=len(present),
         missing=tuple(sorted(set(present) - set(existing))),

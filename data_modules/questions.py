@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class QuestionGroups(Dataset[Sample]):
 
     Args:
         rows: The split's questions.
-        root: Folder that the rows' image paths are relative to.
+        file_of: Where the picture of a row lies.
         transform: Picture to tensor.
         encoder: Text to token ids.
         per_image: Most questions of one image in a group.
@@ -101,7 +101,7 @@ class QuestionGroups(Dataset[Sample]):
     def __init__(
         self,
         rows: Sequence[QARow],
-        root: Path,
+        file_of: Callable[[QARow], Path],
         transform: ImageTransform,
         encoder: Encoder,
         per_image: int,
@@ -111,13 +111,14 @@ class QuestionGroups(Dataset[Sample]):
         cache: ImageCache | None = None,
         shown: dict[str, str] | None = None,
     ) -> None:
-        self.root, self.transform, self.encoder = root, transform, encoder
+        self.transform, self.encoder = transform, encoder
         self.per_image, self.shuffle, self.seed = per_image, shuffle, seed
         self.cache, self.shown = cache, shown
         self._of_image: dict[str, list[QARow]] = defaultdict(list)
         for row in rows:
             self._of_image[row.image_id].append(row)
-        self._paths = {image: root / group[0].image for image, group in self._of_image.items()}
+        # Files now, not the function: workers started by spawn must unpickle this data set.
+        self._paths = {image: file_of(group[0]) for image, group in self._of_image.items()}
         self._groups = [
             (image, chunk)
             for image, group in self._of_image.items()

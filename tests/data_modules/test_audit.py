@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from data_modules.audit import audit
 from data_modules.images import decode_image
 from data_modules.images_check import check_images
 from data_modules.protocols import Protocol, partition
+from data_modules.rows import QARow
 from data_modules.strata import Count
 from data_modules.vqa_med_2019 import read_vqa_med_2019
 from data_modules.vqa_rad import read_vqa_rad
@@ -32,9 +34,13 @@ def fake(tmp_path: Path) -> FakeRAD:
     return write_vqa_rad(tmp_path)
 
 
+def files_in(root: Path) -> Callable[[QARow], Path]:
+    return lambda row: root / row.image
+
+
 def audit_rad(root: Path, protocol: Protocol = "clean", layout: Any = "auto", **kwargs: Any) -> Any:
     release = read_vqa_rad(root, layout, protocol)
-    return audit(partition(release, protocol), release, root, **kwargs)
+    return audit(partition(release, protocol), release, files_in(root), **kwargs)
 
 
 def test_clean_release_is_clean(tmp_path: Path, fake: FakeRAD) -> None:
@@ -93,7 +99,7 @@ def test_clean_with_test_answers_among_the_candidates_fails(tmp_path: Path, fake
     honest = partition(release, "clean")
     test_answers = tuple(row.references[0] for row in honest.test)
     wrong = replace(honest, candidates=honest.candidates + test_answers, answer_rows=honest.test)
-    found = audit(wrong, release, tmp_path, check_images=False)
+    found = audit(wrong, release, files_in(tmp_path), check_images=False)
     assert found.failed
     assert any("candidates are validation or test answers" in s for s in found.not_clean)
     assert any("vocabulary words" in s for s in found.not_clean)
@@ -106,7 +112,7 @@ def test_validation_that_is_the_test_set_or_trained_on_fails(tmp_path: Path, fak
         replace(honest, validation=honest.test),
         replace(honest, train=honest.released_train),
     ):
-        found = audit(wrong, release, tmp_path, check_images=False)
+        found = audit(wrong, release, files_in(tmp_path), check_images=False)
         assert found.failed
         assert any("validation images are in the trained rows" in s for s in found.not_clean)
 
@@ -114,7 +120,7 @@ def test_validation_that_is_the_test_set_or_trained_on_fails(tmp_path: Path, fak
 def test_trained_rows_that_restate_test_questions_fail(tmp_path: Path, fake: FakeRAD) -> None:
     release = read_vqa_rad(tmp_path, "mevf", "literature")
     wrong = replace(partition(release, "literature"), protocol="clean")
-    found = audit(wrong, release, tmp_path, check_images=False)
+    found = audit(wrong, release, files_in(tmp_path), check_images=False)
     assert found.failed
     assert any("trained rows equal a test question" in s for s in found.not_clean)
 
@@ -157,7 +163,9 @@ def test_the_picture_check_refuses_what_training_refuses(
         Image.new("L", (width, 40)).save(tmp_path / name)
     with pytest.raises(UserError, match="bad tag"):
         decode_image(tmp_path / "a.png", 32)
-    assert check_images(tmp_path, ["a.png", "b.png"]).undecodable == ("a.png",)
+    assert check_images({name: tmp_path / name for name in ("a.png", "b.png")}).undecodable == (
+        "a.png",
+    )
 
 
 def test_absent_picture_folder_is_named_once(tmp_path: Path, fake: FakeRAD) -> None:
@@ -173,14 +181,13 @@ def test_picture_check_can_be_left_out(tmp_path: Path, fake: FakeRAD) -> None:
 
 
 def test_picture_check_counts_each_file_once(tmp_path: Path, fake: FakeRAD) -> None:
-    name = f"{PICTURES}/synpic10000.jpg"
-    assert check_images(tmp_path, [name, name, f"{PICTURES}/x.jpg"]).checked == 2
+    assert audit_rad(tmp_path).images.checked == 13  # of twice as many questions
 
 
 def test_absent_test_split_is_named_and_its_checks_left_out(tmp_path: Path) -> None:
     write_vqa_med_2019(tmp_path, splits=["train", "validation"])
     release = read_vqa_med_2019(tmp_path)
-    found = audit(partition(release, "clean"), release, tmp_path)
+    found = audit(partition(release, "clean"), release, files_in(tmp_path))
     assert set(found.splits) == {"validation"}
     assert "absent: test: VQAMed2019Test/" in found.to_text()
     assert "closed/field" not in found.splits["validation"].question_only
@@ -245,7 +252,7 @@ def test_real_vqa_med_2019_validation(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQAMed2019"]["official"]
     root = real_data / "vqa_med_2019"
     release = read_vqa_med_2019(root)
-    found = audit(partition(release, "clean"), release, root, check_images=False)
+    found = audit(partition(release, "clean"), release, files_in(root), check_images=False)
     assert found.clean
     assert found.majority_answer == facts["majority_answer"]
     assert found.sizes["released train"].answers == facts["answers"]

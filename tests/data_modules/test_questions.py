@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -50,12 +51,16 @@ def encoder(rows: list[QARow]) -> Encoder:
     return Encoder(Tokenizer.from_texts(texts), 12, 8, STRATA)
 
 
+def files_in(root: Path) -> Callable[[QARow], Path]:
+    return lambda row: root / row.image
+
+
 def groups(
     rows: list[QARow], root: Path, encoder: Encoder, per_image: int, **options: Any
 ) -> QuestionGroups:
     defaults: dict[str, Any] = {"shuffle": True, "seed": 5}
     return QuestionGroups(
-        rows, root, ImageTransform(16, "mild"), encoder, per_image, **(defaults | options)
+        rows, files_in(root), ImageTransform(16, "mild"), encoder, per_image, **(defaults | options)
     )
 
 
@@ -203,8 +208,10 @@ def test_the_control_shows_another_image_with_its_name(
 ) -> None:
     shown = other_images([row.image_id for row in rows], 0)
     options: dict[str, Any] = {"shuffle": False}
-    own = QuestionGroups(rows, root, ImageTransform(32), encoder, 8, **options)
-    control = QuestionGroups(rows, root, ImageTransform(32), encoder, 8, shown=shown, **options)
+    own = QuestionGroups(rows, files_in(root), ImageTransform(32), encoder, 8, **options)
+    control = QuestionGroups(
+        rows, files_in(root), ImageTransform(32), encoder, 8, shown=shown, **options
+    )
     pictures = {own[i].image_id: own[i].image for i in range(len(own))}
     for index in range(len(own)):
         sample = control[index]
@@ -252,7 +259,13 @@ given = json.load(sys.stdin)
 rows = [QARow(**{**row, "references": tuple(row["references"])}) for row in given["rows"]]
 encoder = Encoder(Tokenizer.from_json(given["tokenizer"]), 12, 8, ("overall",))
 data = QuestionGroups(
-    rows, Path(given["root"]), ImageTransform(16, "mild"), encoder, 2, shuffle=True, seed=5
+    rows,
+    lambda row: Path(given["root"]) / row.image,
+    ImageTransform(16, "mild"),
+    encoder,
+    2,
+    shuffle=True,
+    seed=5,
 )
 samples = [data[3, i] for i in range(len(data))]
 print(json.dumps([

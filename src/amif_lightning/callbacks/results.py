@@ -19,7 +19,6 @@ from amif_lightning.errors import UserError
 from amif_lightning.reports.provenance import git_state, machine, now, package_versions
 from amif_lightning.reports.run_record import Durations, RunRecord
 from amif_lightning.reports.scorings import count_test_run
-from amif_lightning.tasks.checkpoints import Origin
 
 
 class ResultWriter(Callback):
@@ -183,7 +182,7 @@ class ResultWriter(Callback):
     def _run(self, trainer: L.Trainer, task: Any, *, control: bool) -> RunRecord:
         """What the record says of the run, whatever was scored."""
         commit, dirty = git_state()
-        origin: Origin | None = task.origin
+        origin = task.origin
         before = None if origin is None else origin.seconds
         cuda = task.device.type == "cuda"
         return RunRecord(

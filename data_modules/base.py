@@ -259,7 +259,11 @@ class VQADataModule(TextDataModule):
 
     def train_dataloader(self) -> DataLoader[VQABatch]:
         """Shuffled groups; an interrupted epoch continues with the samples not yet seen."""
-        data = QuestionGroups(
+        data = self._train_groups()
+        return self._train_loader(data, len(data), self._collate, drop_last=False)
+
+    def _train_groups(self) -> QuestionGroups:
+        return QuestionGroups(
             self.partition.train,
             self.file_of,
             self._train_transform,
@@ -269,15 +273,17 @@ class VQADataModule(TextDataModule):
             seed=self.seed,
             cache=self._train_cache,
         )
-        return self._train_loader(data, len(data), self._collate, drop_last=False)
 
     def val_dataloader(self) -> DataLoader[VQABatch]:
         """The validation rows; while training, a fixed seeded sample of them."""
         rows = list(self.partition.validation)
         if self.trainer is not None and self.trainer.state.fn == "fit":
-            rows.sort(key=lambda row: stable_seed("validation sample", row.question_id))
-            rows = rows[: self.validation_questions]
+            rows = self._validation_sample(rows)
         return self._evaluation_loader(rows, cache=self._validation_cache)
+
+    def _validation_sample(self, rows: Sequence[QARow]) -> list[QARow]:
+        """The questions that are ranked during training, the same in every run."""
+        return validation_sample(rows, self.validation_questions)
 
     def test_dataloader(self) -> list[DataLoader[VQABatch]]:
         """The test rows, then (as a second loader) the same with other images, the control."""
@@ -309,3 +315,9 @@ class VQADataModule(TextDataModule):
             shown=shown,
         )
         return self._shard_loader(data, len(data), self._collate)
+
+
+def validation_sample(rows: Sequence[QARow], most: int) -> list[QARow]:
+    """At most ``most`` questions, chosen by a hash of their ids."""
+    ranked = sorted(rows, key=lambda row: stable_seed("validation sample", row.question_id))
+    return ranked[:most]

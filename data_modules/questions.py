@@ -128,6 +128,10 @@ class QuestionGroups(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._groups)
 
+    def sources(self) -> list[str]:
+        """For each group the data set it comes from, in a mixture of several."""
+        return [self._of_image[image][0].source for image, _ in self._groups]
+
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """The group ``index``, or ``(epoch, index)`` for training."""
         epoch, index = key if isinstance(key, tuple) else (0, key)

@@ -28,6 +28,7 @@ class QARow:
         variants: Other wordings of this question that the release ships (rephrase, frame).
         group: What the image must stay together with when validation is carved, such as its
             patient; empty where images stand alone.
+        source: Name of the data set it comes from, in a mixture of several; empty elsewhere.
     """
 
     question_id: str
@@ -42,6 +43,7 @@ class QARow:
     question_type: str = ""
     variants: tuple[str, ...] = ()
     group: str = ""
+    source: str = ""
 
     @property
     def carved_with(self) -> str:

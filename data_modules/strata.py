@@ -51,8 +51,8 @@ def strata_of(row: QARow) -> tuple[str, ...]:
         row: The question.
 
     Returns:
-        ``overall``, the field stratum if there is one, the answer stratum, and
-        ``type/<question_type>`` if there is a type.
+        ``overall``, the field stratum if there is one, the answer stratum, ``type/<question_type>``
+        if there is a type, and in a mixture ``data/<data set>``.
     """
     names = ["overall"]
     if row.answer_type:
@@ -60,6 +60,8 @@ def strata_of(row: QARow) -> tuple[str, ...]:
     names.append("closed/answer" if is_yes_no(row.references[0]) else "open/answer")
     if row.question_type:
         names.append(f"type/{row.question_type}")
+    if row.source:
+        names.append(f"data/{row.source}")
     return tuple(names)
 
 

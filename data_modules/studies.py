@@ -286,7 +286,11 @@ class StudyDataModule(TextDataModule):
         Losses compare all samples of the global batch, so a last batch that is not full is left
         out; the next epoch shuffles anew.
         """
-        data = StudyViews(
+        data = self._train_views()
+        return self._train_loader(data, len(data), self._collate, drop_last=True)
+
+    def _train_views(self) -> StudyViews:
+        return StudyViews(
             self.splits.train,
             self._train_transform,
             self.tokenizer,
@@ -295,7 +299,6 @@ class StudyDataModule(TextDataModule):
             seed=self.seed,
             cache=self._train_cache,
         )
-        return self._train_loader(data, len(data), self._collate, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[StudyBatch]:
         """The validation studies, each once over all processes."""

@@ -369,3 +369,37 @@ def test_what_a_run_owes_to_its_start_stays_with_it(
     running.save_checkpoint(tmp_path / "next.ckpt")
     again = AMiFVQA.load_from_checkpoint(tmp_path / "next.ckpt", map_location="cpu")
     assert again.origin == task.origin
+
+
+def chosen(space: AnswerSpace, **selection: str | int) -> AnswerSpace:
+    return replace(space, selection={**selection})
+
+
+def test_a_mixture_and_its_parts_must_agree_on_rows(saved: Path) -> None:
+    any_space = space_of(saved)
+    mixed: State = {
+        "dataset": "QuestionMixture",
+        "A.dataset": "A",
+        "A.split_seed": 0,
+        "B.dataset": "B",
+    }
+    stored = replace(any_space, selection=mixed)
+    check_selection(stored, chosen(any_space, dataset="A", split_seed=0), same_protocol=True)
+    with pytest.raises(UserError, match=r"with split_seed 0 of A and the data module has .* 1"):
+        check_selection(stored, chosen(any_space, dataset="A", split_seed=1), same_protocol=True)
+    check_selection(stored, chosen(any_space, dataset="C", split_seed=1), same_protocol=True)
+    alone = chosen(any_space, dataset="A", split_seed=1)
+    with pytest.raises(UserError, match="with split_seed 1 of A"):
+        check_selection(alone, stored, same_protocol=True)
+
+
+def test_only_sets_outside_a_mixture_may_have_been_seen(saved: Path) -> None:
+    any_space = space_of(saved)
+    mixed: State = {"dataset": "Mixture", "A.dataset": "A", "B.dataset": "B", "held_out": "C"}
+    stored = replace(any_space, selection=mixed)
+    for name in ("A", "B", "C"):
+        assert seen_elsewhere(stored, chosen(any_space, dataset=name)) is None
+    doubt = seen_elsewhere(stored, chosen(any_space, dataset="D"))
+    assert doubt is not None
+    assert "trained on A and B" in doubt
+    assert "pictures of D" in doubt

@@ -113,14 +113,37 @@ def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
         A sentence; None where the data sets are the same, one is unknown, or its pictures were
         left out.
     """
-    theirs, ours = stored.selection.get("dataset"), present.selection.get("dataset")
+    theirs, ours = by_dataset(stored.selection), by_dataset(present.selection)
     left_out = str(stored.selection.get(HELD_OUT, "")).split(", ")
-    if not theirs or not ours or theirs == ours or ours in left_out:
+    unknown = [name for name in ours if name not in theirs and name not in left_out]
+    if not theirs or not unknown:
         return None
     return (
-        f"The weights were trained on {theirs}, and nothing says that pictures of {ours} were left "
-        f"out: those that both data sets hold may have been seen (pre-training's held_out)."
+        f"The weights were trained on {' and '.join(theirs)}, and nothing says that pictures of "
+        f"{' and '.join(unknown)} were left out: those that both data sets hold may have been seen "
+        "(pre-training's held_out)."
     )
+
+
+def by_dataset(selection: Mapping[str, str | int | float | bool]) -> dict[str, dict[str, Any]]:
+    """The options that decide rows, by data set.
+
+    A mixture stores those of its parts as ``<data set>.<option>`` (data_modules/parts.py).
+
+    Args:
+        selection: What a data module or a checkpoint says of its rows.
+
+    Returns:
+        Options by the name of the data set; empty where nothing is known.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in selection.items():
+        name, dot, option = key.partition(".")
+        if dot:
+            parts.setdefault(name, {})[option] = value
+    if not parts and "dataset" in selection:
+        parts[str(selection["dataset"])] = dict(selection)
+    return parts
 
 
 def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol: bool) -> None:
@@ -136,21 +159,22 @@ def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol:
     Raises:
         UserError: If the protocol differs, or any option that selects rows of the same data set.
     """
-    theirs, ours = stored.selection, present.selection
-    same_data = bool(theirs) and theirs.get("dataset") == ours.get("dataset")
+    theirs, ours = by_dataset(stored.selection), by_dataset(present.selection)
+    shared = [name for name in ours if name in theirs]
     # What pre-training leaves has no candidates, so nothing of a protocol can have leaked into it.
     answers = same_protocol or bool(stored.candidates)
-    if answers and (same_protocol or same_data) and stored.protocol != present.protocol:
+    if answers and (same_protocol or shared) and stored.protocol != present.protocol:
         raise UserError(
             f"The checkpoint was trained under the protocol {stored.protocol!r} and the data "
             f"module uses {present.protocol!r}: give --data.init_args.protocol {stored.protocol}."
         )
-    if not same_data:
-        return
-    for name in sorted((theirs.keys() | ours.keys()) - {HELD_OUT}):
-        if theirs.get(name) != ours.get(name):
-            raise UserError(
-                f"The checkpoint was trained with {name} {theirs.get(name)} and the data module "
-                f"has {name} {ours.get(name)}, so rows that trained or chose it could be scored: "
-                f"give --data.init_args.{name} {theirs.get(name)}."
-            )
+    for dataset in shared:
+        old, new = theirs[dataset], ours[dataset]
+        of = f" of {dataset}" if len(theirs) + len(ours) > 2 else ""
+        for name in sorted((old.keys() | new.keys()) - {HELD_OUT}):
+            if old.get(name) != new.get(name):
+                raise UserError(
+                    f"The checkpoint was trained with {name} {old.get(name)}{of} and the data "
+                    f"module has {name} {new.get(name)}, so rows that trained or chose it could be "
+                    f"scored: give --data.init_args.{name} {old.get(name)}."
+                )

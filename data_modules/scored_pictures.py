@@ -1,0 +1,85 @@
+"""Pictures that would train here and are scored elsewhere: who has to go, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from data_modules.alike import same_content, same_names
+
+if TYPE_CHECKING:
+    from data_modules.base import VQADataModule
+    from data_modules.rows import QARow
+
+Compare = Literal["content", "name"]
+
+NAME = "a set that is scored holds a picture of the same name"
+CONTENT = "a set that is scored holds a picture that looks the same"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The pictures of one data set that must not have been trained on.
+
+    Attributes:
+        names: Paths of each split's pictures, relative to their data set.
+        files: Where all of them lie; those that are not on disk are told by name only.
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    files: frozenset[Path]
+
+
+def scored_of(module: VQADataModule) -> Scored:
+    """What validates or tests in a data set of questions: released splits and the carve."""
+    released = [rows for split, rows in module.release.splits.items() if split != "train"]
+    return _scored(module, [*released, module.partition.validation])
+
+
+def all_of(module: VQADataModule) -> Scored:
+    """Every picture of a data set of questions: another split seed carves other ones of them."""
+    return _scored(module, module.release.splits.values())
+
+
+def _scored(module: VQADataModule, splits: Iterable[Iterable[QARow]]) -> Scored:
+    rows = [tuple(split) for split in splits]
+    return Scored(
+        names=tuple(tuple(dict.fromkeys(row.image for row in split)) for split in rows),
+        files=frozenset(module.file_of(row) for split in rows for row in split),
+    )
+
+
+def reasons_to_go(
+    paths: Mapping[str, str],
+    files: Mapping[str, Path],
+    scored: Iterable[Scored],
+    compare: Compare = "content",
+) -> dict[str, str]:
+    """Find the pictures of a data set that another one scores.
+
+    Args:
+        paths: Path of every picture that would train, relative to its data set, by identity.
+        files: Where they lie, by identity; those that are not on disk are told by name only.
+        scored: What other data sets score.
+        compare: ``content``: by name, and by what they look like; ``name``: by name only.
+
+    Returns:
+        The reason by identity, for those that have to go.
+
+    Raises:
+        UserError: If a picture is damaged.
+    """
+    scored = list(scored)
+    names = same_names(paths.values(), [split for one in scored for split in one.names])
+    reasons = {identity: NAME for identity, path in paths.items() if path in names}
+    if compare == "content":
+        left = {
+            identity: files[identity]
+            for identity in paths
+            if identity not in reasons and files[identity].is_file()
+        }
+        held_out = {file for one in scored for file in one.files}
+        reasons |= dict.fromkeys(same_content(left, held_out), CONTENT)
+    return reasons

@@ -137,6 +137,34 @@ compare-pretraining-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT, validation: with 
 	done
 	@$(AMIF) report "$(RUNS)"
 
+# Steps of every run, so that all train equally long; a mixture of two sets shows each half as often.
+MIXTURE_STEPS ?= 500
+MIXTURE_RUN = $(ANSWERING_SIZE) --trainer.max_epochs -1 --trainer.max_steps $(MIXTURE_STEPS) \
+  --trainer.check_val_every_n_epoch null --trainer.val_check_interval 100
+RAD_PART = {"class_path": "VQARAD", "init_args": {"root": "$(VQA_RAD)"}}
+# A comma in the text of a $(call) would end its argument; one in a variable does not.
+MIXTURE_PARTS = [$(RAD_PART), $(MED_PART)]
+MED_PART = {"class_path": "VQAMed2019", "init_args": {"root": "$(VQA_MED)", "test_split": "validation"}}
+
+.PHONY: compare-mixture
+compare-mixture: $(STAMP) ## validation of VQA-RAD (VQA_RAD=FOLDER) and VQA-Med-2019 (VQA_MED=FOLDER): alone and together
+	@test -n "$(VQA_RAD)" -a -n "$(VQA_MED)" || { \
+	  echo "give both folders: make $@ VQA_RAD=FOLDER VQA_MED=FOLDER" >&2; exit 2; }
+	@set -e; for seed in $(SEEDS); do \
+	  $(call fit_seed,mixture-vqa_rad,clean,--config experiments/vqa/vqa_rad.yaml $(MIXTURE_RUN) \
+	    --data.init_args.root "$(VQA_RAD)"); \
+	  $(call fit_seed,mixture-vqa_med_2019,clean,--config experiments/vqa/vqa_med_2019.yaml $(MIXTURE_RUN) \
+	    --data.init_args.root "$(VQA_MED)" --data.init_args.test_split validation); \
+	  $(call fit_seed,mixture-both,clean,--config experiments/vqa/vqa_rad_and_vqa_med_2019.yaml $(MIXTURE_RUN) \
+	    --data.init_args.parts '$(MIXTURE_PARTS)'); \
+	done
+	@# Each set's own validation questions, with its own candidates; no test set is read.
+	@$(BIN)/python benchmarks/measures/validation.py "$(RUNS)/mixture-vqa_rad/clean" "$(RUNS)/mixture-both/clean" \
+	  --config experiments/vqa/vqa_rad.yaml $(ANSWERING_SIZE) --data.init_args.root "$(VQA_RAD)"
+	@$(BIN)/python benchmarks/measures/validation.py "$(RUNS)/mixture-vqa_med_2019/clean" "$(RUNS)/mixture-both/clean" \
+	  --config experiments/vqa/vqa_med_2019.yaml $(ANSWERING_SIZE) --data.init_args.root "$(VQA_MED)" \
+	  --data.init_args.test_split validation
+
 .PHONY: reproduce-vqa-med
 reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, print the table
 	$(need_root)

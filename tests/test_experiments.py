@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +20,20 @@ OVERLAYS = sorted(
 )
 EXPERIMENTS = sorted(set(FOLDER.rglob("*.yaml")) - set(OVERLAYS))
 ANSWERING = [path for path in EXPERIMENTS if path.parent.name == "vqa"]
+
+
+def _write_both(root: Path) -> None:
+    write_vqa_rad(root / "VQARAD")
+    write_vqa_med_2019(root / "VQAMed2019")
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "VQARAD": write_vqa_rad,
     "VQAMed2019": write_vqa_med_2019,
     "Phantom": lambda root: None,  # generates itself
     "PhantomStudies": lambda root: None,
     "CaptionsFromQA": write_vqa_med_2019,
+    "QuestionMixture": _write_both,
 }
 _FEW = ("train_studies=24", "validation_studies=8", "test_studies=8")
 SMALL = {
@@ -36,10 +45,16 @@ SMALL = {
 
 
 def _root_of(data: str, root: Path) -> list[str]:
-    """Where a data class is told its folder; captions have none of their own."""
-    if data != "CaptionsFromQA":
-        return [f"--data.init_args.root={root}"]
-    return [f"--data.init_args.source.init_args.root={root}"]
+    """Where a data class is told its folder; captions and mixtures have none of their own."""
+    if data == "QuestionMixture":
+        parts = [
+            {"class_path": name, "init_args": {"root": str(root / name)}}
+            for name in ("VQARAD", "VQAMed2019")
+        ]
+        return [f"--data.init_args.parts={json.dumps(parts)}"]
+    if data == "CaptionsFromQA":
+        return [f"--data.init_args.source.init_args.root={root}"]
+    return [f"--data.init_args.root={root}"]
 
 
 def _fits(path: Path, overlay: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -202,3 +203,19 @@ def test_every_config_that_the_makefile_names_exists() -> None:
     }
     assert len(named) >= 3 + len(variants)
     assert {name for name in named if not (ROOT / name).is_file()} == set()
+
+
+def test_a_mixture_trains_as_long_as_its_parts_alone(tmp_path: Path) -> None:
+    words = ("compare-mixture", "VQA_RAD=/rad", "VQA_MED=/med", "SEEDS=4", f"RUNS={tmp_path}")
+    done = make("-n", *words)
+    assert done.returncode == 0, done.stderr
+    fits = [line for line in done.stdout.splitlines() if "amif_lightning fit" in line]
+    assert len(fits) == 3
+    assert len({re.findall(r"max_steps (\d+)", line)[0] for line in fits}) == 1
+    parts = re.findall(r"parts '(.*?)' --runs", fits[2])
+    assert [part["init_args"]["root"] for part in json.loads(parts[0])] == ["/rad", "/med"]
+    assert done.stdout.count("measures/validation.py") == 2
+
+
+def test_a_mixture_needs_both_folders() -> None:
+    assert "give both folders" in make("compare-mixture", "VQA_RAD=/rad").stderr

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
 
+import pytest
+
 from amif_lightning.reports.retrieval_groups import collect_searches
 from amif_lightning.reports.retrieval_table import retrieval_results
 from amif_lightning.reports.table import report
@@ -86,3 +88,14 @@ def test_a_report_of_searches_alone_has_no_table_of_answers(
     assert text.startswith("Phantom 112px [retrieval, test], full, 1 seed: evidence")
     assert re.findall("^## .*", text, re.MULTILINE) == ["## Image-text retrieval", "## Notes"]
     assert "Accuracy" not in text
+
+
+@pytest.mark.parametrize("nested", [True, False])  # as the command line and as Python write it
+def test_the_teacher_stands_beside_its_divergence(
+    write_search: Writer, tmp_path: Path, nested: bool
+) -> None:
+    """Divergences of different teachers stand in one column and say nothing of each other."""
+    options = {"teacher": "shuffled_vectors"}
+    write_search(0, config={"data": {"init_args": options} if nested else options})
+    text = retrieval_results(collect_searches(tmp_path))
+    assert "0.250 (shuffled_vectors)" in text

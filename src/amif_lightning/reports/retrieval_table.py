@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from amif_lightning.reports import numbers, statistics
 from amif_lightning.reports.markdown import markdown
@@ -28,7 +29,8 @@ LEGEND = (
     "to most others, for every query, which takes no look at one. Best possible: no order reaches "
     "more, for many studies have fewer than k relevant ones. "
     "Zero-shot: studies whose class was found by prompts. Teacher KL: divergence of the model's "
-    "image-text distribution over the split from the teacher's, mean ± std, in nats. "
+    "image-text distribution over the split from the teacher's, mean ± std, in nats; values of "
+    "different teachers, which stand in brackets, cannot be compared. "
     "Test runs: how often a test of this split was started in the run folder."
 )
 
@@ -111,7 +113,17 @@ def _divergence(group: RetrievalGroup) -> str:
     if not values:
         return numbers.NONE
     mean, deviation = statistics.mean_std(values)
-    return f"{mean:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
+    spread = "" if deviation is None else f" ± {deviation:.3f}"
+    teachers = dict.fromkeys(_teacher(record.config) for record in group.records)
+    named = ", ".join(teacher for teacher in teachers if teacher)
+    return f"{mean:.3f}{spread}" + (f" ({named})" if named else "")
+
+
+def _teacher(config: Mapping[str, Any]) -> str:
+    """The option ``teacher`` of the data, empty where the configuration has none."""
+    data = config.get("data", {})
+    arguments = data.get("init_args", data) if isinstance(data, Mapping) else {}
+    return str(arguments.get("teacher", "")) if isinstance(arguments, Mapping) else ""
 
 
 def retrieval_notes(groups: Iterable[RetrievalGroup]) -> Iterable[str]:

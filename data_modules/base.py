@@ -34,6 +34,7 @@ from data_modules.questions import (
     other_images,
     stable_seed,
 )
+from data_modules.resized import resized_path
 from data_modules.rows import QARow, Release
 from data_modules.strata import strata_of
 from data_modules.texts import TextDataModule
@@ -111,6 +112,21 @@ class VQADataModule(TextDataModule):
     def file_of(self, row: QARow) -> Path:
         """Where the picture that a row asks about lies."""
         return self.root / row.image
+
+    def image_id_of(self, row: QARow) -> str:
+        """``<data set>/<path in the release>``, which names the picture among all data sets."""
+        return row.image if row.source else f"{self.release.dataset}/{row.image}"
+
+    def pictures(self) -> dict[str, Path]:
+        """Where every picture of the release lies."""
+        rows = [row for split in self.release.splits.values() for row in split]
+        return {self.image_id_of(row): self.file_of(row) for row in rows}
+
+    def _shown_file(self, row: QARow) -> Path:
+        """What the loaders read: the released picture or its reduced copy."""
+        if self.resized is None:
+            return self.file_of(row)
+        return resized_path(self.resized, self.image_id_of(row))
 
     @property
     def dataset(self) -> str:
@@ -225,6 +241,7 @@ class VQADataModule(TextDataModule):
             rank_zero_info(f"{parts.dataset}: {sentence}")
         for reason, number in Counter(row.reason for row in parts.dropped).items():
             rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")
+        self._check_resized(self.image_id_of(row) for row in getattr(parts, needed[0]))
         self._counted = needed
         self._say_cut()
 
@@ -265,7 +282,7 @@ class VQADataModule(TextDataModule):
     def _train_groups(self) -> QuestionGroups:
         return QuestionGroups(
             self.partition.train,
-            self.file_of,
+            self._shown_file,
             self._train_transform,
             self._encoder,
             self.questions_per_image,
@@ -307,7 +324,7 @@ class VQADataModule(TextDataModule):
     ) -> DataLoader[VQABatch]:
         data = QuestionGroups(
             rows,
-            self.file_of,
+            self._shown_file,
             ImageTransform(self.image_size),
             self._encoder,
             per_image=8,  # bounds the questions of a batch when one image has dozens

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
+
 from amif_lightning.errors import UserError
 from data_modules.images import decode_image
 
@@ -34,12 +36,15 @@ class ImageCheck:
     absent_folders: dict[str, int] = field(default_factory=dict)
 
 
-def check_images(files: Mapping[str, Path], threads: int = 2) -> ImageCheck:
+def check_images(
+    files: Mapping[str, Path], threads: int = 2, *, progress: bool = False
+) -> ImageCheck:
     """Reads pictures and lists the ones that fail.
 
     Args:
         files: Where each picture lies, by its path in the release, with forward slashes.
         threads: Pictures read at the same time; decoding runs outside Python's lock.
+        progress: Whether to show a progress bar.
 
     Returns:
         The counts and the names.
@@ -49,7 +54,13 @@ def check_images(files: Mapping[str, Path], threads: int = 2) -> ImageCheck:
     elsewhere = Counter(_parent(name) for name in sorted(files) if not folders[files[name].parent])
     existing = [name for name in present if files[name].is_file()]
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        good = pool.map(_decodes, (files[name] for name in existing))
+        good = tqdm(
+            pool.map(_decodes, (files[name] for name in existing)),
+            total=len(existing),
+            desc="pictures",
+            unit="picture",
+            disable=None if progress else True,
+        )
         undecodable = [name for name, ok in zip(existing, good, strict=True) if not ok]
     return ImageCheck(
         checked=len(present),

@@ -110,6 +110,11 @@ class StudyDataModule(TextDataModule):
         found: tuple[StudyRow, ...] = getattr(self.splits, split)
         return found
 
+    def pictures(self) -> dict[str, Path]:
+        """Where every picture of the release lies."""
+        rows = [row for split in self.release.splits.values() for row in split]
+        return {picture.image_id: picture.file for row in rows for picture in row.images}
+
     def class_labels(self, split: SplitName) -> list[tuple[str, ...]]:
         """For each study of a split the names of its classes, by ``position``."""
         return [row.classes for row in self.rows(split)]
@@ -214,6 +219,7 @@ class StudyDataModule(TextDataModule):
             rank_zero_info(f"{self.dataset}: {sentence}")
         if stage == "fit" and self.augmentation == "none":
             self._say_equal_views()
+        self._check_resized(_pictures(self.rows(splits[0])))
         self._counted = splits
         self._say_cut()
 
@@ -298,6 +304,7 @@ class StudyDataModule(TextDataModule):
             shuffle=True,
             seed=self.seed,
             cache=self._train_cache,
+            resized=self.resized,
         )
 
     def val_dataloader(self) -> DataLoader[StudyBatch]:
@@ -321,6 +328,7 @@ class StudyDataModule(TextDataModule):
             self.tokenizer,
             self.max_text_tokens,
             cache=cache,
+            resized=self.resized,
         )
         return self._shard_loader(data, len(data), self._collate)
 

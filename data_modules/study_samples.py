@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 from amif_lightning.batch import StudyBatch, TeacherFeatures, pad_tokens
 from data_modules.images import decode_image, to_square
 from data_modules.questions import ImageCache, stable_seed
+from data_modules.resized import resized_path
 from data_modules.study_rows import Picture, StudyRow
 from data_modules.text import normalise
 from data_modules.tokenizer import Tokenizer
@@ -66,6 +68,7 @@ class StudyViews(Dataset[StudySample]):
         shuffle: Whether views (and augmentation) are drawn anew each epoch.
         seed: Seed of views and augmentation.
         cache: Decoded pictures shared between workers, and each picture's row in it.
+        resized: Folder of reduced copies that are read instead; None: the released pictures.
     """
 
     def __init__(
@@ -78,10 +81,11 @@ class StudyViews(Dataset[StudySample]):
         shuffle: bool = False,
         seed: int = 0,
         cache: ImageCache | None = None,
+        resized: Path | None = None,
     ) -> None:
         self.rows, self.transform, self.tokenizer = rows, transform, tokenizer
         self.max_text_tokens = max_text_tokens
-        self.shuffle, self.seed, self.cache = shuffle, seed, cache
+        self.shuffle, self.seed, self.cache, self.resized = shuffle, seed, cache, resized
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,11 +114,14 @@ class StudyViews(Dataset[StudySample]):
         )
 
     def _pixels(self, picture: Picture) -> Tensor:
+        file = picture.file
+        if self.resized is not None:
+            file = resized_path(self.resized, picture.image_id)
         if self.cache is not None:
             images, position = self.cache
-            return images.get(position[picture.image_id], picture.file)
+            return images.get(position[picture.image_id], file)
         size = self.transform.decoded_size
-        return to_square(decode_image(picture.file, size), size)
+        return to_square(decode_image(file, size), size)
 
 
 def text_identity(text: str) -> int:

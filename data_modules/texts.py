@@ -17,6 +17,7 @@ from amif_lightning.errors import UserError
 from data_modules.images import DecodedImages
 from data_modules.options import check_least
 from data_modules.questions import ImageCache
+from data_modules.resized import check_side
 from data_modules.samplers import EpochIndexSampler, ShardSampler, position
 from data_modules.tokenizer import Tokenizer, corpus_texts
 from data_modules.transforms import Augmentation, ImageTransform
@@ -41,6 +42,8 @@ class TextDataModule(L.LightningDataModule, ABC):
             ``released_pretrain`` (see data_modules/transforms.py).
         cache_images: Keep decoded training and validation pictures in shared memory.
             The pixels are those that decoding anew would give.
+        resized: Folder of reduced copies that ``prepare data --resize`` made, read instead of the
+            released pictures (see data_modules/resized.py); empty: the released ones.
         seed: Seed of order, grouping and augmentation.
 
     Raises:
@@ -60,6 +63,7 @@ class TextDataModule(L.LightningDataModule, ABC):
         tokenizer_corpora: list[str] | None = None,
         augmentation: Augmentation = "paper",
         cache_images: bool = False,
+        resized: str = "",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -83,6 +87,7 @@ class TextDataModule(L.LightningDataModule, ABC):
         self.tokenizer_name = tokenizer
         self.tokenizer_corpora = tokenizer_corpora or ["train"]
         self.augmentation, self.cache_images, self.seed = augmentation, cache_images, seed
+        self.resized = Path(resized) if resized else None
         self._tokenizer: Tokenizer | None = None
         self._counted: tuple[str, ...] = ()  # the splits whose cut texts setup() has counted
 
@@ -107,6 +112,10 @@ class TextDataModule(L.LightningDataModule, ABC):
 
         A checkpoint keeps them, so that no one scores it on rows that it was chosen on.
         """
+
+    @abstractmethod
+    def pictures(self) -> dict[str, Path]:
+        """Where every picture of the release lies, by ``<data set>/<path in the release>``."""
 
     @abstractmethod
     def _say_cut(self) -> None:
@@ -154,6 +163,14 @@ class TextDataModule(L.LightningDataModule, ABC):
     @property
     def _train_transform(self) -> ImageTransform:
         return ImageTransform(self.image_size, self.augmentation)
+
+    def _check_resized(self, image_ids: Iterable[str]) -> None:
+        """Refuse a folder of reduced copies that cannot serve this run, by its first picture."""
+        if self.resized is not None:
+            needed = max(self.image_size, self._train_transform.decoded_size)
+            for image_id in image_ids:
+                check_side(self.resized, image_id, needed, type(self).__name__)
+                return
 
     def _cached(self, images: Iterable[str], size: int) -> ImageCache | None:
         """Shared memory for the pictures of these ids, decoded to squares of ``size`` pixels.

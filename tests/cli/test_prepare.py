@@ -54,7 +54,7 @@ def test_an_experiment_names_the_teacher(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "write `prepare teacher --config EXPERIMENT`"),
+        ([], "or `prepare teacher --config EXPERIMENT`"),
         (["techer"], "`prepare techer` prepares nothing"),
         (["teacher"], "data missing: give --config"),
         (["teacher", "--data=Toys"], "data Toys takes no teacher"),
@@ -73,10 +73,20 @@ def test_errors_are_sentences(
     assert len(printed.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [["--help"], ["teacher", "--help"]], ids=str)
-def test_help(prepare_main: Main, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--help"], "prepare teacher"),
+        (["teacher", "--help"], "teacher_cache"),
+        (["data", "--help"], "--download"),
+    ],
+    ids=str,
+)
+def test_help(
+    prepare_main: Main, words: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert prepare_main(*words) == 0
-    assert "teacher_cache" in capsys.readouterr().out
+    assert named in capsys.readouterr().out
 
 
 def test_the_suites_own_question_answering_data_takes_no_teacher(

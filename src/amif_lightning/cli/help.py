@@ -16,7 +16,7 @@ TRAINER_COMMANDS = {
 }
 OTHER_COMMANDS = {
     "audit": "count a data set, report leaks and bad pictures (exit code 1); needs no model",
-    "prepare": "with `teacher`: store what the teacher of pre-training says of a data set",
+    "prepare": "`data`: check, download, reduce a data set; `teacher`: store a teacher's features",
     "report": "print the results table of a folder of runs",
 }
 COMMANDS = {**TRAINER_COMMANDS, **OTHER_COMMANDS}
@@ -51,6 +51,7 @@ examples:
   python -m amif_lightning fit --config experiments/vqa/phantom.yaml
   python -m amif_lightning test --config experiments/vqa/phantom.yaml --ckpt_path best
   python -m amif_lightning audit --data Phantom --data.root data/phantom
+  python -m amif_lightning prepare data --data VQARAD --data.root data/vqa_rad --download
   python -m amif_lightning prepare teacher --config experiments/pretrain/base.yaml
   python -m amif_lightning report runs
 """

@@ -1,4 +1,4 @@
-"""``prepare teacher``: let the teacher read a data set once, before any run needs it."""
+"""``prepare``: what takes long and is done once, before any run needs it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from pathlib import Path
 from amif_lightning.cli.data_command import build_data, data_parser
 from amif_lightning.errors import UserError
 
+HELP = """\
+prepare data     check a data set file by file; download it, make reduced copies of its pictures
+prepare teacher  let the teacher read a data set, and store what it says
+
+`prepare data --help` and `prepare teacher --help` list the options."""
+
 
 def main(argv: Sequence[str], base: type | None = None) -> int:
-    """Make the embeddings file of a configuration's teacher and data, and print its path.
+    """Run ``prepare data``, or make the embeddings file of a teacher and data and print its path.
 
     ``fit`` does the same at its start; under DDP the other processes wait for the first.
 
     Args:
-        argv: ``teacher``, then options: those of
+        argv: ``data`` (see ``prepare_data.py``), or ``teacher``, then options: those of
             :func:`amif_lightning.cli.data_command.build_data`.
         base: Base class of the data modules on offer; None takes the project's own.
 
@@ -23,13 +29,18 @@ def main(argv: Sequence[str], base: type | None = None) -> int:
         UserError: If an option is wrong, the data takes no teacher, or its teacher needs no file.
     """
     if argv and argv[0] in {"-h", "--help"}:
-        argv = ["teacher", "--help"]
+        print(HELP)
+        return 0
+    base = base or _data_base()
+    if argv and argv[0] == "data":
+        from amif_lightning.cli.prepare_data import main as prepare_data
+
+        return prepare_data(argv[1:], base)
     if not argv or argv[0] != "teacher":
         raise UserError(
             f"`{' '.join(['prepare', *argv[:1]])}` prepares nothing: write "
-            "`prepare teacher --config EXPERIMENT`."
+            "`prepare data --data CLASS` or `prepare teacher --config EXPERIMENT`."
         )
-    base = base or _data_base()
     parser = data_parser(
         "prepare teacher",
         "Compute the embeddings of a data set's pictures and texts by the teacher that `data:` "

@@ -1,0 +1,1 @@
+"""Files of data sets before any reader sees them: downloads, archives, checks."""

@@ -2,6 +2,7 @@
 
 from data_modules.captions import CaptionsFromQA
 from data_modules.mixture import Mixture
+from data_modules.path_vqa import PathVQA
 from data_modules.phantom.module import Phantom
 from data_modules.phantom.studies import PhantomStudies
 from data_modules.question_mixture import QuestionMixture
@@ -12,6 +13,7 @@ __all__ = [
     "VQARAD",
     "CaptionsFromQA",
     "Mixture",
+    "PathVQA",
     "Phantom",
     "PhantomStudies",
     "QuestionMixture",

@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from amif_lightning.errors import UserError
 from data_modules.base import VQADataModule
+from data_modules.files.parquet import ParquetQuestions, find_parquet
 from data_modules.options import check_choice
 from data_modules.protocols import Protocol, question_key, restated
 from data_modules.rows import AnswerType, DroppedRow, QARow, Release, SplitName
 from data_modules.text import collapse, normalise
 
-Layout = Literal["osf", "mevf"]
-LayoutChoice = Literal["auto", "osf", "mevf"]
+Layout = Literal["osf", "mevf", "hf"]
+LayoutChoice = Literal["auto", "osf", "mevf", "hf"]
 
 NAME = "VQARAD"
 OSF_FILE = "VQA_RAD Dataset Public.json"
@@ -43,6 +45,7 @@ _PHRASE_TYPES: dict[Layout, dict[str, SplitName | None]] = {
     # None: the file says which split it is.
     "osf": {"freeform": "train", "para": "train", "test_freeform": "test", "test_para": "test"},
     "mevf": {"freeform": None, "para": None, "frame": None},
+    "hf": {},  # parquet files have no such field
 }
 _QUESTION_TYPE_TYPOS = {"atrib": "attrib", "prse": "pres"}
 
@@ -55,21 +58,60 @@ class VQARAD(VQADataModule):
     Args:
         root: Folder of the data set, as :func:`read_vqa_rad` describes it.
         layout: Which published layout to read; with ``auto`` and both present, the protocol
-            ``clean`` takes ``osf`` and ``literature`` takes ``mevf``.
+            ``clean`` takes ``osf`` and ``literature`` takes ``mevf``; ``hf``, the hub's parquet
+            files, only where neither is there.
+        unpacked: Folder that the pictures of parquet files are written into once.
         **kwargs: Arguments of :class:`VQADataModule`.
 
     Raises:
         UserError: If an option is out of range or unknown.
     """
 
-    def __init__(self, root: str, layout: LayoutChoice = "auto", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        layout: LayoutChoice = "auto",
+        unpacked: str = "data/unpacked",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(root, **kwargs)
         check_choice("layout", layout, LayoutChoice)
         self.layout: LayoutChoice = layout
+        self.unpacked = Path(unpacked)
+
+    @cached_property
+    def _parquet(self) -> ParquetQuestions | None:
+        if not self.root.is_dir() or _choose_layout(self.root, self.layout, self.protocol) != "hf":
+            return None
+        return ParquetQuestions(NAME, find_parquet(self.root), self.unpacked)
+
+    def prepare_data(self) -> None:
+        """Unpack the parquet files once, where they are what is read."""
+        if self._parquet is not None:
+            self._parquet.prepare()
+
+    def file_of(self, row: QARow) -> Path:
+        """Below the root, or where the parquet files were unpacked."""
+        return super().file_of(row) if self._parquet is None else self._parquet.file_of(row)
 
     def read_release(self) -> Release:
         """Read all rows of the release under ``root``; no images are opened."""
+        if self._parquet is not None:
+            return _read_parquet(self.root, self._parquet)
         return read_vqa_rad(self.root, self.layout, self.protocol)
+
+
+def _read_parquet(root: Path, parquet: ParquetQuestions) -> Release:
+    """The hub's copy: questions and answers without ids, types or other wordings."""
+    splits, dropped = parquet.read()
+    absent = {} if splits.get("test") else {"test": f"no test-*.parquet is in {root}"}
+    notes = (
+        SHARED_NOTE,
+        "Layout hf has no answer_type, so open and closed are told by the answer alone, and no "
+        "rephrases or frames, so trained rows that equal one of a test question are not found: "
+        f"the release at {SOURCE} has both.",
+    )
+    return Release(NAME, "hf", splits, absent, tuple(dropped), notes)
 
 
 def read_vqa_rad(
@@ -106,26 +148,37 @@ def read_vqa_rad(
             f"or download the data set from {SOURCE} into it."
         )
     chosen = _choose_layout(root, layout, protocol)
+    if chosen == "hf":
+        raise UserError(
+            f"VQA-RAD: {root} holds parquet files, which have to be unpacked before they are read: "
+            "use the data class VQARAD, or `python -m amif_lightning prepare data --data VQARAD`."
+        )
     return _read_osf(root, protocol) if chosen == "osf" else _read_mevf(root, protocol)
 
 
 def _choose_layout(root: Path, layout: str, protocol: Protocol) -> Layout:
     has_osf = (root / OSF_FILE).is_file()
     has_mevf = (root / MEVF_FILES["train"]).is_file()
+    has_hf = "train" in find_parquet(root)
     if layout == "osf" and has_osf:
         return "osf"
     if layout == "mevf" and has_mevf:
         return "mevf"
-    if layout in ("osf", "mevf"):
-        wanted = OSF_FILE if layout == "osf" else MEVF_FILES["train"]
+    if layout == "hf" and has_hf:
+        return "hf"
+    if layout in ("osf", "mevf", "hf"):
+        files = {"osf": OSF_FILE, "mevf": MEVF_FILES["train"], "hf": "data/train-*.parquet"}
+        wanted = files[layout]
         raise UserError(
             f"VQA-RAD: layout '{layout}' needs {root / wanted}, which is not there, so download it "
             f"({SOURCE}) or choose layout 'auto'."
         )
     if layout != "auto":
-        raise UserError(f"VQA-RAD: layout must be 'auto', 'osf' or 'mevf', got {layout!r}.")
+        raise UserError(f"VQA-RAD: layout must be 'auto', 'osf', 'mevf' or 'hf', got {layout!r}.")
     if has_osf and has_mevf:
         return "osf" if protocol == "clean" else "mevf"
+    if not has_osf and not has_mevf and has_hf:
+        return "hf"
     if not has_osf and not has_mevf:
         raise UserError(
             f"VQA-RAD: neither '{OSF_FILE}' nor '{MEVF_FILES['train']}' is in {root}, so download "

@@ -12,6 +12,7 @@ import yaml
 
 from amif_lightning.cli import main
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
+from tests.fakes_path_vqa import write_path_vqa
 
 PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "experiments"
@@ -34,6 +35,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "PhantomStudies": lambda root: None,
     "CaptionsFromQA": write_vqa_med_2019,
     "QuestionMixture": _write_both,
+    "PathVQA": lambda root: write_path_vqa(root, "hf"),
 }
 _FEW = ("train_studies=24", "validation_studies=8", "test_studies=8")
 SMALL = {

@@ -14,6 +14,7 @@ from data_modules import vqa_med_2019
 from data_modules.protocols import partition, restating
 from data_modules.vqa_med_2019 import read_vqa_med_2019
 from data_modules.vqa_rad import SHARED_NOTE, VQARAD, read_vqa_rad
+from tests.data_modules.files import parquet_files
 from tests.fakes import FakeRAD, write_vqa_rad
 
 OSF = "VQA_RAD Dataset Public.json"
@@ -221,8 +222,8 @@ def test_byte_order_mark_is_read_over(tmp_path: Path, fake: FakeRAD) -> None:
 
 
 def test_an_unknown_layout_is_named_at_construction(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"layout is 'hf': give one of auto, osf, mevf\."):
-        VQARAD(str(tmp_path), layout="hf")  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(UserError, match=r"layout is 'xml': give one of auto, osf, mevf, hf\."):
+        VQARAD(str(tmp_path), layout="xml")  # type: ignore[arg-type]  # the point of the test
 
 
 def test_data_module_reads_its_layout_and_protocol(tmp_path: Path, fake: FakeRAD) -> None:
@@ -321,3 +322,29 @@ def test_real_mevf_literature_leak(real_data: Path) -> None:
     assert f"{leak['frames_equal_to_a_test_frame']} of its 1267 frame rows equal" in notes
     assert f"{leak['of_those_also_a_training_frame']} of those also a training row's" in notes
     assert len(partition(release, "literature").candidates) == facts["literature_candidates"]
+
+
+def test_the_hubs_parquet_files_are_read_where_no_json_is(tmp_path: Path) -> None:
+    root = tmp_path / "rad"
+    rows = [parquet_files.row(i // 2, f"is it {i}?", ("yes", "no")[i % 2]) for i in range(12)]
+    parquet_files.write_parquet(
+        root, {"train": rows, "test": [parquet_files.row(50, "where is it?", "lung")]}
+    )
+    data = VQARAD(str(root), unpacked=str(tmp_path / "unpacked"))
+    with pytest.raises(UserError, match="are not unpacked in"):
+        _ = data.release
+    data.prepare_data()
+    release = data.release
+    assert release.layout == "hf"
+    assert {split: len(rows) for split, rows in release.splits.items()} == {"train": 12, "test": 1}
+    assert len({r.image_id for r in release.splits["train"]}) == 6
+    assert {r.answer_type for r in release.splits["train"]} == {""}
+    assert any("no answer_type" in note for note in release.notes)
+    assert all(file.is_file() for file in data.pictures().values())
+    assert not data.audit().failed
+    write_vqa_rad(root)
+    assert VQARAD(str(root)).release.layout == "osf"
+    again = VQARAD(str(root), layout="hf", unpacked=str(tmp_path / "unpacked"))
+    assert again.release.layout == "hf"
+    with pytest.raises(UserError, match="have to be unpacked"):
+        read_vqa_rad(root, "hf")

@@ -16,7 +16,7 @@ TRAINER_COMMANDS = {
 }
 OTHER_COMMANDS = {
     "audit": "count a data set, report leaks and bad pictures (exit code 1); needs no model",
-    "prepare": "`data`: check, download, reduce a data set; `teacher`: store a teacher's features",
+    "prepare": "with `data`: check or download a data set; with `teacher`: store its features",
     "report": "print the results table of a folder of runs",
 }
 COMMANDS = {**TRAINER_COMMANDS, **OTHER_COMMANDS}

@@ -11,6 +11,7 @@ import yaml
 
 from amif_lightning.cli import main
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
+from tests.fakes_corpora import write_image_text, write_medicat, write_mimic_cxr, write_roco_v1
 
 PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "experiments"
@@ -25,13 +26,19 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "Phantom": lambda root: None,  # generates itself
     "PhantomStudies": lambda root: None,
     "CaptionsFromQA": write_vqa_med_2019,
+    "MIMICCXR": write_mimic_cxr,
+    "ROCO": write_roco_v1,
+    "MedICaT": write_medicat,
+    "ImageText": write_image_text,
 }
 _FEW = ("train_studies=24", "validation_studies=8", "test_studies=8")
+_ALONE = ("batch_size=2", "teacher=none")
 SMALL = {
     "Phantom": _FEW,
     "PhantomStudies": (*_FEW, "batch_size=8"),
     # The hub's teacher cannot be reached here; its embeddings have tests of their own.
-    "CaptionsFromQA": ("batch_size=2", "teacher=none"),
+    **dict.fromkeys(("CaptionsFromQA", "ROCO", "MedICaT", "ImageText"), _ALONE),
+    "MIMICCXR": (*_ALONE, "sections_file=sections.csv"),
 }
 
 
@@ -82,7 +89,7 @@ def test_an_experiment_takes_a_step(path: Path, tmp_path: Path) -> None:
         f"--config={path}",
         f"--config={FOLDER / 'size' / 'tiny.yaml'}",
         *_root_of(data, root),
-        *(["--model.init_args.labels=hard"] if data == "CaptionsFromQA" else []),
+        *(["--model.init_args.labels=hard"] if "teacher=none" in SMALL.get(data, ()) else []),
         *(f"--data.init_args.{word}" for word in SMALL.get(data, ())),
         "--data.init_args.num_workers=0",
         f"--runs={tmp_path / 'runs'}",

@@ -32,7 +32,7 @@ OPTIONS: dict[str, Any] = {
     "image_size": 16,
     "batch_size": 2,
 }
-COLUMNS: dict[str, str] = {
+COLUMNS: dict[str, Any] = {
     "text_column": "report",
     "view_column": "view",
     "study_column": "study",

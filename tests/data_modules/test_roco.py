@@ -44,7 +44,7 @@ def test_v1_less_vanished_pictures(tmp_path: Path, subsets: Any, inner: str) -> 
     assert reasons(data) == {NO_FILE: sum(not row[4] for row in wanted)}
     for split in ("train", "validation", "test"):
         there = [row for row in wanted if row[0] == split and row[4]]
-        assert len(data.rows(split)) == len(there)  # type: ignore[arg-type]  # a name of the three
+        assert len(data.rows(split)) == len(there)
     assert all(p.file.is_file() for row in data.splits.train for p in row.images)
     assert data.splits.carved_from_train is False
 

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-# Spellings of the released data sets; PA and AP differ in the direction of the beam only.
-_KINDS = {
-    **dict.fromkeys(("frontal", "pa", "ap", "antero-posterior", "postero-anterior"), "frontal"),
-    **dict.fromkeys(("lateral", "ll", "lat"), "lateral"),
-}
+# Spellings of the released data sets; PA and AP differ in the direction of the beam only. Of
+# MIMIC-CXR's words LLD and RLD (the patient lies on the side) and the tilted AP AXIAL are frontal
+# pictures, and XTL (across the table) is a lateral one.
+_FRONTAL = (
+    *("frontal", "pa", "ap", "antero-posterior", "postero-anterior", "ap axial"),
+    *("ap lld", "ap rld", "pa lld", "pa rld"),
+)
+_LATERAL = ("lateral", "ll", "rl", "lat", "xtl")
+_KINDS = {**dict.fromkeys(_FRONTAL, "frontal"), **dict.fromkeys(_LATERAL, "lateral")}
 
 
 def kind_of(view: str) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from amif_lightning.cli import main
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
+from tests.fakes_corpora import write_image_text, write_medicat, write_mimic_cxr, write_roco_v1
 from tests.fakes_path_vqa import write_path_vqa
 
 PROJECT = Path(__file__).parents[1]
@@ -28,6 +29,13 @@ def _write_both(root: Path) -> None:
     write_vqa_med_2019(root / "VQAMed2019")
 
 
+def _write_corpora(root: Path) -> None:
+    write_mimic_cxr(root / "MIMICCXR")
+    write_medicat(root / "MedICaT")
+    write_roco_v1(root / "ROCO")
+    _write_both(root)
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "VQARAD": write_vqa_rad,
     "VQAMed2019": write_vqa_med_2019,
@@ -35,25 +43,41 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "PhantomStudies": lambda root: None,
     "CaptionsFromQA": write_vqa_med_2019,
     "QuestionMixture": _write_both,
+    "Mixture": _write_corpora,
     "PathVQA": lambda root: write_path_vqa(root, "hf"),
+    "MIMICCXR": write_mimic_cxr,
+    "ROCO": write_roco_v1,
+    "MedICaT": write_medicat,
+    "ImageText": write_image_text,
 }
 _FEW = ("train_studies=24", "validation_studies=8", "test_studies=8")
+_ALONE = ("batch_size=2", "teacher=none")
 SMALL = {
     "Phantom": _FEW,
     "PhantomStudies": (*_FEW, "batch_size=8"),
     # The hub's teacher cannot be reached here; its embeddings have tests of their own.
-    "CaptionsFromQA": ("batch_size=2", "teacher=none"),
+    **dict.fromkeys(("CaptionsFromQA", "ROCO", "MedICaT", "ImageText", "Mixture"), _ALONE),
+    "MIMICCXR": (*_ALONE, "sections_file=sections.csv"),
 }
 
 
 def _root_of(data: str, root: Path) -> list[str]:
     """Where a data class is told its folder; captions and mixtures have none of their own."""
-    if data == "QuestionMixture":
-        parts = [
-            {"class_path": name, "init_args": {"root": str(root / name)}}
-            for name in ("VQARAD", "VQAMed2019")
-        ]
-        return [f"--data.init_args.parts={json.dumps(parts)}"]
+    if data in ("QuestionMixture", "Mixture"):
+        sections = {"sections_file": str(root / "sections.csv")}
+
+        def modules(*names: str) -> str:
+            found = []
+            for name in names:
+                more = sections if name == "MIMICCXR" else {}
+                found.append({"class_path": name, "init_args": {"root": str(root / name), **more}})
+            return json.dumps(found)
+
+        answering = modules("VQARAD", "VQAMed2019")
+        if data == "QuestionMixture":
+            return [f"--data.init_args.parts={answering}"]
+        corpora = modules("MIMICCXR", "MedICaT", "ROCO")
+        return [f"--data.init_args.parts={corpora}", f"--data.init_args.held_out={answering}"]
     if data == "CaptionsFromQA":
         return [f"--data.init_args.source.init_args.root={root}"]
     return [f"--data.init_args.root={root}"]
@@ -99,7 +123,7 @@ def test_an_experiment_takes_a_step(path: Path, tmp_path: Path) -> None:
         f"--config={path}",
         f"--config={FOLDER / 'size' / 'tiny.yaml'}",
         *_root_of(data, root),
-        *(["--model.init_args.labels=hard"] if data == "CaptionsFromQA" else []),
+        *(["--model.init_args.labels=hard"] if "teacher=none" in SMALL.get(data, ()) else []),
         *(f"--data.init_args.{word}" for word in SMALL.get(data, ())),
         "--data.init_args.num_workers=0",
         f"--runs={tmp_path / 'runs'}",

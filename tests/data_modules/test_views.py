@@ -17,7 +17,18 @@ def drawn(views: list[str], draws: int = 2000) -> Counter[tuple[int, int]]:
 
 @pytest.mark.parametrize(
     ("view", "kind"),
-    [(" PA", "frontal"), ("ap", "frontal"), ("LL", "lateral"), ("Oblique", "oblique"), ("", "")],
+    [
+        (" PA", "frontal"),
+        ("ap", "frontal"),
+        ("LL", "lateral"),
+        ("Oblique", "oblique"),
+        ("", ""),
+        ("AP AXIAL", "frontal"),
+        ("PA LLD", "frontal"),
+        ("XTL", "lateral"),
+        ("RL", "lateral"),
+        ("LAO", "lao"),
+    ],
 )
 def test_spellings_of_a_view_are_one_kind(view: str, kind: str) -> None:
     assert kind_of(view) == kind

@@ -1,0 +1,1 @@
+"""The files of MIMIC-CXR: tables, reports and their sections."""

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from amif_lightning.tasks import AMiFPretrain, AMiFVQA
-from data_modules import Phantom, PhantomStudies
+from data_modules import Mixture, Phantom, PhantomStudies
 
 PROJECT = Path(__file__).parents[1]
 PAGE = (PROJECT / "docs" / "fidelity.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_every_file_named_exists() -> None:
 def test_every_option_named_is_one() -> None:
     known = {
         name
-        for given in (AMiFPretrain, AMiFVQA, Phantom, PhantomStudies)
+        for given in (AMiFPretrain, AMiFVQA, Mixture, Phantom, PhantomStudies)
         for cls in given.__mro__
         if "__init__" in vars(cls)
         for name in inspect.signature(vars(cls)["__init__"]).parameters

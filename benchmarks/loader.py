@@ -1,0 +1,149 @@
+"""Time of reading a picture as the loaders do, against plain decoding, and from reduced copies.
+
+Run ``python benchmarks/loader.py [--repeats 5] [--pictures 8]``. JPEG files of 512, 1024 and 2500
+pixels a side are generated (grey, smooth shapes with noise of a detector, quality 90), and each is
+made a square of ``--size`` pixels (288, the paper's) by three ways, in turn, in one process:
+
+- plain: PIL decodes the whole picture, converts it to RGB and resizes it;
+- draft: what the loaders do: libjpeg decodes at the smallest scale that is large enough for the
+  smallest crop, then the picture is reduced (`decode_image`, `to_square`);
+- reduced copy: the same on the copies that ``prepare data --resize`` makes once.
+
+Printed are pictures per second of one loader process, from the median time of the repeats, each a
+pass over all pictures, and how many times plain that is. Files are warm in the system's cache. The
+last line is ``ratio: <plain time / draft time>`` of the largest pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+
+from data_modules.images import decode_image, to_square
+from data_modules.resized import resize_all, resized_path
+from data_modules.transforms import SMALLEST_CROP
+
+SIDES = (512, 1024, 2500)
+WAYS = ("plain", "draft", "reduced copy")
+
+
+def write_picture(path: Path, side: int, seed: int) -> None:
+    """A grey JPEG file that compresses like a radiograph: shapes, a gradient, a detector's noise."""
+    rng = np.random.default_rng(seed)
+    across = np.linspace(-1, 1, side, dtype=np.float32)
+    values = np.full((side, side), 60, dtype=np.float32) + 40 * across[:, None]
+    for _ in range(12):
+        x, y = rng.uniform(-0.8, 0.8, 2)
+        wide, high = rng.uniform(0.05, 0.6, 2)
+        inside = ((across[None] - x) / wide) ** 2 + ((across[:, None] - y) / high) ** 2
+        values += rng.uniform(10, 60) * np.exp(-(inside**2))
+    values += rng.normal(0, 3, (side, side)).astype(np.float32)
+    Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(path, "JPEG", quality=90)
+
+
+def plain(path: Path, size: int) -> torch.Tensor:
+    """Decode all of it, then resize: what a loader does that knows nothing of JPEG."""
+    with Image.open(path) as image:
+        resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
+def ours(path: Path, size: int) -> torch.Tensor:
+    """As the data sets read a picture."""
+    return to_square(decode_image(path, size), size)
+
+
+def measure(
+    sides: Sequence[int], size: int, pictures: int, repeats: int, folder: Path
+) -> dict[int, dict[str, float]]:
+    """Seconds a picture.
+
+    Args:
+        sides: Pixels a side of the generated pictures.
+        size: Pixels a side that the loaders decode to; a reduced copy has as many.
+        pictures: Number of pictures of each size.
+        repeats: Passes of which the median counts.
+        folder: Where files are written.
+
+    Returns:
+        For each side the median seconds by way.
+    """
+    found = {}
+    for side in sides:
+        files = {f"Bench/{side}/{n}.jpg": folder / f"{side}_{n}.jpg" for n in range(pictures)}
+        for seed, path in enumerate(files.values()):
+            write_picture(path, side, seed)
+        copies = folder / "copies"
+        resize_all(files, copies, short_side=size, workers=0, progress=False)
+        originals, reduced = list(files.values()), [resized_path(copies, name) for name in files]
+        ways: dict[str, tuple[Callable[[Path, int], torch.Tensor], list[Path]]] = {
+            "plain": (plain, originals),
+            "draft": (ours, originals),
+            "reduced copy": (ours, reduced),
+        }
+        _agree(originals[0], reduced[0], size)
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(repeats):
+            for way, (read, paths) in ways.items():  # in turn: slow moments meet all ways
+                start = time.perf_counter()
+                for path in paths:
+                    read(path, size)
+                times[way].append((time.perf_counter() - start) / pictures)
+        found[side] = {way: statistics.median(values) for way, values in times.items()}
+    return found
+
+
+def _agree(original: Path, copy: Path, size: int) -> None:
+    """A fast way that shows another picture would be no way at all."""
+    whole = plain(original, size).float()
+    for read in (ours(original, size), ours(copy, size)):
+        apart = (read.float() - whole).abs().mean().item()
+        if apart > 6:
+            raise RuntimeError(f"{original} differs by {apart:.1f} grey levels on average")
+
+
+def table(found: dict[int, dict[str, float]]) -> str:
+    """Pictures per second by size and way, and how many times plain."""
+    lines = [f"{'pixels':>7}" + "".join(f"{way:>24}" for way in WAYS)]
+    for side, seconds in found.items():
+        cells = []
+        for way in WAYS:
+            times = "" if way == "plain" else f" ({seconds['plain'] / seconds[way]:.1f} x plain)"
+            cells.append(f"{1 / seconds[way]:.1f}/s{times}")
+        lines.append(f"{side:>7}" + "".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES))
+    parser.add_argument("--size", type=int, default=288, help="the network's input in pixels")
+    parser.add_argument("--pictures", type=int, default=8, help="of each size")
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # one loader process
+    size = math.ceil(given.size / SMALLEST_CROP**0.5)
+    print(
+        f"input {given.size} pixels, decoded to {size} for crops of {SMALLEST_CROP} of the area; "
+        f"Pillow {PIL.__version__}, one process"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(given.sides, size, given.pictures, given.repeats, Path(folder))
+    print(table(found))
+    largest = found[max(found)]
+    print(f"ratio: {largest['plain'] / largest['draft']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

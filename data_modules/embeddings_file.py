@@ -117,12 +117,13 @@ def _metadata(about: About) -> dict[str, str]:
     }
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], None], option: str = "teacher_cache") -> None:
     """Let ``write`` fill a file of another name beside ``path``, then rename it.
 
     Args:
         path: The file; missing folders are created.
         write: Writes the file that it is given.
+        option: The constructor argument that names its folder, for the message.
 
     Raises:
         UserError: If it cannot be written.
@@ -135,7 +136,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): give another folder as "
-            "--data.init_args.teacher_cache."
+            f"--data.init_args.{option}."
         ) from error
     finally:
         with contextlib.suppress(OSError):  # it is gone after a rename, or never came to be

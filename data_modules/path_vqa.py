@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from amif_lightning.errors import UserError
 from data_modules.base import VQADataModule
+from data_modules.corpus_files import is_text
 from data_modules.files.parquet import ParquetQuestions, find_parquet
 from data_modules.options import check_choice
 from data_modules.plain_files import read_json, read_pickle
@@ -194,7 +195,7 @@ def _row(item: object, split: SplitName, number: int) -> QARow | None:
     image = item.get("img_id", item.get("image"))
     question = item.get("sent", item.get("question"))
     answer = item["answer"] if "answer" in item else _best(item.get("label"))
-    if not all(isinstance(text, str) for text in (image, question, answer)):
+    if not all(is_text(text) for text in (image, question, answer)):
         return None
     image, question, answer = str(image).strip(), collapse(str(question)), collapse(str(answer))
     # A name is one file in the split's folder, never a way out of it.
@@ -205,7 +206,7 @@ def _row(item: object, split: SplitName, number: int) -> QARow | None:
     image = image.removesuffix(".jpg")
     return QARow(
         question_id=f"{NAME}/{split}/{number}",
-        qid=str(item.get("question_id", "")),
+        qid=_word(item.get("question_id")),
         split=split,
         image_id=image,
         image=f"images/{SHORT[split]}/{image}.jpg",
@@ -213,8 +214,15 @@ def _row(item: object, split: SplitName, number: int) -> QARow | None:
         answer=answer,
         references=(normalise(answer),),
         answer_type=_answer_type(item.get("answer_type"), answer),
-        question_type=str(item.get("question_type", "") or "").strip().lower(),
+        question_type=_word(item.get("question_type")).lower(),
     )
+
+
+def _word(released: object) -> str:
+    """A field that only describes the row: text or a number, else nothing."""
+    if isinstance(released, int) and not isinstance(released, bool):
+        return str(released)
+    return collapse(str(released)) if is_text(released) else ""
 
 
 def _best(label: object) -> object:

@@ -105,10 +105,14 @@ def finished(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, option: str = "teacher_cache") -> Iterator[None]:
     """Let one process of this machine at a time make ``path``; others wait.
 
     The empty lock file stays: deleting it would let a third process lock another file of its name.
+
+    Args:
+        path: The file to be made.
+        option: The constructor argument that names its folder, for the message.
 
     Raises:
         UserError: If nothing can be written beside ``path``.
@@ -120,7 +124,7 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{lock} cannot be written ({error.strerror}): give another folder as "
-            "--data.init_args.teacher_cache."
+            f"--data.init_args.{option}."
         ) from error
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # released when the file is closed, also by a crash

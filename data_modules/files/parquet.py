@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,10 @@ from data_modules.teacher_parts import locked
 from data_modules.text import collapse, normalise
 
 COLUMNS = ("image", "question", "answer")
+#: What is read of them: the name that a picture had elsewhere is of no use.
+_READ = ["image.bytes", "question", "answer"]
 PICTURES = "pictures"
+_SHARD = re.compile(r".+-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
 _BATCH = 32  # rows in memory at a time
 _ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"))
 
@@ -68,9 +72,14 @@ class ParquetQuestions:
         """Unpack the files unless that is done; pictures that are there are not written again.
 
         Raises:
-            UserError: If the reader is not installed, or a file is damaged or of another form.
+            UserError: If the reader is not installed, a file of a split is missing, damaged, there
+                twice or of another form, or the folder cannot be written.
         """
-        with locked(self.index):
+        if self.index.is_file():
+            return  # before the lock, so that a finished folder may be read-only
+        for split, files in self.files.items():
+            _check_whole(self.dataset, split, files)
+        with locked(self.index, "unpacked"):
             if self.index.is_file():
                 return
             pictures = _Pictures(self.folder / PICTURES)
@@ -83,7 +92,7 @@ class ParquetQuestions:
             def write(path: Path) -> None:
                 path.write_text(text, encoding="utf-8")
 
-            write_whole(self.index, write)
+            write_whole(self.index, write, "unpacked")
 
     def read(self) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
         """The rows of all splits, and those that cannot be used.
@@ -148,6 +157,24 @@ def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:
     return found
 
 
+def _check_whole(dataset: str, split: str, files: Sequence[Path]) -> None:
+    """Refuse a split of which a file is missing or there twice: its rows would be others."""
+    named = [match for file in files if (match := _SHARD.fullmatch(file.name))]
+    numbers = sorted(int(match[1]) for match in named)
+    totals = {int(match[2]) for match in named}
+    if not named:
+        return  # one file, or names of somebody's own
+    wanted = list(range(min(totals)))
+    if len(named) == len(files) and len(totals) == 1 and numbers == wanted:
+        return
+    missing = sorted(set(wanted) - set(numbers))
+    what = f"number {missing[0]} is missing" if missing else "some belong to another release"
+    raise UserError(
+        f"{dataset}: the {len(files)} {split} files in {files[0].parent} are not one whole release "
+        f"({what}), so keep or fetch exactly those named {split}-NUMBER-of-{min(totals):05d}."
+    )
+
+
 class _Pictures:
     """Writes each distinct picture once, under the hash of its pixels."""
 
@@ -165,7 +192,14 @@ class _Pictures:
 
     def _write(self, data: bytes) -> str | None:
         temporary = self.folder / f".{os.getpid()}.tmp"
-        temporary.write_bytes(data)
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(
+                f"Pictures cannot be written into {self.folder} ({error.strerror}): make room or "
+                "give another folder as --data.init_args.unpacked."
+            ) from error
         try:
             picture = decode_image(temporary)
         except UserError:
@@ -212,12 +246,7 @@ def _rows(files: Sequence[Path], title: str, progress: bool) -> Iterator[dict[st
     for path in files:
         try:
             with pyarrow.parquet.ParquetFile(path) as stored:
-                names = set(stored.schema_arrow.names)
-                if missing := [name for name in COLUMNS if name not in names]:
-                    raise UserError(
-                        f"{path} has no column {' and no column '.join(missing)}, so it is not the "
-                        "expected release: download it again."
-                    )
+                _check_columns(path, stored.schema_arrow)
                 bar = tqdm(
                     total=stored.metadata.num_rows,
                     desc=title,
@@ -225,11 +254,46 @@ def _rows(files: Sequence[Path], title: str, progress: bool) -> Iterator[dict[st
                     disable=None if progress else True,
                 )
                 with bar:
-                    for batch in stored.iter_batches(_BATCH, columns=list(COLUMNS)):
-                        yield from batch.to_pylist()
+                    for batch in stored.iter_batches(_BATCH, columns=_READ):
+                        columns = [_values(batch[name]) for name in COLUMNS]
+                        for values in zip(*columns, strict=True):
+                            yield dict(zip(COLUMNS, values, strict=True))
                         bar.update(batch.num_rows)
         except (pyarrow.ArrowException, OSError) as error:
             what = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{path} cannot be read ({what}), probably a truncated download: fetch it again."
             ) from error
+
+
+def _check_columns(path: Path, schema: Any) -> None:
+    """Refuse a file whose columns are not those of questions about pictures."""
+    if missing := [name for name in COLUMNS if schema.names.count(name) != 1]:
+        raise UserError(
+            f"{path} has no column {' and no column '.join(missing)}, so it is not the expected "
+            "release: download it again."
+        )
+    image = schema.field("image").type
+    fields = [image.field(number) for number in range(image.num_fields)]
+    kinds = [str(field.type) for field in fields if field.name == "bytes"]
+    if kinds not in (["binary"], ["large_binary"]):
+        raise UserError(
+            f"{path} holds no encoded pictures in its column image (it is of the type {image}), so "
+            "it is not the expected release: download it again."
+        )
+
+
+def _values(column: Any) -> list[Any]:
+    """The cells of a column; None where a text is not UTF-8, which Arrow does not check."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        values = [_value(cell) for cell in column]
+    return values
+
+
+def _value(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError:
+        return None

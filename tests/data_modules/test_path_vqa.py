@@ -109,6 +109,31 @@ def test_the_published_counts_stand_in_the_facts() -> None:
     assert original["yes_no"] + original["open"] == original["rows"] == 6761
 
 
+def test_text_that_cannot_be_written_and_odd_fields(tmp_path: Path) -> None:
+    """Half a surrogate pair is valid JSON, and no tokenizer or hash takes it."""
+    good = {"img_id": "a", "sent": "is it?", "label": {"yes": 1}}
+    odd = {"sent": "where?", "question_id": None, "question_type": ["is", {}]}
+    items = [
+        good,
+        good | {"sent": "is \ud800?"},
+        good | {"img_id": "a\udfff"},
+        good | {"img_id": "a\0"},
+        good | {"label": {"\ud83d": 1}},
+        good | odd,
+        good | {"sent": "how?", "question_id": 7, "question_type": "\udc00"},
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(items))
+    release = module(tmp_path).release
+    numbers = [int(row.question_id.rpartition("/")[2]) for row in release.splits["train"]]
+    assert numbers == [0, 5, 6]
+    assert [(row.qid, row.question_type) for row in release.splits["train"]] == [
+        ("", ""),
+        ("", ""),
+        ("7", ""),
+    ]
+    assert Counter(row.reason for row in release.dropped) == {UNUSABLE: 4}
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (

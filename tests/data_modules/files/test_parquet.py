@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -154,6 +156,78 @@ def test_files_that_are_no_parquet_are_one_sentence(tmp_path: Path) -> None:
     pq.write_table(pa.table({"question": ["A?"], "text": ["a"]}), path)
     with pytest.raises(UserError, match="has no column image and no column answer"):
         questions(tmp_path).prepare(progress=False)
+
+
+@pytest.mark.parametrize("kept", [(0,), (1,)])
+def test_a_missing_file_of_a_split_is_named(tmp_path: Path, kept: tuple[int, ...]) -> None:
+    """Else the data set would be smaller, and nobody would know."""
+    write_parquet(tmp_path, {"train": [row(1, "A?", "a"), row(2, "B?", "b")]})
+    for number in {0, 1} - set(kept):
+        next((tmp_path / "data").glob(f"train-{number:05d}-*")).unlink()
+    (missing,) = {0, 1} - set(kept)
+    with pytest.raises(UserError, match=rf"Set: the 1 train files .*number {missing} is missing"):
+        questions(tmp_path).prepare(progress=False)
+
+
+@pytest.mark.parametrize("name", ["train-{}-of-00002-fedcba98.parquet", "train-{}-more.parquet"])
+def test_files_of_two_releases_are_not_read_twice(tmp_path: Path, name: str) -> None:
+    write_parquet(tmp_path, {"train": [row(1, "A?", "a"), row(2, "B?", "b")]})
+    first = next((tmp_path / "data").glob("train-00000-*"))
+    shutil.copy(first, first.with_name(name.format("00000")))
+    with pytest.raises(UserError, match=r"the 3 train files .*some belong to another release"):
+        questions(tmp_path).prepare(progress=False)
+
+
+def test_text_that_is_no_utf8_is_one_row_less(tmp_path: Path) -> None:
+    """Arrow takes the bytes as they are; the good rows of the same batch stay."""
+    stored = pa.array([b"caf\xe9?", b"why?"], pa.binary()).buffers()
+    text = pa.Array.from_buffers(pa.string(), 2, stored)
+    images = pa.array([{"bytes": picture(1), "path": None}] * 2, SCHEMA.field("image").type)
+    table = pa.table({"image": images, "question": text, "answer": pa.array(["yes", "no"])})
+    pq.write_table(table, tmp_path / "train.parquet")
+    made = questions(tmp_path)
+    made.prepare(progress=False)
+    splits, dropped = made.read()
+    assert [(r.question_id, r.question) for r in splits["train"]] == [("Set/train/1", "why?")]
+    assert [(d.question_id, d.reason) for d in dropped] == [("Set/train/0", NO_TEXT)]
+
+
+@pytest.mark.parametrize(
+    "images", [["a.jpg"], [7], [{"bytes": "text"}], [{"bytes": [1]}], [{"path": "a.jpg"}], [[1]]]
+)
+def test_columns_without_encoded_pictures_are_refused(tmp_path: Path, images: list[Any]) -> None:
+    table = pa.table({"image": images, "question": ["A?"], "answer": ["a"]})
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(UserError, match="holds no encoded pictures in its column image"):
+        questions(tmp_path).prepare(progress=False)
+
+
+def test_a_folder_that_cannot_be_written_is_named_by_its_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(tmp_path, {"train": [row(1, "A?", "a")]})
+    (tmp_path / "unpacked").write_text("a file")
+    with pytest.raises(UserError, match=r"give another folder as --data\.init_args\.unpacked\."):
+        questions(tmp_path).prepare(progress=False)
+    (tmp_path / "unpacked").unlink()
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"No space left.*--data\.init_args\.unpacked\."):
+        questions(tmp_path).prepare(progress=False)
+
+
+def test_a_finished_folder_is_used_without_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be shared and read-only."""
+    write_parquet(tmp_path, {"train": [row(1, "A?", "a")]})
+    made = questions(tmp_path)
+    made.prepare(progress=False)
+    monkeypatch.setattr(parquet, "locked", lambda *_: pytest.fail("a lock file is written"))
+    made.prepare(progress=False)
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

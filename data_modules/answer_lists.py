@@ -40,6 +40,5 @@ def list_references(answer: str, how: ListAnswers) -> tuple[str, ...]:
     orders = itertools.permutations(parts) if len(parts) <= MOST_PARTS else iter([tuple(parts)])
     # Joined by a comma and normalised again, as the whole answer is.
     references = dict.fromkeys(normalise(", ".join(order)) for order in orders)
-    if len(parts) > MOST_PARTS:
-        references[whole] = None
+    references[whole] = None  # without a space behind the comma it is another spelling
     return tuple(reference for reference in references if reference)

@@ -12,6 +12,7 @@ import yaml
 
 from amif_lightning.cli import main
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
+from tests.fakes_slake import write_slake
 
 PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "experiments"
@@ -29,6 +30,7 @@ def _write_both(root: Path) -> None:
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "VQARAD": write_vqa_rad,
+    "SLAKE": write_slake,
     "VQAMed2019": write_vqa_med_2019,
     "Phantom": lambda root: None,  # generates itself
     "PhantomStudies": lambda root: None,

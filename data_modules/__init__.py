@@ -11,12 +11,14 @@ from data_modules.phantom.module import Phantom
 from data_modules.phantom.studies import PhantomStudies
 from data_modules.question_mixture import QuestionMixture
 from data_modules.roco import ROCO
+from data_modules.slake import SLAKE
 from data_modules.vqa_med_2019 import VQAMed2019
 from data_modules.vqa_rad import VQARAD
 
 __all__ = [
     "MIMICCXR",
     "ROCO",
+    "SLAKE",
     "VQARAD",
     "CaptionsFromQA",
     "CheXpert5x200",

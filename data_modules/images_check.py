@@ -26,8 +26,9 @@ class ImageCheck:
         checked: Number of picture files looked for.
         missing: Paths below the root of files that are not there, sorted.
         undecodable: Paths of files that are no pictures or are damaged, sorted.
-        absent_folders: Folders that are not there at all, with the number of pictures that belong
-            in them; these are not counted as checked or missing.
+        absent_folders: Outermost folders that are not there at all, with the number of pictures
+            that belong in them; these are not counted as checked or missing. A folder of a single
+            picture inside another folder that is there counts as a missing picture.
     """
 
     checked: int
@@ -49,9 +50,14 @@ def check_images(
     Returns:
         The counts and the names.
     """
-    folders = {file.parent: file.parent.is_dir() for file in files.values()}
-    present = sorted(name for name, file in files.items() if folders[file.parent])
-    elsewhere = Counter(_parent(name) for name in sorted(files) if not folders[files[name].parent])
+    absent = {name: _absent_folder(name, file) for name, file in sorted(files.items())}
+    elsewhere = Counter(folder for folder in absent.values() if folder)
+    for name, folder in absent.items():
+        # Where each picture has a folder of its own, that folder alone is a missing picture.
+        if folder == _parent(name) and "/" in folder and elsewhere[folder] == 1:
+            absent[name] = ""
+            del elsewhere[folder]
+    present = [name for name, folder in absent.items() if not folder]
     existing = [name for name in present if files[name].is_file()]
     with ThreadPoolExecutor(max_workers=threads) as pool:
         good = tqdm(
@@ -68,6 +74,17 @@ def check_images(
         undecodable=tuple(undecodable),
         absent_folders=dict(sorted(elsewhere.items())),
     )
+
+
+def _absent_folder(name: str, file: Path) -> str:
+    """The outermost folder of a picture's path that is not there, empty where all are."""
+    folder, absent = file.parent, ""
+    while not folder.is_dir():
+        absent = name = _parent(name)
+        if "/" not in name:
+            break
+        folder = folder.parent
+    return absent
 
 
 def _parent(image: str) -> str:

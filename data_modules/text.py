@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-_DELETED = str.maketrans("", "", ",.'!?\"()*#:;~")
+import re
+
+_DELETED = str.maketrans("", "", ",.'!?\"()*#:;~，。！？（）：；、")
+# Chinese puts no spaces between words, and releases write them after some commas only.
+_BETWEEN_CHINESE = re.compile(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])")
 
 
 def collapse(text: str) -> str:
@@ -23,7 +27,8 @@ def normalise(text: str) -> str:
     """Brings a question or an answer into the form in which it is compared.
 
     In this order: lower-case; delete ``, . ' ! ? " ( ) * # : ; ~``; write ``x ray`` and ``x-ray``
-    as ``xray``; a hyphen between spaces and every slash become a space; collapse white space. It is
+    as ``xray``; a hyphen between spaces and every slash become a space; collapse white space; in
+    Chinese text, also delete ``，。！？（）：；、`` and the space between two characters. It is
     the clean-up that medical VQA code commonly applies to questions, used here for answers as well.
 
     Args:
@@ -38,7 +43,8 @@ def normalise(text: str) -> str:
     """
     text = text.lower().translate(_DELETED)
     text = text.replace("x ray", "xray").replace("x-ray", "xray")
-    return collapse(text.replace(" - ", " ").replace("/", " "))
+    text = collapse(text.replace(" - ", " ").replace("/", " "))
+    return _BETWEEN_CHINESE.sub("", text)
 
 
 def is_yes_no(answer: str) -> bool:

@@ -13,6 +13,7 @@ from data_modules.base import VQADataModule
 from data_modules.options import check_choice
 from data_modules.rows import DroppedRow, QARow, Release, SplitName
 from data_modules.text import collapse, normalise
+from data_modules.vqa_med_2019_folders import Folders
 
 Task = Literal["official", "no_abnormality"]
 
@@ -59,27 +60,61 @@ class VQAMed2019(VQADataModule):
     Args:
         root: Folder of the data set, as :func:`read_vqa_med_2019` describes it.
         task: ``official`` or ``no_abnormality`` (the 375-question variant of some papers).
+        unpacked: Folder into which the released zips are unpacked once, where the root holds them
+            and not their folders.
         **kwargs: Arguments of :class:`VQADataModule`.
 
     Raises:
         UserError: If an option is out of range or unknown.
     """
 
-    def __init__(self, root: str, task: Task = "official", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        task: Task = "official",
+        unpacked: str = "data/unpacked",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(root, **kwargs)
         check_choice("task", task, Task)  # here too: the release is read later
         self.task: Task = task
+        self.unpacked = Path(unpacked)
+        self._folders = Folders(self.root, self.unpacked)
+        self._found: dict[str, Path] = {}
+
+    def prepare_data(self) -> None:
+        """Unpack the released zips where their folders are not there; nothing is downloaded.
+
+        Raises:
+            UserError: If a zip is damaged or there is no room.
+        """
+        for files in _SPLITS.values():
+            self._folders.unpack(files.folder)
+            self._folders.unpack(f"{files.folder}/{files.images}")
 
     def read_release(self) -> Release:
         """Read all rows of the release under ``root``; no images are opened."""
-        return read_vqa_med_2019(self.root, self.task)
+        return read_vqa_med_2019(self.root, self.task, self.unpacked)
+
+    def file_of(self, row: QARow) -> Path:
+        """Where the picture lies, under the root or among what was unpacked."""
+        folder, _, name = row.image.rpartition("/")
+        if folder not in self._found:
+            # Remembered only once it is there: it may be unpacked later.
+            found = self._folders.find(folder)
+            if found is None:
+                return super().file_of(row)
+            self._found[folder] = found
+        return self._found[folder] / name
 
     def selection(self) -> dict[str, str | int | float | bool]:
         """As in the base, with the task, which decides the rows too."""
         return super().selection() | {"task": self.task}
 
 
-def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:
+def read_vqa_med_2019(
+    root: Path | str, task: Task = "official", unpacked: Path | None = None
+) -> Release:
     """Reads the three folders of the Zenodo release.
 
     Training and validation lines are ``image|question|answer`` and take their category
@@ -94,6 +129,8 @@ def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:
         task: ``official``: all questions (500 in the test set); ``no_abnormality``: without the
             abnormality category (375 in the test set), a variant some papers score under the same
             name and which is not comparable.
+        unpacked: Where the folders lie that the root holds as zips, see
+            :class:`data_modules.vqa_med_2019_folders.Folders`; None reads the root alone.
 
     Returns:
         The rows. Malformed lines are dropped and counted, with their number in ``detail``.
@@ -113,22 +150,33 @@ def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:
     absent: dict[str, str] = {}
     dropped: list[DroppedRow] = []
     notes = [SHARED_NOTE]
+    folders = Folders(root, unpacked)
     for name, files in _SPLITS.items():
-        path = root / files.folder / files.questions
+        path = (folders.find(files.folder) or root / files.folder) / files.questions
         if not path.is_file():
+            zipped = folders.archive(files.folder)
+            if name == "train" and zipped:
+                raise UserError(
+                    f"VQA-Med-2019: {zipped} is not unpacked yet, which `fit` and `audit` do: call "
+                    "prepare_data() before the rows are read, or unzip it there."
+                )
             if name == "train":
                 raise UserError(
                     f"VQA-Med-2019: {path} is not there, so download the training set from "
                     f"{SOURCE} and unpack it in {root}."
                 )
-            absent[name] = f"{files.folder}/{files.questions} is not in {root}"
+            absent[name] = (
+                f"{zipped} is not unpacked"
+                if zipped
+                else f"{files.folder}/{files.questions} is not in {root}"
+            )
             continue
-        rows, bad = _read_split(path, name, root)
+        rows, bad = _read_split(path, name)
         splits[name] = rows
         dropped += bad
         if without := sum(not row.question_type for row in rows):
             notes.append(f"{without} of {len(rows)} {name} questions have no category.")
-        if sentence := _missing_images(root, files):
+        if sentence := _missing_images(folders, files):
             absent[f"{name} images"] = sentence
     if task == "no_abnormality":
         splits, left_out = _without_abnormality(splits)
@@ -140,9 +188,7 @@ def read_vqa_med_2019(root: Path | str, task: Task = "official") -> Release:
     return Release(NAME, "zenodo", splits, absent, tuple(dropped), tuple(notes))
 
 
-def _read_split(
-    path: Path, name: SplitName, root: Path
-) -> tuple[tuple[QARow, ...], list[DroppedRow]]:
+def _read_split(path: Path, name: SplitName) -> tuple[tuple[QARow, ...], list[DroppedRow]]:
     categories = {} if name == "test" else _categories(path.parent, _SPLITS[name])
     width = 4 if name == "test" else 3
     rows: list[QARow] = []
@@ -152,7 +198,7 @@ def _read_split(
             continue  # a blank line, usually the last, is no question
         fields = tuple(collapse(field) for field in line.split("|"))
         question_id = f"{NAME}/{name}/{number}"
-        detail = f"{path.relative_to(root).as_posix()}, line {number + 1}"
+        detail = f"{_SPLITS[name].folder}/{path.name}, line {number + 1}"
         if len(fields) != width or not all(fields):
             reason = f"malformed line (not {width} fields separated by '|')"
             dropped.append(DroppedRow(question_id, reason, detail))
@@ -213,14 +259,13 @@ def _lines(path: Path) -> list[str]:
         ) from error
 
 
-def _missing_images(root: Path, files: _Split) -> str:
+def _missing_images(folders: Folders, files: _Split) -> str:
     folder = f"{files.folder}/{files.images}"
-    if (root / folder).is_dir():
+    if folders.find(folder):
         return ""
-    archive = root / f"{folder}.zip"
-    if archive.is_file():
+    if archive := folders.archive(folder):
         return f"{folder} is not unpacked: unzip {archive}"
-    return f"{folder} is not in {root}, fetch the pictures from {SOURCE}"
+    return f"{folder} is not in {folders.root}, fetch the pictures from {SOURCE}"
 
 
 def _without_abnormality(

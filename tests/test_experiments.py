@@ -14,6 +14,7 @@ from amif_lightning.cli import main
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
 from tests.fakes_corpora import write_image_text, write_medicat, write_mimic_cxr, write_roco_v1
 from tests.fakes_path_vqa import write_path_vqa
+from tests.fakes_slake import write_slake
 
 PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "experiments"
@@ -38,6 +39,7 @@ def _write_corpora(root: Path) -> None:
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "VQARAD": write_vqa_rad,
+    "SLAKE": write_slake,
     "VQAMed2019": write_vqa_med_2019,
     "Phantom": lambda root: None,  # generates itself
     "PhantomStudies": lambda root: None,

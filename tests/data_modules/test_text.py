@@ -20,6 +20,9 @@ from data_modules.text import collapse, is_yes_no, normalise
         ("""a,b.c'd!e?f"g(h)i*j#k:l;m~n""", "abcdefghijklmn"),
         ("crohn\u2019s", "crohn\u2019s"),  # typographic quotes are not in the rule
         ("?!", ""),
+        ("左肺, 右侧", "左肺右侧"),
+        ("左肺，右侧。", "左肺右侧"),
+        ("CT 图像 是？", "ct 图像是"),
     ],
 )
 def test_normalise_follows_the_rule(text: str, expected: str) -> None:

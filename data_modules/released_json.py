@@ -1,0 +1,65 @@
+"""Released question files that are one JSON list of objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from amif_lightning.errors import UserError
+
+
+def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
+    """The error of a file that can be read and is not the release.
+
+    Args:
+        title: The data set's name, with which the sentence begins.
+        path: The file.
+        what: What is wrong with it.
+        source: Where the release is.
+
+    Returns:
+        The error, to be raised.
+    """
+    return UserError(
+        f"{title}: {path} is not the expected release because {what}, so fetch it from {source}."
+    )
+
+
+def load_questions(
+    title: str, path: Path, keys: Collection[str], source: str
+) -> list[dict[str, Any]]:
+    """Reads a JSON list of questions and checks that each has its keys.
+
+    Args:
+        title: The data set's name for messages.
+        path: The file.
+        keys: Keys that every question must have; what they hold is the caller's to check.
+        source: Where the release is.
+
+    Returns:
+        The questions in released order, at least one.
+
+    Raises:
+        UserError: The file cannot be read, is not JSON, is no list of objects or lacks a key.
+    """
+    try:
+        # Some copies start with a byte order mark, which plain utf-8 would hand to the parser.
+        items = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
+        raise UserError(
+            f"{title}: {path} is not valid JSON ({error}), probably a truncated download, so fetch "
+            f"it again from {source}."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{title}: {path} cannot be read ({error.strerror}), so check the file or fetch it "
+            f"again from {source}."
+        ) from error
+    if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):
+        raise unexpected(title, path, "it is not a list of questions", source)
+    for number, item in enumerate(items):
+        if missing := sorted(set(keys) - item.keys()):
+            raise unexpected(title, path, f"question {number} has no {', '.join(missing)}", source)
+    return items

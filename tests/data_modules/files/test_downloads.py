@@ -120,11 +120,12 @@ def test_a_body_without_end_does_not_fill_the_disk(
     file = offered(server, Page(BODY * 30))
     seen: list[int] = []
     check = downloads._check
-    monkeypatch.setattr(
-        downloads,
-        "_check",
-        lambda f, path, *a: (seen.append(path.stat().st_size), check(f, path, *a)),
-    )
+
+    def watched(file: RemoteFile, path: Path, checksum: bool, remedy: str) -> None:
+        seen.append(path.stat().st_size)
+        check(file, path, checksum, remedy)
+
+    monkeypatch.setattr(downloads, "_check", watched)
     with pytest.raises(UserError, match=r"has \d+ bytes and .* has 1048576"):
         fetched(file, tmp_path)
     assert seen[0] < 2 * len(BODY)

@@ -241,7 +241,9 @@ class VQADataModule(TextDataModule):
             rank_zero_info(f"{parts.dataset}: {sentence}")
         for reason, number in Counter(row.reason for row in parts.dropped).items():
             rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")
-        self._check_resized(self.image_id_of(row) for row in getattr(parts, needed[0]))
+        self._check_resized(
+            self.image_id_of(row) for name in needed for row in getattr(parts, name)
+        )
         self._counted = needed
         self._say_cut()
 

@@ -23,6 +23,7 @@ from amif_lightning.errors import UserError
 from data_modules.images import decode_image
 
 _MARK = "amif-resized"
+_LOOKED_INTO = 1000  # copies opened before a run
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,28 @@ def _comment(path: Path) -> str:
     except (OSError, SyntaxError, ValueError):
         return ""
     return found.decode("ascii", "replace") if isinstance(found, bytes) else str(found)
+
+
+def check_copies(folder: Path, image_ids: Iterable[str], needed: int, data: str) -> None:
+    """Refuse a folder of reduced copies that cannot serve a run.
+
+    Every copy must be there. What it was made for is read of a thousand, evenly spread, since a
+    call that was stopped leaves a stretch undone; opening all takes minutes for a big set.
+
+    Args:
+        folder: The folder of reduced copies.
+        image_ids: The pictures that the run shows.
+        needed: Pixels that the shorter side must have, unless the released picture has fewer.
+        data: Name of the data class, for the message.
+
+    Raises:
+        UserError: Naming the command that makes them.
+    """
+    distinct = list(dict.fromkeys(image_ids))
+    looked_into = set(distinct[:: -(-len(distinct) // _LOOKED_INTO) or 1])
+    for image_id in distinct:
+        if image_id in looked_into or not resized_path(folder, image_id).is_file():
+            check_side(folder, image_id, needed, data)
 
 
 def check_side(folder: Path, image_id: str, needed: int, data: str) -> None:

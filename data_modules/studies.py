@@ -180,6 +180,10 @@ class StudyDataModule(TextDataModule):
             num_workers=self.num_workers,
         )
 
+    def without_teacher(self) -> None:
+        """Read pictures and texts only, as a check of the files does: no teacher's file is made."""
+        self._read_teacher = "none"
+
     @cached_property
     def teacher_table(self) -> TeacherTable | None:
         """The teacher's features by id; None without a teacher."""
@@ -219,7 +223,7 @@ class StudyDataModule(TextDataModule):
             rank_zero_info(f"{self.dataset}: {sentence}")
         if stage == "fit" and self.augmentation == "none":
             self._say_equal_views()
-        self._check_resized(_pictures(self.rows(splits[0])))
+        self._check_resized(image for split in splits for image in _pictures(self.rows(split)))
         self._counted = splits
         self._say_cut()
 

@@ -17,7 +17,7 @@ from amif_lightning.errors import UserError
 from data_modules.images import DecodedImages
 from data_modules.options import check_least
 from data_modules.questions import ImageCache
-from data_modules.resized import check_side
+from data_modules.resized import check_copies
 from data_modules.samplers import EpochIndexSampler, ShardSampler, position
 from data_modules.tokenizer import Tokenizer, corpus_texts
 from data_modules.transforms import Augmentation, ImageTransform
@@ -165,12 +165,10 @@ class TextDataModule(L.LightningDataModule, ABC):
         return ImageTransform(self.image_size, self.augmentation)
 
     def _check_resized(self, image_ids: Iterable[str]) -> None:
-        """Refuse a folder of reduced copies that cannot serve this run, by its first picture."""
+        """Refuse a folder of reduced copies that cannot serve this run."""
         if self.resized is not None:
             needed = max(self.image_size, self._train_transform.decoded_size)
-            for image_id in image_ids:
-                check_side(self.resized, image_id, needed, type(self).__name__)
-                return
+            check_copies(self.resized, image_ids, needed, type(self).__name__)
 
     def _cached(self, images: Iterable[str], size: int) -> ImageCache | None:
         """Shared memory for the pictures of these ids, decoded to squares of ``size`` pixels.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import lzma
 import os
 import re
 import shutil
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
 
@@ -83,22 +86,29 @@ def extract(archive: Path, target: Path) -> None:
         return
     if not archive.is_file():
         raise UserError(f"The archive {archive} does not exist: check the folder.")
-    temporary = target.with_name(f".{target.name}-unfinished-{os.getpid()}")
+    around: Path | None = None
     try:
-        temporary.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        around = Path(tempfile.mkdtemp(prefix=f".{target.name}-unfinished-", dir=target.parent))
+        # One level deeper: mkdtemp's folder is closed to other users and this one is not.
+        temporary = around / target.name
+        temporary.mkdir()
         with _members(archive) as members:
             _write(archive, members, temporary)
         inner = list(temporary.iterdir())
         only = inner[0] if len(inner) == 1 and inner[0].name == target.name else temporary
         os.replace(only, target)
     except OSError as error:
+        if error.errno is None:  # of gzip and bz2 about their data, not of the system
+            raise _damaged(archive, error) from error
         reason = error.strerror or str(error)
         raise UserError(
             f"{archive} cannot be unpacked into {target} ({reason}): make room or choose another "
             "folder."
         ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if around is not None:
+            shutil.rmtree(around, ignore_errors=True)
 
 
 def _write(archive: Path, members: list[_Member], folder: Path) -> None:
@@ -150,17 +160,25 @@ def _write_member(archive: Path, member: _Member, file: Path, bar: tqdm) -> None
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
     """The files of an archive, folders and litter left out."""
+    stream: IO[bytes] | None = None
+    tarred: tarfile.TarFile | None = None
     with contextlib.ExitStack() as stack:
         try:
             if zipfile.is_zipfile(archive):
                 packed = stack.enter_context(zipfile.ZipFile(archive))
                 found = _zipped(archive, packed)
             else:
-                tarred = stack.enter_context(tarfile.open(archive))
+                stream = stack.enter_context(_plain(archive))
+                tarred = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
                 found = _tarred(archive, tarred)
         except _BROKEN as error:
             raise _damaged(archive, error) from error
         yield [m for m in found if _LITTER.isdisjoint(PurePosixPath(m.name).parts)]
+        if tarred is not None and stream is not None:
+            try:
+                _check_end(stream, tarred)
+            except _BROKEN as error:
+                raise _damaged(archive, error) from error
 
 
 def _zipped(archive: Path, packed: zipfile.ZipFile) -> list[_Member]:
@@ -187,6 +205,36 @@ def _tarred(archive: Path, packed: tarfile.TarFile) -> list[_Member]:
             raise _unsafe(archive, info.name, "is a link or a device")
         found.append(_Member(info.name, info.size, lambda i=info: _content(packed, i)))
     return found
+
+
+def _plain(archive: Path) -> IO[bytes]:
+    """The bytes of a tar file, decompressed by what it begins with."""
+    with archive.open("rb") as stream:
+        start = stream.read(6)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(archive))
+    if start.startswith(b"BZh"):
+        return bz2.open(archive)
+    if start == b"\xfd7zXZ\0":
+        return lzma.open(archive)
+    return archive.open("rb")
+
+
+def _check_end(stream: IO[bytes], packed: tarfile.TarFile) -> None:
+    """Refuse a tar file that ends too early or whose compression's checksum is wrong.
+
+    tarfile takes a cut between two members, or a damaged header, for the end, and does not read as
+    far as the checksum.
+    """
+    block = tarfile.BLOCKSIZE
+    end = max((m.offset_data + (0 if m.issparse() else m.size) for m in packed), default=0)
+    sparse = any(member.issparse() for member in packed)
+    stream.seek(-(-end // block) * block)
+    last = stream.read(block)
+    if not sparse and (len(last) < block or any(last)):  # a tar file ends with zeros
+        raise tarfile.ReadError("unexpected end of data")
+    while stream.read(_CHUNK):
+        pass
 
 
 def _content(packed: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -50,7 +50,7 @@ def osf(node: str, base: str = "https://api.osf.io") -> list[RemoteFile]:
     Raises:
         UserError: If the listing cannot be read.
     """
-    return list(_osf_folder(f"{base}/v2/nodes/{node}/files/osfstorage/", ""))
+    return list(_osf_folder(f"{base}/v2/nodes/{node}/files/osfstorage/?page%5Bsize%5D=100", ""))
 
 
 def _osf_folder(url: str | None, folder: str) -> Iterator[RemoteFile]:

@@ -72,6 +72,15 @@ def test_studies_are_checked_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "has nothing to download" in capsys.readouterr().err
 
 
+def test_no_teacher_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"--data.{split}_studies=4" for split in ("train", "validation", "test")]
+    words += ["--data.teacher=open_clip", f"--data.teacher_source=local-dir:{tmp_path / 'none'}"]
+    words += [f"--data.teacher_cache={tmp_path / 'cache'}"]
+    assert prepare(tmp_path / "phantom", *words, data="PhantomStudies") == 0
+    assert "24 present and readable of 24" in capsys.readouterr().out
+    assert not (tmp_path / "cache").exists()
+
+
 def test_reduced_copies_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_vqa_rad(tmp_path / "set")
     words = ["--resize=16", f"--data.resized={tmp_path / 'small'}", "--workers=0"]
@@ -80,7 +89,9 @@ def test_reduced_copies_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert prepare(tmp_path / "set", *words) == 0
     assert "reduced copies: 0 made, 13 kept, 0 failed" in capsys.readouterr().out
     assert prepare(tmp_path / "set", "--resize=16") == 2
-    assert "give --data.resized FOLDER" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "give --data.resized FOLDER" in printed.err
+    assert "present and readable" not in printed.out  # said before the long check
 
 
 def offered(server: Server, name: str, body: bytes) -> RemoteFile:

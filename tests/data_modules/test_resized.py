@@ -12,7 +12,7 @@ from PIL import Image
 
 from amif_lightning.errors import UserError
 from data_modules.images import decode_image
-from data_modules.resized import check_side, resize_all, resized_path
+from data_modules.resized import check_copies, check_side, resize_all, resized_path
 from tests.data_modules.tiny_release import tiny
 from tests.data_modules.tiny_studies import TinyStudies, tiny_studies
 
@@ -131,6 +131,35 @@ def test_copies_that_cannot_serve_are_refused(pictures: dict[str, Path], tmp_pat
     shutil.copy(pictures["Set/a.jpg"], resized_path(cache, "Set/a.jpg"))
     with pytest.raises(UserError, match="no reduced copy that this suite made"):
         check_side(cache, "Set/a.jpg", 41, "Set")
+
+
+def test_one_copy_that_is_not_there_is_found_before_the_run(tmp_path: Path) -> None:
+    data, cache = tiny(tmp_path / "set"), tmp_path / "cache"
+    resize_all(data.pictures(), cache, short_side=16, workers=0)
+    again = tiny(tmp_path / "set", resized=str(cache))
+    again.setup("fit")
+    for row in (again.partition.train[-1], again.partition.validation[-1]):
+        lost = resized_path(cache, again.image_id_of(row))
+        kept = lost.read_bytes()
+        lost.unlink()
+        with pytest.raises(UserError, match=rf"has no .*{lost.name}: run .*--resize 16"):
+            again.setup("fit")
+        again.setup("test")  # which shows neither
+        lost.write_bytes(kept)
+
+
+def test_a_call_for_larger_copies_that_was_stopped_is_found(tmp_path: Path) -> None:
+    source = smooth(tmp_path / "a.png", 60, 60)
+    pictures, cache = {f"Set/{i:04d}.png": source for i in range(2100)}, tmp_path / "cache"
+    resize_all({"Set/0000.png": source}, cache, short_side=20, workers=0)
+    small = resized_path(cache, "Set/0000.png")
+    for name in list(pictures)[1:]:
+        shutil.copy(small, resized_path(cache, name))
+    resize_all(dict(list(pictures.items())[:2090]), cache, short_side=40, workers=0)
+    with pytest.raises(UserError, match="short side of 20 pixels and this run needs 40"):
+        check_copies(cache, pictures, 40, "Set")
+    check_copies(cache, list(pictures)[:2090], 40, "Set")
+    check_copies(cache, [], 40, "Set")
 
 
 @pytest.mark.parametrize("cached", [True, False])

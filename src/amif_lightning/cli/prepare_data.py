@@ -70,6 +70,8 @@ def main(argv: Sequence[str], base: type) -> int:
         if not config.json:
             print(line, flush=True)
 
+    if config.resize is not None and module.resized is None:  # before hours of download
+        raise UserError("Reduced copies need a folder: give --data.resized FOLDER with --resize.")
     source = source_of(module)
     if config.download:
         if source is None:
@@ -139,7 +141,9 @@ def check(module: Any, *, workers: int = 2, progress: bool = False) -> Found:
 
     name, root = type(module).__name__, str(module.root)
     try:
-        module.prepare_data()
+        if hasattr(module, "without_teacher"):
+            module.without_teacher()  # `prepare teacher` lets it read the pictures
+        module.prepare_data()  # generated data are made here
         release = module.release
         pictures: dict[str, Path] = module.pictures()
     except UserError as error:
@@ -181,8 +185,6 @@ def to_text(found: Found) -> str:
 def _resize(module: Any, config: Any) -> Any:
     from data_modules.resized import resize_all
 
-    if module.resized is None:
-        raise UserError("Reduced copies need a folder: give --data.resized FOLDER with --resize.")
     return resize_all(
         module.pictures(),
         module.resized,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import random
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -163,4 +165,48 @@ def test_damage_is_one_sentence_or_harmless(
         extract(archive, folder / "out")
     except UserError:
         assert not (folder / "out").exists()
+    else:
+        assert files(folder / "out") == CONTENT  # nothing may be lost without a word
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_plain_tar_cut_between_two_members_is_damaged(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as made:
+        for name in ("a", "b"):
+            info = tarfile.TarInfo(name)
+            info.size = 512
+            made.addfile(info, io.BytesIO(b"x" * 512))
+    whole = (tmp_path / "a.tar").read_bytes()
+    extract(tmp_path / "a.tar", tmp_path / "whole")
+    assert set(files(tmp_path / "whole")) == {"a", "b"}
+    (tmp_path / "a.tar").write_bytes(whole[:1024])  # header and content of the first
+    with pytest.raises(UserError, match=r"is damaged .*unexpected end"):
+        extract(tmp_path / "a.tar", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    broken = bytearray(whole)
+    broken[1024] ^= 0xFF  # the header of the second
+    (tmp_path / "a.tar").write_bytes(bytes(broken))
+    with pytest.raises(UserError, match=r"is damaged .*unexpected end"):
+        extract(tmp_path / "a.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
+def test_damaged_compression_is_not_taken_for_a_full_disk(tmp_path: Path, mode: str) -> None:
+    content = random.Random(0).randbytes(100_000)
+    archive = tmp_path / f"a.tar.{mode}"
+    with tarfile.open(archive, f"w:{mode}") as made:  # type: ignore[call-overload]  # one of three
+        info = tarfile.TarInfo("a")
+        info.size = len(content)
+        made.addfile(info, io.BytesIO(content))
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    archive.write_bytes(bytes(data))
+    with pytest.raises(UserError, match=r"is damaged or no archive .* download it again"):
+        extract(archive, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name]
+
+
+def test_what_a_killed_process_left_is_not_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / f".out-unfinished-{os.getpid()}").mkdir()  # in a container ids are soon used again
+    extract(zipped(tmp_path / "a.zip"), tmp_path / "out")
+    assert files(tmp_path / "out") == CONTENT

@@ -114,6 +114,24 @@ def test_a_body_of_another_length_is_refused(server: Server, tmp_path: Path) -> 
     assert left(tmp_path) == set()
 
 
+def test_a_body_without_end_does_not_fill_the_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = offered(server, Page(BODY * 30))
+    seen: list[int] = []
+    check = downloads._check
+
+    def watched(file: RemoteFile, path: Path, checksum: bool, remedy: str) -> None:
+        seen.append(path.stat().st_size)
+        check(file, path, checksum, remedy)
+
+    monkeypatch.setattr(downloads, "_check", watched)
+    with pytest.raises(UserError, match=r"has \d+ bytes and .* has 1048576"):
+        fetched(file, tmp_path)
+    assert seen[0] < 2 * len(BODY)
+    assert left(tmp_path) == set()
+
+
 def test_a_wrong_checksum_is_refused_and_forgotten(server: Server, tmp_path: Path) -> None:
     file = offered(server, Page(BODY[:-1] + b"!"))
     with pytest.raises(UserError, match="has not the sha256 checksum"):
@@ -158,9 +176,11 @@ def test_a_refusal_is_not_tried_again(
 def test_nothing_is_fetched_over_open_connections(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not encrypted"):
         fetched(RemoteFile("a", "http://example.org/a"), tmp_path)
-    file = offered(server, Page(redirect="http://example.invalid/a"))
-    with pytest.raises(UserError, match=r"(not encrypted|in 1 attempts)"):
-        fetched(file, tmp_path, attempts=1)
+    for hop in ("http://example.invalid/a", "/hop"):  # refused before it is asked
+        server.pages["/hop"] = Page(redirect="http://example.invalid/b")
+        file = offered(server, Page(redirect=hop))
+        with pytest.raises(UserError, match=r"example.invalid/. leads to .* not encrypted"):
+            fetched(file, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["/a", "../a", "b/../../a", "c\\a", ""])

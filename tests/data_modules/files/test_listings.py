@@ -71,7 +71,7 @@ def test_an_osf_project_with_pages_and_folders(server: Server) -> None:
         "attributes": {"kind": "folder", "name": "Pictures"},
         "relationships": {"files": {"links": {"related": {"href": f"{server.base}/pictures"}}}},
     }
-    root = "/v2/nodes/ab12/files/osfstorage/"
+    root = "/v2/nodes/ab12/files/osfstorage/?page%5Bsize%5D=100"
     server.pages[root] = page(
         {"data": [osf_file("a.json"), folder], "links": {"next": f"{server.base}/second"}}
     )
@@ -104,3 +104,10 @@ def test_a_hub_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     base = "https://hub.example/datasets/owner/name/resolve/c0ffee"
     assert first == RemoteFile("a.json", f"{base}/a.json", 3, "git", "b10b")
     assert second == RemoteFile("imgs.zip", f"{base}/imgs.zip", 9, "sha256", "5a")
+
+
+def test_no_listing_is_read_over_open_connections() -> None:
+    with pytest.raises(UserError, match="is not encrypted"):
+        zenodo("1", "http://example.invalid")
+    with pytest.raises(UserError, match="is not encrypted"):
+        osf("1", "http://example.invalid")

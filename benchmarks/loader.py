@@ -38,7 +38,7 @@ WAYS = ("plain", "draft", "reduced copy")
 
 
 def write_picture(path: Path, side: int, seed: int) -> None:
-    """A grey JPEG file that compresses like a radiograph: shapes, a gradient, a detector's noise."""
+    """A grey JPEG file that compresses like a radiograph: shapes, a gradient, some noise."""
     rng = np.random.default_rng(seed)
     across = np.linspace(-1, 1, side, dtype=np.float32)
     values = np.full((side, side), 60, dtype=np.float32) + 40 * across[:, None]

@@ -263,7 +263,11 @@ def _not_clean(parts: Partition, release: Release) -> list[str]:
         "validation": parts.validation,
         parts.test_split if parts.test_split == "test" else "scored validation": parts.test,
     }
-    held_out.setdefault("test", release.splits.get("test", ()))
+    # Also what is not scored here: a released test set beside a scored validation set, and in a
+    # mixture, which has no test rows of its own, those of its parts.
+    if not held_out.get("test"):
+        held_out["test"] = release.splits.get("test", ())
+    held_out["released validation"] = release.splits.get("validation", ())
     for name, rows in held_out.items():
         if leaky := restating(parts.train, rows):
             given = len(restated(parts.train, rows))

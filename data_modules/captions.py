@@ -11,6 +11,7 @@ from amif_lightning.errors import UserError
 from data_modules.alike import same_content, same_names
 from data_modules.base import VQADataModule
 from data_modules.rows import DroppedRow, QARow
+from data_modules.scored_pictures import Scored, scored_of
 from data_modules.studies import StudyDataModule
 from data_modules.study_rows import Picture, StudyRelease, StudyRow
 from data_modules.text import collapse, normalise
@@ -147,6 +148,11 @@ class CaptionsFromQA(StudyDataModule):
         if absent:
             notes.append(f"{absent} held-out pictures are not on disk and are told by name only")
         return notes
+
+    def scored(self) -> Scored:
+        """What is carved here, and what the questions' own data set validates and tests on."""
+        own, source = super().scored(), scored_of(self.source)
+        return Scored(names=(*own.names, *source.names), files=own.files | source.files)
 
     def training_texts(self) -> list[str]:
         """The source's, so that both stages of a run build the same table."""

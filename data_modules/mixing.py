@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from amif_lightning.errors import UserError
@@ -21,7 +22,8 @@ class Mixed(Dataset[Sample_co]):
 
     An epoch shows ``round(weight * n)`` samples of a part of n: with weight 1 each once, with 0.5
     half of them and the others in the next epoch, with 2 each twice. A sample of a part is shown
-    again only when all others of that part have been, whatever the weight: the epochs of a part
+    again only when all others of that part have been (but for what a loader leaves out of an epoch
+    that its batches do not fill), whatever the weight: the epochs of a part
     are consecutive pieces of an endless row of passes, each a permutation drawn from
     (seed, part, pass). A pass stands where a single data set has its epoch, so that augmentation
     and drawn views change with it.
@@ -47,7 +49,7 @@ class Mixed(Dataset[Sample_co]):
         self.shown = epoch_sizes(sizes, weights)
         self._starts = [0, *accumulate(self.sizes)]
         self._ends = list(accumulate(self.shown))
-        self._orders: dict[int, tuple[int, list[int]]] = {}  # the present pass of each part
+        self._orders: list[dict[int, Tensor]] = [{} for _ in self.sizes]  # by part and pass
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -70,16 +72,17 @@ class Mixed(Dataset[Sample_co]):
         part = bisect_right(self._ends, place)
         within = place - (self._ends[part] - self.shown[part])
         turn, position = divmod(epoch * self.shown[part] + within, self.sizes[part])
-        return turn, self._starts[part] + self._order(part, turn)[position]
+        return turn, self._starts[part] + int(self._order(part, turn)[position])
 
-    def _order(self, part: int, turn: int) -> list[int]:
-        # Two passes meet in an epoch at most places, so the one before is often asked for again;
-        # drawing it anew is still cheap beside decoding pictures.
-        if self._orders.get(part, (None, []))[0] != turn:
+    def _order(self, part: int, turn: int) -> Tensor:
+        orders = self._orders[part]
+        if turn not in orders:
             generator = torch.Generator().manual_seed(stable_seed("mix", self.seed, part, turn))
-            order = torch.randperm(self.sizes[part], generator=generator).tolist()
-            self._orders[part] = (turn, order)
-        return self._orders[part][1]
+            orders[turn] = torch.randperm(self.sizes[part], generator=generator)
+            # An epoch asks for its passes in any order, so as many are kept as it can meet.
+            while len(orders) > self.shown[part] // self.sizes[part] + 2:
+                del orders[min(orders)]
+        return orders[turn]
 
 
 def epoch_sizes(sizes: Sequence[int], weights: Sequence[float] | None) -> tuple[int, ...]:
@@ -98,9 +101,9 @@ def epoch_sizes(sizes: Sequence[int], weights: Sequence[float] | None) -> tuple[
     for place, number in enumerate(shown):
         if number < 1:
             raise UserError(
-                f"data.init_args.weights has {weights[place]} for part {place}, which has "
-                f"{sizes[place]} samples to train on: an epoch would show none of them, so give a "
-                "greater weight or leave the part out."
+                f"Part {place} of the mixture has {sizes[place]} samples to train on, and with "
+                f"weight {weights[place]} an epoch would show none of them: look at what is "
+                "dropped and why, give a greater weight, or leave the part out."
             )
     return shown
 

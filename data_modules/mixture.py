@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,11 +13,18 @@ from torch.utils.data import DataLoader
 from amif_lightning.batch import StudyBatch
 from amif_lightning.errors import UserError
 from data_modules.base import VQADataModule
-from data_modules.mixing import Mixed, check_weights
+from data_modules.mixing import Mixed, check_weights, epoch_sizes
 from data_modules.options import check_choice
 from data_modules.parts import check_parts, folder_of, joint_selection
 from data_modules.rows import DroppedRow, SplitName
-from data_modules.scored_pictures import Compare, Scored, all_of, reasons_to_go
+from data_modules.scored_pictures import (
+    PATIENT,
+    Compare,
+    Scored,
+    all_of,
+    not_compared,
+    reasons_to_go,
+)
 from data_modules.studies import StudyDataModule
 from data_modules.study_rows import StudyRelease, StudyRow
 from data_modules.study_splits import StudySplits
@@ -53,7 +62,13 @@ class Mixture(StudyDataModule):
         **kwargs: Any,
     ) -> None:
         check_weights(len(parts), weights)
-        super().__init__(root=folder_of(parts), **kwargs)
+        # What decides studies is the parts' own: given here it would do nothing, so it cannot be.
+        super().__init__(
+            root=folder_of(parts),
+            split_seed=parts[0].split_seed,
+            validation_fraction=parts[0].validation_fraction,
+            **kwargs,
+        )
         check_choice("compare", compare, Compare)
         for part in parts:
             if part.teacher != "none":
@@ -77,17 +92,18 @@ class Mixture(StudyDataModule):
 
     def selection(self) -> dict[str, str | int | float | bool]:
         """The selections of all parts, under their names, and what else was left out."""
-        return joint_selection(type(self).__name__, self.parts, self.held_out)
+        whole = [m for m in self.held_out if not not_compared([m], self.compare)]
+        return joint_selection(type(self).__name__, self.parts, whole)
 
     # ---- studies ------------------------------------------------------------------------------
 
     def read_release(self) -> StudyRelease:
         """The studies of all parts as they split them; ids begin with the data set's name."""
-        check_parts([part.dataset for part in self.parts], self.parts)
+        check_parts(self.parts, self.held_out)
         splits: dict[SplitName, list[StudyRow]] = {"train": [], "validation": [], "test": []}
         for part in self.parts:
             for split, rows in splits.items():
-                rows.extend(part.rows(split))
+                rows.extend(_of_mixture(row) for row in part.rows(split))
         releases = [part.release for part in self.parts]
         return StudyRelease(
             dataset=type(self).__name__,
@@ -99,57 +115,76 @@ class Mixture(StudyDataModule):
                 for what, sentence in one.absent.items()
             },
             dropped=tuple(row for part in self.parts for row in part.splits.dropped),
-            notes=tuple(f"{one.dataset}: {note}" for one in releases for note in one.notes),
+            notes=(
+                *(f"{one.dataset}: {note}" for one in releases for note in one.notes),
+                *not_compared(self.held_out, self.compare),
+            ),
         )
 
     @cached_property
     def splits(self) -> StudySplits:
         """The parts' own splits joined, less training studies whose picture is scored somewhere."""
-        release, train = self.release, []
-        dropped = list(release.dropped)
+        release, dropped = self.release, list(self.release.dropped)
+        kept: dict[SplitName, list[StudyRow]] = {"train": [], "validation": []}
+        held_out = [all_of(module) for module in self.held_out]
         for part in self.parts:
-            reasons = self._reasons(part)
-            for row in part.rows("train"):
-                reason = next(
-                    (reasons[p.image_id] for p in row.images if p.image_id in reasons), None
-                )
-                if reason is None:
-                    train.append(row)
-                else:
-                    dropped.append(DroppedRow(row.study_id, reason))
+            others = [other for other in self.parts if other is not part]
+            scored: dict[SplitName, list[Scored]] = {
+                "train": [other.scored() for other in others],
+                "validation": [],
+            }
+            for split, pictures in scored.items():
+                mine = [row for row in release.splits[split] if _source(row) == part.dataset]
+                reasons = self._reasons(mine, [*pictures, *held_out])
+                kept[split] += [row for row in mine if row.study_id not in reasons]
+                dropped += [DroppedRow(study, reason) for study, reason in reasons.items()]
         return StudySplits(
-            train=tuple(train),
-            validation=release.splits["validation"],
+            train=tuple(kept["train"]),
+            validation=tuple(kept["validation"]),
             test=release.splits["test"],
             dropped=tuple(dropped),
             carved_from_train=any(part.splits.carved_from_train for part in self.parts),
         )
 
-    def _reasons(self, part: StudyDataModule) -> dict[str, str]:
-        """Why pictures of a part must not be trained on, by image id."""
-        pictures = {p.image_id: p.file for row in part.rows("train") for p in row.images}
-        scored = [_held_out(other) for other in self.parts if other is not part]
-        scored += [all_of(module) for module in self.held_out]
-        paths = {identity: identity.partition("/")[2] for identity in pictures}
-        return reasons_to_go(paths, pictures, scored, self.compare)
+    def _reasons(self, rows: Sequence[StudyRow], scored: Sequence[Scored]) -> dict[str, str]:
+        """Why studies of a part must go, by id: for a picture of theirs or for its patient."""
+        files = {p.image_id: p.file for row in rows for p in row.images}
+        paths = {identity: identity.partition("/")[2] for identity in files}
+        found = reasons_to_go(paths, files, scored, self.compare)
+        reasons = {
+            row.study_id: found[picture.image_id]
+            for row in rows
+            for picture in reversed(row.images)
+            if picture.image_id in found
+        }
+        groups = {row.group for row in rows if row.study_id in reasons and row.group}
+        return reasons | {
+            row.study_id: PATIENT
+            for row in rows
+            if row.group in groups and row.study_id not in reasons
+        }
+
+    def _epoch_studies(self) -> int:
+        return sum(epoch_sizes(self._sizes(), self.weights))
+
+    def _sizes(self) -> list[int]:
+        """Training studies of each part."""
+        counts = Counter(_source(row) for row in self.splits.train)
+        return [counts[part.dataset] for part in self.parts]
 
     # ---- loaders ------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[StudyBatch]:
         """Shuffled studies of all parts, each as often as its weight says, in full batches."""
-        counts = Counter(row.study_id.partition("/")[0] for row in self.splits.train)
-        sizes = [counts[part.dataset] for part in self.parts]
-        data = Mixed(self._train_views(), sizes, self.weights, self.seed)
+        data = Mixed(self._train_views(), self._sizes(), self.weights, self.seed)
         return self._train_loader(data, len(data), self._collate, drop_last=True)
 
 
-def _held_out(part: StudyDataModule) -> Scored:
-    """The pictures that a corpus validates and tests on."""
-    splits = [
-        [picture for row in part.rows(split) for picture in row.images]
-        for split in ("validation", "test")
-    ]
-    return Scored(
-        names=tuple(tuple(p.image_id.partition("/")[2] for p in split) for split in splits),
-        files=frozenset(p.file for split in splits for p in split),
-    )
+def _source(row: StudyRow) -> str:
+    """Name of the data set that a study comes from."""
+    return row.study_id.partition("/")[0]
+
+
+def _of_mixture(row: StudyRow) -> StudyRow:
+    """The study with its group named ``<data set>/...``: patients are numbered anew in each."""
+    return replace(row, group=f"{_source(row)}/{row.group}") if row.group else row

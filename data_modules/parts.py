@@ -14,22 +14,34 @@ def folder_of(parts: Sequence[TextDataModule]) -> str:
     return os.path.commonpath([os.path.abspath(part.root) for part in parts])
 
 
-def check_parts(names: Sequence[str], parts: Sequence[TextDataModule]) -> None:
-    """Ids begin with the data set's name, so each may be there once.
+def check_parts(parts: Sequence[TextDataModule], held_out: Sequence[TextDataModule]) -> None:
+    """Ids begin with the data set's name, so each may be there once, as a part or as held out.
 
     Args:
-        names: Name of each part's data set.
         parts: The parts.
+        held_out: Data sets whose pictures are left out.
 
     Raises:
-        UserError: If two parts have one name.
+        UserError: If two have one name, or a part is a mixture itself.
     """
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            first = parts[names.index(name)].root
+    seen: dict[str, TextDataModule] = {}
+    for module in parts:
+        if hasattr(module, "parts"):
             raise UserError(
-                f"Two parts of the mixture are {name} ({first} and {parts[place].root}), whose ids "
-                "are the same: name every data set once."
+                f"{type(module).__name__} is a part of a mixture and a mixture itself: name its "
+                "parts directly."
+            )
+        if module.dataset in seen:
+            raise UserError(
+                f"Two parts of the mixture are {module.dataset} ({seen[module.dataset].root} and "
+                f"{module.root}), whose ids are the same: name every data set once."
+            )
+        seen[module.dataset] = module
+    for module in held_out:
+        if module.dataset in seen:
+            raise UserError(
+                f"{module.dataset} is a part of the mixture and held out of it: leave it out of "
+                "held_out, for no part trains on what another part validates or tests on."
             )
 
 
@@ -41,7 +53,7 @@ def joint_selection(
     Args:
         name: Name of the mixture.
         parts: Its parts.
-        held_out: Data sets whose pictures were left out.
+        held_out: Data sets whose pictures were all looked for and left out.
 
     Returns:
         ``dataset`` (the mixture's name), every part's values as ``<data set>.<key>``, and

@@ -20,7 +20,16 @@ from data_modules.options import check_choice
 from data_modules.parts import check_parts, folder_of, joint_selection
 from data_modules.protocols import Partition
 from data_modules.rows import DroppedRow, QARow, Release, SplitName
-from data_modules.scored_pictures import Compare, Scored, all_of, reasons_to_go, scored_of
+from data_modules.scored_pictures import (
+    PATIENT,
+    Compare,
+    Scored,
+    all_of,
+    not_compared,
+    reasons_to_go,
+    scored_of,
+    tested_of,
+)
 
 ELSEWHERE = "a mixture is scored on each of its parts, with that part's own candidates"
 
@@ -65,7 +74,16 @@ class QuestionMixture(VQADataModule):
                 f"The parts of a mixture have the protocols {' and '.join(sorted(protocols))}, and "
                 "its candidates can come from one only: give all parts the same protocol."
             )
-        super().__init__(root=folder_of(parts), protocol=parts[0].protocol, **kwargs)
+        # What decides rows is the parts' own: given here it would do nothing, so it cannot be.
+        super().__init__(
+            root=folder_of(parts),
+            protocol=parts[0].protocol,
+            test_split="test",
+            split_seed=parts[0].split_seed,
+            validation_fraction=parts[0].validation_fraction,
+            control=False,
+            **kwargs,
+        )
         check_choice("compare", compare, Compare)
         self.parts, self.weights = parts, weights
         self.held_out, self.compare = held_out or [], compare
@@ -95,7 +113,8 @@ class QuestionMixture(VQADataModule):
 
     def selection(self) -> dict[str, str | int | float | bool]:
         """The selections of all parts, under their names, and what else was left out."""
-        return joint_selection(type(self).__name__, self.parts, self.held_out)
+        whole = [m for m in self.held_out if not not_compared([m], self.compare)]
+        return joint_selection(type(self).__name__, self.parts, whole)
 
     def file_of(self, row: QARow) -> Path:
         """Where the part has the picture."""
@@ -123,17 +142,27 @@ class QuestionMixture(VQADataModule):
     @cached_property
     def partition(self) -> Partition:
         """The parts' own partitions joined, less training pictures that another set scores."""
-        check_parts([part.dataset for part in self.parts], self.parts)
+        check_parts(self.parts, self.held_out)
         joined = [part.partition for part in self.parts]
         dropped = [row for one in joined for row in one.dropped]
         train: list[QARow] = []
+        validation: list[QARow] = []
         for part in self.parts:
-            reasons = self._reasons(part)
-            for row in part.partition.train:
-                if row.image_id in reasons:
-                    dropped.append(DroppedRow(row.question_id, reasons[row.image_id], row.image))
-                else:
-                    train.extend(_of_mixture([row]))
+            others = [other for other in self.parts if other is not part]
+            held_out = [all_of(module) for module in self.held_out]
+            own = part.partition
+            # A picture that another set tests must not choose checkpoints either.
+            for rows, scored, kept in (
+                (own.train, [scored_of(other) for other in others], train),
+                (own.validation, [tested_of(other) for other in others], validation),
+            ):
+                reasons = self._reasons(part, rows, [*scored, *held_out])
+                kept.extend(_of_mixture([row for row in rows if row.question_id not in reasons]))
+                dropped += [
+                    DroppedRow(row.question_id, reasons[row.question_id], row.image)
+                    for row in rows
+                    if row.question_id in reasons
+                ]
         answer_rows = tuple(row for one in joined for row in _of_mixture(one.answer_rows))
         return Partition(
             dataset=type(self).__name__,
@@ -142,27 +171,36 @@ class QuestionMixture(VQADataModule):
             test_split="test",
             released_train=tuple(r for one in joined for r in _of_mixture(one.released_train)),
             train=tuple(train),
-            validation=tuple(row for one in joined for row in _of_mixture(one.validation)),
+            validation=tuple(validation),
             test=(),
             dropped=tuple(dropped),
             carved_from_train=any(one.carved_from_train for one in joined),
             candidates=tuple(candidates(answer_rows)),
             answer_rows=answer_rows,
             absent=_absent(joined) | {"test": ELSEWHERE},
-            notes=tuple(f"{one.dataset}: {note}" for one in joined for note in one.notes),
+            notes=(
+                *(f"{one.dataset}: {note}" for one in joined for note in one.notes),
+                *not_compared([*self.parts, *self.held_out], self.compare),
+            ),
         )
 
-    def _reasons(self, part: VQADataModule) -> dict[str, str]:
-        """Why pictures of a part must not be trained on, by image id."""
-        first = {row.image_id: row for row in reversed(part.partition.train)}
-        scored: list[Scored] = [scored_of(other) for other in self.parts if other is not part]
-        scored += [all_of(other) for other in self.held_out if other.dataset != part.dataset]
-        return reasons_to_go(
+    def _reasons(
+        self, part: VQADataModule, rows: Sequence[QARow], scored: Sequence[Scored]
+    ) -> dict[str, str]:
+        """Why rows of a part must go, by question id: for their picture or for its patient."""
+        first = {row.image_id: row for row in reversed(rows)}
+        reasons = reasons_to_go(
             {image: row.image for image, row in first.items()},
             {image: part.file_of(row) for image, row in first.items()},
             scored,
             self.compare,
         )
+        groups = {first[image].group for image in reasons if first[image].group}
+        return {
+            row.question_id: reasons.get(row.image_id, PATIENT)
+            for row in rows
+            if row.image_id in reasons or row.group in groups
+        }
 
     @cached_property
     def _originals(self) -> Mapping[str, tuple[VQADataModule, QARow]]:

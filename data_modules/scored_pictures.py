@@ -17,6 +17,7 @@ Compare = Literal["content", "name"]
 
 NAME = "a set that is scored holds a picture of the same name"
 CONTENT = "a set that is scored holds a picture that looks the same"
+PATIENT = "a set that is scored holds another picture of the same patient or group"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,41 @@ def scored_of(module: VQADataModule) -> Scored:
     """What validates or tests in a data set of questions: released splits and the carve."""
     released = [rows for split, rows in module.release.splits.items() if split != "train"]
     return _scored(module, [*released, module.partition.validation])
+
+
+def tested_of(module: VQADataModule) -> Scored:
+    """The pictures of the questions that a data set scores."""
+    return _scored(module, [module.partition.test])
+
+
+def not_compared(modules: Iterable[VQADataModule], compare: Compare) -> list[str]:
+    """Say which scored pictures could not be looked for, or by name only.
+
+    Args:
+        modules: Data sets that are scored.
+        compare: How pictures are found.
+
+    Returns:
+        One sentence for each gap; none where all were compared in full.
+    """
+    notes = []
+    for module in modules:
+        release = module.release
+        notes += [
+            f"the {split} pictures of {release.dataset} are not compared: {why}"
+            for split, why in release.absent.items()
+            if split in ("validation", "test")
+        ]
+        files = all_of(module).files
+        absent = sum(not file.is_file() for file in files)
+        if compare == "name":
+            notes.append(f"the pictures of {release.dataset} are compared by name only")
+        elif absent:
+            notes.append(
+                f"{absent} of {len(files)} pictures of {release.dataset} are not on disk and are "
+                "told by name only"
+            )
+    return notes
 
 
 def all_of(module: VQADataModule) -> Scored:

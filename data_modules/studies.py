@@ -21,11 +21,15 @@ from amif_lightning.errors import UserError
 from data_modules.options import check_choice, check_least
 from data_modules.questions import ImageCache
 from data_modules.rows import SplitName
+from data_modules.scored_pictures import Scored
 from data_modules.study_rows import StudyRelease, StudyRow
 from data_modules.study_samples import StudySample, StudyViews, TeacherTable, make_study_batch
 from data_modules.study_splits import StudySplits, split_studies
 from data_modules.texts import TextDataModule
 from data_modules.transforms import Augmentation, ImageTransform
+
+#: The splits that weights are not trained on.
+EVALUATED: tuple[SplitName, ...] = ("validation", "test")
 
 TeacherName = Literal["none", "open_clip", "checkpoint", "embeddings"]
 
@@ -114,6 +118,17 @@ class StudyDataModule(TextDataModule):
         """Where every picture of the release lies."""
         rows = [row for split in self.release.splits.values() for row in split]
         return {picture.image_id: picture.file for row in rows for picture in row.images}
+
+    def scored(self) -> Scored:
+        """The pictures that choose or score weights trained here, which no part may train on."""
+        splits = [
+            {p.image_id.partition("/")[2]: p.file for row in self.rows(split) for p in row.images}
+            for split in EVALUATED
+        ]
+        return Scored(
+            names=tuple(tuple(split) for split in splits),
+            files=frozenset(file for split in splits for file in split.values()),
+        )
 
     def class_labels(self, split: SplitName) -> list[tuple[str, ...]]:
         """For each study of a split the names of its classes, by ``position``."""
@@ -248,7 +263,7 @@ class StudyDataModule(TextDataModule):
             )
 
     def _check_batch(self) -> None:
-        processes, studies = self._world()[0], len(self.splits.train)
+        processes, studies = self._world()[0], self._epoch_studies()
         # Shards are filled up to equal length, so each holds this many.
         largest = -(-studies // processes)
         if largest < self.batch_size:
@@ -257,6 +272,10 @@ class StudyDataModule(TextDataModule):
                 f"batch of {self.batch_size} on each of {processes} process(es): give "
                 f"--data.init_args.batch_size {largest} or less."
             )
+
+    def _epoch_studies(self) -> int:
+        """How many training studies an epoch shows."""
+        return len(self.splits.train)
 
     def _say_equal_views(self) -> None:
         train = self.splits.train

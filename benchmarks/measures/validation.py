@@ -7,8 +7,9 @@ choices, not for reporting.
 
 The data options say whose validation questions are asked, and with whose candidates: a run that was
 trained on a mixture is asked each data set's own questions and may give that set's answers only, as
-in `test`. The best checkpoint of each seed answers; it was chosen on validation questions, so the
-numbers are too high by what choosing gains, for all runs alike if they were chosen on the same.
+in `test`. The last checkpoint of each seed answers, the one after equal steps. The best one
+(``--checkpoint best``) was chosen on validation questions, so its numbers are too high by what
+choosing gains; that is not the same for a run chosen on these questions and one on a mixture's.
 
 Printed for each run: right answers of every seed, their mean, and a 95 % bootstrap interval over
 images; against the first run the difference, paired by question, with its interval; and the most
@@ -108,16 +109,21 @@ def answer(checkpoint: Path, data: VQADataModule) -> dict[str, bool]:
     return kept.correct
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The best checkpoint of every seed of a run.
+def checkpoints(folder: Path, name: str = "last") -> list[Path]:
+    """A checkpoint of every seed of a run.
+
+    Args:
+        folder: The run's folder of seeds.
+        name: ``last`` or ``best``.
 
     Raises:
         UserError: If there is none.
     """
-    found = sorted(folder.glob("seed*/best.ckpt"), key=lambda path: int(path.parent.name[4:]))
+    seeds = [path for path in folder.glob(f"seed*/{name}.ckpt") if path.parent.name[4:].isdigit()]
+    found = sorted(seeds, key=lambda path: int(path.parent.name[4:]))
     if not found:
         raise UserError(
-            f"{folder} holds no seed<k>/best.ckpt: give a folder such as runs/EXPERIMENT/clean."
+            f"{folder} holds no seed<k>/{name}.ckpt: give a folder such as runs/EXPERIMENT/clean."
         )
     return found
 
@@ -176,7 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: If a checkpoint or the data cannot be used.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+", help="folders that hold seed<k>/best.ckpt")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders that hold seed<k>/last.ckpt")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     given, options = parser.parse_known_args(arguments)
     reader = data_parser("validation", "Whose questions are asked.", VQADataModule)
     data, _ = build_data(reader, VQADataModule, options)
@@ -184,10 +191,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = []
     for folder in given.runs:
         answered = []
-        for path in checkpoints(folder):
+        for path in checkpoints(folder, given.checkpoint):
             print(f"answering from {path}", flush=True)
             answered.append(answer(path, data))
         runs.append(Run(f"{folder.parent.name}/{folder.name}", tuple(answered)))
+    seeds = {run.name: len(run.correct) for run in runs}
+    if len(set(seeds.values())) > 1:
+        raise UserError(
+            f"The runs have different numbers of seeds ({seeds}): finish them, for the difference "
+            "is paired by question over equal seeds."
+        )
     parts = data.partition
     where = "carved from training" if parts.carved_from_train else "released"
     print(

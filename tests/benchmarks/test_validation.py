@@ -34,14 +34,14 @@ def test_the_table_counts_and_compares_with_the_first_run() -> None:
 
 
 def test_a_folder_without_checkpoints_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no seed<k>/best\.ckpt"):
+    with pytest.raises(UserError, match=r"holds no seed<k>/last\.ckpt"):
         checkpoints(tmp_path)
 
 
 def test_seeds_are_taken_in_their_order(tmp_path: Path) -> None:
     for seed in (10, 2):
         (tmp_path / f"seed{seed}").mkdir()
-        (tmp_path / f"seed{seed}" / "best.ckpt").touch()
+        (tmp_path / f"seed{seed}" / "last.ckpt").touch()
     assert [path.parent.name for path in checkpoints(tmp_path)] == ["seed2", "seed10"]
 
 
@@ -53,7 +53,7 @@ def test_a_run_answers_every_validation_question(
     running = trainer(tmp_path, max_steps=1, limit_val_batches=0)
     running.fit(task, datamodule=data)
     run = tmp_path / "runs" / "phantom" / "clean"
-    running.save_checkpoint(run / "seed0" / "best.ckpt")
+    running.save_checkpoint(run / "seed0" / "last.ckpt")
     options = [f"--data.{name}={value}" for name, value in SIZES.items()]
     options += ["--data.image_size=32", "--data.tokenizer=words", "--data.num_workers=0"]
     main([str(run), "--data=Phantom", f"--data.root={tmp_path / 'phantom'}", *options])
@@ -64,6 +64,6 @@ def test_a_run_answers_every_validation_question(
     assert f" of {count} " in printed
     assert "phantom/clean" in printed
     # Twice the same, and what the task itself counts.
-    given = validation.answer(run / "seed0" / "best.ckpt", data)
+    given = validation.answer(run / "seed0" / "last.ckpt", data)
     scores = trainer(tmp_path).validate(task, datamodule=data, verbose=False)[0]
     assert sum(given.values()) / count == pytest.approx(scores["val/overall"])

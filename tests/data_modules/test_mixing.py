@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 from amif_lightning.errors import UserError
@@ -71,8 +73,8 @@ def test_the_order_depends_on_seed_and_pass_and_nothing_else() -> None:
         ([3, 4], [1.0, 0.0], "holds 0.0"),
         ([3, 4], [1.0, float("nan")], "holds nan"),
         ([3, 4], [1.0, float("inf")], "holds inf"),
-        ([3, 4], [1.0, 0.1], "part 1, which has 4 samples"),
-        ([3, 0], None, "part 1, which has 0 samples"),
+        ([3, 4], [1.0, 0.1], "Part 1 of the mixture has 4 samples"),
+        ([3, 0], None, "Part 1 of the mixture has 0 samples"),
     ],
 )
 def test_parts_that_would_not_be_shown_are_refused(
@@ -80,3 +82,20 @@ def test_parts_that_would_not_be_shown_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         epoch_sizes(sizes, weights)
+
+
+def test_the_passes_of_an_epoch_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shuffled places meet all passes of an epoch in turn; drawing anew each time costs N^2."""
+    drawn: list[int] = []
+    real = torch.randperm
+
+    def counted(size: int, **options: Any) -> torch.Tensor:
+        drawn.append(size)
+        return real(size, **options)
+
+    monkeypatch.setattr(torch, "randperm", counted)
+    data = Mixed(Echo(), [40], [2.5])
+    for epoch in range(4):
+        for place in range(len(data)):
+            data[epoch, place * 37 % len(data)]
+    assert len(drawn) <= 12  # 10 passes; one that two epochs share may be drawn twice

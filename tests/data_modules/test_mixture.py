@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from amif_lightning.errors import UserError
+from data_modules.captions import CaptionsFromQA
 from data_modules.mixture import Mixture
 from data_modules.scored_pictures import CONTENT, NAME
 from tests.data_modules.tiny_parts import named_studies, named_tiny
@@ -98,3 +100,31 @@ def test_what_a_mixture_cannot_be_made_of(tmp_path: Path, parts: list[TinyStudie
         _ = mixture([parts[0], parts[0]]).release
     with pytest.raises(UserError, match=r"parts is empty"):
         mixture([])
+
+
+def test_pictures_that_captions_source_tests_are_not_trained_on(
+    tmp_path: Path, parts: list[TinyStudies]
+) -> None:
+    """Captions have no test split of their own, their questions' data set has one."""
+    asked = named_tiny(tmp_path, "Asked", seed=3)
+    other = parts[1].made.splits["train"][6]
+    shutil.copy(asked.file_of(asked.made.splits["test"][0]), other.images[0].file)
+    captions = CaptionsFromQA(asked, **OPTIONS)
+    data = Mixture([captions, parts[1]], **OPTIONS)
+    assert other.study_id not in {row.study_id for row in data.splits.train}
+    assert trained(data)["Second"] == 9
+
+
+def test_an_epoch_is_what_the_weights_make_of_it(parts: list[TinyStudies]) -> None:
+    with pytest.raises(UserError, match="has 2 training studies, fewer than one batch of 4"):
+        mixture(parts, weights=[0.1, 0.1]).setup("fit")
+    data = mixture(parts, weights=[2.0, 2.0], batch_size=24)
+    data.setup("fit")
+    assert len(list(data.train_dataloader())) == 1
+
+
+def test_patients_are_numbered_anew_in_every_corpus(parts: list[TinyStudies]) -> None:
+    for part in parts:
+        rows = tuple(replace(row, group="p1") for row in part.made.splits["test"])
+        part.made = replace(part.made, splits={**part.made.splits, "test": rows})
+    assert {row.group for row in mixture(parts).rows("test")} == {"First/p1", "Second/p1"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
 from data_modules import VQARAD, VQAMed2019
 from data_modules.question_mixture import QuestionMixture
-from data_modules.scored_pictures import CONTENT, NAME
+from data_modules.scored_pictures import CONTENT, NAME, PATIENT
 from tests.data_modules.tiny_parts import named_tiny, with_copy
 from tests.data_modules.tiny_release import TRAIN_COUNTS, VALIDATION_COUNTS, Tiny
 
@@ -163,3 +164,59 @@ def test_shared_pictures_of_the_real_sets_go(real_data: Path) -> None:
     assert len(images[NAME]) == expected
     assert 0 < len(images[CONTENT]) < 60
     assert not data.audit().not_clean
+
+
+def test_a_validation_picture_that_another_part_tests_does_not_choose(
+    parts: list[Tiny],
+) -> None:
+    first, second = parts
+    rows = first.made.splits["validation"]
+    shutil.copy(second.file_of(second.made.splits["test"][0]), first.file_of(rows[0]))
+    data = mixture(parts)
+    assert len(data.partition.validation) == 32 - VALIDATION_COUNTS[0]
+    assert {row.reason for row in data.partition.dropped} == {CONTENT}
+
+
+def test_a_patient_goes_with_a_picture(parts: list[Tiny]) -> None:
+    first, second = parts
+    train = tuple(
+        replace(row, group="p" if row.image_id in ("train00", "train01") else "")
+        for row in first.made.splits["train"]
+    )
+    first.made = replace(first.made, splits={**first.made.splits, "train": train})
+    shutil.copy(second.file_of(second.made.splits["test"][0]), first.file_of(train[0]))
+    data = mixture(parts)
+    reasons = Counter(row.reason for row in data.partition.dropped)
+    assert reasons == {CONTENT: TRAIN_COUNTS[0], PATIENT: TRAIN_COUNTS[1]}
+
+
+def test_what_is_not_compared_is_said_and_not_claimed(tmp_path: Path, parts: list[Tiny]) -> None:
+    third = named_tiny(tmp_path, "Third", seed=2)
+    third.file_of(third.made.splits["test"][0]).unlink()
+    data = mixture(parts, held_out=[third])
+    assert any("1 of 19 pictures of Third are not on disk" in n for n in data.partition.notes)
+    assert "held_out" not in data.selection()
+    fourth = named_tiny(tmp_path, "Fourth", seed=3)
+    fourth.made = replace(fourth.made, absent={"test": "no folder"})
+    notes = mixture(parts, held_out=[fourth]).partition.notes
+    assert "the test pictures of Fourth are not compared: no folder" in notes
+    by_name = mixture(parts, compare="name")
+    assert "the pictures of First are compared by name only" in by_name.partition.notes
+
+
+def test_the_audit_finds_a_planted_leak(parts: list[Tiny]) -> None:
+    data = mixture(parts)
+    leaked = tuple(row for row in data.release.splits["test"] if row.source == "First")
+    data.__dict__["partition"] = replace(data.partition, train=(*data.partition.train, *leaked))
+    found = data.audit()
+    assert found.failed
+    assert any("equal a test question" in sentence for sentence in found.not_clean)
+
+
+def test_a_data_set_is_a_part_or_held_out(tmp_path: Path, parts: list[Tiny]) -> None:
+    with pytest.raises(UserError, match="First is a part of the mixture and held out of it"):
+        _ = mixture(parts, held_out=[named_tiny(tmp_path, "First")]).partition
+    with pytest.raises(UserError, match="a mixture itself"):
+        _ = QuestionMixture([mixture(parts), parts[0]], **OPTIONS).partition
+    with pytest.raises(TypeError, match="split_seed"):
+        mixture(parts, split_seed=3)  # it would decide nothing

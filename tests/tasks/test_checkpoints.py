@@ -399,6 +399,11 @@ def test_only_sets_outside_a_mixture_may_have_been_seen(saved: Path) -> None:
     stored = replace(any_space, selection=mixed)
     for name in ("A", "B", "C"):
         assert seen_elsewhere(stored, chosen(any_space, dataset=name)) is None
+    apart: State = {"dataset": "Mixture", "A.dataset": "A", "A.held_out": "C, E"}
+    apart |= {"B.dataset": "B", "B.held_out": "C"}
+    own = replace(any_space, selection=apart)
+    assert seen_elsewhere(own, chosen(any_space, dataset="C")) is None
+    assert seen_elsewhere(own, chosen(any_space, dataset="E")) is not None
     doubt = seen_elsewhere(stored, chosen(any_space, dataset="D"))
     assert doubt is not None
     assert "trained on A and B" in doubt

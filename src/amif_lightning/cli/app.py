@@ -226,7 +226,7 @@ class AmifCLI(LightningCLI):
             names = (config[key].class_path.rpartition(".")[2] for key in ("data", "model"))
             config.experiment = "-".join(names)
         self.run_folder = RunFolder.of(
-            config.runs, config.experiment, data.get("protocol", "clean"), config.seed_everything
+            config.runs, config.experiment, _protocol(data), config.seed_everything
         )
         self.ckpt_path = config.ckpt_path = self.run_folder.checkpoint(config.ckpt_path)
         if self.ckpt_path is not None and "://" not in self.ckpt_path:
@@ -362,3 +362,11 @@ def _silence() -> None:
 
 def _not_a_tip(record: logging.LogRecord) -> bool:
     return "Tip: For seamless cloud" not in record.getMessage()
+
+
+def _protocol(data: Namespace) -> str:
+    """The protocol of a data module's arguments; a mixture has that of its parts."""
+    protocol = data.get("protocol")
+    for part in data.get("parts") or ():
+        protocol = protocol or (part.get("init_args") or {}).get("protocol")
+    return protocol or "clean"

@@ -114,7 +114,11 @@ def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
         left out.
     """
     theirs, ours = by_dataset(stored.selection), by_dataset(present.selection)
-    left_out = str(stored.selection.get(HELD_OUT, "")).split(", ")
+    left_out = set(str(stored.selection.get(HELD_OUT, "")).split(", "))
+    if theirs:  # or every part left it out on its own
+        left_out |= set.intersection(
+            *(set(str(part.get(HELD_OUT, "")).split(", ")) for part in theirs.values())
+        )
     unknown = [name for name in ours if name not in theirs and name not in left_out]
     if not theirs or not unknown:
         return None
@@ -170,11 +174,12 @@ def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol:
         )
     for dataset in shared:
         old, new = theirs[dataset], ours[dataset]
+        place = f"its part {dataset} " if len(ours) > 1 else "--data.init_args."
         of = f" of {dataset}" if len(theirs) + len(ours) > 2 else ""
         for name in sorted((old.keys() | new.keys()) - {HELD_OUT}):
             if old.get(name) != new.get(name):
                 raise UserError(
                     f"The checkpoint was trained with {name} {old.get(name)}{of} and the data "
                     f"module has {name} {new.get(name)}, so rows that trained or chose it could be "
-                    f"scored: give --data.init_args.{name} {old.get(name)}."
+                    f"scored: give {place}{name} {old.get(name)}."
                 )

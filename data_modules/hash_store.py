@@ -84,7 +84,8 @@ class HashStore:
     def _of_dataset(
         self, dataset: str, files: Mapping[str, Path]
     ) -> tuple[dict[str, _Entry], dict[str, str]]:
-        whole, damaged = self.folder / f"{dataset}.npz", {}
+        whole = self.folder / f"{dataset}.npz"
+        damaged: dict[str, str] = {}
         with _locked(whole):
             parts = sorted(self.folder.glob(f".{dataset}.part-*.npz"))
             kept = _read(whole)

@@ -131,7 +131,7 @@ class StudyAudit:
 
     def _sizes_text(self) -> list[str]:
         columns = ("studies", "pictures", "groups", "empty texts", "cut texts", "distinct texts")
-        rows = [("", *columns)]
+        rows: list[tuple[str, ...]] = [("", *columns)]
         for name, size in self.sizes.items():
             cut = "not counted" if size.cut_texts is None else str(size.cut_texts)
             numbers = (size.studies, size.pictures, size.groups, size.empty_texts)

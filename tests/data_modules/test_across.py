@@ -17,7 +17,7 @@ from data_modules.across import Pictures, across, pictures_of, shared
 from data_modules.across_report import Extent
 from data_modules.alike import look
 from data_modules.hash_store import HashStore
-from data_modules.rows import SplitName
+from data_modules.rows import QARow, SplitName
 from tests.data_modules.tiny_parts import named_studies, named_tiny, with_copy
 from tests.data_modules.tiny_release import Tiny
 
@@ -148,7 +148,9 @@ def test_pictures_that_cannot_be_read_are_counted_and_told_by_name(
 
 
 def test_absent_splits_are_named(first: Tiny, second: Tiny) -> None:
-    splits = {name: rows for name, rows in second.made.splits.items() if name != "test"}
+    splits: dict[SplitName, tuple[QARow, ...]] = {
+        name: rows for name, rows in second.made.splits.items() if name != "test"
+    }
     release = replace(second.made, splits=splits, absent={"test": "no file"})
     found = across(first, [Tiny(second.root, release)])
     assert "absent: test of Second: no file" in found.to_text()

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from data_modules.rows import SplitName
 from data_modules.study_audit import StudyCounts, StudyOverlap, study_audit
-from data_modules.study_rows import StudyRelease
+from data_modules.study_rows import StudyRelease, StudyRow
 from data_modules.study_splits import HELD_OUT, NO_TEXT, StudySplits
 from tests.data_modules.tiny_studies import TinyStudies, make_study, tiny_studies
 
@@ -105,7 +106,7 @@ def test_training_on_what_is_scored_fails(tmp_path: Path, split: str) -> None:
 
 def test_a_carved_validation_set_is_no_overlap_with_the_released_one(tmp_path: Path) -> None:
     release = tiny_studies(tmp_path)
-    alone = {"train": release.splits["train"]}
+    alone: dict[SplitName, tuple[StudyRow, ...]] = {"train": release.splits["train"]}
     data = TinyStudies(tmp_path, replace(release, splits=alone, absent={"test": "no file"}))
     found = data.audit()
     assert [(o.first, o.second, o.pictures) for o in found.overlaps] == [

@@ -7,9 +7,10 @@ data set scores, in another size or format or under another name.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -17,18 +18,59 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from amif_lightning.errors import UserError
 from data_modules.images import decode_image
 
 _SIDE = 64  # pixels a side of the square that is transformed
 _WAVES = 16  # the lowest frequencies of each direction
 BITS = _WAVES * _WAVES - 1
 _COPY = 32  # pixels a side of the small copies that confirm a hash
+PIXELS = _COPY * _COPY
+_BLOCK = 1024  # pictures compared with all others at a time
 #: Most bits in which the hashes of the same picture differ, where one expects 127 by chance, and
 #: the least correlation of its copies. Counted on VQA-RAD and VQA-Med-2019, whose copies differ in
 #: size and compression: the 38 pictures of equal name differ in 28 bits at most and correlate at
 #: 0.975 or more. The limits are wider on purpose: what else they let through has neighbouring
 #: numbers, slices of one patient, which must not be seen either. See the test marked real_data.
 ALIKE, SAME = 40, 0.9
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What pictures look like.
+
+    Attributes:
+        names: The N pictures that could be read.
+        hashes: Their perceptual hashes, (N, 255) bool.
+        pixels: Their grey squares of 32 pixels, (N, 1024) uint8, see :func:`small_copy`.
+        damaged: The others by name, with the sentence that says what is wrong.
+    """
+
+    names: tuple[str, ...]
+    hashes: NDArray[np.bool_]
+    pixels: NDArray[np.uint8]
+    damaged: Mapping[str, str]
+
+
+#: Tells what pictures look like, by name and file; :func:`look` and ``HashStore.look`` do.
+Look = Callable[[Mapping[str, Path]], Looks]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that look the same.
+
+    Attributes:
+        first: Name of the one.
+        second: Name of the other.
+        bits: Number of bits in which their hashes differ, 0 to 255.
+        correlation: Correlation of their small copies, -1 to 1.
+    """
+
+    first: str
+    second: str
+    bits: int
+    correlation: float
 
 
 def perceptual_hash(path: Path) -> NDArray[np.bool_]:
@@ -40,7 +82,15 @@ def perceptual_hash(path: Path) -> NDArray[np.bool_]:
     Raises:
         UserError: If the file is missing or damaged.
     """
-    grey = decode_image(path, _SIDE).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    return _hash(_grey(path))
+
+
+def _grey(path: Path) -> Image.Image:
+    return decode_image(path, _SIDE).convert("L")
+
+
+def _hash(picture: Image.Image) -> NDArray[np.bool_]:
+    grey = picture.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     waves = _cosines()
     found = (waves @ np.asarray(grey, dtype=np.float64) @ waves.T).ravel()[1:]
     bits: NDArray[np.bool_] = found > np.median(found)
@@ -62,11 +112,50 @@ def small_copy(path: Path) -> NDArray[np.float64]:
     Raises:
         UserError: If the file is missing or damaged.
     """
-    grey = decode_image(path, _SIDE).convert("L").resize((_COPY, _COPY), Image.Resampling.BOX)
-    pixels = np.asarray(grey, dtype=np.float64).ravel()
-    pixels = pixels - pixels.mean()
-    copy: NDArray[np.float64] = pixels / max(float(np.linalg.norm(pixels)), 1e-9)
-    return copy
+    return unit(_pixels(_grey(path)))
+
+
+def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    grey = picture.resize((_COPY, _COPY), Image.Resampling.BOX)
+    return np.asarray(grey, dtype=np.uint8).ravel()
+
+
+def unit(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey values (..., 1024) less their mean, divided by their norm."""
+    values = pixels.astype(np.float64)
+    values -= values.mean(axis=-1, keepdims=True)
+    copies: NDArray[np.float64] = values / np.maximum(
+        np.linalg.norm(values, axis=-1, keepdims=True), 1e-9
+    )
+    return copies
+
+
+def look(pictures: Mapping[str, Path]) -> Looks:
+    """Read pictures and tell what they look like; decoding runs outside Python's lock.
+
+    Args:
+        pictures: Files by any name; a damaged or missing one is named in the result.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        read = list(pool.map(look_at, pictures.values()))
+    found = {name: one for name, one in zip(pictures, read, strict=True) if isinstance(one, tuple)}
+    return Looks(
+        names=tuple(found),
+        hashes=np.array([bits for bits, _ in found.values()], dtype=bool).reshape(-1, BITS),
+        pixels=np.array([p for _, p in found.values()], dtype=np.uint8).reshape(-1, PIXELS),
+        damaged={
+            name: one for name, one in zip(pictures, read, strict=True) if isinstance(one, str)
+        },
+    )
+
+
+def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
+    """Hash (255,) and grey square (1024,) of one picture, or the sentence on why there is none."""
+    try:
+        grey = _grey(path)
+    except UserError as error:
+        return str(error)
+    return _hash(grey), _pixels(grey)
 
 
 def hashes(paths: Sequence[Path]) -> NDArray[np.bool_]:
@@ -98,7 +187,7 @@ def distinctive_names(paths: Iterable[str]) -> dict[str, str]:
     return {path: name for path, name in names.items() if seen[name] == 1}
 
 
-def same_names(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> set[str]:
+def name_pairs(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> list[tuple[str, str]]:
     """Find the pictures whose name another data set uses as well.
 
     Args:
@@ -106,19 +195,61 @@ def same_names(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> set[
         held_out: Paths of the pictures of each split of another data set.
 
     Returns:
-        Those of ``images`` whose distinctive name is that of a held-out picture.
+        Path of the one and path of the other of all pictures of equal distinctive name, sorted.
     """
-    names = {name for split in held_out for name in distinctive_names(split).values()}
-    return {path for path, name in distinctive_names(images).items() if name in names}
+    others: dict[str, set[str]] = defaultdict(set)
+    for split in held_out:
+        for path, name in distinctive_names(split).items():
+            others[name].add(path)
+    return sorted(
+        (path, other)
+        for path, name in distinctive_names(images).items()
+        for other in others.get(name, ())
+    )
 
 
-def same_content(
-    images: Mapping[str, Path], held_out: Iterable[Path], most: int = ALIKE, least: float = SAME
-) -> set[str]:
-    """Find the pictures that look like one that is scored.
+def same_names(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> set[str]:
+    """The paths among ``images`` that :func:`name_pairs` finds in ``held_out``."""
+    return {path for path, _ in name_pairs(images, held_out)}
+
+
+def content_pairs(
+    first: Looks, second: Looks, most: int = ALIKE, least: float = SAME
+) -> list[Pair]:
+    """Find the pictures of two sets that look the same.
 
     Hashes alone confuse pictures of one kind, such as chest films, so what they find is compared
     pixel by pixel in small copies.
+
+    Args:
+        first: What the pictures of the one set look like.
+        second: What those of the other look like.
+        most: Most bits in which the hashes of the same picture differ.
+        least: Least correlation of small copies of the same picture.
+
+    Returns:
+        The pairs, in the order of the sets.
+    """
+    found = []
+    # In blocks: two corpora have more pairs than fit into memory.
+    for start in range(0, len(first.names), _BLOCK):
+        apart = distances(first.hashes[start : start + _BLOCK], second.hashes)
+        for row, column in np.argwhere(apart <= most):
+            copies = unit(np.stack([first.pixels[start + row], second.pixels[column]]))
+            correlation = float(copies[0] @ copies[1])
+            if correlation >= least:
+                one, other = first.names[start + row], second.names[column]
+                found.append(Pair(one, other, int(apart[row, column]), correlation))
+    return found
+
+
+def same_content(
+    images: Mapping[str, Path],
+    held_out: Iterable[Path],
+    most: int = ALIKE,
+    least: float = SAME,
+) -> set[str]:
+    """Find the pictures that look like one that is scored, see :func:`content_pairs`.
 
     Args:
         images: Files by any name, of the pictures that would train.
@@ -132,11 +263,11 @@ def same_content(
     Raises:
         UserError: If a picture that would train is missing, or any is damaged.
     """
-    names, files = list(images), sorted({file for file in held_out if file.is_file()})
-    if not names or not files:
+    files = sorted({file for file in held_out if file.is_file()})
+    if not images or not files:
         return set()
-    near = distances(hashes([images[name] for name in names]), hashes(files)) <= most
-    hits = [(names[row], files[column]) for row, column in np.argwhere(near)]
-    copies = {file: small_copy(file) for file in {file for _, file in hits}}
-    own = {name: small_copy(images[name]) for name in {name for name, _ in hits}}
-    return {name for name, file in hits if own[name] @ copies[file] >= least}
+    sides = look(images), look({str(file): file for file in files})
+    for side in sides:
+        for sentence in side.damaged.values():
+            raise UserError(sentence)
+    return {pair.first for pair in content_pairs(*sides, most, least)}

@@ -11,6 +11,7 @@ from typing import Any
 
 from data_modules import floors, images_check
 from data_modules.answers import answers_of, candidates, is_correct
+from data_modules.audit_text import NAMED, dropped_lines, image_lines, table
 from data_modules.images_check import ImageCheck
 from data_modules.overlap import Overlap, overlap
 from data_modules.protocols import (
@@ -23,9 +24,6 @@ from data_modules.protocols import (
 )
 from data_modules.rows import QARow, Release
 from data_modules.strata import Count, tally
-
-#: How many file names or dropped rows a printed audit names; the JSON lists the same.
-NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class Audit:
         rows = [("", "rows", "images", "answers")]
         rows += [(n, str(s.rows), str(s.images), str(s.answers)) for n, s in self.sizes.items()]
         return [
-            *_table(rows),
+            *table(rows),
             f"{self.candidates} candidate answers; majority answer '{self.majority_answer}'",
             "",
         ]
@@ -150,12 +148,9 @@ class Audit:
             lines += [f"NOT CLEAN ({self.protocol}): {sentence}" for sentence in self.not_clean]
         else:
             lines.append("clean: no leak found in what would be trained")
-        lines += [
-            f"dropped: {number} rows, {reason} ({', '.join(named)}{_dots(number, named)})"
-            for reason, (number, named) in self.dropped.items()
-        ]
+        lines += dropped_lines(self.dropped, "rows")
         lines += [f"absent: {what}: {sentence}" for what, sentence in self.absent.items()]
-        lines += _images_text(self.images)
+        lines += image_lines(self.images)
         return lines + [f"note: {note}" for note in self.notes]
 
 
@@ -301,43 +296,12 @@ def _split_text(split: SplitAudit) -> list[str]:
         "ceiling, training": split.ceiling_training,
         "ceiling, candidates": split.ceiling_candidates,
     }
-    table = [(f"{split.role} ({split.source})", *columns)]
+    lines = [(f"{split.role} ({split.source})", *columns)]
     for name in split.question_only:
-        table.append((name, *(str(counts[name]) for counts in columns.values())))
+        lines.append((name, *(str(counts[name]) for counts in columns.values())))
     return [
-        *_table(table),
+        *table(lines),
         f"{split.unseen} of {split.rows} answers are given by no training row"
         + (" on other images" if split.source.startswith("carved") else ""),
         "",
-    ]
-
-
-def _images_text(images: ImageCheck | None) -> list[str]:
-    if images is None:
-        return ["pictures: not checked"]
-    lines = [f"pictures: {images.checked} checked"]
-    for folder, number in images.absent_folders.items():
-        lines.append(f"pictures: folder {folder} is absent, its {number} pictures not checked")
-    for what, files in (("missing", images.missing), ("undecodable", images.undecodable)):
-        if files:
-            named = files[:NAMED]
-            lines.append(
-                f"pictures: {len(files)} {what} ({', '.join(named)}{_dots(len(files), named)})"
-            )
-    return lines
-
-
-def _dots(number: int, named: Sequence[str]) -> str:
-    return ", ..." if number > len(named) else ""
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligns columns: names to the left, values to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
     ]

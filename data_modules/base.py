@@ -216,9 +216,13 @@ class VQADataModule(TextDataModule):
         """What a record of the tested questions must say apart from the model."""
         return split_facts(self.partition)
 
-    def audit(self) -> Audit:
-        """Count, compare and judge this set-up; see :mod:`data_modules.audit`."""
-        return audit(self.partition, self.release, self.file_of)
+    def audit(self, check_images: bool = True) -> Audit:
+        """Count, compare and judge this set-up; see :mod:`data_modules.audit`.
+
+        Args:
+            check_images: Whether to decode every picture once.
+        """
+        return audit(self.partition, self.release, self.file_of, check_images)
 
     # ---- Lightning ----------------------------------------------------------------------------
 

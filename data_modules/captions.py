@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from amif_lightning.errors import UserError
-from data_modules.alike import same_content, same_names
 from data_modules.base import VQADataModule
 from data_modules.rows import DroppedRow, QARow
-from data_modules.scored_pictures import Scored, scored_of
+from data_modules.scored_pictures import NAME, Scored, all_of, reasons_to_go, scored_of
 from data_modules.studies import StudyDataModule
 from data_modules.study_rows import Picture, StudyRelease, StudyRow
 from data_modules.text import collapse, normalise
 
 NO_FILE = "the picture is not on disk"
-NAME = "a set that is scored holds a picture of the same name"
-CONTENT = "a set that is scored holds a picture that looks the same"
 
 
 class CaptionsFromQA(StudyDataModule):
@@ -76,19 +74,15 @@ class CaptionsFromQA(StudyDataModule):
         paths = {image: group[0].image for image, group in of_image.items()}
         files = {image: self.source.file_of(group[0]) for image, group in of_image.items()}
         on_disk = {image for image, file in files.items() if file.is_file()}
-        scored = self._scored()
+        held_out = [all_of(module) for module in self.held_out]
         # Within one data set the identity tells pictures apart: names may count anew in each split.
-        own = {row.image_id for rows in _held_out_rows(self.source) for row in rows}
-        others = [
-            [row.image for row in rows]
-            for module in self.held_out
-            for rows in module.release.splits.values()
-        ]
-        named = same_names(paths.values(), others)
-        reasons = {i: NAME for i, path in paths.items() if i in own or path in named}
+        own = scored_of(self.source)
+        reasons = reasons_to_go(paths, files, [*held_out, replace(own, names=())])
         reasons |= {i: NO_FILE for i in paths if i not in on_disk and i not in reasons}
-        left = {image: files[image] for image in paths if image not in reasons}
-        reasons |= dict.fromkeys(same_content(left, scored), CONTENT)
+        reasons |= dict.fromkeys(paths.keys() & self._own_identities(), NAME)
+        # In released order, as the captions are.
+        reasons = {image: reasons[image] for image in paths if image in reasons}
+        scored = {file for one in (own, *held_out) for file in one.files}
         return StudyRelease(
             dataset=parts.dataset,
             layout=parts.layout,
@@ -126,15 +120,11 @@ class CaptionsFromQA(StudyDataModule):
             group=rows[0].group,
         )
 
-    def _scored(self) -> set[Path]:
-        """Files of every picture that is held out."""
-        files = {self.source.file_of(row) for rows in _held_out_rows(self.source) for row in rows}
-        return files | {
-            module.file_of(row)
-            for module in self.held_out
-            for part in module.release.splits.values()
-            for row in part
-        }
+    def _own_identities(self) -> set[str]:
+        """Pictures of the source's validation and test rows, and of the carve."""
+        released = [r for split, r in self.source.release.splits.items() if split != "train"]
+        held_out = [*released, self.source.partition.validation]
+        return {row.image_id for rows in held_out for row in rows}
 
     def _unread(self, scored: Iterable[Path]) -> list[str]:
         """Say what of the held-out sets cannot be compared, or by name only."""
@@ -168,9 +158,3 @@ def caption(rows: Iterable[QARow]) -> str:
     """A text of questions and their answers, in released order, equal pairs once."""
     pairs = (f"{row.question.rstrip(' ?.:')}? {row.answer.rstrip(' .')}." for row in rows)
     return collapse(" ".join(dict.fromkeys(pairs)))
-
-
-def _held_out_rows(module: VQADataModule) -> list[tuple[QARow, ...]]:
-    """The released validation and test rows, and the validation set that is carved."""
-    released = [rows for split, rows in module.release.splits.items() if split != "train"]
-    return [*released, module.partition.validation]

@@ -22,6 +22,7 @@ from data_modules.options import check_choice, check_least
 from data_modules.questions import ImageCache
 from data_modules.rows import SplitName
 from data_modules.scored_pictures import Scored
+from data_modules.study_audit import StudyAudit, study_audit
 from data_modules.study_rows import StudyRelease, StudyRow
 from data_modules.study_samples import StudySample, StudyViews, TeacherTable, make_study_batch
 from data_modules.study_splits import StudySplits, split_studies
@@ -170,6 +171,17 @@ class StudyDataModule(TextDataModule):
             groups=tuple(row.carved_with for row in self.splits.test),
             warnings=(*self.release.notes, *self._dropped()),
         )
+
+    def audit(self, check_images: bool = True) -> StudyAudit:
+        """Count, compare and judge what training would see; see :mod:`data_modules.study_audit`.
+
+        Args:
+            check_images: Whether to decode every picture once.
+        """
+        return study_audit(self.release, self.splits, self._fitting, check_images)
+
+    def _fitting(self) -> Callable[[str], bool]:
+        return partial(self.tokenizer.fits, limit=self.max_text_tokens)
 
     # ---- teacher ------------------------------------------------------------------------------
 

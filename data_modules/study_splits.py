@@ -57,8 +57,8 @@ def split_studies(
     usable: dict[str, tuple[StudyRow, ...]] = {}
     for split in get_args(SplitName):
         rows = release.splits.get(split, ())
-        usable[split] = tuple(row for row in rows if not _unusable(row))
-        dropped += [DroppedRow(row.study_id, _unusable(row)) for row in rows if _unusable(row)]
+        usable[split] = tuple(row for row in rows if not unusable(row))
+        dropped += [DroppedRow(row.study_id, unusable(row)) for row in rows if unusable(row)]
 
     train = usable["train"]
     held_out = (*usable["validation"], *usable["test"])
@@ -80,8 +80,8 @@ def split_studies(
     return StudySplits(train, validation, usable["test"], tuple(dropped), carved)
 
 
-def _unusable(row: StudyRow) -> str:
-    """Why a study cannot be used, empty where it can."""
+def unusable(row: StudyRow) -> str:
+    """Why a study cannot be used, empty where it can: it lacks a picture, else a text."""
     if not row.images:
         return NO_PICTURE
     # A text of punctuation alone has nothing to say, and a lone accent has not even a token.

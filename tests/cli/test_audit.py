@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from amif_lightning.cli import main
 from tests.cli.conftest import Main
+from tests.fakes import write_vqa_med_2019, write_vqa_rad
 
 
 def test_clean_is_0_and_a_leak_is_1(toy_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,14 +91,56 @@ def test_errors_are_sentences(
     assert len(printed.splitlines()) == 1
 
 
-def test_studies_are_refused_in_a_sentence_before_anything_is_made(
+def test_studies_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["audit", "--data=PhantomStudies", f"--data.root={tmp_path / 'p'}"]
+    words += ["--data.train_studies=40", "--data.validation_studies=10", "--data.test_studies=10"]
+    words += ["--data.tokenizer=words", "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["sizes"]["trained"]["studies"] == 40
+    assert found["clean"] is True
+    next((tmp_path / "p").rglob("*.png")).unlink()
+    assert main([*words, "--check_images=false"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] is None
+    assert main(words) == 1
+    assert len(json.loads(capsys.readouterr().out)["images"]["missing"]) == 1
+
+
+def test_a_trained_picture_of_a_held_out_set_is_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["audit", "--data=PhantomStudies", f"--data.root={tmp_path / 'p'}"]) == 2
-    printed = capsys.readouterr().err
-    assert "data PhantomStudies asks no questions" in printed
-    assert len(printed.splitlines()) == 1
-    assert not (tmp_path / "p").exists()
+    write_vqa_med_2019(tmp_path / "med")
+    write_vqa_rad(tmp_path / "rad")
+    held_out = json.dumps([{"class_path": "VQARAD", "init_args": {"root": str(tmp_path / "rad")}}])
+    words = ["audit", "--data=VQAMed2019", f"--data.root={tmp_path / 'med'}"]
+    words += [f"--hashes={tmp_path / 'hashes'}"]
+    assert main(words) == 0
+    assert "across" not in capsys.readouterr().out
+    assert not (tmp_path / "hashes").exists()
+    words += [f"--held_out={held_out}", "--compare=name"]
+    assert main(words) == 0
+    assert "clean: no trained picture found in a held-out" in capsys.readouterr().out
+    # A training picture gets the name of the test picture that VQA-RAD shows nowhere else.
+    pictures = tmp_path / "med/ImageClef-2019-VQA-Med-Training"
+    for listing in pictures.rglob("*.txt"):
+        listing.write_text(listing.read_text().replace("synpic20000", "synpic10444"))
+    images = pictures / "Train_images"
+    shutil.copy(tmp_path / "rad/VQA_RAD Image Folder/synpic10444.jpg", images)
+    assert main(words) == 1
+    printed = capsys.readouterr().out
+    assert "NOT CLEAN (clean): 1 trained pictures" in printed
+    assert "synpic10444.jpg = VQARAD/VQA_RAD Image Folder/synpic10444.jpg" in printed
+    assert main([*words, "--compare=content", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    split = found["across"]["held_out"][0]["splits"]["test"]
+    assert split["by_name"] == {"trained": 1, "images": 1, "rows": 2}
+    (pair,) = [pair for pair in split["pairs"] if pair["by_name"]]
+    assert (pair["by_content"], pair["bits"]) == (True, 0)
+    assert sorted(p.name for p in (tmp_path / "hashes").glob("[!.]*")) == [
+        "VQAMed2019.npz",
+        "VQARAD.npz",
+    ]
+    assert main([*words, "--data.protocol=literature"]) == 0
 
 
 def test_a_config_without_data(

@@ -19,8 +19,10 @@ from amif_lightning.cli.data_command import build_data, data_parser
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.checkpoints import check_selection
 from data_modules import VQARAD, CaptionsFromQA, VQAMed2019
-from data_modules.captions import CONTENT, NAME, NO_FILE, caption
+from data_modules.across import across
+from data_modules.captions import NO_FILE, caption
 from data_modules.rows import QARow, Release, SplitName
+from data_modules.scored_pictures import CONTENT, NAME
 from data_modules.texts import TextDataModule
 from tests.data_modules.tiny_release import Tiny, make_rows, tiny_release
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
@@ -150,6 +152,10 @@ def test_a_held_out_set_keeps_its_pictures_by_name_and_content(
     assert reasons == expected
     assert f"Tiny: 4 studies dropped: {NAME}" in printed
     assert f"Tiny: 2 studies dropped: {CONTENT}" in printed
+    found = across(data, [other])
+    assert found.trained == len({p.image_id for row in data.splits.train for p in row.images})
+    assert not any(split.pairs for one in found.held_out for split in one.splits.values())
+    assert not found.failed
 
 
 def test_missing_pictures_are_counted(

@@ -50,6 +50,12 @@ def build_data(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple
     Raises:
         UserError: If an option is wrong.
     """
+    built, config = build_all(parser, base, argv)
+    return built.data, config
+
+
+def build_all(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[Any, Namespace]:
+    """As :func:`build_data`, with all that was built instead of ``data`` alone."""
     files, options = split_configs(argv)
     try:
         config = parser.parse_args([*_data_nodes(files, helping="--help" in options), *options])
@@ -58,7 +64,7 @@ def build_data(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple
             parser_error(str(error), parser.get_defaults().keys(), {"data": base}, files)
         ) from error
     try:
-        return parser.instantiate(config).data, config
+        return parser.instantiate(config), config
     except ValueError as error:
         raise user_error_behind(error) or error from error
 

@@ -12,7 +12,8 @@ from data_modules.base import VQADataModule
 from data_modules.corpus_files import is_text
 from data_modules.files.parquet import ParquetQuestions, find_parquet
 from data_modules.options import check_choice
-from data_modules.plain_files import read_json, read_pickle
+from data_modules.plain_pickle import read_pickle
+from data_modules.released_json import read_json
 from data_modules.rows import AnswerType, DroppedRow, QARow, Release, SplitName
 from data_modules.text import collapse, is_yes_no, normalise
 
@@ -168,7 +169,9 @@ def _read_lists(
         path = _list_file(root, split, ending)
         if path is None:
             continue
-        items = read_json(path, "PathVQA") if ending == "json" else read_pickle(path, "PathVQA")
+        items = (
+            read_json("PathVQA", path, SOURCE) if ending == "json" else read_pickle(path, "PathVQA")
+        )
         if not isinstance(items, list):
             raise UserError(
                 f"PathVQA: {path} is not a list of questions, so fetch it from {SOURCE}."

@@ -27,6 +27,32 @@ def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
     )
 
 
+def read_json(title: str, path: Path, source: str) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        title: The data set's name for messages.
+        path: The file.
+        source: Where the release is.
+
+    Raises:
+        UserError: The file cannot be read or is not JSON.
+    """
+    try:
+        # Some copies start with a byte order mark, which plain utf-8 would hand to the parser.
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
+        raise UserError(
+            f"{title}: {path} is not valid JSON ({error}), probably a truncated download, so fetch "
+            f"it again from {source}."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{title}: {path} cannot be read ({error.strerror}), so check the file or fetch it "
+            f"again from {source}."
+        ) from error
+
+
 def load_questions(
     title: str, path: Path, keys: Collection[str], source: str
 ) -> list[dict[str, Any]]:
@@ -44,19 +70,7 @@ def load_questions(
     Raises:
         UserError: The file cannot be read, is not JSON, is no list of objects or lacks a key.
     """
-    try:
-        # Some copies start with a byte order mark, which plain utf-8 would hand to the parser.
-        items = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
-        raise UserError(
-            f"{title}: {path} is not valid JSON ({error}), probably a truncated download, so fetch "
-            f"it again from {source}."
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{title}: {path} cannot be read ({error.strerror}), so check the file or fetch it "
-            f"again from {source}."
-        ) from error
+    items = read_json(title, path, source)
     if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):
         raise unexpected(title, path, "it is not a list of questions", source)
     for number, item in enumerate(items):

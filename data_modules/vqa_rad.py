@@ -7,7 +7,6 @@ question about the same image.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from data_modules.base import VQADataModule
 from data_modules.files.parquet import ParquetQuestions, find_parquet
 from data_modules.options import check_choice
 from data_modules.protocols import Protocol, question_key, restated
+from data_modules.released_json import load_questions, unexpected
 from data_modules.rows import AnswerType, DroppedRow, QARow, Release, SplitName
 from data_modules.text import collapse, normalise
 
@@ -323,24 +323,8 @@ def _read_file(path: Path, layout: Layout, file_split: SplitName, folder: str) -
 
 
 def _load(path: Path, layout: Layout) -> list[dict[str, Any]]:
-    try:
-        # Some copies start with a byte order mark, which plain utf-8 would hand to the parser.
-        items = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
-        raise UserError(
-            f"VQA-RAD: {path} is not valid JSON ({error}), probably a truncated download, so fetch "
-            f"it again from {SOURCE}."
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"VQA-RAD: {path} cannot be read ({error.strerror}), so check the file or fetch it "
-            f"again from {SOURCE}."
-        ) from error
-    if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):
-        raise _unexpected(path, "it is not a list of questions")
+    items = load_questions("VQA-RAD", path, _KEYS, SOURCE)
     for number, item in enumerate(items):
-        if missing := sorted(_KEYS - item.keys()):
-            raise _unexpected(path, f"question {number} has no {', '.join(missing)}")
         if not isinstance(item["image_name"], str) or not isinstance(item["question"], str):
             raise _unexpected(path, f"image_name or question of question {number} is not text")
         kind = item["phrase_type"]
@@ -350,9 +334,7 @@ def _load(path: Path, layout: Layout) -> list[dict[str, Any]]:
 
 
 def _unexpected(path: Path, what: str) -> UserError:
-    return UserError(
-        f"VQA-RAD: {path} is not the expected release because {what}, so fetch it from {SOURCE}."
-    )
+    return unexpected("VQA-RAD", path, what, SOURCE)
 
 
 def _answer_type(path: Path, number: int, released: object) -> AnswerType:

@@ -1,4 +1,4 @@
-"""JSON and pickles of strangers: plain containers or one sentence, and no code is run."""
+"""Pickles of strangers: plain containers or one sentence, and no code is run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amif_lightning.errors import UserError
-from data_modules.plain_files import read_json, read_pickle
+from data_modules.plain_pickle import read_pickle
 
 PLAIN = [{"img_id": "train_1", "label": {"yes": 1.0}, "n": (1, None, True, b"x")}]
 
@@ -55,11 +55,6 @@ def test_a_damaged_pickle_is_one_sentence(
         read_pickle(path, "Set")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_no_json_is_one_sentence(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(UserError, match="is not valid JSON"):
-        read_json(tmp_path / "a.json", "Set")
-    for read in (read_json, read_pickle):
-        with pytest.raises(UserError, match="cannot be read"):
-            read(tmp_path / "absent", "Set")
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_pickle(tmp_path / "absent", "Set")

@@ -1,36 +1,12 @@
-"""Reading lists of questions from JSON, and from pickles that nobody vouches for."""
+"""Reading pickles that nobody vouches for."""
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 from typing import Any, NoReturn
 
 from amif_lightning.errors import UserError
-
-
-def read_json(path: Path, title: str) -> Any:
-    """The content of a JSON file.
-
-    Args:
-        path: The file; a byte order mark is allowed.
-        title: Name of the data set, for messages.
-
-    Raises:
-        UserError: If it cannot be read or is no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
-        raise UserError(
-            f"{title}: {path} is not valid JSON ({error}), probably a truncated download, so fetch "
-            "it again."
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{title}: {path} cannot be read ({error.strerror}), so check the file."
-        ) from error
 
 
 class _Plain(pickle.Unpickler):

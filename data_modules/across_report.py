@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from data_modules.audit_text import NAMED, listed, table
+from data_modules.audit_text import NAMED, table
 from data_modules.rows import SplitName
 from data_modules.scored_pictures import Compare
 
@@ -165,9 +165,9 @@ def _held_out_text(one: HeldOutAcross, compare: Compare) -> list[str]:
                 f"{extent.rows}/{split.rows}",
             )
             rows.append((name, way.replace("_", " "), *numbers))
-        if split.pairs:
-            first = [f"{pair.trained} = {pair.held_out}" for pair in split.pairs[:NAMED]]
-            named.append(f"{name}: {listed(len(split.pairs), first)}")
+        named += [f"{name}: {pair.trained} = {pair.held_out}" for pair in split.pairs[:NAMED]]
+        if len(split.pairs) > NAMED:
+            named.append(f"{name}: {len(split.pairs) - NAMED} further pairs, listed by --json")
     lines = [*table(rows), *named]
     lines += [f"absent: {what} of {one.dataset}: {why}" for what, why in one.absent.items()]
     if one.unread:

@@ -11,7 +11,7 @@ from typing import Any
 from amif_lightning.errors import UserError
 from data_modules.base import VQADataModule
 from data_modules.rows import DroppedRow, QARow
-from data_modules.scored_pictures import NAME, Scored, all_of, reasons_to_go, scored_of
+from data_modules.scored_pictures import NAME, Scored, all_of, looks_from, reasons_to_go, scored_of
 from data_modules.studies import StudyDataModule
 from data_modules.study_rows import Picture, StudyRelease, StudyRow
 from data_modules.text import collapse, normalise
@@ -33,6 +33,8 @@ class CaptionsFromQA(StudyDataModule):
         held_out: Further VQA data sets that the weights will be scored on. None of their pictures
             is seen, those of their training rows included: another split seed carves other ones of
             them for validation.
+        hashes: Folder that keeps what pictures look like, so that each is read once and not at
+            every start; empty: nothing is kept.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
@@ -40,7 +42,11 @@ class CaptionsFromQA(StudyDataModule):
     """
 
     def __init__(
-        self, source: VQADataModule, held_out: list[VQADataModule] | None = None, **kwargs: Any
+        self,
+        source: VQADataModule,
+        held_out: list[VQADataModule] | None = None,
+        hashes: str = "",
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             root=str(source.root),
@@ -53,7 +59,7 @@ class CaptionsFromQA(StudyDataModule):
                 f"CaptionsFromQA takes training rows under the protocol clean, and its source has "
                 f"{source.protocol}: give --data.init_args.source.init_args.protocol clean."
             )
-        self.source, self.held_out = source, held_out or []
+        self.source, self.held_out, self.hashes = source, held_out or [], hashes
 
     def prepare_data(self) -> None:
         """Let the VQA data sets prepare themselves, then as in the base."""
@@ -77,12 +83,17 @@ class CaptionsFromQA(StudyDataModule):
         held_out = [all_of(module) for module in self.held_out]
         # Within one data set the identity tells pictures apart: names may count anew in each split.
         own = scored_of(self.source)
-        reasons = reasons_to_go(paths, files, [*held_out, replace(own, names=())])
+        reasons = reasons_to_go(
+            {image: self.source.image_id_of(group[0]) for image, group in of_image.items()},
+            files,
+            [*held_out, replace(own, names=())],
+            looks=looks_from(self.hashes),
+        )
         reasons |= {i: NO_FILE for i in paths if i not in on_disk and i not in reasons}
         reasons |= dict.fromkeys(paths.keys() & self._own_identities(), NAME)
         # In released order, as the captions are.
         reasons = {image: reasons[image] for image in paths if image in reasons}
-        scored = {file for one in (own, *held_out) for file in one.files}
+        scored = {file for one in (own, *held_out) for file in one.files.values()}
         return StudyRelease(
             dataset=parts.dataset,
             layout=parts.layout,
@@ -142,7 +153,7 @@ class CaptionsFromQA(StudyDataModule):
     def scored(self) -> Scored:
         """What is carved here, and what the questions' own data set validates and tests on."""
         own, source = super().scored(), scored_of(self.source)
-        return Scored(names=(*own.names, *source.names), files=own.files | source.files)
+        return Scored(names=(*own.names, *source.names), files={**own.files, **source.files})
 
     def training_texts(self) -> list[str]:
         """The source's, so that both stages of a run build the same table."""

@@ -22,6 +22,7 @@ from data_modules.scored_pictures import (
     Compare,
     Scored,
     all_of,
+    looks_from,
     not_compared,
     reasons_to_go,
 )
@@ -47,6 +48,8 @@ class Mixture(StudyDataModule):
             them for validation.
         compare: How pictures are found in other sets: ``content``: by file name, and by what they
             look like, which reads every picture once; ``name``: by file name only.
+        hashes: Folder that keeps what pictures look like, so that each is read once and not at
+            every start; empty: nothing is kept.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
@@ -59,6 +62,7 @@ class Mixture(StudyDataModule):
         weights: list[float] | None = None,
         held_out: list[VQADataModule] | None = None,
         compare: Compare = "content",
+        hashes: str = "",
         **kwargs: Any,
     ) -> None:
         check_weights(len(parts), weights)
@@ -78,7 +82,7 @@ class Mixture(StudyDataModule):
                     "none, and the mixture --data.init_args.teacher."
                 )
         self.parts, self.weights = parts, weights
-        self.held_out, self.compare = held_out or [], compare
+        self.held_out, self.compare, self.hashes = held_out or [], compare, hashes
 
     def prepare_data(self) -> None:
         """Let all data sets prepare themselves, then as in the base."""
@@ -149,8 +153,8 @@ class Mixture(StudyDataModule):
     def _reasons(self, rows: Sequence[StudyRow], scored: Sequence[Scored]) -> dict[str, str]:
         """Why studies of a part must go, by id: for a picture of theirs or for its patient."""
         files = {p.image_id: p.file for row in rows for p in row.images}
-        paths = {identity: identity.partition("/")[2] for identity in files}
-        found = reasons_to_go(paths, files, scored, self.compare)
+        looks = looks_from(self.hashes)
+        found = reasons_to_go({name: name for name in files}, files, scored, self.compare, looks)
         reasons = {
             row.study_id: found[picture.image_id]
             for row in rows

@@ -25,6 +25,7 @@ from data_modules.scored_pictures import (
     Compare,
     Scored,
     all_of,
+    looks_from,
     not_compared,
     reasons_to_go,
     scored_of,
@@ -52,6 +53,8 @@ class QuestionMixture(VQADataModule):
             trained on.
         compare: How pictures are found in other sets: ``content``: by file name, and by what they
             look like; ``name``: by file name only, which reads no picture.
+        hashes: Folder that keeps what pictures look like, so that each is read once and not at
+            every start; empty: nothing is kept.
         **kwargs: Arguments of :class:`VQADataModule`. ``validation_questions`` are shared out
             evenly among the parts.
 
@@ -65,6 +68,7 @@ class QuestionMixture(VQADataModule):
         weights: list[float] | None = None,
         held_out: list[VQADataModule] | None = None,
         compare: Compare = "content",
+        hashes: str = "",
         **kwargs: Any,
     ) -> None:
         check_weights(len(parts), weights)
@@ -86,7 +90,7 @@ class QuestionMixture(VQADataModule):
         )
         check_choice("compare", compare, Compare)
         self.parts, self.weights = parts, weights
-        self.held_out, self.compare = held_out or [], compare
+        self.held_out, self.compare, self.hashes = held_out or [], compare, hashes
 
     def prepare_data(self) -> None:
         """Let all data sets prepare themselves."""
@@ -190,10 +194,11 @@ class QuestionMixture(VQADataModule):
         """Why rows of a part must go, by question id: for their picture or for its patient."""
         first = {row.image_id: row for row in reversed(rows)}
         reasons = reasons_to_go(
-            {image: row.image for image, row in first.items()},
+            {image: part.image_id_of(row) for image, row in first.items()},
             {image: part.file_of(row) for image, row in first.items()},
             scored,
             self.compare,
+            looks_from(self.hashes),
         )
         groups = {first[image].group for image in reasons if first[image].group}
         return {

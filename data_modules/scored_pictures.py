@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from data_modules.alike import same_content, same_names
+from amif_lightning.errors import UserError
+from data_modules.alike import Look, content_pairs, look, same_names
 
 if TYPE_CHECKING:
     from data_modules.base import VQADataModule
@@ -26,11 +27,12 @@ class Scored:
 
     Attributes:
         names: Paths of each split's pictures, relative to their data set.
-        files: Where all of them lie; those that are not on disk are told by name only.
+        files: Where all of them lie, by ``<data set>/<path>``; those that are not on disk are told
+            by name only.
     """
 
     names: tuple[tuple[str, ...], ...]
-    files: frozenset[Path]
+    files: Mapping[str, Path]
 
 
 def scored_of(module: VQADataModule) -> Scored:
@@ -63,7 +65,7 @@ def not_compared(modules: Iterable[VQADataModule], compare: Compare) -> list[str
             if split in ("validation", "test")
         ]
         files = all_of(module).files
-        absent = sum(not file.is_file() for file in files)
+        absent = sum(not file.is_file() for file in files.values())
         if compare == "name":
             notes.append(f"the pictures of {release.dataset} are compared by name only")
         elif absent:
@@ -83,23 +85,38 @@ def _scored(module: VQADataModule, splits: Iterable[Iterable[QARow]]) -> Scored:
     rows = [tuple(split) for split in splits]
     return Scored(
         names=tuple(tuple(dict.fromkeys(row.image for row in split)) for split in rows),
-        files=frozenset(module.file_of(row) for split in rows for row in split),
+        files={module.image_id_of(row): module.file_of(row) for split in rows for row in split},
     )
 
 
+def looks_from(folder: str) -> Look:
+    """How pictures are looked at.
+
+    Args:
+        folder: Where what they look like is kept, so that each is read once; empty: read anew.
+    """
+    if not folder:
+        return look
+    from data_modules.hash_store import HashStore  # needed with a folder only
+
+    return HashStore(folder).look
+
+
 def reasons_to_go(
-    paths: Mapping[str, str],
+    images: Mapping[str, str],
     files: Mapping[str, Path],
     scored: Iterable[Scored],
     compare: Compare = "content",
+    looks: Look = look,
 ) -> dict[str, str]:
     """Find the pictures of a data set that another one scores.
 
     Args:
-        paths: Path of every picture that would train, relative to its data set, by identity.
+        images: ``<data set>/<path>`` of every picture that would train, by identity.
         files: Where they lie, by identity; those that are not on disk are told by name only.
         scored: What other data sets score.
         compare: ``content``: by name, and by what they look like; ``name``: by name only.
+        looks: Tells what pictures look like.
 
     Returns:
         The reason by identity, for those that have to go.
@@ -108,14 +125,20 @@ def reasons_to_go(
         UserError: If a picture is damaged.
     """
     scored = list(scored)
-    names = same_names(paths.values(), [split for one in scored for split in one.names])
-    reasons = {identity: NAME for identity, path in paths.items() if path in names}
-    if compare == "content":
-        left = {
-            identity: files[identity]
-            for identity in paths
-            if identity not in reasons and files[identity].is_file()
-        }
-        held_out = {file for one in scored for file in one.files}
-        reasons |= dict.fromkeys(same_content(left, held_out), CONTENT)
-    return reasons
+    names = same_names(images.values(), [split for one in scored for split in one.names])
+    reasons = {identity: NAME for identity, image in images.items() if image in names}
+    held_out = {
+        image: file for one in scored for image, file in one.files.items() if file.is_file()
+    }
+    if compare == "name" or not held_out:
+        return reasons
+    left = {
+        image: identity
+        for identity, image in images.items()
+        if identity not in reasons and files[identity].is_file()
+    }
+    sides = looks({image: files[identity] for image, identity in left.items()}), looks(held_out)
+    for side in sides:
+        for sentence in side.damaged.values():
+            raise UserError(sentence)
+    return reasons | {left[pair.first]: CONTENT for pair in content_pairs(*sides)}

@@ -122,13 +122,23 @@ class StudyDataModule(TextDataModule):
 
     def scored(self) -> Scored:
         """The pictures that choose or score weights trained here, which no part may train on."""
-        splits = [
-            {p.image_id.partition("/")[2]: p.file for row in self.rows(split) for p in row.images}
-            for split in EVALUATED
-        ]
         return Scored(
-            names=tuple(tuple(split) for split in splits),
-            files=frozenset(file for split in splits for file in split.values()),
+            names=tuple(
+                tuple(
+                    dict.fromkeys(
+                        picture.image_id.partition("/")[2]
+                        for row in self.rows(split)
+                        for picture in row.images
+                    )
+                )
+                for split in EVALUATED
+            ),
+            files={
+                picture.image_id: picture.file
+                for split in EVALUATED
+                for row in self.rows(split)
+                for picture in row.images
+            },
         )
 
     def class_labels(self, split: SplitName) -> list[tuple[str, ...]]:

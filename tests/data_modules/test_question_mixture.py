@@ -12,7 +12,7 @@ import pytest
 
 from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
-from data_modules import VQARAD, VQAMed2019
+from data_modules import VQARAD, VQAMed2019, alike, hash_store
 from data_modules.question_mixture import QuestionMixture
 from data_modules.scored_pictures import CONTENT, NAME, PATIENT
 from tests.data_modules.tiny_parts import named_tiny, with_copy
@@ -226,3 +226,26 @@ def test_a_data_set_is_a_part_or_held_out(tmp_path: Path, parts: list[Tiny]) -> 
         _ = QuestionMixture([mixture(parts), parts[0]], **OPTIONS).partition
     with pytest.raises(TypeError, match="split_seed"):
         mixture(parts, split_seed=3)  # it would decide nothing
+
+
+def test_what_pictures_look_like_is_kept(
+    tmp_path: Path, parts: list[Tiny], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = parts
+    with_copy(first, (second, second.made.splits["test"][0]), place=0)
+    kept = str(tmp_path / "hashes")
+    fresh = mixture(parts).partition.train
+    assert mixture(parts, hashes=kept).partition.train == fresh
+    read: list[Path] = []
+    real = alike.look_at
+
+    def watched(path: Path) -> Any:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(alike, "look_at", watched)
+    monkeypatch.setattr(hash_store, "look_at", watched)
+    assert mixture(parts, hashes=kept).partition.train == fresh
+    assert read == []
+    assert mixture(parts).partition.train == fresh
+    assert read != []

@@ -2,7 +2,7 @@
 
 Pictures inside parquet have no name, so the identity of one is the hash of its decoded pixels. They
 are written into a folder once, and with them an index of the rows, so that readers and loaders meet
-plain files. The parquet files are streamed; memory holds a few rows at a time.
+plain files. The parquet files are streamed; memory holds some rows and the page that they lie in.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ COLUMNS = ("image", "question", "answer")
 _READ = ["image.bytes", "question", "answer"]
 PICTURES = "pictures"
 _SHARD = re.compile(r".+-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
-_BATCH = 32  # rows in memory at a time
+_BATCH = 32  # decoded rows in memory at a time
+# Arrow's defaults read a whole file ahead (`pre_buffer`), else whole columns of a row group.
+_READING = {"pre_buffer": False, "buffer_size": 2**20}
 _ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"))
 
 NO_PICTURE = "the row has no picture"
@@ -52,9 +55,13 @@ class ParquetQuestions:
     files: Mapping[SplitName, Sequence[Path]]
     unpacked: Path
 
-    @property
+    @cached_property
     def folder(self) -> Path:
-        """Where this state of the files is unpacked."""
+        """Where this state of the files is unpacked.
+
+        The state is that of the first call: loaders ask for every picture, and a file that is moved
+        while a run goes on must not take the run's pictures away.
+        """
         state = [
             (split, file.name, file.stat().st_size, file.stat().st_mtime_ns)
             for split, files in self.files.items()
@@ -98,7 +105,7 @@ class ParquetQuestions:
         """The rows of all splits, and those that cannot be used.
 
         Raises:
-            UserError: If the files have not been unpacked.
+            UserError: If the files have not been unpacked, or the index is damaged.
         """
         try:
             text = self.index.read_text(encoding="utf-8")
@@ -107,6 +114,20 @@ class ParquetQuestions:
                 f"The parquet files of {self.dataset} are not unpacked in {self.folder}: run "
                 f"`python -m amif_lightning prepare data --data {self.dataset} --data.root FOLDER`."
             ) from None
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+        try:
+            return self._parsed(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> UserError:
+        return UserError(
+            f"{self.dataset}: the index {self.index} cannot be read ({type(error).__name__}: "
+            f"{error}), so delete the folder {self.folder} and run again to have it made anew."
+        )
+
+    def _parsed(self, text: str) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
         splits: dict[SplitName, list[QARow]] = {split: [] for split in self.files}
         dropped = []
         for line in text.splitlines():
@@ -245,7 +266,7 @@ def _rows(files: Sequence[Path], title: str, progress: bool) -> Iterator[dict[st
         ) from error
     for path in files:
         try:
-            with pyarrow.parquet.ParquetFile(path) as stored:
+            with pyarrow.parquet.ParquetFile(path, **_READING) as stored:
                 _check_columns(path, stored.schema_arrow)
                 bar = tqdm(
                     total=stored.metadata.num_rows,

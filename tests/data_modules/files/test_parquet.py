@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -143,6 +144,49 @@ def test_few_rows_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
     questions(tmp_path).prepare(progress=False)
     assert sum(sizes) == 9
     assert max(sizes) == 2
+
+
+@pytest.mark.parametrize("written", [{"row_group_size": 64}, {"write_batch_size": 8}])
+def test_a_file_is_never_whole_in_memory(tmp_path: Path, written: dict[str, int]) -> None:
+    """Many row groups, or one of small pages: Arrow's own defaults read both whole."""
+    noise = np.random.default_rng(0)
+    rows = [row(None, "A?", "a", noise.bytes(2**15)) for _ in range(1024)]
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path, **written)
+    before, most, count = pa.total_allocated_bytes(), 0, 0
+    for values in parquet._rows([path], "Set", False):
+        assert values["image"]["bytes"] == rows[count]["image"]["bytes"]
+        count += 1
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert count == len(rows)
+    assert most < path.stat().st_size / 3
+
+
+def test_a_run_keeps_its_pictures_when_a_file_is_touched_or_moved(tmp_path: Path) -> None:
+    write_parquet(tmp_path, {"train": [row(1, "A?", "a")]})
+    made = questions(tmp_path)
+    made.prepare(progress=False)
+    (first,) = made.read()[0]["train"]
+    (path,) = (tmp_path / "data").iterdir()
+    os.utime(path, (0, 0))
+    assert made.file_of(first).is_file()
+    path.rename(tmp_path / "elsewhere")
+    assert made.file_of(first).is_file()
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"split": "tra', b'{"split": "train"}\n', b"3\n", b'{"split": []}\n', b"\xff"]
+)
+def test_a_damaged_index_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    write_parquet(tmp_path, {"train": [row(1, "A?", "a")]})
+    made = questions(tmp_path)
+    made.prepare(progress=False)
+    made.index.write_bytes(content)
+    with pytest.raises(UserError, match=r"Set: the index .*index\.jsonl cannot be read .* delete"):
+        made.read()
+    shutil.rmtree(made.folder)
+    made.prepare(progress=False)
+    assert len(made.read()[0]["train"]) == 1
 
 
 def test_files_that_are_no_parquet_are_one_sentence(tmp_path: Path) -> None:

@@ -224,7 +224,10 @@ def _row(item: object, split: SplitName, number: int) -> QARow | None:
 def _word(released: object) -> str:
     """A field that only describes the row: text or a number, else nothing."""
     if isinstance(released, int) and not isinstance(released, bool):
-        return str(released)
+        try:
+            return str(released)
+        except ValueError:  # a pickle can hold more digits than Python writes
+            return ""
     return collapse(str(released)) if is_text(released) else ""
 
 
@@ -233,7 +236,12 @@ def _best(label: object) -> object:
     if isinstance(label, str):
         return label
     if isinstance(label, Mapping):
-        scored = [(key, value) for key, value in label.items() if isinstance(value, int | float)]
+        scored = [
+            (key, value)
+            for key, value in label.items()
+            # A score that is no number equals nothing, itself included, and has no rank.
+            if isinstance(value, int | float) and value == value
+        ]
         return max(scored, key=lambda pair: pair[1])[0] if scored else None
     return label[0] if isinstance(label, list) and label else None
 

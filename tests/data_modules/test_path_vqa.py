@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,20 @@ def test_text_that_cannot_be_written_and_odd_fields(tmp_path: Path) -> None:
         ("7", ""),
     ]
     assert Counter(row.reason for row in release.dropped) == {UNUSABLE: 4}
+
+
+def test_numbers_that_only_a_pickle_can_hold(tmp_path: Path) -> None:
+    """Too long to be written out, or no number at all."""
+    item = {"img_id": "a", "sent": "is it?", "question_id": 10**5000}
+    items = [
+        item | {"label": {"no": float("nan"), "yes": 1}},
+        item | {"label": {"no": float("nan")}},
+    ]
+    (tmp_path / "qas").mkdir()
+    (tmp_path / "qas" / "train_vqa.pkl").write_bytes(pickle.dumps(items))
+    release = module(tmp_path, allow_pickle=True).release
+    assert [(row.qid, row.answer) for row in release.splits["train"]] == [("", "yes")]
+    assert Counter(row.reason for row in release.dropped) == {UNUSABLE: 1}
 
 
 VALUES = st.recursive(

@@ -97,11 +97,11 @@ class VQARAD(VQADataModule):
     def read_release(self) -> Release:
         """Read all rows of the release under ``root``; no images are opened."""
         if self._parquet is not None:
-            return _read_parquet(self.root, self._parquet)
+            return _read_parquet(self.root, self._parquet, self.protocol)
         return read_vqa_rad(self.root, self.layout, self.protocol)
 
 
-def _read_parquet(root: Path, parquet: ParquetQuestions) -> Release:
+def _read_parquet(root: Path, parquet: ParquetQuestions, protocol: Protocol) -> Release:
     """The hub's copy: questions and answers without ids, types or other wordings."""
     splits, dropped = parquet.read()
     absent = {} if splits.get("test") else {"test": f"no test-*.parquet is in {root}"}
@@ -110,6 +110,7 @@ def _read_parquet(root: Path, parquet: ParquetQuestions) -> Release:
         "Layout hf has no answer_type, so open and closed are told by the answer alone, and no "
         "rephrases or frames, so trained rows that equal one of a test question are not found: "
         f"the release at {SOURCE} has both.",
+        *_without_frames("the hub's copy", protocol),
     )
     return Release(NAME, "hf", splits, absent, tuple(dropped), notes)
 
@@ -207,13 +208,17 @@ def _read_osf(root: Path, protocol: Protocol) -> Release:
         splits["test"] = test
     else:
         absent["test"] = f"'{OSF_FILE}' holds no test question"
-    notes: tuple[str, ...] = (SHARED_NOTE,)
-    if protocol == "literature":
-        notes += (
-            f"Published numbers mostly train on the MEVF re-split ({MEVF_FILES['train']}); this is "
-            "the OSF release, which lacks its templated 'frame' rows.",
-        )
+    notes = (SHARED_NOTE, *_without_frames("the OSF release", protocol))
     return Release(NAME, "osf", splits, absent, tuple(file.dropped), notes)
+
+
+def _without_frames(which: str, protocol: Protocol) -> tuple[str, ...]:
+    if protocol == "clean":
+        return ()
+    return (
+        f"Published numbers mostly train on the MEVF re-split ({MEVF_FILES['train']}); this is "
+        f"{which}, which lacks its templated 'frame' rows.",
+    )
 
 
 def _read_mevf(root: Path, protocol: Protocol) -> Release:

@@ -346,5 +346,11 @@ def test_the_hubs_parquet_files_are_read_where_no_json_is(tmp_path: Path) -> Non
     assert VQARAD(str(root)).release.layout == "osf"
     again = VQARAD(str(root), layout="hf", unpacked=str(tmp_path / "unpacked"))
     assert again.release.layout == "hf"
+    said = "this is the hub's copy, which lacks its templated 'frame' rows"
+    assert not any(said in note for note in again.release.notes)
+    literature = VQARAD(
+        str(root), layout="hf", unpacked=str(tmp_path / "unpacked"), protocol="literature"
+    )
+    assert any(said in note for note in literature.release.notes)
     with pytest.raises(UserError, match="have to be unpacked"):
         read_vqa_rad(root, "hf")

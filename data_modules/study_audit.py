@@ -175,8 +175,9 @@ def study_audit(
     released = {f"released {name}": rows for name, rows in release.splits.items()}
     used = {"trained": splits.train, "validation": splits.validation, "test": splits.test}
     sets: dict[str, Sequence[StudyRow]] = {**released, **used}
+    # Of several data sets their names stay: equal paths are different pictures there.
     pictures = {
-        p.image_id.partition("/")[2]: p.file
+        p.image_id.removeprefix(f"{release.dataset}/"): p.file
         for rows in sets.values()
         for row in rows
         for p in row.images

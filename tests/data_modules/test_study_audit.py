@@ -131,6 +131,30 @@ def test_bad_pictures_fail_and_are_named(tmp_path: Path) -> None:
     assert "pictures: not checked" in unread.to_text()
 
 
+def test_equal_paths_of_two_data_sets_are_two_pictures(tmp_path: Path) -> None:
+    first = tiny_studies(tmp_path / "one").splits["train"]
+    second = tuple(
+        replace(
+            row,
+            study_id=row.study_id.replace("Tiny", "Other"),
+            images=tuple(
+                replace(p, image_id=p.image_id.replace("Tiny", "Other")) for p in row.images
+            ),
+        )
+        for row in tiny_studies(tmp_path / "two").splits["train"]
+    )
+    second[0].images[0].file.write_bytes(b"no picture")
+    (tmp_path / "one/train/04_0.png").unlink()
+    both = StudyRelease("Mixture", "made", {"train": first + second})
+    splits = StudySplits(first + second, (), (), (), False)
+    found = study_audit(both, splits, fits)
+    assert found.images is not None
+    assert found.images.checked == found.sizes["trained"].pictures == 2 * 28
+    assert found.images.missing == ("Tiny/train/04_0.png",)
+    assert found.images.undecodable == ("Other/train/00_0.png",)
+    assert found.failed
+
+
 def test_without_its_tokenizer_cut_texts_are_not_counted_and_a_note_says_so(
     tmp_path: Path,
 ) -> None:

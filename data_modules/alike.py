@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -42,7 +42,8 @@ class Looks:
     Attributes:
         names: The N pictures that could be read.
         hashes: Their perceptual hashes, (N, 255) bool.
-        pixels: Their grey squares of 32 pixels, (N, 1024) uint8, see :func:`small_copy`.
+        pixels: Their grey squares of 32 pixels, (N, 1024) uint8; the product of two :func:`unit`
+            squares is their correlation, and one of a single shade is like no other.
         damaged: The others by name, with the sentence that says what is wrong.
     """
 
@@ -73,23 +74,15 @@ class Pair:
     correlation: float
 
 
-def perceptual_hash(path: Path) -> NDArray[np.bool_]:
-    """What a picture looks like, whatever its size and compression: (255,) bool.
-
-    The signs, against their median, of the lowest 16 x 16 frequencies (without the mean) of the
-    cosine transform of the picture as a grey square of 64 pixels.
-
-    Raises:
-        UserError: If the file is missing or damaged.
-    """
-    return _hash(_grey(path))
-
-
 def _grey(path: Path) -> Image.Image:
     return decode_image(path, _SIDE).convert("L")
 
 
 def _hash(picture: Image.Image) -> NDArray[np.bool_]:
+    """The signs of the lowest 16 x 16 frequencies, but for the mean, against their median.
+
+    Frequencies are those of the cosine transform of the picture as a grey square of 64 pixels.
+    """
     grey = picture.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     waves = _cosines()
     found = (waves @ np.asarray(grey, dtype=np.float64) @ waves.T).ravel()[1:]
@@ -102,17 +95,6 @@ def _cosines() -> NDArray[np.float64]:
     place = np.arange(_SIDE) + 0.5
     waves: NDArray[np.float64] = np.cos(np.pi / _SIDE * np.outer(np.arange(_WAVES), place))
     return waves
-
-
-def small_copy(path: Path) -> NDArray[np.float64]:
-    """The picture as a grey square of 32 pixels: (1024,), its mean 0 and its norm 1.
-
-    The product of two is their correlation. A picture of one shade is all 0, like no other.
-
-    Raises:
-        UserError: If the file is missing or damaged.
-    """
-    return unit(_pixels(_grey(path)))
 
 
 def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
@@ -158,10 +140,33 @@ def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
     return _hash(grey), _pixels(grey)
 
 
-def hashes(paths: Sequence[Path]) -> NDArray[np.bool_]:
-    """The perceptual hashes (N, 255) of pictures; decoding runs outside Python's lock."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return np.array(list(pool.map(perceptual_hash, paths)), dtype=bool).reshape(-1, BITS)
+def remembering(looks: Look) -> Look:
+    """A way of looking that looks at every picture once, however often it is asked.
+
+    Args:
+        looks: How a picture is looked at that has not been.
+
+    Returns:
+        The same, with what it has seen; names must mean the same file each time.
+    """
+    seen: dict[str, tuple[NDArray[np.bool_], NDArray[np.uint8]]] = {}
+    damaged: dict[str, str] = {}
+
+    def remembered(pictures: Mapping[str, Path]) -> Looks:
+        new = {n: f for n, f in pictures.items() if n not in seen and n not in damaged}
+        if new:
+            found = looks(new)
+            seen.update(zip(found.names, zip(found.hashes, found.pixels, strict=True), strict=True))
+            damaged.update(found.damaged)
+        names = tuple(name for name in pictures if name in seen)
+        return Looks(
+            names=names,
+            hashes=np.array([seen[n][0] for n in names], dtype=bool).reshape(-1, BITS),
+            pixels=np.array([seen[n][1] for n in names], dtype=np.uint8).reshape(-1, PIXELS),
+            damaged={name: damaged[name] for name in pictures if name in damaged},
+        )
+
+    return remembered
 
 
 def distances(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -241,33 +246,3 @@ def content_pairs(
                 one, other = first.names[start + row], second.names[column]
                 found.append(Pair(one, other, int(apart[row, column]), correlation))
     return found
-
-
-def same_content(
-    images: Mapping[str, Path],
-    held_out: Iterable[Path],
-    most: int = ALIKE,
-    least: float = SAME,
-) -> set[str]:
-    """Find the pictures that look like one that is scored, see :func:`content_pairs`.
-
-    Args:
-        images: Files by any name, of the pictures that would train.
-        held_out: Files of the pictures that are scored; those that are not on disk are left out.
-        most: Most bits in which the hashes of the same picture differ.
-        least: Least correlation of small copies of the same picture.
-
-    Returns:
-        The names of those that look the same.
-
-    Raises:
-        UserError: If a picture that would train is missing, or any is damaged.
-    """
-    files = sorted({file for file in held_out if file.is_file()})
-    if not images or not files:
-        return set()
-    sides = look(images), look({str(file): file for file in files})
-    for side in sides:
-        for sentence in side.damaged.values():
-            raise UserError(sentence)
-    return {pair.first for pair in content_pairs(*sides, most, least)}

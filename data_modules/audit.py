@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_modules import floors, images_check
 from data_modules.answers import answers_of, candidates, is_correct
-from data_modules.audit_text import NAMED, dropped_lines, image_lines, table
+from data_modules.audit_text import NAMED, Findings, dropped_lines, image_lines, table
 from data_modules.images_check import ImageCheck
 from data_modules.overlap import Overlap, overlap
 from data_modules.protocols import (
@@ -65,7 +63,7 @@ class SplitSize:
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Findings):
     """The findings.
 
     Attributes:
@@ -99,23 +97,12 @@ class Audit:
     notes: tuple[str, ...]
 
     @property
-    def clean(self) -> bool:
-        """Whether no leak was found."""
-        return not self.not_clean
-
-    @property
     def failed(self) -> bool:
         """Whether something must be mended: a leak under ``clean``, or unreadable pictures.
 
         ``literature`` leaks by definition; that is printed and labelled and is not a failure.
         """
-        unreadable = self.images and (self.images.missing or self.images.undecodable)
-        return bool(unreadable) or (self.protocol == "clean" and not self.clean)
-
-    def to_json(self) -> str:
-        """Gives the findings as indented JSON text."""
-        fields: dict[str, Any] = asdict(self) | {"clean": self.clean, "failed": self.failed}
-        return json.dumps(fields, indent=2, ensure_ascii=False)
+        return self.unreadable or (self.protocol == "clean" and not self.clean)
 
     def to_text(self) -> str:
         """Gives the findings as a page for the terminal, without a final line break."""

@@ -1,13 +1,49 @@
-"""How findings of the audits are written for the terminal."""
+"""What the audits of questions and of studies share: the verdict, and how findings are written."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from data_modules.images_check import ImageCheck
 
 #: How many file names or dropped rows a printed audit names.
 NAMED = 5
+
+
+class Findings:
+    """Base of a dataclass of findings.
+
+    Attributes:
+        not_clean: One sentence for each kind of leak in what would be trained.
+        images: Result of the picture check, None if it was not asked for.
+    """
+
+    not_clean: list[str]
+    images: ImageCheck | None
+
+    @property
+    def clean(self) -> bool:
+        """Whether no leak was found."""
+        return not self.not_clean
+
+    @property
+    def failed(self) -> bool:
+        """Whether something must be mended: a leak, or unreadable pictures."""
+        return self.unreadable or not self.clean
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether pictures are missing or cannot be decoded."""
+        return bool(self.images and (self.images.missing or self.images.undecodable))
+
+    def to_json(self) -> str:
+        """Gives the findings as indented JSON text."""
+        values: Any = self  # subclasses are dataclasses
+        fields: dict[str, Any] = asdict(values) | {"clean": self.clean, "failed": self.failed}
+        return json.dumps(fields, indent=2, ensure_ascii=False)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

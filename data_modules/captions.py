@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from amif_lightning.errors import UserError
 from data_modules.base import VQADataModule
 from data_modules.rows import DroppedRow, QARow
-from data_modules.scored_pictures import NAME, Scored, all_of, looks_from, reasons_to_go, scored_of
+from data_modules.scored_pictures import (
+    NAME,
+    Scored,
+    all_of,
+    looks_from,
+    not_compared,
+    reasons_to_go,
+    scored_of,
+)
 from data_modules.studies import StudyDataModule
 from data_modules.study_rows import Picture, StudyRelease, StudyRow
 from data_modules.text import collapse, normalise
@@ -93,7 +100,7 @@ class CaptionsFromQA(StudyDataModule):
         reasons |= dict.fromkeys(paths.keys() & self._own_identities(), NAME)
         # In released order, as the captions are.
         reasons = {image: reasons[image] for image in paths if image in reasons}
-        scored = {file for one in (own, *held_out) for file in one.files.values()}
+        releases = (self.source.release, *(module.release for module in self.held_out))
         return StudyRelease(
             dataset=parts.dataset,
             layout=parts.layout,
@@ -115,7 +122,7 @@ class CaptionsFromQA(StudyDataModule):
                     f"{number} questions are in no caption: {reason}"
                     for reason, number in Counter(row.reason for row in parts.dropped).items()
                 ),
-                *self._unread(scored),
+                *not_compared(zip(releases, (own, *held_out), strict=True)),
             ),
         )
 
@@ -136,19 +143,6 @@ class CaptionsFromQA(StudyDataModule):
         released = [r for split, r in self.source.release.splits.items() if split != "train"]
         held_out = [*released, self.source.partition.validation]
         return {row.image_id for rows in held_out for row in rows}
-
-    def _unread(self, scored: Iterable[Path]) -> list[str]:
-        """Say what of the held-out sets cannot be compared, or by name only."""
-        notes = [
-            f"the {split} pictures of {module.release.dataset} are not compared: {why}"
-            for module in (self.source, *self.held_out)
-            for split, why in module.release.absent.items()
-            if split in ("validation", "test")
-        ]
-        absent = sum(not file.is_file() for file in scored)
-        if absent:
-            notes.append(f"{absent} held-out pictures are not on disk and are told by name only")
-        return notes
 
     def scored(self) -> Scored:
         """What is carved here, and what the questions' own data set validates and tests on."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
+from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 from data_modules.alike import BITS, PIXELS, Looks, look_at

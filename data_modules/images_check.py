@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
+from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 from data_modules.images import decode_image

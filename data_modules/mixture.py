@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from amif_lightning.batch import StudyBatch
 from amif_lightning.errors import UserError
+from data_modules.alike import Look
 from data_modules.base import VQADataModule
 from data_modules.mixing import Mixed, check_weights, epoch_sizes
 from data_modules.options import check_choice
@@ -22,6 +23,7 @@ from data_modules.scored_pictures import (
     Compare,
     Scored,
     all_of,
+    left_out,
     looks_from,
     not_compared,
     reasons_to_go,
@@ -96,7 +98,7 @@ class Mixture(StudyDataModule):
 
     def selection(self) -> dict[str, str | int | float | bool]:
         """The selections of all parts, under their names, and what else was left out."""
-        whole = [m for m in self.held_out if not not_compared([m], self.compare)]
+        whole = left_out(self.held_out, self.compare)
         return joint_selection(type(self).__name__, self.parts, whole)
 
     # ---- studies ------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ class Mixture(StudyDataModule):
             dropped=tuple(row for part in self.parts for row in part.splits.dropped),
             notes=(
                 *(f"{one.dataset}: {note}" for one in releases for note in one.notes),
-                *not_compared(self.held_out, self.compare),
+                *not_compared(((m.release, all_of(m)) for m in self.held_out), self.compare),
             ),
         )
 
@@ -131,6 +133,7 @@ class Mixture(StudyDataModule):
         release, dropped = self.release, list(self.release.dropped)
         kept: dict[SplitName, list[StudyRow]] = {"train": [], "validation": []}
         held_out = [all_of(module) for module in self.held_out]
+        looks = looks_from(self.hashes)
         for part in self.parts:
             others = [other for other in self.parts if other is not part]
             scored: dict[SplitName, list[Scored]] = {
@@ -139,7 +142,7 @@ class Mixture(StudyDataModule):
             }
             for split, pictures in scored.items():
                 mine = [row for row in release.splits[split] if _source(row) == part.dataset]
-                reasons = self._reasons(mine, [*pictures, *held_out])
+                reasons = self._reasons(mine, [*pictures, *held_out], looks)
                 kept[split] += [row for row in mine if row.study_id not in reasons]
                 dropped += [DroppedRow(study, reason) for study, reason in reasons.items()]
         return StudySplits(
@@ -150,10 +153,11 @@ class Mixture(StudyDataModule):
             carved_from_train=any(part.splits.carved_from_train for part in self.parts),
         )
 
-    def _reasons(self, rows: Sequence[StudyRow], scored: Sequence[Scored]) -> dict[str, str]:
+    def _reasons(
+        self, rows: Sequence[StudyRow], scored: Sequence[Scored], looks: Look
+    ) -> dict[str, str]:
         """Why studies of a part must go, by id: for a picture of theirs or for its patient."""
         files = {p.image_id: p.file for row in rows for p in row.images}
-        looks = looks_from(self.hashes)
         found = reasons_to_go({name: name for name in files}, files, scored, self.compare, looks)
         reasons = {
             row.study_id: found[picture.image_id]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amif_lightning.errors import UserError
-from data_modules.base import VQADataModule
 from data_modules.corpus_files import is_text
-from data_modules.files.parquet import ParquetQuestions, find_parquet
+from data_modules.files.parquet import find_parquet
+from data_modules.hub_questions import HubQuestions
 from data_modules.options import check_choice
 from data_modules.plain_pickle import read_pickle
 from data_modules.released_json import read_json
@@ -28,7 +28,7 @@ DUPLICATE = "an earlier row has the same picture, question and answer"
 UNUSABLE = "the row has no picture, no question or no answer"
 
 
-class PathVQA(VQADataModule):
+class PathVQA(HubQuestions):
     """PathVQA as batches: 19654 / 6259 / 6719 questions without exact duplicates.
 
     Args:
@@ -40,8 +40,7 @@ class PathVQA(VQADataModule):
         layout: Which of them to read; ``auto``: the first that is there, in this order.
         allow_pickle: Whether the pickles of ``original`` may be opened. They are read without any
             class, so that they cannot run code, but they come from strangers all the same.
-        unpacked: Folder that the pictures of parquet files are written into once.
-        **kwargs: Arguments of :class:`VQADataModule`.
+        **kwargs: Arguments of :class:`HubQuestions`.
 
     Raises:
         UserError: If an option is out of range or unknown.
@@ -52,13 +51,12 @@ class PathVQA(VQADataModule):
         root: str,
         layout: LayoutChoice = "auto",
         allow_pickle: bool = False,
-        unpacked: str = "data/unpacked",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("layout", layout, LayoutChoice)
         self.layout: LayoutChoice = layout
-        self.allow_pickle, self.unpacked = allow_pickle, Path(unpacked)
+        self.allow_pickle = allow_pickle
 
     @cached_property
     def chosen_layout(self) -> Layout:
@@ -69,25 +67,14 @@ class PathVQA(VQADataModule):
         """
         return choose_layout(self.root, self.layout)
 
-    @cached_property
-    def _parquet(self) -> ParquetQuestions | None:
-        if self.chosen_layout != "hf":
-            return None
-        return ParquetQuestions(NAME, find_parquet(self.root), self.unpacked)
-
-    def prepare_data(self) -> None:
-        """Unpack the parquet files once, where they are what is read."""
-        if self._parquet is not None:
-            self._parquet.prepare()
-
-    def file_of(self, row: QARow) -> Path:
-        """Below the root, or where the parquet files were unpacked."""
-        return super().file_of(row) if self._parquet is None else self._parquet.file_of(row)
+    def reads_parquet(self) -> bool:
+        """Whether the parquet files are what is read."""
+        return self.chosen_layout == "hf"
 
     def read_release(self) -> Release:
         """Read all rows of the release under ``root``; no images are opened."""
-        if self._parquet is not None:
-            splits, dropped = self._parquet.read()
+        if self.parquet is not None:
+            splits, dropped = self.parquet.read()
         else:
             splits, dropped = _read_lists(self.root, self.chosen_layout, self.allow_pickle)
         if not splits.get("train"):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
+from data_modules.alike import Look
 from data_modules.answers import candidates
 from data_modules.base import VQADataModule, validation_sample
 from data_modules.mixing import Mixed, check_weights
@@ -25,6 +26,7 @@ from data_modules.scored_pictures import (
     Compare,
     Scored,
     all_of,
+    left_out,
     looks_from,
     not_compared,
     reasons_to_go,
@@ -117,7 +119,7 @@ class QuestionMixture(VQADataModule):
 
     def selection(self) -> dict[str, str | int | float | bool]:
         """The selections of all parts, under their names, and what else was left out."""
-        whole = [m for m in self.held_out if not not_compared([m], self.compare)]
+        whole = left_out(self.held_out, self.compare)
         return joint_selection(type(self).__name__, self.parts, whole)
 
     def file_of(self, row: QARow) -> Path:
@@ -132,7 +134,7 @@ class QuestionMixture(VQADataModule):
         splits: dict[SplitName, list[QARow]] = {}
         for part in self.parts:
             for split, rows in part.release.splits.items():
-                splits.setdefault(split, []).extend(_of_mixture(rows))
+                splits.setdefault(split, []).extend(_of_mixture(row) for row in rows)
         releases = [part.release for part in self.parts]
         return Release(
             dataset=type(self).__name__,
@@ -148,32 +150,34 @@ class QuestionMixture(VQADataModule):
         """The parts' own partitions joined, less training pictures that another set scores."""
         check_parts(self.parts, self.held_out)
         joined = [part.partition for part in self.parts]
+        named = {r.question_id: r for rows in self.release.splits.values() for r in rows}
         dropped = [row for one in joined for row in one.dropped]
         train: list[QARow] = []
         validation: list[QARow] = []
+        held_out = [all_of(module) for module in self.held_out]
+        looks = looks_from(self.hashes)
         for part in self.parts:
             others = [other for other in self.parts if other is not part]
-            held_out = [all_of(module) for module in self.held_out]
             own = part.partition
             # A picture that another set tests must not choose checkpoints either.
             for rows, scored, kept in (
                 (own.train, [scored_of(other) for other in others], train),
                 (own.validation, [tested_of(other) for other in others], validation),
             ):
-                reasons = self._reasons(part, rows, [*scored, *held_out])
-                kept.extend(_of_mixture([row for row in rows if row.question_id not in reasons]))
+                reasons = self._reasons(part, rows, [*scored, *held_out], looks)
+                kept += [named[r.question_id] for r in rows if r.question_id not in reasons]
                 dropped += [
                     DroppedRow(row.question_id, reasons[row.question_id], row.image)
                     for row in rows
                     if row.question_id in reasons
                 ]
-        answer_rows = tuple(row for one in joined for row in _of_mixture(one.answer_rows))
+        answer_rows = tuple(named[r.question_id] for one in joined for r in one.answer_rows)
         return Partition(
             dataset=type(self).__name__,
             layout=self.release.layout,
             protocol=self.protocol,
             test_split="test",
-            released_train=tuple(r for one in joined for r in _of_mixture(one.released_train)),
+            released_train=self.release.splits["train"],
             train=tuple(train),
             validation=tuple(validation),
             test=(),
@@ -184,12 +188,18 @@ class QuestionMixture(VQADataModule):
             absent=_absent(joined) | {"test": ELSEWHERE},
             notes=(
                 *(f"{one.dataset}: {note}" for one in joined for note in one.notes),
-                *not_compared([*self.parts, *self.held_out], self.compare),
+                *not_compared(
+                    [
+                        *((part.release, scored_of(part)) for part in self.parts),
+                        *((m.release, all_of(m)) for m in self.held_out),
+                    ],
+                    self.compare,
+                ),
             ),
         )
 
     def _reasons(
-        self, part: VQADataModule, rows: Sequence[QARow], scored: Sequence[Scored]
+        self, part: VQADataModule, rows: Sequence[QARow], scored: Sequence[Scored], looks: Look
     ) -> dict[str, str]:
         """Why rows of a part must go, by question id: for their picture or for its patient."""
         first = {row.image_id: row for row in reversed(rows)}
@@ -198,7 +208,7 @@ class QuestionMixture(VQADataModule):
             {image: part.file_of(row) for image, row in first.items()},
             scored,
             self.compare,
-            looks_from(self.hashes),
+            looks,
         )
         groups = {first[image].group for image in reasons if first[image].group}
         return {
@@ -236,21 +246,16 @@ class QuestionMixture(VQADataModule):
         ]
 
 
-def _of_mixture(rows: Sequence[QARow]) -> list[QARow]:
-    """Rows whose picture and group are named ``<data set>/...``, since names repeat across sets."""
-    named = []
-    for row in rows:
-        source = row.question_id.partition("/")[0]
-        named.append(
-            replace(
-                row,
-                image_id=f"{source}/{row.image_id}",
-                image=f"{source}/{row.image}",
-                group=f"{source}/{row.group}" if row.group else "",
-                source=source,
-            )
-        )
-    return named
+def _of_mixture(row: QARow) -> QARow:
+    """The row with picture and group named ``<data set>/...``, since names repeat across sets."""
+    source = row.question_id.partition("/")[0]
+    return replace(
+        row,
+        image_id=f"{source}/{row.image_id}",
+        image=f"{source}/{row.image}",
+        group=f"{source}/{row.group}" if row.group else "",
+        source=source,
+    )
 
 
 def _absent(parts: Sequence[Release] | Sequence[Partition]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
+from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 from data_modules.images import decode_image

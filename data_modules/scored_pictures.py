@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from amif_lightning.errors import UserError
-from data_modules.alike import Look, content_pairs, look, same_names
+from data_modules.alike import Look, content_pairs, look, remembering, same_names
 
 if TYPE_CHECKING:
     from data_modules.base import VQADataModule
-    from data_modules.rows import QARow
+    from data_modules.rows import QARow, Release
 
 Compare = Literal["content", "name"]
 
@@ -46,34 +46,39 @@ def tested_of(module: VQADataModule) -> Scored:
     return _scored(module, [module.partition.test])
 
 
-def not_compared(modules: Iterable[VQADataModule], compare: Compare) -> list[str]:
+def not_compared(
+    scored: Iterable[tuple[Release, Scored]], compare: Compare = "content"
+) -> list[str]:
     """Say which scored pictures could not be looked for, or by name only.
 
     Args:
-        modules: Data sets that are scored.
+        scored: Data sets that are scored, and which pictures of theirs.
         compare: How pictures are found.
 
     Returns:
         One sentence for each gap; none where all were compared in full.
     """
     notes = []
-    for module in modules:
-        release = module.release
+    for release, pictures in scored:
         notes += [
             f"the {split} pictures of {release.dataset} are not compared: {why}"
             for split, why in release.absent.items()
             if split in ("validation", "test")
         ]
-        files = all_of(module).files
-        absent = sum(not file.is_file() for file in files.values())
+        absent = sum(not file.is_file() for file in pictures.files.values())
         if compare == "name":
             notes.append(f"the pictures of {release.dataset} are compared by name only")
         elif absent:
             notes.append(
-                f"{absent} of {len(files)} pictures of {release.dataset} are not on disk and are "
-                "told by name only"
+                f"{absent} of {len(pictures.files)} scored pictures of {release.dataset} are not "
+                "on disk and are told by name only"
             )
     return notes
+
+
+def left_out(modules: Iterable[VQADataModule], compare: Compare = "content") -> list[VQADataModule]:
+    """Those of the held-out data sets whose pictures were all looked for."""
+    return [m for m in modules if not not_compared([(m.release, all_of(m))], compare)]
 
 
 def all_of(module: VQADataModule) -> Scored:
@@ -90,16 +95,16 @@ def _scored(module: VQADataModule, splits: Iterable[Iterable[QARow]]) -> Scored:
 
 
 def looks_from(folder: str) -> Look:
-    """How pictures are looked at.
+    """How pictures are looked at, each once as long as the result is kept.
 
     Args:
-        folder: Where what they look like is kept, so that each is read once; empty: read anew.
+        folder: Where what they look like is kept for later starts; empty: nowhere.
     """
     if not folder:
-        return look
+        return remembering(look)
     from data_modules.hash_store import HashStore  # needed with a folder only
 
-    return HashStore(folder).look
+    return remembering(HashStore(folder).look)
 
 
 def reasons_to_go(

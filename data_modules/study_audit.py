@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from amif_lightning.errors import UserError
 from data_modules import images_check
-from data_modules.audit_text import NAMED, dropped_lines, image_lines, table
+from data_modules.audit_text import NAMED, Findings, dropped_lines, image_lines, table
 from data_modules.images_check import ImageCheck
 from data_modules.study_rows import StudyRelease, StudyRow
 from data_modules.study_splits import NO_TEXT, StudySplits, unusable
@@ -70,7 +69,7 @@ class StudyOverlap:
 
 
 @dataclass(frozen=True)
-class StudyAudit:
+class StudyAudit(Findings):
     """The findings.
 
     Attributes:
@@ -94,22 +93,6 @@ class StudyAudit:
     images: ImageCheck | None
     absent: dict[str, str]
     notes: tuple[str, ...]
-
-    @property
-    def clean(self) -> bool:
-        """Whether no leak was found."""
-        return not self.not_clean
-
-    @property
-    def failed(self) -> bool:
-        """Whether something must be mended: a leak, or unreadable pictures."""
-        unreadable = self.images and (self.images.missing or self.images.undecodable)
-        return bool(unreadable) or not self.clean
-
-    def to_json(self) -> str:
-        """Gives the findings as indented JSON text."""
-        fields: dict[str, Any] = asdict(self) | {"clean": self.clean, "failed": self.failed}
-        return json.dumps(fields, indent=2, ensure_ascii=False)
 
     def to_text(self) -> str:
         """Gives the findings as a page for the terminal, without a final line break."""

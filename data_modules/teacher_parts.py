@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
+from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 from data_modules.embeddings_file import NORM_TOLERANCE, write_whole

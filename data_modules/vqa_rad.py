@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from amif_lightning.errors import UserError
-from data_modules.base import VQADataModule
 from data_modules.files.parquet import ParquetQuestions, find_parquet
+from data_modules.hub_questions import HubQuestions
 from data_modules.options import check_choice
 from data_modules.protocols import Protocol, question_key, restated
 from data_modules.released_json import load_questions, unexpected
@@ -50,7 +49,7 @@ _PHRASE_TYPES: dict[Layout, dict[str, SplitName | None]] = {
 _QUESTION_TYPE_TYPOS = {"atrib": "attrib", "prse": "pres"}
 
 
-class VQARAD(VQADataModule):
+class VQARAD(HubQuestions):
     """VQA-RAD as batches: 315 MedPix radiographs, 1797 training and 451 test questions.
 
     No validation set is released, so one is always carved out of the training images.
@@ -60,8 +59,7 @@ class VQARAD(VQADataModule):
         layout: Which published layout to read; with ``auto`` and both present, the protocol
             ``clean`` takes ``osf`` and ``literature`` takes ``mevf``; ``hf``, the hub's parquet
             files, only where neither is there.
-        unpacked: Folder that the pictures of parquet files are written into once.
-        **kwargs: Arguments of :class:`VQADataModule`.
+        **kwargs: Arguments of :class:`HubQuestions`.
 
     Raises:
         UserError: If an option is out of range or unknown.
@@ -71,33 +69,22 @@ class VQARAD(VQADataModule):
         self,
         root: str,
         layout: LayoutChoice = "auto",
-        unpacked: str = "data/unpacked",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("layout", layout, LayoutChoice)
         self.layout: LayoutChoice = layout
-        self.unpacked = Path(unpacked)
 
-    @cached_property
-    def _parquet(self) -> ParquetQuestions | None:
-        if not self.root.is_dir() or _choose_layout(self.root, self.layout, self.protocol) != "hf":
-            return None
-        return ParquetQuestions(NAME, find_parquet(self.root), self.unpacked)
-
-    def prepare_data(self) -> None:
-        """Unpack the parquet files once, where they are what is read."""
-        if self._parquet is not None:
-            self._parquet.prepare()
-
-    def file_of(self, row: QARow) -> Path:
-        """Below the root, or where the parquet files were unpacked."""
-        return super().file_of(row) if self._parquet is None else self._parquet.file_of(row)
+    def reads_parquet(self) -> bool:
+        """Whether the parquet files are what is read; a missing folder is told on reading."""
+        if not self.root.is_dir():
+            return False
+        return _choose_layout(self.root, self.layout, self.protocol) == "hf"
 
     def read_release(self) -> Release:
         """Read all rows of the release under ``root``; no images are opened."""
-        if self._parquet is not None:
-            return _read_parquet(self.root, self._parquet, self.protocol)
+        if self.parquet is not None:
+            return _read_parquet(self.root, self.parquet, self.protocol)
         return read_vqa_rad(self.root, self.layout, self.protocol)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
+from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 

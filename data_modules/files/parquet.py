@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm  # type: ignore[import-untyped]  # ships no type information
+from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 from data_modules.embeddings_file import write_whole

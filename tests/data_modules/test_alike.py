@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from amif_lightning.errors import UserError
-from data_modules import alike
 from data_modules.alike import (
     ALIKE,
     BITS,
     SAME,
+    Looks,
+    content_pairs,
     distances,
     distinctive_names,
-    hashes,
-    same_content,
+    look,
+    remembering,
     same_names,
-    small_copy,
+    unit,
 )
 from data_modules.images import decode_image
 
@@ -38,13 +39,21 @@ def draw(path: Path, seed: int, side: int = 160) -> Path:
     return path
 
 
+def seen(paths: Sequence[Path]) -> Looks:
+    return look({str(path): path for path in paths})
+
+
+def same(images: Mapping[str, Path], others: Sequence[Path], **limits: float) -> set[str]:
+    return {pair.first for pair in content_pairs(look(images), seen(others), **limits)}  # type: ignore[arg-type]  # typed by the test
+
+
 def test_the_hash_is_the_sign_of_the_cosine_transform(tmp_path: Path) -> None:
     scipy_fft = pytest.importorskip("scipy.fft")
     path = draw(tmp_path / "a.png", 0, side=64)
     grey = np.asarray(decode_image(path).convert("L"), dtype=float)
     waves = scipy_fft.dctn(grey, type=2)[:16, :16].ravel()[1:]
     # scipy's constant factor is the same for all waves of type 2 without normalisation.
-    assert (hashes([path])[0] == (waves > np.median(waves))).all()
+    assert (seen([path]).hashes[0] == (waves > np.median(waves))).all()
 
 
 def test_a_copy_is_alike_and_another_picture_is_not(tmp_path: Path) -> None:
@@ -56,10 +65,11 @@ def test_a_copy_is_alike_and_another_picture_is_not(tmp_path: Path) -> None:
             brighter = small.point(lambda value: int(20 + 0.8 * value))
             copies.append(path.with_suffix(".jpg"))
             brighter.save(copies[-1], quality=50)
-    between = distances(hashes(paths), hashes(copies))
+    one, other = seen(paths), seen(copies)
+    between = distances(one.hashes, other.hashes)
     assert np.diag(between).max() <= ALIKE
     assert between[~np.eye(12, dtype=bool)].min() > ALIKE
-    correlation = np.array([[small_copy(a) @ small_copy(b) for b in copies] for a in paths])
+    correlation = unit(one.pixels) @ unit(other.pixels).T
     assert np.diag(correlation).min() >= SAME
     assert correlation[~np.eye(12, dtype=bool)].max() < SAME
 
@@ -71,15 +81,16 @@ def test_the_product_of_small_copies_is_their_correlation(tmp_path: Path) -> Non
         grey = np.asarray(decode_image(path).convert("L"), dtype=float)
         boxes.append(grey.reshape(32, 2, 32, 2).mean((1, 3)).ravel())
     expected = np.corrcoef(boxes)[0, 1]  # exact means; those of the copy are whole numbers
-    assert small_copy(paths[0]) @ small_copy(paths[1]) == pytest.approx(expected, abs=0.01)
-    assert small_copy(paths[0]) @ small_copy(paths[0]) == pytest.approx(1)
+    first, second = unit(seen(paths).pixels)
+    assert first @ second == pytest.approx(expected, abs=0.01)
+    assert first @ first == pytest.approx(1)
 
 
 def test_a_picture_of_one_shade_is_like_no_other(tmp_path: Path) -> None:
     train, test = tmp_path / "a.png", tmp_path / "b.png"
     for path in (train, test):
         Image.new("L", (80, 60), 7).save(path)
-    assert same_content({"a.png": train}, [test]) == set()
+    assert same({"a.png": train}, [test]) == set()
 
 
 def test_pictures_of_one_kind_whose_hashes_are_alike_are_told_apart(tmp_path: Path) -> None:
@@ -92,8 +103,8 @@ def test_pictures_of_one_kind_whose_hashes_are_alike_are_told_apart(tmp_path: Pa
         Image.fromarray(np.clip(base + spot, 0, 255).astype(np.uint8)).save(path)
     images, held_out = {"faint": faint, "strong": strong}, [tmp_path / "base.png"]
     # Whatever the hashes say: the correlation decides.
-    assert same_content(images, held_out, most=BITS) == {"faint"}
-    assert same_content(images, held_out, most=BITS, least=-1.0) == {"faint", "strong"}
+    assert same(images, held_out, most=BITS) == {"faint"}
+    assert same(images, held_out, most=BITS, least=-1.0) == {"faint", "strong"}
 
 
 def test_distances_count_differing_bits() -> None:
@@ -123,20 +134,43 @@ def test_names_are_told_apart_within_their_own_split() -> None:
 def test_equal_content_is_found_whatever_its_size_and_name(tmp_path: Path) -> None:
     train = {str(i): draw(tmp_path / f"{i}.png", i) for i in range(4)}
     scored = [draw(tmp_path / "a.png", 1, side=100), draw(tmp_path / "b.png", 50)]
-    assert same_content(train, [*scored, tmp_path / "not on disk.png"]) == {"1"}
-    assert same_content(train, [tmp_path / "not on disk.png"]) == set()
-    assert same_content({}, scored) == set()
+    assert same(train, scored) == {"1"}
+    assert same(train, []) == same({}, scored) == set()
 
 
-def test_a_damaged_picture_is_one_sentence(tmp_path: Path) -> None:
+def test_damaged_and_missing_pictures_are_named(tmp_path: Path) -> None:
     path = draw(tmp_path / "a.png", 0)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="damaged or truncated"):
-        hashes([path])
+    good = draw(tmp_path / "b.png", 1)
+    found = look({"a": path, "b": good, "c": tmp_path / "absent.png"})
+    assert found.names == ("b",)
+    assert "damaged or truncated" in found.damaged["a"]
+    assert "does not exist" in found.damaged["c"]
 
 
 def test_no_pictures_have_no_hashes() -> None:
-    assert hashes([]).shape == (0, alike.BITS)
+    assert look({}).hashes.shape == (0, BITS)
+
+
+def test_what_was_looked_at_is_remembered(tmp_path: Path) -> None:
+    files = {str(i): draw(tmp_path / f"{i}.png", i) for i in range(3)}
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    asked: list[list[str]] = []
+
+    def counted(pictures: Mapping[str, Path]) -> Looks:
+        asked.append(list(pictures))
+        return look(pictures)
+
+    looks = remembering(counted)
+    few = {"1": files["1"], "bad": tmp_path / "bad.png"}
+    looks(few)
+    every = looks({**files, **few})
+    assert asked == [["1", "bad"], ["0", "2"]]
+    plain = look({**files, **few})
+    assert every.names == plain.names
+    assert (every.hashes == plain.hashes).all()
+    assert (every.pixels == plain.pixels).all()
+    assert every.damaged == plain.damaged
 
 
 @pytest.mark.real_data
@@ -151,21 +185,23 @@ def test_released_copies_are_found_by_content(real_data: Path) -> None:
             folders, (read_vqa_rad(folders[0]), read_vqa_med_2019(folders[1])), strict=True
         )
     )
-    found = distances(hashes(rad), hashes(med))
-    same = np.array([path.stem for path in rad])[:, None] == [path.stem for path in med]
-    assert same.sum() == 38
-    assert found[same].max() == 28
+    one, other = seen(rad), seen(med)
+    found = distances(one.hashes, other.hashes)
+    correlation = unit(one.pixels) @ unit(other.pixels).T
+    equal = np.array([path.stem for path in rad])[:, None] == [path.stem for path in med]
+    assert equal.sum() == 38
+    assert found[equal].max() == 28
 
     def correlations(pairs: NDArray[np.bool_]) -> list[float]:
-        return [float(small_copy(rad[i]) @ small_copy(med[j])) for i, j in np.argwhere(pairs)]
+        return [float(value) for value in correlation[pairs]]
 
-    assert min(correlations(same)) == pytest.approx(0.9754, abs=0.001)
-    others = (found <= ALIKE) & ~same
+    assert min(correlations(equal)) == pytest.approx(0.9754, abs=0.001)
+    others = (found <= ALIKE) & ~equal
     assert others.sum() == 10
     assert min(correlations(others)) == pytest.approx(0.9531, abs=0.001)
     number = [[int(path.stem.removeprefix("synpic")) for path in paths] for paths in (rad, med)]
     apart = [abs(number[0][i] - number[1][j]) for i, j in np.argwhere(others)]
     assert max(apart) == 3  # slices of one patient
-    wide = (found <= 60) & ~same  # where the hash confuses pictures, the copies do not
+    wide = (found <= 60) & ~equal  # where the hash confuses pictures, the copies do not
     assert wide.sum() == 22
     assert sum(value >= SAME for value in correlations(wide)) == 16

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import data_modules
 from amif_lightning.errors import UserError
 from data_modules.files.parquet import NO_PICTURE, NO_TEXT
 from data_modules.path_vqa import DUPLICATE, UNUSABLE, PathVQA, choose_layout
@@ -99,54 +96,6 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text("[]")
     with pytest.raises(UserError, match="holds no question that can be read"):
         _ = module(tmp_path).release
-
-
-def test_the_published_counts_stand_in_the_facts() -> None:
-    """No file of the release can be counted again here; the numbers agree with each other."""
-    path = Path(data_modules.__file__).with_name("facts.yaml")
-    facts = yaml.safe_load(path.read_text())["PathVQA"]
-    assert facts["hf"]["rows"] == {"train": 19654, "validation": 6259, "test": 6719}
-    original = facts["original"]["test"]
-    assert original["yes_no"] + original["open"] == original["rows"] == 6761
-
-
-def test_text_that_cannot_be_written_and_odd_fields(tmp_path: Path) -> None:
-    """Half a surrogate pair is valid JSON, and no tokenizer or hash takes it."""
-    good = {"img_id": "a", "sent": "is it?", "label": {"yes": 1}}
-    odd = {"sent": "where?", "question_id": None, "question_type": ["is", {}]}
-    items = [
-        good,
-        good | {"sent": "is \ud800?"},
-        good | {"img_id": "a\udfff"},
-        good | {"img_id": "a\0"},
-        good | {"label": {"\ud83d": 1}},
-        good | odd,
-        good | {"sent": "how?", "question_id": 7, "question_type": "\udc00"},
-    ]
-    (tmp_path / "train.json").write_text(json.dumps(items))
-    release = module(tmp_path).release
-    numbers = [int(row.question_id.rpartition("/")[2]) for row in release.splits["train"]]
-    assert numbers == [0, 5, 6]
-    assert [(row.qid, row.question_type) for row in release.splits["train"]] == [
-        ("", ""),
-        ("", ""),
-        ("7", ""),
-    ]
-    assert Counter(row.reason for row in release.dropped) == {UNUSABLE: 4}
-
-
-def test_numbers_that_only_a_pickle_can_hold(tmp_path: Path) -> None:
-    """Too long to be written out, or no number at all."""
-    item = {"img_id": "a", "sent": "is it?", "question_id": 10**5000}
-    items = [
-        item | {"label": {"no": float("nan"), "yes": 1}},
-        item | {"label": {"no": float("nan")}},
-    ]
-    (tmp_path / "qas").mkdir()
-    (tmp_path / "qas" / "train_vqa.pkl").write_bytes(pickle.dumps(items))
-    release = module(tmp_path, allow_pickle=True).release
-    assert [(row.qid, row.answer) for row in release.splits["train"]] == [("", "yes")]
-    assert Counter(row.reason for row in release.dropped) == {UNUSABLE: 1}
 
 
 VALUES = st.recursive(

@@ -200,7 +200,9 @@ def test_what_is_not_compared_is_said_and_not_claimed(tmp_path: Path, parts: lis
     third = named_tiny(tmp_path, "Third", seed=2)
     third.file_of(third.made.splits["test"][0]).unlink()
     data = mixture(parts, held_out=[third])
-    assert any("1 of 19 pictures of Third are not on disk" in n for n in data.partition.notes)
+    assert any(
+        "1 of 19 scored pictures of Third are not on disk" in n for n in data.partition.notes
+    )
     assert "held_out" not in data.selection()
     fourth = named_tiny(tmp_path, "Fourth", seed=3)
     fourth.made = replace(fourth.made, absent={"test": "no folder"})

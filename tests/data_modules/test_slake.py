@@ -64,7 +64,7 @@ def test_english_rows_as_released(tmp_path: Path, fake: FakeSlake) -> None:
 
 @pytest.mark.parametrize("language", ["zh", "all"])
 def test_other_languages(tmp_path: Path, fake: FakeSlake, language: str) -> None:
-    release = SLAKE(str(tmp_path), language=language).release  # type: ignore[arg-type]
+    release = SLAKE(str(tmp_path), language=language).release  # type: ignore[arg-type]  # a parameter
     expected = Counter(fake.chinese)
     if language == "all":
         expected.update(fake.english)

@@ -55,11 +55,20 @@ class SplitAudit:
 
 @dataclass(frozen=True)
 class SplitSize:
-    """Rows, images and distinct normalised answers of a set of rows."""
+    """How much there is of a set of rows.
+
+    Attributes:
+        rows: Rows in use.
+        images: Their images.
+        answers: Their distinct normalised answers.
+        unusable: Rows of a released split that cannot be used (no answer, a malformed line); rows
+            that an option leaves out are not counted.
+    """
 
     rows: int
     images: int
     answers: int
+    unusable: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,13 @@ class Audit(Findings):
         )
 
     def _sizes_text(self) -> list[str]:
-        rows = [("", "rows", "images", "answers")]
-        rows += [(n, str(s.rows), str(s.images), str(s.answers)) for n, s in self.sizes.items()]
+        rows = [("", "rows", "images", "answers", "unusable rows")]
+        rows += [
+            (name, str(size.rows), str(size.images), str(size.answers), str(size.unusable))
+            for name, size in self.sizes.items()
+        ]
+        if not any(size.unusable for size in self.sizes.values()):
+            rows = [row[:-1] for row in rows]
         return [
             *table(rows),
             f"{self.candidates} candidate answers; majority answer '{self.majority_answer}'",
@@ -168,11 +182,12 @@ def audit(
     }
     used = (*parts.released_train, *parts.validation, *parts.test)
     roles: tuple[EvaluationSplit, ...] = ("validation", "test")
+    unusable = _unusable(parts, release)
     return Audit(
         dataset=parts.dataset,
         layout=parts.layout,
         protocol=parts.label,
-        sizes={name: _size(rows) for name, rows in sets.items() if rows},
+        sizes={name: _size(rows, unusable[name]) for name, rows in sets.items() if rows},
         candidates=len(parts.candidates),
         majority_answer=floors.majority_answer(parts.released_train),
         splits={role: _split(parts, role) for role in roles if sets[role]},
@@ -189,8 +204,17 @@ def audit(
     )
 
 
-def _size(rows: Sequence[QARow]) -> SplitSize:
-    return SplitSize(len(rows), len(images_of(rows)), len(candidates(rows)))
+def _unusable(parts: Partition, release: Release) -> Counter[str]:
+    """Unusable rows by the set of rows that they would be in as released."""
+    sets = {"train": "released train", parts.test_split: "test"}
+    if not parts.carved_from_train:
+        sets["validation"] = "validation"
+    released = (r.question_id.split("/")[1] for r in release.dropped if not r.by_choice)
+    return Counter(sets[split] for split in released if split in sets)
+
+
+def _size(rows: Sequence[QARow], unusable: int) -> SplitSize:
+    return SplitSize(len(rows), len(images_of(rows)), len(candidates(rows)), unusable)
 
 
 def _split(parts: Partition, role: EvaluationSplit) -> SplitAudit:

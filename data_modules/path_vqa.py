@@ -246,7 +246,7 @@ def _distinct(rows: tuple[QARow, ...]) -> tuple[tuple[QARow, ...], list[DroppedR
     for row in rows:
         key = (row.image_id, row.question, row.answer)
         if key in seen:
-            repeated.append(DroppedRow(row.question_id, DUPLICATE, row.question))
+            repeated.append(DroppedRow(row.question_id, DUPLICATE, row.question, by_choice=True))
         else:
             seen.add(key)
             kept.append(row)

@@ -60,11 +60,14 @@ class DroppedRow:
         reason: One sentence, the same for all rows dropped for that reason, so that they can be
             counted.
         detail: What is particular to this row, such as a file name.
+        by_choice: Whether the row could be used and an option or a protocol leaves it out; False:
+            the row itself is unusable.
     """
 
     question_id: str
     reason: str
     detail: str = ""
+    by_choice: bool = False
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _read_file(
         image_id, answer_type = _check(path, number, item)
         if language not in ("all", item["q_lang"]):
             reason = f"{_LANGUAGES[item['q_lang']]} question, left out by language '{language}'"
-            dropped.append(DroppedRow(question_id, reason, path.name))
+            dropped.append(DroppedRow(question_id, reason, path.name, by_choice=True))
             continue
         if not normalise(item["question"]):
             dropped.append(DroppedRow(question_id, "empty question", path.name))

@@ -282,7 +282,11 @@ def _without_abnormality(
             )
         kept[name] = tuple(row for row in rows if row.question_type != "abnormality")
         dropped += [
-            DroppedRow(row.question_id, "abnormality question, not part of task no_abnormality")
+            DroppedRow(
+                row.question_id,
+                "abnormality question, not part of task no_abnormality",
+                by_choice=True,
+            )
             for row in rows
             if row.question_type == "abnormality"
         ]

@@ -228,7 +228,9 @@ def _read_mevf(root: Path, protocol: Protocol) -> Release:
     notes: tuple[str, ...] = ()
     if protocol == "clean":
         reason = "templated 'frame' row of the MEVF re-split, which the clean protocol leaves out"
-        dropped += [DroppedRow(row.question_id, reason, row.question) for row in frames]
+        dropped += [
+            DroppedRow(row.question_id, reason, row.question, by_choice=True) for row in frames
+        ]
         if test and osf is None:
             notes = (
                 f"'{OSF_FILE}' is not beside {MEVF_FILES['train']}, so trained rows that equal a "

@@ -20,10 +20,12 @@ from data_modules.images import decode_image
 from data_modules.images_check import check_images
 from data_modules.protocols import Protocol, partition
 from data_modules.rows import QARow
+from data_modules.slake import read_slake
 from data_modules.strata import Count
 from data_modules.vqa_med_2019 import read_vqa_med_2019
 from data_modules.vqa_rad import read_vqa_rad
 from tests.fakes import FakeRAD, write_vqa_med_2019, write_vqa_rad
+from tests.fakes_slake import write_slake
 
 FACTS = Path(data_modules.__path__[0]) / "facts.yaml"
 PICTURES = "VQA_RAD Image Folder"
@@ -72,6 +74,16 @@ def test_text_names_what_a_reader_must_know(tmp_path: Path, fake: FakeRAD) -> No
     # Twelve questions are too few for percentages.
     assert "9/12" in text
     assert "(9/12)" not in text
+
+
+def test_unusable_rows_are_counted_apart_from_those_an_option_leaves_out(tmp_path: Path) -> None:
+    fake = write_slake(tmp_path)
+    release = read_slake(tmp_path)
+    found = audit(partition(release, "clean"), release, files_in(tmp_path), check_images=False)
+    assert found.sizes["released train"].unusable == fake.english_without_answer
+    assert found.sizes["test"].unusable == 0
+    (row,) = (line for line in found.to_text().splitlines() if line.startswith("released train"))
+    assert row.split()[-4::3] == [str(fake.english["train"]), str(fake.english_without_answer)]
 
 
 def test_json_holds_the_same_findings(tmp_path: Path, fake: FakeRAD) -> None:
@@ -257,3 +269,15 @@ def test_real_vqa_med_2019_validation(real_data: Path) -> None:
     assert found.majority_answer == facts["majority_answer"]
     assert found.sizes["released train"].answers == facts["answers"]
     check_facts(found.splits["validation"], facts["validation"])
+
+
+@pytest.mark.real_data
+def test_real_slake_prints_the_released_counts(real_data: Path) -> None:
+    facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["SLAKE"]["english"]
+    root = real_data / "slake"
+    release = read_slake(root)
+    found = audit(partition(release, "clean"), release, files_in(root), check_images=False)
+    for name, split in (("released train", "train"), ("validation",) * 2, ("test",) * 2):
+        assert found.sizes[name].rows + found.sizes[name].unusable == facts["rows"][split]
+        assert found.sizes[name].unusable == facts["without_answer"][split]
+        assert found.sizes[name].images == facts["images"][split]

@@ -197,6 +197,7 @@ class VQADataModule(TextDataModule):
             pad_id=tokenizer.pad_id,
             table_size=tokenizer.table_size,
             selection=self.selection(),
+            question_tokens=self.max_question_tokens,
         )
 
     def selection(self) -> dict[str, str | int | float | bool]:

@@ -46,6 +46,7 @@ class Tokenizer:
                 "BERT-like text encoder, or `words`."
             )
         self.pad_id, self.cls_id, self.sep_id = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
+        self.unk_id: int | None = fast.token_to_id("[UNK]")
 
     def __reduce__(self) -> tuple[Callable[[str], Tokenizer], tuple[str]]:
         # The library's own pickling forgets encode_special_tokens.

@@ -280,7 +280,7 @@ def test_a_checkpoint_answers_without_a_data_set(command: Command, trained: Path
     )
     batch = next(iter(data.predict_dataloader()))  # pictures and token ids; the task never sees it
     with torch.no_grad():
-        answered = task.answer(task(batch), batch)
+        answered = task.answers(task(batch), batch)
     for question, (answer, value) in zip(batch.question_ids, answered, strict=True):
         assert answer == expected[question][0]
         assert value == pytest.approx(expected[question][1], rel=1e-4)

@@ -197,6 +197,8 @@ class AnswerSpace:
         table_size: Number of slots of the tokenizer's table.
         selection: Plain values that say which rows trained and chose the weights (data set, layout,
             split options); empty where nothing is known, as in files from before it was stored.
+        question_tokens: Most tokens of a question that the weights were trained with, [CLS] and
+            [SEP] included; 0 where nothing is known.
     """
 
     protocol: str
@@ -211,6 +213,7 @@ class AnswerSpace:
     table_size: int
     # A dict has no hash; equality compares it all the same.
     selection: dict[str, str | int | float | bool] = field(default_factory=dict, hash=False)
+    question_tokens: int = 0
 
     def state(self) -> dict[str, Any]:
         """Plain types only: a checkpoint holding it loads with ``weights_only=True``."""

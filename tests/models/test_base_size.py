@@ -176,7 +176,7 @@ def work(folder: Path) -> dict[str, Any]:
     note("AdamW")
     task.eval()
     with torch.inference_mode():
-        answers = task.answer(task(batch), batch)
+        answers = task.answers(task(batch), batch)
     note("ranking")
     # A decoder that knows nothing gives every token of the table the same probability.
     tokens = batch.answer.mask[:, 1:].sum() / len(batch)

@@ -33,7 +33,7 @@ def every(task: AMiFVQA, batch: VQABatch) -> Tensor:
 def _answers(task: AMiFVQA, batch: VQABatch) -> tuple[list[str], Tensor]:
     """Texts and log-likelihoods."""
     with torch.no_grad():
-        texts, values = zip(*task.answer(task(batch), batch), strict=True)
+        texts, values = zip(*task.answers(task(batch), batch), strict=True)
     return list(texts), torch.tensor(values)
 
 

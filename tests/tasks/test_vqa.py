@@ -52,7 +52,7 @@ def test_without_an_answer_space_it_says_so(batch: VQABatch) -> None:
         AMiFVQA(**SMALL)(batch)
     task = AMiFVQA(**SMALL, knowledge=False).eval()
     with torch.no_grad(), pytest.raises(RuntimeError, match="the task has no answer space"):
-        task.answer(task(batch), batch)
+        task.answers(task(batch), batch)
 
 
 @pytest.mark.parametrize(("given", "layers"), [(None, 2), (1, 1), (3, 3)])

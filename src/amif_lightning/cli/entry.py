@@ -20,7 +20,8 @@ def main(args: Sequence[str] | None = None) -> int:
             has to come from a shell.
 
     Returns:
-        The exit code: 0 done, 1 ``audit`` found a leak or bad pictures, 2 the user can mend the
+        The exit code: 0 done, 1 ``audit`` found a leak or bad pictures or ``answer``
+        left a question open, 2 the user can mend the
         error printed on stderr, 130 interrupted, 143 terminated. Any other exception is a bug and
         is raised.
     """
@@ -63,6 +64,10 @@ def _dispatch(argv: list[str]) -> int:
         from amif_lightning.reports.command import main as report
 
         return report(rest)
+    if command == "answer":
+        from amif_lightning.cli.answer import main as answer
+
+        return answer(rest)
     if command == "audit":
         from amif_lightning.cli.audit import main as audit
 

@@ -15,6 +15,7 @@ TRAINER_COMMANDS = {
     "predict": "answer the questions of the test set",
 }
 OTHER_COMMANDS = {
+    "answer": "ask a checkpoint about a picture, a folder of pictures or a file of pairs",
     "audit": "count a data set, report leaks and bad pictures (exit code 1); needs no model",
     "prepare": "with `data`: check or download a data set; with `teacher`: store its features",
     "report": "print the results table of a folder of runs",
@@ -53,6 +54,7 @@ examples:
   python -m amif_lightning audit --data Phantom --data.root data/phantom
   python -m amif_lightning prepare data --data VQARAD --data.root data/vqa_rad --download
   python -m amif_lightning prepare teacher --config experiments/pretrain/base.yaml
+  python -m amif_lightning answer --ckpt_path best.ckpt --image scan.png --question "..."
   python -m amif_lightning report runs
 """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +22,11 @@ from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
 from amif_lightning.tasks.auxiliary import AuxiliaryTask
 from amif_lightning.tasks.base import Streams
 from amif_lightning.tasks.spelling import Spelling
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from amif_lightning.answering.asking import RankedAnswer
 
 MAX_ANSWER_POSITIONS = 64
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
@@ -231,15 +238,58 @@ class AMiFVQA(AuxiliaryTask):
         logits = self.decoder(ids[:, :-1], mask[:, :-1], fused.states, fused.mask)
         return sequence_log_likelihood(logits, ids[:, 1:], mask[:, 1:], label_smoothing)
 
+    def answer(
+        self, image: Image.Image | str | PathLike[str], question: str, most: int = 5
+    ) -> list[RankedAnswer]:
+        """Answer one question about one picture, ``task.answer("scan.png", "is there a mass?")``.
+
+        All candidates are ranked, also with ``restrict_closed``: nobody marks a new question as
+        closed. Not for clinical use.
+
+        Args:
+            image: A picture, or the path of a PNG, JPEG, TIFF or DICOM file.
+            question: The question, of at least one word.
+            most: Most answers.
+
+        Returns:
+            Answers with their probabilities, the best first; with ``answer_by`` ``generate`` one.
+
+        Raises:
+            UserError: If the picture cannot be read, the question is empty, or the task knows no
+                answers because it comes from neither data nor a checkpoint.
+        """
+        from amif_lightning.answering.asking import Asked, ask  # stands above tasks
+
+        return ask(self, [Asked(image, question)], most)[0].answers
+
     @torch.no_grad()
-    def answer(self, fused: Fused, batch: VQABatch) -> list[tuple[str, float]]:
-        """Answer each question: the text, and its log-likelihood.
+    def ranked(self, fused: Fused, most: int) -> list[list[tuple[str, float]]]:
+        """The best answers to each question, with their log-likelihoods, all candidates allowed.
+
+        Args:
+            fused: B questions.
+            most: Most answers of each.
+        """
+        if self.answer_by == "generate":
+            return [[one] for one in self._generate(fused, [()] * len(fused.states))]
+        candidates = self._space().candidates
+        self.tree = self._here(self.tree)
+        k = min(most, len(candidates))
+        values, chosen = self._choose(self.tree, fused.states, fused.mask, k)
+        return [
+            [(candidates[i], value) for i, value in zip(row, scores, strict=True)]
+            for row, scores in zip(chosen.tolist(), values.tolist(), strict=True)
+        ]
+
+    @torch.no_grad()
+    def answers(self, fused: Fused, batch: VQABatch) -> list[tuple[str, float]]:
+        """Answer each question of a batch: the text, and its log-likelihood.
 
         Raises:
             UserError: If closed questions are to be restricted and no data module marks them.
         """
         if self.answer_by == "generate":
-            return self._generate(fused, batch)
+            return self._generate(fused, batch.references)
         space = self._space()
         self.tree = self._here(self.tree)
         values, chosen = self._choose(self.tree, fused.states, fused.mask)
@@ -251,24 +301,28 @@ class AMiFVQA(AuxiliaryTask):
                     self.closed_tree, fused.states[closed], fused.mask[closed]
                 )
                 chosen[closed] = chosen.new_tensor(self.closed_candidates)[among]
-        answers = [space.candidates[i] for i in chosen.tolist()]
-        return list(zip(answers, values.tolist(), strict=True))
+        answers = [space.candidates[i] for i in chosen[:, 0].tolist()]
+        return list(zip(answers, values[:, 0].tolist(), strict=True))
 
     def _here(self, tree: CandidateTree) -> CandidateTree:
         """The tree on the task's device."""
         return tree if tree.tokens.device == self.device else tree.to(self.device)
 
-    def _choose(self, tree: CandidateTree, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-likelihood (B,) and index (B,) of the best candidate of each question."""
+    def _choose(
+        self, tree: CandidateTree, states: Tensor, mask: Tensor, k: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Log-likelihood (B, k) and index (B, k) of the best candidates of each question."""
         if not self.length_penalty:
-            scores, chosen = best(self.decoder, tree, states, mask)
-            return scores[:, 0], chosen[:, 0]
+            scores, chosen = best(self.decoder, tree, states, mask, k)
+            return scores, chosen
         every = rank(self.decoder, tree, states, mask, self.length_penalty)
-        scores, chosen = top_k(every, 1)
+        scores, chosen = top_k(every, k)
         lengths = tree.lengths[chosen].float()
-        return (scores * lengths**self.length_penalty)[:, 0], chosen[:, 0]
+        return scores * lengths**self.length_penalty, chosen
 
-    def _generate(self, fused: Fused, batch: VQABatch) -> list[tuple[str, float]]:
+    def _generate(
+        self, fused: Fused, references: Sequence[Sequence[str]]
+    ) -> list[tuple[str, float]]:
         space = self._space()
         sequences = generate(
             self.decoder,
@@ -279,7 +333,7 @@ class AMiFVQA(AuxiliaryTask):
             pad=space.pad_id,
             beams=self.beams,
         )
-        texts = map(self.spelling.of, sequences, batch.references)
+        texts = map(self.spelling.of, sequences, references)
         return list(zip(texts, self._likelihood_of(sequences, fused), strict=True))
 
     def _likelihood_of(self, sequences: list[list[int]], fused: Fused) -> list[float]:
@@ -351,7 +405,7 @@ class AMiFVQA(AuxiliaryTask):
     def _predict(
         self, fused: Fused, batch: VQABatch, metric: VQAAccuracy | None
     ) -> list[Prediction]:
-        answers = self.answer(fused, batch)
+        answers = self.answers(fused, batch)
         correct = [a in r for (a, _), r in zip(answers, batch.references, strict=True)]
         if metric is not None:
             metric.update(torch.tensor(correct, device=self.device), batch.strata)

@@ -1,0 +1,69 @@
+"""Where the words of a question are transported on its picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+
+from amif_lightning.answering.asking import Answered, Asked, answers_known, inputs_of, streams_of
+from amif_lightning.callbacks.alignment_pictures import at_rest
+from amif_lightning.callbacks.alignment_sheets import WordMap, plans_sheet
+from amif_lightning.callbacks.drawing import headline, shown, stacked
+from amif_lightning.callbacks.heat import patch_centres
+from amif_lightning.callbacks.words import Word, informative, words_of
+from amif_lightning.losses.transport import TokenTransport
+from amif_lightning.models.matching import inner_words
+
+if TYPE_CHECKING:
+    from amif_lightning.tasks.vqa import AMiFVQA
+
+SIDE = 280  # pixels of each picture on the sheet
+WORDS = 4  # most heat maps
+
+CAUTION = (
+    "This shows how the network aligns words and patches, and not why it gave its answer. "
+    "On generated images such plans did not point at what the words name (docs/results.md). "
+    "Not for clinical use."
+)
+
+
+def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
+    """A sheet: the picture with question and answers, then a heat map for each telling word.
+
+    The plan is that of the transport loss between the fused words of the question and the fused
+    patches (paper, unified local alignment), refined until its marginals are exact. A task that
+    was trained without the loss has the same plan with the loss's default settings.
+
+    Args:
+        task: The task that answered.
+        asked: The question and its picture.
+        answered: What the task said.
+
+    Raises:
+        UserError: See :func:`amif_lightning.answering.asking.ask`.
+    """
+    inputs = inputs_of(task, [asked])
+    transport = task.transport or TokenTransport()
+    with at_rest(task):
+        streams = streams_of(task, inputs)
+        patches = streams.patches[:, 1:]
+        every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
+        plan, _ = transport.plan(streams.words, patches, inner_words(streams.mask), every)
+    tokenizer = Tokenizer.from_str(answers_known(task).tokenizer)
+    words = _telling(words_of(inputs.tokens.ids[0], inputs.tokens.mask[0], tokenizer))
+    mass = plan[0].double().cpu().numpy()
+    maps = [WordMap(word.text, mass[list(word.places)].sum(0)) for word in words]
+    given = "; ".join(f"{one.answer} {one.probability:.1%}" for one in answered.answers[:3])
+    picture = shown(inputs.images[0], SIDE)
+    centres = patch_centres(task.vision, task.image_size)
+    said = f"Question: {asked.question} Answers: {given}"
+    sheet = plans_sheet([(picture, said, maps)], centres, len(maps))
+    return stacked([sheet, headline(CAUTION, sheet.width)])
+
+
+def _telling(words: list[Word]) -> list[Word]:
+    """The words worth a heat map; of a question of stop words alone, its first ones."""
+    return informative(words, WORDS) or words[:WORDS]

@@ -1,0 +1,54 @@
+"""A task from a checkpoint alone: no data set, no pretrained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amif_lightning.errors import UserError
+from amif_lightning.tasks.checkpoints import load_checkpoint
+from amif_lightning.tasks.vqa import AMiFVQA
+
+
+def restore(path: Path, device: str = "auto") -> AMiFVQA:
+    """Load an answering task in evaluation mode.
+
+    Args:
+        path: A checkpoint that ``fit`` of the answering stage wrote.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        UserError: If the file is damaged or of another stage, the device is not there, or an
+            encoder's configuration cannot be reached.
+    """
+    state = load_checkpoint(path)
+    if not any(name.startswith("decoder.") for name in state["state_dict"]):
+        raise UserError(
+            f"{path} holds no answer decoder, as one of the pre-training stage: fine-tune it first "
+            "(`fit` with --model.init_args.init_from) and give that run's best.ckpt."
+        )
+    if not state.get("answer_space", {}).get("candidates"):
+        raise UserError(
+            f"{path} holds no candidate answers: give a checkpoint that `fit` of the answering "
+            "stage wrote."
+        )
+    # Everything is in the file, so nothing is fetched for the encoders but their configuration.
+    options: dict[str, Any] = {"vision_pretrained": None, "text_pretrained": False}
+    task = AMiFVQA.load_from_checkpoint(path, map_location="cpu", weights_only=True, **options)
+    return task.to(_device(device)).eval()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter: a torch built without CUDA
+        raise UserError(
+            f"The device {name!r} is not there: give --device cpu, or auto for a GPU where there "
+            "is one."
+        ) from error
+    return device

@@ -126,7 +126,7 @@ class Audit(Findings):
         )
 
     def _sizes_text(self) -> list[str]:
-        rows = [("", "rows", "images", "answers", "unusable rows")]
+        rows: list[tuple[str, ...]] = [("", "rows", "images", "answers", "unusable rows")]
         rows += [
             (name, str(size.rows), str(size.images), str(size.answers), str(size.unusable))
             for name, size in self.sizes.items()

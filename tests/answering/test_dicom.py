@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage
 
 from amif_lightning.answering.dicom import read_dicom
 from amif_lightning.errors import UserError
@@ -22,7 +22,7 @@ def written(path: Path, values: NDArray[Any], **fields: Any) -> Path:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     made: Any = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     made.SOPClassUID, made.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
     colours = values.ndim == 3 and values.shape[-1] == 3

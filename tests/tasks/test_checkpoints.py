@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytest
@@ -264,6 +265,22 @@ def test_restricting_without_data_is_one_sentence(folder: Path, saved: Path) -> 
     task = AMiFVQA.load_from_checkpoint(saved, map_location="cpu", restrict_closed=True)
     with pytest.raises(UserError, match="restrict_closed needs a data module whose release"):
         trainer(folder).predict(task, data.test_dataloader()[0])
+
+
+class Trap:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return pytest.fail, ("code from the file was run",)
+
+
+def test_loading_runs_no_code_from_the_file(saved: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(saved, weights_only=True)
+    torch.save(checkpoint | {"trap": Trap()}, tmp_path / "trap.ckpt")
+    with pytest.raises(UnpicklingError, match=r"[Ww]eights only load failed"):
+        AMiFVQA.load_from_checkpoint(tmp_path / "trap.ckpt", map_location="cpu")
+    with pytest.raises(pytest.fail.Exception, match="code from the file was run"):
+        AMiFVQA.load_from_checkpoint(tmp_path / "trap.ckpt", map_location="cpu", weights_only=False)
 
 
 # ---- the image tower's activation ---------------------------------------------------------------

@@ -127,7 +127,8 @@ def inputs_of(task: AMiFVQA, asked: Sequence[Asked]) -> Inputs:
     limit = space.question_tokens or int(task.text.bert.config.max_position_embeddings)
     transform = ImageTransform(task.image_size, "none")
     rows: dict[tuple[object, int | None], int] = {}
-    images, index, ids, cut, unknown = [], [], [], [], []
+    images: list[Tensor] = []
+    index, ids, cut, unknown = [], [], [], []
     for one in asked:
         same = id(one.image) if isinstance(one.image, Image.Image) else str(one.image)
         row = rows.setdefault((same, one.frame), len(images))
@@ -140,7 +141,7 @@ def inputs_of(task: AMiFVQA, asked: Sequence[Asked]) -> Inputs:
             raise UserError("The question is empty: write it in words.")
         ids.append(tokenizer.encode(collapse(one.question), limit))
         cut.append(len(pieces) + 2 - len(ids[-1]))
-        unknown.append(pieces.count(tokenizer.unk_id))
+        unknown.append(sum(piece == tokenizer.unk_id for piece in pieces))
     return Inputs(
         torch.stack(images).to(task.device),
         torch.tensor(index, device=task.device),

@@ -36,7 +36,7 @@ def restore(path: Path, device: str = "auto") -> AMiFVQA:
         )
     # Everything is in the file, so nothing is fetched for the encoders but their configuration.
     options: dict[str, Any] = {"vision_pretrained": None, "text_pretrained": False}
-    task = AMiFVQA.load_from_checkpoint(path, map_location="cpu", weights_only=True, **options)
+    task = AMiFVQA.load_from_checkpoint(path, map_location="cpu", **options)
     return task.to(_device(device)).eval()
 
 

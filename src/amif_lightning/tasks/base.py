@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import lightning as L
 import torch
@@ -134,6 +134,32 @@ class AMiFTask(L.LightningModule):
         self._restored = False  # whether a checkpoint was restored: its ids have meanings
 
     # ---- life cycle ---------------------------------------------------------------------------
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Lightning's own, which here runs no code from the file unless it is told to.
+
+        Checkpoints of this suite hold plain types and tensors, so nothing is lost.
+
+        Args:
+            checkpoint_path: The file.
+            map_location: Device to load to; None: the one that it was saved on.
+            hparams_file: File of hyper-parameters that replaces those of the checkpoint.
+            strict: Whether every weight must be there.
+            weights_only: False unpickles whatever the file holds.
+            **kwargs: Hyper-parameters that replace those of the checkpoint.
+        """
+        return super().load_from_checkpoint(
+            checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
+        )
 
     def setup(self, stage: str) -> None:
         """Check that data and model fit, start from weights, and agree on tokens and answers.

@@ -26,6 +26,11 @@ def make(dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> GatedCross
     return module
 
 
+def gate_of(module: GatedCrossAttention) -> nn.Linear:
+    assert module.gate is not None
+    return module.gate
+
+
 def draw(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
@@ -107,7 +112,7 @@ def slow_reading(
             x = states[b, s].tolist()
             read, mean = slow_attention(x, known, module.cross_attention)
             x1 = slow_norm(add(x, read), module.cross_norm)
-            opened = slow_linear(x1, module.gate.weight, module.gate.bias)
+            opened = slow_linear(x1, gate_of(module).weight, gate_of(module).bias)
             g = [1 / (1 + math.exp(-v)) for v in opened]
             m = [gi * a + (1 - gi) * c for gi, a, c in zip(g, x1, x, strict=True)]
             out[b, s] = out.new_tensor(slow_norm(add(m, slow_ffn(m, module.ffn)), module.out))
@@ -135,13 +140,13 @@ def test_equals_the_equations(mode: str, asked: bool) -> None:
 def test_a_closed_gate_lets_nothing_in() -> None:
     module, states = make(), draw(B, S, D)
     with torch.no_grad():
-        module.gate.weight.zero_()
-        module.gate.bias.fill_(-1e9)
+        gate_of(module).weight.zero_()
+        gate_of(module).bias.fill_(-1e9)
     first, second = (module(states, draw(N, D, seed=k)).states for k in (2, 3))
     assert torch.equal(first, second)
     torch.testing.assert_close(first, module.out(states + module.ffn(states)))
     with torch.no_grad():
-        module.gate.bias.zero_()  # half open: now it does depend on the vocabulary
+        gate_of(module).bias.zero_()  # half open: now it does depend on the vocabulary
     first, second = (module(states, draw(N, D, seed=k)).states for k in (2, 3))
     assert (first - second).abs().max() > 1e-2
 
@@ -149,12 +154,28 @@ def test_a_closed_gate_lets_nothing_in() -> None:
 def test_an_open_gate_takes_what_was_read() -> None:
     module, states, vocabulary = make(), draw(B, S, D), draw(N, D, seed=2)
     with torch.no_grad():
-        module.gate.weight.zero_()
-        module.gate.bias.fill_(1e9)
+        gate_of(module).weight.zero_()
+        gate_of(module).bias.fill_(1e9)
     known = module.encode(vocabulary)
     read = module.cross_attention(states, known.expand(B, -1, -1), known.expand(B, -1, -1))[0]
     x1 = module.cross_norm(states + read)
     torch.testing.assert_close(module(states, vocabulary).states, module.out(x1 + module.ffn(x1)))
+
+
+def test_without_a_gate_it_is_one_that_stands_open() -> None:
+    module, states, vocabulary = make(), draw(B, S, D), draw(N, D, seed=2)
+    plain = GatedCrossAttention(D, HEADS, 0.0, gated=False).double()
+    missing, unused = plain.load_state_dict(module.state_dict(), strict=False)
+    assert not missing
+    assert set(unused) == {"gate.weight", "gate.bias"}
+    with torch.no_grad():
+        gate_of(module).weight.zero_()
+        gate_of(module).bias.fill_(1e9)
+    reading = plain(states, vocabulary)
+    torch.testing.assert_close(reading.states, module(states, vocabulary).states)
+    assert torch.equal(reading.gate, torch.ones_like(states))
+    reading.states.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in plain.parameters())  # as DDP demands
 
 
 def test_the_order_of_the_vocabulary_does_not_matter() -> None:

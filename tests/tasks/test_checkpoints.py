@@ -204,6 +204,7 @@ def test_loaded_weights_are_not_replaced_by_those_it_once_started_from(
     path = changed(saved, tmp_path / "later.ckpt", since_trained)
     task = validated("load_from_checkpoint", path, other(), tmp_path)
     assert task.knowledge is not None
+    assert task.knowledge.gate is not None
     later = load_checkpoint(path)["state_dict"]["knowledge.gate.bias"]
     assert torch.equal(task.knowledge.gate.bias, later)
 

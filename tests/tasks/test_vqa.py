@@ -33,6 +33,7 @@ def test_the_answer_depends_on_picture_question_and_knowledge(
         question = type(batch.question)(ids, batch.question.mask)
         assert not torch.allclose(task(_with(batch, question=question)).states, plain)
         assert task.knowledge is not None
+        assert task.knowledge.gate is not None
         task.knowledge.gate.bias.data -= 50
         closed = task(batch).states
         task.knowledge.gate.bias.data += 50
@@ -44,6 +45,17 @@ def test_without_knowledge_there_is_no_gate(data: Phantom, batch: VQABatch) -> N
     assert not [name for name in task.state_dict() if name.startswith("knowledge")]
     with torch.no_grad():
         assert task(batch).reading is None
+
+
+def test_the_gate_alone_can_be_left_out(data: Phantom, batch: VQABatch) -> None:
+    task = ready(data, gate=False)
+    names = [name for name in task.state_dict() if name.startswith("knowledge")]
+    assert names
+    assert not [name for name in names if ".gate." in name]
+    with torch.no_grad():
+        reading = task(batch).reading
+    assert reading is not None
+    assert bool((reading.gate == 1).all())
 
 
 def test_without_an_answer_space_it_says_so(batch: VQABatch) -> None:

@@ -17,7 +17,8 @@ class KnowledgeReading:
 
     Attributes:
         states: (B, S, D) enriched states.
-        gate: (B, S, D) openness in (0, 1): 0 keeps the token, 1 takes what was read.
+        gate: (B, S, D) openness in (0, 1), 1 throughout without a gate: 0 keeps the token, 1 takes
+            what was read.
         attention: (B, S, N) weight of each vocabulary entry averaged over heads, or None when not
             asked for.
     """
@@ -44,9 +45,10 @@ class GatedCrossAttention(nn.Module):
         width: Width D.
         heads: Attention heads.
         dropout: Dropout probability.
+        gated: Whether there is a gate; without it g = 1 everywhere and no weights belong to it.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.1) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.1, *, gated: bool = True) -> None:
         super().__init__()
         self.knowledge_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.knowledge_norm = nn.LayerNorm(width)
@@ -54,7 +56,7 @@ class GatedCrossAttention(nn.Module):
         self.knowledge_out = nn.LayerNorm(width)
         self.cross_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.cross_norm = nn.LayerNorm(width)
-        self.gate = nn.Linear(width, width)
+        self.gate = nn.Linear(width, width) if gated else None
         self.ffn = _feed_forward(width, dropout)
         self.out = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
@@ -104,7 +106,10 @@ class GatedCrossAttention(nn.Module):
         )
         read = read.view_as(states)
         candidate = self.cross_norm(states + self.dropout(read))
-        gate = torch.sigmoid(self.gate(candidate))
+        if self.gate is None:
+            gate = torch.ones_like(candidate)
+        else:
+            gate = torch.sigmoid(self.gate(candidate))
         mixed = gate * candidate + (1 - gate) * states
         enriched = self.out(mixed + self.ffn(mixed))
         if weights is not None:

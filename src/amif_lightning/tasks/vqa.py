@@ -55,6 +55,8 @@ class AMiFVQA(AuxiliaryTask):
     Args:
         decoder_layers: Layers of the answer decoder; null: as many as fusion layers.
         knowledge: Whether the gated cross-attention reads the answer vocabulary (ablation).
+        gate: Whether a gate decides how much of what was read a token takes; without it a token
+            takes all (ablation).
         answer_by: ``rank``: exact log-likelihood of every candidate; ``generate``: beam search.
         beams: Beam width of ``generate``.
         restrict_closed: Let questions that the release marks closed be answered by yes or no only.
@@ -73,6 +75,7 @@ class AMiFVQA(AuxiliaryTask):
         self,
         decoder_layers: int | None = None,
         knowledge: bool = True,
+        gate: bool = True,
         answer_by: Literal["rank", "generate"] = "rank",
         beams: int = 3,
         restrict_closed: bool = False,
@@ -111,7 +114,9 @@ class AMiFVQA(AuxiliaryTask):
                 f"The text encoder is {self.text.width} wide and model.init_args.width is {width}: "
                 "the decoder starts from the encoder's weights, so make them equal."
             )
-        self.knowledge = GatedCrossAttention(width, heads, self.dropout) if knowledge else None
+        self.knowledge = (
+            GatedCrossAttention(width, heads, self.dropout, gated=gate) if knowledge else None
+        )
         self.decoder = AnswerDecoder(
             vocab_size=self.text.table_size,
             width=width,

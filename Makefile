@@ -13,8 +13,10 @@ RUNS ?= runs
 SEEDS ?= 0
 SIZE ?= tiny
 PROTOCOL ?= clean
-# validation: VQA-Med-2019's released validation set takes the role of the test set.
-SPLIT ?= validation
+# validation: the released validation set takes the role of the test set. Empty: what the target says.
+SPLIT ?=
+# Checkpoint of pre-training that answering starts from; empty: random weights, or those of the hub.
+INIT_FROM ?=
 # Further options of fit and test, such as EXTRA="--trainer.max_epochs 2".
 EXTRA ?=
 
@@ -23,7 +25,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
-	@echo '             SPLIT=validation|test  EXTRA="options of fit and test"  PYTHON=python3  VENV=.venv'
+	@echo '             SPLIT=validation|test  INIT_FROM=CHECKPOINT  DATA=NAME'
+	@echo '             EXTRA="options of fit and test"  PYTHON=python3  VENV=.venv'
 
 $(STAMP): setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -101,7 +104,7 @@ compare-pretraining: $(STAMP) ## phantoms: pre-training against itself without i
 	  $(call one_seed,pretrain-phantom,clean,test,--config experiments/pretrain/phantom.yaml); \
 	  for variant in $(VARIANTS); do \
 	    $(call one_seed,pretrain-phantom-$$variant,clean,test,--config experiments/pretrain/phantom.yaml \
-	      --config experiments/ablation/$$variant.yaml); \
+	      --config experiments/ablation/pretrain/$$variant.yaml); \
 	  done; \
 	  $(call one_seed,vqa-phantom-pretrained,clean,test,--config experiments/vqa/phantom.yaml \
 	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
@@ -165,20 +168,101 @@ compare-mixture: $(STAMP) ## validation of VQA-RAD (VQA_RAD=FOLDER) and VQA-Med-
 	  --config experiments/vqa/vqa_med_2019.yaml $(ANSWERING_SIZE) --data.init_args.root "$(VQA_MED)" \
 	  --data.init_args.test_split validation
 
-.PHONY: reproduce-vqa-med
-reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, print the table
+# $(call reproduce,DATA,SPLIT,OPTIONS): train and test every seed on ROOT, print the table. The split is part of
+# the name: what is scored on one may have chosen checkpoints on the other.
+reproduce_name = $(1)-$(SIZE)$(if $(2),-$(2))$(if $(INIT_FROM),-pretrained)
+reproduce_run = --config experiments/vqa/$(1).yaml $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" \
+  $(if $(2),--data.init_args.test_split $(2)) --data.init_args.protocol $(PROTOCOL) \
+  $(if $(INIT_FROM),--model.init_args.init_from "$(INIT_FROM)")
+define reproduce
 	$(need_root)
-	@# The split is part of the name: what is scored on one may have chosen checkpoints on the other.
-	$(call train_and_test,vqa_med_2019-$(SIZE)-$(SPLIT),$(SPLIT),--config experiments/vqa/vqa_med_2019.yaml \
-	  $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" \
-	  --data.init_args.test_split $(SPLIT) --data.init_args.protocol $(PROTOCOL))
+	$(call train_and_test,$(reproduce_name),$(or $(2),test),$(reproduce_run))
+endef
 
 .PHONY: reproduce-vqa-rad
 reproduce-vqa-rad: $(STAMP) ## VQA-RAD in ROOT: train and test every seed, print the table
+	@# No validation set is released, so there is only one split to score.
+	@test "$(or $(SPLIT),test)" = test || { echo "VQA-RAD has no validation set: SPLIT=test" >&2; exit 2; }
+	$(call reproduce,vqa_rad,)
+
+.PHONY: reproduce-slake
+reproduce-slake: $(STAMP) ## SLAKE (English) in ROOT: train and test every seed, print the table
+	$(call reproduce,slake,$(or $(SPLIT),test))
+
+.PHONY: reproduce-path-vqa
+reproduce-path-vqa: $(STAMP) ## PathVQA in ROOT: train and test every seed, print the table
+	$(call reproduce,path_vqa,$(or $(SPLIT),test))
+
+.PHONY: reproduce-vqa-med
+reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, print the table (SPLIT: validation)
+	$(call reproduce,vqa_med_2019,$(or $(SPLIT),validation))
+
+# A corpus of experiments/pretrain/: the paper's three together (their folders stand in the file), or one in ROOT.
+CORPUS ?= mixture
+CORPUS_ROOT = $(if $(filter mixture released,$(CORPUS)),,$(if $(ROOT),--data.init_args.$(if \
+  $(filter vqa_med_2019 base,$(CORPUS)),source.init_args.)root "$(ROOT)"))
+
+PRETRAIN_NAME = pretrain-$(CORPUS)-$(SIZE)
+# At size base the experiment is complete; that overlay's learning rate is for fine-tuning.
+PRETRAIN_RUN = --config experiments/pretrain/$(CORPUS).yaml \
+  $(if $(filter tiny,$(SIZE)),--config experiments/size/tiny.yaml) $(CORPUS_ROOT)
+# Corpora without a test split: the best checkpoint's scores on validation are printed instead of a table.
+UNTESTED = base medicat vqa_med_2019
+
+.PHONY: reproduce-pretrain
+reproduce-pretrain: $(STAMP) ## pre-train on CORPUS (mixture: the paper's three) in ROOT, search its test split, print the table
+	@test -f experiments/pretrain/$(CORPUS).yaml || { \
+	  echo "CORPUS is one of: $(basename $(notdir $(wildcard experiments/pretrain/*.yaml)))" >&2; exit 2; }
+ifeq ($(filter $(UNTESTED),$(CORPUS)),)
+	$(call train_and_test,$(PRETRAIN_NAME),test,$(PRETRAIN_RUN))
+else
+	@set -e; for seed in $(SEEDS); do \
+	  $(call fit_seed,$(PRETRAIN_NAME),clean,$(PRETRAIN_RUN)); $(AMIF) validate "$$@" --ckpt_path best; \
+	done
+	$(dashboard)
+endif
+
+# What each part is worth: equal steps, batches and rates; overlays of experiments/ablation/.
+PRETRAINING_ABLATIONS ?= hard_labels without_view_view without_text_text without_transport random_negatives without_matching
+ANSWERING_ABLATIONS ?= without_gate vocabulary_answers without_knowledge auxiliary_alignment
+# phantom: both stages, and all answering starts from one checkpoint per seed. Another set (vqa_rad, slake, path_vqa,
+# vqa_med_2019) in ROOT: answering alone, from INIT_FROM where it is given.
+DATA ?= phantom
+ABLATED_SPLIT = $(if $(filter vqa_rad,$(DATA)),,$(or $(SPLIT),$(if $(filter vqa_med_2019,$(DATA)),validation,test)))
+ABLATED = $(call reproduce_name,$(DATA),$(ABLATED_SPLIT))
+
+.PHONY: ablations
+ifeq ($(DATA),phantom)
+ablations: $(STAMP) ## phantoms, or DATA in ROOT: the method without each of its parts, and the comparison
+	@set -e; for seed in $(SEEDS); do \
+	  $(call one_seed,pretrain-phantom,clean,test,--config experiments/pretrain/phantom.yaml); \
+	  for variant in $(PRETRAINING_ABLATIONS); do \
+	    $(call one_seed,pretrain-phantom-$$variant,clean,test,--config experiments/pretrain/phantom.yaml \
+	      --config experiments/ablation/pretrain/$$variant.yaml); \
+	  done; \
+	  $(call one_seed,vqa-phantom-pretrained,clean,test,--config experiments/vqa/phantom.yaml \
+	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
+	  for variant in $(ANSWERING_ABLATIONS); do \
+	    $(call one_seed,vqa-phantom-pretrained-$$variant,clean,test,--config experiments/vqa/phantom.yaml \
+	      --config experiments/ablation/vqa/$$variant.yaml \
+	      --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
+	  done; \
+	done
+	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom --baseline vqa-phantom-pretrained
+	$(dashboard)
+else
+ablations: $(STAMP)
 	$(need_root)
-	$(call train_and_test,vqa_rad-$(SIZE),test,--config experiments/vqa/vqa_rad.yaml \
-	  $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" \
-	  --data.init_args.protocol $(PROTOCOL))
+	@set -e; for seed in $(SEEDS); do \
+	  $(call one_seed,$(ABLATED),$(PROTOCOL),$(or $(ABLATED_SPLIT),test),$(call reproduce_run,$(DATA),$(ABLATED_SPLIT))); \
+	  for variant in $(ANSWERING_ABLATIONS); do \
+	    $(call one_seed,$(ABLATED)-$$variant,$(PROTOCOL),$(or $(ABLATED_SPLIT),test),$(call \
+	      reproduce_run,$(DATA),$(ABLATED_SPLIT)) --config experiments/ablation/vqa/$$variant.yaml); \
+	  done; \
+	done
+	@$(AMIF) report "$(RUNS)" --baseline $(ABLATED)
+	$(dashboard)
+endif
 
 .PHONY: report
 report: $(STAMP) ## results table of all runs below RUNS

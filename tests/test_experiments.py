@@ -19,7 +19,7 @@ from tests.fakes_slake import write_slake
 PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "experiments"
 OVERLAYS = sorted(
-    p for name in ("size", "hardware", "ablation") for p in FOLDER.glob(f"{name}/*.yaml")
+    p for name in ("size", "hardware", "ablation") for p in FOLDER.glob(f"{name}/**/*.yaml")
 )
 EXPERIMENTS = sorted(set(FOLDER.rglob("*.yaml")) - set(OVERLAYS))
 ANSWERING = [path for path in EXPERIMENTS if path.parent.name == "vqa"]
@@ -91,9 +91,11 @@ def _fits(path: Path, overlay: Path) -> bool:
     """Whether an overlay is meant for an experiment."""
     if overlay.stem == "tiny_answering":
         return path in ANSWERING
-    if overlay.parent.name == "ablation":
-        phantom = path.stem == "phantom"
-        return path not in ANSWERING and (phantom or overlay.stem != "shuffled_teacher")
+    if overlay.parent.parent.name == "ablation":
+        # They set options of the task, which all experiments of a stage share: two stand for all.
+        if path.parent.name != overlay.parent.name or path.stem not in ("phantom", "released"):
+            return False
+        return path.stem == "phantom" or overlay.stem != "shuffled_teacher"
     return True
 
 

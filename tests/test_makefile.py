@@ -95,7 +95,7 @@ def test_the_comparison_differs_in_its_overlays_alone(tmp_path: Path) -> None:
     for name in ("hard_labels", "image_text_only", "without_transport", "random_negatives"):
         given = fits.pop(f"pretrain-phantom-{name}")
         assert (
-            given.replace(f"--config experiments/ablation/{name}.yaml ", "").replace(
+            given.replace(f"--config experiments/ablation/pretrain/{name}.yaml ", "").replace(
                 f"pretrain-phantom-{name}", "pretrain-phantom"
             )
             == full
@@ -141,7 +141,101 @@ def test_the_protocol_names_the_folder_and_the_option(tmp_path: Path) -> None:
     assert "--data.init_args.protocol literature" in calls(*words)[0]
 
 
-@pytest.mark.parametrize("target", ["reproduce-vqa-med", "reproduce-vqa-rad"])
+ANSWERING = {
+    "vqa-rad": "vqa_rad",
+    "slake": "slake",
+    "path-vqa": "path_vqa",
+    "vqa-med": "vqa_med_2019",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERING)
+def test_every_table_has_its_size_split_protocol_and_start(name: str, tmp_path: Path) -> None:
+    split = () if name == "vqa-rad" else ("SPLIT=validation",)
+    words = (f"reproduce-{name}", f"RUNS={tmp_path}", "ROOT=/x", "SEEDS=3 5", *split)
+    given = ("SIZE=base", "PROTOCOL=literature", "INIT_FROM=/pre.ckpt")
+    found = calls(*words, *given)
+    assert [line.split()[0] for line in found] == ["fit", "test"] * 2 + ["report"]
+    data = ANSWERING[name]
+    for line in found[:4]:
+        assert f"--config experiments/vqa/{data}.yaml --config experiments/size/base.yaml " in line
+        assert "tiny" not in line
+        assert "--data.init_args.protocol literature " in line
+        assert "--model.init_args.init_from /pre.ckpt " in line
+        assert ("--data.init_args.test_split validation " in line) == bool(split)
+        experiment = f"{data}-base{'-validation' if split else ''}-pretrained"
+        assert f"--experiment {experiment} " in line
+    assert found[4] == f"report {tmp_path}/{experiment}"
+
+
+def test_vqa_rad_has_one_split() -> None:
+    done = make("reproduce-vqa-rad", "ROOT=/x", "SPLIT=validation", "AMIF=echo CALL")
+    assert done.returncode != 0
+    assert "VQA-RAD has no validation set" in done.stderr
+    assert "CALL" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("corpus", "root", "then"),
+    [
+        ("mixture", "", ["test", "report"]),
+        ("roco", "--data.init_args.root /x", ["test", "report"]),
+        (
+            "vqa_med_2019",
+            "--data.init_args.source.init_args.root /x",
+            ["validate"],
+        ),  # no test split
+    ],
+)
+def test_pretraining_of_a_corpus(corpus: str, root: str, then: list[str], tmp_path: Path) -> None:
+    words = ("reproduce-pretrain", f"RUNS={tmp_path}", "ROOT=/x", f"CORPUS={corpus}")
+    found = calls(*words, "SIZE=base")
+    assert [line.split()[0] for line in found] == ["fit", *then]
+    assert found[0].split(" --runs")[0].strip() == (
+        f"fit --config experiments/pretrain/{corpus}.yaml {root}".strip()
+    )
+    assert "--config experiments/size/tiny.yaml" in calls(*words)[0]
+    assert "CORPUS is one of: " in make("reproduce-pretrain", "CORPUS=none").stderr
+
+
+def test_ablations_differ_in_one_overlay_and_start_from_one_checkpoint(tmp_path: Path) -> None:
+    found = calls("ablations", f"RUNS={tmp_path}", "SEEDS=2")
+    fits = {
+        re.findall(r"--experiment (\S+)", line)[0]: line for line in found if line[:4] == "fit "
+    }
+    assert len(fits) == 2 + 6 + 4
+    for stage, base in (("pretrain", "pretrain-phantom"), ("vqa", "vqa-phantom-pretrained")):
+        variants = [name for name in fits if name.startswith(f"{base}-")]
+        for name in variants:
+            overlay = f"experiments/ablation/{stage}/{name.removeprefix(f'{base}-')}.yaml"
+            assert (ROOT / overlay).is_file()
+            assert fits[name].replace(f"--config {overlay} ", "").replace(name, base) == fits[base]
+    starts = {start for line in fits.values() for start in re.findall(r"init_from (\S+)", line)}
+    assert starts == {f"{tmp_path}/pretrain-phantom/clean/seed2/best.ckpt"}
+    assert found[-1].endswith("--baseline pretrain-phantom --baseline vqa-phantom-pretrained")
+
+
+def test_ablations_of_a_finished_seed_do_nothing_more(tmp_path: Path) -> None:
+    for name in re.findall(r"--experiment (\S+)", "\n".join(calls("ablations", "SEEDS=0"))):
+        (tmp_path / name / "clean" / "seed0").mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "clean" / "seed0" / "result-test.json").touch()
+    found = calls("ablations", "SEEDS=0", f"RUNS={tmp_path}")
+    assert [line.split()[0] for line in found] == ["report"]
+
+
+def test_ablations_of_a_data_set_on_disk(tmp_path: Path) -> None:
+    words = ("ablations", f"RUNS={tmp_path}", "DATA=vqa_med_2019", "SEEDS=0")
+    assert "make ablations ROOT=FOLDER" in make(*words, "AMIF=echo CALL").stderr
+    found = calls(*words, "ROOT=/x", "PROTOCOL=literature")
+    assert [line.split()[0] for line in found] == ["fit", "test"] * 5 + ["report"]
+    for line in found[:-1]:
+        assert "--data.init_args.root /x --data.init_args.test_split validation" in line
+        assert "--experiment vqa_med_2019-tiny-validation" in line
+        assert "--data.init_args.protocol literature" in line
+    assert len({re.findall(r"--experiment (\S+)", line)[0] for line in found[:-1]}) == 5
+
+
+@pytest.mark.parametrize("target", [f"reproduce-{name}" for name in ANSWERING])
 def test_the_folder_of_a_data_set_is_asked_for(target: str) -> None:
     done = make(target, "AMIF=echo CALL")
     assert done.returncode != 0
@@ -195,14 +289,20 @@ def test_an_interrupted_environment_is_made_anew(tmp_path: Path, state: str) -> 
 
 def test_every_config_that_the_makefile_names_exists() -> None:
     text = (ROOT / "Makefile").read_text().replace("$(SIZE)", "tiny")
-    variants = re.findall(r"^VARIANTS \?= (.*)$", text, flags=re.MULTILINE)[0].split()
-    named = {
-        name.replace("$$variant", variant)
-        for name in re.findall(r"experiments/\S+\.yaml", text)
-        for variant in variants
+    lists = {
+        "ablation/pretrain/$$variant": ("VARIANTS", "PRETRAINING_ABLATIONS"),
+        "ablation/vqa/$$variant": ("ANSWERING_ABLATIONS",),
     }
-    assert len(named) >= 3 + len(variants)
-    assert {name for name in named if not (ROOT / name).is_file()} == set()
+    named = set(re.findall(r"experiments/([\w/$]+)\.yaml", text))
+    assert set(lists) < named
+    for pattern, variables in lists.items():
+        named.remove(pattern)
+        for variable in variables:
+            (values,) = re.findall(rf"^{variable} \?= (.*)$", text, flags=re.MULTILINE)
+            named |= {pattern.replace("$$variant", value) for value in values.split()}
+    named = {name for name in named if "$(" not in name and "$" not in name}
+    assert len(named) > 12
+    assert {name for name in named if not (ROOT / f"experiments/{name}.yaml").is_file()} == set()
 
 
 def test_a_mixture_trains_as_long_as_its_parts_alone(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from tests.tasks.questions_on_images import IMAGE_OF, questions, vectors
 from tests.tasks.two_auxiliary import auxiliary_step
 from tests.two_processes import FirstStep
 
-pytestmark = pytest.mark.ddp
+# Slow: the default suite proves the same of pre-training's losses, which share the code.
+pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 
 #: The second process holds the question that the first asks too, and another group of its image.
 SHARES = ((0, 2), (2, 5))

@@ -114,6 +114,7 @@ generate(root, studies={"train": 12, "validation": 4, "test": 6}, progress=False
 """
 
 
+@pytest.mark.slow
 def test_two_processes_may_generate_the_same_root_at_once(tmp_path: Path) -> None:
     (tmp_path / "both").mkdir()  # an empty folder is as good as none
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

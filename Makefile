@@ -67,7 +67,7 @@ endef
 # $(call train_and_test,EXPERIMENT,SPLIT,OPTIONS): every seed, then the table.
 define train_and_test
 	@set -e; for seed in $(SEEDS); do $(call one_seed,$(1),$(PROTOCOL),$(2),$(3)); done
-	@$(AMIF) report "$(RUNS)/$(1)"
+	@$(AMIF) report "$(RUNS)/$(1)" --html "$(RUNS)/$(1)/report.html"
 	$(dashboard)
 endef
 
@@ -248,7 +248,8 @@ ablations: $(STAMP) ## phantoms, or DATA in ROOT: the method without each of its
 	      --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
 	  done; \
 	done
-	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom --baseline vqa-phantom-pretrained
+	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom --baseline vqa-phantom-pretrained \
+	  --html "$(RUNS)/report.html"
 	$(dashboard)
 else
 ablations: $(STAMP)
@@ -260,13 +261,13 @@ ablations: $(STAMP)
 	      reproduce_run,$(DATA),$(ABLATED_SPLIT)) --config experiments/ablation/vqa/$$variant.yaml); \
 	  done; \
 	done
-	@$(AMIF) report "$(RUNS)" --baseline $(ABLATED)
+	@$(AMIF) report "$(RUNS)" --baseline $(ABLATED) --html "$(RUNS)/report.html"
 	$(dashboard)
 endif
 
 .PHONY: report
-report: $(STAMP) ## results table of all runs below RUNS
-	@$(AMIF) report "$(RUNS)"
+report: $(STAMP) ## results of all runs below RUNS, as a table and as RUNS/report.html
+	@$(AMIF) report "$(RUNS)" --html "$(RUNS)/report.html"
 
 .PHONY: tensorboard
 tensorboard: $(STAMP) ## open TensorBoard on RUNS

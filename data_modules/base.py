@@ -215,7 +215,14 @@ class VQADataModule(TextDataModule):
 
     def facts(self) -> SplitFacts:
         """What a record of the tested questions must say apart from the model."""
-        return split_facts(self.partition)
+        return split_facts(self.partition, self._named_file)
+
+    def _named_file(self, row: QARow) -> str:
+        """A row's picture below the root, so that records hold on another machine; or in full."""
+        path = self.file_of(row)
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        )
 
     def audit(self, check_images: bool = True) -> Audit:
         """Count, compare and judge this set-up; see :mod:`data_modules.audit`.

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 
 from amif_lightning.batch import SplitFacts
 from data_modules import answers, floors
 from data_modules.overlap import overlap
 from data_modules.protocols import Partition
+from data_modules.rows import QARow
 from data_modules.strata import strata_of, tally
 
 
-def split_facts(parts: Partition) -> SplitFacts:
+def split_facts(parts: Partition, file_of: Callable[[QARow], str]) -> SplitFacts:
     """Count floors, ceiling and warnings of the tested questions.
 
     Args:
         parts: The release under its protocol; its ``test`` rows are the questions.
+        file_of: Where the picture of a row lies, as records name it.
 
     Returns:
         The facts.
@@ -50,7 +53,11 @@ def split_facts(parts: Partition) -> SplitFacts:
         floor_correct={
             row.question_id: ok for row, ok in zip(rows, right["question_only"], strict=True)
         },
-        rows={r.question_id: asdict(r) | {"strata": list(strata_of(r))} for r in rows},
+        rows={
+            row.question_id: asdict(row)
+            | {"strata": list(strata_of(row)), "image_file": file_of(row)}
+            for row in rows
+        },
         warnings=(
             *parts.notes,
             *shared_picture_warnings(parts),

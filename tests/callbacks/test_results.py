@@ -34,6 +34,7 @@ def facts() -> SplitFacts:
             "answer_type": "CLOSED",
             "question_type": "",
             "strata": names,
+            "image_file": f"images/{question}.png",
         }
         for question, names in zip(QUESTIONS, strata, strict=True)
     }

@@ -267,7 +267,7 @@ def test_real_counts(real_data: Path) -> None:
     parts = partition(release, "clean")
     assert parts.train == parts.released_train
     assert len(parts.candidates) == english["answers"]
-    found = split_facts(parts)
+    found = split_facts(parts, lambda row: row.image)
     overall = found.ceiling["overall"]
     assert overall[1] - overall[0] == english["test"]["unseen"]
     closed = [row for row in parts.test if row.answer_type == "closed"]

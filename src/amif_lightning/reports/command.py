@@ -44,6 +44,25 @@ def _parser() -> argparse.ArgumentParser:
         "--published", action="store_true", help="append the published numbers of peers"
     )
     parser.add_argument(
+        "--html",
+        metavar="FILE.html",
+        type=Path,
+        help="also write one page with tables, learning curves and sample answers that needs "
+        "nothing beside it",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        type=Path,
+        help="with --html: the data set's folder, where it is no longer the one in the records",
+    )
+    parser.add_argument(
+        "--no-images",
+        action="store_true",
+        help="with --html: leave the pictures out of the sample answers, for data that must not "
+        "be passed on",
+    )
+    parser.add_argument(
         "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG picture"
     )
     return parser
@@ -60,9 +79,10 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         UserError: If no record is found, one is broken, no record belongs to the baseline, or the
-            figure's name is not an SVG file's.
+            figure's name is not an SVG file's, or the page's not an HTML file's.
     """
     options = _parser().parse_args(argv)
+    _check(options)
     found = find_records(options.folder)
     records = [record for _, record in (*found.answering, *found.retrieval)]
     check_baselines(options.baseline, (record.experiment for record in records))
@@ -81,8 +101,30 @@ def main(argv: Sequence[str]) -> int:
     if options.figure is not None:
         from amif_lightning.reports.figure import draw
 
-        if options.figure.suffix.lower() != ".svg":
-            raise UserError(f"{options.figure}: the figure is an SVG file; end its name in .svg.")
         write_atomically(options.figure, draw(groups, searches))
         print(f"\nFigure written to {options.figure}.")
+    if options.html is not None:
+        from amif_lightning.reports.page.page import Options, page
+
+        shown = Options(
+            options.baseline, options.published, options.images, pictures=not options.no_images
+        )
+        write_atomically(options.html, page(groups, searches, shown))
+        print(f"\nPage written to {options.html}.")
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything is read."""
+    for path, suffix, what in (
+        (options.figure, ".svg", "figure is an SVG"),
+        (options.html, ".html", "page is an HTML"),
+    ):
+        if path is not None and path.suffix.lower() != suffix:
+            raise UserError(f"{path}: the {what} file; end its name in {suffix}.")
+    if options.html is None and (options.images is not None or options.no_images):
+        raise UserError("--images and --no-images belong to --html: give it too.")
+    if options.images is not None and options.no_images:
+        raise UserError("--images and --no-images contradict each other: leave one out.")
+    if options.images is not None and not options.images.is_dir():
+        raise UserError(f"--images {options.images} is not a folder: give the data set's folder.")

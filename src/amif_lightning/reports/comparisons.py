@@ -8,8 +8,15 @@ from itertools import groupby
 
 from amif_lightning.reports import numbers, statistics
 from amif_lightning.reports.groups import Group, stratum_name
-from amif_lightning.reports.markdown import markdown
-from amif_lightning.reports.pairs import pairs_of, refusals, sentence, without_baseline
+from amif_lightning.reports.markdown import Table
+from amif_lightning.reports.pairs import (
+    Compared,
+    Differences,
+    pairs_of,
+    refusals,
+    sentence,
+    without_baseline,
+)
 from amif_lightning.reports.record import OVERALL
 
 COMPARISON_LEGEND = (
@@ -44,7 +51,7 @@ def comparisons(groups: Sequence[Group], baselines: Sequence[str] = ()) -> list[
         compared; empty where there is nothing to compare.
     """
     rows: list[list[str]] = []
-    sentences: list[str] = []
+    sentences: list[Compared] = []
     refused: dict[str, list[str]] = {}
     for data, members in groupby(groups, key=lambda group: group.key.dataset):
         those = list(members)
@@ -60,8 +67,8 @@ def comparisons(groups: Sequence[Group], baselines: Sequence[str] = ()) -> list[
             else:
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
-    listed = ["\n".join(f"- {text}" for text in sentences)] if sentences else []
-    table = [markdown(HEADER, rows), COMPARISON_LEGEND] if rows else []
+    listed = [Differences(sentences)] if sentences else []
+    table = [Table(HEADER, rows), COMPARISON_LEGEND] if rows else []
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
     return listed + table + refusals(refused) + without_baseline(keys, baselines)
 
@@ -79,7 +86,7 @@ def _not_comparable(first: Group, second: Group) -> str | None:
     return None
 
 
-def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str]]:
+def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], Compared | None]]:
     """A row per stratum, and for all questions together the sentence of the pair."""
     # A question's strata may differ between releases of the code; only shared ones are compared.
     for stratum in [name for name in first.strata if name in second.strata]:
@@ -106,9 +113,9 @@ def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str]]:
             f"{len(first.runs)} / {len(second.runs)}",
             _mcnemar(first, second) if overall else "",
         ]
-        said = ""
+        said = None
         if overall:
-            said = sentence(
+            text = sentence(
                 first.label,
                 first.name,
                 second.name,
@@ -118,6 +125,7 @@ def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str]]:
                 _by_seed(first, second),
                 baseline=True,
             )
+            said = Compared(text, first.label, first.name, second.name, "accuracy", value, span)
         yield row, said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 from typing import TypeVar
@@ -12,6 +13,45 @@ from amif_lightning.reports import numbers
 from amif_lightning.reports.statistics import Interval
 
 G = TypeVar("G")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the comparison of two configurations came to.
+
+    Attributes:
+        sentence: It in words, see :func:`sentence`.
+        label: The data and the split.
+        first: Name of the first configuration.
+        second: Name of the second one, the baseline where there is one.
+        score: What is compared, in words.
+        value: Mean difference, first minus second, as a share.
+        span: Its 95 % interval; None where none can be drawn.
+    """
+
+    sentence: str
+    label: str
+    first: str
+    second: str
+    score: str
+    value: Fraction
+    span: Interval | None
+
+
+class Differences(str):
+    """A Markdown list of sentences that remembers the numbers in them.
+
+    Attributes:
+        pairs: What was compared, in the order of the list.
+    """
+
+    pairs: tuple[Compared, ...]
+
+    def __new__(cls, pairs: Sequence[Compared]) -> Differences:
+        """Write a line for each pair."""
+        made = super().__new__(cls, "\n".join(f"- {pair.sentence}" for pair in pairs))
+        made.pairs = tuple(pairs)
+        return made
 
 
 def pairs_of(

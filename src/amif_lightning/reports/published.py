@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from amif_lightning.reports.markdown import markdown
+from amif_lightning.reports.markdown import Table
 
 DATASETS = ("VQARAD", "SLAKE", "PathVQA", "VQAMed2019")
 
@@ -60,10 +60,24 @@ def published() -> tuple[Published, ...]:
     return tuple(sorted(rows, key=lambda row: DATASETS.index(row.dataset)))
 
 
+HEADER = ("data", "model", "open", "closed", "overall", "protocol", "note", "source")
+
+CAUTION = (
+    "Read in the sources named, not measured here. Most of these runs train on rows or choose "
+    "among answers that come from the test set, so they are comparable with none of the "
+    "`clean` rows above and with `literature` rows only as far as their protocol is known. "
+    "Their open/closed rule is the source's own."
+)
+
+
 def published_table() -> str:
     """A section with the published numbers and the warning that they are not comparable rows."""
-    header = ("data", "model", "open", "closed", "overall", "protocol", "note", "source")
-    rows = [
+    return f"## Published numbers\n\n{CAUTION}\n\n{Table(HEADER, published_rows())}\n"
+
+
+def published_rows() -> list[tuple[str, ...]]:
+    """The cells of `HEADER` for every published result."""
+    return [
         (
             row.dataset,
             row.model,
@@ -76,13 +90,6 @@ def published_table() -> str:
         )
         for row in published()
     ]
-    return (
-        "## Published numbers\n\n"
-        "Read in the sources named, not measured here. Most of these runs train on rows or choose "
-        "among answers that come from the test set, so they are comparable with none of the "
-        "`clean` rows above and with `literature` rows only as far as their protocol is known. "
-        "Their open/closed rule is the source's own.\n\n" + markdown(header, rows) + "\n"
-    )
 
 
 def _number(value: float | None) -> str:

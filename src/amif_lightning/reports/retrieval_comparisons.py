@@ -8,8 +8,10 @@ from itertools import groupby
 from typing import TypeVar
 
 from amif_lightning.reports import numbers, statistics
-from amif_lightning.reports.markdown import markdown
+from amif_lightning.reports.markdown import Table
 from amif_lightning.reports.pairs import (
+    Compared,
+    Differences,
     pairs_of,
     per_seed,
     refusals,
@@ -55,7 +57,7 @@ def retrieval_comparisons(
         compared; empty where there is nothing to compare.
     """
     rows: list[list[str]] = []
-    sentences: list[str] = []
+    sentences: list[Compared] = []
     refused: dict[str, list[str]] = {}
     for data, members in groupby(groups, key=lambda group: group.key.dataset):
         those = list(members)
@@ -70,8 +72,8 @@ def retrieval_comparisons(
             row, said = _compare(first, second, baseline=bool(baselines))
             rows.append(row)
             sentences.append(said)
-    listed = ["\n".join(f"- {text}" for text in sentences)] if sentences else []
-    table = [markdown(HEADER, rows), LEGEND] if rows else []
+    listed = [Differences(sentences)] if sentences else []
+    table = [Table(HEADER, rows), LEGEND] if rows else []
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
     return listed + table + refusals(refused) + without_baseline(keys, baselines)
 
@@ -102,8 +104,8 @@ def _by_seed(group: RetrievalGroup, values: Sequence[V]) -> dict[int, V]:
 
 def _compare(
     first: RetrievalGroup, second: RetrievalGroup, *, baseline: bool
-) -> tuple[list[str], str]:
-    """The row and the sentence of a pair."""
+) -> tuple[list[str], Compared]:
+    """The row and the outcome of a pair."""
     seeds = _shared_seeds(first, second)
     one, two = _by_seed(first, first.values()), _by_seed(second, second.values())
     differences = {seed: one[seed] - two[seed] for seed in seeds}
@@ -124,14 +126,15 @@ def _compare(
         f"{len(seeds)}" + (f" ({left_out} without a partner left out)" if left_out else ""),
         per_seed(differences),
     ]
+    score = f"precision@{JUDGED}"
     said = sentence(
         first.label,
         first.name,
         second.name,
-        f"precision@{JUDGED}",
+        score,
         value,
         span,
         differences,
         baseline=baseline,
     )
-    return row, said
+    return row, Compared(said, first.label, first.name, second.name, score, value, span)

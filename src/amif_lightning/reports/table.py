@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from amif_lightning.reports import numbers, statistics
 from amif_lightning.reports.comparisons import comparisons
 from amif_lightning.reports.groups import Group, stratum_name
-from amif_lightning.reports.markdown import markdown
+from amif_lightning.reports.markdown import Table
 from amif_lightning.reports.origins import (
     common_notes,
     machines,
@@ -87,12 +87,13 @@ def verdicts(groups: Sequence[Group], searches: Sequence[RetrievalGroup] = ()) -
     return [verdict(group) for group in groups] + [search_verdict(group) for group in searches]
 
 
-def results(groups: Iterable[Group]) -> str:
+def results(groups: Iterable[Group]) -> Table:
     """The main table: one row per configuration and stratum."""
-    return markdown(HEADER, [row for group in groups for row in _rows(group)])
+    return Table(HEADER, [row for group in groups for row in rows_of(group)])
 
 
-def _rows(group: Group) -> Iterable[list[str]]:
+def rows_of(group: Group) -> Iterable[list[str]]:
+    """The cells of `HEADER` for each stratum of a configuration, all questions first."""
     key, record = group.key, group.first
     for position, stratum in enumerate(group.strata):
         count = group.count(stratum)

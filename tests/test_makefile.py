@@ -165,7 +165,8 @@ def test_every_table_has_its_size_split_protocol_and_start(name: str, tmp_path: 
         assert ("--data.init_args.test_split validation " in line) == bool(split)
         experiment = f"{data}-base{'-validation' if split else ''}-pretrained"
         assert f"--experiment {experiment} " in line
-    assert found[4] == f"report {tmp_path}/{experiment}"
+    folder = f"{tmp_path}/{experiment}"
+    assert found[4] == f"report {folder} --html {folder}/report.html"
 
 
 def test_vqa_rad_has_one_split() -> None:
@@ -212,7 +213,7 @@ def test_ablations_differ_in_one_overlay_and_start_from_one_checkpoint(tmp_path:
             assert fits[name].replace(f"--config {overlay} ", "").replace(name, base) == fits[base]
     starts = {start for line in fits.values() for start in re.findall(r"init_from (\S+)", line)}
     assert starts == {f"{tmp_path}/pretrain-phantom/clean/seed2/best.ckpt"}
-    assert found[-1].endswith("--baseline pretrain-phantom --baseline vqa-phantom-pretrained")
+    assert "--baseline pretrain-phantom --baseline vqa-phantom-pretrained --html" in found[-1]
 
 
 def test_ablations_of_a_finished_seed_do_nothing_more(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ report: $(STAMP) ## results of all runs below RUNS, as a table and as RUNS/repor
 
 .PHONY: tensorboard
 tensorboard: $(STAMP) ## open TensorBoard on RUNS
-	$(BIN)/tensorboard --logdir "$(RUNS)"
+	$(BIN)/tensorboard --logdir "$(RUNS)" --host 127.0.0.1
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## speed and memory, each against a plain formulation of the same work

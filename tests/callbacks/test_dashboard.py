@@ -62,14 +62,14 @@ def _shown(charts: dict[str, list[str]], logged: Iterable[str]) -> set[str]:
 def test_the_layout_groups_the_charts(trainer: Any) -> None:
     answers = SimpleNamespace(decoder=object(), alignment=None, transport=None)
     found = _categories(trainer, answers)
-    assert list(found) == ["answering", "knowledge", "optimiser"]
-    assert found["answering"]["loss"] == ["train/answer_loss", "val/answer_loss"]
+    assert list(found) == ["answers", "knowledge", "optimiser"]
+    assert found["answers"]["loss"] == ["train/answer_loss", "val/answer_loss"]
 
 
 def test_auxiliary_losses_of_answering_have_their_groups(trainer: Any) -> None:
     answers = SimpleNamespace(decoder=object(), alignment=object(), transport=object())
     found = _categories(trainer, answers)
-    assert list(found) == ["answering", "knowledge", "alignment", "transport", "optimiser"]
+    assert list(found) == ["answers", "knowledge", "alignment", "transport", "optimiser"]
     logged = ["train/image_text_loss", "train/image_text_temperature", "val/precision@5"]
     assert _shown(found["alignment"], logged) == set(logged[:2])
 

@@ -30,10 +30,8 @@ _RETRIEVAL: Charts = {
     "zero-shot": ["Multiline", [r"val/zero_shot.*"]],
     "divergence from the teacher": ["Multiline", [r"val/teacher_kl"]],
 }
-_TRANSPORT: Charts = {
-    "losses": ["Multiline", [r"train/(view_)?transport_loss"]],
-    "cost of the plan": ["Multiline", [r"val/transport_cost"]],
-}
+_TRANSPORT: Charts = {"losses": ["Multiline", [r"train/(view_)?transport_loss"]]}
+_PLANS: Charts = {"cost of the plan": ["Multiline", [r"val/transport_cost"]]}
 _NEGATIVES: Charts = {
     "loss": ["Multiline", [r"train/matching_loss"]],
     "share of rows that drew one": ["Multiline", [r"train/drawn_share"]],
@@ -98,12 +96,13 @@ def layout(task: Any) -> dict[str, Charts]:
     }
     groups: dict[str, Charts] = {}
     if parts["decoder"]:
-        groups |= {"answering": _ANSWERING, "knowledge": _KNOWLEDGE}
+        groups |= {"answers": _ANSWERING, "knowledge": _KNOWLEDGE}
     if parts["alignment"]:
         # A task that answers is not judged by what it retrieves.
         groups["alignment"] = _ALIGNMENT if parts["decoder"] else _ALIGNMENT | _RETRIEVAL
     if parts["transport"] and fuses:
-        groups["transport"] = _TRANSPORT
+        # A task that answers refines no plan in validation.
+        groups["transport"] = _TRANSPORT if parts["decoder"] else _TRANSPORT | _PLANS
     if parts["matching_head"] and fuses:
         groups["negatives"] = _NEGATIVES
     return groups | {"optimiser": _OPTIMISER}

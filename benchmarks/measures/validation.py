@@ -12,8 +12,8 @@ in `test`. The last checkpoint of each seed answers, the one after equal steps. 
 choosing gains; that is not the same for a run chosen on these questions and one on a mixture's.
 
 Printed for each run: right answers of every seed, their mean, and a 95 % bootstrap interval over
-images; against the first run the difference, paired by question, with its interval; and the most
-frequent answer's share, below which nothing was learned.
+images; against the first run the difference, paired by question, with its interval; how long each
+seed was trained; and the most frequent answer's share, below which nothing was learned.
 """
 
 from __future__ import annotations
@@ -34,13 +34,22 @@ from amif_lightning.errors import UserError
 from amif_lightning.reports import numbers
 from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.statistics import bootstrap_difference, bootstrap_mean
-from amif_lightning.tasks.checkpoints import load_checkpoint
+from amif_lightning.tasks.checkpoints import load_checkpoint, trained_seconds
 from amif_lightning.tasks.vqa import AMiFVQA
 from data_modules import floors
 from data_modules.answers import is_correct
 from data_modules.base import VQADataModule
 
-HEADER = ("run", "seeds", "accuracy %", "95 % interval", "right of asked", "minus first", "95 %")
+HEADER = (
+    "run",
+    "seeds",
+    "accuracy %",
+    "95 % interval",
+    "right of asked",
+    "minus first",
+    "95 %",
+    "training of each seed",
+)
 
 
 class Answers(Callback):
@@ -74,10 +83,12 @@ class Run:
     Attributes:
         name: The folder's name below the runs.
         correct: For each seed, in order, whether each question was answered rightly, by its id.
+        seconds: How long each seed was trained; None where its checkpoint does not say.
     """
 
     name: str
     correct: tuple[Mapping[str, bool], ...]
+    seconds: tuple[float | None, ...] = ()
 
     def rows(self, questions: Sequence[str]) -> list[list[bool]]:
         """(S, Q) right answers of S seeds to Q questions."""
@@ -156,6 +167,7 @@ def table(runs: Sequence[Run], images: Mapping[str, str]) -> str:
                 numbers.share_of(right, len(questions)),
                 apart,
                 interval,
+                ", ".join(numbers.NONE if s is None else f"{s:.0f} s" for s in run.seconds),
             )
         )
     return markdown(HEADER, lines)
@@ -190,11 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data.prepare_data()
     runs = []
     for folder in given.runs:
-        answered = []
+        answered, seconds = [], []
         for path in checkpoints(folder, given.checkpoint):
             print(f"answering from {path}", flush=True)
             answered.append(answer(path, data))
-        runs.append(Run(f"{folder.parent.name}/{folder.name}", tuple(answered)))
+            seconds.append(trained_seconds(load_checkpoint(path)))
+        runs.append(Run(f"{folder.parent.name}/{folder.name}", tuple(answered), tuple(seconds)))
     seeds = {run.name: len(run.correct) for run in runs}
     if len(set(seeds.values())) > 1:
         raise UserError(

@@ -25,12 +25,18 @@ def test_the_table_counts_and_compares_with_the_first_run() -> None:
     _, _, first, second = text.splitlines()
     cells = [cell.strip() for cell in first.strip("|").split("|")]
     assert cells[:3] == ["a", "2", "37.5"]
-    assert cells[4:] == ["10, 20 of 40", "-", "-"]
+    assert cells[4:7] == ["10, 20 of 40", "-", "-"]
     cells = [cell.strip() for cell in second.strip("|").split("|")]
     assert cells[:3] == ["b", "1", "62.5"]
     assert cells[5] == "+25.0"
     low, high = (float(part) for part in cells[6].split(" to "))
     assert 0 < low < 25 < high
+
+
+def test_the_table_says_how_long_each_seed_was_trained() -> None:
+    run = Run("a", (answered(10), answered(20)), (298.6, None))
+    cells = [cell.strip() for cell in table([run], IMAGES).splitlines()[-1].strip("|").split("|")]
+    assert cells[-1] == "299 s, -"
 
 
 def test_a_folder_without_checkpoints_is_named(tmp_path: Path) -> None:

@@ -154,6 +154,26 @@ def test_record_predictions_metric_and_report_agree(
     assert said in capsys.readouterr().out
 
 
+def test_the_same_seed_gives_the_same_record_again(command: Command, tmp_path: Path) -> None:
+    """On one machine, on the CPU; times and places differ, and nothing else."""
+    weights, lines, records = [], [], []
+    for name in ("one", "two"):
+        runs = tmp_path / name
+        for words in (("fit",), ("test", "--ckpt_path=best")):
+            assert main(command(*words, "--experiment=same", f"--runs={runs}")) == 0
+        folder = runs / "same" / "clean" / "seed0"
+        weights.append(torch.load(folder / "best.ckpt", weights_only=True)["state_dict"])
+        lines.append((folder / "predictions-test.jsonl").read_bytes())
+        record = json.loads((folder / "result-test.json").read_text())
+        for field in ("durations", "finished"):
+            del record[field]
+        records.append(json.dumps(record).replace(str(runs), "RUNS"))
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert lines[0] == lines[1]
+    assert records[0] == records[1]
+
+
 def test_overwriting_a_run_keeps_the_count_of_its_tests(command: Command) -> None:
     for expected, more in ((1, ()), (2, ("--overwrite",))):
         words = ("--experiment=counted", "--trainer.max_steps=1", "--trainer.val_check_interval=1")

@@ -128,6 +128,11 @@ def test_sections_are_kept_apart(write_run: Writer, write_search: Writer, tmp_pa
     assert len(shown.all("section")) == 4
     assert "Numbers of different sections cannot be compared." in shown.text
     assert shown.text.count("literature (test answers visible)") > 3
+    # Side by side, each row with its label.
+    assert shown.text.count("All configurations that answered") >= 1
+    tables = shown.text.partition("Overview")[2].partition("What the records say")[0]
+    for label in ("VQARAD osf clean test", "VQARAD osf literature (test answers visible) test"):
+        assert label in tables
     links = [a["href"] for a in shown.all("a")]
     assert links == [f"#section-{number}" for number in range(1, 5)]
     assert {a.get("id") for a in shown.all("section")} == {str(link)[1:] for link in links}

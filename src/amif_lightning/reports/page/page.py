@@ -137,6 +137,8 @@ def page(
         _searches(list(members), options)
         for _, members in groupby(searches, lambda group: (*group.key[:2], group.key.split))
     ]
+    # What the sections have in common, side by side: what a protocol is worth is seen there.
+    overview = _overview(groups) if len(sections) > 1 and len(groups) > 1 else None
     published: Table | None = None
     caution = ""
     if options.published:
@@ -154,6 +156,7 @@ def page(
     digest = base64.b64encode(sha256(style.encode()).digest()).decode("ascii")
     return environment.get_template("page.html").render(
         sections=sections,
+        overview=overview,
         style=style,
         style_hash=digest,
         published=published,
@@ -163,6 +166,25 @@ def page(
         is_list=lambda part: isinstance(part, Differences),
         is_strata=lambda part: isinstance(part, Strata),
     )
+
+
+_OVERVIEW = (
+    "experiment",
+    "data",
+    "protocol",
+    "split",
+    "accuracy % (± std over seeds)",
+    "95 % interval",
+    "ceiling %",
+    "question-only floor %",
+    "shuffled images %",
+    "seeds",
+)
+
+
+def _overview(groups: Sequence[Group]) -> Table:
+    """One row of all questions for every configuration that answered."""
+    return _columns(Table(HEADER, [next(iter(rows_of(group))) for group in groups]), _OVERVIEW)
 
 
 def _comparable(group: Group) -> tuple[str, ...]:

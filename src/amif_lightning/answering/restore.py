@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -34,9 +33,7 @@ def restore(path: Path, device: str = "auto") -> AMiFVQA:
             f"{path} holds no candidate answers: give a checkpoint that `fit` of the answering "
             "stage wrote."
         )
-    # Everything is in the file, so nothing is fetched for the encoders but their configuration.
-    options: dict[str, Any] = {"vision_pretrained": None, "text_pretrained": False}
-    task = AMiFVQA.load_from_checkpoint(path, map_location="cpu", **options)
+    task = AMiFVQA.load_from_checkpoint(path, map_location="cpu")
     return task.to(_device(device)).eval()
 
 

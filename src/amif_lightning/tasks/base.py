@@ -145,9 +145,11 @@ class AMiFTask(L.LightningModule):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """Lightning's own, which here runs no code from the file unless it is told to.
+        """Lightning's own, but nothing is fetched and no code is run from the file unless asked.
 
-        Checkpoints of this suite hold plain types and tensors, so nothing is lost.
+        All weights are in the checkpoint, so encoders are built without their pretrained ones; of a
+        hub's encoder the configuration is still needed. Checkpoints of this suite hold plain types
+        and tensors, so nothing else is lost.
 
         Args:
             checkpoint_path: The file.
@@ -157,8 +159,9 @@ class AMiFTask(L.LightningModule):
             weights_only: False unpickles whatever the file holds.
             **kwargs: Hyper-parameters that replace those of the checkpoint.
         """
+        given = {"vision_pretrained": None, "text_pretrained": False} | kwargs
         return super().load_from_checkpoint(
-            checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
+            checkpoint_path, map_location, hparams_file, strict, weights_only, **given
         )
 
     def setup(self, stage: str) -> None:

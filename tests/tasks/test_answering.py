@@ -10,8 +10,8 @@ from torch import Tensor
 
 from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
-from amif_lightning.tasks import AMiFVQA, vqa
-from amif_lightning.tasks.vqa import MAX_ANSWER_POSITIONS
+from amif_lightning.tasks import AMiFVQA, answerer
+from amif_lightning.tasks.answerer import MAX_ANSWER_POSITIONS
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, ready, slow_likelihood, space_of, trainer
 
@@ -136,7 +136,8 @@ def test_generated_answers_carry_their_own_likelihood(data: Phantom, batch: VQAB
         for row, ids in enumerate(sequences)
     ]
     with torch.no_grad():
-        values = task._likelihood_of(sequences, fused)
+        assert task.answerer is not None
+        values = task.answerer.likelihood_of(sequences, fused.states, fused.mask)
     assert values == pytest.approx(expected, rel=1e-4)
     assert all(value < 0 for value in values)
 
@@ -161,7 +162,7 @@ def test_a_generated_answer_counts_when_a_reference_has_its_tokens(
     task = ready(data, answer_by="generate")
     space = space_of(task)
     yes = list(space.candidate_ids[space.candidates.index("yes")])
-    monkeypatch.setattr(vqa, "generate", lambda *_, **__: [yes] * len(batch))
+    monkeypatch.setattr(answerer, "generate", lambda *_, **__: [yes] * len(batch))
     # Capitals are lost in tokens.
     asked = replace(batch, references=[("no", "Yes"), *[("no",)] * (len(batch) - 1)])
     with torch.no_grad():

@@ -98,7 +98,8 @@ def test_ids_mean_what_they_meant_in_training(
     assert task.space.tokenizer == task.tokenizer == stored.tokenizer
     assert task.space.candidate_ids == stored.candidate_ids
     tree = CandidateTree(stored.candidate_ids, stored.cls_id, stored.sep_id)
-    assert task.tree.tokens.tolist() == tree.tokens.tolist()
+    assert task.answerer is not None
+    assert task.answerer.tree.tokens.tolist() == tree.tokens.tolist()
     weights = load_checkpoint(saved)["state_dict"]
     assert all(torch.equal(weights[name], value) for name, value in task.state_dict().items())
     assert not task.untrained

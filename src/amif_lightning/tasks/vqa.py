@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,24 +10,21 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, SumMetric
 
-from amif_lightning.batch import AnswerSpace, Prediction, VQABatch, pad_tokens
+from amif_lightning.batch import AnswerSpace, Prediction, VQABatch
 from amif_lightning.errors import UserError
 from amif_lightning.losses.likelihood import sequence_log_likelihood
 from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder
-from amif_lightning.models.generation import generate
 from amif_lightning.models.knowledge import GatedCrossAttention, KnowledgeReading, Vocabulary
-from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
+from amif_lightning.tasks.answerer import MAX_ANSWER_POSITIONS, Answerer, Ranked
 from amif_lightning.tasks.auxiliary import AuxiliaryTask
 from amif_lightning.tasks.base import Streams
-from amif_lightning.tasks.spelling import Spelling
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from amif_lightning.answering.asking import RankedAnswer
 
-MAX_ANSWER_POSITIONS = 64
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
 
 
@@ -105,7 +101,8 @@ class AMiFVQA(AuxiliaryTask):
         for name, number in (("beams", beams), ("decoder_layers", layers)):
             if number < 1:
                 raise UserError(f"model.init_args.{name} is {number}: give at least 1.")
-        self.answer_by, self.beams = answer_by, beams
+        self.answer_by: Literal["rank", "generate"] = answer_by
+        self.beams = beams
         self.restrict_closed, self.label_smoothing = restrict_closed, label_smoothing
         self.length_penalty = length_penalty
         width, heads = self.fusion.width, self.heads
@@ -129,6 +126,7 @@ class AMiFVQA(AuxiliaryTask):
         )
         self.decoder.initialise_from(self.text.bert)
         self.vocabulary: Vocabulary | None = None
+        self.answerer: Answerer | None = None
         self.strata: tuple[str, ...] = ()
 
     # ---- life cycle ---------------------------------------------------------------------------
@@ -182,26 +180,15 @@ class AMiFVQA(AuxiliaryTask):
 
     def _use_space(self, space: AnswerSpace) -> None:
         super()._use_space(space)
-        longest = max((len(ids) for ids in space.candidate_ids), default=0)
-        if longest >= MAX_ANSWER_POSITIONS:
-            raise UserError(
-                f"A candidate answer has {longest} tokens and the decoder {MAX_ANSWER_POSITIONS} "
-                f"positions: lower --data.init_args.max_answer_tokens to {MAX_ANSWER_POSITIONS}."
-            )
-        closed = [space.candidates.index(c) for c in ("yes", "no") if c in space.candidates]
-        if self.restrict_closed and len(closed) < 2:
-            raise UserError(
-                "model.init_args.restrict_closed needs yes and no among the candidate answers, and "
-                "these data do not have both: leave the option off."
-            )
         self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
-        self.tree = CandidateTree(space.candidate_ids, space.cls_id, space.sep_id)
-        self.closed_candidates = tuple(closed)
-        if self.restrict_closed:
-            ids = [space.candidate_ids[i] for i in closed]
-            self.closed_tree = CandidateTree(ids, space.cls_id, space.sep_id)
-        if self.answer_by == "generate":
-            self.spelling = Spelling(space)
+        self.answerer = Answerer(
+            self.decoder,
+            space,
+            self.answer_by,
+            self.beams,
+            self.restrict_closed,
+            self.length_penalty,
+        )
         if self.knowledge is not None:
             self.knowledge.forget()
 
@@ -267,97 +254,31 @@ class AMiFVQA(AuxiliaryTask):
 
         return ask(self, [Asked(image, question)], most)[0].answers
 
-    @torch.no_grad()
-    def ranked(self, fused: Fused, most: int) -> list[list[tuple[str, float]]]:
+    def ranked(self, fused: Fused, most: int) -> list[Ranked]:
         """The best answers to each question, with their log-likelihoods, all candidates allowed.
 
         Args:
             fused: B questions.
             most: Most answers of each.
         """
-        if self.answer_by == "generate":
-            return [[one] for one in self._generate(fused, [()] * len(fused.states))]
-        candidates = self._space().candidates
-        self.tree = self._here(self.tree)
-        k = min(most, len(candidates))
-        values, chosen = self._choose(self.tree, fused.states, fused.mask, k)
-        return [
-            [(candidates[i], value) for i, value in zip(row, scores, strict=True)]
-            for row, scores in zip(chosen.tolist(), values.tolist(), strict=True)
-        ]
+        return self._answerer().ranked(fused.states, fused.mask, most)
 
-    @torch.no_grad()
-    def answers(self, fused: Fused, batch: VQABatch) -> list[tuple[str, float]]:
+    def answers(self, fused: Fused, batch: VQABatch) -> Ranked:
         """Answer each question of a batch: the text, and its log-likelihood.
 
         Raises:
             UserError: If closed questions are to be restricted and no data module marks them.
         """
-        if self.answer_by == "generate":
-            return self._generate(fused, batch.references)
-        space = self._space()
-        self.tree = self._here(self.tree)
-        values, chosen = self._choose(self.tree, fused.states, fused.mask)
+        answerer = self._answerer()
+        closed = None
         if self.restrict_closed:
             closed = batch.strata[:, self._closed_stratum()].nonzero()[:, 0]
-            if len(closed):
-                self.closed_tree = self._here(self.closed_tree)
-                values[closed], among = self._choose(
-                    self.closed_tree, fused.states[closed], fused.mask[closed]
-                )
-                chosen[closed] = chosen.new_tensor(self.closed_candidates)[among]
-        answers = [space.candidates[i] for i in chosen[:, 0].tolist()]
-        return list(zip(answers, values[:, 0].tolist(), strict=True))
+        return answerer.answers(fused.states, fused.mask, batch.references, closed)
 
-    def _here(self, tree: CandidateTree) -> CandidateTree:
-        """The tree on the task's device."""
-        return tree if tree.tokens.device == self.device else tree.to(self.device)
-
-    def _choose(
-        self, tree: CandidateTree, states: Tensor, mask: Tensor, k: int = 1
-    ) -> tuple[Tensor, Tensor]:
-        """Log-likelihood (B, k) and index (B, k) of the best candidates of each question."""
-        if not self.length_penalty:
-            scores, chosen = best(self.decoder, tree, states, mask, k)
-            return scores, chosen
-        every = rank(self.decoder, tree, states, mask, self.length_penalty)
-        scores, chosen = top_k(every, k)
-        lengths = tree.lengths[chosen].float()
-        return scores * lengths**self.length_penalty, chosen
-
-    def _generate(
-        self, fused: Fused, references: Sequence[Sequence[str]]
-    ) -> list[tuple[str, float]]:
-        space = self._space()
-        sequences = generate(
-            self.decoder,
-            fused.states,
-            fused.mask,
-            bos=space.cls_id,
-            eos=space.sep_id,
-            pad=space.pad_id,
-            beams=self.beams,
-        )
-        texts = map(self.spelling.of, sequences, references)
-        return list(zip(texts, self._likelihood_of(sequences, fused), strict=True))
-
-    def _likelihood_of(self, sequences: list[list[int]], fused: Fused) -> list[float]:
-        """Log-likelihood of generated answers; one that fills all positions has no end token."""
-        space = self._space()
-        tokens = pad_tokens(
-            [[space.cls_id, *ids, space.sep_id][: MAX_ANSWER_POSITIONS + 1] for ids in sequences],
-            space.pad_id,
-        ).to(self.device)
-        logits = self.decoder(tokens.ids[:, :-1], tokens.mask[:, :-1], fused.states, fused.mask)
-        values: list[float] = sequence_log_likelihood(
-            logits, tokens.ids[:, 1:], tokens.mask[:, 1:]
-        ).tolist()
-        return values
-
-    def _space(self) -> AnswerSpace:
-        if self.space is None:
+    def _answerer(self) -> Answerer:
+        if self.answerer is None:
             raise RuntimeError(NO_SPACE)
-        return self.space
+        return self.answerer
 
     # ---- steps --------------------------------------------------------------------------------
 

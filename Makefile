@@ -15,6 +15,8 @@ SIZE ?= tiny
 PROTOCOL ?= clean
 # validation: VQA-Med-2019's released validation set takes the role of the test set.
 SPLIT ?= validation
+# TensorBoard's own default.
+PORT ?= 6006
 # Further options of fit and test, such as EXTRA="--trainer.max_epochs 2".
 EXTRA ?=
 
@@ -23,7 +25,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
-	@echo '             SPLIT=validation|test  EXTRA="options of fit and test"  PYTHON=python3  VENV=.venv'
+	@echo '             SPLIT=validation|test  EXTRA="options of fit and test"  PYTHON=python3  VENV=.venv  PORT=6006'
 
 $(STAMP): setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -70,7 +72,7 @@ endef
 
 define dashboard
 	@echo
-	@echo "Curves and pictures: $(BIN)/tensorboard --logdir $(RUNS)   (or: make tensorboard)"
+	@echo "Curves and pictures: make tensorboard RUNS=$(RUNS)"
 endef
 
 # Answering at size tiny has options that studies have no use for.
@@ -185,8 +187,9 @@ report: $(STAMP) ## results table of all runs below RUNS
 	@$(AMIF) report "$(RUNS)"
 
 .PHONY: tensorboard
-tensorboard: $(STAMP) ## open TensorBoard on RUNS
-	$(BIN)/tensorboard --logdir "$(RUNS)"
+tensorboard: $(STAMP) ## TensorBoard on RUNS at http://127.0.0.1:PORT, for this machine alone
+	@echo "TensorBoard on $(RUNS): http://127.0.0.1:$(PORT)/   (Ctrl-C ends it)"
+	@$(BIN)/tensorboard --logdir "$(RUNS)" --host 127.0.0.1 --port $(PORT)
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## speed and memory, each against a plain formulation of the same work

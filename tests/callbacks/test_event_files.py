@@ -1,0 +1,182 @@
+"""What short runs of both tasks leave in their event files, read as TensorBoard reads them."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from amif_lightning.cli import app
+from data_modules.phantom.generate import generate
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+# Nine steps, validated after every third: three points of whatever validation logs.
+TINY = (
+    "--model.init_args.width=32",
+    "--model.init_args.heads=2",
+    "--model.init_args.fusion_layers=1",
+    "--model.init_args.image_size=64",
+    "--data.init_args.image_size=64",
+    "--data.init_args.train_studies=24",
+    "--data.init_args.validation_studies=8",
+    "--data.init_args.test_studies=8",
+    "--data.init_args.batch_size=8",
+    "--data.init_args.num_workers=0",
+    "--trainer.precision=32-true",
+    "--trainer.max_steps=9",
+    "--trainer.val_check_interval=3",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+POINTS = 3
+#: Groups of charts of each task.
+GROUPS = {
+    "pretrain": {"alignment", "transport", "negatives", "optimiser"},
+    "vqa": {"answers", "knowledge", "optimiser"},
+}
+# Pixels, written out here: side of a picture, margin, line of text.
+_SIDE, _MARGIN, _LINE = 224, 6, 18
+_NOTE = _LINE + 2 * _MARGIN  # one line across a sheet
+#: Width and height of each picture, and whether a colour bar's numbers make it wider still.
+SIZES = {
+    # Eight cards in rows of four: a picture above seven lines.
+    "answers/validation": (4 * (_SIDE + 2 * _MARGIN), 2 * (_SIDE + 3 * _MARGIN + 7 * _LINE), False),
+    # Three matrices of 8 x 8 cells, each below two lines of title and beside a bar of 14.
+    "alignment/similarity": (
+        3 * (8 * 42 + 6 * _MARGIN + 14),
+        2 * _LINE + 4 * _MARGIN + 8 * 42 + _NOTE,
+        True,
+    ),
+    # Four studies: picture and report, then three maps above two lines; one bar for all.
+    "transport/plans": (
+        (2 * _SIDE + 3 * _MARGIN) + 3 * (_SIDE + 2 * _MARGIN) + 14 + 3 * _MARGIN,
+        4 * (_SIDE + 3 * _MARGIN + 2 * _LINE) + _NOTE,
+        True,
+    ),
+    # Six cards in rows of two: a picture beside fourteen lines of twice its width.
+    "negatives/hardest": (
+        2 * (3 * _SIDE + 3 * _MARGIN),
+        3 * (14 * _LINE + 2 * _MARGIN) + _NOTE,
+        False,
+    ),
+}
+_NUMBERS = 60  # most pixels of the numbers beside a colour bar
+COLOURS = 50
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and what its two commands logged last."""
+
+    folder: Path
+    fitted: Mapping[str, Any]
+    tested: Mapping[str, Any]
+    events: EventAccumulator
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """Both tasks, trained and tested through the command line."""
+    base = tmp_path_factory.mktemp("boards")
+    generate(
+        base / "phantom", seed=0, studies={"train": 24, "validation": 8, "test": 8}, progress=False
+    )
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["amif-lightning"])  # Lightning warns where both are given
+        for task in GROUPS:
+            words = (
+                f"--config={EXPERIMENTS / task / 'phantom.yaml'}",
+                *TINY,
+                f"--data.init_args.root={base / 'phantom'}",
+                f"--runs={base / 'runs'}",
+                f"--experiment={task}",
+            )
+            fitted = dict(app.run(("fit", *words)).trainer.callback_metrics)
+            tested = dict(app.run(("test", *words, "--ckpt_path=best")).trainer.callback_metrics)
+            folder = base / "runs" / task / "clean" / "seed0"
+            events: EventAccumulator = EventAccumulator(str(folder)).Reload()
+            made[task] = Run(folder, fitted, tested, events)
+    return made
+
+
+def _layout(run: Run) -> dict[str, list[str]]:
+    """The expressions of all charts of each group."""
+    (written,) = run.events.Tensors("custom_scalars__config__")
+    groups = Layout.FromString(written.tensor_proto.string_val[0]).category
+    return {
+        group.title: [tag for chart in group.chart for tag in chart.multiline.tag]
+        for group in groups
+    }
+
+
+def test_the_groups_cover_both_tasks(runs: dict[str, Run]) -> None:
+    assert {task: set(_layout(run)) for task, run in runs.items()} == GROUPS
+
+
+@pytest.mark.parametrize("task", GROUPS)
+def test_every_chart_has_its_points(runs: dict[str, Run], task: str) -> None:
+    events = runs[task].events
+    logged = events.Tags()["scalars"]
+    few: dict[str, int] = {}
+    for patterns in _layout(runs[task]).values():
+        for pattern in patterns:
+            shown = [tag for tag in logged if re.match(pattern, tag)]
+            assert shown, pattern
+            points = {tag: len(events.Scalars(tag)) for tag in shown}
+            few |= {tag: count for tag, count in points.items() if count < POINTS}
+    assert few == {}
+
+
+def test_pictures_have_their_size_and_are_not_empty(runs: dict[str, Run]) -> None:
+    seen = set()
+    for run in runs.values():
+        for tag in run.events.Tags()["images"]:
+            seen.add(tag)
+            width, height, bars = SIZES[tag]
+            shown = run.events.Images(tag)
+            assert len(shown) == POINTS, tag
+            for event in shown:
+                picture = Image.open(io.BytesIO(event.encoded_image_string)).convert("RGB")
+                assert picture.height == height, tag
+                more = picture.width - width
+                panels = 3 if tag == "alignment/similarity" else 1
+                assert 0 < more < panels * _NUMBERS if bars else more == 0, tag
+                colours = picture.getcolors(maxcolors=picture.width * picture.height)
+                assert colours is not None
+                assert len(colours) > COLOURS, tag
+    assert seen == set(SIZES)
+
+
+@pytest.mark.parametrize(("task", "score"), [("pretrain", "precision@5"), ("vqa", "overall")])
+def test_final_scores_stand_beside_the_hyper_parameters(
+    runs: dict[str, Run], task: str, score: str
+) -> None:
+    run = runs[task]
+    events: EventAccumulator = EventAccumulator(str(run.folder / "scores")).Reload()
+    content = events.PluginTagToContent("hparams")
+    start = HParamsPluginData.FromString(content["_hparams_/session_start_info"])
+    assert start.session_start_info.hparams["width"].number_value == 32
+    shown = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+    # The greatest value of the curve, which is also that of the checkpoint that was kept.
+    curve = [event.value for event in run.events.Scalars(f"val/{score}")]
+    assert shown[f"{score}/best_validation"] == pytest.approx(max(curve))
+    states = torch.load(run.folder / "best.ckpt", weights_only=True)["callbacks"].values()
+    (kept,) = {
+        float(s["best_model_score"]) for s in states if s.get("best_model_score") is not None
+    }
+    assert shown[f"{score}/best_validation"] == pytest.approx(kept)
+    assert shown[f"{score}/test"] == pytest.approx(float(run.tested[f"test/{score}"]))
+    assert all(value >= 0 for value in shown.values())

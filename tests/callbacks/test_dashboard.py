@@ -126,7 +126,7 @@ def test_the_scores_of_a_search_are_final_scores() -> None:
     logged = dict.fromkeys((*final, *others, "test/precision@5"), 0.5)
     found = final_scores("val/precision@5", 0.25, logged, tested=True)
     assert found == {
-        "precision@5/best_validation": 0.25,
+        "precision@5/best_val": 0.25,
         "precision@5/test": 0.5,
         **dict.fromkeys(final, 0.5),
     }
@@ -172,7 +172,7 @@ def test_the_best_score_of_training_outlives_the_process(
         trainer.callback_metrics = {"val/overall": torch.tensor(value)}
         callback.on_validation_end(trainer, task)
     callback.on_fit_end(trainer, task)
-    assert [e.value for e in _final(trainer).Scalars("overall/best_validation")] == [best]
+    assert [e.value for e in _final(trainer).Scalars("overall/best_val")] == [best]
     later = Dashboard()
     later.load_state_dict(callback.state_dict())
     trainer.callback_metrics = {"test/overall": torch.tensor(0.125)}
@@ -180,7 +180,7 @@ def test_the_best_score_of_training_outlives_the_process(
     # One file, so that parameters and scores are those of the last call.
     assert len(list((Path(trainer.logger.log_dir) / FOLDER).iterdir())) == 1
     events = _final(trainer)
-    assert events.Scalars("overall/best_validation")[-1].value == best
+    assert events.Scalars("overall/best_val")[-1].value == best
     assert events.Scalars("overall/test")[-1].value == 0.125
 
 

@@ -172,11 +172,11 @@ def test_final_scores_stand_beside_the_hyper_parameters(
     shown = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
     # The greatest value of the curve, which is also that of the checkpoint that was kept.
     curve = [event.value for event in run.events.Scalars(f"val/{score}")]
-    assert shown[f"{score}/best_validation"] == pytest.approx(max(curve))
+    assert shown[f"{score}/best_val"] == pytest.approx(max(curve))
     states = torch.load(run.folder / "best.ckpt", weights_only=True)["callbacks"].values()
     (kept,) = {
         float(s["best_model_score"]) for s in states if s.get("best_model_score") is not None
     }
-    assert shown[f"{score}/best_validation"] == pytest.approx(kept)
+    assert shown[f"{score}/best_val"] == pytest.approx(kept)
     assert shown[f"{score}/test"] == pytest.approx(float(run.tested[f"test/{score}"]))
     assert all(value >= 0 for value in shown.values())

@@ -45,7 +45,7 @@ def final_scores(
         Names and values.
     """
     chosen = monitor.removeprefix("val/")
-    scores: dict[str, float] = {} if best is None else {f"{chosen}/best_validation": best}
+    scores: dict[str, float] = {} if best is None else {f"{chosen}/best_val": best}
     if tested:
         for tag, value in logged.items():
             source, _, rest = tag.partition("/")

@@ -72,7 +72,7 @@ endef
 
 define dashboard
 	@echo
-	@echo "Curves and pictures: make tensorboard RUNS=$(RUNS)"
+	@echo 'Curves, pictures and scores: make tensorboard RUNS="$(RUNS)"'
 endef
 
 # Answering at size tiny has options that studies have no use for.

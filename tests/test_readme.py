@@ -1,0 +1,241 @@
+"""Every command of the documents is checked: run, parsed by the real parser, or expanded by make.
+
+Commands run word for word in a folder that holds what they name: FOLDER and data/ with small fakes,
+runs/ with the record of a run, experiments/ of this tree.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from amif_lightning.cli import main
+from amif_lightning.reports.predictions import predictions_path, write_predictions
+from amif_lightning.reports.record import record_path, write_record
+from data_modules.files import sources
+from tests.fakes import write_vqa_med_2019, write_vqa_rad
+from tests.reports.conftest import record_for, synthetic_predictions
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/datasets.md")
+PYTHON = ["python", "-m", "amif_lightning"]
+ACTIVATE = [".", ".venv/bin/activate"]
+
+
+def blocks(document: str, kind: str) -> list[str]:
+    """The code blocks of one kind in a document."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> list[str]:
+    """The commands of a shell block, without comments, each on one line."""
+    lines = text.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [shlex.join(each) for each in words if each]
+
+
+COMMANDS = [
+    (name, line) for name in DOCUMENTS for block in blocks(name, "sh") for line in commands(block)
+]
+
+
+# ---- the rules ---------------------------------------------------------------------------------
+
+
+def parsed(words: list[str]) -> None:
+    """Read by the real parser, with the files that the command names; nothing is trained."""
+    assert main([*words, "--print_config"]) == 0
+
+
+def made(words: list[str]) -> None:
+    """Expanded by make, as if the environment were up to date."""
+    call = ["make", "-n", "--no-print-directory", "-C", str(ROOT), "-o", ".venv/.installed"]
+    done = subprocess.run([*call, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def fetched(words: list[str]) -> None:
+    """Run, with the download recorded instead of made: tests have no network."""
+    asked: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "fetch", lambda source, root, **_: asked.append((source, root)))
+        assert main(words) == 0
+    assert len(asked) == ("--download" in words)
+
+
+def reported(words: list[str]) -> None:
+    """Run on a folder with one run."""
+    assert main(words) == 0
+
+
+def audited(words: list[str]) -> None:
+    """Run; the fakes hold leaks between splits on purpose, which is exit code 1."""
+    assert main(words) in (0, 1)
+
+
+def activated(words: list[str]) -> None:
+    """The environment is the one that make makes."""
+    assert words == ACTIVATE[1:]
+    assert "VENV ?= .venv\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How commands that begin alike are checked.
+
+    Attributes:
+        start: Their first words.
+        check: Takes the others; of the command line also the command itself.
+    """
+
+    start: list[str]
+    check: Callable[[list[str]], None]
+
+
+RULES = [
+    *(Rule([*PYTHON, name], parsed) for name in ("fit", "validate", "test", "predict")),
+    Rule([*PYTHON, "prepare", "data"], fetched),
+    Rule([*PYTHON, "audit"], audited),
+    Rule([*PYTHON, "report"], reported),
+    Rule(["make"], made),
+    Rule(ACTIVATE[:1], activated),
+]
+
+
+def rule_of(line: str) -> tuple[Rule, list[str]]:
+    """The rule of a command and the words that it takes.
+
+    Raises:
+        LookupError: If there is none.
+    """
+    words = shlex.split(line)
+    for rule in RULES:
+        if words[: len(rule.start)] == rule.start:
+            return rule, words[len(PYTHON) if words[:3] == PYTHON else 1 :]
+    raise LookupError(f"no rule of tests/test_readme.py checks `{line}`: add one")
+
+
+# ---- the tests ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that commands name."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "experiments").symlink_to(ROOT / "experiments")
+    write_vqa_rad(folder / "FOLDER")
+    write_vqa_rad(folder / "data" / "vqa_rad")
+    write_vqa_med_2019(folder / "data" / "vqa_med_2019")
+    lines = synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
+    run = folder / "runs" / "vqa-phantom" / "clean" / "seed0"
+    write_predictions(predictions_path(run, "test"), lines)
+    write_record(record_path(run, "test"), record_for(lines, 0))
+    return folder
+
+
+@pytest.mark.parametrize(("document", "line"), COMMANDS)
+def test_a_command_works(
+    document: str, line: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule, words = rule_of(line)
+    if rule.start == ["make"] and shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(sys, "argv", ["amif-lightning"])  # Lightning warns where both are given
+    rule.check(words)
+
+
+def test_the_commands_are_found() -> None:
+    found = [line for document, line in COMMANDS if document == "README.md"]
+    starts = {tuple(rule_of(line)[0].start) for line in found}
+    assert {("make",), (*PYTHON, "fit"), (*PYTHON, "audit"), (*PYTHON, "report")} <= starts
+    # Continued lines are one command, and comments are none of it.
+    (start,) = [line for line in found if "init_from" in line]
+    assert start.endswith("--model.init_args.init_from runs/pretrain-phantom/clean/seed0/best.ckpt")
+
+
+@pytest.mark.parametrize(
+    "line", ["pip install amif", "python -m amif_lightning sing", "python train.py", "./make demo"]
+)
+def test_a_command_without_a_rule_fails(line: str) -> None:
+    with pytest.raises(LookupError, match="no rule"):
+        rule_of(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python -m amif_lightning fit --config experiments/vqa/none.yaml",
+        "python -m amif_lightning fit --config experiments/vqa/phantom.yaml --model.wdith 3",
+        "python -m amif_lightning audit --data VQARAD --data.rot FOLDER",
+        "python -m amif_lightning report nowhere",
+        "make reproduce-nothing",
+        ". venv/bin/activate",
+    ],
+)
+def test_a_wrong_command_fails(line: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    rule, words = rule_of(line)
+    with pytest.raises(AssertionError):
+        rule.check(words)
+
+
+DATA = [block for name in DOCUMENTS for block in blocks(name, "yaml")]
+
+
+@pytest.mark.parametrize("block", DATA)
+def test_a_configuration_is_understood(
+    block: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "part.yaml").write_text(block, encoding="utf-8")
+    base = ROOT / "experiments" / "pretrain" / "phantom.yaml"
+    words = ["fit", f"--config={base}", f"--config={tmp_path / 'part.yaml'}", "--print_config"]
+    assert main(words) == 0
+    given, read = yaml.safe_load(block)["data"], yaml.safe_load(capsys.readouterr().out)["data"]
+    assert read["class_path"].rpartition(".")[2] == given["class_path"]
+    assert set(given["init_args"]) <= set(read["init_args"])
+
+
+def test_the_tree_names_every_folder() -> None:
+    (tree,) = [block for block in blocks("README.md", "") if "src/amif_lightning/" in block]
+    named = set(re.findall(r"^( *\S+/) +\S", tree, flags=re.MULTILINE))
+    package = ROOT / "src" / "amif_lightning"
+    inner = {f"  {path.parent.name}/" for path in package.glob("*/__init__.py")}
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    outer = {
+        f"{path.name}/"
+        for path in ROOT.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+        if not any(fnmatch(path.name, pattern.strip("/")) for pattern in ignored)
+    } - {"src/"}
+    assert {"tests/", "docs/"} <= outer
+    assert named == inner | outer | {"src/amif_lightning/"}
+
+
+def test_every_target_and_file_that_is_mentioned_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^\.PHONY: (\S+)$", makefile, flags=re.MULTILINE))
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        mentioned = set(" ".join(re.findall(r"`make ((?:[a-z-]+ ?)+)", text)).split())
+        assert mentioned <= targets, name
+        files = set(re.findall(r"experiments/[\w/]+\.yaml", text))
+        assert {file for file in files if not (ROOT / file).is_file()} == set(), name
+
+
+def test_it_stays_short() -> None:
+    assert len(README.splitlines()) <= 170

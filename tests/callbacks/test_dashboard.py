@@ -31,6 +31,7 @@ def trainer(tmp_path: Path) -> Any:
     return SimpleNamespace(
         is_global_zero=True,
         global_step=8,
+        limit_test_batches=1.0,
         checkpoint_callbacks=[],
         logger=TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False),
         callback_metrics={
@@ -189,6 +190,13 @@ def test_a_chosen_monitor_comes_before_the_task_s() -> None:
     assert selection(trainer, _task()) == ("val/overall", "max")
     trainer.checkpoint_callbacks.append(ModelCheckpoint(monitor="val/answer_loss", mode="min"))
     assert selection(trainer, _task()) == ("val/answer_loss", "min")
+
+
+@pytest.mark.parametrize("limit", [1, 0.5])
+def test_a_part_of_the_test_is_no_final_score(trainer: Any, limit: float, tmp_path: Path) -> None:
+    trainer.limit_test_batches = limit
+    Dashboard().on_test_end(trainer, _task())
+    assert not list(tmp_path.rglob("events*"))
 
 
 @pytest.mark.parametrize("missing", [{"logger": None}, {"is_global_zero": False}])

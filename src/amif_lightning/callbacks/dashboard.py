@@ -90,8 +90,10 @@ class Dashboard(Callback):
         self._write(trainer, pl_module, tested=False)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the hyper-parameters beside the final scores."""
-        self._write(trainer, pl_module, tested=True)
+        """Put the hyper-parameters beside the final scores, unless a part alone was tested."""
+        limit = trainer.limit_test_batches
+        if isinstance(limit, float) and limit == 1.0:  # the number 1 is one batch
+            self._write(trainer, pl_module, tested=True)
 
     def _write(self, trainer: L.Trainer, task: L.LightningModule, *, tested: bool) -> None:
         logger = trainer.logger

@@ -17,6 +17,8 @@ PROTOCOL ?= clean
 SPLIT ?=
 # Checkpoint of pre-training that answering starts from; empty: random weights, or those of the hub.
 INIT_FROM ?=
+# TensorBoard's own default.
+PORT ?= 6006
 # Further options of fit and test, such as EXTRA="--trainer.max_epochs 2".
 EXTRA ?=
 
@@ -26,7 +28,7 @@ help: ## list the targets
 	@echo
 	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
 	@echo '             SPLIT=validation|test  INIT_FROM=CHECKPOINT  DATA=NAME'
-	@echo '             EXTRA="options of fit and test"  PYTHON=python3  VENV=.venv'
+	@echo '             EXTRA="options of fit and test"  PYTHON=python3  VENV=.venv  PORT=6006'
 
 $(STAMP): setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -73,7 +75,7 @@ endef
 
 define dashboard
 	@echo
-	@echo "Curves and pictures: $(BIN)/tensorboard --logdir $(RUNS)   (or: make tensorboard)"
+	@echo 'Curves, pictures and scores: make tensorboard RUNS="$(RUNS)"'
 endef
 
 # Answering at size tiny has options that studies have no use for.
@@ -270,8 +272,9 @@ report: $(STAMP) ## results of all runs below RUNS, as a table and as RUNS/repor
 	@$(AMIF) report "$(RUNS)" --html "$(RUNS)/report.html"
 
 .PHONY: tensorboard
-tensorboard: $(STAMP) ## open TensorBoard on RUNS
-	$(BIN)/tensorboard --logdir "$(RUNS)" --host 127.0.0.1
+tensorboard: $(STAMP) ## TensorBoard on RUNS at http://127.0.0.1:PORT, for this machine alone
+	@echo "TensorBoard on $(RUNS): http://127.0.0.1:$(PORT)/   (Ctrl-C ends it)"
+	@$(BIN)/tensorboard --logdir "$(RUNS)" --host 127.0.0.1 --port $(PORT)
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## speed and memory, each against a plain formulation of the same work

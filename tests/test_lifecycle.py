@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -14,8 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from amif_lightning.cli import app, main
 from amif_lightning.reports.command import main as report
@@ -304,29 +301,6 @@ def test_a_checkpoint_answers_without_a_data_set(command: Command, trained: Path
     for question, (answer, value) in zip(batch.question_ids, answered, strict=True):
         assert answer == expected[question][0]
         assert value == pytest.approx(expected[question][1], rel=1e-4)
-
-
-def test_the_dashboard_charts_what_is_logged(command: Command) -> None:
-    more = ("--experiment=board", "--trainer.log_every_n_steps=1")
-    assert main(command("fit", *more)) == 0
-    assert main(command("test", *more, "--ckpt_path=best")) == 0
-    events = EventAccumulator(str(_folder(command, "board")))
-    events.Reload()
-    tags = events.Tags()
-    (layout,) = events.Tensors("custom_scalars__config__")
-    charts = [
-        chart
-        for category in Layout.FromString(layout.tensor_proto.string_val[0]).category
-        for chart in category.chart
-    ]
-    assert charts
-    for chart in charts:
-        for pattern in chart.multiline.tag:
-            assert any(re.match(pattern, tag) for tag in tags["scalars"]), pattern
-    assert tags["images"] == ["answers/validation"]
-    assert "knowledge/most_attended/text_summary" in tags["tensors"]
-    assert {"test/overall", "control/overall"} <= set(tags["scalars"])
-    assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
 
 
 # ---- what must not pass silently --------------------------------------------------------------

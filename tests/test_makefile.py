@@ -136,6 +136,13 @@ def test_a_split_has_its_own_folder(tmp_path: Path) -> None:
         assert [line.split()[0] for line in again] == ["report"]
 
 
+def test_tensorboard_is_for_this_machine_alone() -> None:
+    said = make("-n", "tensorboard", "PORT=6107", "RUNS=a folder").stdout
+    assert "http://127.0.0.1:6107/" in said
+    (line,) = [line for line in said.splitlines() if "bin/tensorboard" in line]
+    assert line.endswith('--logdir "a folder" --host 127.0.0.1 --port 6107')
+
+
 def test_the_protocol_names_the_folder_and_the_option(tmp_path: Path) -> None:
     words = ("reproduce-vqa-rad", f"RUNS={tmp_path}", "ROOT=x", "PROTOCOL=literature")
     assert "--data.init_args.protocol literature" in calls(*words)[0]

@@ -84,28 +84,6 @@ def test_texts_name_only_documents_that_are_here() -> None:
     assert sorted(path for path in linked | named if not path.exists()) == []
 
 
-def test_the_checklists_name_only_what_is_here() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = {name for name in re.findall(r"`([\w./]+)`", text) if "/" in name or "." in name}
-    paths = {
-        name
-        for name in named
-        if re.search(r"(^|/)(src|tests|data_modules|docs|experiments|benchmarks)/", name)
-        or name.endswith((".md", ".py", ".yaml"))
-    }
-    assert len(paths) > 15
-    assert sorted(name for name in paths if not (ROOT / name).exists()) == []
-
-
-def test_the_tree_of_the_readme_names_every_folder() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^ {0,2}([\w/]+)/ ", text, flags=re.MULTILINE))
-    package = ROOT / "src" / "amif_lightning"
-    folders = {f.name for f in package.iterdir() if f.is_dir() and f.name[0] not in "._"}
-    top = {f.name for f in ROOT.iterdir() if (f / "__init__.py").exists()}
-    assert folders - {"__pycache__"} | top | {"experiments", "docs"} <= named
-
-
 def test_the_commands_of_the_readme_work_right_after_make() -> None:
     """The environment that `make` made holds the suite; a plain `python` does not."""
     for name in ("README.md", "docs/cli.md"):

@@ -1,4 +1,8 @@
-"""Every command that a document shows: run where it is quick, else parsed to the last option."""
+"""Every command of the documents is checked: run, parsed by the real parser, or expanded by make.
+
+Commands run word for word in a folder that holds what they name: FOLDER and data/ with small fakes,
+runs/ with the record of a run, experiments/ of this tree.
+"""
 
 from __future__ import annotations
 
@@ -7,121 +11,254 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from amif_lightning.cli import main
 from amif_lightning.reports.predictions import predictions_path, write_predictions
 from amif_lightning.reports.record import record_path, write_record
 from amif_lightning.tasks import AMiFVQA
+from data_modules.files import sources
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
 from tests.reports.conftest import record_for, synthetic_predictions
 from tests.small import SMALL, phantom, trainer
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/datasets.md", "docs/results.md")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/datasets.md")
+PYTHON = ["python", "-m", "amif_lightning"]
+ACTIVATE = [".", ".venv/bin/activate"]
+# In the workplace.
+CHECKPOINT, PICTURE = Path("made.ckpt"), Path("made.png")
 
 
-def commands(document: str) -> list[str]:
-    """The lines of a document's shell blocks, continued ones joined, comments left out."""
+def blocks(document: str, kind: str) -> list[str]:
+    """The code blocks of one kind in a document."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-EVERY = [command for document in DOCUMENTS for command in commands(document)]
-CALL = "python -m amif_lightning "
+def commands(text: str) -> list[str]:
+    """The commands of a shell block, without comments, each on one line."""
+    lines = text.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [shlex.join(each) for each in words if each]
 
 
-def _of(*starts: str) -> list[str]:
-    """The suite's own commands that begin so, without ``python -m amif_lightning``."""
-    found = [c.removeprefix(CALL) for c in dict.fromkeys(EVERY) if c.startswith(CALL)]
-    return [command for command in found if command.startswith(starts)]
+COMMANDS = [
+    (name, line) for name in DOCUMENTS for block in blocks(name, "sh") for line in commands(block)
+]
 
 
-TARGETS = [command for command in dict.fromkeys(EVERY) if command.startswith("make ")]
-RUNS = _of("fit ", "validate ", "test ", "predict ")
-OTHERS = _of("answer ", "audit ", "prepare data ", "report ")
+# ---- the rules ---------------------------------------------------------------------------------
 
 
-def test_no_command_goes_unchecked() -> None:
-    checked = {*TARGETS, *(CALL + command for command in RUNS + OTHERS), ". .venv/bin/activate"}
-    assert set(EVERY) == checked
-    assert len(RUNS) > 5
-    assert len(TARGETS) > 10
+def parsed(words: list[str]) -> None:
+    """Read by the real parser, with the files that the command names; nothing is trained."""
+    assert main([*words, "--print_config"]) == 0
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("command", TARGETS)
-def test_a_target_expands(command: str) -> None:
-    # As if the environment were made.
-    words = ["-n", "--no-print-directory", "-o", ".venv/.installed", *shlex.split(command)[1:]]
-    done = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True)
+def made(words: list[str]) -> None:
+    """Expanded by make, as if the environment were up to date."""
+    call = ["make", "-n", "--no-print-directory", "-C", str(ROOT), "-o", ".venv/.installed"]
+    done = subprocess.run([*call, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert "warning" not in done.stderr
 
 
-@pytest.mark.parametrize("command", RUNS)
-def test_a_run_parses_to_its_last_option(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["amif-lightning"])  # Lightning warns where both are given
-    monkeypatch.chdir(ROOT)  # the experiments are named from here; nothing is written
-    assert main([*shlex.split(command), "--print_config"]) == 0
-    assert "class_path" in capsys.readouterr().out
+def fetched(words: list[str]) -> None:
+    """Run, with the download recorded instead of made: tests have no network."""
+    asked: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "fetch", lambda source, root, **_: asked.append((source, root)))
+        assert main(words) == 0
+    assert len(asked) == ("--download" in words)
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the commands name, each in a small fake version."""
-    write_vqa_rad(tmp_path / "FOLDER")
-    shutil.copytree(tmp_path / "FOLDER", tmp_path / "data" / "vqa_rad")
-    write_vqa_med_2019(tmp_path / "data" / "vqa_med_2019")
-    lines = synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
-    run = tmp_path / "runs" / "made" / "clean" / "seed0"
-    write_predictions(predictions_path(run, "test"), lines)
-    write_record(record_path(run, "test"), record_for(lines, 0))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def reported(words: list[str]) -> None:
+    """Run on a folder with one run."""
+    assert main(words) == 0
+
+
+def audited(words: list[str]) -> None:
+    """Run; the fakes hold leaks between splits on purpose, which is exit code 1."""
+    assert main(words) in (0, 1)
+
+
+def activated(words: list[str]) -> None:
+    """The environment is the one that make makes."""
+    assert words == ACTIVATE[1:]
+    assert "VENV ?= .venv\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def answered(words: list[str]) -> None:
+    """Run, with the workplace's checkpoint and picture put where the command says."""
+    options = dict(pairwise(words))
+    for option, made in (("--ckpt_path", CHECKPOINT), ("--image", PICTURE)):
+        place = Path(options[option])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made, place)
+    assert main(words) == 0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How commands that begin alike are checked.
+
+    Attributes:
+        start: Their first words.
+        check: Takes the others; of the command line also the command itself.
+    """
+
+    start: list[str]
+    check: Callable[[list[str]], None]
+
+
+RULES = [
+    *(Rule([*PYTHON, name], parsed) for name in ("fit", "validate", "test", "predict")),
+    Rule([*PYTHON, "prepare", "data"], fetched),
+    Rule([*PYTHON, "audit"], audited),
+    Rule([*PYTHON, "answer"], answered),
+    Rule([*PYTHON, "report"], reported),
+    Rule(["make"], made),
+    Rule(ACTIVATE[:1], activated),
+]
+
+
+def rule_of(line: str) -> tuple[Rule, list[str]]:
+    """The rule of a command and the words that it takes.
+
+    Raises:
+        LookupError: If there is none.
+    """
+    words = shlex.split(line)
+    for rule in RULES:
+        if words[: len(rule.start)] == rule.start:
+            return rule, words[len(PYTHON) if words[:3] == PYTHON else 1 :]
+    raise LookupError(f"no rule of tests/test_readme.py checks `{line}`: add one")
+
+
+# ---- the tests ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("readme")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that commands name."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "experiments").symlink_to(ROOT / "experiments")
+    write_vqa_rad(folder / "FOLDER")
+    write_vqa_rad(folder / "data" / "vqa_rad")
+    write_vqa_med_2019(folder / "data" / "vqa_med_2019")
+    lines = synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
+    run = folder / "runs" / "vqa-phantom" / "clean" / "seed0"
+    write_predictions(predictions_path(run, "test"), lines)
+    write_record(record_path(run, "test"), record_for(lines, 0))
     torch.manual_seed(0)
     running = trainer(folder, max_steps=1, limit_val_batches=0)
     running.fit(AMiFVQA(**SMALL), datamodule=phantom(folder / "phantom", batch_size=8))
-    running.save_checkpoint(folder / "best.ckpt")
-    return folder / "best.ckpt"
+    running.save_checkpoint(folder / CHECKPOINT)
+    Image.new("L", (40, 40), 90).save(folder / PICTURE)
+    return folder
 
 
-def _named(words: list[str], option: str) -> Path | None:
-    return Path(words[words.index(option) + 1]) if option in words else None
-
-
-@pytest.mark.parametrize("command", OTHERS)
-def test_a_quick_command_runs(
-    command: str, place: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("document", "line"), COMMANDS)
+def test_a_command_works(
+    document: str, line: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = shlex.split(command)
-    if "--download" in words:  # no network in tests: the option has to exist, the check is run
-        words.remove("--download")
-        assert main([*words[:2], "--help"]) == 0
-        assert "--download" in capsys.readouterr().out
-    if words[0] == "answer":
-        ckpt, image = _named(words, "--ckpt_path"), _named(words, "--image")
-        assert ckpt is not None
-        assert image is not None
-        for path in (ckpt, image):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(request.getfixturevalue("checkpoint"), ckpt)
-        Image.new("L", (40, 40), 90).save(image)
-    # Fakes that are compared with each other share pictures, which is a leak.
-    allowed = (0, 1) if "--held_out" in words else (0,)
-    assert main(words) in allowed, capsys.readouterr().err
-    assert capsys.readouterr().out.strip()
+    rule, words = rule_of(line)
+    if rule.start == ["make"] and shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(sys, "argv", ["amif-lightning"])  # Lightning warns where both are given
+    rule.check(words)
+
+
+def test_the_commands_are_found() -> None:
+    found = [line for document, line in COMMANDS if document == "README.md"]
+    starts = {tuple(rule_of(line)[0].start) for line in found}
+    assert {("make",), (*PYTHON, "fit"), (*PYTHON, "audit"), (*PYTHON, "report")} <= starts
+    # Continued lines are one command, and comments are none of it.
+    (start,) = [line for line in found if "init_from" in line]
+    assert start.endswith("--model.init_args.init_from runs/pretrain-phantom/clean/seed0/best.ckpt")
+
+
+@pytest.mark.parametrize(
+    "line", ["pip install amif", "python -m amif_lightning sing", "python train.py", "./make demo"]
+)
+def test_a_command_without_a_rule_fails(line: str) -> None:
+    with pytest.raises(LookupError, match="no rule"):
+        rule_of(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python -m amif_lightning fit --config experiments/vqa/none.yaml",
+        "python -m amif_lightning fit --config experiments/vqa/phantom.yaml --model.wdith 3",
+        "python -m amif_lightning audit --data VQARAD --data.rot FOLDER",
+        "python -m amif_lightning report nowhere",
+        "make reproduce-nothing",
+        ". venv/bin/activate",
+    ],
+)
+def test_a_wrong_command_fails(line: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    rule, words = rule_of(line)
+    with pytest.raises(AssertionError):
+        rule.check(words)
+
+
+DATA = [block for name in DOCUMENTS for block in blocks(name, "yaml")]
+
+
+@pytest.mark.parametrize("block", DATA)
+def test_a_configuration_is_understood(
+    block: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "part.yaml").write_text(block, encoding="utf-8")
+    base = ROOT / "experiments" / "pretrain" / "phantom.yaml"
+    words = ["fit", f"--config={base}", f"--config={tmp_path / 'part.yaml'}", "--print_config"]
+    assert main(words) == 0
+    given, read = yaml.safe_load(block)["data"], yaml.safe_load(capsys.readouterr().out)["data"]
+    assert read["class_path"].rpartition(".")[2] == given["class_path"]
+    assert set(given["init_args"]) <= set(read["init_args"])
+
+
+def test_the_tree_names_every_folder() -> None:
+    (tree,) = [block for block in blocks("README.md", "") if "src/amif_lightning/" in block]
+    named = set(re.findall(r"^( *\S+/) +\S", tree, flags=re.MULTILINE))
+    package = ROOT / "src" / "amif_lightning"
+    inner = {f"  {path.parent.name}/" for path in package.glob("*/__init__.py")}
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    outer = {
+        f"{path.name}/"
+        for path in ROOT.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+        if not any(fnmatch(path.name, pattern.strip("/")) for pattern in ignored)
+    } - {"src/"}
+    assert {"tests/", "docs/"} <= outer
+    assert named == inner | outer | {"src/amif_lightning/"}
+
+
+def test_every_target_and_file_that_is_mentioned_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^\.PHONY: (\S+)$", makefile, flags=re.MULTILINE))
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        mentioned = set(" ".join(re.findall(r"`make ((?:[a-z-]+ ?)+)", text)).split())
+        assert mentioned <= targets, name
+        files = set(re.findall(r"experiments/[\w/]+\.yaml", text))
+        assert {file for file in files if not (ROOT / file).is_file()} == set(), name
+
+
+def test_it_stays_short() -> None:
+    assert len(README.splitlines()) <= 170

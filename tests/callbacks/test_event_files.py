@@ -1,158 +1,188 @@
-"""What a person opens in TensorBoard after a run: charts with points, pictures, scores."""
+"""What short runs of both tasks leave in their event files, read as TensorBoard reads them."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from amif_lightning.callbacks import AlignmentPictures, AnswerPictures, Dashboard
-from amif_lightning.callbacks.drawing import MARGIN
-from amif_lightning.tasks import AMiFPretrain, AMiFVQA
-from data_modules.phantom.studies import PhantomStudies
-from tests.small import SIZES, SMALL, phantom, trainer
+from amif_lightning.cli import app
+from data_modules.phantom.generate import generate
 
-#: Side of each picture, and columns of answers.
-SIDE, COLUMNS = 48, 4
-EPOCHS = 3
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+# Nine steps, validated after every third: three points of whatever validation logs.
+TINY = (
+    "--model.init_args.width=32",
+    "--model.init_args.heads=2",
+    "--model.init_args.fusion_layers=1",
+    "--model.init_args.image_size=64",
+    "--data.init_args.image_size=64",
+    "--data.init_args.train_studies=24",
+    "--data.init_args.validation_studies=8",
+    "--data.init_args.test_studies=8",
+    "--data.init_args.batch_size=8",
+    "--data.init_args.num_workers=0",
+    "--trainer.precision=32-true",
+    "--trainer.max_steps=9",
+    "--trainer.val_check_interval=3",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+POINTS = 3
+#: Groups of charts of each task.
+GROUPS = {
+    "pretrain": {"alignment", "transport", "negatives", "optimiser"},
+    "vqa": {"answers", "knowledge", "alignment", "transport", "optimiser"},
+}
+# Also the losses that answering can keep from pre-training: their charts must not be empty either.
+MORE = {
+    "pretrain": ("--model.init_args.view_transport=0.1",),
+    "vqa": ("--model.init_args.transport=0.1", "--model.init_args.image_text=0.1"),
+}
+# Pixels, written out here: side of a picture, margin, line of text.
+_SIDE, _MARGIN, _LINE = 224, 6, 18
+_NOTE = _LINE + 2 * _MARGIN  # one line across a sheet
+#: Width and height of each picture, and whether a colour bar's numbers make it wider still.
+SIZES = {
+    # Eight cards in rows of four: a picture above seven lines.
+    "answers/validation": (4 * (_SIDE + 2 * _MARGIN), 2 * (_SIDE + 3 * _MARGIN + 7 * _LINE), False),
+    # Three matrices of 8 x 8 cells, each below two lines of title and beside a bar of 14.
+    "alignment/similarity": (
+        3 * (8 * 42 + 6 * _MARGIN + 14),
+        2 * _LINE + 4 * _MARGIN + 8 * 42 + _NOTE,
+        True,
+    ),
+    # Four studies: picture and report, then three maps above two lines; one bar for all.
+    "transport/plans": (
+        (2 * _SIDE + 3 * _MARGIN) + 3 * (_SIDE + 2 * _MARGIN) + 14 + 3 * _MARGIN,
+        4 * (_SIDE + 3 * _MARGIN + 2 * _LINE) + _NOTE,
+        True,
+    ),
+    # Six cards in rows of two: a picture beside fourteen lines of twice its width.
+    "negatives/hardest": (
+        2 * (3 * _SIDE + 3 * _MARGIN),
+        3 * (14 * _LINE + 2 * _MARGIN) + _NOTE,
+        False,
+    ),
+}
+_NUMBERS = 60  # most pixels of the numbers beside a colour bar
+COLOURS = 50
 
 
-def _run(folder: Path, task: Any, data: L.LightningDataModule) -> EventAccumulator:
-    """Fit for a few epochs and test, as the command line does it, with all that is shown."""
-    callbacks = [
-        Dashboard(),
-        LearningRateMonitor("step"),
-        AnswerPictures(side=SIDE),
-        AlignmentPictures(side=SIDE),
-    ]
-    running = trainer(
-        folder,
-        max_epochs=EPOCHS,
-        log_every_n_steps=1,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
-    )
-    running.fit(task, datamodule=data)
-    running.test(task, datamodule=data, verbose=False)
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
-    events.Reload()
-    return events
+@dataclass(frozen=True)
+class Run:
+    """A run and what its two commands logged last."""
+
+    folder: Path
+    fitted: Mapping[str, Any]
+    tested: Mapping[str, Any]
+    events: EventAccumulator
 
 
 @pytest.fixture(scope="module")
-def answering(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
-    folder = tmp_path_factory.mktemp("answering")
-    torch.manual_seed(0)
-    task = AMiFVQA(**SMALL, transport=0.1, image_text=0.1)
-    return _run(folder / "run", task, phantom(folder / "phantom", batch_size=8))
-
-
-@pytest.fixture(scope="module")
-def pretraining(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
-    folder = tmp_path_factory.mktemp("pretraining")
-    torch.manual_seed(0)
-    task = AMiFPretrain(**SMALL, view_transport=0.1)
-    data = PhantomStudies(
-        str(folder / "phantom"),
-        image_size=32,
-        tokenizer="words",
-        teacher="vectors",
-        augmentation="none",
-        num_workers=0,
-        batch_size=8,
-        **SIZES,
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """Both tasks, trained and tested through the command line."""
+    base = tmp_path_factory.mktemp("boards")
+    generate(
+        base / "phantom", seed=0, studies={"train": 24, "validation": 8, "test": 8}, progress=False
     )
-    return _run(folder / "run", task, data)
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["amif-lightning"])  # Lightning warns where both are given
+        for task in GROUPS:
+            words = (
+                f"--config={EXPERIMENTS / task / 'phantom.yaml'}",
+                *TINY,
+                *MORE[task],
+                f"--data.init_args.root={base / 'phantom'}",
+                f"--runs={base / 'runs'}",
+                f"--experiment={task}",
+            )
+            fitted = dict(app.run(("fit", *words)).trainer.callback_metrics)
+            tested = dict(app.run(("test", *words, "--ckpt_path=best")).trainer.callback_metrics)
+            folder = base / "runs" / task / "clean" / "seed0"
+            events: EventAccumulator = EventAccumulator(str(folder)).Reload()
+            made[task] = Run(folder, fitted, tested, events)
+    return made
 
 
-@pytest.fixture(params=["answering", "pretraining"])
-def events(request: pytest.FixtureRequest) -> EventAccumulator:
-    loaded: EventAccumulator = request.getfixturevalue(request.param)
-    return loaded
-
-
-def charts_of(events: EventAccumulator) -> dict[str, list[str]]:
-    """The expressions of every chart by ``category: title``."""
-    (layout,) = events.Tensors("custom_scalars__config__")
+def _layout(run: Run) -> dict[str, list[str]]:
+    """The expressions of all charts of each group."""
+    (written,) = run.events.Tensors("custom_scalars__config__")
+    groups = Layout.FromString(written.tensor_proto.string_val[0]).category
     return {
-        f"{category.title}: {chart.title}": list(chart.multiline.tag)
-        for category in Layout.FromString(layout.tensor_proto.string_val[0]).category
-        for chart in category.chart
+        group.title: [tag for chart in group.chart for tag in chart.multiline.tag]
+        for group in groups
     }
 
 
-def test_every_tag_of_the_layout_has_points(events: EventAccumulator) -> None:
-    scalars = events.Tags()["scalars"]
-    for title, patterns in charts_of(events).items():
+def test_the_groups_cover_both_tasks(runs: dict[str, Run]) -> None:
+    assert {task: set(_layout(run)) for task, run in runs.items()} == GROUPS
+
+
+@pytest.mark.parametrize("task", GROUPS)
+def test_every_chart_has_its_points(runs: dict[str, Run], task: str) -> None:
+    events = runs[task].events
+    logged = events.Tags()["scalars"]
+    few: dict[str, int] = {}
+    for patterns in _layout(runs[task]).values():
         for pattern in patterns:
-            # As TensorBoard does it: from the beginning of the tag.
-            tags = [tag for tag in scalars if re.match(pattern, tag)]
-            if title == "knowledge: gate mean":
-                assert {"train/gate_mean", "val/gate_mean"} <= set(tags)
-            assert tags, f"{title}: {pattern}"
-            for tag in tags:
-                points = {event.step for event in events.Scalars(tag)}
-                assert len(points) >= EPOCHS, tag
+            shown = [tag for tag in logged if re.match(pattern, tag)]
+            assert shown, pattern
+            points = {tag: len(events.Scalars(tag)) for tag in shown}
+            few |= {tag: count for tag, count in points.items() if count < POINTS}
+    assert few == {}
 
 
-def test_the_groups_are_those_of_the_method(
-    answering: EventAccumulator, pretraining: EventAccumulator
+def test_pictures_have_their_size_and_are_not_empty(runs: dict[str, Run]) -> None:
+    seen = set()
+    for run in runs.values():
+        for tag in run.events.Tags()["images"]:
+            seen.add(tag)
+            width, height, bars = SIZES[tag]
+            shown = run.events.Images(tag)
+            assert len(shown) == POINTS, tag
+            for event in shown:
+                picture = Image.open(io.BytesIO(event.encoded_image_string)).convert("RGB")
+                assert picture.height == height, tag
+                more = picture.width - width
+                panels = 3 if tag == "alignment/similarity" else 1
+                assert 0 < more < panels * _NUMBERS if bars else more == 0, tag
+                colours = picture.getcolors(maxcolors=picture.width * picture.height)
+                assert colours is not None
+                assert len(colours) > COLOURS, tag
+    assert seen == set(SIZES)
+
+
+@pytest.mark.parametrize(("task", "score"), [("pretrain", "precision@5"), ("vqa", "overall")])
+def test_final_scores_stand_beside_the_hyper_parameters(
+    runs: dict[str, Run], task: str, score: str
 ) -> None:
-    def groups(events: EventAccumulator) -> list[str]:
-        return list(dict.fromkeys(title.partition(":")[0] for title in charts_of(events)))
-
-    assert groups(pretraining) == ["alignment", "transport", "negatives", "optimiser"]
-    assert groups(answering) == ["answers", "knowledge", "alignment", "transport", "optimiser"]
-
-
-#: Least width and height of each picture: what it shows, without the words around it.
-SHEETS: dict[str, Callable[[], tuple[int, int]]] = {
-    "answers/validation": lambda: (COLUMNS * (SIDE + 2 * MARGIN), 2 * SIDE),
-    "alignment/similarity": lambda: (3 * SIDE, SIDE),
-    "transport/plans": lambda: (4 * SIDE, 4 * SIDE),
-    "negatives/hardest": lambda: (2 * 3 * SIDE, SIDE),
-}
-
-
-def test_every_picture_has_its_size_and_colours(
-    answering: EventAccumulator, pretraining: EventAccumulator
-) -> None:
-    found = {tag: events for events in (answering, pretraining) for tag in events.Tags()["images"]}
-    assert set(found) == set(SHEETS)
-    for tag, events in found.items():
-        shots = events.Images(tag)
-        assert len({shot.step for shot in shots}) == EPOCHS, tag
-        assert len({(shot.width, shot.height) for shot in shots}) == 1, tag  # it does not jump
-        for shot in shots:
-            with Image.open(io.BytesIO(shot.encoded_image_string)) as opened:
-                picture = np.asarray(opened.convert("RGB"))
-            assert picture.shape == (shot.height, shot.width, 3)
-            width, height = SHEETS[tag]()
-            assert shot.width >= width, tag
-            assert shot.height >= height, tag
-            assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50, tag
-
-
-def test_final_scores_stand_beside_the_hyper_parameters(events: EventAccumulator) -> None:
+    run = runs[task]
+    events: EventAccumulator = EventAccumulator(str(run.folder / "scores")).Reload()
     content = events.PluginTagToContent("hparams")
-    listed = HParamsPluginData.FromString(content["_hparams_/experiment"])
-    scores = {info.name.tag for info in listed.experiment.metric_infos}
-    assert scores & {"test/overall", "test/precision@5"}
-    assert not [score for score in scores if not score.startswith(("test/", "control/"))]
-    for score in scores:  # a number from 0 up, not the -1 of a run that never ended
-        assert events.Scalars(score)[-1].value >= 0
     start = HParamsPluginData.FromString(content["_hparams_/session_start_info"])
-    assert {"vision", "width", "heads"} <= set(start.session_start_info.hparams)
+    assert start.session_start_info.hparams["width"].number_value == 32
+    shown = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+    # The greatest value of the curve, which is also that of the checkpoint that was kept.
+    curve = [event.value for event in run.events.Scalars(f"val/{score}")]
+    assert shown[f"{score}/best_val"] == pytest.approx(max(curve))
+    states = torch.load(run.folder / "best.ckpt", weights_only=True)["callbacks"].values()
+    (kept,) = {
+        float(s["best_model_score"]) for s in states if s.get("best_model_score") is not None
+    }
+    assert shown[f"{score}/best_val"] == pytest.approx(kept)
+    assert shown[f"{score}/test"] == pytest.approx(float(run.tested[f"test/{score}"]))
+    assert all(value >= 0 for value in shown.values())

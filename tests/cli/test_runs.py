@@ -132,9 +132,11 @@ def test_clear_deletes_what_the_suite_wrote_and_nothing_else(
     written += ["predictions-test.jsonl", "studies-test.jsonl"]
     written += ["answers-test.jsonl", "events.out.tfevents.1.host.2.0"]
     written += ["superseded-1-result-test.json", "superseded-1-best.ckpt"]
+    written += ["scores/events.out.tfevents.1.host.2.0"]
+    (folder.path / "scores").mkdir()
     kept = ["notes.txt", "test-runs-test.json"]  # the count of tests outlives the run
     for name in [*written, *kept]:
         (folder.path / name).touch()
     folder.clear()
     assert sorted(path.name for path in folder.path.iterdir()) == kept
-    assert "11 files" in capsys.readouterr().out
+    assert "12 files" in capsys.readouterr().out

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+
+from amif_lightning.callbacks.final_scores import final_scores, plain, write_scores
 
 Charts = dict[str, list[Any]]
 
 _PAIRS = "(image_text|view_view|text_text)"
 
 # A chart takes every tag that its regular expression matches from the tag's beginning on.
-_ANSWERING: Charts = {
+_ANSWERS: Charts = {
     "loss": ["Multiline", ["train/answer_loss", "val/answer_loss"]],
     "accuracy by stratum": ["Multiline", [r"val/(overall|closed.*|open.*)"]],
     "accuracy by question type": ["Multiline", [r"val/type/.*"]],
 }
 _KNOWLEDGE: Charts = {"gate mean": ["Multiline", [r".*/gate_mean"]]}
 _ALIGNMENT: Charts = {
-    "losses": ["Multiline", [rf"train/{_PAIRS}_loss"]],
-    "temperatures": ["Multiline", [rf"train/{_PAIRS}_temperature"]],
+    "loss of each pair": ["Multiline", [rf"train/{_PAIRS}_loss"]],
+    "temperature of each pair": ["Multiline", [rf"train/{_PAIRS}_temperature"]],
 }
 _RETRIEVAL: Charts = {
-    "precision": ["Multiline", [r"val/precision@.*"]],
-    "recall": ["Multiline", [r"val/recall@.*"]],
-    "precision by direction": ["Multiline", [r"val/(image_to_text|text_to_image)/precision@.*"]],
-    "zero-shot": ["Multiline", [r"val/zero_shot.*"]],
+    "precision at k": ["Multiline", [r"val/precision@.*"]],
+    "recall at k": ["Multiline", [r"val/recall@.*"]],
+    "precision by direction": [
+        "Multiline",
+        [r"val/(image_to_text|text_to_image)/precision@.*"],
+    ],
+    "zero-shot accuracy": ["Multiline", [r"val/zero_shot.*"]],
     "divergence from the teacher": ["Multiline", [r"val/teacher_kl"]],
 }
-_TRANSPORT: Charts = {"losses": ["Multiline", [r"train/(view_)?transport_loss"]]}
+_TRANSPORT: Charts = {"loss of each view": ["Multiline", [r"train/(view_)?transport_loss"]]}
 _PLANS: Charts = {"cost of the plan": ["Multiline", [r"val/transport_cost"]]}
 _NEGATIVES: Charts = {
     "loss": ["Multiline", [r"train/matching_loss"]],
@@ -39,21 +47,24 @@ _NEGATIVES: Charts = {
 }
 _OPTIMISER: Charts = {"learning rate": ["Multiline", [r"lr.*"]]}
 
-#: What a final score begins with.
-_SCORES = (
-    "test/overall",
-    "control/overall",
-    "test/closed",
-    "test/open",
-    "test/precision@",
-    "test/recall@",
-    "test/zero_shot",
-    "test/teacher_kl",
-)
-
 
 class Dashboard(Callback):
-    """Groups the scalars in TensorBoard's *Custom Scalars* tab and fills its *HParams* tab."""
+    """Groups the scalars in TensorBoard's *Custom Scalars* tab and fills its *HParams* tab.
+
+    The best validation score is carried in checkpoints, so that a later `test` command shows it
+    beside its own scores.
+    """
+
+    def __init__(self) -> None:
+        self._best: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best validation score so far."""
+        return {} if self._best is None else {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from the score that the checkpoint knows."""
+        self._best = state_dict.get("best")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the layout once."""
@@ -61,24 +72,51 @@ class Dashboard(Callback):
         if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
             logger.experiment.add_custom_scalars(layout(pl_module))
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the best score of training; this validation's checkpoints are written later."""
+        if trainer.sanity_checking or trainer.state.fn is not TrainerFn.FITTING:
+            return
+        monitor, mode = selection(trainer, pl_module)
+        value = float(trainer.callback_metrics.get(monitor, math.nan))
+        if math.isnan(value):
+            return
+        better = max if mode == "max" else min
+        self._best = value if self._best is None else better(value, self._best)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the hyper-parameters beside the best validation score."""
+        self._write(trainer, pl_module, tested=False)
+
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the hyper-parameters beside the final scores."""
+        """Put the hyper-parameters beside the final scores, unless a part alone was tested."""
+        limit = trainer.limit_test_batches
+        if isinstance(limit, float) and limit == 1.0:  # the number 1 is one batch
+            self._write(trainer, pl_module, tested=True)
+
+    def _write(self, trainer: L.Trainer, task: L.LightningModule, *, tested: bool) -> None:
         logger = trainer.logger
-        if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
-            scores = {
-                name: float(value)
-                for name, value in trainer.callback_metrics.items()
-                if name.startswith(_SCORES)
-            }
-            plain: dict[str, Any] = {
-                key: value if isinstance(value, int | float | str | bool) else str(value)
-                for key, value in pl_module.hparams.items()
-                if not key.startswith("_")
-            }
-            space = getattr(pl_module, "space", None)
-            if space is not None:
-                plain["protocol"] = space.protocol  # scores of two protocols do not compare
-            logger.log_hyperparams(plain, scores)
+        if not trainer.is_global_zero or not isinstance(logger, TensorBoardLogger):
+            return
+        monitor, _ = selection(trainer, task)
+        scores = final_scores(monitor, self._best, trainer.callback_metrics, tested=tested)
+        parameters = plain(task.hparams)
+        space = getattr(task, "space", None)
+        if space is not None:
+            parameters["protocol"] = space.protocol  # scores of two protocols do not compare
+        write_scores(Path(logger.log_dir), parameters, scores, trainer.global_step)
+
+
+def selection(trainer: L.Trainer, task: Any) -> tuple[str, str]:
+    """The score that chooses checkpoints, and whether ``max`` or ``min`` is best.
+
+    Args:
+        trainer: Its checkpoint callbacks are asked first: the command line lets users choose.
+        task: Names the score (``monitor``, ``mode``) where no callback does.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
+            return callback.monitor, callback.mode
+    return task.monitor, task.mode
 
 
 def layout(task: Any) -> dict[str, Charts]:
@@ -96,7 +134,7 @@ def layout(task: Any) -> dict[str, Charts]:
     }
     groups: dict[str, Charts] = {}
     if parts["decoder"]:
-        groups |= {"answers": _ANSWERING, "knowledge": _KNOWLEDGE}
+        groups |= {"answers": _ANSWERS, "knowledge": _KNOWLEDGE}
     if parts["alignment"]:
         # A task that answers is not judged by what it retrieves.
         groups["alignment"] = _ALIGNMENT if parts["decoder"] else _ALIGNMENT | _RETRIEVAL

@@ -22,6 +22,7 @@ _WRITTEN = (
     "answers-*.jsonl",
     "superseded-*",
     "events.out.tfevents.*",
+    "scores/events.out.tfevents.*",
 )
 
 
@@ -199,5 +200,8 @@ class RunFolder:
         files = {path for pattern in _WRITTEN for path in self.path.glob(pattern)}
         for path in files:
             path.unlink()
+        for folder in {path.parent for path in files} - {self.path}:
+            if not any(folder.iterdir()):
+                folder.rmdir()
         if files:
             print(f"--overwrite: {len(files)} files of an earlier run deleted in {self.path}")

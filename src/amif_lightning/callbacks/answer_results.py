@@ -171,6 +171,7 @@ def _line(
         control_prediction=None if control is None else control.answer,
         control_correct=None if control is None else control.correct,
         floor_correct=facts.floor_correct[question],
+        image_file=row["image"],
     )
 
 

@@ -8,8 +8,14 @@ from itertools import groupby
 
 from amif_lightning.reports import numbers, statistics
 from amif_lightning.reports.groups import Group, stratum_name
-from amif_lightning.reports.markdown import markdown
-from amif_lightning.reports.pairs import pairs_of, refusals, sentence, without_baseline
+from amif_lightning.reports.pairs import (
+    Compared,
+    Gap,
+    pairs_of,
+    refusals,
+    sentence,
+    without_baseline,
+)
 from amif_lightning.reports.record import OVERALL
 
 COMPARISON_LEGEND = (
@@ -43,6 +49,12 @@ def comparisons(groups: Sequence[Group], baselines: Sequence[str] = ()) -> list[
         The sentences, a table with its legend, then a sentence for every pair that cannot be
         compared; empty where there is nothing to compare.
     """
+    return compare(groups, baselines).parts()
+
+
+def compare(groups: Sequence[Group], baselines: Sequence[str] = ()) -> Compared:
+    """The same as data; see `comparisons`."""
+    gaps: list[Gap] = []
     rows: list[list[str]] = []
     sentences: list[str] = []
     refused: dict[str, list[str]] = {}
@@ -53,17 +65,16 @@ def comparisons(groups: Sequence[Group], baselines: Sequence[str] = ()) -> list[
                 continue  # another split is another question set, not a rival
             reason = _not_comparable(first, second)
             if reason is None:
-                found = list(_compare(first, second))
-                rows += [row for row, _ in found]
-                if baselines:
-                    sentences += [said for _, said in found if said]
+                for row, said, gap in _compare(first, second):
+                    rows.append(row)
+                    gaps += [gap] if gap else []
+                    sentences += [said] if said and baselines else []
             else:
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
-    listed = ["\n".join(f"- {text}" for text in sentences)] if sentences else []
-    table = [markdown(HEADER, rows), COMPARISON_LEGEND] if rows else []
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
-    return listed + table + refusals(refused) + without_baseline(keys, baselines)
+    remarks = refusals(refused) + without_baseline(keys, baselines)
+    return Compared(HEADER, rows, COMPARISON_LEGEND, sentences, remarks, gaps)
 
 
 def _not_comparable(first: Group, second: Group) -> str | None:
@@ -79,8 +90,8 @@ def _not_comparable(first: Group, second: Group) -> str | None:
     return None
 
 
-def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str]]:
-    """A row per stratum, and for all questions together the sentence of the pair."""
+def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str, Gap | None]]:
+    """A row per stratum, and for all questions together the sentence and the gap of the pair."""
     # A question's strata may differ between releases of the code; only shared ones are compared.
     for stratum in [name for name in first.strata if name in second.strata]:
         chosen = [i for i, line in enumerate(first.lines[0]) if stratum in line.strata]
@@ -106,8 +117,9 @@ def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str]]:
             f"{len(first.runs)} / {len(second.runs)}",
             _mcnemar(first, second) if overall else "",
         ]
-        said = ""
+        said, gap = "", None
         if overall:
+            gap = Gap(first.name, second.name, second.key.experiment, value, span)
             said = sentence(
                 first.label,
                 first.name,
@@ -118,7 +130,7 @@ def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str]]:
                 _by_seed(first, second),
                 baseline=True,
             )
-        yield row, said
+        yield row, said, gap
 
 
 def _by_seed(first: Group, second: Group) -> dict[int, Fraction]:

@@ -3,15 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 from typing import TypeVar
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports import numbers
+from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.statistics import Interval
 
 G = TypeVar("G")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Mean score of one experiment minus that of another, on everything that was scored.
+
+    Attributes:
+        first: Name of the first configuration.
+        second: Name of the one that is subtracted.
+        experiment: The second one's experiment, as ``--baseline`` names it.
+        value: The difference as a share.
+        span: Its 95 % interval; None where none can be drawn.
+    """
+
+    first: str
+    second: str
+    experiment: str
+    value: Fraction
+    span: Interval | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the comparison of several configurations comes to.
+
+    Attributes:
+        header: Names of the table's columns.
+        rows: Its cells.
+        legend: How they are computed.
+        sentences: What the comparisons say.
+        remarks: A sentence for everything that cannot be compared.
+        gaps: The differences on everything that was scored, one for each pair.
+    """
+
+    header: tuple[str, ...]
+    rows: list[list[str]]
+    legend: str
+    sentences: list[str]
+    remarks: list[str]
+    gaps: list[Gap]
+
+    def parts(self) -> list[str]:
+        """Sentences, table, legend and remarks in Markdown; empty where nothing is to be said."""
+        listed = ["\n".join(f"- {text}" for text in self.sentences)] if self.sentences else []
+        table = [markdown(self.header, self.rows), self.legend] if self.rows else []
+        return listed + table + self.remarks
 
 
 def pairs_of(

@@ -60,6 +60,14 @@ def published() -> tuple[Published, ...]:
     return tuple(sorted(rows, key=lambda row: DATASETS.index(row.dataset)))
 
 
+WARNING = (
+    "Read in the sources named, not measured here. Most of these runs train on rows or choose "
+    "among answers that come from the test set, so they are comparable with none of the "
+    "`clean` rows above and with `literature` rows only as far as their protocol is known. "
+    "Their open/closed rule is the source's own."
+)
+
+
 def published_table() -> str:
     """A section with the published numbers and the warning that they are not comparable rows."""
     header = ("data", "model", "open", "closed", "overall", "protocol", "note", "source")
@@ -67,23 +75,18 @@ def published_table() -> str:
         (
             row.dataset,
             row.model,
-            _number(row.open),
-            _number(row.closed),
-            _number(row.overall),
+            percentage(row.open),
+            percentage(row.closed),
+            percentage(row.overall),
             row.protocol,
             row.note,
             "; ".join(row.sources) or "-",
         )
         for row in published()
     ]
-    return (
-        "## Published numbers\n\n"
-        "Read in the sources named, not measured here. Most of these runs train on rows or choose "
-        "among answers that come from the test set, so they are comparable with none of the "
-        "`clean` rows above and with `literature` rows only as far as their protocol is known. "
-        "Their open/closed rule is the source's own.\n\n" + markdown(header, rows) + "\n"
-    )
+    return f"## Published numbers\n\n{WARNING}\n\n{markdown(header, rows)}\n"
 
 
-def _number(value: float | None) -> str:
+def percentage(value: float | None) -> str:
+    """A published percentage as the table prints it, a dash where none is given."""
     return "-" if value is None else f"{value:.1f}"

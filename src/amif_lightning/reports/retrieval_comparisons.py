@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import TypeVar
 
 from amif_lightning.reports import numbers, statistics
-from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.pairs import (
+    Compared,
+    Gap,
     pairs_of,
     per_seed,
     refusals,
@@ -54,6 +55,12 @@ def retrieval_comparisons(
         A sentence per pair, a table with its legend, then a sentence for every pair that cannot be
         compared; empty where there is nothing to compare.
     """
+    return compare_searches(groups, baselines).parts()
+
+
+def compare_searches(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ()) -> Compared:
+    """The same as data; see `retrieval_comparisons`."""
+    gaps: list[Gap] = []
     rows: list[list[str]] = []
     sentences: list[str] = []
     refused: dict[str, list[str]] = {}
@@ -67,13 +74,13 @@ def retrieval_comparisons(
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
                 continue
-            row, said = _compare(first, second, baseline=bool(baselines))
+            row, said, gap = _compare(first, second, baseline=bool(baselines))
             rows.append(row)
+            gaps.append(gap)
             sentences.append(said)
-    listed = ["\n".join(f"- {text}" for text in sentences)] if sentences else []
-    table = [markdown(HEADER, rows), LEGEND] if rows else []
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
-    return listed + table + refusals(refused) + without_baseline(keys, baselines)
+    remarks = refusals(refused) + without_baseline(keys, baselines)
+    return Compared(HEADER, rows, LEGEND, sentences, remarks, gaps)
 
 
 def _not_comparable(first: RetrievalGroup, second: RetrievalGroup) -> str | None:
@@ -102,8 +109,8 @@ def _by_seed(group: RetrievalGroup, values: Sequence[V]) -> dict[int, V]:
 
 def _compare(
     first: RetrievalGroup, second: RetrievalGroup, *, baseline: bool
-) -> tuple[list[str], str]:
-    """The row and the sentence of a pair."""
+) -> tuple[list[str], str, Gap]:
+    """The row, the sentence and the gap of a pair."""
     seeds = _shared_seeds(first, second)
     one, two = _by_seed(first, first.values()), _by_seed(second, second.values())
     differences = {seed: one[seed] - two[seed] for seed in seeds}
@@ -134,4 +141,4 @@ def _compare(
         differences,
         baseline=baseline,
     )
-    return row, said
+    return row, said, Gap(first.name, second.name, second.key.experiment, value, span)

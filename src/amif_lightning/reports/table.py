@@ -89,10 +89,11 @@ def verdicts(groups: Sequence[Group], searches: Sequence[RetrievalGroup] = ()) -
 
 def results(groups: Iterable[Group]) -> str:
     """The main table: one row per configuration and stratum."""
-    return markdown(HEADER, [row for group in groups for row in _rows(group)])
+    return markdown(HEADER, [row for group in groups for row in rows(group)])
 
 
-def _rows(group: Group) -> Iterable[list[str]]:
+def rows(group: Group) -> Iterable[list[str]]:
+    """The cells of a configuration under `HEADER`, a row per stratum and the overall one first."""
     key, record = group.key, group.first
     for position, stratum in enumerate(group.strata):
         count = group.count(stratum)

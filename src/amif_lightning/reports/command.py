@@ -1,4 +1,4 @@
-"""The ``report`` command: records in, Markdown (and a picture) out."""
+"""The ``report`` command: records in, Markdown (and a picture, and a page) out."""
 
 from __future__ import annotations
 
@@ -46,6 +46,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG picture"
     )
+    parser.add_argument(
+        "--html",
+        metavar="FILE.html",
+        type=Path,
+        help="also write everything as one page, with learning curves, sample answers and "
+        "provenance; it needs no other file, no network and no script",
+    )
+    parser.add_argument(
+        "--no-images",
+        action="store_true",
+        help="leave the pictures of sample answers out of the page, such as those of data that "
+        "must not be passed on",
+    )
     return parser
 
 
@@ -60,9 +73,17 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         UserError: If no record is found, one is broken, no record belongs to the baseline, or the
-            figure's name is not an SVG file's.
+            name of the figure or the page has another ending than its kind.
     """
     options = _parser().parse_args(argv)
+    for file, ending, what in (
+        (options.figure, ".svg", "the figure is an SVG file"),
+        (options.html, ".html", "the page is an HTML file"),
+    ):
+        if file is not None and file.suffix.lower() != ending:
+            raise UserError(f"{file}: {what}; end its name in {ending}.")
+    if options.no_images and options.html is None:
+        raise UserError("--no-images is about the page: give --html FILE.html as well.")
     found = find_records(options.folder)
     records = [record for _, record in (*found.answering, *found.retrieval)]
     check_baselines(options.baseline, (record.experiment for record in records))
@@ -81,8 +102,12 @@ def main(argv: Sequence[str]) -> int:
     if options.figure is not None:
         from amif_lightning.reports.figure import draw
 
-        if options.figure.suffix.lower() != ".svg":
-            raise UserError(f"{options.figure}: the figure is an SVG file; end its name in .svg.")
         write_atomically(options.figure, draw(groups, searches))
         print(f"\nFigure written to {options.figure}.")
+    if options.html is not None:
+        from amif_lightning.reports.page.page import Options, page
+
+        wanted = Options(tuple(options.baseline), not options.no_images, options.published)
+        write_atomically(options.html, page(options.folder, groups, searches, wanted))
+        print(f"\nPage written to {options.html}.")
     return 0

@@ -1,0 +1,125 @@
+"""The whole page: what every section says, filled into the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+
+from amif_lightning import __version__
+from amif_lightning.reports.groups import Group
+from amif_lightning.reports.page.sections import Section, Table, answer_sections, search_sections
+from amif_lightning.reports.page.sources import source, unfinished
+from amif_lightning.reports.published import WARNING, percentage, published
+from amif_lightning.reports.retrieval_groups import RetrievalGroup
+
+# A page without network and scripts: the browser itself refuses both.
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the page is to hold.
+
+    Attributes:
+        baselines: Experiments that all others are compared with; none: all pairs.
+        pictures: Whether sample answers show their pictures.
+        published: Whether the published numbers of peers are appended.
+    """
+
+    baselines: tuple[str, ...] = ()
+    pictures: bool = True
+    published: bool = False
+
+
+def page(
+    folder: Path,
+    groups: Sequence[Group],
+    searches: Sequence[RetrievalGroup],
+    options: Options,
+) -> str:
+    """The report as HTML.
+
+    Args:
+        folder: The folder of the runs, for the title and for runs that have no result yet.
+        groups: Configurations that answered.
+        searches: Configurations that searched; at least one of either kind.
+        options: What the page is to hold.
+
+    Returns:
+        A document that needs no other file. Everything in it that comes from records is escaped.
+    """
+    # Templates are wanted for this output only.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
+    sections = [
+        *answer_sections(groups, options.baselines, pictures=options.pictures),
+        *search_sections(searches, options.baselines),
+    ]
+    both = [*groups, *searches]
+    return environment.get_template("page.html.jinja").render(
+        title=f"Report on {folder.resolve().name}",
+        version=__version__,
+        policy=POLICY,
+        style=Markup(style),  # our own file
+        literature=list(dict.fromkeys(s.literature for s in sections if s.literature)),
+        sections=sections,
+        summary=_summary(both, sections),
+        published=_published() if options.published else [],
+        published_warning=WARNING.replace("`", ""),
+        sources=[source(group) for group in both],
+        unfinished=unfinished(folder),
+        baselines=options.baselines,
+    )
+
+
+def _summary(groups: Sequence[Group | RetrievalGroup], sections: Sequence[Section]) -> str:
+    runs = sum(len(group.runs) for group in groups)
+    newest = max(record.finished for group in groups for record in group.records)
+    return (
+        f"{_some(len(groups), 'configuration')}, {_some(runs, 'run')}, "
+        f"{_some(len(sections), 'section')}; the newest run finished {newest} (UTC)."
+    )
+
+
+def _some(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _published() -> list[Table]:
+    """A table per protocol of the published runs."""
+    header = ("model", "data", "open", "closed", "overall", "note", "source")
+    rows = sorted(published(), key=lambda row: row.protocol)  # stable: data sets keep their order
+    return [
+        Table(
+            f"Protocol: {protocol}",
+            header,
+            tuple(
+                (
+                    row.model,
+                    row.dataset,
+                    percentage(row.open),
+                    percentage(row.closed),
+                    percentage(row.overall),
+                    row.note,
+                    "; ".join(row.sources) or "-",
+                )
+                for row in members
+            ),
+        )
+        for protocol, members in groupby(rows, key=lambda row: row.protocol)
+    ]

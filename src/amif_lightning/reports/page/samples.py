@@ -1,0 +1,185 @@
+"""Questions with their pictures and what every configuration of a data set answered."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amif_lightning.reports.groups import Group, Run
+from amif_lightning.reports.page.pictures import NoPicture, data_root, data_uri
+from amif_lightning.reports.predictions import Prediction
+
+EACH = 4
+SEED = 0
+LEFT_OUT = "Pictures were left out of this page (--no-images)."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one configuration answered.
+
+    Attributes:
+        name: The configuration.
+        seed: The seed of the run.
+        text: The answer.
+        correct: Whether it is right.
+        probability: Its probability as text, empty where the method gives none.
+        shuffled: The answer with another question's picture; None without the control.
+        shuffled_correct: Whether that is right; None without the control.
+    """
+
+    name: str
+    seed: int
+    text: str
+    correct: bool
+    probability: str
+    shuffled: str | None
+    shuffled_correct: bool | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question; ``picture`` is a ``data:`` address, or None where none is shown."""
+
+    line: Prediction
+    picture: str | None
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of one data set.
+
+    Attributes:
+        rule: How they were chosen, in words; empty where nothing could be chosen.
+        right: Questions that the first configuration answered right.
+        wrong: Questions that it answered wrong.
+        remarks: What is missing, a sentence each.
+    """
+
+    rule: str
+    right: tuple[Sample, ...]
+    wrong: tuple[Sample, ...]
+    remarks: tuple[str, ...]
+
+
+def samples(groups: Sequence[Group], *, pictures: bool) -> Samples:
+    """Choose questions of configurations that answered the same split under the same protocol.
+
+    Args:
+        groups: The configurations.
+        pictures: Whether to show pictures.
+
+    Returns:
+        The same questions for all configurations, drawn with a fixed seed.
+    """
+    found = [(group, run) for group in groups if (run := _first_run(group)) is not None]
+    remarks = [
+        f"{group.name}: no prediction file is there, so its answers are not shown."
+        for group in groups
+        if _first_run(group) is None
+    ]
+    if not found:
+        return Samples("", (), (), tuple(remarks))
+    answered = [{line.question_id: line for line in run.predictions or ()} for _, run in found]
+    common = sorted(set.intersection(*map(set, answered)))
+    if not common:
+        remarks.append("The configurations answered no question in common, so none is shown.")
+        return Samples("", (), (), tuple(remarks))
+    # Of equals the first.
+    lead = max(range(len(found)), key=lambda place: found[place][0].accuracy())
+    group, run = found[lead]
+    chosen = _draw([answered[lead][question] for question in common])
+    root = data_root(run.record.config) if pictures else None
+    reasons: Counter[str] = Counter()
+    made = {
+        right: tuple(
+            Sample(
+                line,
+                _picture(line, root, reasons),
+                tuple(
+                    _answer(*theirs, lines[line.question_id])
+                    for theirs, lines in zip(found, answered, strict=True)
+                ),
+            )
+            for line in drawn
+        )
+        for right, drawn in chosen.items()
+    }
+    remarks += _picture_remarks(pictures, root, reasons, sum(map(len, chosen.values())))
+    return Samples(_rule(group, run, len(common)), made[True], made[False], tuple(remarks))
+
+
+def _first_run(group: Group) -> Run | None:
+    return next((run for run in group.runs if run.predictions), None)
+
+
+def _draw(lines: Sequence[Prediction]) -> dict[bool, list[Prediction]]:
+    """Up to `EACH` right and wrong answers, no picture twice."""
+    shuffled = list(lines)
+    random.Random(SEED).shuffle(shuffled)
+    shown: set[str] = set()
+    chosen: dict[bool, list[Prediction]] = {True: [], False: []}
+    for line in shuffled:
+        if line.image not in shown and len(chosen[line.correct]) < EACH:
+            shown.add(line.image)
+            chosen[line.correct].append(line)
+    return chosen
+
+
+def _rule(lead: Group, run: Run, count: int) -> str:
+    return (
+        f"Of the {count} questions that every configuration answered, up to {EACH} that "
+        f"{lead.name} (the highest mean accuracy; seed {run.record.seed}) answered right and up to "
+        f"{EACH} that it answered wrong, drawn with the fixed random seed {SEED}, no picture "
+        "twice. They are the same for all configurations, each shown with its lowest seed that "
+        "has a prediction file. They illustrate; they measure nothing."
+    )
+
+
+def _answer(group: Group, run: Run, line: Prediction) -> Answer:
+    return Answer(
+        name=group.name,
+        seed=run.record.seed,
+        text=line.prediction,
+        correct=line.correct,
+        probability=_probability(line.log_likelihood),
+        shuffled=line.control_prediction,
+        shuffled_correct=line.control_correct,
+    )
+
+
+def _probability(log_likelihood: float | None) -> str:
+    if log_likelihood is None:
+        return ""
+    percent = 100 * math.exp(min(log_likelihood, 0.0))
+    return "< 1 %" if percent < 1 else f"{percent:.0f} %"
+
+
+def _picture(line: Prediction, root: Path | None, reasons: Counter[str]) -> str | None:
+    if root is None:
+        return None
+    try:
+        # Lines without the path are older; in most data sets the identity is the path.
+        return data_uri(root, line.image_file or line.image)
+    except NoPicture as why:
+        reasons[str(why)] += 1
+        return None
+
+
+def _picture_remarks(
+    pictures: bool, root: Path | None, reasons: Counter[str], count: int
+) -> list[str]:
+    if not pictures:
+        return [LEFT_OUT]
+    if root is None:
+        return ["The records name no single data folder, so no picture is shown."]
+    return [
+        f"{number} of {count} pictures are not shown: {why} below {root}, the data folder that "
+        "the record names (a relative one starts where the report was called)."
+        for why, number in sorted(reasons.items())
+    ]

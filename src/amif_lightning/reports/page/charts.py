@@ -77,10 +77,11 @@ def ticks(low: float, high: float, most: int = _TICKS) -> list[float]:
 def charts(row: Row) -> list[Chart]:
     """The panels of one measure with the same axes."""
     points = [point for panel in row.panels for curve in panel.curves for point in curve.points]
-    x = ticks(0, max(step for step, _ in points))
+    last = max(step for step, _ in points) or 1
+    x = [step for step in ticks(0, last) if step <= last]
     y = ticks(min(value for _, value in points), max(value for _, value in points))
     seeds = sorted({curve.seed for panel in row.panels for curve in panel.curves})
-    return [_chart(panel, x, y, seeds, share=row.measure.share) for panel in row.panels]
+    return [_chart(panel, last, x, y, seeds, share=row.measure.share) for panel in row.panels]
 
 
 def seeds_of(rows: Sequence[Row]) -> list[int]:
@@ -89,10 +90,16 @@ def seeds_of(rows: Sequence[Row]) -> list[int]:
 
 
 def _chart(
-    panel: Panel, x: Sequence[float], y: Sequence[float], seeds: Sequence[int], *, share: bool
+    panel: Panel,
+    last: int,
+    x: Sequence[float],
+    y: Sequence[float],
+    seeds: Sequence[int],
+    *,
+    share: bool,
 ) -> Chart:
     def across(step: float) -> float:
-        return round(LEFT + (RIGHT - LEFT) * (step - x[0]) / (x[-1] - x[0]), 1)
+        return round(LEFT + (RIGHT - LEFT) * step / last, 1)
 
     def up(value: float) -> float:
         return round(BOTTOM - (BOTTOM - TOP) * (value - y[0]) / (y[-1] - y[0]), 1)

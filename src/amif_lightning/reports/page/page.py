@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
@@ -56,7 +57,7 @@ def page(
     """
     # Templates are wanted for this output only.
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     environment = Environment(
         loader=PackageLoader(__package__),
@@ -65,6 +66,9 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Long names may be broken after their underscores, numbers not before their sign.
+    environment.filters["name"] = lambda text: escape(text).replace("_", Markup("_<wbr>"))
+    environment.filters["prose"] = lambda text: str(text).replace(" %", "\u00a0%")
     style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
     sections = [
         *answer_sections(groups, options.baselines, pictures=options.pictures),
@@ -89,10 +93,12 @@ def page(
 
 def _summary(groups: Sequence[Group | RetrievalGroup], sections: Sequence[Section]) -> str:
     runs = sum(len(group.runs) for group in groups)
-    newest = max(record.finished for group in groups for record in group.records)
+    newest = max(
+        datetime.fromisoformat(record.finished) for group in groups for record in group.records
+    )
     return (
         f"{_some(len(groups), 'configuration')}, {_some(runs, 'run')}, "
-        f"{_some(len(sections), 'section')}; the newest run finished {newest} (UTC)."
+        f"{_some(len(sections), 'section')}; the newest run finished {newest:%Y-%m-%d %H:%M} (UTC)."
     )
 
 

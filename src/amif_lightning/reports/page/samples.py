@@ -56,12 +56,14 @@ class Samples:
 
     Attributes:
         rule: How they were chosen, in words; empty where nothing could be chosen.
-        right: Questions that the first configuration answered right.
+        lead: Name of the configuration whose answers were chosen among.
+        right: Questions that it answered right.
         wrong: Questions that it answered wrong.
         remarks: What is missing, a sentence each.
     """
 
     rule: str
+    lead: str
     right: tuple[Sample, ...]
     wrong: tuple[Sample, ...]
     remarks: tuple[str, ...]
@@ -84,12 +86,12 @@ def samples(groups: Sequence[Group], *, pictures: bool) -> Samples:
         if _first_run(group) is None
     ]
     if not found:
-        return Samples("", (), (), tuple(remarks))
+        return Samples("", "", (), (), tuple(remarks))
     answered = [{line.question_id: line for line in run.predictions or ()} for _, run in found]
     common = sorted(set.intersection(*map(set, answered)))
     if not common:
         remarks.append("The configurations answered no question in common, so none is shown.")
-        return Samples("", (), (), tuple(remarks))
+        return Samples("", "", (), (), tuple(remarks))
     # Of equals the first.
     lead = max(range(len(found)), key=lambda place: found[place][0].accuracy())
     group, run = found[lead]
@@ -111,7 +113,9 @@ def samples(groups: Sequence[Group], *, pictures: bool) -> Samples:
         for right, drawn in chosen.items()
     }
     remarks += _picture_remarks(pictures, root, reasons, sum(map(len, chosen.values())))
-    return Samples(_rule(group, run, len(common)), made[True], made[False], tuple(remarks))
+    return Samples(
+        _rule(group, run, len(common)), group.name, made[True], made[False], tuple(remarks)
+    )
 
 
 def _first_run(group: Group) -> Run | None:
@@ -157,7 +161,7 @@ def _probability(log_likelihood: float | None) -> str:
     if log_likelihood is None:
         return ""
     percent = 100 * math.exp(min(log_likelihood, 0.0))
-    return "< 1 %" if percent < 1 else f"{percent:.0f} %"
+    return "below 1 %" if percent < 1 else f"{percent:.0f} %"
 
 
 def _picture(line: Prediction, root: Path | None, reasons: Counter[str]) -> str | None:

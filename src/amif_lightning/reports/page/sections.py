@@ -36,6 +36,12 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    @property
+    def words(self) -> tuple[bool, ...]:
+        """Whether a column holds words, which start at the left as numbers end at the right."""
+        columns = zip(*self.rows, strict=True)
+        return tuple(not any(cell[:1] in set("+-0123456789") for cell in col) for col in columns)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -70,8 +76,9 @@ class Section:
         results: All configurations; answering: on all questions.
         strata: Answering: a table per configuration, of its other questions by rule and type.
         legend: How results are computed.
-        comparison: The comparison, without the columns that the heading says.
-        comparison_table: Its table, None where nothing was compared.
+        comparison: The comparison.
+        compared: Its sentences without what the heading says.
+        comparison_table: Its table without these columns, None where nothing was compared.
         bars: The picture of the scores.
         curves: A measure with its panels, each.
         curve_seeds: All seeds that have a curve.
@@ -89,6 +96,7 @@ class Section:
     strata: tuple[Table, ...]
     legend: str
     comparison: Compared
+    compared: tuple[str, ...]
     comparison_table: Table | None
     bars: Bars
     curves: tuple[tuple[Row, list[Chart]], ...]
@@ -135,6 +143,7 @@ def answer_sections(
             ),
             legend=LEGEND,
             comparison=compared,
+            compared=tuple(s.removeprefix(f"{those[0].label}, ") for s in compared.sentences),
             comparison_table=_comparison(compared),
             bars=answer_bars(those, compared, baselines),
             curves=tuple((row, charts(row)) for row in drawn),
@@ -171,6 +180,7 @@ def search_sections(
             strata=(),
             legend=RETRIEVAL_LEGEND,
             comparison=compared,
+            compared=tuple(s.removeprefix(f"{those[0].label}, ") for s in compared.sentences),
             comparison_table=_comparison(compared),
             bars=search_bars(those, compared, baselines),
             curves=tuple((row, charts(row)) for row in drawn),

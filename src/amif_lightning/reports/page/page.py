@@ -106,25 +106,28 @@ def _some(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-def _published() -> list[Table]:
-    """A table per protocol of the published runs."""
+def _published() -> list[tuple[str, Table]]:
+    """A protocol with the table of its published runs, each."""
     header = ("model", "data", "open", "closed", "overall", "note", "source")
     rows = sorted(published(), key=lambda row: row.protocol)  # stable: data sets keep their order
     return [
-        Table(
-            f"Protocol: {protocol}",
-            header,
-            tuple(
-                (
-                    row.model,
-                    row.dataset,
-                    percentage(row.open),
-                    percentage(row.closed),
-                    percentage(row.overall),
-                    row.note,
-                    "; ".join(row.sources) or "-",
-                )
-                for row in members
+        (
+            protocol,
+            Table(
+                "Accuracies in percent, as the sources print them",
+                header,
+                tuple(
+                    (
+                        row.model,
+                        row.dataset,
+                        percentage(row.open),
+                        percentage(row.closed),
+                        percentage(row.overall),
+                        row.note,
+                        "; ".join(row.sources) or "-",
+                    )
+                    for row in members
+                ),
             ),
         )
         for protocol, members in groupby(rows, key=lambda row: row.protocol)

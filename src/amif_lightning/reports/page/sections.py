@@ -39,8 +39,12 @@ class Table:
     @property
     def words(self) -> tuple[bool, ...]:
         """Whether a column holds words, which start at the left as numbers end at the right."""
-        columns = zip(*self.rows, strict=True)
-        return tuple(not any(cell[:1] in set("+-0123456789") for cell in col) for col in columns)
+        columns = [[cell for cell in col if cell] for col in zip(*self.rows, strict=True)]
+        numbers = [sum(cell[0] in "+-0123456789" for cell in column) for column in columns]
+        return tuple(
+            2 * some < len(column) or not column
+            for some, column in zip(numbers, columns, strict=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def page(
         *answer_sections(groups, options.baselines, pictures=options.pictures),
         *search_sections(searches, options.baselines),
     ]
-    both = [*groups, *searches]
+    both: list[Group | RetrievalGroup] = [*groups, *searches]
     return environment.get_template("page.html.jinja").render(
         title=f"Report on {folder.resolve().name}",
         version=__version__,

@@ -73,7 +73,7 @@ class Section:
     Attributes:
         anchor: Its id on the page.
         title: Data set and what was done.
-        label: Protocol and split.
+        label: Protocol, unless `literature` says it, and split.
         literature: The label of the protocol ``literature``, empty under another one.
         untrained: Whether a configuration was never trained.
         verdicts: One per configuration.
@@ -119,6 +119,7 @@ def answer_sections(
 
     for (dataset, layout, protocol, split), members in groupby(sorted(groups, key=place), place):
         those = list(members)
+        literature = protocol if those[0].key.protocol == "literature" else ""
         compared = compare(those, baselines)
         drawn, remarks = curves(_folders(those), ANSWERING)
         cells = [list(rows(group)) for group in those]
@@ -134,8 +135,8 @@ def answer_sections(
         yield Section(
             anchor=f"answers-{_slug(dataset, layout, protocol, split)}",
             title=f"{dataset} {layout}: answering",
-            label=f"protocol {protocol}, {_split(split)}",
-            literature=protocol if protocol.startswith("literature") else "",
+            label=_split(split) if literature else f"protocol {protocol}, {_split(split)}",
+            literature=literature,
             untrained=any(group.first.untrained for group in those),
             verdicts=tuple(
                 _verdict(group.name, count_of(group.runs), statement(group)) for group in those

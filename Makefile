@@ -21,6 +21,8 @@ INIT_FROM ?=
 PORT ?= 6006
 # Further options of fit and test, such as EXTRA="--trainer.max_epochs 2".
 EXTRA ?=
+# Further options of report, such as REPORT="--published --no-images".
+REPORT ?=
 
 .PHONY: help
 help: ## list the targets
@@ -28,7 +30,8 @@ help: ## list the targets
 	@echo
 	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
 	@echo '             SPLIT=validation|test  INIT_FROM=CHECKPOINT  DATA=NAME'
-	@echo '             EXTRA="options of fit and test"  PYTHON=python3  VENV=.venv  PORT=6006'
+	@echo '             EXTRA="options of fit and test"  REPORT="options of report"'
+	@echo '             PYTHON=python3  VENV=.venv  PORT=6006'
 
 $(STAMP): setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -69,8 +72,13 @@ endef
 # $(call train_and_test,EXPERIMENT,SPLIT,OPTIONS): every seed, then the table.
 define train_and_test
 	@set -e; for seed in $(SEEDS); do $(call one_seed,$(1),$(PROTOCOL),$(2),$(3)); done
-	@$(AMIF) report "$(RUNS)/$(1)" --html "$(RUNS)/$(1)/report.html"
+	$(call report_on,$(RUNS)/$(1))
 	$(dashboard)
+endef
+
+# $(call report_on,FOLDER,OPTIONS): print the table, and write the page beside the runs.
+define report_on
+	@$(AMIF) report "$(1)" --html "$(1)/report.html" $(REPORT) $(2)
 endef
 
 define dashboard
@@ -94,7 +102,7 @@ demo: $(STAMP) ## pre-train, fine-tune and test on the generated phantoms, print
 	    --data.init_args.protocol $(PROTOCOL) \
 	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
 	done
-	@$(AMIF) report "$(RUNS)"
+	$(call report_on,$(RUNS))
 	$(dashboard)
 
 # What each part of pre-training is worth: same steps, batches and rate in all variants.
@@ -114,8 +122,8 @@ compare-pretraining: $(STAMP) ## phantoms: pre-training against itself without i
 	    --model.init_args.init_from "$(RUNS)/pretrain-phantom-hard_labels/clean/seed$$seed/best.ckpt"); \
 	  $(call one_seed,vqa-phantom-from-scratch,clean,test,--config experiments/vqa/phantom.yaml); \
 	done
-	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom --baseline pretrain-phantom-hard_labels \
-	  --baseline vqa-phantom-from-scratch
+	$(call report_on,$(RUNS),--baseline pretrain-phantom --baseline pretrain-phantom-hard_labels \
+	  --baseline vqa-phantom-from-scratch)
 
 # Epochs of pre-training and of fine-tuning after it, and of fine-tuning from random weights in the same time.
 PRETRAIN_EPOCHS ?= 2
@@ -140,7 +148,7 @@ compare-pretraining-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT, validation: with 
 	    $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" --data.init_args.test_split validation \
 	    --trainer.max_epochs $(SCRATCH_EPOCHS)); \
 	done
-	@$(AMIF) report "$(RUNS)"
+	$(call report_on,$(RUNS))
 
 # Steps of every run, so that all train equally long; a mixture of two sets shows each half as often.
 MIXTURE_STEPS ?= 500
@@ -250,8 +258,7 @@ ablations: $(STAMP) ## phantoms, or DATA in ROOT: the method without each of its
 	      --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
 	  done; \
 	done
-	@$(AMIF) report "$(RUNS)" --baseline pretrain-phantom --baseline vqa-phantom-pretrained \
-	  --html "$(RUNS)/report.html"
+	$(call report_on,$(RUNS),--baseline pretrain-phantom --baseline vqa-phantom-pretrained)
 	$(dashboard)
 else
 ablations: $(STAMP)
@@ -263,13 +270,13 @@ ablations: $(STAMP)
 	      reproduce_run,$(DATA),$(ABLATED_SPLIT)) --config experiments/ablation/vqa/$$variant.yaml); \
 	  done; \
 	done
-	@$(AMIF) report "$(RUNS)" --baseline $(ABLATED) --html "$(RUNS)/report.html"
+	$(call report_on,$(RUNS),--baseline $(ABLATED))
 	$(dashboard)
 endif
 
 .PHONY: report
-report: $(STAMP) ## results of all runs below RUNS, as a table and as RUNS/report.html
-	@$(AMIF) report "$(RUNS)" --html "$(RUNS)/report.html"
+report: $(STAMP) ## results table of all runs below RUNS, and the page RUNS/report.html
+	$(call report_on,$(RUNS))
 
 .PHONY: tensorboard
 tensorboard: $(STAMP) ## TensorBoard on RUNS at http://127.0.0.1:PORT, for this machine alone

@@ -121,6 +121,19 @@ def test_pretraining_is_left_out_where_its_fine_tuning_is_finished(tmp_path: Pat
     assert again == [["vqa_med_2019-tiny-scratch"]] * 2 + [[]]
 
 
+def test_every_report_is_also_a_page_beside_its_runs(tmp_path: Path) -> None:
+    for words, folder in (
+        (["report", "REPORT=--published --no-images"], tmp_path),
+        (["demo"], tmp_path),
+        (["compare-pretraining"], tmp_path),
+        (["reproduce-vqa-rad", "ROOT=x"], tmp_path / "vqa_rad-tiny"),
+    ):
+        last = calls(*words, f"RUNS={tmp_path}")[-1]
+        assert last.startswith(f"report {folder} --html {folder}/report.html"), words
+        assert ("--published --no-images" in last) == (words[0] == "report")
+        assert ("--baseline pretrain-phantom" in last) == (words[0] == "compare-pretraining")
+
+
 def test_a_split_has_its_own_folder(tmp_path: Path) -> None:
     """With SPLIT=test the released validation set chooses the checkpoint, so none is shared."""
     for split in ("validation", "test"):
@@ -220,7 +233,7 @@ def test_ablations_differ_in_one_overlay_and_start_from_one_checkpoint(tmp_path:
             assert fits[name].replace(f"--config {overlay} ", "").replace(name, base) == fits[base]
     starts = {start for line in fits.values() for start in re.findall(r"init_from (\S+)", line)}
     assert starts == {f"{tmp_path}/pretrain-phantom/clean/seed2/best.ckpt"}
-    assert "--baseline pretrain-phantom --baseline vqa-phantom-pretrained --html" in found[-1]
+    assert found[-1].endswith("--baseline pretrain-phantom --baseline vqa-phantom-pretrained")
 
 
 def test_ablations_of_a_finished_seed_do_nothing_more(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 import amif_lightning
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = {".py", ".yaml", ".json", ".typed", ".html", ".css"}
+SHIPPED = {".py", ".yaml", ".json", ".typed", ".css", ".jinja"}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,8 @@ def test_the_wheel_holds_every_source_file(wheel: zipfile.ZipFile) -> None:
     assert held == expected
     assert {"amif_lightning/cli/app.py", "data_modules/rows.py"} <= held
     assert "amif_lightning/reports/published.yaml" in held
-    assert {f"amif_lightning/reports/page/{name}" for name in ("page.html", "style.css")} <= held
+    assert "amif_lightning/reports/page/style.css" in held
+    assert "amif_lightning/reports/page/templates/page.html.jinja" in held
 
 
 def test_the_wheel_says_who_it_is(wheel: zipfile.ZipFile) -> None:

@@ -148,6 +148,7 @@ def test_the_lines_stand_in_the_release_order_and_repeat_its_row(tmp_path: Path)
     assert [line.control_correct for line in lines] == [True, False, False, False]
     assert [line.floor_correct for line in lines] == [False, True, False, False]
     assert lines[2].image == "image of q2"
+    assert lines[2].image_file == "images/q2.png"
     assert (lines[2].prediction, lines[2].references, lines[2].answer) == ("no", ("yes",), "Yes")
 
 

@@ -122,6 +122,43 @@ def test_the_figure_must_be_svg(write_run: Writer, tmp_path: Path) -> None:
         main([str(tmp_path), "--figure", str(tmp_path / "a.png")])
 
 
+def test_the_page_stands_beside_the_markdown(
+    write_run: Writer, tmp_path: Path, capsys: Capture
+) -> None:
+    write_run(0)
+    file = tmp_path / "out" / "report.html"
+    main([str(tmp_path), "--html", str(file), "--no-images"])
+    out = capsys.readouterr().out
+    assert "## Results" in out
+    assert out.endswith(f"\nPage written to {file}.\n")
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "Pictures were left out of this page (--no-images)." in text
+    assert "Published numbers" not in text
+    main([str(tmp_path), "--html", str(file), "--published", "--baseline", "vqa-rad"])
+    text = file.read_text(encoding="utf-8")
+    assert "Published numbers" in text
+    assert "--no-images" not in text
+    assert "with 95 % intervals; at the right the difference from the baseline vqa-rad" in text
+    assert [path.name for path in file.parent.iterdir()] == ["report.html"]
+
+
+def test_a_half_written_record_makes_no_page(write_run: Writer, tmp_path: Path) -> None:
+    path = write_run(0)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        main([str(tmp_path), "--html", str(tmp_path / "a.html")])
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_options_of_the_page_are_checked(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0)
+    with pytest.raises(UserError, match=re.escape("end its name in .html")):
+        main([str(tmp_path), "--html", str(tmp_path / "a.md")])
+    with pytest.raises(UserError, match=r"--no-images is about the page: give --html FILE\.html"):
+        main([str(tmp_path), "--no-images"])
+
+
 def test_the_entry_prints_its_errors_like_those_of_the_other_commands(
     tmp_path: Path, capsys: Capture
 ) -> None:
@@ -143,8 +180,11 @@ def test_options_are_not_abbreviated(tmp_path: Path, capsys: Capture) -> None:
 def test_the_report_is_quick_and_needs_no_framework(
     write_run: Writer, write_search: Writer, tmp_path: Path
 ) -> None:
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
     for seed in range(3):
-        write_search(seed, studies=120)
+        path = write_search(seed, studies=120)
+        EventFileWriter(str(path.parent)).close()  # the page reads it
         write_search(seed, studies=120, experiment="other")
         write_run(seed, images=200)
         write_run(seed, images=200, experiment="other")
@@ -153,9 +193,9 @@ def test_the_report_is_quick_and_needs_no_framework(
         "from amif_lightning.reports import command, predictions, provenance, record\n"
         "from amif_lightning.reports import retrieval_record, scorings, study_lines\n"
         f"code = command.main([{str(tmp_path)!r}, '--published', '--figure', "
-        f"{str(tmp_path / 'a.svg')!r}])\n"
+        f"{str(tmp_path / 'a.svg')!r}, '--html', {str(tmp_path / 'a.html')!r}])\n"
         "heavy = {'torch', 'lightning', 'pytorch_lightning', 'transformers', 'torchmetrics', "
-        "'scipy', 'pandas', 'matplotlib', 'jsonargparse', 'data_modules'}\n"
+        "'scipy', 'pandas', 'matplotlib', 'tensorflow', 'jsonargparse', 'data_modules'}\n"
         "found = sorted(heavy & set(sys.modules))\n"
         "sys.exit(code or (f'imported {found}' if found else 0))"
     )

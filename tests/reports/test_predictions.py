@@ -33,6 +33,17 @@ def test_round_trip_keeps_order_and_odd_characters(
     assert len(path.read_bytes().split(b"\n")) == len(predictions) + 2
 
 
+def test_lines_that_are_older_than_the_path_of_the_picture_are_read(
+    tmp_path: Path, predictions: list[Prediction]
+) -> None:
+    path = predictions_path(tmp_path, "test")
+    write_predictions(path, [replace(line, image_file="images/a.png") for line in predictions])
+    new = path.read_text(encoding="utf-8")
+    assert {line.image_file for line in read_predictions(path)} == {"images/a.png"}
+    path.write_text(new.replace(', "image_file": "images/a.png"', ""), encoding="utf-8")
+    assert read_predictions(path) == tuple(predictions)
+
+
 def test_a_broken_line_is_named(tmp_path: Path, predictions: list[Prediction]) -> None:
     path = predictions_path(tmp_path, "test")
     write_predictions(path, predictions)

@@ -8,9 +8,8 @@ from statistics import stdev
 import pytest
 
 from amif_lightning.reports.groups import collect
-from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.record import Durations, Hardware
-from amif_lightning.reports.table import HEADER, report, results
+from amif_lightning.reports.table import HEADER, markdown, report, results
 from amif_lightning.reports.verdict import verdict
 
 

@@ -1,4 +1,4 @@
-"""The ``report`` command: records in, Markdown (and a picture) out."""
+"""The ``report`` command: records in, Markdown (and a picture, and a page) out."""
 
 from __future__ import annotations
 
@@ -44,26 +44,20 @@ def _parser() -> argparse.ArgumentParser:
         "--published", action="store_true", help="append the published numbers of peers"
     )
     parser.add_argument(
+        "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG picture"
+    )
+    parser.add_argument(
         "--html",
         metavar="FILE.html",
         type=Path,
-        help="also write one page with tables, learning curves and sample answers that needs "
-        "nothing beside it",
-    )
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        type=Path,
-        help="with --html: the data set's folder, where it is no longer the one in the records",
+        help="also write everything as one page, with learning curves, sample answers and "
+        "provenance; it needs no other file, no network and no script",
     )
     parser.add_argument(
         "--no-images",
         action="store_true",
-        help="with --html: leave the pictures out of the sample answers, for data that must not "
-        "be passed on",
-    )
-    parser.add_argument(
-        "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG picture"
+        help="leave the pictures of sample answers out of the page, such as those of data that "
+        "must not be passed on",
     )
     return parser
 
@@ -79,10 +73,17 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         UserError: If no record is found, one is broken, no record belongs to the baseline, or the
-            figure's name is not an SVG file's, or the page's not an HTML file's.
+            name of the figure or the page has another ending than its kind.
     """
     options = _parser().parse_args(argv)
-    _check(options)
+    for file, ending, what in (
+        (options.figure, ".svg", "the figure is an SVG file"),
+        (options.html, ".html", "the page is an HTML file"),
+    ):
+        if file is not None and file.suffix.lower() != ending:
+            raise UserError(f"{file}: {what}; end its name in {ending}.")
+    if options.no_images and options.html is None:
+        raise UserError("--no-images is about the page: give --html FILE.html as well.")
     found = find_records(options.folder)
     records = [record for _, record in (*found.answering, *found.retrieval)]
     check_baselines(options.baseline, (record.experiment for record in records))
@@ -106,25 +107,7 @@ def main(argv: Sequence[str]) -> int:
     if options.html is not None:
         from amif_lightning.reports.page.page import Options, page
 
-        shown = Options(
-            options.baseline, options.published, options.images, pictures=not options.no_images
-        )
-        write_atomically(options.html, page(groups, searches, shown))
+        wanted = Options(tuple(options.baseline), not options.no_images, options.published)
+        write_atomically(options.html, page(options.folder, groups, searches, wanted))
         print(f"\nPage written to {options.html}.")
     return 0
-
-
-def _check(options: argparse.Namespace) -> None:
-    """Refuse options that do not go together, before anything is read."""
-    for path, suffix, what in (
-        (options.figure, ".svg", "figure is an SVG"),
-        (options.html, ".html", "page is an HTML"),
-    ):
-        if path is not None and path.suffix.lower() != suffix:
-            raise UserError(f"{path}: the {what} file; end its name in {suffix}.")
-    if options.html is None and (options.images is not None or options.no_images):
-        raise UserError("--images and --no-images belong to --html: give it too.")
-    if options.images is not None and options.no_images:
-        raise UserError("--images and --no-images contradict each other: leave one out.")
-    if options.images is not None and not options.images.is_dir():
-        raise UserError(f"--images {options.images} is not a folder: give the data set's folder.")

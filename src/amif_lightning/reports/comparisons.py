@@ -8,10 +8,9 @@ from itertools import groupby
 
 from amif_lightning.reports import numbers, statistics
 from amif_lightning.reports.groups import Group, stratum_name
-from amif_lightning.reports.markdown import Table
 from amif_lightning.reports.pairs import (
     Compared,
-    Differences,
+    Gap,
     pairs_of,
     refusals,
     sentence,
@@ -50,8 +49,14 @@ def comparisons(groups: Sequence[Group], baselines: Sequence[str] = ()) -> list[
         The sentences, a table with its legend, then a sentence for every pair that cannot be
         compared; empty where there is nothing to compare.
     """
+    return compare(groups, baselines).parts()
+
+
+def compare(groups: Sequence[Group], baselines: Sequence[str] = ()) -> Compared:
+    """The same as data; see `comparisons`."""
+    gaps: list[Gap] = []
     rows: list[list[str]] = []
-    sentences: list[Compared] = []
+    sentences: list[str] = []
     refused: dict[str, list[str]] = {}
     for data, members in groupby(groups, key=lambda group: group.key.dataset):
         those = list(members)
@@ -60,17 +65,16 @@ def comparisons(groups: Sequence[Group], baselines: Sequence[str] = ()) -> list[
                 continue  # another split is another question set, not a rival
             reason = _not_comparable(first, second)
             if reason is None:
-                found = list(_compare(first, second))
-                rows += [row for row, _ in found]
-                if baselines:
-                    sentences += [said for _, said in found if said]
+                for row, said, gap in _compare(first, second):
+                    rows.append(row)
+                    gaps += [gap] if gap else []
+                    sentences += [said] if said and baselines else []
             else:
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
-    listed = [Differences(sentences)] if sentences else []
-    table = [Table(HEADER, rows), COMPARISON_LEGEND] if rows else []
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
-    return listed + table + refusals(refused) + without_baseline(keys, baselines)
+    remarks = refusals(refused) + without_baseline(keys, baselines)
+    return Compared(HEADER, rows, COMPARISON_LEGEND, sentences, remarks, gaps)
 
 
 def _not_comparable(first: Group, second: Group) -> str | None:
@@ -86,8 +90,8 @@ def _not_comparable(first: Group, second: Group) -> str | None:
     return None
 
 
-def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], Compared | None]]:
-    """A row per stratum, and for all questions together the sentence of the pair."""
+def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str, Gap | None]]:
+    """A row per stratum, and for all questions together the sentence and the gap of the pair."""
     # A question's strata may differ between releases of the code; only shared ones are compared.
     for stratum in [name for name in first.strata if name in second.strata]:
         chosen = [i for i, line in enumerate(first.lines[0]) if stratum in line.strata]
@@ -113,9 +117,10 @@ def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], Compared 
             f"{len(first.runs)} / {len(second.runs)}",
             _mcnemar(first, second) if overall else "",
         ]
-        said = None
+        said, gap = "", None
         if overall:
-            text = sentence(
+            gap = Gap(first.name, second.name, second.key.experiment, value, span)
+            said = sentence(
                 first.label,
                 first.name,
                 second.name,
@@ -125,8 +130,7 @@ def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], Compared 
                 _by_seed(first, second),
                 baseline=True,
             )
-            said = Compared(text, first.label, first.name, second.name, "accuracy", value, span)
-        yield row, said
+        yield row, said, gap
 
 
 def _by_seed(first: Group, second: Group) -> dict[int, Fraction]:

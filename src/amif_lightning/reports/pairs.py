@@ -10,48 +10,56 @@ from typing import TypeVar
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports import numbers
+from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.statistics import Interval
 
 G = TypeVar("G")
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What the comparison of two configurations came to.
+class Gap:
+    """Mean score of one experiment minus that of another, on everything that was scored.
 
     Attributes:
-        sentence: It in words, see :func:`sentence`.
-        label: The data and the split.
         first: Name of the first configuration.
-        second: Name of the second one, the baseline where there is one.
-        score: What is compared, in words.
-        value: Mean difference, first minus second, as a share.
+        second: Name of the one that is subtracted.
+        experiment: The second one's experiment, as ``--baseline`` names it.
+        value: The difference as a share.
         span: Its 95 % interval; None where none can be drawn.
     """
 
-    sentence: str
-    label: str
     first: str
     second: str
-    score: str
+    experiment: str
     value: Fraction
     span: Interval | None
 
 
-class Differences(str):
-    """A Markdown list of sentences that remembers the numbers in them.
+@dataclass(frozen=True)
+class Compared:
+    """What the comparison of several configurations comes to.
 
     Attributes:
-        pairs: What was compared, in the order of the list.
+        header: Names of the table's columns.
+        rows: Its cells.
+        legend: How they are computed.
+        sentences: What the comparisons say.
+        remarks: A sentence for everything that cannot be compared.
+        gaps: The differences on everything that was scored, one for each pair.
     """
 
-    pairs: tuple[Compared, ...]
+    header: tuple[str, ...]
+    rows: list[list[str]]
+    legend: str
+    sentences: list[str]
+    remarks: list[str]
+    gaps: list[Gap]
 
-    def __new__(cls, pairs: Sequence[Compared]) -> Differences:
-        """Write a line for each pair."""
-        made = super().__new__(cls, "\n".join(f"- {pair.sentence}" for pair in pairs))
-        made.pairs = tuple(pairs)
-        return made
+    def parts(self) -> list[str]:
+        """Sentences, table, legend and remarks in Markdown; empty where nothing is to be said."""
+        listed = ["\n".join(f"- {text}" for text in self.sentences)] if self.sentences else []
+        table = [markdown(self.header, self.rows), self.legend] if self.rows else []
+        return listed + table + self.remarks
 
 
 def pairs_of(

@@ -33,8 +33,8 @@ class Prediction:
         control_prediction: Answer with another question's image, None if the control was not run.
         control_correct: Whether that counts as right.
         floor_correct: Whether the question-only lookup is right, None if it was not computed.
-        image_file: The picture's file, relative to the data set's root where it lies below it;
-            empty in files from before it was stored.
+        image_file: Path of the picture relative to the data set's root, with forward slashes; None
+            in files that are older than this field.
     """
 
     question_id: str
@@ -52,7 +52,7 @@ class Prediction:
     control_prediction: str | None = None
     control_correct: bool | None = None
     floor_correct: bool | None = None
-    image_file: str = ""
+    image_file: str | None = None
 
 
 def predictions_path(folder: str | PathLike[str], split: str) -> Path:
@@ -111,7 +111,9 @@ def _prediction(fields: Fields) -> Prediction:
         control_prediction=fields.optional_text("control_prediction"),
         control_correct=fields.optional_flag("control_correct"),
         floor_correct=fields.optional_flag("floor_correct"),
-        image_file=fields.text("image_file") if "image_file" in fields.remaining() else "",
+        image_file=fields.optional_text("image_file")
+        if "image_file" in fields.remaining()
+        else None,
     )
     fields.finish()
     return prediction

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from amif_lightning.reports.markdown import Table
+from amif_lightning.reports.markdown import markdown
 
 DATASETS = ("VQARAD", "SLAKE", "PathVQA", "VQAMed2019")
 
@@ -60,9 +60,7 @@ def published() -> tuple[Published, ...]:
     return tuple(sorted(rows, key=lambda row: DATASETS.index(row.dataset)))
 
 
-HEADER = ("data", "model", "open", "closed", "overall", "protocol", "note", "source")
-
-CAUTION = (
+WARNING = (
     "Read in the sources named, not measured here. Most of these runs train on rows or choose "
     "among answers that come from the test set, so they are comparable with none of the "
     "`clean` rows above and with `literature` rows only as far as their protocol is known. "
@@ -72,25 +70,23 @@ CAUTION = (
 
 def published_table() -> str:
     """A section with the published numbers and the warning that they are not comparable rows."""
-    return f"## Published numbers\n\n{CAUTION}\n\n{Table(HEADER, published_rows())}\n"
-
-
-def published_rows() -> list[tuple[str, ...]]:
-    """The cells of `HEADER` for every published result."""
-    return [
+    header = ("data", "model", "open", "closed", "overall", "protocol", "note", "source")
+    rows = [
         (
             row.dataset,
             row.model,
-            _number(row.open),
-            _number(row.closed),
-            _number(row.overall),
+            percentage(row.open),
+            percentage(row.closed),
+            percentage(row.overall),
             row.protocol,
             row.note,
             "; ".join(row.sources) or "-",
         )
         for row in published()
     ]
+    return f"## Published numbers\n\n{WARNING}\n\n{markdown(header, rows)}\n"
 
 
-def _number(value: float | None) -> str:
+def percentage(value: float | None) -> str:
+    """A published percentage as the table prints it, a dash where none is given."""
     return "-" if value is None else f"{value:.1f}"

@@ -8,10 +8,9 @@ from itertools import groupby
 from typing import TypeVar
 
 from amif_lightning.reports import numbers, statistics
-from amif_lightning.reports.markdown import Table
 from amif_lightning.reports.pairs import (
     Compared,
-    Differences,
+    Gap,
     pairs_of,
     per_seed,
     refusals,
@@ -56,8 +55,14 @@ def retrieval_comparisons(
         A sentence per pair, a table with its legend, then a sentence for every pair that cannot be
         compared; empty where there is nothing to compare.
     """
+    return compare_searches(groups, baselines).parts()
+
+
+def compare_searches(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ()) -> Compared:
+    """The same as data; see `retrieval_comparisons`."""
+    gaps: list[Gap] = []
     rows: list[list[str]] = []
-    sentences: list[Compared] = []
+    sentences: list[str] = []
     refused: dict[str, list[str]] = {}
     for data, members in groupby(groups, key=lambda group: group.key.dataset):
         those = list(members)
@@ -69,13 +74,13 @@ def retrieval_comparisons(
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
                 continue
-            row, said = _compare(first, second, baseline=bool(baselines))
+            row, said, gap = _compare(first, second, baseline=bool(baselines))
             rows.append(row)
+            gaps.append(gap)
             sentences.append(said)
-    listed = [Differences(sentences)] if sentences else []
-    table = [Table(HEADER, rows), LEGEND] if rows else []
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
-    return listed + table + refusals(refused) + without_baseline(keys, baselines)
+    remarks = refusals(refused) + without_baseline(keys, baselines)
+    return Compared(HEADER, rows, LEGEND, sentences, remarks, gaps)
 
 
 def _not_comparable(first: RetrievalGroup, second: RetrievalGroup) -> str | None:
@@ -104,8 +109,8 @@ def _by_seed(group: RetrievalGroup, values: Sequence[V]) -> dict[int, V]:
 
 def _compare(
     first: RetrievalGroup, second: RetrievalGroup, *, baseline: bool
-) -> tuple[list[str], Compared]:
-    """The row and the outcome of a pair."""
+) -> tuple[list[str], str, Gap]:
+    """The row, the sentence and the gap of a pair."""
     seeds = _shared_seeds(first, second)
     one, two = _by_seed(first, first.values()), _by_seed(second, second.values())
     differences = {seed: one[seed] - two[seed] for seed in seeds}
@@ -126,15 +131,14 @@ def _compare(
         f"{len(seeds)}" + (f" ({left_out} without a partner left out)" if left_out else ""),
         per_seed(differences),
     ]
-    score = f"precision@{JUDGED}"
     said = sentence(
         first.label,
         first.name,
         second.name,
-        score,
+        f"precision@{JUDGED}",
         value,
         span,
         differences,
         baseline=baseline,
     )
-    return row, Compared(said, first.label, first.name, second.name, score, value, span)
+    return row, said, Gap(first.name, second.name, second.key.experiment, value, span)

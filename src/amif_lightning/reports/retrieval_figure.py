@@ -62,7 +62,7 @@ def _panel(title: str, groups: Sequence[RetrievalGroup], top: float) -> tuple[li
     shown = [g for g in groups if g.first.studies >= numbers.LEAST_FOR_PERCENT]
     first = top + HEAD
     bottom = first + ROW * len(shown)
-    end = _axis_end(shown)
+    end = axis_end(shown)
     studies = compact([group.first.studies for group in groups])
     parts = [text(10, top + 20, f"{title}, n = {studies}", weight="bold", size=13)]
     for number in range(TICKS + 1):
@@ -80,7 +80,7 @@ def _panel(title: str, groups: Sequence[RetrievalGroup], top: float) -> tuple[li
     return parts, bottom + AXIS
 
 
-def _axis_end(groups: Sequence[RetrievalGroup]) -> int:
+def axis_end(groups: Sequence[RetrievalGroup]) -> int:
     """The shortest axis that holds scores, intervals, chance and the best possible value."""
     most = 0.0
     for group in groups:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from amif_lightning.reports import numbers, statistics
-from amif_lightning.reports.markdown import Table
+from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.origins import (
     common_notes,
     machines,
@@ -49,8 +49,13 @@ def retrieval_parts(groups: Sequence[RetrievalGroup], baselines: Sequence[str] =
     return parts
 
 
-def retrieval_results(groups: Sequence[RetrievalGroup]) -> Table:
+def retrieval_results(groups: Sequence[RetrievalGroup]) -> str:
     """The main table: one row per configuration."""
+    return markdown(*retrieval_rows(groups))
+
+
+def retrieval_rows(groups: Sequence[RetrievalGroup]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Header and cells of the main table: one row per configuration."""
     ks = sorted({k for group in groups for k in group.ks})
     columns: list[tuple[Measure, int]] = [(measure, k) for measure in MEASURES for k in ks]
     header = (
@@ -69,7 +74,7 @@ def retrieval_results(groups: Sequence[RetrievalGroup]) -> Table:
         "hardware",
         "time per seed",
     )
-    return Table(header, [_row(group, columns) for group in groups])
+    return header, [_row(group, columns) for group in groups]
 
 
 def _row(group: RetrievalGroup, columns: Sequence[tuple[Measure, int]]) -> list[str]:

@@ -21,9 +21,13 @@ def search_verdict(group: RetrievalGroup) -> str:
     Returns:
         One sentence that starts with the data set, the split and the experiment.
     """
-    head = f"{group.label}, {group.key.experiment}, {count_of(group.runs)}: "
-    if group.first.untrained:
-        head += "UNTRAINED WEIGHTS; "
+    where = f"{group.label}, {group.key.experiment}, {count_of(group.runs)}"
+    return f"{where}: {search_statement(group)}"
+
+
+def search_statement(group: RetrievalGroup) -> str:
+    """The verdict without the name of the configuration: the claim, a colon, the numbers."""
+    head = "UNTRAINED WEIGHTS; " if group.first.untrained else ""
     count = group.first.studies
     if count < numbers.LEAST_FOR_PERCENT:
         return (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from amif_lightning.reports import numbers, statistics
 from amif_lightning.reports.comparisons import comparisons
 from amif_lightning.reports.groups import Group, stratum_name
-from amif_lightning.reports.markdown import Table
+from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.origins import (
     common_notes,
     machines,
@@ -87,13 +87,13 @@ def verdicts(groups: Sequence[Group], searches: Sequence[RetrievalGroup] = ()) -
     return [verdict(group) for group in groups] + [search_verdict(group) for group in searches]
 
 
-def results(groups: Iterable[Group]) -> Table:
+def results(groups: Iterable[Group]) -> str:
     """The main table: one row per configuration and stratum."""
-    return Table(HEADER, [row for group in groups for row in rows_of(group)])
+    return markdown(HEADER, [row for group in groups for row in rows(group)])
 
 
-def rows_of(group: Group) -> Iterable[list[str]]:
-    """The cells of `HEADER` for each stratum of a configuration, all questions first."""
+def rows(group: Group) -> Iterable[list[str]]:
+    """The cells of a configuration under `HEADER`, a row per stratum and the overall one first."""
     key, record = group.key, group.first
     for position, stratum in enumerate(group.strata):
         count = group.count(stratum)

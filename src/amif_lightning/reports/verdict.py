@@ -25,9 +25,12 @@ def verdict(group: Group) -> str:
     Returns:
         One sentence that starts with the data set, the protocol, the split and the experiment.
     """
-    head = f"{group.label}, {group.key.experiment}, {count_of(group.runs)}: "
-    if group.first.untrained:
-        head += "UNTRAINED WEIGHTS; "
+    return f"{group.label}, {group.key.experiment}, {count_of(group.runs)}: {statement(group)}"
+
+
+def statement(group: Group) -> str:
+    """The verdict without the name of the configuration: the claim, a colon, the numbers."""
+    head = "UNTRAINED WEIGHTS; " if group.first.untrained else ""
     count = group.count()
     if count < numbers.LEAST_FOR_PERCENT:
         return (

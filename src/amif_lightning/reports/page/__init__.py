@@ -1,4 +1,1 @@
-"""The report as one HTML page that needs nothing beside it: no network, no script, no font.
-
-Every number on it comes from the functions that write the Markdown report.
-"""
+"""The report as one HTML page that needs no other file, no network and no script."""

@@ -1,155 +1,135 @@
-"""Learning curves out of the event files of run folders, as small SVG pictures."""
+"""Learning curves: the scalars that training left in a run folder's TensorBoard events."""
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
-#: Curves of a configuration that answered, and of one that searched: tag and title.
-ANSWERING = (
-    ("val/overall", "accuracy on validation"),
-    ("train/answer_loss", "loss of the answers in training"),
-    ("val/answer_loss", "loss of the answers on validation"),
-)
-SEARCHING = (
-    ("val/precision@5", "precision@5 on validation"),
-    ("train/loss", "loss in training"),
-    ("val/teacher_kl", "divergence from the teacher on validation"),
-)
+from amif_lightning.reports.study_lines import JUDGED
 
-WIDTH, HEIGHT = 300, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 30
-# After Okabe and Ito; the first is that of the bars.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("", "6 3", "2 2", "8 3 2 3", "4 4", "1 3")
+Points = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A scalar that is worth a picture.
+
+    Attributes:
+        tag: Its name in the events.
+        title: Its name on the page.
+        share: Whether it is a share, which is drawn in percent.
+    """
+
+    tag: str
+    title: str
+    share: bool
+
+
+ANSWERING = (
+    Measure("val/overall", "Validation accuracy, %", True),
+    Measure("val/answer_loss", "Validation loss", False),
+)
+RETRIEVAL = (
+    Measure(f"val/precision@{JUDGED}", f"Validation precision@{JUDGED}, %", True),
+    Measure("train/loss", "Training loss (pre-training has no validation loss)", False),
+)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One seed's values of a tag.
-
-    Attributes:
-        seed: The seed.
-        points: Pairs (step, value), steps rising; none where the seed has none.
-    """
+    """One seed's values: (step, value) by rising step, shares in percent."""
 
     seed: int
-    points: tuple[tuple[int, float], ...]
+    points: Points
 
 
-def read_scalars(folder: Path, tags: Iterable[str]) -> dict[str, tuple[tuple[int, float], ...]]:
-    """The values of some tags in a run folder's event files.
+@dataclass(frozen=True)
+class Panel:
+    """The curves of one configuration for one measure."""
 
-    A resumed run left several files; where two hold the same step, the later one counts, as the
-    run went on from there.
+    name: str
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The panels of one measure; their axes are the same."""
+
+    measure: Measure
+    panels: tuple[Panel, ...]
+
+
+def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
+    """The values of some tags in all event files of a run folder.
+
+    A resumed run has several files. From the first step of a later file on, that file holds.
+    Values that are not finite are left out.
 
     Args:
         folder: The run folder.
-        tags: The tags.
+        tags: Names of scalars.
 
     Returns:
-        Pairs (step, value) by tag, steps rising; tags without values are left out.
+        (step, value) by rising step for every tag that occurs; empty without event files.
     """
-    # Lazy: the tables need none of it.
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    files = sorted(folder.glob("events.out.tfevents.*"))  # the name starts with the time
+    if not files:
+        return {}
+    from tensorboard.backend.event_processing import event_accumulator
 
-    wanted = set(tags)
-    found: dict[str, dict[int, float]] = {}
-    nothing = {"images": 1, "audio": 1, "histograms": 1, "compressedHistograms": 1, "tensors": 1}
-    # Names hold the time of their making, so this is the order in which they were written.
-    for file in sorted(folder.glob("events.out.tfevents.*")):
-        events = EventAccumulator(str(file), size_guidance={"scalars": 0, **nothing})
-        events.Reload()
-        for tag in wanted.intersection(events.Tags()["scalars"]):
-            values = {event.step: event.value for event in events.Scalars(tag)}
-            first = min(values, default=0)
-            # What an interrupted run did after its last checkpoint was done again.
-            kept = {step: v for step, v in found.get(tag, {}).items() if step < first}
-            found[tag] = kept | values
-    return {tag: tuple(sorted(values.items())) for tag, values in found.items() if values}
+    # Pictures and histograms are not wanted; 0 keeps every scalar.
+    sizes = dict.fromkeys(event_accumulator.DEFAULT_SIZE_GUIDANCE, 1)
+    sizes[event_accumulator.SCALARS] = 0
+    # The reader would print of every file that ends in the middle, as those of running jobs do.
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    joined: dict[str, dict[int, float]] = {}
+    for file in files:
+        events = event_accumulator.EventAccumulator(str(file), sizes).Reload()
+        for tag in set(tags).intersection(events.Tags()["scalars"]):
+            found = {event.step: float(event.value) for event in events.Scalars(tag)}
+            start = min(found)
+            before = {step: value for step, value in joined.get(tag, {}).items() if step < start}
+            joined[tag] = before | found
+    return {
+        tag: tuple((s, v) for s, v in sorted(values.items()) if math.isfinite(v))
+        for tag, values in joined.items()
+    }
 
 
-def draw_curves(title: str, curves: Sequence[Curve]) -> str:
-    """One small picture with a line for each seed.
+def curves(
+    configurations: Iterable[tuple[str, Sequence[tuple[int, Path]]]], measures: Sequence[Measure]
+) -> tuple[list[Row], list[str]]:
+    """The curves of several configurations.
 
     Args:
-        title: What is drawn, for readers who do not see it.
-        curves: One for each seed, in the order of `draw_key`; at least one has points.
+        configurations: Name of each, with (seed, run folder) of its runs.
+        measures: What to draw.
 
     Returns:
-        An ``svg`` element whose ink follows the page's colours.
+        A row of panels for every measure that was found, and a sentence for every run folder
+        without events or without these scalars.
     """
-    steps = [step for curve in curves for step, _ in curve.points]
-    values = [value for curve in curves for _, value in curve.points]
-    last = max(*steps, 1)
-    low, high = min(values), max(values)
-    margin = 0.05 * (high - low) or max(abs(high) * 0.05, 0.01)
-    low, high = low - margin, high + margin
-    if min(values) >= 0:
-        low = max(low, 0.0)
-
-    def x(step: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * step / last
-
-    def y(value: float) -> float:
-        return _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
-
-    parts = []
-    for share in (0.0, 0.5, 1.0):
-        value = low + share * (high - low)
-        parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(value):.1f}" '
-            f'y2="{y(value):.1f}"/><text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" '
-            f'text-anchor="end">{value:.3g}</text>'
-        )
-    for share, anchor in ((0.0, "start"), (1.0, "end")):
-        parts.append(
-            f'<text x="{x(share * last):.1f}" y="{HEIGHT - 10}" text-anchor="{anchor}">'
-            f"{round(share * last)}</text>"
-        )
-    parts.append(f'<text x="{x(last / 2):.1f}" y="{HEIGHT - 10}" text-anchor="middle">step</text>')
-    for place, curve in enumerate(curves):
-        if not curve.points:
-            continue
-        colour = COLOURS[place % len(COLOURS)]
-        dash = _DASHES[place % len(_DASHES)]
-        line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in curve.points)
-        named = f"<title>seed {curve.seed}</title>"
-        parts.append(
-            f'<polyline points="{line}" stroke="{colour}" stroke-dasharray="{dash}">{named}'
-            "</polyline>"
-        )
-        if len(curve.points) < 8:  # few points are read one by one
-            parts += [
-                f'<circle cx="{x(step):.1f}" cy="{y(value):.1f}" r="2.5" fill="{colour}"/>'
-                for step, value in curve.points
-            ]
-    words = f"{title}: {'; '.join(_said(curve) for curve in curves if curve.points)}"
-    return (
-        f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(words)}">{"".join(parts)}</svg>'
-    )
-
-
-def draw_key(seeds: Sequence[int]) -> str:
-    """Which line is which seed, for curves that were drawn in the same order."""
-    parts = []
-    for place, seed in enumerate(seeds):
-        left = 80 * place
-        parts.append(
-            f'<polyline points="{left},10 {left + 24},10" stroke="{COLOURS[place % len(COLOURS)]}" '
-            f'stroke-dasharray="{_DASHES[place % len(_DASHES)]}"/>'
-            f'<text x="{left + 30}" y="14">seed {seed}</text>'
-        )
-    width = 80 * len(seeds)
-    return (
-        f'<svg class="curve key" viewBox="0 0 {width} 20" width="{width}" height="20" '
-        f'aria-hidden="true">{"".join(parts)}</svg>'
-    )
-
-
-def _said(curve: Curve) -> str:
-    (first, start), (last, end) = curve.points[0], curve.points[-1]
-    return f"seed {curve.seed} from {start:.3g} at step {first} to {end:.3g} at step {last}"
+    panels: dict[Measure, list[Panel]] = {measure: [] for measure in measures}
+    remarks = []
+    for name, runs in configurations:
+        read = {seed: read_scalars(folder, [m.tag for m in measures]) for seed, folder in runs}
+        for seed, folder in runs:
+            if not any(read[seed].values()):
+                remarks.append(
+                    f"{name}, seed {seed}: {folder} holds no TensorBoard events of training, so "
+                    "it has no curve."
+                )
+        for measure in measures:
+            factor = 100.0 if measure.share else 1.0
+            found = tuple(
+                Curve(seed, tuple((step, factor * value) for step, value in points))
+                for seed, scalars in read.items()
+                if (points := scalars.get(measure.tag))
+            )
+            if found:
+                panels[measure].append(Panel(name, found))
+    rows = [Row(measure, tuple(those)) for measure, those in panels.items() if those]
+    return rows, remarks

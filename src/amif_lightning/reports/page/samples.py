@@ -1,171 +1,189 @@
-"""Sample answers: a few right and a few wrong ones, drawn by a rule that the page states."""
+"""Questions with their pictures and what every configuration of a data set answered."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from amif_lightning.reports.groups import Group
+from amif_lightning.reports.groups import Group, Run
+from amif_lightning.reports.page.pictures import NoPicture, data_root, data_uri
 from amif_lightning.reports.predictions import Prediction
 
-#: Questions of each kind, and the longest side of their pictures in pixels.
-EACH, SIDE = 4, 224
+EACH = 4
+SEED = 0
+LEFT_OUT = "Pictures were left out of this page (--no-images)."
 
 
 @dataclass(frozen=True)
-class Given:
+class Answer:
     """What one configuration answered.
 
     Attributes:
         name: The configuration.
-        answer: Its answer.
-        probability: The probability it gave it, 0 to 1; None where the method gives none.
-        correct: Whether it counts as right.
-        shuffled: Its answer with another picture; None where the control was not run.
+        seed: The seed of the run.
+        text: The answer.
+        correct: Whether it is right.
+        probability: Its probability as text, empty where the method gives none.
+        shuffled: The answer with another question's picture; None without the control.
+        shuffled_correct: Whether that is right; None without the control.
     """
 
     name: str
-    answer: str
-    probability: float | None
+    seed: int
+    text: str
     correct: bool
+    probability: str
     shuffled: str | None
+    shuffled_correct: bool | None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A question with its picture and what every configuration answered.
+    """One question; ``picture`` is a ``data:`` address, or None where none is shown."""
 
-    Attributes:
-        question: The question.
-        references: Answers that count as right.
-        picture: A ``data:`` address; None where the picture is left out or not found.
-        given: One entry for each configuration.
-    """
-
-    question: str
-    references: tuple[str, ...]
+    line: Prediction
     picture: str | None
-    given: tuple[Given, ...]
+    answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of one section.
+    """The samples of one data set.
 
     Attributes:
-        rule: How they were drawn, in a sentence.
-        samples: Right ones first.
-        missing: What is said where pictures are left out or not found; empty otherwise.
+        rule: How they were chosen, in words; empty where nothing could be chosen.
+        lead: Name of the configuration whose answers were chosen among.
+        right: Questions that it answered right.
+        wrong: Questions that it answered wrong.
+        remarks: What is missing, a sentence each.
     """
 
     rule: str
-    samples: tuple[Sample, ...]
-    missing: str
+    lead: str
+    right: tuple[Sample, ...]
+    wrong: tuple[Sample, ...]
+    remarks: tuple[str, ...]
 
 
-def draw_samples(
-    groups: Sequence[Group], images: Path | None = None, *, pictures: bool = True
-) -> Samples | None:
-    """Draw questions of one data set, protocol and split.
+def samples(groups: Sequence[Group], *, pictures: bool) -> Samples:
+    """Choose questions of configurations that answered the same split under the same protocol.
 
     Args:
-        groups: Configurations that answered the same questions.
-        images: Folder of the data set; None takes the one that the record names.
-        pictures: False leaves all pictures out, for data that must not be shown.
+        groups: The configurations.
+        pictures: Whether to show pictures.
 
     Returns:
-        The samples; None where no configuration has its predictions.
+        The same questions for all configurations, drawn with a fixed seed.
     """
-    usable = [group for group in groups if group.runs[0].predictions is not None]
-    if not usable:
-        return None
-    leader = usable[0]
-    lines = leader.runs[0].predictions or ()
-    chosen = _drawn([line for line in lines if line.correct], EACH)
-    chosen += _drawn([line for line in lines if not line.correct], EACH)
-    tables = [
-        (group.name, {line.question_id: line for line in group.runs[0].predictions or ()})
-        for group in usable
+    found = [(group, run) for group in groups if (run := _first_run(group)) is not None]
+    remarks = [
+        f"{group.name}: no prediction file is there, so its answers are not shown."
+        for group in groups
+        if _first_run(group) is None
     ]
-    root = images or _root_of(leader.first.config)
-    samples, lost = [], 0
-    for line in chosen:
-        picture = _picture(line, root) if pictures else None
-        lost += pictures and picture is None
-        given = [_given(name, table.get(line.question_id)) for name, table in tables]
-        samples.append(
+    if not found:
+        return Samples("", "", (), (), tuple(remarks))
+    answered = [{line.question_id: line for line in run.predictions or ()} for _, run in found]
+    common = sorted(set.intersection(*map(set, answered)))
+    if not common:
+        remarks.append("The configurations answered no question in common, so none is shown.")
+        return Samples("", "", (), (), tuple(remarks))
+    # Of equals the first.
+    lead = max(range(len(found)), key=lambda place: found[place][0].accuracy())
+    group, run = found[lead]
+    chosen = _draw([answered[lead][question] for question in common])
+    root = data_root(run.record.config) if pictures else None
+    reasons: Counter[str] = Counter()
+    made = {
+        right: tuple(
             Sample(
-                line.question,
-                line.references,
-                picture,
-                tuple(one for one in given if one is not None),
+                line,
+                _picture(line, root, reasons),
+                tuple(
+                    _answer(*theirs, lines[line.question_id])
+                    for theirs, lines in zip(found, answered, strict=True)
+                ),
             )
+            for line in drawn
         )
-    seed = leader.first.seed
-    rule = (
-        f"Drawn at random with a fixed seed among the questions that {leader.name}, seed {seed}, "
-        f"answered right ({sum(s.correct for s in chosen)}) and wrong "
-        f"({sum(not s.correct for s in chosen)}); every configuration is shown with its first seed."
+        for right, drawn in chosen.items()
+    }
+    remarks += _picture_remarks(pictures, root, reasons, sum(map(len, chosen.values())))
+    return Samples(
+        _rule(group, run, len(common)), group.name, made[True], made[False], tuple(remarks)
     )
-    return Samples(rule, tuple(samples), _missing(lost, len(chosen), root, pictures=pictures))
 
 
-def _drawn(lines: Sequence[Prediction], most: int) -> list[Prediction]:
-    return random.Random(0).sample(list(lines), min(most, len(lines)))
+def _first_run(group: Group) -> Run | None:
+    return next((run for run in group.runs if run.predictions), None)
 
 
-def _given(name: str, line: Prediction | None) -> Given | None:
-    if line is None:  # the configuration answered other questions
-        return None
-    probability = None if line.log_likelihood is None else math.exp(line.log_likelihood)
-    return Given(name, line.prediction, probability, line.correct, line.control_prediction)
+def _draw(lines: Sequence[Prediction]) -> dict[bool, list[Prediction]]:
+    """Up to `EACH` right and wrong answers, no picture twice."""
+    shuffled = list(lines)
+    random.Random(SEED).shuffle(shuffled)
+    shown: set[str] = set()
+    chosen: dict[bool, list[Prediction]] = {True: [], False: []}
+    for line in shuffled:
+        if line.image not in shown and len(chosen[line.correct]) < EACH:
+            shown.add(line.image)
+            chosen[line.correct].append(line)
+    return chosen
 
 
-def _root_of(config: Any) -> Path | None:
-    """The data set's folder in a record's configuration."""
-    data = config.get("data") if isinstance(config, dict) else None
-    arguments = data.get("init_args") if isinstance(data, dict) else None
-    root = arguments.get("root") if isinstance(arguments, dict) else None
-    return Path(root) if isinstance(root, str) else None
-
-
-def _picture(line: Prediction, root: Path | None) -> str | None:
-    """The picture as a ``data:`` address, None where it cannot be had."""
-    from PIL import Image, ImageOps  # lazy: the tables need none of it
-
-    if not line.image_file:
-        return None
-    path = Path(line.image_file)
-    if not path.is_absolute():
-        if root is None:
-            return None
-        path = root / path
-    try:
-        with Image.open(path) as opened:
-            opened.draft("RGB", (SIDE, SIDE))
-            small = ImageOps.exif_transpose(opened).convert("RGB")
-            small.thumbnail((SIDE, SIDE))
-    # What is no picture is left out and counted, whatever its reader says of it.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    written = io.BytesIO()
-    small.save(written, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
-
-
-def _missing(lost: int, count: int, root: Path | None, *, pictures: bool) -> str:
-    if not pictures:
-        return "The pictures were left out on request."
-    if not lost:
-        return ""
-    where = "no folder is known" if root is None else f"not found below {root}"
+def _rule(lead: Group, run: Run, count: int) -> str:
     return (
-        f"{lost} of {count} pictures are not shown ({where}): give the data set's folder with "
-        "--images, or test again where the records are from before picture files were stored."
+        f"Of the {count} questions that every configuration answered, up to {EACH} that "
+        f"{lead.name} (the highest mean accuracy; seed {run.record.seed}) answered right and up to "
+        f"{EACH} that it answered wrong, drawn with the fixed random seed {SEED}, no picture "
+        "twice. They are the same for all configurations, each shown with its lowest seed that "
+        "has a prediction file. They illustrate; they measure nothing."
     )
+
+
+def _answer(group: Group, run: Run, line: Prediction) -> Answer:
+    return Answer(
+        name=group.name,
+        seed=run.record.seed,
+        text=line.prediction,
+        correct=line.correct,
+        probability=_probability(line.log_likelihood),
+        shuffled=line.control_prediction,
+        shuffled_correct=line.control_correct,
+    )
+
+
+def _probability(log_likelihood: float | None) -> str:
+    if log_likelihood is None:
+        return ""
+    percent = 100 * math.exp(min(log_likelihood, 0.0))
+    return "below 1 %" if percent < 1 else f"{percent:.0f} %"
+
+
+def _picture(line: Prediction, root: Path | None, reasons: Counter[str]) -> str | None:
+    if root is None:
+        return None
+    try:
+        # Lines without the path are older; in most data sets the identity is the path.
+        return data_uri(root, line.image_file or line.image)
+    except NoPicture as why:
+        reasons[str(why)] += 1
+        return None
+
+
+def _picture_remarks(
+    pictures: bool, root: Path | None, reasons: Counter[str], count: int
+) -> list[str]:
+    if not pictures:
+        return [LEFT_OUT]
+    if root is None:
+        return ["The records name no single data folder, so no picture is shown."]
+    return [
+        f"{number} of {count} pictures are not shown: {why} below {root}, the data folder that "
+        "the record names (a relative one starts where the report was called)."
+        for why, number in sorted(reasons.items())
+    ]

@@ -1,0 +1,239 @@
+"""The parts of the page that belong to one data set under one protocol, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from amif_lightning.reports.comparisons import compare
+from amif_lightning.reports.groups import Group
+from amif_lightning.reports.page.bars import Bars, answer_bars, search_bars
+from amif_lightning.reports.page.charts import Chart, charts, seeds_of
+from amif_lightning.reports.page.curves import ANSWERING, RETRIEVAL, Row, curves
+from amif_lightning.reports.page.samples import Samples, samples
+from amif_lightning.reports.pairs import Compared
+from amif_lightning.reports.record import OVERALL
+from amif_lightning.reports.retrieval_comparisons import compare_searches
+from amif_lightning.reports.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.retrieval_table import LEGEND as RETRIEVAL_LEGEND
+from amif_lightning.reports.retrieval_table import retrieval_rows
+from amif_lightning.reports.retrieval_verdict import search_statement
+from amif_lightning.reports.seeds import count_of
+from amif_lightning.reports.table import HEADER, LEGEND, rows
+from amif_lightning.reports.verdict import statement
+
+# The section's heading says the first three, provenance the last two.
+_ELSEWHERE = {"data", "split", "protocol", "hardware", "time per seed"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row names it."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def words(self) -> tuple[bool, ...]:
+        """Whether a column holds words, which start at the left as numbers end at the right."""
+        columns = [[cell for cell in col if cell] for col in zip(*self.rows, strict=True)]
+        numbers = [sum(cell[0] in "+-0123456789" for cell in column) for column in columns]
+        return tuple(
+            2 * some < len(column) or not column
+            for some, column in zip(numbers, columns, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one configuration.
+
+    Attributes:
+        name: The configuration.
+        seeds: Such as ``3 seeds``.
+        claim: What is concluded.
+        numbers: The rest of the sentence.
+        tone: ``yes``, ``no`` or ``open``: what the claim amounts to.
+    """
+
+    name: str
+    seeds: str
+    claim: str
+    numbers: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One data set under one protocol; numbers of different sections cannot be compared.
+
+    Attributes:
+        anchor: Its id on the page.
+        title: Data set and what was done.
+        label: Protocol, unless `literature` says it, and split.
+        literature: The label of the protocol ``literature``, empty under another one.
+        untrained: Whether a configuration was never trained.
+        verdicts: One per configuration.
+        results: All configurations; answering: on all questions.
+        strata: Answering: a table per configuration, of its other questions by rule and type.
+        legend: How results are computed.
+        comparison: The comparison.
+        compared: Its sentences without what the heading says.
+        comparison_table: Its table without these columns, None where nothing was compared.
+        bars: The picture of the scores.
+        curves: A measure with its panels, each.
+        curve_seeds: All seeds that have a curve.
+        curve_remarks: Runs without curves.
+        samples: Answering: questions with answers.
+    """
+
+    anchor: str
+    title: str
+    label: str
+    literature: str
+    untrained: bool
+    verdicts: tuple[Verdict, ...]
+    results: Table
+    strata: tuple[Table, ...]
+    legend: str
+    comparison: Compared
+    compared: tuple[str, ...]
+    comparison_table: Table | None
+    bars: Bars
+    curves: tuple[tuple[Row, list[Chart]], ...]
+    curve_seeds: tuple[int, ...]
+    curve_remarks: tuple[str, ...]
+    samples: Samples | None
+
+
+def answer_sections(
+    groups: Sequence[Group], baselines: Sequence[str], *, pictures: bool
+) -> Iterable[Section]:
+    """A section per data set, layout, protocol and split of the configurations that answered."""
+
+    def place(group: Group) -> tuple[str, str, str, str]:
+        return group.key.dataset, group.key.layout, group.protocol, group.key.split
+
+    for (dataset, layout, protocol, split), members in groupby(sorted(groups, key=place), place):
+        those = list(members)
+        literature = protocol if those[0].key.protocol == "literature" else ""
+        compared = compare(those, baselines)
+        drawn, remarks = curves(_folders(those), ANSWERING)
+        cells = [list(rows(group)) for group in those]
+        overall = [
+            own[group.strata.index(OVERALL)] for group, own in zip(those, cells, strict=True)
+        ]
+        kept = [n for n in HEADER if n not in _ELSEWHERE | {"questions"}]
+        # The name of a configuration is the caption of its own table.
+        of_strata = [
+            "questions",
+            *(n for n in kept if n not in ("experiment", "seeds", "test runs")),
+        ]
+        yield Section(
+            anchor=f"answers-{_slug(dataset, layout, protocol, split)}",
+            title=f"{dataset} {layout}: answering",
+            label=_split(split) if literature else f"protocol {protocol}, {_split(split)}",
+            literature=literature,
+            untrained=any(group.first.untrained for group in those),
+            verdicts=tuple(
+                _verdict(group.name, count_of(group.runs), statement(group)) for group in those
+            ),
+            results=_table("Results on all questions", HEADER, overall, kept),
+            strata=tuple(
+                _table(f"{group.name}: by rule and question type", HEADER, own, of_strata)
+                for group, own in zip(those, cells, strict=True)
+            ),
+            legend=LEGEND,
+            comparison=compared,
+            compared=tuple(s.removeprefix(f"{those[0].label}, ") for s in compared.sentences),
+            comparison_table=_comparison(compared),
+            bars=answer_bars(those, compared, baselines),
+            curves=tuple((row, charts(row)) for row in drawn),
+            curve_seeds=tuple(seeds_of(drawn)),
+            curve_remarks=tuple(remarks),
+            samples=samples(those, pictures=pictures),
+        )
+
+
+def search_sections(
+    groups: Sequence[RetrievalGroup], baselines: Sequence[str]
+) -> Iterable[Section]:
+    """A section per data set, layout and split of the configurations that searched."""
+    for (dataset, layout, split), members in groupby(
+        groups, key=lambda g: (g.key.dataset, g.key.layout, g.key.split)
+    ):
+        those = list(members)
+        compared = compare_searches(those, baselines)
+        drawn, remarks = curves(_folders(those), RETRIEVAL)
+        header, cells = retrieval_rows(those)
+        yield Section(
+            anchor=f"retrieval-{_slug(dataset, layout, split)}",
+            title=f"{dataset} {layout}: image-text retrieval",
+            label=_split(split),
+            literature="",
+            untrained=any(group.first.untrained for group in those),
+            verdicts=tuple(
+                _verdict(group.name, count_of(group.runs), search_statement(group))
+                for group in those
+            ),
+            results=_table(
+                "Results on all studies", header, cells, [n for n in header if n not in _ELSEWHERE]
+            ),
+            strata=(),
+            legend=RETRIEVAL_LEGEND,
+            comparison=compared,
+            compared=tuple(s.removeprefix(f"{those[0].label}, ") for s in compared.sentences),
+            comparison_table=_comparison(compared),
+            bars=search_bars(those, compared, baselines),
+            curves=tuple((row, charts(row)) for row in drawn),
+            curve_seeds=tuple(seeds_of(drawn)),
+            curve_remarks=tuple(remarks),
+            samples=None,
+        )
+
+
+def _folders(
+    groups: Sequence[Group] | Sequence[RetrievalGroup],
+) -> list[tuple[str, list[tuple[int, Path]]]]:
+    """Name, and (seed, run folder) of every run."""
+    return [
+        (group.name, [(run.record.seed, run.path.parent) for run in group.runs]) for group in groups
+    ]
+
+
+def _table(
+    caption: str, header: Sequence[str], cells: Iterable[Sequence[str]], columns: Sequence[str]
+) -> Table:
+    """The chosen columns of a report's table, in the order given."""
+    places = [header.index(name) for name in columns]
+    return Table(caption, tuple(columns), tuple(tuple(row[p] for p in places) for row in cells))
+
+
+def _comparison(compared: Compared) -> Table | None:
+    if not compared.rows:
+        return None
+    kept = [name for name in compared.header if name not in _ELSEWHERE]
+    return _table("Differences between configurations", compared.header, compared.rows, kept)
+
+
+def _verdict(name: str, seeds: str, sentence: str) -> Verdict:
+    claim, _, numbers = sentence.partition(": ")
+    bare = claim.removeprefix("UNTRAINED WEIGHTS; ")
+    tone = "open"
+    if bare.startswith("evidence"):
+        tone = "yes"
+    elif bare.startswith("no evidence"):
+        tone = "no"
+    return Verdict(name, seeds, claim, numbers, tone)
+
+
+def _split(split: str) -> str:
+    return f"{split} split"
+
+
+def _slug(*words: str) -> str:
+    """Words as an id: letters and digits stay, all else is a hyphen."""
+    return "-".join("".join(c if c.isalnum() else "-" for c in word.lower()) for word in words)

@@ -98,11 +98,13 @@ def rows(root: Path) -> list[QARow]:
     return _without_shortcut(_phantom(root).partition.train)
 
 
+@pytest.mark.slow
 def test_64_questions_are_learned_by_heart(root: Path, rows: list[QARow], tmp_path: Path) -> None:
     assert len({row.image_id for row in rows}) == IMAGES
     assert _accuracy(root, rows, tmp_path, blind=False) == 1.0
 
 
+@pytest.mark.slow
 def test_without_pictures_they_are_not(root: Path, rows: list[QARow], tmp_path: Path) -> None:
     answers: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:

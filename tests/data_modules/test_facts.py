@@ -97,6 +97,25 @@ def test_facts_of_a_validation_set_in_the_role_of_the_test_set(
     assert {row.split for row in data.partition.validation} == {"train"}
 
 
+class Elsewhere(Tiny):
+    """A release whose pictures were unpacked outside its folder."""
+
+    def file_of(self, row: QARow) -> Path:
+        return self.root.parent / "unpacked" / row.image
+
+
+def test_a_picture_is_named_below_the_root_or_in_full(root: Path, release: Release) -> None:
+    below, beside = Tiny(root, release).facts(), Elsewhere(root, release).facts()
+    test = release.splits["test"]
+    assert {row.question_id: row.image for row in test} == {
+        name: row["image_file"] for name, row in below.rows.items()
+    }
+    for row in test:
+        assert beside.rows[row.question_id]["image_file"] == str(
+            root.parent / "unpacked" / row.image
+        )
+
+
 @pytest.mark.parametrize("role", ["test", "validation"])
 def test_pictures_shared_with_training_are_printed_and_in_every_record(
     root: Path, release: Release, printed: list[str], role: SplitName

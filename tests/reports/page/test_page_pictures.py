@@ -41,7 +41,7 @@ def test_deep_pictures_use_the_whole_range(tmp_path: Path, kind: str) -> None:
     Image.fromarray(values).save(tmp_path / "a.tiff")
     low, high = decoded(data_uri(tmp_path, "a.tiff")).getextrema()
     assert low < 6  # type: ignore[operator]  # one band: two numbers
-    assert high > 249  # type: ignore[operator]
+    assert high > 249  # type: ignore[operator]  # as above
 
 
 def test_an_even_deep_picture_is_black(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ SIZE ?= tiny
 PROTOCOL ?= clean
 # validation: the released validation set takes the role of the test set. Empty: what the target says.
 SPLIT ?=
-# Checkpoint of pre-training that answering starts from; empty: random weights, or those of the hub.
+# Checkpoint that a run starts from; empty: random weights, or those of the hub.
 INIT_FROM ?=
+# Of pre-training in two stages, each a run: global, then local with INIT_FROM. Empty: what the experiment says.
+STAGE ?=
 # TensorBoard's own default.
 PORT ?= 6006
 # Further options of fit and test, such as EXTRA="--trainer.max_epochs 2".
@@ -30,6 +32,7 @@ help: ## list the targets
 	@echo
 	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
 	@echo '             SPLIT=validation|test  INIT_FROM=CHECKPOINT  DATA=NAME'
+	@echo '             CORPUS=NAME  STAGE=global|local'
 	@echo '             EXTRA="options of fit and test"  REPORT="options of report"'
 	@echo '             PYTHON=python3  VENV=.venv  PORT=6006'
 
@@ -212,10 +215,12 @@ CORPUS ?= mixture
 CORPUS_ROOT = $(if $(filter mixture released,$(CORPUS)),,$(if $(ROOT),--data.init_args.$(if \
   $(filter vqa_med_2019 base,$(CORPUS)),source.init_args.)root "$(ROOT)"))
 
-PRETRAIN_NAME = pretrain-$(CORPUS)-$(SIZE)
+PRETRAIN_NAME = pretrain-$(CORPUS)-$(SIZE)$(if $(STAGE),-$(STAGE))
 # At size base the experiment is complete; that overlay's learning rate is for fine-tuning.
 PRETRAIN_RUN = --config experiments/pretrain/$(CORPUS).yaml \
-  $(if $(filter tiny,$(SIZE)),--config experiments/size/tiny.yaml) $(CORPUS_ROOT)
+  $(if $(filter tiny,$(SIZE)),--config experiments/size/tiny.yaml) \
+  $(if $(STAGE),--config experiments/stage/$(STAGE).yaml) $(CORPUS_ROOT) \
+  $(if $(INIT_FROM),--model.init_args.init_from "$(INIT_FROM)")
 # Corpora without a test split: the best checkpoint's scores on validation are printed instead of a table.
 UNTESTED = base medicat vqa_med_2019
 
@@ -223,6 +228,7 @@ UNTESTED = base medicat vqa_med_2019
 reproduce-pretrain: $(STAMP) ## pre-train on CORPUS (mixture: the paper's three) in ROOT, search its test split, print the table
 	@test -f experiments/pretrain/$(CORPUS).yaml || { \
 	  echo "CORPUS is one of: $(basename $(notdir $(wildcard experiments/pretrain/*.yaml)))" >&2; exit 2; }
+	@test -z "$(STAGE)" -o -f "experiments/stage/$(STAGE).yaml" || { echo "STAGE is global or local" >&2; exit 2; }
 ifeq ($(filter $(UNTESTED),$(CORPUS)),)
 	$(call train_and_test,$(PRETRAIN_NAME),test,$(PRETRAIN_RUN))
 else

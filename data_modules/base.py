@@ -198,6 +198,7 @@ class VQADataModule(TextDataModule):
             table_size=tokenizer.table_size,
             selection=self.selection(),
             question_tokens=self.max_question_tokens,
+            answers_from=parts.answers_from,
         )
 
     def selection(self) -> dict[str, str | int | float | bool]:

@@ -49,7 +49,7 @@ def split_facts(parts: Partition, file_of: Callable[[QARow], str]) -> SplitFacts
         ceiling=counts(list(floors.ceiling(parts.candidates, rows))),
         floors={name: counts(correct) for name, correct in right.items()},
         majority=majority,
-        answers_from=" + ".join(dict.fromkeys(row.split for row in parts.answer_rows)),
+        answers_from=parts.answers_from,
         floor_correct={
             row.question_id: ok for row, ok in zip(rows, right["question_only"], strict=True)
         },

@@ -15,7 +15,7 @@ from amif_lightning.errors import UserError
 
 # What Pillow's readers raise on damaged files, depending on where the damage is; UnidentifiedImage
 # is an OSError, and a bomb is a header that claims more pixels than any picture has.
-_DAMAGED = (
+DAMAGED = (
     OSError,
     SyntaxError,
     ValueError,
@@ -74,7 +74,7 @@ def decode_image(path: Path, least_side: int | None = None) -> Image.Image:
             f"The image {path} does not exist: check the data set's folder with "
             "`python -m amif_lightning audit`."
         ) from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"The image {path} is damaged or truncated ({what}): copy or download it again."

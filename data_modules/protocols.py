@@ -70,6 +70,11 @@ class Partition:
         """The protocol as it must be printed beside every number."""
         return LITERATURE_LABEL if self.protocol == "literature" else "clean"
 
+    @property
+    def answers_from(self) -> str:
+        """The splits whose answers are candidates, such as ``train + validation``."""
+        return " + ".join(dict.fromkeys(row.split for row in self.answer_rows))
+
     def floor_rows(self, split: EvaluationSplit) -> tuple[QARow, ...]:
         """Training rows that the no-vision floors of one split may look things up in.
 

@@ -19,7 +19,9 @@ from tests.fakes_slake import write_slake
 PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "experiments"
 OVERLAYS = sorted(
-    p for name in ("size", "hardware", "ablation") for p in FOLDER.glob(f"{name}/**/*.yaml")
+    p
+    for name in ("size", "hardware", "stage", "ablation")
+    for p in FOLDER.glob(f"{name}/**/*.yaml")
 )
 EXPERIMENTS = sorted(set(FOLDER.rglob("*.yaml")) - set(OVERLAYS))
 ANSWERING = [path for path in EXPERIMENTS if path.parent.name == "vqa"]
@@ -96,6 +98,8 @@ def _fits(path: Path, overlay: Path) -> bool:
         if path.parent.name != overlay.parent.name or path.stem not in ("phantom", "released"):
             return False
         return path.stem == "phantom" or overlay.stem != "shuffled_teacher"
+    if overlay.parent.name == "stage":
+        return path.parent.name == "pretrain"
     return True
 
 

@@ -219,6 +219,24 @@ def test_pretraining_of_a_corpus(corpus: str, root: str, then: list[str], tmp_pa
     assert "CORPUS is one of: " in make("reproduce-pretrain", "CORPUS=none").stderr
 
 
+def test_pretraining_in_two_stages(tmp_path: Path) -> None:
+    words = ("reproduce-pretrain", f"RUNS={tmp_path}", "ROOT=/x", "CORPUS=roco", "SIZE=base")
+    first, second = (
+        calls(*words, *more)[0]
+        for more in (
+            ("STAGE=global",),
+            ("STAGE=local", "INIT_FROM=/first stage/best.ckpt"),
+        )
+    )
+    assert "--config experiments/stage/global.yaml " in first
+    assert "--experiment pretrain-roco-base-global " in first
+    assert "init_from" not in first
+    assert "--config experiments/stage/local.yaml " in second
+    assert "--experiment pretrain-roco-base-local " in second
+    assert "--model.init_args.init_from /first stage/best.ckpt " in second
+    assert "STAGE is global or local" in make(*words, "STAGE=joined").stderr
+
+
 def test_ablations_differ_in_one_overlay_and_start_from_one_checkpoint(tmp_path: Path) -> None:
     found = calls("ablations", f"RUNS={tmp_path}", "SEEDS=2")
     fits = {

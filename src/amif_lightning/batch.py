@@ -199,6 +199,8 @@ class AnswerSpace:
             split options); empty where nothing is known, as in files from before it was stored.
         question_tokens: Most tokens of a question that the weights were trained with, [CLS] and
             [SEP] included; 0 where nothing is known.
+        answers_from: The splits whose answers are candidates, such as ``train + validation``;
+            empty where nothing is known.
     """
 
     protocol: str
@@ -214,6 +216,7 @@ class AnswerSpace:
     # A dict has no hash; equality compares it all the same.
     selection: dict[str, str | int | float | bool] = field(default_factory=dict, hash=False)
     question_tokens: int = 0
+    answers_from: str = ""
 
     def state(self) -> dict[str, Any]:
         """Plain types only: a checkpoint holding it loads with ``weights_only=True``."""

@@ -10,7 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage
 
 from amif_lightning.answering.dicom import read_dicom
@@ -89,6 +90,109 @@ def test_hounsfield_units_are_windowed(tmp_path: Path) -> None:
     assert read[0].tolist() == [0, 2, 129, 255, 255]  # -1000, 0, 40, 80 and 1976 units
 
 
+def test_a_falling_rescale_turns_its_window_round(tmp_path: Path) -> None:
+    """Stored 4095 is the least value, so it is the darkest."""
+    stored = np.array([[4095, 2095, 95, 0]], dtype=np.uint16)
+    fields = {"RescaleSlope": -1, "RescaleIntercept": 4095, "BitsStored": 12, "HighBit": 11}
+    window = {"WindowCenter": 2000, "WindowWidth": 4001}
+    read = grey(written(tmp_path / "a.dcm", stored, **fields, **window))
+    assert read[0].tolist() == [0, 128, 255, 255]  # values 0, 2000, 4000 and 4095
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"WindowCenter": None, "WindowWidth": None},
+        {"WindowCenter": 1200, "WindowWidth": 0},
+        {"RescaleSlope": None, "RescaleIntercept": None},
+        {"VOILUTFunction": None, "VOILUTSequence": []},
+        {"PixelPaddingRangeLimit": None},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_elements_without_a_value_say_nothing(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """Anonymised files are full of them."""
+    plain = grey(written(tmp_path / "a.dcm", VALUES))
+    np.testing.assert_array_equal(grey(written(tmp_path / "b.dcm", VALUES, **fields)), plain)
+
+
+def table(first: int, bits: int, entries: NDArray[Any], vr: str = "US") -> Sequence:
+    """A table of values of interest, as numbers or as packed bytes."""
+    item = Dataset()
+    item.LUTDescriptor = [len(entries) % 2**16, first, bits]
+    value = entries.tobytes() if vr == "OW" else [int(number) for number in entries]
+    item.add_new("LUTData", vr, value)
+    return Sequence([item])
+
+
+@pytest.mark.parametrize("vr", ["US", "OW"])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_table_of_values_of_interest_is_applied(tmp_path: Path, vr: str, bits: int) -> None:
+    """More entries than 8 bits can count, also where each entry has 8."""
+    most = 2**bits - 1
+    entries = np.linspace(most, 0, 4096).round().astype(np.uint16)  # bright where values are low
+    stored = np.array([[0, 500, 3000, 4095]], dtype=np.uint16)
+    fields = {"VOILUTSequence": table(0, bits, entries, vr), "BitsStored": 12, "HighBit": 11}
+    read = grey(written(tmp_path / "a.dcm", stored, **fields))
+    np.testing.assert_allclose(read[0], 255 * (1 - stored[0] / 4095), atol=1)
+
+
+def test_a_table_holds_its_ends_beyond_them(tmp_path: Path) -> None:
+    """After the rescale, to -1024, the table starts at -24; its bytes are packed."""
+    stored = np.array([[0, 1000, 1001, 1002, 1003, 4000]], dtype=np.uint16)
+    tables = table(-24, 8, np.array([10, 100, 200, 250], dtype=np.uint8), "OW")
+    fields = {"RescaleSlope": 1, "RescaleIntercept": -1024, "VOILUTSequence": tables}
+    tables[0]["LUTDescriptor"].VR = "SS"
+    read = grey(written(tmp_path / "a.dcm", stored, **fields))
+    assert read[0].tolist() == [10, 10, 100, 200, 250, 250]
+
+
+def group(**fields: float) -> Dataset:
+    """A functional group of an enhanced object."""
+    made, window, rescale = Dataset(), Dataset(), Dataset()
+    for name, value in fields.items():
+        setattr(window if name.startswith("Window") else rescale, name, value)
+    if len(window):
+        made.FrameVOILUTSequence = Sequence([window])
+    if len(rescale):
+        made.PixelValueTransformationSequence = Sequence([rescale])
+    return made
+
+
+def test_each_frame_of_an_enhanced_file_has_its_own_window(tmp_path: Path) -> None:
+    stored = np.array([[24, 1024, 1064, 1104, 3000]], dtype=np.int16)
+    shared = group(RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=500, WindowWidth=3001)
+    fields = {
+        "SharedFunctionalGroupsSequence": Sequence([shared]),
+        "PerFrameFunctionalGroupsSequence": Sequence(
+            [group(), group(WindowCenter=40, WindowWidth=81)]
+        ),
+    }
+    path = written(tmp_path / "ct.dcm", np.stack([stored, stored]), **fields)
+    assert grey(path, 1)[0].tolist() == [0, 2, 129, 255, 255]
+    assert grey(path, 0)[0].tolist() == [0, 85, 88, 92, 253]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_palette_gives_its_colours(tmp_path: Path, bits: int) -> None:
+    stored = np.array([[0, 1, 2]], dtype=np.uint8)
+    dtype, most = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
+    fields: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for place, name in enumerate(("Red", "Green", "Blue")):
+        entries = np.zeros(4, dtype=dtype)
+        entries[place] = most
+        fields[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, bits]
+        fields[f"{name}PaletteColorLookupTableData"] = entries.tobytes()
+    read = np.asarray(read_dicom(written(tmp_path / "us.dcm", stored, **fields)))
+    np.testing.assert_array_equal(read[0], 255 * np.eye(3))
+
+
+def test_a_grey_picture_in_colours_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.dcm", VALUES, PhotometricInterpretation="HSV")
+    with pytest.raises(UserError, match="stores its picture as HSV"):
+        read_dicom(path)
+
+
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:
     plain = grey(written(tmp_path / "a.dcm", VALUES))
     other = written(tmp_path / "b.dcm", VALUES, PhotometricInterpretation="MONOCHROME1")
@@ -123,9 +227,9 @@ def test_frames_are_chosen(tmp_path: Path) -> None:
     frames = np.stack([VALUES.T, VALUES.T[:, ::-1]])
     path = written(tmp_path / "cine.dcm", frames)
     np.testing.assert_array_equal(grey(path, 1), grey(path, 0)[:, ::-1])
-    with pytest.raises(UserError, match="holds 2 frames: choose one"):
+    with pytest.raises(UserError, match="holds 2 frames: choose a frame"):
         read_dicom(path)
-    with pytest.raises(UserError, match="--frame is 0 to 1"):
+    with pytest.raises(UserError, match="the frame is 0 to 1"):
         read_dicom(path, 2)
 
 
@@ -146,6 +250,15 @@ def test_a_compression_without_decoder_is_one_sentence(tmp_path: Path) -> None:
     made.save_as(tmp_path / "hevc.dcm")
     with pytest.raises(UserError, match=r"is compressed as .*convert the file to PNG"):
         read_dicom(tmp_path / "hevc.dcm")
+
+
+def test_a_damaged_stream_is_not_a_missing_decoder(tmp_path: Path) -> None:
+    made = pydicom.dcmread(written(tmp_path / "a.dcm", VALUES))
+    made.compress(RLELossless)
+    made.PixelData = made.PixelData[:8] + b"\xff" * (len(made.PixelData) - 8)
+    made.save_as(tmp_path / "rle.dcm")
+    with pytest.raises(UserError, match="cannot be read as DICOM"):
+        read_dicom(tmp_path / "rle.dcm")
 
 
 def test_a_file_without_picture_is_one_sentence(tmp_path: Path) -> None:

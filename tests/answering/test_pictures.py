@@ -30,12 +30,23 @@ def test_an_opened_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "lying.jpg", 8).size == (10, 20)
 
 
+def test_an_opened_picture_that_breaks_off_is_one_sentence(tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 50).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:1500])
+    with (
+        Image.open(tmp_path / "a.png") as opened,
+        pytest.raises(UserError, match="picture cannot be read"),
+    ):
+        read_picture(opened, 8)
+
+
 def test_a_folder_gives_its_pictures_sorted_and_counts_the_rest(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "deep/c.tiff"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4)).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("none")
     (tmp_path / "1.2.840").write_bytes(b"\0" * 128 + b"DICM")  # as archives name them
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")  # a disc's table of contents
     found, others = pictures_in(tmp_path)
     assert [str(path.relative_to(tmp_path)) for path in found] == [
         "1.2.840",
@@ -43,7 +54,7 @@ def test_a_folder_gives_its_pictures_sorted_and_counts_the_rest(tmp_path: Path) 
         "b.png",
         "deep/c.tiff",
     ]
-    assert others == 1
+    assert others == 2
 
 
 def test_dicom_is_told_by_name_or_content(tmp_path: Path) -> None:

@@ -61,6 +61,60 @@ def test_a_table_for_a_person(
     assert printed.count("not for clinical use") == 1
 
 
+@pytest.mark.parametrize(
+    ("answers_from", "label"),
+    [
+        ("train + validation + test", "literature (test answers visible)"),
+        ("train + validation", "literature (candidates from train + validation)"),
+        ("", "literature"),  # of a checkpoint from before it was stored
+    ],
+)
+def test_what_the_literature_protocol_has_seen(
+    checkpoint: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    answers_from: str,
+    label: str,
+) -> None:
+    stored = torch.load(checkpoint, weights_only=True)
+    stored["answer_space"] |= {"protocol": "literature", "answers_from": answers_from}
+    torch.save(stored, tmp_path / "seen.ckpt")
+    words = ("--image", pictures / "a.png", "--question", QUESTION)
+    assert ask(tmp_path / "seen.ckpt", *words) == 0
+    assert f"protocol {label}, trained on Phantom" in capsys.readouterr().out
+
+
+def test_a_name_that_is_no_text_and_one_too_long_lose_no_other_answer(
+    checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latin = pictures / "M\udcfcller.png"  # a byte of Latin-1
+    Image.new("L", (40, 50)).save(latin)
+    pairs = [{"image": name, "question": QUESTION} for name in (latin.name, "a" * 300, "a.png")]
+    (pictures / "asked.jsonl").write_text("\n".join(json.dumps(pair) for pair in pairs))
+    assert ask(checkpoint, "--questions", pictures / "asked.jsonl", "--json") == 1
+    first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["image"] == str(latin)
+    assert "does not exist" in second["error"]
+    assert "audit" not in second["error"]  # there is no data set
+    assert third["answers"]
+
+
+def test_weights_that_are_not_finite_give_no_answer(
+    checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = torch.load(checkpoint, weights_only=True)
+    for name, value in stored["state_dict"].items():
+        if name.startswith("decoder.") and value.is_floating_point():
+            value.fill_(float("nan"))
+    torch.save(stored, tmp_path / "diverged.ckpt")
+    words = ("--image", pictures / "a.png", "--question", QUESTION)
+    assert ask(tmp_path / "diverged.ckpt", *words) == 2
+    assert "gives no answer, for the answer decoder's scores are not finite" in (
+        capsys.readouterr().err
+    )
+
+
 def test_json_lines_for_a_program(
     checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -152,3 +152,24 @@ def test_a_literature_run_may_start_from_pretraining(pretrained: Path, root: Pat
     trainer(root, limit_val_batches=1).validate(task, datamodule=data, verbose=False)
     assert task.space is not None
     assert task.space.protocol == "literature"
+
+
+def test_the_second_stage_of_pretraining_takes_all_of_the_first(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = phantom_studies(root / "phantom", teacher="none")
+    first = pretraining(labels="hard", stage="global")
+    running = fitted(tmp_path, first, data, max_steps=2)
+    running.save_checkpoint(path := tmp_path / "first.ckpt")
+    stored = {name: value.clone() for name, value in first.state_dict().items()}
+    capsys.readouterr()
+
+    second = pretraining(labels="hard", stage="local", init_from=str(path))
+    fitted(tmp_path, second, data)
+    assert f"{len(stored)} tensors loaded, 0 missing" in capsys.readouterr().out
+    trained = second.state_dict()
+    frozen = [name for name in stored if name.startswith(("vision.", "text."))]
+    assert frozen
+    assert all(torch.equal(stored[name], trained[name]) for name in frozen)
+    layers = [name for name in stored if name.startswith("fusion.text_layers")]
+    assert any(not torch.equal(stored[name], trained[name]) for name in layers)

@@ -97,14 +97,19 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], most: int = 5) -> list[Answered]:
         What it says to each, in order.
 
     Raises:
-        UserError: If a picture cannot be read, a question is empty, ``most`` is below 1, or the
-            task knows no answers.
+        UserError: If a picture cannot be read, a question is empty, ``most`` is below 1, the
+            task knows no answers, or its weights are not finite.
     """
     if most < 1:
         raise UserError(f"{most} answers are asked for: give at least 1.")
     inputs = inputs_of(task, asked)
     with at_rest(task):
-        ranked = task.ranked(task.read(streams_of(task, inputs)), most)
+        try:
+            ranked = task.ranked(task.read(streams_of(task, inputs)), most)
+        except FloatingPointError as error:
+            raise UserError(
+                f"The checkpoint gives no answer, for {error}: use one from before that."
+            ) from error
     return [
         Answered([RankedAnswer(text, math.exp(value)) for text, value in row], cut, unknown)
         for row, cut, unknown in zip(ranked, inputs.cut, inputs.unknown, strict=True)

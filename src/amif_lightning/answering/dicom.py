@@ -5,6 +5,9 @@ Reading is pydicom's (an extra of this suite); standard part 3, C.7.6.3.1.2 and 
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,29 @@ from amif_lightning.errors import UserError
 
 INSTALL = "pip install 'amif-lightning[dicom]'"
 _FAR = 1e12  # beyond every stored value: where a window is closed on both sides
+# What is known of how stored values are shown, in the file itself ...
+_SHOWING = (
+    *("PhotometricInterpretation", "BitsStored", "PixelRepresentation"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
+)
+# ... and, of enhanced objects, in groups of all frames and of each.
+_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
+# What pydicom raises on files that are not as the standard has them.
+_DAMAGED = (
+    *(ValueError, KeyError, AttributeError, TypeError, IndexError, OSError, EOFError),
+    *(OverflowError, RuntimeError, struct.error, zlib.error),
+)
 
 
 def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
     """One frame as 8-bit RGB.
 
     Grey values go through the modality's table, then through the file's first window (or its table
-    of values of interest); without either the frame's own darkest and brightest values become 0
-    and 255. ``MONOCHROME1``, in which low values are bright, is inverted. Padding is black.
+    of values of interest), of enhanced objects those of the frame; without either the frame's own
+    darkest and brightest values become 0 and 255. ``MONOCHROME1``, in which low values are bright,
+    is inverted. Padding is black. Elements without a value count as absent.
 
     Args:
         path: The file.
@@ -31,8 +49,8 @@ def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
 
     Raises:
         UserError: If pydicom is not installed, the file cannot be read, holds no picture, is
-            compressed in a way that nothing installed decodes, or has several frames and none, or
-            one that it lacks, is chosen.
+            compressed or coloured in a way that nothing installed decodes, or has several frames
+            and none, or one that it lacks, is chosen.
     """
     try:
         import pydicom
@@ -44,77 +62,148 @@ def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
         header: Any = pydicom.dcmread(path)
     except FileNotFoundError as error:
         raise UserError(f"The image {path} does not exist: check the path.") from error
-    # pydicom's parser meets whatever a damaged file holds.
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (InvalidDicomError, *_DAMAGED) as error:
         raise _damaged(path, error) from error
     if "PixelData" not in header:
         raise UserError(f"{path} is a DICOM file without a picture: give one with pixel data.")
     try:
         index = _frame(path, int(header.get("NumberOfFrames") or 1), frame)
-        # Colours come as RGB, whatever they are stored as.
+        _check_decoder(path, header)
+        # Brightness and colour differences become RGB; indices of a palette stay what they are.
         values: NDArray[Any] = pixel_array(header, index=index)
-        if values.ndim == 3:
-            return Image.fromarray(_eight_bits(values, header))
-        return Image.fromarray(_grey(values, header)).convert("RGB")
+        return Image.fromarray(_shown(path, values, header, index)).convert("RGB")
     except UserError:
         raise
-    except (RuntimeError, NotImplementedError) as error:  # no decoder, as pydicom says it
-        syntax = header.file_meta.TransferSyntaxUID.name
-        raise UserError(
-            f"{path} is compressed as {syntax}, which nothing installed decodes: install a decoder "
-            "that pydicom knows, or convert the file to PNG."
-        ) from error
-    except (ValueError, KeyError, AttributeError, TypeError, IndexError, OSError) as error:
+    except _DAMAGED as error:
         raise _damaged(path, error) from error
 
 
 def _frame(path: Path, frames: int, chosen: int | None) -> int:
     if chosen is None:
         if frames > 1:
-            raise UserError(f"{path} holds {frames} frames: choose one with --frame, from 0.")
+            raise UserError(f"{path} holds {frames} frames: choose a frame, from 0.")
         return 0
     if not 0 <= chosen < frames:
-        raise UserError(f"{path} holds {frames} frames, so --frame is 0 to {frames - 1}.")
+        raise UserError(f"{path} holds {frames} frames: the frame is 0 to {frames - 1}.")
     return chosen
 
 
-def _eight_bits(values: NDArray[Any], header: Any) -> NDArray[np.uint8]:
-    """Colour values (H, W, 3) of any depth as 8 bits."""
-    most = 2 ** int(header.BitsStored) - 1
+def _check_decoder(path: Path, header: Any) -> None:
+    from pydicom.pixels import get_decoder
+
+    syntax = header.file_meta.TransferSyntaxUID
+    try:
+        known = get_decoder(syntax).is_available
+    except NotImplementedError:
+        known = False
+    if not known:
+        raise UserError(
+            f"{path} is compressed as {syntax.name}, which nothing installed decodes: install a "
+            "decoder that pydicom knows, or convert the file to PNG."
+        )
+
+
+def _shown(path: Path, values: NDArray[Any], header: Any, index: int) -> NDArray[np.uint8]:
+    """A frame's values, (H, W) or (H, W, 3), as a screen shows them."""
+    from pydicom.pixels import apply_color_lut
+
+    if values.ndim == 3:
+        return _scaled(values, 2 ** int(header.BitsStored) - 1)
+    photometric = header.PhotometricInterpretation
+    if photometric == "PALETTE COLOR":
+        colours = apply_color_lut(values, header)[..., :3]
+        return _scaled(colours, np.iinfo(colours.dtype).max)
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise UserError(
+            f"{path} stores its picture as {photometric}, which is not read here: convert the file "
+            "to PNG."
+        )
+    return _grey(values, _showing(header, index))
+
+
+def _scaled(values: NDArray[Any], most: int) -> NDArray[np.uint8]:
+    """Colour values of any depth as 8 bits."""
     scaled: NDArray[np.uint8] = (values * (255.0 / most)).round().clip(0, 255).astype(np.uint8)
     return scaled
 
 
-def _grey(stored: NDArray[Any], header: Any) -> NDArray[np.uint8]:
-    """Stored grey values (H, W) as a screen shows them."""
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
+def _showing(header: Any, index: int) -> Any:
+    """What holds for one frame; what is said of it alone replaces what is said of all."""
+    from pydicom import Dataset
 
-    values = apply_modality_lut(stored, header)
-    if "WindowCenter" in header and "WindowWidth" in header:
-        shown = apply_windowing(values, header)
+    found = Dataset()
+    for part in (header, *_groups(header, index)):
+        for name in _SHOWING:
+            if name in part and not part[name].is_empty:
+                found.add(part[name])
+    return found
+
+
+def _groups(header: Any, index: int) -> Iterator[Any]:
+    shared = header.get("SharedFunctionalGroupsSequence") or []
+    frames = header.get("PerFrameFunctionalGroupsSequence") or []
+    for group in (*shared, *frames[index : index + 1]):
+        for name in _GROUPS:
+            yield from group.get(name) or []
+
+
+def _grey(stored: NDArray[Any], showing: Any) -> NDArray[np.uint8]:
+    """Stored grey values (H, W) as a screen shows them."""
+    from pydicom.pixels import apply_modality_lut, apply_windowing
+
+    values = apply_modality_lut(stored, showing)
+    if _has_window(showing):
+        shown = apply_windowing(values, showing)
         # What the window closes on is not always reached: it is asked for.
-        low, high = apply_windowing(np.array([-_FAR, _FAR]), header).tolist()
-    elif "VOILUTSequence" in header:
-        shown = apply_voi_lut(values, header)
-        low, high = 0.0, 2.0 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
+        low, high = apply_windowing(np.array([-_FAR, _FAR]), showing).tolist()
+    elif "VOILUTSequence" in showing:
+        shown, high = _looked_up(values, showing.VOILUTSequence[0])
+        low = 0.0
     else:
         shown = values
-        real = values[~_padding(stored, header)]
+        real = values[~_padding(stored, showing)]
         low, high = (float(real.min()), float(real.max())) if real.size else (0.0, 0.0)
-    share = np.clip((shown.astype(np.float64) - low) / max(high - low, 1e-12), 0.0, 1.0)
-    if header.PhotometricInterpretation == "MONOCHROME1":
+    # A falling rescale closes its window the other way round: then both differences are negative.
+    span = (high - low) or 1.0
+    share = np.clip((shown.astype(np.float64) - low) / span, 0.0, 1.0)
+    if showing.PhotometricInterpretation == "MONOCHROME1":
         share = 1.0 - share
-    share[_padding(stored, header)] = 0.0
+    share[_padding(stored, showing)] = 0.0
     pixels: NDArray[np.uint8] = (share * 255.0).round().astype(np.uint8)
     return pixels
 
 
-def _padding(stored: NDArray[Any], header: Any) -> NDArray[np.bool_]:
+def _has_window(showing: Any) -> bool:
+    """Whether there is a window that the standard allows."""
+    if "WindowCenter" not in showing or "WindowWidth" not in showing:
+        return False
+    width = showing["WindowWidth"]
+    first = float(width.value if width.VM == 1 else width.value[0])
+    return first >= 1 if showing.get("VOILUTFunction", "LINEAR") == "LINEAR" else first > 0
+
+
+def _looked_up(values: NDArray[Any], table: Any) -> tuple[NDArray[Any], float]:
+    """Values in a table of values of interest (C.11.2.1.1), and the most that it can hold.
+
+    pydicom's own function keeps places in an 8-bit table of more than 256 entries in 8 bits.
+    """
+    entries, first, bits = (int(number) for number in table.LUTDescriptor)
+    entries = entries or 2**16
+    data = table.LUTData
+    if isinstance(data, bytes):
+        packed = len(data) < 2 * entries
+        data = np.frombuffer(data, np.uint8 if packed else np.dtype("<u2"))
+    found = np.asarray(data)[:entries]
+    places = np.rint(values).astype(np.int64) - first
+    return found[places.clip(0, len(found) - 1)], 2.0**bits - 1
+
+
+def _padding(stored: NDArray[Any], showing: Any) -> NDArray[np.bool_]:
     """(H, W) where the file says that there is no picture."""
-    value = header.get("PixelPaddingValue")
+    value = showing.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=np.bool_)
-    ends = (int(value), int(header.get("PixelPaddingRangeLimit", value)))
+    ends = (int(value), int(showing.get("PixelPaddingRangeLimit", value)))
     found: NDArray[np.bool_] = (stored >= min(ends)) & (stored <= max(ends))
     return found
 

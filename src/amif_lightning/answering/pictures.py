@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from amif_lightning.errors import UserError
-from data_modules.images import decode_image, to_rgb
+from data_modules.images import DAMAGED, decode_image, to_rgb
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom"}
 )
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+_DICOMDIR = "DICOMDIR"  # the table of contents of a disc: DICOM, and no picture
 _PREAMBLE = 128  # bytes before the letters that every DICOM file of the standard carries
 
 
@@ -32,15 +34,22 @@ def read_picture(
             chosen, or is none and one is.
     """
     if isinstance(picture, Image.Image):
-        return to_rgb(ImageOps.exif_transpose(picture))
+        try:
+            return to_rgb(ImageOps.exif_transpose(picture))
+        except DAMAGED as error:  # one that was opened and not yet read
+            raise UserError(f"The picture cannot be read ({error}): give another.") from error
     path = Path(picture)
+    if not os.path.exists(path):
+        raise UserError(
+            f"The image {path} does not exist, or its folder cannot be read: check the path."
+        )
     if is_dicom(path):
         from amif_lightning.answering.dicom import read_dicom  # its library is an extra
 
         return read_dicom(path, frame)
     if frame is not None:
-        raise UserError(f"{path} is no DICOM file, so it has no frames: leave out --frame.")
-    if path.is_dir():
+        raise UserError(f"{path} is no DICOM file, so it has no frames: leave the frame out.")
+    if os.path.isdir(path):
         raise UserError(f"{path} is a folder: give one picture.")
     return decode_image(path, least_side)
 
@@ -61,6 +70,10 @@ def pictures_in(folder: Path) -> tuple[list[Path], int]:
 
     DICOM files are often named without a suffix; their first bytes tell.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    found = [path for path in files if path.suffix.lower() in SUFFIXES or is_dicom(path)]
+    files = sorted(path for path in folder.rglob("*") if os.path.isfile(path))
+    found = [
+        path
+        for path in files
+        if path.suffix.lower() in SUFFIXES or (path.name != _DICOMDIR and is_dicom(path))
+    ]
     return found, len(files) - len(found)

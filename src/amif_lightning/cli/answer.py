@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -99,6 +101,9 @@ def main(argv: Sequence[str]) -> int:
             be answered.
     """
     options = answer_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names may hold bytes that are no text, and must not end a list in its middle.
+        sys.stdout.reconfigure(errors="backslashreplace")
     pairs = _pairs(options)
     if options.explain is not None:
         if len(pairs) != 1:
@@ -144,10 +149,13 @@ def _pairs(options: argparse.Namespace) -> list[Pair]:
         raise UserError("give --image and --question, or --questions FILE.jsonl.")
     if not all(question.strip() for question in options.question):
         raise UserError("--question is empty: write it in words.")
-    if not options.image.exists():
-        raise UserError(f"The image {options.image} does not exist: check the path.")
+    if not os.path.exists(options.image):
+        raise UserError(
+            f"The image {options.image} does not exist, or its folder cannot be read: check the "
+            "path."
+        )
     images = [options.image]
-    if options.image.is_dir():
+    if os.path.isdir(options.image):
         from amif_lightning.answering.pictures import pictures_in  # knows the formats
 
         images, others = pictures_in(options.image)
@@ -283,10 +291,12 @@ def _explain(task: AMiFVQA, pair: Pair, outcome: Answered, path: Path) -> None:
 
 
 def _protocol(task: AMiFVQA) -> str:
-    from data_modules.protocols import LITERATURE_LABEL
+    from amif_lightning.reports.record import protocol_label
 
-    protocol = "" if task.space is None else task.space.protocol
-    return LITERATURE_LABEL if protocol == "literature" else protocol
+    if task.space is None:
+        return ""
+    known = task.space.answers_from  # older checkpoints do not say it
+    return protocol_label(task.space.protocol, "test", known) if known else task.space.protocol
 
 
 def _trained_on(task: AMiFVQA) -> str:

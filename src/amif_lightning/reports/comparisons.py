@@ -21,7 +21,10 @@ from amif_lightning.reports.record import OVERALL
 COMPARISON_LEGEND = (
     "Difference of mean accuracies, first minus second, with a bootstrap over images paired by "
     "question; McNemar is exact and two-sided, per equal seed, on all questions (right by the "
-    "first only / by the second only). Nothing is corrected for the number of comparisons."
+    "first only / by the second only), questions about one image taken as independent. The means "
+    "are over all seeds of each. The interval speaks of these trained networks; how far other seeds "
+    "would differ is seen from the differences per seed. Nothing is corrected for the number of "
+    "comparisons."
 )
 
 HEADER = (
@@ -87,6 +90,8 @@ def _not_comparable(first: Group, second: Group) -> str | None:
             return f"{group.missing[0]} is missing"
     if [p.question_id for p in first.lines[0]] != [p.question_id for p in second.lines[0]]:
         return "they answer different questions"
+    if len(first.lines[0]) < numbers.LEAST_FOR_PERCENT:
+        return f"fewer than {numbers.LEAST_FOR_PERCENT} questions decide nothing"
     return None
 
 

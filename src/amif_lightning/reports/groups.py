@@ -130,6 +130,11 @@ class Group:
         counts = [run.record.control[stratum].correct for run in self.runs if run.record.control]
         return counts if len(counts) == len(self.runs) else None
 
+    @property
+    def controlled(self) -> int:
+        """Number of seeds with the control."""
+        return sum(run.record.control is not None for run in self.runs)
+
     def accuracy(self, stratum: str = OVERALL) -> Fraction:
         """Mean accuracy over seeds, exact."""
         return Fraction(sum(self.correct(stratum)), len(self.runs) * self.count(stratum))

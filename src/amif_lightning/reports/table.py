@@ -114,13 +114,18 @@ def rows(group: Group) -> Iterable[list[str]]:
             _fixed(ceiling),
             _fixed(record.floors.question_only[stratum]),
             _fixed(record.floors.same_image_copy[stratum]),
-            "not run" if control is None else numbers.score(control, count),
+            _without_control(group) if control is None else numbers.score(control, count),
             str(len(group.runs)),
             compact([record.test_runs for record in group.records]),
             # Machine and time are the same for all strata: once per configuration is enough.
             machines(group.records) if position == 0 else "",
             time_per_seed(group.records) if position == 0 else "",
         ]
+
+
+def _without_control(group: Group) -> str:
+    done = group.controlled
+    return f"only {done} of {len(group.runs)} seeds" if done else "not run"
 
 
 def _fixed(score: Score | None) -> str:
@@ -133,9 +138,8 @@ def notes(groups: Iterable[Group]) -> Iterable[str]:
         head = f"{group.label}, {group.key.experiment}"
         yield from missing_notes(head, group.missing)
         yield f"{head}: {_provenance(group)}."
-        with_control = sum(run.record.control is not None for run in group.runs)
-        if 0 < with_control < len(group.runs):
-            yield f"{head}: only {with_control} of {len(group.runs)} seeds have the control."
+        if 0 < group.controlled < len(group.runs):
+            yield f"{head}: only {group.controlled} of {len(group.runs)} seeds have the control."
         yield from common_notes(head, group.records)
 
 

@@ -40,7 +40,10 @@ def statement(group: Group) -> str:
     floor, control = group.above_floor, group.above_control
     accuracy = f"accuracy {numbers.percent(group.accuracy())} % {_own_interval(group)}"
     if control is None:
-        claim = "whether the pictures were used is not shown, for no shuffled-image control was run"
+        done = f"only {group.controlled} of {len(group.runs)} seeds have the"
+        which = f"{done if group.controlled else 'no'} shuffled-image control"
+        claim = f"whether the pictures were used is not shown, for {which}"
+        claim += "" if group.controlled else " was run"
         return f"{head}{claim}: {accuracy} is {_side(floor, FLOOR, _floor(group))}."
     sides = f"{_side(floor, FLOOR, _floor(group))} and {_side(control, CONTROL, _shuffled(group))}"
     return f"{head}{_claim(group, floor, control)}: {accuracy} is {sides}."

@@ -231,7 +231,11 @@ class AMiFVQA(AuxiliaryTask):
         return sequence_log_likelihood(logits, ids[:, 1:], mask[:, 1:], label_smoothing)
 
     def answer(
-        self, image: Image.Image | str | PathLike[str], question: str, most: int = 5
+        self,
+        image: Image.Image | str | PathLike[str],
+        question: str,
+        most: int = 5,
+        frame: int | None = None,
     ) -> list[RankedAnswer]:
         """Answer one question about one picture, ``task.answer("scan.png", "is there a mass?")``.
 
@@ -242,6 +246,7 @@ class AMiFVQA(AuxiliaryTask):
             image: A picture, or the path of a PNG, JPEG, TIFF or DICOM file.
             question: The question, of at least one word.
             most: Most answers.
+            frame: Frame of a DICOM file with several, counted from 0.
 
         Returns:
             Answers with their probabilities, the best first; with ``answer_by`` ``generate`` one.
@@ -252,7 +257,7 @@ class AMiFVQA(AuxiliaryTask):
         """
         from amif_lightning.answering.asking import Asked, ask  # stands above tasks
 
-        return ask(self, [Asked(image, question)], most)[0].answers
+        return ask(self, [Asked(image, question, frame)], most)[0].answers
 
     def ranked(self, fused: Fused, most: int) -> list[Ranked]:
         """The best answers to each question, with their log-likelihoods, all candidates allowed.

@@ -40,23 +40,23 @@ def test_lines_stand_where_the_values_say_on_axes_that_all_panels_share() -> Non
     measure = Measure("val/overall", "Accuracy", True)
     one = Panel("one", (Curve(3, ((0, 0.0), (200, 100.0))),))
     two = Panel("two", (Curve(1, ((100, 50.0),)),))
-    first, second = charts(Row(measure, (one, two)))
+    first, second = charts(Row(measure, (one, two)), seeds=[0, 1, 3])
     assert first.traces[0].points == f"{LEFT},{BOTTOM} {RIGHT},{TOP}"
     assert second.traces[0].dots == (((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2),)
     assert first.y == second.y
     assert [tick.text for tick in first.x] == ["0", "50", "100", "150", "200"]
-    # The place of a seed among all seeds decides its style, in every panel the same.
-    assert (first.traces[0].style, second.traces[0].style) == (1, 0)
+    # The place of a seed among all seeds decides its style, also where this measure lacks one.
+    assert (first.traces[0].style, second.traces[0].style) == (2, 1)
     assert first.description == "seed 3: 0 % at step 0, 100 % at step 200"
 
 
 def test_many_values_have_no_dots() -> None:
     points = tuple((step, float(step % 3)) for step in range(100))
-    (chart,) = charts(Row(Measure("x", "x", False), (Panel("one", (Curve(0, points),)),)))
+    (chart,) = charts(Row(Measure("x", "x", False), (Panel("one", (Curve(0, points),)),)), [0])
     assert chart.traces[0].dots == ()
     assert chart.traces[0].points.count(" ") == 99
 
 
 def test_a_single_value_at_step_zero_is_drawn() -> None:
-    (chart,) = charts(Row(Measure("x", "x", False), (Panel("one", (Curve(0, ((0, 0.0),)),)),)))
+    (chart,) = charts(Row(Measure("x", "x", False), (Panel("one", (Curve(0, ((0, 0.0),)),)),)), [0])
     assert chart.traces[0].dots == ((LEFT, (TOP + BOTTOM) / 2),)

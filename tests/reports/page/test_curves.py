@@ -28,6 +28,12 @@ def test_events_of_a_test_take_nothing_away(write_events: Writer, tmp_path: Path
     assert read_scalars(tmp_path, ["val/overall"]) == {"val/overall": ((9, 0.5),)}
 
 
+def test_a_validation_afterwards_takes_nothing_away(write_events: Writer, tmp_path: Path) -> None:
+    write_events(tmp_path, {"val/overall": [(9, 0.5), (18, 0.75)], "train/loss": [(10, 1.0)]})
+    write_events(tmp_path, {"val/overall": [(0, 0.75)]})
+    assert read_scalars(tmp_path, ["val/overall"]) == {"val/overall": ((9, 0.5), (18, 0.75))}
+
+
 def test_many_values_are_all_kept_and_those_that_are_no_number_left_out(
     write_events: Writer, tmp_path: Path
 ) -> None:

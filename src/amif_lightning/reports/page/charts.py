@@ -74,18 +74,22 @@ def ticks(low: float, high: float, most: int = _TICKS) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def charts(row: Row) -> list[Chart]:
-    """The panels of one measure with the same axes."""
+def charts(row: Row, seeds: Sequence[int]) -> list[Chart]:
+    """The panels of one measure with the same axes.
+
+    Args:
+        row: The panels.
+        seeds: The seeds of all measures (`seeds_of`): a seed's place decides its colour.
+    """
     points = [point for panel in row.panels for curve in panel.curves for point in curve.points]
     last = max(step for step, _ in points) or 1
     x = [step for step in ticks(0, last) if step <= last]
     y = ticks(min(value for _, value in points), max(value for _, value in points))
-    seeds = sorted({curve.seed for panel in row.panels for curve in panel.curves})
     return [_chart(panel, last, x, y, seeds, share=row.measure.share) for panel in row.panels]
 
 
 def seeds_of(rows: Sequence[Row]) -> list[int]:
-    """All seeds that have a line, rising; a seed's place decides its colour."""
+    """All seeds that have a line, rising."""
     return sorted({curve.seed for row in rows for panel in row.panels for curve in panel.curves})
 
 

@@ -65,8 +65,8 @@ class Row:
 def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
     """The values of some tags in all event files of a run folder.
 
-    A resumed run has several files. From the first step of a later file on, that file holds.
-    Values that are not finite are left out.
+    A resumed run has several files. From the first step of a later file on, that file holds; one of
+    step 0 alone is of `validate`, which counts no steps. Values that are not finite are left out.
 
     Args:
         folder: The run folder.
@@ -90,9 +90,12 @@ def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
         events = event_accumulator.EventAccumulator(str(file), sizes).Reload()
         for tag in set(tags).intersection(events.Tags()["scalars"]):
             found = {event.step: float(event.value) for event in events.Scalars(tag)}
-            start = min(found)
-            before = {step: value for step, value in joined.get(tag, {}).items() if step < start}
-            joined[tag] = before | found
+            before = joined.get(tag, {})
+            if not (before and set(found) == {0}):
+                start = min(found)
+                joined[tag] = {
+                    step: value for step, value in before.items() if step < start
+                } | found
     return {
         tag: tuple((s, v) for s, v in sorted(values.items()) if math.isfinite(v))
         for tag, values in joined.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -50,11 +51,11 @@ def data_uri(root: Path, name: str) -> str:
     from PIL import Image, ImageOps
 
     inner = PurePosixPath(name)
-    # A record is a file from anywhere: it must not put other files of this machine on the page.
+    # The path comes from a prediction file, the folder from its record: neither leaves the folder.
     if inner.is_absolute() or ".." in inner.parts:
         raise NoPicture("not found")
     path = root / inner
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NoPicture("not found")
     stream = io.BytesIO()
     try:

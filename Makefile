@@ -86,7 +86,7 @@ endef
 
 define dashboard
 	@echo
-	@echo 'Curves, pictures and scores: make tensorboard RUNS="$(RUNS)"'
+	@echo "Curves, pictures and scores: make tensorboard RUNS=\"$(RUNS)\""
 endef
 
 # Answering at size tiny has options that studies have no use for.
@@ -108,7 +108,8 @@ demo: $(STAMP) ## pre-train, fine-tune and test on the generated phantoms, print
 	$(call report_on,$(RUNS))
 	$(dashboard)
 
-# What each part of pre-training is worth: same steps, batches and rate in all variants.
+# What each part of pre-training is worth: same steps, batches and rate in all variants. hard_labels stays among
+# them: a fine-tuning starts from it.
 VARIANTS ?= hard_labels image_text_only without_transport random_negatives shuffled_teacher
 
 .PHONY: compare-pretraining
@@ -151,7 +152,7 @@ compare-pretraining-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT, validation: with 
 	    $(ANSWERING_SIZE) --data.init_args.root "$(ROOT)" --data.init_args.test_split validation \
 	    --trainer.max_epochs $(SCRATCH_EPOCHS)); \
 	done
-	$(call report_on,$(RUNS))
+	$(call report_on,$(RUNS),--baseline vqa_med_2019-$(SIZE)-scratch)
 
 # Steps of every run, so that all train equally long; a mixture of two sets shows each half as often.
 MIXTURE_STEPS ?= 500
@@ -172,7 +173,7 @@ compare-mixture: $(STAMP) ## validation of VQA-RAD (VQA_RAD=FOLDER) and VQA-Med-
 	  $(call fit_seed,mixture-vqa_med_2019,clean,--config experiments/vqa/vqa_med_2019.yaml $(MIXTURE_RUN) \
 	    --data.init_args.root "$(VQA_MED)" --data.init_args.test_split validation); \
 	  $(call fit_seed,mixture-both,clean,--config experiments/vqa/vqa_rad_and_vqa_med_2019.yaml $(MIXTURE_RUN) \
-	    --data.init_args.parts '$(MIXTURE_PARTS)'); \
+	    --data.init_args.parts '$(subst ','\'',$(MIXTURE_PARTS))'); \
 	done
 	@# Each set's own validation questions, with its own candidates; no test set is read.
 	@$(BIN)/python benchmarks/measures/validation.py "$(RUNS)/mixture-vqa_rad/clean" "$(RUNS)/mixture-both/clean" \
@@ -212,10 +213,10 @@ reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, 
 
 # A corpus of experiments/pretrain/: the paper's three together (their folders stand in the file), or one in ROOT.
 CORPUS ?= mixture
-CORPUS_ROOT = $(if $(filter mixture released,$(CORPUS)),,$(if $(ROOT),--data.init_args.$(if \
-  $(filter vqa_med_2019 base,$(CORPUS)),source.init_args.)root "$(ROOT)"))
+CORPUS_ROOT = $(if $(ROOT),--data.init_args.$(if \
+  $(filter vqa_med_2019 base,$(CORPUS)),source.init_args.)root "$(ROOT)")
 
-PRETRAIN_NAME = pretrain-$(CORPUS)-$(SIZE)$(if $(STAGE),-$(STAGE))
+PRETRAIN_NAME = pretrain-$(CORPUS)-$(SIZE)$(if $(STAGE),-$(STAGE))$(if $(INIT_FROM),-pretrained)
 # At size base the experiment is complete; that overlay's learning rate is for fine-tuning.
 PRETRAIN_RUN = --config experiments/pretrain/$(CORPUS).yaml \
   $(if $(filter tiny,$(SIZE)),--config experiments/size/tiny.yaml) \
@@ -225,9 +226,13 @@ PRETRAIN_RUN = --config experiments/pretrain/$(CORPUS).yaml \
 UNTESTED = base medicat vqa_med_2019
 
 .PHONY: reproduce-pretrain
-reproduce-pretrain: $(STAMP) ## pre-train on CORPUS (mixture: the paper's three) in ROOT, search its test split, print the table
+# Studies have no candidates, so there is one protocol.
+reproduce-pretrain: override PROTOCOL := clean
+reproduce-pretrain: $(STAMP) ## pre-train on CORPUS in ROOT (mixture, released: folders stand in its file), search its test split
 	@test -f experiments/pretrain/$(CORPUS).yaml || { \
 	  echo "CORPUS is one of: $(basename $(notdir $(wildcard experiments/pretrain/*.yaml)))" >&2; exit 2; }
+	@test -z "$(ROOT)" -o -z "$(filter mixture released,$(CORPUS))" || { \
+	  echo "CORPUS=$(CORPUS) has no ROOT: its folders stand in experiments/pretrain/$(CORPUS).yaml" >&2; exit 2; }
 	@test -z "$(STAGE)" -o -f "experiments/stage/$(STAGE).yaml" || { echo "STAGE is global or local" >&2; exit 2; }
 ifeq ($(filter $(UNTESTED),$(CORPUS)),)
 	$(call train_and_test,$(PRETRAIN_NAME),test,$(PRETRAIN_RUN))

@@ -158,8 +158,8 @@ def _choose_layout(root: Path, layout: str, protocol: Protocol) -> Layout:
         files = {"osf": OSF_FILE, "mevf": MEVF_FILES["train"], "hf": "data/train-*.parquet"}
         wanted = files[layout]
         raise UserError(
-            f"VQA-RAD: layout '{layout}' needs {root / wanted}, which is not there, so download it "
-            f"({SOURCE}) or choose layout 'auto'."
+            f"VQA-RAD: layout '{layout}' needs {root / wanted}, which is not there: put it "
+            "there (docs/datasets.md says where it comes from) or choose layout 'auto'."
         )
     if layout != "auto":
         raise UserError(f"VQA-RAD: layout must be 'auto', 'osf', 'mevf' or 'hf', got {layout!r}.")

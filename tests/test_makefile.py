@@ -209,7 +209,8 @@ def test_vqa_rad_has_one_split() -> None:
     ],
 )
 def test_pretraining_of_a_corpus(corpus: str, root: str, then: list[str], tmp_path: Path) -> None:
-    words = ("reproduce-pretrain", f"RUNS={tmp_path}", "ROOT=/x", f"CORPUS={corpus}")
+    given = ["ROOT=/x"] if root else []
+    words = ("reproduce-pretrain", f"RUNS={tmp_path}", *given, f"CORPUS={corpus}")
     found = calls(*words, "SIZE=base")
     assert [line.split()[0] for line in found] == ["fit", *then]
     assert found[0].split(" --runs")[0].strip() == (
@@ -217,6 +218,30 @@ def test_pretraining_of_a_corpus(corpus: str, root: str, then: list[str], tmp_pa
     )
     assert "--config experiments/size/tiny.yaml" in calls(*words)[0]
     assert "CORPUS is one of: " in make("reproduce-pretrain", "CORPUS=none").stderr
+    refused = make("reproduce-pretrain", "CORPUS=mixture", "ROOT=/x", "AMIF=echo CALL")
+    assert "CORPUS=mixture has no ROOT" in refused.stderr
+    assert "CALL" not in refused.stdout
+
+
+def test_studies_have_one_protocol(tmp_path: Path) -> None:
+    """Their runs always lie in `clean`, and only there can a finished one be found."""
+    run = tmp_path / "pretrain-roco-tiny" / "clean" / "seed0"
+    run.mkdir(parents=True)
+    (run / "result-test.json").touch()
+    words = ("reproduce-pretrain", f"RUNS={tmp_path}", "ROOT=/x", "CORPUS=roco")
+    found = calls(*words, "PROTOCOL=literature")
+    assert [line.split()[0] for line in found] == ["report"]
+
+
+def test_an_apostrophe_in_a_folder_reaches_the_command(tmp_path: Path) -> None:
+    words = ("compare-mixture", f"RUNS={tmp_path}/it's", "VQA_RAD=/it's", "VQA_MED=/y", "SEEDS=0")
+    said = make(*words, "AMIF=echo CALL").stdout  # of runs that are not there nothing is measured
+    parts = [line for line in said.splitlines() if "data.init_args.parts" in line]
+    assert all('"root": "/it\'s"' in line for line in parts)
+    assert parts
+    done = make("reproduce-vqa-rad", f"RUNS={tmp_path}/it's", "ROOT=/it's", "AMIF=echo CALL")
+    assert done.returncode == 0
+    assert f'make tensorboard RUNS="{tmp_path}/it\'s"' in done.stdout
 
 
 def test_pretraining_in_two_stages(tmp_path: Path) -> None:
@@ -232,7 +257,7 @@ def test_pretraining_in_two_stages(tmp_path: Path) -> None:
     assert "--experiment pretrain-roco-base-global " in first
     assert "init_from" not in first
     assert "--config experiments/stage/local.yaml " in second
-    assert "--experiment pretrain-roco-base-local " in second
+    assert "--experiment pretrain-roco-base-local-pretrained " in second
     assert "--model.init_args.init_from /first stage/best.ckpt " in second
     assert "STAGE is global or local" in make(*words, "STAGE=joined").stderr
 

@@ -22,9 +22,9 @@ COMPARISON_LEGEND = (
     "Difference of mean accuracies, first minus second, with a bootstrap over images paired by "
     "question; McNemar is exact and two-sided, per equal seed, on all questions (right by the "
     "first only / by the second only), questions about one image taken as independent. The means "
-    "are over all seeds of each. The interval speaks of these trained networks; how far other seeds "
-    "would differ is seen from the differences per seed. Nothing is corrected for the number of "
-    "comparisons."
+    "are over all seeds of each. The interval speaks of these trained networks; how far other "
+    "seeds would differ is seen from the differences per seed. Nothing is corrected for the number "
+    "of comparisons."
 )
 
 HEADER = (

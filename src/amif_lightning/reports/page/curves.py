@@ -93,9 +93,7 @@ def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
             before = joined.get(tag, {})
             if not (before and set(found) == {0}):
                 start = min(found)
-                joined[tag] = {
-                    step: value for step, value in before.items() if step < start
-                } | found
+                joined[tag] = {s: v for s, v in before.items() if s < start} | found
     return {
         tag: tuple((s, v) for s, v in sorted(values.items()) if math.isfinite(v))
         for tag, values in joined.items()

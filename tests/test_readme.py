@@ -188,7 +188,7 @@ def test_the_commands_are_found() -> None:
     assert {("make",), (*PYTHON, "fit"), (*PYTHON, "audit"), (*PYTHON, "report")} <= starts
     # Continued lines are one command, and comments are none of it.
     (start,) = [line for line in found if "init_from" in line]
-    assert start.endswith("--model.init_args.init_from runs/pretrain-phantom/clean/seed0/best.ckpt")
+    assert start.endswith("--model.init_args.init_from runs/pretrain-phantom/clean/seed1/best.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,30 @@ def test_a_table_holds_its_ends_beyond_them(tmp_path: Path) -> None:
     assert read[0].tolist() == [10, 10, 100, 200, 250, 250]
 
 
+@pytest.mark.parametrize("vr", ["US", "OW"])
+def test_a_table_of_the_modality_is_applied(tmp_path: Path, vr: str) -> None:
+    """Its first value is -32768, from which no place fits into the 16 bits of the pixels."""
+    entries = (2 * np.arange(30000)).astype(np.uint16)
+    tables = table(-32768, 16, entries, vr)
+    tables[0]["LUTDescriptor"].VR = "SS"
+    stored = np.array([[-32768, -32668, -22768, 0]], dtype=np.int16)
+    read = grey(written(tmp_path / "a.dcm", stored, ModalityLUTSequence=tables))
+    assert read[0].tolist() == [0, 1, 85, 255]  # values 0, 200, 20000 and the last, 59998
+
+
+def test_the_first_value_of_a_table_has_the_sign_of_what_it_is_for(tmp_path: Path) -> None:
+    """Without stored types it is read with the pixels' sign; the rescale can give another."""
+    stored = np.array([[0, 1024, 3071, 4000]], dtype=np.uint16)
+    entries = np.arange(4096).astype(np.uint16)
+    fields = {
+        "RescaleSlope": 1,
+        "RescaleIntercept": -1024,
+        "VOILUTSequence": table(2**16 - 1024, 12, entries),
+    }
+    read = grey(written(tmp_path / "a.dcm", stored, **fields))
+    np.testing.assert_allclose(read[0], 255.0 * stored[0] / 4095, atol=0.51)
+
+
 def group(**fields: float) -> Dataset:
     """A functional group of an enhanced object."""
     made, window, rescale = Dataset(), Dataset(), Dataset()
@@ -185,6 +209,17 @@ def test_a_palette_gives_its_colours(tmp_path: Path, bits: int) -> None:
         fields[f"{name}PaletteColorLookupTableData"] = entries.tobytes()
     read = np.asarray(read_dicom(written(tmp_path / "us.dcm", stored, **fields)))
     np.testing.assert_array_equal(read[0], 255 * np.eye(3))
+
+
+def test_a_palette_of_bytes_in_words_holds_its_end(tmp_path: Path) -> None:
+    """More indices than entries, and entries of 8 bits in words of 16."""
+    stored = np.array([[0, 255, 300]], dtype=np.uint16)
+    fields: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name in ("Red", "Green", "Blue"):
+        fields[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 8]
+        fields[f"{name}PaletteColorLookupTableData"] = np.arange(256).astype("<u2").tobytes()
+    read = grey(written(tmp_path / "us.dcm", stored, **fields))
+    assert read[0].tolist() == [0, 255, 255]
 
 
 def test_a_grey_picture_in_colours_is_refused(tmp_path: Path) -> None:

@@ -85,6 +85,19 @@ def test_what_the_literature_protocol_has_seen(
     assert f"protocol {label}, trained on Phantom" in capsys.readouterr().out
 
 
+def test_the_split_that_a_checkpoint_was_made_for_is_named(
+    checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = torch.load(checkpoint, weights_only=True)
+    space = stored["answer_space"]
+    space |= {"protocol": "literature", "answers_from": "train + validation"}
+    space["selection"]["test_split"] = "validation"
+    torch.save(stored, tmp_path / "seen.ckpt")
+    words = ("--image", pictures / "a.png", "--question", QUESTION)
+    assert ask(tmp_path / "seen.ckpt", *words) == 0
+    assert "protocol literature (validation answers visible)" in capsys.readouterr().out
+
+
 def test_a_name_that_is_no_text_and_one_too_long_lose_no_other_answer(
     checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,7 +107,7 @@ def test_a_name_that_is_no_text_and_one_too_long_lose_no_other_answer(
     (pictures / "asked.jsonl").write_text("\n".join(json.dumps(pair) for pair in pairs))
     assert ask(checkpoint, "--questions", pictures / "asked.jsonl", "--json") == 1
     first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first["image"] == str(latin)
+    assert first["image"] == str(latin)  # not a byte of it is lost
     assert "does not exist" in second["error"]
     assert "audit" not in second["error"]  # there is no data set
     assert third["answers"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,26 +105,38 @@ def _check_decoder(path: Path, header: Any) -> None:
 
 def _shown(path: Path, values: NDArray[Any], header: Any, index: int) -> NDArray[np.uint8]:
     """A frame's values, (H, W) or (H, W, 3), as a screen shows them."""
-    from pydicom.pixels import apply_color_lut
-
     if values.ndim == 3:
         return _scaled(values, 2 ** int(header.BitsStored) - 1)
     photometric = header.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
-        colours = apply_color_lut(values, header)[..., :3]
-        return _scaled(colours, np.iinfo(colours.dtype).max)
+        return _coloured(values, header)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise UserError(
             f"{path} stores its picture as {photometric}, which is not read here: convert the file "
             "to PNG."
         )
-    return _grey(values, _showing(header, index))
+    return _grey(values, _showing(header, index), _order(header))
 
 
-def _scaled(values: NDArray[Any], most: int) -> NDArray[np.uint8]:
+def _scaled(values: NDArray[Any], most: float) -> NDArray[np.uint8]:
     """Colour values of any depth as 8 bits."""
     scaled: NDArray[np.uint8] = (values * (255.0 / most)).round().clip(0, 255).astype(np.uint8)
     return scaled
+
+
+def _coloured(values: NDArray[Any], header: Any) -> NDArray[np.uint8]:
+    """Places (H, W) in a palette as its colours (H, W, 3)."""
+    from pydicom.pixels import apply_color_lut
+
+    if "RedPaletteColorLookupTableData" not in header:  # stored in segments
+        colours = apply_color_lut(values, header)[..., :3]
+        return _scaled(colours, np.iinfo(colours.dtype).max)
+    channels = []
+    for name in ("Red", "Green", "Blue"):
+        descriptor = header[f"{name}PaletteColorLookupTableDescriptor"].value
+        data = header[f"{name}PaletteColorLookupTableData"].value
+        channels.append(_scaled(*_looked_up(values, descriptor, data, _order(header))))
+    return np.stack(channels, axis=-1)
 
 
 def _showing(header: Any, index: int) -> Any:
@@ -147,17 +159,22 @@ def _groups(header: Any, index: int) -> Iterator[Any]:
             yield from group.get(name) or []
 
 
-def _grey(stored: NDArray[Any], showing: Any) -> NDArray[np.uint8]:
+def _grey(stored: NDArray[Any], showing: Any, order: str) -> NDArray[np.uint8]:
     """Stored grey values (H, W) as a screen shows them."""
-    from pydicom.pixels import apply_modality_lut, apply_windowing
+    from pydicom.pixels import apply_rescale, apply_windowing
 
-    values = apply_modality_lut(stored, showing)
+    if "ModalityLUTSequence" in showing:
+        table = showing.ModalityLUTSequence[0]
+        values, _ = _looked_up(stored, table.LUTDescriptor, table.LUTData, order)
+    else:
+        values = apply_rescale(stored, showing)
     if _has_window(showing):
         shown = apply_windowing(values, showing)
         # What the window closes on is not always reached: it is asked for.
         low, high = apply_windowing(np.array([-_FAR, _FAR]), showing).tolist()
     elif "VOILUTSequence" in showing:
-        shown, high = _looked_up(values, showing.VOILUTSequence[0])
+        table = showing.VOILUTSequence[0]
+        shown, high = _looked_up(values, table.LUTDescriptor, table.LUTData, order)
         low = 0.0
     else:
         shown = values
@@ -182,20 +199,33 @@ def _has_window(showing: Any) -> bool:
     return first >= 1 if showing.get("VOILUTFunction", "LINEAR") == "LINEAR" else first > 0
 
 
-def _looked_up(values: NDArray[Any], table: Any) -> tuple[NDArray[Any], float]:
-    """Values in a table of values of interest (C.11.2.1.1), and the most that it can hold.
+def _looked_up(
+    values: NDArray[Any], descriptor: Sequence[int], data: Any, order: str
+) -> tuple[NDArray[Any], float]:
+    """Values in a table of the file, and the most that its entries can be (C.11.1.1, C.11.2.1.1).
 
-    pydicom's own function keeps places in an 8-bit table of more than 256 entries in 8 bits.
+    pydicom's own functions keep places in few bits: 300 in a table of 8-bit entries becomes 44.
+
+    Args:
+        values: Any integers or floats.
+        descriptor: Number of entries (0: 65536), the value of the first one, bits of each.
+        data: The entries: numbers, or bytes or words of 16 bits.
+        order: ``<`` or ``>``: the order of bytes in a word.
     """
-    entries, first, bits = (int(number) for number in table.LUTDescriptor)
+    entries, first, bits = (int(number) for number in descriptor)
     entries = entries or 2**16
-    data = table.LUTData
+    if first >= 2**15 and values.min() < 0:
+        first -= 2**16  # its sign is that of stored values, which may have none
     if isinstance(data, bytes):
-        packed = len(data) < 2 * entries
-        data = np.frombuffer(data, np.uint8 if packed else np.dtype("<u2"))
+        data = np.frombuffer(data, f"{order}u{1 if len(data) < 2 * entries else 2}")
     found = np.asarray(data)[:entries]
+    most = min(2**bits - 1, 255 if found.dtype == np.uint8 else 2**16 - 1)
     places = np.rint(values).astype(np.int64) - first
-    return found[places.clip(0, len(found) - 1)], 2.0**bits - 1
+    return found[places.clip(0, len(found) - 1)], float(most)
+
+
+def _order(header: Any) -> str:
+    return "<" if header.file_meta.TransferSyntaxUID.is_little_endian else ">"
 
 
 def _padding(stored: NDArray[Any], showing: Any) -> NDArray[np.bool_]:

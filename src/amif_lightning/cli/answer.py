@@ -102,8 +102,10 @@ def main(argv: Sequence[str]) -> int:
     """
     options = answer_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # File names may hold bytes that are no text, and must not end a list in its middle.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        # File names may hold bytes that are no text, and must not end a list in its middle. JSON is
+        # UTF-8 wherever it goes, and such a byte written as \udcXX is valid in it.
+        encoding = "utf-8" if options.json else None
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     pairs = _pairs(options)
     if options.explain is not None:
         if len(pairs) != 1:
@@ -295,8 +297,11 @@ def _protocol(task: AMiFVQA) -> str:
 
     if task.space is None:
         return ""
-    known = task.space.answers_from  # older checkpoints do not say it
-    return protocol_label(task.space.protocol, "test", known) if known else task.space.protocol
+    space = task.space
+    scored = str(space.selection.get("test_split", "test"))  # a mixture has one for each part
+    # Older checkpoints do not say whose answers they choose from.
+    known = space.answers_from
+    return protocol_label(space.protocol, scored, known) if known else space.protocol
 
 
 def _trained_on(task: AMiFVQA) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,17 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # One thread each: the tests are small, and threads that wait for a core shared with other work made
 # the suite three times as slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As a run on two cores has: what threads add in any order is seen."""
+    import torch  # after the variables above
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

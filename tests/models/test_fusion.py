@@ -111,6 +111,24 @@ def test_padding_changes_nothing(mode: str, inputs: tuple[Tensor, Tensor, Tensor
     assert more_words.isfinite().all()
 
 
+def test_gradients_of_shared_images_are_the_same_every_time(two_threads: None) -> None:
+    """Many questions about few images of many tokens: what is added in any order shows."""
+    torch.manual_seed(0)
+    fusion = CoAttention(TEXT, IMAGE, 64, 1, 2, 0.0)
+    mask, index = torch.ones(96, 3, dtype=torch.bool), torch.randint(0, 4, (96,))
+    text, image = torch.randn(96, 3, TEXT), torch.randn(4, 65, IMAGE)
+
+    def gradient() -> bytes:
+        fusion.zero_grad()
+        words, patches = fusion(text, mask, image, index)
+        (words.square().sum() + patches.square().sum()).backward()
+        found = fusion.image_projection.weight.grad
+        assert found is not None
+        return found.numpy().tobytes()
+
+    assert len({gradient() for _ in range(12)}) == 1
+
+
 def test_padding_receives_and_gives_no_gradient(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
     fusion, (text, mask, image) = make(), inputs
     text = text.clone().requires_grad_()

@@ -79,7 +79,9 @@ class CoAttention(nn.Module):
         words = self.dropout(self.text_norm(words + self.modality.weight[0]))
         patches = self.image_norm(patches + self.modality.weight[1])
         if image_index is not None:
-            patches = patches[image_index]
+            # patches[image_index] would add the gradients of an image's questions in any order, on
+            # CPUs as well, and no two runs would be equal.
+            patches = patches.index_select(0, image_index)
         patches = self.dropout(patches)
         padding = ~text_mask
         for text_layer, image_layer in zip(self.text_layers, self.image_layers, strict=True):

@@ -159,7 +159,8 @@ def question_alignment(
     shown = [_identity(name) for name in batch.image_ids]
     words = batch.question.ids.masked_fill(~batch.question.mask, -1)
     texts = torch.cat([torch.tensor(shown, device=words.device)[:, None], words], dim=1)
-    vectors = torch.cat([image[batch.image_index], question], dim=1)
+    # One order of adding the gradients of an image's questions, unlike image[batch.image_index].
+    vectors = torch.cat([image.index_select(0, batch.image_index), question], dim=1)
     if world()[1] > 1:
         # Groups hold one to several questions, so processes may hold different numbers of them.
         shapes = gather(torch.tensor([texts.shape], device=words.device)).tolist()

@@ -103,11 +103,12 @@ def score_pairs(
     every_text = gather_padded(states, length)
     every_mask = gather_padded(mask.long(), length).bool()
     padding = length - states.shape[1]
-    # A drawn text comes with its own mask, not with that of the text that it replaces.
+    # A drawn text comes with its own mask, not with that of the text that it replaces. Rows that
+    # several draw are picked by index_select, whose gradient adds in one order on CPUs.
     words, patches = fusion(
-        torch.cat([every_text[texts], F.pad(states, (0, 0, 0, padding))]),
+        torch.cat([every_text.index_select(0, texts), F.pad(states, (0, 0, 0, padding))]),
         torch.cat([every_mask[texts], F.pad(mask, (0, padding))]),
-        torch.cat([tokens, gather(tokens)[images]]),
+        torch.cat([tokens, gather(tokens).index_select(0, images)]),
     )
     scores = torch.cat([head(streams.words, streams.patches), head(words, patches)])
     matched = torch.arange(3 * size, device=device) < size

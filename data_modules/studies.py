@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,9 @@ from typing import Any, Literal
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from amif_lightning.batch import AnswerSpace, StudyBatch, StudyFacts
+from amif_lightning.batch import AnswerSpace, FixedNegatives, Region, StudyBatch, StudyFacts
 from amif_lightning.errors import UserError
+from data_modules.negatives import hard_negatives, random_negatives
 from data_modules.options import check_choice, check_least
 from data_modules.questions import ImageCache
 from data_modules.rows import SplitName
@@ -26,6 +27,7 @@ from data_modules.study_audit import StudyAudit, study_audit
 from data_modules.study_rows import StudyRelease, StudyRow
 from data_modules.study_samples import StudySample, StudyViews, TeacherTable, make_study_batch
 from data_modules.study_splits import StudySplits, split_studies
+from data_modules.text import normalise
 from data_modules.texts import TextDataModule
 from data_modules.transforms import Augmentation, ImageTransform
 
@@ -144,6 +146,39 @@ class StudyDataModule(TextDataModule):
     def class_labels(self, split: SplitName) -> list[tuple[str, ...]]:
         """For each study of a split the names of its classes, by ``position``."""
         return [row.classes for row in self.rows(split)]
+
+    def fixed_negatives(self, split: SplitName) -> FixedNegatives:
+        """The negatives that matching is judged by, the same for every model and seed.
+
+        A random one is any study with other findings, or with another text where findings are not
+        known. A hard one is the study whose text the teacher finds most alike; without a teacher
+        there is none.
+
+        Args:
+            split: ``validation`` or ``test``.
+        """
+        rows = self.rows(split)
+        groups = [row.finding or normalise(row.text) for row in rows]
+        seed = f"{self.dataset}/{split}/{self.split_seed}"
+        table = self.teacher_table
+        hard = None
+        if table is not None:
+            features = table.text([row.study_id for row in rows])
+            hard = hard_negatives(features, groups, seed)
+        return FixedNegatives(random_negatives(groups, seed), hard)
+
+    def regions(self, study_id: str, image_id: str) -> Sequence[Region]:
+        """Where the findings that an image shows lie; empty where the data does not say.
+
+        Args:
+            study_id: The study.
+            image_id: One of its images.
+        """
+        return ()
+
+    def region_words(self) -> Mapping[str, frozenset[str]]:
+        """By kind of finding the words, in lower case, that name it in a text."""
+        return {}
 
     def selection(self) -> dict[str, str | int | float | bool]:
         """Plain values that say which studies trained and chose the weights."""

@@ -19,7 +19,7 @@ from data_modules.study_rows import Picture, StudyRow
 from data_modules.text import normalise
 from data_modules.tokenizer import Tokenizer
 from data_modules.transforms import ImageTransform
-from data_modules.views import draw_views, fixed_views
+from data_modules.views import draw_views, fixed_views, kind_of
 
 
 class TeacherTable(Protocol):
@@ -45,6 +45,7 @@ class StudySample:
         second: (3, H, W) float, view 2.
         row: The study.
         shown: Identities of the pictures of both views.
+        second_frontal: Whether view 2 is a frontal image and view 1 is not.
         text: Token ids of the text.
         position: Place in the split.
     """
@@ -53,6 +54,7 @@ class StudySample:
     second: Tensor
     row: StudyRow
     shown: tuple[str, str]
+    second_frontal: bool
     text: list[int]
     position: int
 
@@ -109,6 +111,8 @@ class StudyViews(Dataset[StudySample]):
             ),
             row=row,
             shown=(first.image_id, second.image_id),
+            second_frontal=[kind_of(view.view) == "frontal" for view in (first, second)]
+            == [False, True],
             text=self.tokenizer.encode(row.text, self.max_text_tokens),
             position=index,
         )
@@ -164,6 +168,7 @@ def make_study_batch(
         ),
         position=torch.tensor([sample.position for sample in samples]),
         teacher=features,
+        second_frontal=torch.tensor([sample.second_frontal for sample in samples]),
         study_ids=[row.study_id for row in rows],
         first_ids=first_ids,
         second_ids=second_ids,

@@ -38,9 +38,9 @@ from torch import Tensor
 from amif_lightning.batch import StudyBatch
 from amif_lightning.callbacks.drawing import INK, card, contact_sheet, headline, shown, stacked
 from amif_lightning.callbacks.heat import covered, heat_map, outlined, patch_centres, square
-from amif_lightning.callbacks.words import Word, proper, words_of
 from amif_lightning.errors import UserError
 from amif_lightning.models.matching import inner_words
+from amif_lightning.models.words import Word, proper, words_of
 from amif_lightning.reports.statistics import Interval, bootstrap_difference, bootstrap_mean
 from amif_lightning.tasks.checkpoints import load_checkpoint
 from amif_lightning.tasks.pretrain import AMiFPretrain

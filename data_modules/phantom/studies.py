@@ -10,10 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from amif_lightning.batch import FixedNegatives, Region
+from data_modules.negatives import hard_negatives, random_negatives
 from data_modules.options import check_choice, check_least
 from data_modules.phantom.findings import KINDS, NONE, unit_vectors
 from data_modules.phantom.generate import generate
 from data_modules.phantom.read import DATASET, Study, read_phantom, read_studies
+from data_modules.phantom.regions import NAMES, Regions
 from data_modules.phantom.study import SPLITS
 from data_modules.questions import other_images
 from data_modules.rows import SplitName
@@ -118,6 +121,29 @@ class PhantomStudies(StudyDataModule):
     def class_prompts(self) -> dict[str, list[str]]:
         """Sentences for each kind of finding, and for none."""
         return {name: list(PROMPTS[name]) for name in (NONE, *KINDS)}
+
+    def fixed_negatives(self, split: SplitName) -> FixedNegatives:
+        """By the exact finding vectors, whatever the teacher."""
+        rows = self.rows(split)
+        vectors = {_id(study.study_id): study.vector for study in read_studies(self.root)}
+        features = torch.from_numpy(unit_vectors([vectors[row.study_id] for row in rows]))
+        groups = [row.finding for row in rows]
+        seed = f"{DATASET}/{split}/{self.phantom_seed}"
+        return FixedNegatives(
+            random_negatives(groups, seed), hard_negatives(features, groups, seed)
+        )
+
+    @cached_property
+    def _regions(self) -> Regions:
+        return Regions(self.root)
+
+    def regions(self, study_id: str, image_id: str) -> Sequence[Region]:
+        """Footprints of the findings that an image shows."""
+        return self._regions.of(study_id, image_id)
+
+    def region_words(self) -> Mapping[str, frozenset[str]]:
+        """The words of the reports that name each kind."""
+        return NAMES
 
     @cached_property
     def teacher_table(self) -> TeacherTable | None:

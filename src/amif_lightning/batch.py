@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -137,6 +139,8 @@ class StudyBatch:
             the study's own identity where the data says nothing of findings.
         position: (B,) long, the study's place in its split.
         teacher: The teacher's features of the same studies; none where labels are hard.
+        second_frontal: (B,) bool, whether view 2 is a frontal image and view 1 is not; None where
+            the projections are not known.
         study_ids: B ids, unique within the data set.
         first_ids: For each study the identity of the picture shown as view 1.
         second_ids: The same of view 2.
@@ -151,6 +155,7 @@ class StudyBatch:
     relevance: Tensor
     position: Tensor
     teacher: TeacherFeatures | None = None
+    second_frontal: Tensor | None = None
     study_ids: list[str] = field(default_factory=list)
     first_ids: list[str] = field(default_factory=list)
     second_ids: list[str] = field(default_factory=list)
@@ -310,6 +315,83 @@ class StudyFacts:
 
 
 @dataclass(frozen=True)
+class FixedNegatives:
+    """The pairs that matching is judged by: drawn once from the data, the same for every model.
+
+    Attributes:
+        random: For each study of a split the place of another one, whose text is a random
+            negative; -1 where there is none.
+        hard: The place of the study whose findings are nearest without being equal; None where
+            nothing says which findings are near.
+    """
+
+    random: tuple[int, ...]
+    hard: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where a finding lies on an image.
+
+    Attributes:
+        kind: What it is.
+        mask: (H, W) bool, any size; covers the whole image.
+    """
+
+    kind: str
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Localised:
+    """Mass of a transport plan inside the region of one finding, as shares of the words' mass.
+
+    Attributes:
+        position: The study's place in its split.
+        kind: The finding's kind.
+        area: The region's share of the image's area: what an even plan puts inside.
+        inside: Of the words that name the finding.
+        other_word: Of one other word of the report that names no finding; None without one.
+        elsewhere: Of the naming words inside the region of another study's finding of the same
+            kind; None without one.
+    """
+
+    position: int
+    kind: str
+    area: float
+    inside: float
+    other_word: float | None
+    elsewhere: float | None
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """What single pairs of a split scored; N studies in the order of their places in the split.
+
+    Attributes:
+        negatives: The fixed pairs.
+        matching: By ``own``, ``random`` and ``hard`` the log-odds (N,) float64 that the image
+            belongs to its own text and to the negatives'; NaN without a negative. None where the
+            run trains no matching.
+        reranked: (N,) float64, share of relevant texts among the first 5 of the 20 nearest ones,
+            put in the order of matching; NaN for studies that were not re-ranked. None where the
+            run trains no matching.
+        transport: By ``own`` and ``random`` the transport (N,) float64 of the image and the text;
+            NaN where either has no tokens.
+        cosine: (N,) float64, mean cosine of the image's patches and the random negative's words;
+            near 1 all tokens have collapsed.
+        localised: The findings whose region is known.
+    """
+
+    negatives: FixedNegatives
+    matching: dict[str, Tensor] | None
+    reranked: Tensor | None
+    transport: dict[str, Tensor]
+    cosine: Tensor
+    localised: tuple[Localised, ...]
+
+
+@dataclass(frozen=True)
 class StudyScores:
     """What the search in a whole split gave, study by study; the same in all processes.
 
@@ -326,6 +408,7 @@ class StudyScores:
         teacher_kl: Mean over studies and both directions of the divergence of the model's
             image-text distribution over the split from the teacher's, in nats; None without a
             teacher.
+        pairs: What single pairs scored; None where the task scores none.
     """
 
     ks: tuple[int, ...]
@@ -334,6 +417,7 @@ class StudyScores:
     relevant: Tensor
     zero_shot: Tensor | None = None
     teacher_kl: float | None = None
+    pairs: PairScores | None = None
 
 
 def pad_tokens(sequences: Sequence[Sequence[int]], pad_id: int) -> Tokens:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from amif_lightning.callbacks.heat import patch_centres
-from amif_lightning.callbacks.words import Word
 from amif_lightning.errors import UserError
+from amif_lightning.models.patch_grid import patch_centres
+from amif_lightning.models.words import Word
 from amif_lightning.reports.statistics import bootstrap_mean
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from benchmarks.measures import footprint

@@ -108,7 +108,7 @@ def averaged(modules: list[torch.nn.Module]) -> dict[str, Tensor]:
 def align(kind: Labels, gathered: Gather = gather) -> Kept:
     """Losses and gradients of all pairs of modalities."""
     encoder, alignment = new_encoder(), UnifiedAlignment(kind, same_weight=SAME_WEIGHT).double()
-    losses = alignment(sides(encoder, gathered), same(), teacher(), SCALE)
+    losses = alignment(sides(encoder, gathered), same(), teacher(), SCALE).losses
     torch.stack(list(losses.values())).sum().backward()
     values = {pair: float(loss.detach()) for pair, loss in losses.items()}
     return {"losses": values, "gradients": averaged([encoder, alignment])}

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amif_lightning.losses.alignment import hard_labels
+from amif_lightning.losses.alignment import hard_labels, soft_labels
 from amif_lightning.losses.matching import (
     draw_negatives,
     gumbel_noise,
@@ -31,15 +31,20 @@ def example() -> tuple[Tensor, Tensor, Tensor]:
     return logits, labels, same
 
 
-def slow_weights(logits: Tensor, labels: Tensor, same: Tensor) -> Tensor:
+def slow_weights(
+    logits: Tensor, labels: Tensor, same: Tensor, kappa: float = 1.0, added: float = 0.0
+) -> Tensor:
     weights = torch.zeros(5, 5, dtype=torch.double)
     for i in range(5):
         total = sum(math.exp(float(value)) for value in logits[i])
-        most = max(float(value) for value in labels[i])
+        plain = [
+            float(labels[i, j]) / math.exp(added) if same[i, j] else float(labels[i, j])
+            for j in range(5)
+        ]
         for j in range(5):
-            if not same[i, j]:
-                weights[i, j] = math.exp(float(logits[i, j])) / total
-                weights[i, j] *= 1 - float(labels[i, j]) / most
+            share = plain[j] / max(plain)
+            if not same[i, j] and share < kappa:
+                weights[i, j] = math.exp(float(logits[i, j])) / total * (1 - share)
     return weights
 
 
@@ -47,6 +52,15 @@ def test_weights_follow_their_equation() -> None:
     logits, labels, same = example()
     weights = negative_log_weights(logits, labels, same).exp()
     torch.testing.assert_close(weights, slow_weights(logits, labels, same))
+
+
+@pytest.mark.parametrize("kappa", [0.3, 0.7, 1.0])
+@pytest.mark.parametrize("added", [0.0, 0.5])
+def test_guarded_weights_follow_their_equation(kappa: float, added: float) -> None:
+    logits, labels, same = example()
+    guarded = negative_log_weights(logits, labels, same, kappa, added).exp()
+    torch.testing.assert_close(guarded, slow_weights(logits, labels, same, kappa, added))
+    assert bool((guarded > 0).any())
 
 
 def test_draws_have_the_weights_frequencies() -> None:
@@ -185,6 +199,101 @@ def test_what_the_labels_hold_to_be_equal_is_not_drawn() -> None:
     )
     assert not admissible.any()
     assert bool(((drawn >= 0) & (drawn < 5)).all())  # still an index
+
+
+# ---- the guard against studies whose teacher's vectors are equal ---------------------------------
+
+SCALE, ADDED, COLDEST = 3.0, 0.01, 0.01  # scale and lambda of the labels, lowest temperature
+DIFFERENT = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.6, 0.8]]
+PAIR = (1, 4)  # two studies with one and the same vector, and different texts
+
+
+def taught() -> tuple[Tensor, Tensor]:
+    """Teacher's vectors of five studies, of which two are equal, and the pairs that are one."""
+    return torch.tensor([*DIFFERENT, DIFFERENT[1]]), torch.eye(5, dtype=torch.bool)
+
+
+def paraphrases(cosines: Tensor, kappa: float, taken_out: float) -> int:
+    """How often in 200 steps a study draws the other one that has its own vector."""
+    vectors, same = taught()
+    labels = soft_labels(vectors, vectors, SCALE, same, ADDED)
+    weights = negative_log_weights(cosines / COLDEST, labels, same, kappa, taken_out)
+    found = 0
+    for step in range(200):
+        drawn, admissible = draw_negatives(weights, gumbel_noise(5, 0, step))
+        assert bool(admissible.all())
+        found += int(drawn[PAIR[0]]) == PAIR[1]
+        found += int(drawn[PAIR[1]]) == PAIR[0]
+    return found
+
+
+def all_but_certain() -> Tensor:
+    """Cosines of a student that finds the two equal studies alike and all others opposite."""
+    cosines = torch.full((5, 5), -1.0)
+    cosines[PAIR[0], PAIR[1]] = cosines[PAIR[1], PAIR[0]] = 1.0
+    return cosines
+
+
+@pytest.mark.parametrize("kind", ["ideal", "certain", "noise"])
+def test_equal_findings_are_never_drawn_whatever_the_student_says(kind: str) -> None:
+    vectors, _ = taught()
+    noise = torch.rand(5, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    cosines = {"ideal": vectors @ vectors.T, "certain": all_but_certain(), "noise": noise}[kind]
+    assert paraphrases(cosines, 0.7, ADDED) == 0
+
+
+def test_without_the_guard_a_good_student_draws_equal_findings() -> None:
+    vectors, _ = taught()
+    assert paraphrases(vectors @ vectors.T, 1.0, 0.0) > 300  # of 400
+    assert paraphrases(all_but_certain(), 1.0, 0.0) == 400
+    # It is the share that keeps them out where lambda stays in.
+    assert paraphrases(all_but_certain(), 0.7, 0.0) == 0
+
+
+def test_lambda_may_be_as_large_as_the_guard_is_strict() -> None:
+    """With lambda 1 left in, an equal study has 37 % of the label and passes for another one."""
+    vectors, same = taught()
+    labels = soft_labels(vectors, vectors, SCALE, same, 1.0)
+    logits = all_but_certain() / COLDEST
+    kept_out = negative_log_weights(logits, labels, same, 0.7, 1.0)
+    passed = negative_log_weights(logits, labels, same, 0.7, 0.0)
+    assert float(kept_out[PAIR]) == -math.inf
+    assert float(passed[PAIR]) > -1.0
+
+
+def test_a_share_below_kappa_can_be_drawn_and_one_at_or_above_cannot() -> None:
+    kappa = 0.75
+    labels = torch.eye(5, dtype=torch.double)
+    shares = torch.tensor([kappa - 1e-6, kappa, kappa + 1e-6, 0.1], dtype=torch.double)
+    labels[0, 1:] = shares
+    logits = torch.zeros(5, 5, dtype=torch.double)
+    logits[0, 1:] = torch.tensor([30.0, 60.0, 90.0, 0.0], dtype=torch.double)
+    weights = negative_log_weights(logits, labels, torch.eye(5, dtype=torch.bool), kappa)
+    assert (weights[0] > -math.inf).tolist() == [False, True, False, False, True]
+    drawn = {
+        int(draw_negatives(weights, gumbel_noise(5, 0, step))[0][0]) for step in range(50)
+    }
+    assert drawn == {1}
+
+
+def test_a_row_of_paraphrases_draws_none_and_is_counted_out() -> None:
+    logits, labels, same = example()
+    labels = labels.clone()
+    labels[2] = torch.tensor([0.21, 0.22, 0.23, 0.18, 0.16])  # all at least 0.7 of the greatest
+    labels[0] = torch.tensor([0.60, 0.10, 0.10, 0.10, 0.10])
+    before = draw_negatives(negative_log_weights(logits, labels, same), gumbel_noise(5, 0, 0))[1]
+    assert bool(before.all())
+    weights = negative_log_weights(logits, labels, same, max_likeness=0.69)
+    drawn, valid = draw_negatives(weights, gumbel_noise(5, 0, 0))
+    assert not valid[2]
+    assert valid[0]
+    assert 0 <= int(drawn[2]) < 5
+    scores = torch.randn(5, 2, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    matched, pairs = torch.zeros(5, dtype=torch.bool), int(valid.sum())
+    loss = matching_loss(scores, matched, valid, pairs)
+    torch.testing.assert_close(loss, matching_loss(scores[valid], matched[valid], valid[valid], pairs))
+    (slope,) = torch.autograd.grad(loss, scores)
+    assert float(slope[2].abs().sum()) == 0.0
 
 
 def test_the_order_of_the_batch_does_not_matter_to_the_weights() -> None:

@@ -34,7 +34,7 @@ def same() -> Tensor:
 
 def test_each_pair_compares_its_own_sides_with_its_own_labels() -> None:
     s, t = student(), teacher()
-    losses = UnifiedAlignment(same_weight=0.5)(s, same(), t, SCALE)
+    losses = UnifiedAlignment(same_weight=0.5)(s, same(), t, SCALE).losses
     assert tuple(losses) == PAIRS
     assert s.text_again is not None
     for pair, (u, v), (a, b) in (
@@ -53,7 +53,7 @@ def test_a_text_is_compared_with_itself_where_there_is_one_pass() -> None:
 
 def test_hard_labels_need_no_teacher() -> None:
     s = student()
-    losses = UnifiedAlignment("hard", smoothing=0.2)(s, same(), None)
+    losses = UnifiedAlignment("hard", smoothing=0.2)(s, same(), None).losses
     labels = hard_labels(same(), 0.2)
     torch.testing.assert_close(
         losses["image_text"], alignment_loss(s.first @ s.text.T / 0.07, labels, labels)
@@ -62,18 +62,37 @@ def test_hard_labels_need_no_teacher() -> None:
         UnifiedAlignment()(s, same(), None)
 
 
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_what_the_draw_needs_is_that_of_image_and_text(kind: Labels) -> None:
+    s, t = student(), teacher()
+    vectors = Sides(s.first.requires_grad_(), s.second, s.text.requires_grad_())
+    aligned = UnifiedAlignment(kind, same_weight=0.5)(vectors, same(), t, SCALE)
+    assert aligned.logits is not None
+    assert aligned.labels is not None
+    assert not aligned.logits.requires_grad
+    torch.testing.assert_close(aligned.logits, s.first.detach() @ s.text.detach().T / 0.07)
+    soft = (
+        soft_labels(t.first, t.text, SCALE, same(), 0.5),
+        soft_labels(t.text, t.first, SCALE, same(), 0.5),
+    )
+    expected = soft if kind == "soft" else (hard_labels(same(), 0.1),) * 2
+    for found, labels in zip(aligned.labels, expected, strict=True):
+        torch.testing.assert_close(found, labels)
+
+
 @pytest.mark.parametrize("left_out", PAIRS)
 def test_a_pair_without_weight_is_left_out(left_out: Pair) -> None:
     module = UnifiedAlignment("hard", **{left_out: 0.0})
-    losses = module(student(), same(), None)
-    assert set(losses) == set(PAIRS) - {left_out}
+    aligned = module(student(), same(), None)
+    assert set(aligned.losses) == set(PAIRS) - {left_out}
+    assert (aligned.logits is None) == (aligned.labels is None) == (left_out == "image_text")
     # Nor does it keep a temperature that no loss would ever move.
     assert not [name for name, _ in module.named_parameters() if left_out in name]
 
 
 def test_every_pair_has_a_temperature_of_its_own() -> None:
     module = UnifiedAlignment("hard")
-    torch.stack(list(module(student(), same(), None).values())).sum().backward()
+    torch.stack(list(module(student(), same(), None).losses.values())).sum().backward()
     slopes = [parameter.grad for parameter in module.parameters()]
     assert len(slopes) == 3
     assert len({float(slope) for slope in slopes if slope is not None}) == 3
@@ -90,7 +109,7 @@ def test_half_precision_changes_nothing_but_the_features(kind: Labels, dtype: to
     half = Sides(*(unit(seed, 6).to(dtype) for seed in range(4)))
     plain = Sides(*(unit(seed, 6).to(dtype).float() for seed in range(4)))
     with torch.autocast("cpu", dtype=dtype):
-        losses = module(half, same(), teacher(), SCALE)
-    for pair, value in module(plain, same(), teacher(), SCALE).items():
+        losses = module(half, same(), teacher(), SCALE).losses
+    for pair, value in module(plain, same(), teacher(), SCALE).losses.items():
         assert losses[pair].dtype == torch.float32
         torch.testing.assert_close(losses[pair], value)

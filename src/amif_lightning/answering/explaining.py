@@ -12,10 +12,10 @@ from amif_lightning.answering.asking import Answered, Asked, answers_known, inpu
 from amif_lightning.callbacks.alignment_pictures import at_rest
 from amif_lightning.callbacks.alignment_sheets import WordMap, plans_sheet
 from amif_lightning.callbacks.drawing import headline, shown, stacked
-from amif_lightning.callbacks.heat import patch_centres
-from amif_lightning.callbacks.words import Word, informative, words_of
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.matching import inner_words
+from amif_lightning.models.patch_grid import patch_centres
+from amif_lightning.models.words import Word, informative, words_of
 
 if TYPE_CHECKING:
     from amif_lightning.tasks.vqa import AMiFVQA

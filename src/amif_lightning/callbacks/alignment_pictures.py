@@ -26,12 +26,12 @@ from amif_lightning.callbacks.alignment_sheets import (
     similarity_sheet,
 )
 from amif_lightning.callbacks.drawing import Array, shown
-from amif_lightning.callbacks.heat import patch_centres
-from amif_lightning.callbacks.words import Word, informative, words_of
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import same_sample, soft_labels
 from amif_lightning.losses.unified import Sides
 from amif_lightning.models.matching import inner_words
+from amif_lightning.models.patch_grid import patch_centres
+from amif_lightning.models.words import Word, informative, words_of
 
 _OPTIONS = ("samples", "studies", "words", "negatives", "side")
 

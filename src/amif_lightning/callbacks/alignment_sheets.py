@@ -21,7 +21,8 @@ from amif_lightning.callbacks.drawing import (
     matrix_panel,
     stacked,
 )
-from amif_lightning.callbacks.heat import heat_map, heat_scale, square
+from amif_lightning.callbacks.heat import heat_map, heat_scale
+from amif_lightning.models.patch_grid import square
 
 #: What stands above the sheet of hard negatives.
 HARDEST = (
@@ -109,7 +110,7 @@ def plans_sheet(
 
     Args:
         studies: At least one, each a square picture, its report and 1 to ``columns`` words.
-        centres: (g,) see :func:`amif_lightning.callbacks.heat.patch_centres`.
+        centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
         columns: Heat maps in a row.
     """
     shares = [

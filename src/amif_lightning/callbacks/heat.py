@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from amif_lightning.callbacks.drawing import Array, Pixels, coloured
-from amif_lightning.models.vision import ConvTower
 
 # A cold place shows the picture alone; a hot one hides most of it.
 _OPAQUE = 0.8
@@ -18,66 +14,12 @@ _OPAQUE = 0.8
 _COLDEST = 0.25
 
 
-def patch_centres(vision: Any, image_size: int) -> Array:
-    """Where the rows (and columns) of an image tower's patches lie.
-
-    Args:
-        vision: The image tower.
-        image_size: Side of its input in pixels.
-
-    Returns:
-        (g,) centres as shares of the picture's side, rising.
-    """
-    count = vision.grid(image_size)[0]
-    if isinstance(vision, ConvTower):  # row r stands over pixel (stride r), see its docstring
-        return (np.arange(count) * vision.stride + 0.5) / image_size
-    return (np.arange(count) + 0.5) / count
-
-
-def square(values: Array) -> Array:
-    """Numbers of patches (P,), row by row, as a grid (g, g).
-
-    Raises:
-        ValueError: If P is no square number.
-    """
-    side = math.isqrt(len(values))
-    if side * side != len(values):
-        raise ValueError(f"{len(values)} patches do not make a square grid")
-    return values.reshape(side, side)
-
-
-def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
-    """How much of each patch's part of the picture a region covers.
-
-    A patch's part is what is nearer to its centre than to the others'.
-
-    Args:
-        mask: (H, W) the region.
-        centres: (g,) see :func:`patch_centres`.
-
-    Returns:
-        (g * g,) shares from 0 to 1, row by row; a pixel on a border counts by its parts.
-    """
-    borders = np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [1.0]])
-    down, across = (_overlap(borders, size) for size in mask.shape)
-    shares: Array = down @ mask.astype(np.float64) @ across.T
-    return shares.ravel()
-
-
-def _overlap(borders: Array, pixels: int) -> Array:
-    """(g, pixels) share of each interval between borders that each pixel takes."""
-    low, high = borders[:-1, None], borders[1:, None]
-    edges = np.arange(pixels + 1) / pixels
-    shared = np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1])
-    return np.clip(shared, 0.0, None) / (high - low)
-
-
 def enlarged(grid: Array, centres: Array, side: int) -> Array:
     """A grid of patches at every pixel, bilinear between centres and even beyond the outer ones.
 
     Args:
         grid: (g, g) numbers.
-        centres: (g,) see :func:`patch_centres`.
+        centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
         side: Pixels of the result.
 
     Returns:
@@ -95,7 +37,7 @@ def heat_map(picture: Image.Image, grid: Array, centres: Array, hottest: float) 
     Args:
         picture: A square picture.
         grid: (g, g) numbers of at least 0.
-        centres: (g,) see :func:`patch_centres`.
+        centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
         hottest: The number that gets the lightest colour.
     """
     heat = enlarged(grid, centres, picture.width) / max(hottest, 1e-12)

@@ -12,24 +12,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LEFT_OUT = -100
-_LEAST_PAIRS = 1e-6
+#: Divisor of a sum over no pair, which is 0 and stays 0 over it.
+LEAST_PAIRS = 1e-6
 
 
-def negative_log_weights(logits: Tensor, labels: Tensor, same: Tensor) -> Tensor:
+def negative_log_weights(
+    logits: Tensor,
+    labels: Tensor,
+    same: Tensor,
+    max_likeness: float = 1.0,
+    same_weight: float = 0.0,
+) -> Tensor:
     r"""Log of the weights that each row draws its negative with: alike, but not a paraphrase.
 
-    .. math:: w_{ij} = \mathrm{softmax}(s_i)_j \, (1 - q_{ij} / \max_k q_{ik}), \qquad
-              w_{ij} = 0 \text{ where } E_{ij}
+    .. math:: r_{ij} = q^0_{ij} / \max_k q^0_{ik}, \qquad
+              w_{ij} = \mathrm{softmax}(s_i)_j \, (1 - r_{ij}), \qquad
+              w_{ij} = 0 \text{ where } E_{ij} \text{ or } r_{ij} \ge \kappa
 
-    What the labels hold to be as alike as anything in the row has weight 0 as well: it may be a
-    paraphrase. Soft labels hold equal samples to be a little more alike (lambda), so another study
-    with the very same teacher's vector keeps 1 - exp(-lambda) of its weight. Logits of any sign and
-    size will do, for only their differences count. No graph is built: a draw has no gradient.
+    q0 are the labels without what they add to equal samples (lambda). With lambda left in, another
+    study with the very same teacher's vector keeps 1 - exp(-lambda) of its weight, and a good
+    student at a low temperature draws it all the same: its logits outweigh that factor. A share
+    kappa below 1 keeps such paraphrases out whatever the logits. Logits of any sign and size will
+    do, for only their differences count. No graph is built: a draw has no gradient.
 
     Args:
         logits: (G, G) student's logits s, the drawing modality in rows.
         labels: (G, G) labels q of the same rows, soft or hard.
         same: (G, G) bool E, the pairs that are no negatives.
+        max_likeness: kappa in (0, 1]; at 1 only what is as alike as anything in the row is kept
+            out.
+        same_weight: lambda, taken out of the labels; 0 leaves them as they are.
 
     Returns:
         (G, G) float32 or float64, minus infinity where the weight is 0.
@@ -37,9 +49,10 @@ def negative_log_weights(logits: Tensor, labels: Tensor, same: Tensor) -> Tensor
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
         labels = labels.to(logits.dtype)
-        different = 1 - labels / labels.amax(1, keepdim=True)
-        weights = logits.log_softmax(1) + different.log()
-        return weights.masked_fill(same, -torch.inf)
+        labels = labels * torch.exp(-same_weight * same.to(labels.dtype))
+        likeness = labels / labels.amax(1, keepdim=True)
+        weights = logits.log_softmax(1) + (1 - likeness).log()
+        return weights.masked_fill(same | (likeness >= max_likeness), -torch.inf)
 
 
 def gumbel_noise(size: int, seed: int, step: int) -> Tensor:
@@ -97,4 +110,4 @@ def matching_loss(logits: Tensor, matched: Tensor, valid: Tensor, pairs: Tensor 
         labels = matched.long().masked_fill(~valid, _LEFT_OUT)
         total = F.cross_entropy(logits, labels, reduction="sum", ignore_index=_LEFT_OUT)
         # 0 pairs have a sum of 0, which stays 0 over anything but 0.
-        return total / torch.as_tensor(pairs, dtype=total.dtype).clamp_min(_LEAST_PAIRS)
+        return total / torch.as_tensor(pairs, dtype=total.dtype).clamp_min(LEAST_PAIRS)

@@ -44,6 +44,21 @@ class Sides:
         }[pair]
 
 
+@dataclass(frozen=True)
+class Aligned:
+    """The losses of one batch, and what they were computed from where mining needs it again.
+
+    Attributes:
+        losses: The unweighted loss of every pair that has a weight.
+        logits: (G, G) student's logits of image and text; None where that pair has no weight.
+        labels: (G, G) labels of images and of texts; None where that pair has no weight.
+    """
+
+    losses: dict[Pair, Tensor]
+    logits: Tensor | None
+    labels: tuple[Tensor, Tensor] | None
+
+
 class UnifiedAlignment(nn.Module):
     """All pairs of modalities under one loss, each with its own weight and temperature.
 
@@ -102,15 +117,15 @@ class UnifiedAlignment(nn.Module):
         if teacher is None:
             raise ValueError("soft labels need a teacher's features, and the batch has none")
         first, second = teacher.of(pair)
-        return (
-            soft_labels(first, second, scale, same, self.same_weight),
-            soft_labels(second, first, scale, same, self.same_weight),
-        )
+        forward = soft_labels(first, second, scale, same, self.same_weight)
+        if first is second:  # a text against itself
+            return forward, forward
+        return forward, soft_labels(second, first, scale, same, self.same_weight)
 
     def forward(
         self, sides: Sides, same: Tensor, teacher: Sides | None, scale: float = 0.0
-    ) -> dict[Pair, Tensor]:
-        """The unweighted loss of every pair that has a weight.
+    ) -> Aligned:
+        """The unweighted loss of every pair that has a weight, each computed once.
 
         Args:
             sides: The student's vectors, of unit norm.
@@ -118,11 +133,15 @@ class UnifiedAlignment(nn.Module):
             teacher: The teacher's features; needed for soft labels.
             scale: The teacher's logit scale, a natural logarithm.
         """
-        return {
-            pair: self.pairs[pair](*sides.of(pair), *self.labels(pair, same, teacher, scale))[0]
-            for pair in PAIRS
-            if pair in self.pairs
-        }
+        losses: dict[Pair, Tensor] = {}
+        kept: tuple[Tensor | None, tuple[Tensor, Tensor] | None] = None, None
+        for pair in PAIRS:
+            if pair in self.pairs:
+                labels = self.labels(pair, same, teacher, scale)
+                losses[pair], logits = self.pairs[pair](*sides.of(pair), *labels)
+                if pair == "image_text":
+                    kept = logits.detach(), labels
+        return Aligned(losses, *kept)
 
     def clamp_(self) -> None:
         """Bring all temperatures back into their range; after every optimizer step."""

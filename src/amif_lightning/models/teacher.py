@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from amif_lightning.errors import UserError
 from amif_lightning.models.loading import first_line
 from amif_lightning.models.text import TextEncoder
-from amif_lightning.models.vision import build_vision
+from amif_lightning.models.vision import CHANNELS, build_vision
 
 #: The paper's teacher, and the most tokens of a text that it reads.
 BIOMEDCLIP = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
@@ -174,7 +174,11 @@ class CheckpointTeacher(FrozenTeacher):
         try:
             self.image_size = int(given["image_size"])
             self.vision = build_vision(
-                given["vision"], None, self.image_size, given["vision_quick_gelu"]
+                given["vision"],
+                None,
+                self.image_size,
+                given["vision_quick_gelu"],
+                given.get("vision_channels", CHANNELS),  # checkpoints from before the option
             )
             self.words = TextEncoder(
                 given["text"],

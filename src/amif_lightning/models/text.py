@@ -67,6 +67,14 @@ class TextEncoder(nn.Module):
         embedding: nn.Embedding = self.bert.get_input_embeddings()
         return embedding
 
+    def words(self, ids: Tensor) -> Tensor:
+        """Words before any context: token ids (B, L) -> normalised word embeddings (B, L, D).
+
+        They have no positions and have read no other word, so each can say only what it names.
+        """
+        words: Tensor = self.bert.embeddings.LayerNorm(self.word_embedding(ids))
+        return words
+
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids (B, L) and mask (B, L) -> states (B, L, D).
 

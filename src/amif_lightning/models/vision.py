@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from amif_lightning.errors import UserError
 from amif_lightning.models.loading import first_line
 
+#: Channels of the stages of :class:`ConvTower`: patches of 32 pixels.
+CHANNELS = (32, 64, 128, 256)
+
 
 class ConvTower(nn.Module):
     """Residual convolutions for sizes that train from random weights in minutes.
@@ -34,7 +37,7 @@ class ConvTower(nn.Module):
             the grid, after a stem of stride 4.
     """
 
-    def __init__(self, image_size: int = 128, channels: Sequence[int] = (32, 64, 128, 256)) -> None:
+    def __init__(self, image_size: int = 128, channels: Sequence[int] = CHANNELS) -> None:
         super().__init__()
         self.width = channels[-1]
         self.stride = 4 * 2 ** (len(channels) - 1)
@@ -65,6 +68,10 @@ class ConvTower(nn.Module):
         features = self.stages(self.stem(images.contiguous(memory_format=torch.channels_last)))
         patches = features.flatten(2).transpose(1, 2)
         return torch.cat([patches.mean(1, keepdim=True), patches + self.position], dim=1)
+
+    def patches(self, tokens: Tensor) -> Tensor:
+        """Patches (I, P, D) of tokens (I, 1 + P, D), without their position embeddings."""
+        return tokens[:, 1:] - self.position
 
 
 class ResidualBlock(nn.Module):
@@ -165,6 +172,10 @@ class CLIPTower(nn.Module):
         summary = tokens[:, :1] if self.prefix else patches.mean(1, keepdim=True)
         return torch.cat([summary, patches], dim=1)
 
+    def patches(self, tokens: Tensor) -> Tensor:
+        """Patches (I, P, D) of tokens (I, 1 + P, D); a transformer's positions are part of them."""
+        return tokens[:, 1:]
+
     def _features(self, images: Tensor) -> Tensor:
         if hasattr(self.visual, "forward_features"):
             features: Tensor = self.visual.forward_features(images)
@@ -227,7 +238,11 @@ def _open_clip_tower(
 
 
 def build_vision(
-    name: str, pretrained: str | None, image_size: int, quick_gelu: bool | None = None
+    name: str,
+    pretrained: str | None,
+    image_size: int,
+    quick_gelu: bool | None = None,
+    channels: Sequence[int] = CHANNELS,
 ) -> ConvTower | CLIPTower:
     """The image tower of a configuration.
 
@@ -236,16 +251,23 @@ def build_vision(
         pretrained: Weights for :class:`CLIPTower`.
         image_size: Side of the input in pixels.
         quick_gelu: Activation of :class:`CLIPTower`.
+        channels: Channels of the stages of :class:`ConvTower`.
 
     Raises:
-        UserError: An activation is given for ``conv``; else see :class:`CLIPTower`.
+        UserError: An activation is given for ``conv``, or its channels are not at least one
+            positive number; else see :class:`CLIPTower`.
     """
     if name == "conv":
         if quick_gelu is not None:
             raise UserError(
                 "The image tower `conv` has no GELU: leave out --model.init_args.vision_quick_gelu."
             )
-        return ConvTower(image_size)
+        if not channels or min(channels) < 1:
+            raise UserError(
+                f"model.init_args.vision_channels is {list(channels)}: give one or more numbers "
+                "of at least 1, such as [32, 64, 128, 256]."
+            )
+        return ConvTower(image_size, channels)
     if name.startswith("local-dir:") and not Path(name.removeprefix("local-dir:")).is_dir():
         raise UserError(
             f"The image tower's folder {name.removeprefix('local-dir:')} does not exist: give the "

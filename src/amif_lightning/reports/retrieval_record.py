@@ -1,7 +1,7 @@
 """The result record of a search: ``result-<split>.json`` of a pre-training run.
 
 It carries precision@k and recall@k in both directions, what a random order and the best one reach,
-and where the run came from. ``kind`` tells it from a record of answers (`record`).
+what single pairs scored, and where the run came from. ``kind`` tells it from a record of answers (`record`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from typing import ClassVar
 from amif_lightning.errors import UserError
 from amif_lightning.reports.fields import Fields, parse_json
 from amif_lightning.reports.files import read_text
+from amif_lightning.reports.pair_averages import (
+    PairAverages,
+    odd_average,
+    pair_averages,
+    parse_averages,
+)
 from amif_lightning.reports.run_record import (
     Kind,
     RunRecord,
@@ -52,6 +58,8 @@ class RetrievalRecord(RunRecord):
         zero_shot: Studies whose class was found by prompts; None where the data has no classes.
         teacher_kl: Mean divergence of the model's image-text distribution from the teacher's, in
             nats; None without a teacher.
+        pairs: What single pairs scored: matching, re-ranking, transport and localisation; None
+            where the task scores none, and in records from before they were kept.
     """
 
     kind: ClassVar[Kind] = "retrieval"
@@ -63,6 +71,7 @@ class RetrievalRecord(RunRecord):
     ceiling: dict[int, float]
     zero_shot: Score | None
     teacher_kl: float | None
+    pairs: PairAverages | None = None
 
 
 def write_retrieval_record(path: str | PathLike[str], record: RetrievalRecord) -> None:
@@ -100,8 +109,9 @@ def parse_retrieval_record(data: object, path: Path) -> RetrievalRecord:
     """
     top = opened(data, path, RetrievalRecord.kind)
     zero_shot = top.value("zero_shot")
+    studies = top.integer("studies", least=1)
     record = RetrievalRecord(
-        studies=top.integer("studies", least=1),
+        studies=studies,
         image_to_text=ranking_of(top.inside("image_to_text")),
         text_to_image=ranking_of(top.inside("text_to_image")),
         mean=ranking_of(top.inside("mean")),
@@ -109,6 +119,9 @@ def parse_retrieval_record(data: object, path: Path) -> RetrievalRecord:
         ceiling=shares_of(top.inside("ceiling")),
         zero_shot=None if zero_shot is None else score(Fields(zero_shot, top.where, "zero_shot.")),
         teacher_kl=top.optional_number("teacher_kl"),
+        pairs=parse_averages(
+            top.value("pairs") if "pairs" in top.remaining() else None, top.where, studies
+        ),
         **shared_fields(top, path),
     )
     top.finish()
@@ -155,6 +168,7 @@ def check_lines(record: RetrievalRecord, lines: tuple[StudyLine, ...], path: Pat
     """
     found = averages(lines)
     odd = f"{len(lines)} studies" if len(lines) != record.studies else _odd(record, found)
+    odd = odd or odd_average(record.pairs, pair_averages(lines))
     if odd:
         raise UserError(
             f"{path}: the lines give another value of {odd} than result-{record.split}.json; "

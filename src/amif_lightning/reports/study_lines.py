@@ -13,6 +13,7 @@ from typing import Literal
 from amif_lightning.errors import UserError
 from amif_lightning.reports.fields import Fields, json_lines
 from amif_lightning.reports.files import read_text, write_atomically
+from amif_lightning.reports.pair_lines import PairLine, check_negatives, parse_pairs
 from amif_lightning.reports.run_record import Score
 
 Direction = Literal["image_to_text", "text_to_image"]
@@ -52,6 +53,8 @@ class StudyLine:
         image_to_text: The search of its report from its picture; recall is 0 or 1.
         text_to_image: The search of its picture from its report; recall is 0 or 1.
         zero_shot: Whether its picture's class was found; None where the data has no classes.
+        pairs: What its single pairs scored; None where the task scores none, and in files from
+            before they were kept.
     """
 
     study_id: str
@@ -60,6 +63,7 @@ class StudyLine:
     image_to_text: Ranking
     text_to_image: Ranking
     zero_shot: bool | None
+    pairs: PairLine | None = None
 
     def mean(self, measure: Measure, k: int) -> float:
         """A score averaged over both directions."""
@@ -138,7 +142,7 @@ def read_studies(path: str | PathLike[str]) -> tuple[StudyLine, ...]:
 
     Raises:
         UserError: Naming the file, the line and the field that is missing, mistyped, repeated, or
-            impossible in a split of as many studies.
+            impossible in a split of as many studies; a negative must be another study of the file.
     """
     path = Path(path)
     return _parse(read_text(path), path)
@@ -148,7 +152,8 @@ def _parse(text: str, path: Path) -> tuple[StudyLine, ...]:
     lines: list[StudyLine] = []
     seen: set[str] = set()
     count = text.count("\n")
-    for fields in json_lines(text, path):
+    read = list(json_lines(text, path))
+    for fields in read:
         line = _line(fields, count)
         if line.study_id in seen:
             fields.field_fails("study_id", f"'{line.study_id}' occurs twice")
@@ -160,6 +165,7 @@ def _parse(text: str, path: Path) -> tuple[StudyLine, ...]:
         lines.append(line)
     if not lines:
         raise UserError(f"{path} holds no study: test the checkpoint again.")
+    check_negatives([line.pairs for line in lines], [line.study_id for line in lines], read)
     return tuple(lines)
 
 
@@ -171,6 +177,9 @@ def _line(fields: Fields, count: int) -> StudyLine:
         image_to_text=ranking_of(fields.inside("image_to_text")),
         text_to_image=ranking_of(fields.inside("text_to_image")),
         zero_shot=fields.optional_flag("zero_shot"),
+        pairs=parse_pairs(
+            fields.value("pairs") if "pairs" in fields.remaining() else None, fields.where
+        ),
     )
     fields.finish()
     if line.relevant > count:

@@ -169,8 +169,7 @@ def question_alignment(
         vectors = gather_uneven(vectors, counts)
     same = same_sample(texts[:, 0], _first_equal(texts[:, 1:]))
     image, question = vectors.chunk(2, dim=1)
-    loss: Tensor = alignment(Sides(image, image, question), same, None)["image_text"]
-    return loss
+    return alignment(Sides(image, image, question), same, None).losses["image_text"]
 
 
 def gather_uneven(local: Tensor, counts: Sequence[int]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,7 +17,7 @@ from amif_lightning.batch import AnswerSpace, Tokens
 from amif_lightning.errors import UserError
 from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.text import TextEncoder
-from amif_lightning.models.vision import CLIPTower, build_vision
+from amif_lightning.models.vision import CHANNELS, CLIPTower, build_vision
 from amif_lightning.tasks.checkpoints import (
     Origin,
     check_activation,
@@ -59,6 +60,9 @@ class AMiFTask(L.LightningModule):
         vision_quick_gelu: Whether the image tower's activation is OpenAI's approximation of GELU;
             null: as the weights tag says, else as the model's configuration does. What it came to
             is stored in the checkpoint.
+        vision_channels: Channels of the stages of ``conv``, at least one. Each stage but the first
+            halves the grid after a stem of stride 4: four stages give patches of 32 pixels, three
+            of 16.
         text: Text encoder: hub name or folder of a BERT, or ``small`` (needs no download).
         text_pretrained: Whether to load that encoder's weights.
         text_layers: Layers of the ``small`` text encoder.
@@ -85,6 +89,7 @@ class AMiFTask(L.LightningModule):
         vision: str = "ViT-B-16",
         vision_pretrained: str | None = "openai",
         vision_quick_gelu: bool | None = None,
+        vision_channels: Sequence[int] = CHANNELS,
         text: str = "emilyalsentzer/Bio_ClinicalBERT",
         text_pretrained: bool = True,
         text_layers: int = 2,
@@ -113,7 +118,9 @@ class AMiFTask(L.LightningModule):
         self.lr, self.least_lr, self.warmup = lr, least_lr, warmup
         self.weight_decay, self.betas, self.seed = weight_decay, betas, seed
         self.untrained = True  # until weights are loaded or a training step is made
-        self.vision = build_vision(vision, vision_pretrained, image_size, vision_quick_gelu)
+        self.vision = build_vision(
+            vision, vision_pretrained, image_size, vision_quick_gelu, vision_channels
+        )
         self.quick_gelu = self.vision.quick_gelu if isinstance(self.vision, CLIPTower) else None
         self.text = TextEncoder(
             text,

@@ -16,45 +16,25 @@ from amif_lightning.batch import StudyBatch
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import GlobalAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
-from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import Labels, Sides, UnifiedAlignment
-from amif_lightning.models.matching import MatchingHead, inner_words
-from amif_lightning.tasks.base import Streams
-from amif_lightning.tasks.mining import Negatives, draw_for_rank, score_pairs
-from amif_lightning.tasks.ranges import (
-    check_smoothing,
-    check_temperature,
-    check_transport,
-    check_weights,
-)
-from amif_lightning.tasks.searched import SearchedTask
-
-Stage = Literal["global", "local", "joint"]
+from amif_lightning.tasks.local_alignment import GlobalBatch, LocalAlignmentTask
+from amif_lightning.tasks.ranges import check_smoothing, check_temperature, check_weights
 
 
-class AMiFPretrain(SearchedTask):
+class AMiFPretrain(LocalAlignmentTask):
     """Learns from studies: one or two views and a report.
 
     Args:
-        stage: ``global``: encoders and projections under the alignment losses; ``local``: encoders
-            frozen, fusion layers under transport and matching; ``joint``: everything.
         labels: ``soft`` labels from a teacher, or ``hard`` ones from identity.
         image_text: Weight of view 1 against the report (0: without).
         view_view: Weight of view 1 against view 2 (0: without).
         text_text: Weight of the report against itself (0: without).
-        transport: Weight of the transport between words and patches (0: without); 3.0 is released.
-        view_transport: Weight of the transport between the patches of both views (0: without).
-        matching: Weight of image-text matching (0: without).
-        negatives: ``hard``: alike by the student and unlike by the labels; ``random``: any.
         local_keeps_global: Whether the projections keep the alignment losses in stage ``local``, as
             released.
         same_weight: What equal samples add to the teacher's logits (lambda).
         label_smoothing: Smoothing of hard labels.
         temperature: Temperature of every alignment at the start, 0.01 to 1.
-        blur: Length scale of the transport's entropy (see :class:`TokenTransport`).
-        scaling: Ratio of successive scales of its annealing.
-        reach: Length scale of unbalanced transport; null: balanced.
-        **kwargs: Arguments of :class:`SearchedTask`.
+        **kwargs: Arguments of :class:`LocalAlignmentTask`.
 
     Raises:
         UserError: If a number is out of range, or nothing is left to learn.
@@ -65,22 +45,14 @@ class AMiFPretrain(SearchedTask):
 
     def __init__(
         self,
-        stage: Stage = "joint",
         labels: Labels = "soft",
         image_text: float = 1.0,
         view_view: float = 1.0,
         text_text: float = 1.0,
-        transport: float = 3.0,
-        view_transport: float = 0.0,
-        matching: float = 1.0,
-        negatives: Negatives = "hard",
         local_keeps_global: bool = True,
         same_weight: float = 0.01,
         label_smoothing: float = 0.1,
         temperature: float = 0.07,
-        blur: float = 0.05,
-        scaling: float = 0.5,
-        reach: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -90,27 +62,22 @@ class AMiFPretrain(SearchedTask):
             image_text=image_text,
             view_view=view_view,
             text_text=text_text,
-            transport=transport,
-            view_transport=view_transport,
-            matching=matching,
             same_weight=same_weight,
         )
         check_smoothing(label_smoothing=label_smoothing)
         check_temperature(temperature)
-        check_transport(blur, scaling, reach)
-        self.stage, self.negatives = stage, negatives
-        self.fuses = stage != "global"
+        stage = self.stage
         aligns = stage != "local" or local_keeps_global
-        self.weights = {
-            "transport": transport if self.fuses else 0.0,
-            "view_transport": view_transport if self.fuses else 0.0,
-            "matching": matching if self.fuses else 0.0,
-        }
         global_weights = (image_text, view_view, text_text) if aligns else (0.0, 0.0, 0.0)
         if not any(global_weights) and not any(self.weights.values()):
             raise UserError(
                 f"In stage {stage} all losses have weight 0, so there is nothing to learn: give "
                 "one of image_text, view_view, text_text, transport and matching a weight."
+            )
+        if self.moves_unfused and not image_text:
+            raise UserError(
+                f"The transport of {self.transport_tokens} tokens does not train the whole text "
+                "encoder: give image_text a weight, or transport 0."
             )
         self.alignment = UnifiedAlignment(
             labels,
@@ -119,14 +86,11 @@ class AMiFPretrain(SearchedTask):
             smoothing=label_smoothing,
             temperature=temperature,
         )
-        self.transport = TokenTransport(blur, scaling, reach)
-        self.matching_head = MatchingHead(self.fusion.width)
-        self._place = 0  # of the training batch, which seeds its draws
         self._freeze()
 
     def _freeze(self) -> None:
         """Exclude what the stage does not train: DDP waits for the gradient of everything else."""
-        fuses = any(self.weights.values())
+        fuses = self.fused_losses
         aligned = set(self.alignment.pairs)
         # Which projection, encoder by encoder, an alignment loss reads.
         texts, images = aligned - {"view_view"}, aligned - {"text_text"}
@@ -144,7 +108,7 @@ class AMiFPretrain(SearchedTask):
             idle += [
                 part for name, part in self.fusion.named_children() if not read.get(name, False)
             ]
-        elif not (self.weights["transport"] or self.weights["matching"]):
+        elif not (self.moves_fused or self.weights["matching"]):
             # Patches alone are read, and they read the words of the layer before.
             idle.append(self.fusion.text_layers[-1])
         if not self.weights["matching"]:
@@ -173,7 +137,7 @@ class AMiFPretrain(SearchedTask):
         super().setup(stage)
         data = self._data()
         if stage == "fit" and data is not None:
-            mines = self.weights["matching"] and self.negatives == "hard"
+            mines = self.weights["matching"] and self.negatives != "random"
             reads = len(self.alignment.pairs) or mines
             if self.alignment.kind == "soft" and reads and data.teacher_table is None:
                 raise UserError(
@@ -204,19 +168,16 @@ class AMiFPretrain(SearchedTask):
         study = gather(batch.study)
         same = same_sample(study, gather(batch.text_id))
         teacher, scale = _teacher(batch)
-        losses: dict[str, Tensor] = {
-            f"{pair}_loss": loss
-            for pair, loss in self.alignment(sides, same, teacher, scale).items()
-        }
-        health: dict[str, Tensor] = {}
-        if any(self.weights.values()):
-            streams = self.fuse(states, batch.text.mask, first)
-            losses |= self._transport_losses(streams, second)
-            if self.weights["matching"]:
-                drawn = self.draw(sides, same, teacher, scale, study)
-                losses["matching_loss"], health = score_pairs(
-                    self.fusion, self.matching_head, streams, *drawn
-                )
+        aligned = self.alignment(sides, same, teacher, scale)
+        losses: dict[str, Tensor] = {f"{pair}_loss": loss for pair, loss in aligned.losses.items()}
+        local, health = self.local_losses(
+            batch.text,
+            states,
+            self._shown(batch, first, second),
+            second,
+            GlobalBatch(sides, aligned, study, same, teacher, scale),
+        )
+        losses |= local
         weights = {f"{pair}_loss": weight for pair, weight in self.alignment.weights.items()}
         weights |= {f"{name}_loss": weight for name, weight in self.weights.items()}
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
@@ -225,7 +186,8 @@ class AMiFPretrain(SearchedTask):
 
     def _views(self, batch: StudyBatch) -> tuple[Tensor, Tensor]:
         """Tokens of both views; view 1 stands in for a view 2 that no loss reads."""
-        if not (self.alignment.weights["view_view"] or self.weights["view_transport"]):
+        chooses = self.local_view == "frontal" and any(self.weights.values())
+        if not (self.alignment.weights["view_view"] or self.weights["view_transport"] or chooses):
             first = self.vision(batch.first)
             return first, first
         first, second = self.vision(torch.cat([batch.first, batch.second])).chunk(2)
@@ -240,55 +202,6 @@ class AMiFPretrain(SearchedTask):
             return False
         dropouts = (part for part in self.text.modules() if isinstance(part, nn.Dropout))
         return any(part.training and part.p > 0 for part in dropouts)
-
-    def _transport_losses(self, streams: Streams, second: Tensor) -> dict[str, Tensor]:
-        """Mean transport of this process's pairs; equal batches make DDP's average the global mean.
-
-        Args:
-            streams: The fused pairs of view 1 and report.
-            second: (B, 1 + P, image width) tokens of view 2.
-        """
-        losses: dict[str, Tensor] = {}
-        patches = streams.patches[:, 1:]
-        every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
-        if self.weights["transport"]:
-            words = inner_words(streams.mask)
-            losses["transport_loss"] = self.transport(streams.words, patches, words, every).mean()
-        if self.weights["view_transport"]:
-            other = self.fuse(streams.text, streams.mask, second).patches[:, 1:]
-            losses["view_transport_loss"] = self.transport(patches, other, every, every).mean()
-        return losses
-
-    @torch.no_grad()
-    def draw(
-        self,
-        sides: Sides,
-        same: Tensor,
-        teacher: Sides | None,
-        scale: float,
-        study: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Negatives of this process's rows, from the global batch.
-
-        Args:
-            sides: (G, D) the student's vectors.
-            same: (G, G) bool, samples that say the same.
-            teacher: (G, T) the teacher's vectors; needed for soft labels.
-            scale: The teacher's logit scale, a natural logarithm.
-            study: (G,) long identities, which make the draw independent of the batch's order.
-
-        Returns:
-            (B,) the text drawn by each image, (B,) the image drawn by each text, and (2, B) bool,
-            whether either drew one.
-        """
-        with torch.autocast(same.device.type, enabled=False):
-            logits = sides.first.float() @ sides.text.float().T / self.image_text_temperature()
-        labels: tuple[Tensor, Tensor] | None = None
-        if self.negatives == "hard":
-            labels = self.alignment.labels("image_text", same, teacher, scale)
-        return draw_for_rank(
-            logits, labels, same, self.negatives, seed=self.seed, step=self._place, study=study
-        )
 
     @property
     def same_weight(self) -> float:
@@ -325,19 +238,6 @@ class AMiFPretrain(SearchedTask):
         """Keep the temperatures in their range."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         self.alignment.clamp_()
-
-    # ---- validation ---------------------------------------------------------------------------
-
-    def validation_step(self, batch: StudyBatch, batch_idx: int) -> None:
-        """Keep the features; of the first batch log what the plan of words and patches costs."""
-        states, tokens = self.keep(batch)
-        if batch_idx == 0 and self.weights["transport"]:
-            # One batch of each process: a plan takes hundreds of updates.
-            streams = self.fuse(states, batch.text.mask, tokens)
-            patches = streams.patches[:, 1:]
-            every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
-            _, cost = self.transport.plan(streams.words, patches, inner_words(streams.mask), every)
-            self.log("val/transport_cost", cost.mean().float(), batch_size=len(batch))
 
 
 def _teacher(batch: StudyBatch) -> tuple[Sides | None, float]:

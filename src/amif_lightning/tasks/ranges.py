@@ -51,6 +51,27 @@ def check_transport(blur: float, scaling: float, reach: float | None) -> None:
     _check("reach", reach, reach is None or 0 < reach < math.inf, "more than 0, or null")
 
 
+def check_contrast(temperature: float, start: float) -> None:
+    """Options of the contrastive transport.
+
+    Raises:
+        UserError: If one is out of range; it is named.
+    """
+    allowed = 0 < temperature < math.inf
+    _check("transport_temperature", temperature, allowed, "a finite number above 0")
+    _check("transport_start", start, 0 <= start < 1, "0 or more, below 1")
+
+
+def check_mining(random_share: float, max_likeness: float) -> None:
+    """Options of the draw of negatives.
+
+    Raises:
+        UserError: If one is out of range; it is named.
+    """
+    _check("random_share", random_share, 0 <= random_share <= 1, "0 to 1")
+    _check("max_likeness", max_likeness, 0 < max_likeness <= 1, "more than 0, at most 1")
+
+
 def _check(name: str, value: float | None, allowed: bool, right: str) -> None:
     if not allowed:
         raise UserError(f"model.init_args.{name} is {value}: give {right}.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from amif_lightning.batch import StudyBatch, StudyScores, pad_tokens
+from amif_lightning.batch import PairScores, StudyBatch, StudyScores, pad_tokens
 from amif_lightning.errors import UserError
-from amif_lightning.metrics.study_features import StudyFeatures
+from amif_lightning.metrics.study_features import SplitFeatures, StudyFeatures
 from amif_lightning.models.embedding import global_embedding
 from amif_lightning.tasks.base import AMiFTask, Streams
 from amif_lightning.tasks.search import class_vectors, logged, search
@@ -67,15 +68,23 @@ class SearchedTask(AMiFTask, ABC):
 
     # ---- features -----------------------------------------------------------------------------
 
+    @property
+    def text_layer(self) -> nn.Module:
+        """The projection that texts are aligned through."""
+        return self.fusion.text_projection if self.projections is None else self.projections[0]
+
+    @property
+    def image_layer(self) -> nn.Module:
+        """The projection that images are aligned through."""
+        return self.fusion.image_projection if self.projections is None else self.projections[1]
+
     def embed_text(self, states: Tensor) -> Tensor:
         """Unit vectors (B, D) of the text encoder's states (B, L, text width)."""
-        layer = self.fusion.text_projection if self.projections is None else self.projections[0]
-        return global_embedding(layer, states)
+        return global_embedding(self.text_layer, states)
 
     def embed_image(self, tokens: Tensor) -> Tensor:
         """Unit vectors (I, D) of the image tower's tokens (I, 1 + P, image width)."""
-        layer = self.fusion.image_projection if self.projections is None else self.projections[1]
-        return global_embedding(layer, tokens)
+        return global_embedding(self.image_layer, tokens)
 
     def fuse(self, states: Tensor, mask: Tensor, tokens: Tensor) -> Streams:
         """Fuse text states (B, L, text width) with as many images' tokens."""
@@ -86,14 +95,18 @@ class SearchedTask(AMiFTask, ABC):
 
     def validation_step(self, batch: StudyBatch, batch_idx: int) -> None:
         """Keep the features; scores need the whole split."""
-        self.keep(batch)
+        self.look(batch, "validation")
 
     def test_step(self, batch: StudyBatch, batch_idx: int) -> None:
         """Keep the features; scores need the whole split."""
-        self.keep(batch)
+        self.look(batch, "test")
 
-    def keep(self, batch: StudyBatch) -> tuple[Tensor, Tensor]:
+    def look(self, batch: StudyBatch, split: str) -> tuple[Tensor, Tensor]:
         """Keep the features of view 1 and report.
+
+        Args:
+            batch: B studies.
+            split: ``validation`` or ``test``.
 
         Returns:
             Text states (B, L, text width) and image tokens (B, 1 + P, image width).
@@ -142,8 +155,20 @@ class SearchedTask(AMiFTask, ABC):
             prompts=prompts,
             member=member,
         )
+        pairs = self.pair_scores(gathered, split, prefix)
+        self.study_scores = replace(self.study_scores, pairs=pairs)
         # Computed from gathered features, so equal in all processes: nothing is averaged.
         self.log_dict(logged(self.study_scores, prefix), rank_zero_only=False)
+
+    def pair_scores(self, features: SplitFeatures, split: str, prefix: str) -> PairScores | None:
+        """Score and log single pairs; none in a task that compares whole images and texts alone.
+
+        Args:
+            features: The split's vectors.
+            split: ``validation`` or ``test``.
+            prefix: What logged names begin with, ``val`` or ``test``.
+        """
+        return None
 
     def _embed(self, data: Any, texts: list[str]) -> Tensor:
         """Unit vectors (N, D) of sentences."""

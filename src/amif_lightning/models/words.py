@@ -1,10 +1,14 @@
-"""The words of a tokenised text, put together from pieces, and which of them say something."""
+"""The words of a tokenised text, put together from pieces, and which of them say something.
+
+Letters used in shapes: B texts, L tokens.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -24,6 +28,11 @@ chest examination exam finding findings image images impression lateral frontal 
 present radiograph radiographs study view views
 """
 STOP_WORDS = frozenset(_STOP.split())
+
+
+# A sentence with one of these words says what is not there (after NegEx, Chapman et al. 2001).
+_DENIALS = ("no", "not", "without", "neither", "nor", "negative")
+_ENDS = (".", ";", "!", "?")
 
 
 @dataclass(frozen=True)
@@ -78,3 +87,34 @@ def informative(words: Sequence[Word], most: int) -> list[Word]:
         first.setdefault(word.text.lower(), word)
     longest = sorted(first.values(), key=lambda word: -len(word.text))[:most]
     return sorted(longest, key=lambda word: word.places)
+
+
+def denial_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Ids of the tokens that end a sentence, and of the words that make it a denial.
+
+    Args:
+        tokenizer: Whose ids they are; words in any case.
+    """
+    spelled = [spell for word in _DENIALS for spell in (word, word.capitalize(), word.upper())]
+    found = ([tokenizer.token_to_id(token) for token in tokens] for tokens in (_ENDS, spelled))
+    ends, denials = ([number for number in ids if number is not None] for ids in found)
+    return ends, denials
+
+
+def affirmed(ids: Tensor, ends: Sequence[int], denials: Sequence[int]) -> Tensor:
+    """Tokens of sentences without a denial: "No mass." names what the image does not show.
+
+    Args:
+        ids: (B, L) token ids.
+        ends: See :func:`denial_ids`.
+        denials: See :func:`denial_ids`.
+
+    Returns:
+        (B, L) bool.
+    """
+    device = ids.device
+    ended = torch.isin(ids, torch.tensor(ends, device=device, dtype=ids.dtype))
+    sentence = ended.cumsum(1) - ended.long()  # the end belongs to its sentence
+    denial = torch.isin(ids, torch.tensor(denials, device=device, dtype=ids.dtype)).long()
+    counts = torch.zeros_like(ids).scatter_add(1, sentence, denial)
+    return counts.gather(1, sentence) == 0

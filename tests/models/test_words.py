@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from tokenizers import Tokenizer as FastTokenizer
 
-from amif_lightning.callbacks.words import Word, informative, proper, words_of
+from amif_lightning.models.words import Word, informative, proper, words_of
 from data_modules.tokenizer import Tokenizer
 
 TABLE = Tokenizer.from_texts(["a nodule lies in the left lung . no effusion"])

@@ -1,0 +1,105 @@
+"""The words and patches that local alignment compares, for the loss and for whoever shows a plan.
+
+Letters used in shapes: B pairs, L tokens, P patches, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from amif_lightning.batch import Tokens
+from amif_lightning.losses.gather import gather, gather_padded, longest
+from amif_lightning.losses.transport import TokenTransport
+from amif_lightning.models.matching import inner_words
+from amif_lightning.tasks.base import AMiFTask, Streams
+
+#: ``words``: word embeddings before any context, and patches without positions. ``contextual``:
+#: states of the text encoder, and the same patches. ``fused``: both after the fusion layers.
+TransportTokens = Literal["words", "contextual", "fused"]
+
+
+@dataclass(frozen=True)
+class LocalTokens:
+    """Two sets of tokens for each pair of a text and an image.
+
+    Attributes:
+        words: (B, L, D).
+        patches: (B, P, D), without the summary token.
+        mask: (B, L) bool, true on words proper.
+    """
+
+    words: Tensor
+    patches: Tensor
+    mask: Tensor
+
+    def moved(self, transport: TokenTransport) -> Tensor:
+        """The transport's value (B,) for each pair."""
+        values: Tensor = transport(self.words, self.patches, self.mask, self._every())
+        return values
+
+    def plan(self, transport: TokenTransport) -> tuple[Tensor, Tensor]:
+        """The refined plan (B, L, P) and its cost (B,)."""
+        return transport.plan(self.words, self.patches, self.mask, self._every())
+
+    def rows(self, texts: Tensor, images: Tensor) -> LocalTokens:
+        """Other pairs of the same texts and images, picked by row."""
+        # Rows that several draw: index_select adds their gradients in one order on CPUs.
+        return LocalTokens(
+            self.words.index_select(0, texts),
+            self.patches.index_select(0, images),
+            self.mask[texts],
+        )
+
+    def halves(self) -> tuple[LocalTokens, LocalTokens]:
+        """The first and the second half of the pairs."""
+        parts = (tensor.chunk(2) for tensor in (self.words, self.patches, self.mask))
+        first, second = zip(*parts, strict=True)
+        return LocalTokens(*first), LocalTokens(*second)
+
+    def gathered(self) -> LocalTokens:
+        """The tokens of all processes, with their gradient."""
+        length = longest(self.words.shape[1], self.words.device)
+        return LocalTokens(
+            gather_padded(self.words, length),
+            gather(self.patches),
+            gather_padded(self.mask.long(), length).bool(),
+        )
+
+    def _every(self) -> Tensor:
+        return torch.ones(self.patches.shape[:2], dtype=torch.bool, device=self.patches.device)
+
+
+def fused_tokens(streams: Streams) -> LocalTokens:
+    """Fused words and patches: each has read all words and all patches of its pair."""
+    return LocalTokens(streams.words, streams.patches[:, 1:], inner_words(streams.mask))
+
+
+def unfused_tokens(
+    task: AMiFTask,
+    text: Tokens,
+    image: Tensor,
+    states: Tensor | None,
+    projections: tuple[nn.Module, nn.Module],
+    kept: Tensor,
+) -> LocalTokens:
+    """Words and patches before fusion, in the space of the global alignment.
+
+    Args:
+        task: Holds the encoders.
+        text: (B, L) tokens.
+        image: (B, 1 + P, image width) tokens of the image tower.
+        states: (B, L, text width) states of the text encoder, for words in context; None: word
+            embeddings, which have read no other word.
+        projections: Layers of texts and of images.
+        kept: (B, L) bool, false on words that take no part.
+    """
+    words = task.text.words(text.ids) if states is None else states
+    return LocalTokens(
+        projections[0](words),
+        projections[1](task.vision.patches(image)),
+        inner_words(text.mask) & kept,
+    )

@@ -97,37 +97,24 @@ define need_root
 	@test -n "$(ROOT)" || { echo "give the data set's folder: make $@ ROOT=FOLDER" >&2; exit 2; }
 endef
 
+# The phantoms, stage by stage; each starts from the one before it.
+BEST = clean/seed$$seed/best.ckpt
+PHANTOM_GLOBAL = --config experiments/pretrain/phantom.yaml
+PHANTOM_LOCAL = $(PHANTOM_GLOBAL) --config experiments/stage/phantom_local.yaml
+PHANTOM_ANSWERING = --config experiments/vqa/phantom.yaml
+# $(call after,EXPERIMENT): start from its best checkpoint.
+after = --model.init_args.init_from "$(RUNS)/$(1)/$(BEST)"
+
 .PHONY: demo
-demo: $(STAMP) ## pre-train, fine-tune and test on the generated phantoms, print the results table
+demo: $(STAMP) ## phantoms: align, match and answer, then the results table
 	@set -e; for seed in $(SEEDS); do \
-	  $(call one_seed,pretrain-phantom,clean,test,--config experiments/pretrain/phantom.yaml); \
-	  $(call one_seed,vqa-phantom-pretrained,$(PROTOCOL),test,--config experiments/vqa/phantom.yaml \
-	    --data.init_args.protocol $(PROTOCOL) \
-	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
+	  $(call one_seed,pretrain-phantom,clean,test,$(PHANTOM_GLOBAL)); \
+	  $(call one_seed,pretrain-phantom-local,clean,test,$(PHANTOM_LOCAL) $(call after,pretrain-phantom)); \
+	  $(call one_seed,vqa-phantom-pretrained,$(PROTOCOL),test,$(PHANTOM_ANSWERING) \
+	    --data.init_args.protocol $(PROTOCOL) $(call after,pretrain-phantom-local)); \
 	done
 	$(call report_on,$(RUNS))
 	$(dashboard)
-
-# What each part of pre-training is worth: same steps, batches and rate in all variants. hard_labels stays among
-# them: a fine-tuning starts from it.
-VARIANTS ?= hard_labels image_text_only without_transport random_negatives shuffled_teacher
-
-.PHONY: compare-pretraining
-compare-pretraining: $(STAMP) ## phantoms: pre-training against itself without its parts, then fine-tuning
-	@set -e; for seed in $(SEEDS); do \
-	  $(call one_seed,pretrain-phantom,clean,test,--config experiments/pretrain/phantom.yaml); \
-	  for variant in $(VARIANTS); do \
-	    $(call one_seed,pretrain-phantom-$$variant,clean,test,--config experiments/pretrain/phantom.yaml \
-	      --config experiments/ablation/pretrain/$$variant.yaml); \
-	  done; \
-	  $(call one_seed,vqa-phantom-pretrained,clean,test,--config experiments/vqa/phantom.yaml \
-	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
-	  $(call one_seed,vqa-phantom-from-hard_labels,clean,test,--config experiments/vqa/phantom.yaml \
-	    --model.init_args.init_from "$(RUNS)/pretrain-phantom-hard_labels/clean/seed$$seed/best.ckpt"); \
-	  $(call one_seed,vqa-phantom-from-scratch,clean,test,--config experiments/vqa/phantom.yaml); \
-	done
-	$(call report_on,$(RUNS),--baseline pretrain-phantom --baseline pretrain-phantom-hard_labels \
-	  --baseline vqa-phantom-from-scratch)
 
 # Epochs of pre-training and of fine-tuning after it, and of fine-tuning from random weights in the same time.
 PRETRAIN_EPOCHS ?= 2
@@ -243,11 +230,14 @@ else
 	$(dashboard)
 endif
 
-# What each part is worth: equal steps, batches and rates; overlays of experiments/ablation/.
-PRETRAINING_ABLATIONS ?= hard_labels without_view_view without_text_text without_transport random_negatives without_matching
+# What each part is worth, by overlays of experiments/ablation/: equal steps, batches and rates.
+GLOBAL_ABLATIONS ?= without_transport contextual_transport hard_labels without_view_view without_text_text
+LOCAL_ABLATIONS ?= random_negatives hard_negatives matched_transport weak_matched_transport
 ANSWERING_ABLATIONS ?= without_gate vocabulary_answers without_knowledge auxiliary_alignment
-# phantom: both stages, and all answering starts from one checkpoint per seed. Another set (vqa_rad, slake, path_vqa,
-# vqa_med_2019) in ROOT: answering alone, from INIT_FROM where it is given.
+# Answering from random weights trains longer: in the time of all three stages.
+SCRATCH_STEPS ?= 1500
+# phantom: all stages; one run of stage global a seed feeds all variants of what comes after it. Another set (vqa_rad,
+# slake, path_vqa, vqa_med_2019) in ROOT: answering alone, from INIT_FROM where it is given.
 DATA ?= phantom
 ABLATED_SPLIT = $(if $(filter vqa_rad,$(DATA)),,$(or $(SPLIT),$(if $(filter vqa_med_2019,$(DATA)),validation,test)))
 ABLATED = $(call reproduce_name,$(DATA),$(ABLATED_SPLIT))
@@ -256,20 +246,31 @@ ABLATED = $(call reproduce_name,$(DATA),$(ABLATED_SPLIT))
 ifeq ($(DATA),phantom)
 ablations: $(STAMP) ## phantoms, or DATA in ROOT: the method without each of its parts, and the comparison
 	@set -e; for seed in $(SEEDS); do \
-	  $(call one_seed,pretrain-phantom,clean,test,--config experiments/pretrain/phantom.yaml); \
-	  for variant in $(PRETRAINING_ABLATIONS); do \
-	    $(call one_seed,pretrain-phantom-$$variant,clean,test,--config experiments/pretrain/phantom.yaml \
+	  $(call one_seed,pretrain-phantom,clean,test,$(PHANTOM_GLOBAL)); \
+	  $(call one_seed,pretrain-phantom-local,clean,test,$(PHANTOM_LOCAL) $(call after,pretrain-phantom)); \
+	  for variant in $(LOCAL_ABLATIONS); do \
+	    $(call one_seed,pretrain-phantom-local-$$variant,clean,test,$(PHANTOM_LOCAL) \
+	      --config experiments/ablation/pretrain/$$variant.yaml $(call after,pretrain-phantom)); \
+	  done; \
+	  $(call one_seed,pretrain-phantom-joint,clean,test,$(PHANTOM_GLOBAL) \
+	    --config experiments/stage/phantom_joint.yaml); \
+	  for variant in $(GLOBAL_ABLATIONS); do \
+	    $(call one_seed,pretrain-phantom-$$variant,clean,test,$(PHANTOM_GLOBAL) \
 	      --config experiments/ablation/pretrain/$$variant.yaml); \
 	  done; \
-	  $(call one_seed,vqa-phantom-pretrained,clean,test,--config experiments/vqa/phantom.yaml \
-	    --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
+	  $(call one_seed,vqa-phantom-pretrained,clean,test,$(PHANTOM_ANSWERING) $(call after,pretrain-phantom-local)); \
+	  $(call one_seed,vqa-phantom-from-scratch,clean,test,$(PHANTOM_ANSWERING) --trainer.max_steps $(SCRATCH_STEPS)); \
+	  $(call one_seed,pretrain-phantom-local-hard_labels,clean,test,$(PHANTOM_LOCAL) \
+	    --config experiments/ablation/pretrain/hard_labels.yaml $(call after,pretrain-phantom-hard_labels)); \
+	  $(call one_seed,vqa-phantom-from-hard_labels,clean,test,$(PHANTOM_ANSWERING) \
+	    $(call after,pretrain-phantom-local-hard_labels)); \
 	  for variant in $(ANSWERING_ABLATIONS); do \
-	    $(call one_seed,vqa-phantom-pretrained-$$variant,clean,test,--config experiments/vqa/phantom.yaml \
-	      --config experiments/ablation/vqa/$$variant.yaml \
-	      --model.init_args.init_from "$(RUNS)/pretrain-phantom/clean/seed$$seed/best.ckpt"); \
+	    $(call one_seed,vqa-phantom-pretrained-$$variant,clean,test,$(PHANTOM_ANSWERING) \
+	      --config experiments/ablation/vqa/$$variant.yaml $(call after,pretrain-phantom-local)); \
 	  done; \
 	done
-	$(call report_on,$(RUNS),--baseline pretrain-phantom --baseline vqa-phantom-pretrained)
+	$(call report_on,$(RUNS),--baseline pretrain-phantom --baseline pretrain-phantom-local \
+	  --baseline vqa-phantom-pretrained)
 	$(dashboard)
 else
 ablations: $(STAMP)

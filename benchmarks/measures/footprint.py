@@ -4,9 +4,10 @@ Run ``python benchmarks/measures/footprint.py --ckpt_path CHECKPOINT --root data
 measures a trained pre-training run on the generated phantoms; it is no benchmark of speed.
 
 It takes the first test studies of the file whose finding can be seen on the image that is shown as
-view 1, encodes and fuses each image with its own report, and makes the transport plan of words onto
-patches. Every token of the report that names the finding's kind is a row of the plan; their mean,
-scaled to mass 1, says where the finding's words went. Printed for it, each a mean over findings:
+view 1, and makes the transport plan of the report's words onto the image's patches, by the tokens
+that the run's transport reads. Every token of the report that names the finding's kind is a row of
+the plan; their mean, scaled to mass 1, says where the finding's words went. Printed for it, each a
+mean over findings:
 
 - inside: its mass inside the finding's stored footprint, a patch's mass being spread evenly over
   the part of the picture that is nearest to the patch's centre;
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,28 +38,18 @@ from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
 from amif_lightning.callbacks.drawing import INK, card, contact_sheet, headline, shown, stacked
-from amif_lightning.callbacks.heat import covered, heat_map, outlined, patch_centres, square
+from amif_lightning.callbacks.heat import heat_map, outlined
 from amif_lightning.errors import UserError
-from amif_lightning.models.matching import inner_words
-from amif_lightning.models.words import Word, proper, words_of
+from amif_lightning.metrics.localisation import found_regions
+from amif_lightning.models.patch_grid import covered, patch_centres, square
+from amif_lightning.models.words import words_of
 from amif_lightning.reports.statistics import Interval, bootstrap_difference, bootstrap_mean
 from amif_lightning.tasks.checkpoints import load_checkpoint
 from amif_lightning.tasks.pretrain import AMiFPretrain
-from data_modules.phantom.read import DATASET, Footprints, Study, read_studies
 from data_modules.phantom.studies import PhantomStudies
 
 Array = NDArray[np.float64]
 
-#: Words that name each kind in the generated reports, and no other kind of the same study.
-NAMES: Mapping[str, frozenset[str]] = {
-    "nodule": frozenset({"nodule", "nodules", "opacity"}),
-    "mass": frozenset({"mass"}),
-    "effusion": frozenset({"effusion", "effusions", "fluid"}),
-    "consolidation": frozenset({"consolidation", "opacity"}),
-    "pneumothorax": frozenset({"pneumothorax"}),
-    "cardiomegaly": frozenset({"cardiomegaly", "heart", "cardiac", "silhouette"}),
-}
-_ALL_NAMES = frozenset().union(*NAMES.values())
 _SHEET = 24  # most maps on the sheet
 
 
@@ -99,31 +90,11 @@ def compare(study: str, mass: Array, mask: NDArray[np.bool_], centres: Array) ->
     return Measured(study, float(mass @ shares), float(mask.mean()), float(shares.mean()))
 
 
-def named_places(words: Sequence[Word], kind: str) -> list[int]:
-    """Columns of all words that name a kind."""
-    return [place for word in words if word.text.lower() in NAMES[kind] for place in word.places]
-
-
-def other_word(words: Sequence[Word], rng: np.random.Generator) -> Word | None:
-    """One word that is no stop word and names no finding, drawn evenly; None without one."""
-    others = [word for word in proper(words) if word.text.lower() not in _ALL_NAMES]
-    return others[int(rng.integers(len(others)))] if others else None
-
-
-def mean_row(plan: Array, places: Sequence[int]) -> Array:
-    """Mean of rows of a plan (L, P), scaled to mass 1."""
-    rows: Array = plan[list(places)].sum(0)
-    return rows / rows.sum()
-
-
 @torch.no_grad()
 def plans(task: AMiFPretrain, batch: StudyBatch) -> Array:
     """Plans (B, L, P) of the reports' words onto the patches of view 1."""
     states = task.text(batch.text.ids, batch.text.mask)
-    fused = task.fuse(states, batch.text.mask, task.vision(batch.first))
-    patches = fused.patches[:, 1:]
-    every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
-    plan, _ = task.transport.plan(fused.words, patches, inner_words(batch.text.mask), every)
+    plan, _ = task.local_tokens(batch.text, states, task.vision(batch.first)).plan(task.transport)
     made: Array = plan.double().cpu().numpy()
     return made
 
@@ -146,8 +117,7 @@ def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) ->
             "checkpoint that `fit` wrote as --ckpt_path."
         )
     tokenizer = Tokenizer.from_str(task.tokenizer)
-    studies = {f"{DATASET}/{study.study_id}": study for study in read_studies(data.root)}
-    footprints = Footprints(data.root)
+    names, centres = data.region_words(), patch_centres(task.vision, task.image_size)
     rng = np.random.default_rng(seed)
     samples: list[Sample] = []
     taken, unnamed = 0, 0
@@ -156,21 +126,24 @@ def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) ->
             break
         made = plans(task, batch)
         for row, name in enumerate(batch.study_ids):
-            masks = _visible(studies[name], batch.first_ids[row], footprints)
-            if not masks or taken >= images:
+            regions = data.regions(name, batch.first_ids[row])
+            if not regions or taken >= images:
                 continue
             words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
-            other = other_word(words, rng)
-            found = 0
-            for kind, mask in masks.items():
-                places = named_places(words, kind)
-                if not places:  # the token limit cut the words off
-                    unnamed += 1
-                    continue
-                found += 1
-                control = None if other is None else mean_row(made[row], other.places)
-                named = mean_row(made[row], places)
-                samples.append(Sample(name, kind, mask, named, control, batch.first[row]))
+            found = found_regions(made[row], words, regions, names, centres, rng)
+            masks = {region.kind: region.mask for region in regions}
+            unnamed += len(regions) - len(found)
+            samples += [
+                Sample(
+                    name,
+                    one.kind,
+                    masks[one.kind],
+                    one.mass,
+                    one.other if one.other.any() else None,
+                    batch.first[row],
+                )
+                for one in found
+            ]
             taken += bool(found)
     if not samples:
         raise UserError(
@@ -181,16 +154,6 @@ def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) ->
     return samples
 
 
-def _visible(study: Study, image_id: str, footprints: Footprints) -> dict[str, NDArray[np.bool_]]:
-    """By kind the footprints of the findings that an image of a study shows."""
-    view = next(i.view for i in study.images if f"{DATASET}/{i.path}" == image_id)
-    return {
-        found.kind: found.mask
-        for found in footprints.of(study.study_id, view)
-        if view in study.shown_on[found.finding]
-    }
-
-
 def lines(samples: Sequence[Sample], centres: Array, seed: int) -> list[tuple[str, list[Measured]]]:
     """What is compared with what: named words, by kind, and the controls."""
 
@@ -198,10 +161,8 @@ def lines(samples: Sequence[Sample], centres: Array, seed: int) -> list[tuple[st
         return [compare(s.study, s.named, s.mask, centres) for s in chosen]
 
     made = [("words of the finding", own(samples))]
-    for kind in NAMES:
-        of_kind = [sample for sample in samples if sample.kind == kind]
-        if of_kind:
-            made.append((f"  {kind}", own(of_kind)))
+    for kind in dict.fromkeys(sorted(sample.kind for sample in samples)):
+        made.append((f"  {kind}", own([sample for sample in samples if sample.kind == kind])))
     with_other = [(s, s.other) for s in samples if s.other is not None]
     made.append(
         (
@@ -298,8 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     load_checkpoint(given.ckpt_path)  # its errors say what to do
     task = AMiFPretrain.load_from_checkpoint(given.ckpt_path, map_location="cpu").eval()
-    if not task.fuses:
-        print(f"The run's stage is {task.stage}: it has not trained the fusion layers.")
+    print(f"The plan is that of {task.transport_tokens} tokens.")
     data = PhantomStudies(
         str(given.root),
         image_size=task.image_size,

@@ -13,13 +13,13 @@ from PIL import Image
 
 from amif_lightning.errors import UserError
 from amif_lightning.models.patch_grid import patch_centres
-from amif_lightning.models.words import Word
 from amif_lightning.reports.statistics import bootstrap_mean
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from benchmarks.measures import footprint
-from benchmarks.measures.footprint import NAMES, Measured, Sample
+from benchmarks.measures.footprint import Measured, Sample
 from data_modules.phantom.findings import KINDS, PROFILES
 from data_modules.phantom.read import Footprints, read_studies
+from data_modules.phantom.regions import NAMES
 from data_modules.phantom.reports import write_report
 from data_modules.phantom.studies import PhantomStudies
 from tests import small
@@ -154,19 +154,6 @@ def test_controls_compare_with_other_words_and_other_studies() -> None:
     assert "  nodule" not in rows
 
 
-TEXT = ["the", "mass", "left", "lung", "heart", "."]
-
-
-def test_the_other_word_names_no_finding() -> None:
-    given = [
-        Word(text, (k,)) for k, text in enumerate(["the", "mass", "left", "lung", "heart", "."])
-    ]
-    rng = np.random.default_rng(0)
-    drawn = [footprint.other_word(given, rng) for _ in range(40)]
-    assert {word.text for word in drawn if word} == {"left", "lung"}
-    assert footprint.other_word(given[:2], rng) is None
-
-
 def test_the_table_gives_means_and_intervals_over_images() -> None:
     found = [Measured(f"s{k // 2}", 0.02 * k, 0.1, 0.08) for k in range(24)]
     text = footprint.table([("words", found), ("few", found[:3]), ("none", [])])
@@ -217,6 +204,6 @@ def test_what_cannot_be_measured_is_said(
     bare = AMiFPretrain(**(small.SMALL | {"image_size": 64}))
     with pytest.raises(UserError, match="holds no tokenizer"):
         footprint.collect(bare, data, images=5, seed=0)
-    monkeypatch.setattr(footprint, "NAMES", dict.fromkeys(KINDS, frozenset({"zebra"})))
+    monkeypatch.setattr(data, "region_words", lambda: dict.fromkeys(KINDS, frozenset({"zebra"})))
     with pytest.raises(UserError, match="shows a finding that its report names"):
         footprint.collect(task, data, images=5, seed=0)

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, Tokens, VQABatch
@@ -23,6 +24,8 @@ from amif_lightning.callbacks import alignment_pictures, alignment_sheets
 from amif_lightning.callbacks.alignment_pictures import AlignmentPictures, at_rest, first_studies
 from amif_lightning.callbacks.drawing import headline
 from amif_lightning.errors import UserError
+from amif_lightning.models.words import affirmed, denial_ids
+from amif_lightning.tasks.mining import Drawn
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from data_modules.phantom.studies import PhantomStudies
 from tests import small
@@ -171,24 +174,30 @@ def test_maps_are_the_rows_of_the_plan(
         assert picture.size == (64, 64)
         with at_rest(task):
             ids, mask = batch.text.ids[row][None], batch.text.mask[row][None]
-            fused = task.fuse(task.text(ids, mask), mask, task.vision(batch.first[row][None]))
-            inner = mask.clone()
+            x = task.fusion.text_projection(task.text.words(ids))
+            tokens = task.vision(batch.first[row][None])
+            y = task.fusion.image_projection(task.vision.patches(tokens))
+            said = affirmed(ids, *denial_ids(Tokenizer.from_str(task.tokenizer)))
+            inner = mask & said
             inner[0, 0] = inner[0, int(mask.sum()) - 1] = False
-            patches = fused.patches[:, 1:]
             every = torch.ones(1, 4, dtype=torch.bool)
-            plan = task.transport.plan(fused.words, patches, inner, every)[0][0]
+            plan = task.transport.plan(x, y, inner, every)[0][0]
         assert 1 <= len(words) <= 2
         for word in words:
             assert word.word in report.lower()
-            # All words of the small table are known, so a word is one token.
-            place = next(i for i, t in enumerate(ids[0]) if text_of(task, int(t)) == word.word)
+            # All words of the small table are known, so a word is one token. Its first place counts.
+            place = next(
+                i
+                for i, t in enumerate(ids[0])
+                if text_of(task, int(t)) == word.word and inner[0, i]
+            )
             assert word.mass == pytest.approx(plan[place].numpy(), abs=1e-5)
             assert word.mass.sum() == pytest.approx(1 / float(inner.sum()), abs=1e-6)
 
 
 def text_of(task: AMiFPretrain, number: int) -> str:
     assert task.tokenizer is not None
-    found = alignment_pictures.Tokenizer.from_str(task.tokenizer).id_to_token(number)
+    found = Tokenizer.from_str(task.tokenizer).id_to_token(number)
     return str(found)
 
 
@@ -200,10 +209,15 @@ def test_the_hardest_of_the_drawn_texts_come_first(
     valid[0, 4] = False
     seen: list[Any] = []
 
-    def draw(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def weigh(*arguments: Any) -> str:
         seen.extend(arguments)
-        return drawn, drawn.flip(0), valid
+        return "weights"
 
+    def draw(weights: Any) -> Drawn:
+        assert weights == "weights"
+        return Drawn(drawn, drawn.flip(0), valid)
+
+    monkeypatch.setattr(task, "hard_weights", weigh)
     monkeypatch.setattr(task, "draw", draw)
     given = caught(monkeypatch, "negatives_sheet")
     sheets(task, batch, negatives=3)
@@ -225,7 +239,7 @@ def test_the_hardest_of_the_drawn_texts_come_first(
 @pytest.mark.parametrize(
     ("options", "tags"),
     [
-        ({"stage": "global"}, {"alignment/similarity"}),
+        ({"stage": "global"}, ALL - {"negatives/hardest"}),
         ({"matching": 0.0}, ALL - {"negatives/hardest"}),
         ({"stage": "local", "shared_projection": False}, ALL),
     ],

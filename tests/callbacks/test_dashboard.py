@@ -90,8 +90,23 @@ PRETRAINING = {
         "val/zero_shot",
         "val/teacher_kl",
     ],
-    "transport": ["train/transport_loss", "train/view_transport_loss", "val/transport_cost"],
-    "negatives": ["train/matching_loss", "train/drawn_share", "train/matching_accuracy"],
+    "transport": [
+        "train/transport_loss",
+        "train/view_transport_loss",
+        "val/transport_own",
+        "val/transport_margin",
+        "val/transport_cosine",
+        "val/localisation",
+        "val/localisation/mass",
+    ],
+    "negatives": [
+        "train/matching_loss",
+        "train/drawn_share",
+        "train/matching_accuracy",
+        "val/matching_auc_hard",
+        "val/precision@5",
+        "val/precision@5_reranked",
+    ],
     "optimiser": ["lr-AdamW/pg1"],
 }
 
@@ -109,7 +124,7 @@ def test_pretraining_is_shown_by_what_it_logs(trainer: Any) -> None:
 
 def test_a_stage_without_fusion_has_no_empty_groups(trainer: Any) -> None:
     task = AMiFPretrain(**SMALL, stage="global")
-    assert list(_categories(trainer, task)) == ["alignment", "optimiser"]
+    assert list(_categories(trainer, task)) == ["alignment", "transport", "optimiser"]
 
 
 def _final(trainer: Any) -> EventAccumulator:

@@ -48,7 +48,7 @@ GROUPS = {
 }
 # Also the losses that answering can keep from pre-training: their charts must not be empty either.
 MORE = {
-    "pretrain": ("--model.init_args.view_transport=0.1",),
+    "pretrain": ("--model.init_args.stage=joint", "--model.init_args.view_transport=0.1"),
     "vqa": ("--model.init_args.transport=0.1", "--model.init_args.image_text=0.1"),
 }
 # Pixels, written out here: side of a picture, margin, line of text.

@@ -13,7 +13,6 @@ from amif_lightning.callbacks.alignment_pictures import at_rest
 from amif_lightning.callbacks.alignment_sheets import WordMap, plans_sheet
 from amif_lightning.callbacks.drawing import headline, shown, stacked
 from amif_lightning.losses.transport import TokenTransport
-from amif_lightning.models.matching import inner_words
 from amif_lightning.models.patch_grid import patch_centres
 from amif_lightning.models.words import Word, informative, words_of
 
@@ -33,9 +32,9 @@ CAUTION = (
 def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
     """A sheet: the picture with question and answers, then a heat map for each telling word.
 
-    The plan is that of the transport loss between the fused words of the question and the fused
-    patches (paper, unified local alignment), refined until its marginals are exact. A task that
-    was trained without the loss has the same plan with the loss's default settings.
+    The plan is that of the transport between the words of the question and the patches (paper,
+    unified local alignment), refined until its marginals are exact. The task says which tokens are
+    compared; one that was trained without the transport has the plan of its default settings.
 
     Args:
         task: The task that answered.
@@ -49,9 +48,8 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
     transport = task.transport or TokenTransport()
     with at_rest(task):
         streams = streams_of(task, inputs)
-        patches = streams.patches[:, 1:]
-        every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
-        plan, _ = transport.plan(streams.words, patches, inner_words(streams.mask), every)
+        index = torch.zeros(1, dtype=torch.long, device=streams.image.device)
+        plan, _ = task.local_tokens(inputs.tokens, streams, index).plan(transport)
     tokenizer = Tokenizer.from_str(answers_known(task).tokenizer)
     words = _telling(words_of(inputs.tokens.ids[0], inputs.tokens.mask[0], tokenizer))
     mass = plan[0].double().cpu().numpy()

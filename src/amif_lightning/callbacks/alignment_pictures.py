@@ -29,7 +29,6 @@ from amif_lightning.callbacks.drawing import Array, shown
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import same_sample, soft_labels
 from amif_lightning.losses.unified import Sides
-from amif_lightning.models.matching import inner_words
 from amif_lightning.models.patch_grid import patch_centres
 from amif_lightning.models.words import Word, informative, words_of
 
@@ -40,9 +39,9 @@ class AlignmentPictures(Callback):
     """Shows after each validation what pre-training makes of the first validation batch.
 
     ``alignment/similarity``: the student's similarities of images and reports beside the teacher's
-    labels. ``transport/plans``: where the transport plan sends words of a report, for stages that
-    train the fusion layers. ``negatives/hardest``: the texts drawn for images that are nearest to
-    them, for tasks that mine negatives. Under several processes the batch is the first one's own.
+    labels. ``transport/plans``: where the plan sends words of a report, by the tokens that the
+    run's loss reads. ``negatives/hardest``: the texts drawn for images that are nearest to them,
+    for tasks that mine negatives. Under several processes the batch is the first one's own.
 
     Args:
         samples: Studies compared, at most; a validation batch may hold fewer.
@@ -116,10 +115,9 @@ class AlignmentPictures(Callback):
         tokens, states = task.vision(batch.first), task.text(batch.text.ids, batch.text.mask)
         image, text = task.embed_image(tokens), task.embed_text(states)
         made = {"alignment/similarity": self._similarity(task, batch, image, text)}
-        if task.fuses:
-            plans = self._plans(task, batch, tokens, states)
-            if plans is not None:
-                made["transport/plans"] = plans
+        plans = self._plans(task, batch, tokens, states)
+        if plans is not None:
+            made["transport/plans"] = plans
         if task.weights["matching"]:
             hardest = self._hardest(task, batch, image, text)
             if hardest is not None:
@@ -154,28 +152,25 @@ class AlignmentPictures(Callback):
         self, task: Any, batch: StudyBatch, tokens: Tensor, states: Tensor
     ) -> Image.Image | None:
         tokenizer = Tokenizer.from_str(task.tokenizer)
+        local = task.local_tokens(batch.text, states, tokens)
+        plan, _ = local.plan(task.transport)
         chosen: dict[int, list[Word]] = {}
         # Studies with other findings each, as far as there are any.
         for row in _variety(batch.relevance.tolist()):
             words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
-            found = informative(words, self.words)
+            moved = [word for word in words if bool(local.mask[row, list(word.places)].all())]
+            found = informative(moved, self.words)
             if found and len(chosen) < self.studies:
                 chosen[row] = found
         if not chosen:
             return None
-        rows = list(chosen)
-        mask = batch.text.mask[rows]
-        fused = task.fuse(states[rows], mask, tokens[rows])
-        patches = fused.patches[:, 1:]
-        every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
-        plan, _ = task.transport.plan(fused.words, patches, inner_words(mask), every)
         studies = [
             (
                 shown(batch.first[row], self.side),
                 batch.texts[row],
-                [WordMap(w.text, _numbers(each[list(w.places)].sum(0))) for w in chosen[row]],
+                [WordMap(w.text, _numbers(plan[row, list(w.places)].sum(0))) for w in words],
             )
-            for row, each in zip(rows, plan, strict=True)
+            for row, words in chosen.items()
         ]
         return plans_sheet(studies, patch_centres(task.vision, task.image_size), self.words)
 
@@ -188,12 +183,12 @@ class AlignmentPictures(Callback):
         teacher = None if given is None else Sides(given.first, given.second, given.text)
         same = same_sample(batch.study, batch.text_id)
         # Only images and texts draw from each other; view 2 takes no part.
-        texts, _, valid = task.draw(
-            Sides(image, image, text), same, teacher, 0.0 if given is None else given.scale
-        )
+        sides, scale = Sides(image, image, text), 0.0 if given is None else given.scale
+        negatives = task.draw(task.hard_weights(sides, same, teacher, scale))
+        texts, valid = negatives.texts, negatives.valid[0]
         cosines = _numbers(image @ text.T)
         # Under several processes the draw covers this one's share of what it is given.
-        drawn = [(row, int(texts[row])) for row in range(len(texts)) if valid[0, row]]
+        drawn = [(row, int(texts[row])) for row in range(len(texts)) if valid[row]]
         drawn.sort(key=lambda pair: -cosines[pair])
         if not drawn:
             return None

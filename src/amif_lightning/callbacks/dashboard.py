@@ -29,7 +29,7 @@ _ALIGNMENT: Charts = {
     "temperature of each pair": ["Multiline", [rf"train/{_PAIRS}_temperature"]],
 }
 _RETRIEVAL: Charts = {
-    "precision at k": ["Multiline", [r"val/precision@.*"]],
+    "precision at k": ["Multiline", [r"val/precision@\d+$"]],
     "recall at k": ["Multiline", [r"val/recall@.*"]],
     "precision by direction": [
         "Multiline",
@@ -39,11 +39,23 @@ _RETRIEVAL: Charts = {
     "divergence from the teacher": ["Multiline", [r"val/teacher_kl"]],
 }
 _TRANSPORT: Charts = {"loss of each view": ["Multiline", [r"train/(view_)?transport_loss"]]}
-_PLANS: Charts = {"cost of the plan": ["Multiline", [r"val/transport_cost"]]}
+_PLANS: Charts = {
+    "cost of own pairs, and how much dearer others are": [
+        "Multiline",
+        [r"val/transport_(own|margin)"],
+    ],
+    "cosine of words and patches of other pairs (1: collapsed)": [
+        "Multiline",
+        [r"val/transport_cosine"],
+    ],
+    "mass inside findings over their area (1: chance)": ["Multiline", [r"val/localisation.*"]],
+}
 _NEGATIVES: Charts = {
     "loss": ["Multiline", [r"train/matching_loss"]],
     "share of rows that drew one": ["Multiline", [r"train/drawn_share"]],
-    "accuracy of matching": ["Multiline", [r"(train|val)/matching_accuracy"]],
+    "accuracy of matching": ["Multiline", [r"train/matching_accuracy"]],
+    "AUC of matching on fixed pairs": ["Multiline", [r"val/matching_auc.*"]],
+    "precision at 5, re-ranked by matching": ["Multiline", [r"val/precision@5(_reranked)?"]],
 }
 _OPTIMISER: Charts = {"learning rate": ["Multiline", [r"lr.*"]]}
 
@@ -125,7 +137,7 @@ def layout(task: Any) -> dict[str, Charts]:
     Args:
         task: A task. One with a ``decoder`` answers, one with an ``alignment`` aligns, one with a
             ``transport`` moves words onto patches, one with a ``matching_head`` draws negatives; a
-            part that is None is not there, nor are the last two where ``fuses`` is false.
+            part that is None is not there, nor are negatives where ``fuses`` is false.
     """
     fuses = getattr(task, "fuses", True)
     parts: dict[str, bool] = {
@@ -138,8 +150,8 @@ def layout(task: Any) -> dict[str, Charts]:
     if parts["alignment"]:
         # A task that answers is not judged by what it retrieves.
         groups["alignment"] = _ALIGNMENT if parts["decoder"] else _ALIGNMENT | _RETRIEVAL
-    if parts["transport"] and fuses:
-        # A task that answers refines no plan in validation.
+    if parts["transport"]:
+        # A task that answers scores no plan in validation.
         groups["transport"] = _TRANSPORT if parts["decoder"] else _TRANSPORT | _PLANS
     if parts["matching_head"] and fuses:
         groups["negatives"] = _NEGATIVES

@@ -9,6 +9,26 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
+class Rows:
+    """Named values of N samples, sorted by their key.
+
+    No dataclass and no mapping: torchmetrics would make scalars of tensors with one entry.
+
+    Attributes:
+        values: (N, ...) for every name.
+    """
+
+    def __init__(self, values: dict[str, Tensor]) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return min(map(len, self.values.values()))
+
+    def __getitem__(self, name: str) -> Tensor:
+        """(N, ...) on the CPU."""
+        return self.values[name].cpu()
+
+
 class GatheredRows(Metric):
     """Keeps named values of every sample of a split.
 
@@ -36,17 +56,17 @@ class GatheredRows(Metric):
         for name in self.names:
             getattr(self, name).append(values[name].detach())
 
-    def compute(self) -> dict[str, Tensor]:
-        """All rows by name, each once, sorted by the key; empty where nothing was kept."""
+    def compute(self) -> Rows:
+        """All rows, each once; none where nothing was kept."""
         joined = {name: _joined(getattr(self, name)) for name in self.names}
         keys = joined[self.key]
         if not len(keys):
-            return joined
+            return Rows(joined)
         order = keys.argsort(stable=True)
         first = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
         first[1:] = keys[order][1:] != keys[order][:-1]
         kept = order[first]
-        return {name: values[kept] for name, values in joined.items()}
+        return Rows({name: values[kept] for name, values in joined.items()})
 
 
 def _joined(parts: list[Tensor] | Tensor) -> Tensor:

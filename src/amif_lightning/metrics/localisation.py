@@ -66,19 +66,21 @@ def found_regions(
     """The findings of one image whose words are in its text.
 
     Args:
-        plan: (L, P) mass of words onto patches.
+        plan: (L, P) mass of words onto patches; zero rows on words that took no part.
         words: Words of the text.
         regions: The findings that the image shows.
         names: By kind the words that name it; none of them is a control.
         centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
         rng: Draws the control word.
     """
+    moved = plan.sum(1) > 0
+    words = [word for word in words if moved[list(word.places)].all()]
     control = other_word(words, frozenset().union(*names.values()), rng)
     other = np.zeros(plan.shape[1]) if control is None else mean_row(plan, control.places)
     found = []
     for region in regions:
         places = named_places(words, names[region.kind])
-        if places and region.mask.any():  # else the token limit cut the words off
+        if places and region.mask.any():  # else they are denied, or the token limit cut them off
             shares = covered(region.mask, centres)
             mass = mean_row(plan, places)
             found.append(Found(region.kind, float(region.mask.mean()), mass, other, shares))

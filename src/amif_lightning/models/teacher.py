@@ -178,7 +178,9 @@ class CheckpointTeacher(FrozenTeacher):
                 None,
                 self.image_size,
                 given["vision_quick_gelu"],
-                given.get("vision_channels", CHANNELS),  # checkpoints from before the option
+                # Checkpoints from before these options lack them.
+                given.get("vision_channels", CHANNELS),
+                given.get("vision_summary_channels", ()),
             )
             self.words = TextEncoder(
                 given["text"],

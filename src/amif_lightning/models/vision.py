@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,18 @@ class ConvTower(nn.Module):
         image_size: Side of the input in pixels.
         channels: Channels of the stages; the last is the width D. Every stage but the first halves
             the grid, after a stem of stride 4.
+        summary_channels: Channels of a branch of stages for the summary token alone; empty: none.
+            The tower splits before its last stage. That stage is then pointwise, so that a patch
+            shows what lies at its place (three stages: 49 pixels instead of 97), and the summary
+            token is the mean of the branch's last grid, projected to D.
     """
 
-    def __init__(self, image_size: int = 128, channels: Sequence[int] = CHANNELS) -> None:
+    def __init__(
+        self,
+        image_size: int = 128,
+        channels: Sequence[int] = CHANNELS,
+        summary_channels: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.width = channels[-1]
         self.stride = 4 * 2 ** (len(channels) - 1)
@@ -48,11 +58,21 @@ class ConvTower(nn.Module):
             nn.MaxPool2d(3, stride=2, padding=1),
         )
         stages: list[nn.Module] = []
-        previous = channels[0]
+        inputs = [channels[0], *channels]
         for depth, width in enumerate(channels):
-            stages.append(ResidualBlock(previous, width, stride=1 if depth == 0 else 2))
-            previous = width
+            narrow = bool(summary_channels) and depth == len(channels) - 1
+            stride, field = (2 if depth else 1), (1 if narrow else 3)
+            stages.append(ResidualBlock(inputs[depth], width, stride, field))
         self.stages = nn.Sequential(*stages)
+        self.summary: nn.Module | None = None
+        if summary_channels:
+            wider = [inputs[-2], *summary_channels]
+            self.summary = nn.Sequential(
+                *(ResidualBlock(i, o, stride=2) for i, o in pairwise(wider)),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(wider[-1], self.width),
+            )
         rows, columns = self.grid(image_size)
         # Half the scale of the features: fusion must tell left from right from the first step.
         self.position = nn.Parameter(0.5 * torch.randn(1, rows * columns, self.width))
@@ -65,9 +85,10 @@ class ConvTower(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(I, 3, H, W) -> (I, 1 + P, D)."""
         # Channels-last convolutions are markedly faster on CPUs and no slower on GPUs.
-        features = self.stages(self.stem(images.contiguous(memory_format=torch.channels_last)))
-        patches = features.flatten(2).transpose(1, 2)
-        return torch.cat([patches.mean(1, keepdim=True), patches + self.position], dim=1)
+        shared = self.stages[:-1](self.stem(images.contiguous(memory_format=torch.channels_last)))
+        patches = self.stages[-1](shared).flatten(2).transpose(1, 2)
+        summary = patches.mean(1) if self.summary is None else self.summary(shared)
+        return torch.cat([summary[:, None], patches + self.position], dim=1)
 
     def patches(self, tokens: Tensor) -> Tensor:
         """Patches (I, P, D) of tokens (I, 1 + P, D), without their position embeddings."""
@@ -75,21 +96,22 @@ class ConvTower(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut.
+    """Two convolutions with a shortcut.
 
     Args:
         inputs: Channels in.
         outputs: Channels out.
         stride: Stride of the first convolution.
+        field: Side of both kernels, odd.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, field: int = 3) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+            nn.Conv2d(inputs, outputs, field, stride, field // 2, bias=False),
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.Conv2d(outputs, outputs, field, padding=field // 2, bias=False),
             nn.BatchNorm2d(outputs),
         )
         same = stride == 1 and inputs == outputs
@@ -243,6 +265,7 @@ def build_vision(
     image_size: int,
     quick_gelu: bool | None = None,
     channels: Sequence[int] = CHANNELS,
+    summary_channels: Sequence[int] = (),
 ) -> ConvTower | CLIPTower:
     """The image tower of a configuration.
 
@@ -252,6 +275,7 @@ def build_vision(
         image_size: Side of the input in pixels.
         quick_gelu: Activation of :class:`CLIPTower`.
         channels: Channels of the stages of :class:`ConvTower`.
+        summary_channels: Channels of its branch for the summary token; empty: none.
 
     Raises:
         UserError: An activation is given for ``conv``, or its channels are not at least one
@@ -267,7 +291,12 @@ def build_vision(
                 f"model.init_args.vision_channels is {list(channels)}: give one or more numbers "
                 "of at least 1, such as [32, 64, 128, 256]."
             )
-        return ConvTower(image_size, channels)
+        if any(width < 1 for width in summary_channels):
+            raise UserError(
+                f"model.init_args.vision_summary_channels is {list(summary_channels)}: give "
+                "numbers of at least 1, such as [128, 256], or [] for no branch."
+            )
+        return ConvTower(image_size, channels, summary_channels)
     if name.startswith("local-dir:") and not Path(name.removeprefix("local-dir:")).is_dir():
         raise UserError(
             f"The image tower's folder {name.removeprefix('local-dir:')} does not exist: give the "

@@ -14,14 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amif_lightning.batch import VQABatch
+from amif_lightning.batch import Tokens, VQABatch
 from amif_lightning.losses.alignment import GlobalAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import Sides, UnifiedAlignment
 from amif_lightning.models.embedding import global_embedding
-from amif_lightning.models.matching import inner_words
 from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.local_tokens import (
+    LocalTokens,
+    TransportTokens,
+    fused_tokens,
+    unfused_tokens,
+)
 from amif_lightning.tasks.ranges import (
     check_smoothing,
     check_temperature,
@@ -39,7 +44,9 @@ class AuxiliaryTask(AMiFTask):
     that pre-training had apart (its ``shared_projection`` false) are not taken over.
 
     Args:
-        transport: Weight of the transport between question words and patches (0: without).
+        transport: Weight of the matched transport between question words and patches (0: without).
+        transport_tokens: Which tokens that transport and ``ask --explain`` read: those that
+            pre-training transported (see :class:`LocalAlignmentTask`).
         image_text: Weight of the alignment of images and questions with hard labels (0: without):
             questions of one image, and questions of the same words, are not told apart.
         image_text_smoothing: Smoothing of those labels, in [0, 1).
@@ -56,6 +63,7 @@ class AuxiliaryTask(AMiFTask):
     def __init__(
         self,
         transport: float = 0.0,
+        transport_tokens: TransportTokens = "words",
         image_text: float = 0.0,
         image_text_smoothing: float = 0.1,
         temperature: float = 0.07,
@@ -69,7 +77,7 @@ class AuxiliaryTask(AMiFTask):
         check_smoothing(image_text_smoothing=image_text_smoothing)
         check_temperature(temperature)
         check_transport(blur, scaling, reach)
-        self.transport_weight = transport
+        self.transport_weight, self.transport_tokens = transport, transport_tokens
         self.transport = TokenTransport(blur, scaling, reach) if transport else None
         self.alignment = (
             UnifiedAlignment(
@@ -97,7 +105,8 @@ class AuxiliaryTask(AMiFTask):
         losses: list[Tensor] = []
         size = len(batch)
         if self.transport is not None:
-            total = question_transport(self.transport, streams).sum()
+            tokens = self.local_tokens(batch.question, streams, batch.image_index)
+            total = tokens.moved(self.transport).sum()
             # Divided by the average number of questions, for DDP takes the mean over processes.
             losses.append(self.transport_weight * total / (questions / world()[1]))
             everywhere = total.detach().clone()
@@ -116,27 +125,27 @@ class AuxiliaryTask(AMiFTask):
             self.log("train/image_text_temperature", pair.temperature.detach(), batch_size=size)
         return losses
 
+    def local_tokens(self, question: Tokens, streams: Streams, index: Tensor) -> LocalTokens:
+        """The words and patches that transport compares.
+
+        Args:
+            question: (B, L) tokens of the questions.
+            streams: What encoders and fusion layers say of them.
+            index: (B,) which of the I images each question is about.
+        """
+        if self.transport_tokens == "fused":
+            return fused_tokens(streams)
+        context = streams.text if self.transport_tokens == "contextual" else None
+        layers = self.fusion.text_projection, self.fusion.image_projection
+        image = streams.image.index_select(0, index)
+        every = torch.ones_like(question.mask)
+        return unfused_tokens(self, question, image, context, layers, every)
+
     def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:
         """Keep the temperature in its range."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         if self.alignment is not None:
             self.alignment.clamp_()
-
-
-def question_transport(transport: TokenTransport, streams: Streams) -> Tensor:
-    """Transport between the words of each question and the patches of its image.
-
-    Args:
-        transport: The transport of one set of tokens onto another.
-        streams: B fused questions and images.
-
-    Returns:
-        (B,) values, 0 for a question without words.
-    """
-    patches = streams.patches[:, 1:]
-    every = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
-    values: Tensor = transport(streams.words, patches, inner_words(streams.mask), every)
-    return values
 
 
 def question_alignment(

@@ -63,6 +63,8 @@ class AMiFTask(L.LightningModule):
         vision_channels: Channels of the stages of ``conv``, at least one. Each stage but the first
             halves the grid after a stem of stride 4: four stages give patches of 32 pixels, three
             of 16.
+        vision_summary_channels: Channels of a branch of ``conv`` for the summary token alone; the
+            last stage of the patches is then pointwise. Empty: the summary token is their mean.
         text: Text encoder: hub name or folder of a BERT, or ``small`` (needs no download).
         text_pretrained: Whether to load that encoder's weights.
         text_layers: Layers of the ``small`` text encoder.
@@ -90,6 +92,7 @@ class AMiFTask(L.LightningModule):
         vision_pretrained: str | None = "openai",
         vision_quick_gelu: bool | None = None,
         vision_channels: Sequence[int] = CHANNELS,
+        vision_summary_channels: Sequence[int] = (),
         text: str = "emilyalsentzer/Bio_ClinicalBERT",
         text_pretrained: bool = True,
         text_layers: int = 2,
@@ -119,7 +122,12 @@ class AMiFTask(L.LightningModule):
         self.weight_decay, self.betas, self.seed = weight_decay, betas, seed
         self.untrained = True  # until weights are loaded or a training step is made
         self.vision = build_vision(
-            vision, vision_pretrained, image_size, vision_quick_gelu, vision_channels
+            vision,
+            vision_pretrained,
+            image_size,
+            vision_quick_gelu,
+            vision_channels,
+            vision_summary_channels,
         )
         self.quick_gelu = self.vision.quick_gelu if isinstance(self.vision, CLIPTower) else None
         self.text = TextEncoder(

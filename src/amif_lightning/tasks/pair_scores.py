@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,26 +117,17 @@ class PairEvaluation(nn.Module):
             features: The split's vectors, gathered from all processes.
             split: As for :meth:`update`.
         """
-        if self._matching:
-            self._rerank(task, features, split)
-        rows = {name: value.cpu() for name, value in self.rows.compute().items()}
-        lists = {name: value.cpu() for name, value in self.lists.compute().items()}
-        found = {name: value.cpu() for name, value in self.findings.compute().items()}
-        for metric in (self.rows, self.lists, self.findings):
+        reranked = self._rerank(task, features, split) if self._matching else None
+        rows, found = self.rows.compute(), self.findings.compute()
+        for metric in (self.rows, self.findings):
             metric.reset()
-        self._queries = []
-        position = rows["position"]
-        reranked = torch.full((len(position),), math.nan, dtype=torch.float64)
-        if len(lists["position"]):
-            at = torch.searchsorted(position, lists["position"].long())
-            reranked[at] = lists["reranked"]
-        numbers = found["position"].long()
+        numbers = found["position"]
         return PairScores(
             negatives=self.negatives(split),
             matching={name: rows[f"matching_{name}"] for name in _PAIRS}
             if self._matching
             else None,
-            reranked=reranked if self._matching else None,
+            reranked=reranked,
             transport={name: rows[f"transport_{name}"] for name in ("own", "random")},
             cosine=rows["cosine"],
             localised=localised(
@@ -186,9 +178,12 @@ class PairEvaluation(nn.Module):
                 (place, image[row]) for row, place in enumerate(places) if place % stride == 0
             ]
 
-    def _rerank(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> None:
+    def _rerank(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> Tensor:
+        """Precision (N,) float64 of the re-ordered lists; NaN for images that are no queries."""
         row_of = {place: row for row, place in enumerate(features.position.tolist())}
         relevance = features.relevance
+        none = features.position[:0]  # kept where a process has no query: all hold the same shapes
+        self.lists.update(position=none, reranked=none.double())
         for start in range(0, len(self._queries), _CHUNK):
             chunk = self._queries[start : start + _CHUNK]
             rows = torch.tensor([row_of[place] for place, _ in chunk], device=relevance.device)
@@ -206,36 +201,49 @@ class PairEvaluation(nn.Module):
             best = nearest.gather(1, again)[:, :JUDGED]
             hits = (relevance[best] == relevance[rows, None]).double().mean(1)
             self.lists.update(position=features.position[rows], reranked=hits)
+        lists = self.lists.compute()
+        self.lists.reset()
+        self._queries = []
+        reranked = torch.full((len(features.position),), math.nan, dtype=torch.float64)
+        # The split's places are sorted, so that a place is found by bisection.
+        at = torch.searchsorted(features.position.cpu(), lists["position"])
+        reranked[at] = lists["reranked"]
+        return reranked
 
     # ---- localisation -------------------------------------------------------------------------
 
     def _localise(self, task: LocalAlignmentTask, batch: StudyBatch, own: LocalTokens) -> None:
-        shown: dict[int, list[Region]] = {}
-        for row, (study, image) in enumerate(zip(batch.study_ids, batch.first_ids, strict=True)):
-            regions = list(self._data.regions(study, image))
-            if regions:
-                shown[row] = regions
-        if not shown or task.tokenizer is None:
-            return
-        chosen = torch.tensor(list(shown), device=own.words.device)
-        plans, _ = own.rows(chosen, chosen).plan(task.transport)
-        tokenizer = Tokenizer.from_str(task.tokenizer)
-        centres = patch_centres(task.vision, task.image_size)
-        for plan, (row, regions) in zip(plans.double().cpu().numpy(), shown.items(), strict=True):
-            words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
-            place = int(batch.position[row])
-            rng = np.random.default_rng(place)  # the same control word in every run
-            found = found_regions(plan, words, regions, self._names, centres, rng)
-            for number, one in enumerate(found):
-                self._keep_finding(place * _FINDINGS + number, one, batch.position.device)
+        shown: dict[int, Sequence[Region]] = {}
+        if task.tokenizer is not None:
+            names = zip(batch.study_ids, batch.first_ids, strict=True)
+            regions = [self._data.regions(study, image) for study, image in names]
+            shown = {row: its for row, its in enumerate(regions) if its}
+        found: dict[int, Found] = {}
+        if shown and task.tokenizer is not None:
+            chosen = torch.tensor(list(shown), device=own.words.device)
+            plans, _ = own.rows(chosen, chosen).plan(task.transport)
+            tokenizer = Tokenizer.from_str(task.tokenizer)
+            centres = patch_centres(task.vision, task.image_size)
+            for plan, (row, its) in zip(plans.double().cpu().numpy(), shown.items(), strict=True):
+                words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
+                place = int(batch.position[row])
+                rng = np.random.default_rng(place)  # the same draw in every run
+                ones = found_regions(plan, words, its, self._names, centres, rng)
+                found |= {place * _FINDINGS + number: one for number, one in enumerate(ones)}
+        self._keep_findings(found, own.patches.shape[1], batch.position.device)
 
-    def _keep_finding(self, key: int, found: Found, device: torch.device) -> None:
+    def _keep_findings(self, found: dict[int, Found], patches: int, device: torch.device) -> None:
+        """Keep the findings of a batch; none too, so that all processes hold the same shapes."""
+        ones = found.values()
+        kinds = torch.tensor([self._kinds.index(one.kind) for one in ones], device=device)
         self.findings.update(
-            position=torch.tensor([key], device=device),
-            kind=torch.tensor([self._kinds.index(found.kind)], device=device),
-            area=torch.tensor([found.area], dtype=torch.float64, device=device),
+            position=torch.tensor(list(found), dtype=torch.long, device=device),
+            kind=kinds.long(),
+            area=torch.tensor([one.area for one in ones], dtype=torch.float64, device=device),
             **{
-                name: torch.from_numpy(getattr(found, name))[None].to(device)
+                name: torch.from_numpy(
+                    np.array([getattr(one, name) for one in ones]).reshape(-1, patches)
+                ).to(device)
                 for name in ("mass", "other", "shares")
             },
         )

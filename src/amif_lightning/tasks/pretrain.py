@@ -74,10 +74,11 @@ class AMiFPretrain(LocalAlignmentTask):
                 f"In stage {stage} all losses have weight 0, so there is nothing to learn: give "
                 "one of image_text, view_view, text_text, transport and matching a weight."
             )
-        if self.moves_unfused and not image_text:
+        texts, images = image_text or text_text, image_text or view_view
+        if self.moves_unfused and not (self.fused_losses or (texts and images)):
             raise UserError(
-                f"The transport of {self.transport_tokens} tokens does not train the whole text "
-                "encoder: give image_text a weight, or transport 0."
+                f"The transport of {self.transport_tokens} tokens alone does not train the whole "
+                "of both encoders: give image_text a weight, or transport 0."
             )
         self.alignment = UnifiedAlignment(
             labels,

@@ -24,7 +24,7 @@ WORDS = 4  # most heat maps
 
 CAUTION = (
     "This shows how the network aligns words and patches, and not why it gave its answer. "
-    "On generated images such plans did not point at what the words name (docs/results.md). "
+    "On generated images such plans often miss what the words name (docs/results.md). "
     "Not for clinical use."
 )
 

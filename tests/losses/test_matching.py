@@ -270,9 +270,7 @@ def test_a_share_below_kappa_can_be_drawn_and_one_at_or_above_cannot() -> None:
     logits[0, 1:] = torch.tensor([30.0, 60.0, 90.0, 0.0], dtype=torch.double)
     weights = negative_log_weights(logits, labels, torch.eye(5, dtype=torch.bool), kappa)
     assert (weights[0] > -math.inf).tolist() == [False, True, False, False, True]
-    drawn = {
-        int(draw_negatives(weights, gumbel_noise(5, 0, step))[0][0]) for step in range(50)
-    }
+    drawn = {int(draw_negatives(weights, gumbel_noise(5, 0, step))[0][0]) for step in range(50)}
     assert drawn == {1}
 
 
@@ -291,7 +289,9 @@ def test_a_row_of_paraphrases_draws_none_and_is_counted_out() -> None:
     scores = torch.randn(5, 2, generator=torch.Generator().manual_seed(1), requires_grad=True)
     matched, pairs = torch.zeros(5, dtype=torch.bool), int(valid.sum())
     loss = matching_loss(scores, matched, valid, pairs)
-    torch.testing.assert_close(loss, matching_loss(scores[valid], matched[valid], valid[valid], pairs))
+    torch.testing.assert_close(
+        loss, matching_loss(scores[valid], matched[valid], valid[valid], pairs)
+    )
     (slope,) = torch.autograd.grad(loss, scores)
     assert float(slope[2].abs().sum()) == 0.0
 

@@ -10,7 +10,9 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from amif_lightning.batch import StudyFacts, StudyScores
+from amif_lightning.callbacks.pair_results import pair_lines
 from amif_lightning.errors import UserError
+from amif_lightning.reports.pair_averages import pair_averages
 from amif_lightning.reports.retrieval_record import RetrievalRecord, write_retrieval_record
 from amif_lightning.reports.run_record import RunRecord, record_path
 from amif_lightning.reports.study_lines import (
@@ -87,6 +89,7 @@ def write_search(
         ceiling=means.ceiling,
         zero_shot=means.zero_shot,
         teacher_kl=scores.teacher_kl,
+        pairs=pair_averages(lines),
         **run.shared(),
     )
     _check_metrics(record, logged)
@@ -99,6 +102,7 @@ def _lines(facts: StudyFacts, scores: StudyScores) -> list[StudyLine]:
     """One line per study, in the order of their places in the split."""
     rankings = {way: _rankings(scores, way) for way in DIRECTIONS}
     found = None if scores.zero_shot is None else scores.zero_shot.tolist()
+    pairs = None if scores.pairs is None else pair_lines(facts.study_ids, scores.pairs)
     return [
         StudyLine(
             study_id=study,
@@ -107,6 +111,7 @@ def _lines(facts: StudyFacts, scores: StudyScores) -> list[StudyLine]:
             image_to_text=rankings["image_to_text"][place],
             text_to_image=rankings["text_to_image"][place],
             zero_shot=None if found is None else bool(found[place]),
+            pairs=None if pairs is None else pairs[place],
         )
         for place, (study, group, relevant) in enumerate(
             zip(facts.study_ids, facts.groups, scores.relevant.tolist(), strict=True)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from amif_lightning.metrics.auc import auc
 from amif_lightning.reports.fields import Fields
-from amif_lightning.reports.pair_lines import Finding, PairLine, number_of, optional_within, within
+from amif_lightning.reports.pair_lines import Finding, PairLine, optional_within, within
 from amif_lightning.reports.study_lines import JUDGED, StudyLine
 
 

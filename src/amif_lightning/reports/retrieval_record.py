@@ -1,7 +1,8 @@
 """The result record of a search: ``result-<split>.json`` of a pre-training run.
 
 It carries precision@k and recall@k in both directions, what a random order and the best one reach,
-what single pairs scored, and where the run came from. ``kind`` tells it from a record of answers (`record`).
+what single pairs scored, and where the run came from. ``kind`` tells it from a record of answers
+(`record`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -155,11 +155,15 @@ class AlignmentPictures(Callback):
         local = task.local_tokens(batch.text, states, tokens)
         plan, _ = local.plan(task.transport)
         chosen: dict[int, list[Word]] = {}
-        # Studies with other findings each, as far as there are any.
-        for row in _variety(batch.relevance.tolist()):
+        named = [
+            {} if task.pairs is None else task.pairs.named(study, image)
+            for study, image in zip(batch.study_ids, batch.first_ids, strict=True)
+        ]
+        # Studies with other findings each, as far as there are any, and with known ones first.
+        for row in sorted(_variety(batch.relevance.tolist()), key=lambda row: not named[row]):
             words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
             moved = [word for word in words if bool(local.mask[row, list(word.places)].all())]
-            found = informative(moved, self.words)
+            found = _telling(moved, named[row], self.words)
             if found and len(chosen) < self.studies:
                 chosen[row] = found
         if not chosen:
@@ -168,7 +172,14 @@ class AlignmentPictures(Callback):
             (
                 shown(batch.first[row], self.side),
                 batch.texts[row],
-                [WordMap(w.text, _numbers(plan[row, list(w.places)].sum(0))) for w in words],
+                [
+                    WordMap(
+                        word.text,
+                        _numbers(plan[row, list(word.places)].sum(0)),
+                        named[row].get(word.text.lower()),
+                    )
+                    for word in words
+                ],
             )
             for row, words in chosen.items()
         ]
@@ -240,6 +251,13 @@ def _cut(value: Any, most: int) -> Any:
         parts = {part.name: _cut(getattr(value, part.name), most) for part in fields(value)}
         return replace(value, **parts)
     return value  # the teacher's scale, or no teacher
+
+
+def _telling(words: list[Word], named: Mapping[str, Any], most: int) -> list[Word]:
+    """The words worth a map: those that name a finding, then the longest others."""
+    first = {word.text.lower(): word for word in reversed(words) if word.text.lower() in named}
+    longest = [word for word in informative(words, most) if word.text.lower() not in first]
+    return ([*first.values()][::-1] + longest)[:most]
 
 
 def _variety(groups: list[int]) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from amif_lightning.callbacks.drawing import (
@@ -21,7 +23,7 @@ from amif_lightning.callbacks.drawing import (
     matrix_panel,
     stacked,
 )
-from amif_lightning.callbacks.heat import heat_map, heat_scale
+from amif_lightning.callbacks.heat import heat_map, heat_scale, outlined
 from amif_lightning.models.patch_grid import square
 
 #: What stands above the sheet of hard negatives.
@@ -40,10 +42,12 @@ class WordMap:
     Attributes:
         word: The word.
         mass: (P,) the plan's mass of the word over the patches, row by row.
+        region: (H, W) where the finding that the word names lies; None where that is not known.
     """
 
     word: str
     mass: Array
+    region: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,8 @@ def plans_sheet(
         cards = [card(picture, [(report, most, INK)], beside=picture.width)]
         for word, share in zip(words, row, strict=True):
             over = heat_map(picture, square(share), centres, hottest)
+            if word.region is not None:
+                over = outlined(over, word.region)
             caption = f"{word.word}: {float(word.mass.sum()):.1%} of the plan"
             peak = f"peak {float(share.max()):.0%}, even {1 / len(share):.1%}"
             cards.append(card(over, [(caption, 1, INK), (peak, 1, GREY)]))
@@ -138,7 +144,8 @@ def plans_sheet(
     sheet = stacked([sheet, bar], across=True)
     note = (
         "Where the transport plan sends a word: the share of its mass on each patch, one scale for "
-        "all maps. Peak: the greatest share; even: what each patch would get of an even spread."
+        "all maps. Peak: the greatest share; even: what each patch would get of an even spread. "
+        "A line around a region: the finding that the word names lies there."
     )
     return stacked([headline(note, sheet.width), sheet])
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from amif_lightning.reports import numbers, statistics
+from amif_lightning.reports.local_table import local_parts
 from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.origins import (
     common_notes,
@@ -46,7 +47,7 @@ def retrieval_parts(groups: Sequence[RetrievalGroup], baselines: Sequence[str] =
     comparison = retrieval_comparisons(groups, baselines)
     if comparison:
         parts += ["## Comparisons of retrieval", *comparison]
-    return parts
+    return parts + local_parts(groups, baselines)
 
 
 def retrieval_results(groups: Sequence[RetrievalGroup]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -147,6 +148,19 @@ class PairEvaluation(nn.Module):
         if split not in self._negatives:
             self._negatives[split] = self._data.fixed_negatives(split)
         return self._negatives[split]
+
+    def named(self, study_id: str, image_id: str) -> dict[str, NDArray[np.bool_]]:
+        """By word, in lower case, the region of the finding that it names on an image.
+
+        Args:
+            study_id: A study.
+            image_id: One of its images.
+        """
+        return {
+            word: region.mask
+            for region in self._data.regions(study_id, image_id)
+            for word in sorted(self._names[region.kind])
+        }
 
     def _texts(self, split: str, places: list[int], like: Tensor) -> Tokens:
         """Tokens of the texts at some places of the split, on the device of ``like``."""

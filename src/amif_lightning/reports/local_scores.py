@@ -1,0 +1,203 @@
+"""What single pairs scored in one configuration: matching, re-ranked lists, localisation."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from amif_lightning.reports.pair_averages import PairAverages, right_share
+from amif_lightning.reports.pair_lines import Finding, PairLine
+from amif_lightning.reports.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.statistics import Interval
+from amif_lightning.reports.study_lines import JUDGED, StudyLine
+from amif_lightning.reports.weighted_bootstrap import Area, Array, Mean, Measure, interval, per_seed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score of a configuration, or a difference of two.
+
+    Attributes:
+        seeds: Its value for each seed.
+        span: The 95 % interval of their mean; None where none can be drawn.
+    """
+
+    seeds: tuple[float, ...]
+    span: Interval | None
+
+    @property
+    def value(self) -> float:
+        """The mean over seeds."""
+        return statistics.fmean(self.seeds)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of 0."""
+        return self.span is not None and not self.span.low <= 0 <= self.span.high
+
+
+class LocalScores:
+    """The pairs of one configuration.
+
+    Args:
+        group: Its runs; all have lines with pairs, see :func:`scores_pairs`.
+    """
+
+    def __init__(self, group: RetrievalGroup) -> None:
+        self.group = group
+        self.lines = group.lines
+        self.together = group.together
+
+    @property
+    def averages(self) -> list[PairAverages]:
+        """The averages of each seed's record."""
+        return [record.pairs for record in self.group.records if record.pairs is not None]
+
+    @property
+    def judged(self) -> list[object]:
+        """What was judged, whatever it scored."""
+        return [pair.judged for pair in self._pairs(self.lines[0])]
+
+    def of_seeds(self, seeds: Collection[int]) -> LocalScores:
+        """The same configuration with these seeds alone."""
+        runs = tuple(run for run in self.group.runs if run.record.seed in seeds)
+        return LocalScores(replace(self.group, runs=runs))
+
+    def estimate(self, measure: Measure | None, minus: Measure | None = None) -> Estimate | None:
+        """A score, or the difference of two; None without the score."""
+        if measure is None:
+            return None
+        seeds = per_seed(measure, len(self.together))
+        if minus is not None:
+            others = per_seed(minus, len(self.together))
+            seeds = [one - other for one, other in zip(seeds, others, strict=True)]
+        return Estimate(tuple(seeds), interval(measure, minus, self.together))
+
+    # ---- what can be compared between configurations -----------------------------------------
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """By name the scores that there are, higher being better."""
+        made: dict[str, Measure] = {}
+        if self.matches:
+            made["matching AUC, hard pairs"] = self._area("hard")
+            made["matching AUC, random pairs"] = self._area("random")
+            made[f"precision@{JUDGED} re-ranked"] = self.reranked
+        if self.kinds:
+            made["localisation"] = self.inside
+        return made
+
+    @property
+    def matches(self) -> bool:
+        """Whether the runs train matching."""
+        return all(average.matching_auc_random is not None for average in self.averages)
+
+    def _area(self, name: str) -> Area:
+        odds = [[pair.matching for pair in self._pairs(run)] for run in self.lines]
+        return Area(
+            _table([[None if one is None else one.own for one in run] for run in odds]),
+            _table([[None if one is None else getattr(one, name) for one in run] for run in odds]),
+        )
+
+    @cached_property
+    def reranked(self) -> Mean:
+        """Precision of the lists that matching re-ordered."""
+        return _mean([[pair.reranked for pair in self._pairs(run)] for run in self.lines])
+
+    @cached_property
+    def global_order(self) -> Mean:
+        """Precision of the same lists in the order of the global similarity."""
+        return _mean(
+            [
+                [
+                    None if pair.reranked is None else line.image_to_text.precision[JUDGED]
+                    for line, pair in zip(run, self._pairs(run), strict=True)
+                ]
+                for run in self.lines
+            ]
+        )
+
+    @cached_property
+    def right(self) -> Mean:
+        """Share of own and random pairs on the right side of log-odds 0."""
+        return _mean([[right_share(pair) for pair in self._pairs(run)] for run in self.lines])
+
+    # ---- localisation -------------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Kinds of findings whose region is known, and how many findings there are."""
+        found: dict[str, int] = {}
+        for pair in self._pairs(self.lines[0]):
+            for one in pair.localised:
+                found[one.kind] = found.get(one.kind, 0) + 1
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def inside(self) -> Mean:
+        """Mass inside over area, own words."""
+        return self._findings(lambda one: one.inside)
+
+    @cached_property
+    def other_word(self) -> Mean:
+        """The same of another word."""
+        return self._findings(lambda one: one.other_word)
+
+    @cached_property
+    def elsewhere(self) -> Mean:
+        """The same inside another study's region of the same kind."""
+        return self._findings(lambda one: one.elsewhere)
+
+    def beside(self, control: str) -> Mean:
+        """Own words, of the findings that have the control."""
+        return self._findings(lambda one: None if getattr(one, control) is None else one.inside)
+
+    def of_kind(self, kind: str) -> Mean:
+        """Own words, of one kind of finding."""
+        return self._findings(lambda one: one.inside if one.kind == kind else None)
+
+    @property
+    def medians(self) -> list[float]:
+        """The median of mass inside over area, for each seed."""
+        return [
+            statistics.median(
+                one.inside / one.area for pair in self._pairs(run) for one in pair.localised
+            )
+            for run in self.lines
+        ]
+
+    def _findings(self, value: Callable[[Finding], float | None]) -> Mean:
+        ratios = [
+            [
+                [shown / one.area for one in pair.localised if (shown := value(one)) is not None]
+                for pair in self._pairs(run)
+            ]
+            for run in self.lines
+        ]
+        return Mean(
+            np.array([[sum(found) for found in run] for run in ratios], dtype=np.float64),
+            np.array([[len(found) for found in run] for run in ratios], dtype=np.float64),
+        )
+
+    @staticmethod
+    def _pairs(run: Sequence[StudyLine]) -> list[PairLine]:
+        return [line.pairs for line in run if line.pairs is not None]
+
+
+def scores_pairs(group: RetrievalGroup) -> bool:
+    """Whether all runs of a configuration have lines with pairs."""
+    return not group.missing and all(line.pairs is not None for run in group.lines for line in run)
+
+
+def _table(rows: Sequence[Sequence[float | None]]) -> Array:
+    return np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=np.float64)
+
+
+def _mean(rows: Sequence[Sequence[float | None]]) -> Mean:
+    values = _table(rows)
+    there = ~np.isnan(values)
+    return Mean(np.where(there, values, 0.0), there.astype(np.float64))

@@ -40,19 +40,30 @@ def local_parts(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ())
         groups: Configurations on studies.
         baselines: The experiments that others are compared with.
     """
-    scored = [LocalScores(group) for group in groups if scores_pairs(group)]
     parts: list[str] = []
-    for title, (header, rows), legend in (
-        ("## Matching and transport", matching_rows(scored), MATCHING_LEGEND),
-        ("## Where words are transported", place_rows(scored), PLACES_LEGEND),
-    ):
-        if rows:
-            parts += [title, markdown(header, rows), legend]
-    said = [sentence for scores in scored for sentence in local_statements(scores)]
-    said += local_comparisons(scored, baselines)
+    for title, (header, rows), legend in local_tables(groups):
+        parts += [f"## {title}", markdown(header, rows), legend]
+    said = local_sentences(groups, baselines)
     if said:
         parts += ["## What local alignment is worth", "\n".join(f"- {text}" for text in said)]
     return parts
+
+
+def local_tables(groups: Sequence[RetrievalGroup]) -> list[tuple[str, Rows, str]]:
+    """Title, cells and legend of the tables that have a row."""
+    scored = [LocalScores(group) for group in groups if scores_pairs(group)]
+    tables = [
+        ("Matching and transport", matching_rows(scored), MATCHING_LEGEND),
+        ("Where words are transported", place_rows(scored), PLACES_LEGEND),
+    ]
+    return [table for table in tables if table[1][1]]
+
+
+def local_sentences(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ()) -> list[str]:
+    """What the configurations' own numbers and their differences from the baselines say."""
+    scored = [LocalScores(group) for group in groups if scores_pairs(group)]
+    said = [sentence for scores in scored for sentence in local_statements(scores)]
+    return said + local_comparisons(scored, baselines)
 
 
 def matching_rows(scored: Sequence[LocalScores]) -> Rows:

@@ -29,7 +29,7 @@ class Options:
 
     Attributes:
         baselines: Experiments that all others are compared with; none: all pairs.
-        pictures: Whether sample answers show their pictures.
+        pictures: Whether pictures of the data are shown.
         published: Whether the published numbers of peers are appended.
     """
 
@@ -72,7 +72,7 @@ def page(
     style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
     sections = [
         *answer_sections(groups, options.baselines, pictures=options.pictures),
-        *search_sections(searches, options.baselines),
+        *search_sections(searches, options.baselines, pictures=options.pictures),
     ]
     both: list[Group | RetrievalGroup] = [*groups, *searches]
     return environment.get_template("page.html.jinja").render(

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from amif_lightning.reports.comparisons import compare
 from amif_lightning.reports.groups import Group
+from amif_lightning.reports.local_table import local_sentences, local_tables
 from amif_lightning.reports.page.bars import Bars, answer_bars, search_bars
 from amif_lightning.reports.page.charts import Chart, charts, seeds_of
 from amif_lightning.reports.page.curves import ANSWERING, RETRIEVAL, Row, curves
 from amif_lightning.reports.page.samples import Samples, samples
+from amif_lightning.reports.page.sheets import Sheet, sheets
 from amif_lightning.reports.pairs import Compared
 from amif_lightning.reports.record import OVERALL
 from amif_lightning.reports.retrieval_comparisons import compare_searches
@@ -88,6 +90,9 @@ class Section:
         curve_seeds: All seeds that have a curve.
         curve_remarks: Runs without curves.
         samples: Answering: questions with answers.
+        local: Studies: tables of local alignment, each with its legend.
+        local_said: What they say.
+        sheets: Studies: TensorBoard's last pictures of the baselines' first seeds.
     """
 
     anchor: str
@@ -107,6 +112,9 @@ class Section:
     curve_seeds: tuple[int, ...]
     curve_remarks: tuple[str, ...]
     samples: Samples | None
+    local: tuple[tuple[Table, str], ...] = ()
+    local_said: tuple[str, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
 
 
 def answer_sections(
@@ -159,7 +167,7 @@ def answer_sections(
 
 
 def search_sections(
-    groups: Sequence[RetrievalGroup], baselines: Sequence[str]
+    groups: Sequence[RetrievalGroup], baselines: Sequence[str], *, pictures: bool
 ) -> Iterable[Section]:
     """A section per data set, layout and split of the configurations that searched."""
     for (dataset, layout, split), members in groupby(
@@ -192,7 +200,30 @@ def search_sections(
             curve_seeds=tuple(seeds_of(drawn)),
             curve_remarks=tuple(remarks),
             samples=None,
+            local=_local(those),
+            local_said=tuple(
+                said.removeprefix(f"{those[0].label}, ")
+                for said in local_sentences(those, baselines)
+            ),
+            sheets=tuple(sheets(_shown(those, baselines))) if pictures else (),
         )
+
+
+def _local(groups: Sequence[RetrievalGroup]) -> tuple[tuple[Table, str], ...]:
+    """The tables of local alignment that there are, each with its legend."""
+    return tuple(
+        (_table(title, header, rows, [n for n in header if n not in _ELSEWHERE]), legend)
+        for title, (header, rows), legend in local_tables(groups)
+    )
+
+
+def _shown(
+    groups: Sequence[RetrievalGroup], baselines: Sequence[str]
+) -> Iterable[tuple[str, int, Path]]:
+    """Name, seed and folder of the first run of each baseline, or of all without one."""
+    for group in groups:
+        if not baselines or group.key.experiment in baselines:
+            yield group.name, group.runs[0].record.seed, group.runs[0].path.parent
 
 
 def _folders(

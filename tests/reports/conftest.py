@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from amif_lightning.reports.pair_averages import pair_averages
 from amif_lightning.reports.predictions import Prediction, predictions_path, write_predictions
 from amif_lightning.reports.record import (
     Durations,
@@ -31,6 +32,7 @@ from amif_lightning.reports.study_lines import (
     studies_path,
     write_studies,
 )
+from tests.reports.pairs import with_pairs
 
 TYPES = ("modality", "organ", "size")
 
@@ -238,7 +240,10 @@ def search_record_for(lines: list[StudyLine], seed: int, **changes: Any) -> Retr
 
 @pytest.fixture
 def write_search(tmp_path: Path) -> Callable[..., Path]:
-    """Write one pre-training run under ``tmp_path / "searches"``; returns the record's path."""
+    """Write one pre-training run under ``tmp_path / "searches"``; returns the record's path.
+
+    ``pairs`` are the options of `with_pairs`; None: the run scored no pairs.
+    """
 
     def write(
         seed: int = 0,
@@ -246,9 +251,13 @@ def write_search(tmp_path: Path) -> Callable[..., Path]:
         skill: float = 1.5,
         studies: int = 60,
         lines: bool = True,
+        pairs: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Path:
         found = synthetic_studies(seed, skill, studies)
+        if pairs is not None:
+            found = with_pairs(found, seed, **pairs)
+            changes["pairs"] = pair_averages(found)
         if "zero_shot" in changes:
             found = [replace(line, zero_shot=None) for line in found]
         record = search_record_for(found, seed, **changes)

@@ -111,6 +111,69 @@ def test_conv_summary_is_the_mean_of_the_patches_before_positions() -> None:
     assert (tokens[:, 0] - tokens[:, 1:].mean(1)).abs().max() > 1e-2
 
 
+def test_three_stages_give_patches_of_16_pixels() -> None:
+    tower = build_vision("conv", None, 112, channels=[8, 16, 32])
+    assert tower.grid(112) == (7, 7)
+    assert tower(torch.rand(2, 3, 112, 112)).shape == (2, 1 + 49, 32)
+
+
+def test_patches_are_given_without_their_positions() -> None:
+    tower = ConvTower(64, [8, 16]).eval()
+    tokens = tower(torch.rand(2, 3, 64, 64))
+    with torch.no_grad():
+        tower.position.add_(torch.randn_like(tower.position))
+    moved = tower(torch.rand(2, 3, 64, 64) * 0)
+    assert tower.patches(tokens).shape == (2, 64, 16)
+    # Of an even picture all inner patches are alike once the positions are gone.
+    inner = tower.patches(moved)[:, 27:29]
+    torch.testing.assert_close(inner[:, 0], inner[:, 1], atol=1e-5, rtol=0)
+    assert not torch.allclose(moved[:, 28], moved[:, 29], atol=1e-2)
+
+
+def test_a_branch_for_the_summary_leaves_patches_a_narrow_field() -> None:
+    """A patch sees 49 pixels; the summary sees the whole picture."""
+    tower = ConvTower(112, [8, 16, 32], [24, 40]).eval()
+    assert tower.width == 32
+    picture = torch.rand(1, 3, 112, 112).requires_grad_()
+    tokens = tower(picture)
+    assert tokens.shape == (1, 50, 32)
+    middle = 1 + 3 * 7 + 3  # row 3, column 3: centred on pixel 48
+    for token, sees in ((middle, False), (0, True)):
+        (slope,) = torch.autograd.grad(tokens[0, token].sum(), picture, retain_graph=True)
+        seen = slope[0].abs().sum(0) > 0
+        assert bool(seen[48, 48])
+        assert bool(seen[:20].any() and seen[80:].any()) == sees
+    whole = ConvTower(112, [8, 16, 32]).eval()
+    (slope,) = torch.autograd.grad(whole(picture)[0, middle].sum(), picture)
+    assert bool((slope[0].abs().sum(0) > 0)[:20].any())
+
+
+def test_the_summary_of_a_branch_depends_on_no_patch_weight() -> None:
+    tower = ConvTower(64, [8, 16, 32], [24]).eval()
+    picture = torch.rand(1, 3, 64, 64)
+    before = tower(picture)
+    with torch.no_grad():
+        for weight in tower.stages[-1].parameters():
+            weight.mul_(2.0)
+    after = tower(picture)
+    assert torch.equal(before[:, 0], after[:, 0])
+    assert not torch.allclose(before[:, 1:], after[:, 1:])
+    assert tower(picture).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"channels": []}, "vision_channels"),
+        ({"channels": [8, 0]}, "vision_channels"),
+        ({"summary_channels": [-1]}, "vision_summary_channels"),
+    ],
+)
+def test_channels_are_positive(given: dict[str, list[int]], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        build_vision("conv", None, 64, **given)  # type: ignore[arg-type]  # lists by name
+
+
 def test_positions_tell_equal_patches_apart() -> None:
     """Without them fusion could not say left from right."""
     tower = ConvTower(96, CHANNELS).eval()

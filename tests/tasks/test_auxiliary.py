@@ -17,8 +17,9 @@ from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import UnifiedAlignment
 from amif_lightning.models.matching import inner_words
 from amif_lightning.tasks import AMiFVQA, auxiliary
-from amif_lightning.tasks.auxiliary import question_alignment, question_transport
+from amif_lightning.tasks.auxiliary import question_alignment
 from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.local_tokens import fused_tokens
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, ready, trainer
 from tests.tasks.questions_on_images import (
@@ -94,7 +95,7 @@ def streams(lengths: tuple[int, ...], count: int) -> Streams:
 def test_transport_of_words_follows_the_schedule(blur: float, scaling: float) -> None:
     """[CLS] and [SEP] of the words and the patches' summary take no part."""
     given = streams((7, 5, 3), 9)
-    values = question_transport(TokenTransport(blur, scaling), given)
+    values = fused_tokens(given).moved(TokenTransport(blur, scaling))
     slow = [
         slow_transport(given.words[i, 1 : length - 1], given.patches[i, 1:], blur, scaling)
         for i, length in enumerate((7, 5, 3))
@@ -105,7 +106,7 @@ def test_transport_of_words_follows_the_schedule(blur: float, scaling: float) ->
 def test_a_question_without_words_costs_nothing() -> None:
     given = streams((4, 2), 3)
     assert not inner_words(given.mask)[1].any()
-    values = question_transport(TokenTransport(), given)
+    values = fused_tokens(given).moved(TokenTransport())
     assert float(values[1]) == 0.0
     assert float(values[0]) > 0.0
 
@@ -113,7 +114,7 @@ def test_a_question_without_words_costs_nothing() -> None:
 def test_reach_makes_transport_unbalanced() -> None:
     given = streams((7, 5), 9)
     balanced, unbalanced = (
-        question_transport(TokenTransport(reach=reach), given) for reach in (None, 0.3)
+        fused_tokens(given).moved(TokenTransport(reach=reach)) for reach in (None, 0.3)
     )
     assert bool((unbalanced < balanced).all())
 
@@ -148,19 +149,26 @@ def one_step(
     return kept, dict(running.callback_metrics)
 
 
-def test_a_step_adds_the_weighted_losses(data: Phantom) -> None:
+@pytest.mark.parametrize("tokens", ["words", "contextual", "fused"])
+def test_a_step_adds_the_weighted_losses(data: Phantom, tokens: str) -> None:
     # In evaluation mode, which `fit` keeps, and at so small a rate nothing changes.
-    task = ready(data, lr=1e-12, least_lr=0.0, **WEIGHTS, **OPTIONS)
+    task = ready(data, lr=1e-12, least_lr=0.0, transport_tokens=tokens, **WEIGHTS, **OPTIONS)
     kept, logged = one_step(data, task)
     batch, task = kept.batch, task.eval()
     assert len(batch) > len(batch.images)
     with torch.no_grad():
         given = task.streams(batch.question, batch.images, batch.image_index)
         text, image = task.fusion.project(given.text, given.image)
+        layers = task.fusion.text_projection, task.fusion.image_projection
+        alone = {"words": task.text.words(batch.question.ids), "contextual": given.text}
+        sides = given.words, given.patches[:, 1:]
+        if tokens != "fused":
+            patches = task.vision.patches(given.image)[batch.image_index]
+            sides = layers[0](alone[tokens]), layers[1](patches)
     words = written(batch.question)
-    pairs = zip(given.words, given.patches, words, strict=True)
+    pairs = zip(*sides, words, strict=True)
     transported = [
-        slow_transport(word[1 : len(ids) - 1], patch[1:], OPTIONS["blur"], OPTIONS["scaling"])
+        slow_transport(word[1 : len(ids) - 1], patch, OPTIONS["blur"], OPTIONS["scaling"])
         for word, patch, ids in pairs
     ]
     aligned = slow_alignment(
@@ -197,7 +205,7 @@ def test_a_weight_changes_the_graph(
     reached: tuple[str, ...],
     untouched: tuple[str, ...],
 ) -> None:
-    task = ready(data, **{option: WEIGHTS[option]})
+    task = ready(data, transport_tokens="fused", **{option: WEIGHTS[option]})
     logged: list[str] = []
     monkeypatch.setattr(task, "log", lambda name, *_, **__: logged.append(name))
     given = task.streams(batch.question, batch.images, batch.image_index)
@@ -213,7 +221,7 @@ def test_a_weight_changes_the_graph(
 def test_without_weights_nothing_is_built_or_computed(
     data: Phantom, batch: VQABatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("question_transport", "question_alignment", "global_embedding"):
+    for name in ("fused_tokens", "unfused_tokens", "question_alignment", "global_embedding"):
         monkeypatch.setattr(auxiliary, name, None)  # which cannot be called
     task = ready(data)
     assert task.transport is None

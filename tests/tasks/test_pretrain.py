@@ -17,6 +17,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import alignment_loss, hard_labels, same_sample, soft_labels
 from amif_lightning.losses.unified import Sides
 from amif_lightning.tasks import AMiFPretrain, AMiFVQA
+from amif_lightning.tasks.mining import Drawn
 from data_modules.images import decode_image, to_square
 from data_modules.phantom.studies import PhantomStudies
 from data_modules.transforms import ImageTransform
@@ -55,6 +56,17 @@ def vectors(task: AMiFPretrain, batch: StudyBatch) -> dict[str, Tensor]:
     return {name: torch.cat(found) for name, found in rows.items()}
 
 
+#: The local losses of the released code.
+RELEASED: dict[str, Any] = {
+    "transport": 3.0,
+    "transport_loss": "matched",
+    "transport_tokens": "fused",
+    "negatives": "hard",
+    "max_likeness": 1.0,
+    "local_view": "first",
+}
+
+
 # ---- losses -----------------------------------------------------------------------------------
 
 
@@ -62,7 +74,8 @@ def vectors(task: AMiFPretrain, batch: StudyBatch) -> dict[str, Tensor]:
 def test_the_alignment_losses_are_those_of_studies_encoded_alone(
     batch: StudyBatch, labels: str
 ) -> None:
-    task = evaluated(stage="global", labels=labels, image_text=1.0, view_view=0.5, text_text=2.0)
+    weights = {"image_text": 1.0, "view_view": 0.5, "text_text": 2.0, "transport": 0.0}
+    task = evaluated(stage="global", labels=labels, **weights)
     total, said = step(task, batch)
     v, teacher = vectors(task, batch), batch.teacher
     assert teacher is not None
@@ -112,7 +125,13 @@ def fused_alone(
 
 
 def test_transport_is_the_mean_over_pairs_that_are_moved_alone(batch: StudyBatch) -> None:
-    task = evaluated(image_text=0.0, view_view=0.0, text_text=0.0, matching=0.0, transport=2.0)
+    task = evaluated(
+        image_text=0.0,
+        view_view=0.0,
+        text_text=0.0,
+        matching=0.0,
+        **(RELEASED | {"transport": 2.0}),
+    )
     total, said = step(task, batch)
     values = []
     for i in range(len(batch)):
@@ -125,7 +144,7 @@ def test_transport_is_the_mean_over_pairs_that_are_moved_alone(batch: StudyBatch
 
 
 def test_views_are_moved_onto_each_other_on_request(batch: StudyBatch) -> None:
-    task = evaluated(transport=0.0, matching=0.0, view_transport=1.0)
+    task = evaluated(transport=0.0, matching=0.0, view_transport=1.0, local_view="first")
     _, said = step(task, batch)
     values = []
     with torch.no_grad():
@@ -142,22 +161,23 @@ def test_views_are_moved_onto_each_other_on_request(batch: StudyBatch) -> None:
     assert said["train/view_transport_loss"] == pytest.approx(sum(values) / len(values), rel=1e-4)
 
 
-def drawn(task: AMiFPretrain, batch: StudyBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """What the task draws for a batch."""
+def drawn(task: AMiFPretrain, batch: StudyBatch) -> Drawn:
+    """The hard negatives that the task draws for a batch."""
     v, teacher = vectors(task, batch), batch.teacher
     assert teacher is not None
-    return task.draw(
+    weights = task.hard_weights(
         Sides(**v),
         same_sample(batch.study, batch.text_id),
         Sides(teacher.first, teacher.second, teacher.text),
         teacher.scale,
-        batch.study,
     )
+    return task.draw(weights, batch.study)
 
 
 def matching_alone(task: AMiFPretrain, batch: StudyBatch, *, wrong_mask: bool = False) -> float:
     """The matching loss from pairs that are fused one by one."""
-    texts, images, valid = drawn(task, batch)
+    found = drawn(task, batch)
+    texts, images, valid = found.texts, found.images, found.valid
     pairs: list[tuple[int, int, int, int | None]] = [(i, i, 1, None) for i in range(len(batch))]
     pairs += [(int(texts[i]), i, 0, i) for i in range(len(batch)) if valid[0, i]]
     pairs += [(i, int(images[i]), 0, None) for i in range(len(batch)) if valid[1, i]]
@@ -170,7 +190,7 @@ def matching_alone(task: AMiFPretrain, batch: StudyBatch, *, wrong_mask: bool = 
 
 
 def test_matching_scores_each_drawn_text_with_its_own_mask(batch: StudyBatch) -> None:
-    task = evaluated(transport=0.0)
+    task = evaluated(**(RELEASED | {"transport": 0.0}))
     with torch.no_grad():  # larger scores, so that a wrong mask shows
         task.matching_head.score.weight.mul_(20)
     _, said = step(task, batch)
@@ -183,9 +203,9 @@ def test_matching_scores_each_drawn_text_with_its_own_mask(batch: StudyBatch) ->
 
 
 def test_hard_negatives_change_with_the_step_and_not_with_the_order(batch: StudyBatch) -> None:
-    task = evaluated()
+    task = evaluated(negatives="hard")
     task._place = 0
-    texts, images, _ = drawn(task, batch)
+    found = drawn(task, batch)
     order = torch.tensor([4, 2, 0, 5, 1, 3])
 
     def reordered(values: Tensor) -> Tensor:
@@ -207,12 +227,13 @@ def test_hard_negatives_change_with_the_step_and_not_with_the_order(batch: Study
             batch.teacher.scale,
         ),
     )
-    for mine, theirs in zip((texts, images), drawn(task, moved)[:2], strict=True):
+    again = drawn(task, moved)
+    for mine, theirs in ((found.texts, again.texts), (found.images, again.images)):
         assert torch.equal(batch.study[mine][order], moved.study[theirs])
     later = set()
     for place in range(1, 6):
         task._place = place
-        later.add(tuple(drawn(task, batch)[0].tolist()))
+        later.add(tuple(drawn(task, batch).texts.tolist()))
     assert len(later) > 1
 
 
@@ -244,9 +265,15 @@ STAGES: list[dict[str, Any]] = [
     {"stage": "global"},
     {"stage": "global", "labels": "hard", "view_view": 0.0, "text_text": 0.0},
     {"stage": "global", "shared_projection": False},
-    {"stage": "global", "image_text": 0.0, "text_text": 0.0},
-    {"stage": "global", "image_text": 0.0, "view_view": 0.0},
-    {"stage": "global", "image_text": 0.0, "view_view": 0.0, "shared_projection": False},
+    {"stage": "global", "image_text": 0.0, "text_text": 0.0, "transport": 0.0},
+    {"stage": "global", "image_text": 0.0, "view_view": 0.0, "transport": 0.0},
+    {
+        "stage": "global",
+        "image_text": 0.0,
+        "view_view": 0.0,
+        "shared_projection": False,
+        "transport": 0.0,
+    },
     {"stage": "joint", "image_text": 0.0, "text_text": 0.0, "shared_projection": False},
     {"stage": "joint", "negatives": "random"},
     {"stage": "local"},
@@ -254,6 +281,15 @@ STAGES: list[dict[str, Any]] = [
     {"stage": "local", "local_keeps_global": False, "shared_projection": False},
     {"stage": "joint"},
     {"stage": "joint", "transport": 0.0},
+    {"stage": "joint", "transport": 0.0, "image_text": 0.0},
+    *({"stage": stage} | RELEASED for stage in ("global", "local", "joint")),
+    {"stage": "local", "local_keeps_global": False} | RELEASED | {"matching": 0.0},
+    {"stage": "global", "transport_tokens": "contextual"},
+    {"stage": "global", "transport_loss": "matched"},
+    {"stage": "global", "vision_channels": [8, 16], "vision_summary_channels": [24]},
+    {"stage": "global", "image_text": 0.0},
+    {"stage": "joint", "transport_tokens": "fused"},
+    {"stage": "local", "transport_tokens": "fused", "matching": 0.0, "local_keeps_global": False},
     {"stage": "joint", "matching": 0.0, "shared_projection": False},
     {"stage": "joint", "transport": 0.0, "matching": 0.0, "view_transport": 1.0},
 ]
@@ -299,11 +335,12 @@ def test_the_global_stage_leaves_the_fusion_layers(data: PhantomStudies) -> None
 
 def test_the_second_view_is_encoded_only_where_a_loss_reads_it(batch: StudyBatch) -> None:
     counts: list[int] = []
-    for weight in (0.0, 1.0):
-        task = pretraining(view_view=weight)
+    for weight, view in ((0.0, "first"), (0.0, "frontal"), (1.0, "first")):
+        task = pretraining(view_view=weight, local_view=view)
         task.vision.register_forward_hook(lambda m, i, out: counts.append(len(out)))
         step(task, batch)
-    assert counts == [len(batch), 2 * len(batch)]
+    # The frontal view may be the second one.
+    assert counts == [len(batch), 2 * len(batch), 2 * len(batch)]
 
 
 # ---- bad input and life cycle -----------------------------------------------------------------
@@ -312,7 +349,14 @@ def test_the_second_view_is_encoded_only_where_a_loss_reads_it(batch: StudyBatch
 @pytest.mark.parametrize(
     "options",
     [
-        {"stage": "global", "image_text": 0.0, "view_view": 0.0, "text_text": 0.0},
+        {
+            "stage": "global",
+            "image_text": 0.0,
+            "view_view": 0.0,
+            "text_text": 0.0,
+            "transport": 0.0,
+        },
+        {"stage": "global", "image_text": 0.0, "view_view": 0.0, "text_text": 0.0} | RELEASED,
         {"stage": "local", "local_keeps_global": False, "transport": 0.0, "matching": 0.0},
     ],
 )
@@ -337,6 +381,13 @@ def test_a_stage_without_a_loss_is_an_error(options: dict[str, Any]) -> None:
 def test_a_number_out_of_range_is_named(name: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"model\.init_args\.{name} is {value}: give "):
         pretraining(**{name: value})
+
+
+def test_transport_alone_does_not_train_both_encoders() -> None:
+    options = {"stage": "global", "image_text": 0.0, "view_view": 0.0}
+    with pytest.raises(UserError, match="does not train the whole of both encoders: give image"):
+        pretraining(**options)
+    pretraining(**options, transport=0.0)
 
 
 def test_soft_labels_without_a_teacher_are_an_error(data: PhantomStudies) -> None:
@@ -437,7 +488,7 @@ def test_validation_logs_what_a_plain_search_finds(data: PhantomStudies) -> None
     assert said["val/recall@1"] == pytest.approx(both)
     assert said["val/teacher_kl"] == pytest.approx(scores.teacher_kl)
     assert said["val/teacher_kl"] > 0
-    assert 0 <= said["val/transport_cost"] <= 2
+    assert 0 <= said["val/transport_own"] <= 2
 
     prompts = data.class_prompts()
     with torch.no_grad():

@@ -39,9 +39,9 @@ def trained(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tested(folder: Path, trained: Path) -> Path:
-    """The folder with ``step.pt``, after a ``test`` on two processes as well."""
+    """The folder with ``answering.pt``, after a ``test`` on two processes as well."""
     command = phantom_words(folder, FILES, "test", "two", "--ckpt_path=best", *TWO)
-    paths = (str(folder / "phantom"), str(folder / "step.pt"))
+    paths = (str(folder / "phantom"), str(folder))
     python("-m", "tests.two_processes", "answering", *paths, *command)
     return folder
 
@@ -54,7 +54,7 @@ def test_fit_writes_one_run_folder(trained: Path) -> None:
 @pytest.fixture(scope="module")
 def two(tested: Path) -> list[dict[str, Any]]:
     """What each of two processes kept of the first step."""
-    kept: list[dict[str, Any]] = torch.load(tested / "step.pt", weights_only=True)
+    kept: list[dict[str, Any]] = torch.load(tested / "answering.pt", weights_only=True)
     return kept
 
 

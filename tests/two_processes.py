@@ -1,7 +1,8 @@
 """Run as a script, this starts a second process of itself: Lightning's ``ddp`` on the CPU.
 
-``python -m tests.two_processes STAGE ROOT OUT COMMAND...`` saves what each of two processes kept of
-one training step and a validation to OUT, then runs COMMAND of the suite's command line.
+``python -m tests.two_processes STAGE,... ROOT OUT COMMAND...`` saves for each stage what both
+processes kept of one training step and a validation, as STAGE.pt in the folder OUT, then runs
+COMMAND of the suite's command line.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, VQABatch
 from amif_lightning.tasks import AMiFPretrain, AMiFTask, AMiFVQA
+from amif_lightning.tasks.mining import Drawn
 from tests.small import SMALL, phantom, trainer
-from tests.tasks.study_small import phantom_studies
+from tests.tasks.study_small import RELEASED, phantom_studies
 
 IMAGES = 8  # over all processes
 KEPT = ("gradient", "samples", "validated", "logged", "drawn")
@@ -36,7 +38,8 @@ class FirstStep(Callback):
         self.samples: list[str] = []
         self.validated: list[str] = []
         self.logged: dict[str, float] = {}
-        self.drawn: dict[str, list[int]] = {}  # by study: the text and the image that it drew
+        self.draws = 0
+        self.drawn: dict[str, list[int]] = {}  # by draw/study: the text and image that it drew
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -77,15 +80,19 @@ class Watched(AMiFPretrain):
 
     kept: FirstStep
 
-    def draw(self, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, weights: tuple[Tensor, Tensor], study: Tensor | None = None) -> Drawn:
         """As in the task."""
-        texts, images, valid = super().draw(*args)
-        study = args[4]
-        size = len(texts)
-        mine = study[self.global_rank * size : (self.global_rank + 1) * size].tolist()
-        pairs = zip(study[texts].tolist(), study[images].tolist(), strict=True)
-        self.kept.drawn = {str(own): list(pair) for own, pair in zip(mine, pairs, strict=True)}
-        return texts, images, valid
+        found = super().draw(weights, study)
+        if study is not None:  # else a picture is made
+            size = len(found.texts)
+            mine = study[self.global_rank * size : (self.global_rank + 1) * size].tolist()
+            pairs = zip(study[found.texts].tolist(), study[found.images].tolist(), strict=True)
+            self.kept.drawn |= {
+                f"{self.kept.draws}/{own}": list(pair)
+                for own, pair in zip(mine, pairs, strict=True)
+            }
+            self.kept.draws += 1
+        return found
 
 
 def _answering(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataModule]:
@@ -99,15 +106,25 @@ def _answering(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataMod
     return AMiFVQA(**OPTIONS), data
 
 
-def _pretraining(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataModule]:
-    data = phantom_studies(root, batch_size=IMAGES // processes, image_size=64)
-    L.seed_everything(0, verbose=False)
-    return Watched(**OPTIONS, view_transport=0.5), data
+Made = Callable[[Path, int], tuple[AMiFTask, L.LightningDataModule]]
 
 
-STAGES: dict[str, Callable[[Path, int], tuple[AMiFTask, L.LightningDataModule]]] = {
+def _pretraining(**options: Any) -> Made:
+    def made(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataModule]:
+        data = phantom_studies(root, batch_size=IMAGES // processes, image_size=64)
+        L.seed_everything(0, verbose=False)
+        return Watched(**OPTIONS, **options), data
+
+    return made
+
+
+STAGES: dict[str, Made] = {
     "answering": _answering,
-    "pretraining": _pretraining,
+    "pretraining": _pretraining(view_transport=0.5),
+    "released": _pretraining(**RELEASED),
+    "contextual": _pretraining(transport_tokens="contextual", negatives="hard", matching=0.5),
+    "fused": _pretraining(transport_tokens="fused", random_share=0.0),
+    "matched": _pretraining(stage="global", transport_loss="matched"),
 }
 
 
@@ -129,17 +146,18 @@ def first_step(stage: str, root: Path, processes: int) -> FirstStep:
     return step
 
 
-def _script(stage: str, root: Path, out: Path, command: list[str]) -> int:
+def _script(stages: list[str], root: Path, out: Path, command: list[str]) -> int:
     from amif_lightning.cli import main
 
-    mine = first_step(stage, root, 2)
-    shares: list[Any] = [None, None]
-    kept = {name: getattr(mine, name) for name in KEPT}
-    torch.distributed.all_gather_object(shares, kept)
-    if torch.distributed.get_rank() == 0:
-        torch.save(shares, out)
+    for stage in stages:
+        mine = first_step(stage, root, 2)
+        shares: list[Any] = [None, None]
+        kept = {name: getattr(mine, name) for name in KEPT}
+        torch.distributed.all_gather_object(shares, kept)
+        if torch.distributed.get_rank() == 0:
+            torch.save(shares, out / f"{stage}.pt")
     return main(command)
 
 
 if __name__ == "__main__":
-    sys.exit(_script(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]))
+    sys.exit(_script(sys.argv[1].split(","), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]))

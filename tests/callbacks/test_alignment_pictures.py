@@ -185,7 +185,7 @@ def test_maps_are_the_rows_of_the_plan(
         assert 1 <= len(words) <= 2
         for word in words:
             assert word.word in report.lower()
-            # All words of the small table are known, so a word is one token. Its first place counts.
+            # All words of the small table are known, so a word is one token; its first one counts.
             place = next(
                 i
                 for i, t in enumerate(ids[0])

@@ -56,8 +56,6 @@ def test_each_study_has_its_own_numbers() -> None:
 
 
 def test_without_matching_and_hard_negatives_there_are_none() -> None:
-    bare = replace(
-        SCORES, negatives=FixedNegatives((2, -1, 0), None), matching=None, reranked=None
-    )
+    bare = replace(SCORES, negatives=FixedNegatives((2, -1, 0), None), matching=None, reranked=None)
     for line in pair_lines(["a", "b", "c"], bare):
         assert (line.hard, line.matching, line.reranked) == (None, None, None)

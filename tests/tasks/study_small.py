@@ -13,6 +13,16 @@ from amif_lightning.tasks import AMiFPretrain
 from data_modules.phantom.studies import PhantomStudies
 from tests.small import SIZES, SMALL, trainer
 
+#: The local losses of the released code.
+RELEASED: dict[str, Any] = {
+    "transport": 3.0,
+    "transport_loss": "matched",
+    "transport_tokens": "fused",
+    "negatives": "hard",
+    "max_likeness": 1.0,
+    "local_view": "first",
+}
+
 
 def phantom_studies(root: Path | str, **options: Any) -> PhantomStudies:
     """Generated studies for :data:`tests.small.SMALL`, without worker processes."""

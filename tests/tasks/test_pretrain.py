@@ -22,7 +22,14 @@ from data_modules.images import decode_image, to_square
 from data_modules.phantom.studies import PhantomStudies
 from data_modules.transforms import ImageTransform
 from tests.small import SMALL, phantom, trainer
-from tests.tasks.study_small import first_batch, fitted, phantom_studies, pretraining, step
+from tests.tasks.study_small import (
+    RELEASED,
+    first_batch,
+    fitted,
+    phantom_studies,
+    pretraining,
+    step,
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +61,6 @@ def vectors(task: AMiFPretrain, batch: StudyBatch) -> dict[str, Tensor]:
             projected = task.fusion.image_projection(tokens[:, 0])
             rows[name].append(F.normalize(projected, dim=1))
     return {name: torch.cat(found) for name, found in rows.items()}
-
-
-#: The local losses of the released code.
-RELEASED: dict[str, Any] = {
-    "transport": 3.0,
-    "transport_loss": "matched",
-    "transport_tokens": "fused",
-    "negatives": "hard",
-    "max_likeness": 1.0,
-    "local_view": "first",
-}
 
 
 # ---- losses -----------------------------------------------------------------------------------

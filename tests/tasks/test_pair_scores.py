@@ -1,0 +1,186 @@
+"""Scores of single pairs against pairs that are scored one by one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amif_lightning.batch import PairScores
+from amif_lightning.models.matching import inner_words
+from amif_lightning.tasks import AMiFPretrain
+from amif_lightning.tasks.pair_scores import logged_pairs
+from data_modules.images import decode_image, to_square
+from data_modules.phantom.studies import PhantomStudies
+from data_modules.transforms import ImageTransform
+from tests.small import trainer
+from tests.tasks.study_small import phantom_studies, pretraining
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
+    return phantom_studies(tmp_path_factory.mktemp("pairs") / "phantom")
+
+
+def scored(data: PhantomStudies, **options: object) -> tuple[AMiFPretrain, PairScores, dict[str, float]]:
+    task = pretraining(**options)
+    running = trainer(data.root)
+    running.validate(task, datamodule=data, verbose=False)
+    assert task.study_scores is not None
+    assert task.study_scores.pairs is not None
+    said = {name: float(value) for name, value in running.callback_metrics.items()}
+    return task.eval(), task.study_scores.pairs, said
+
+
+class Alone:
+    """One image and one report of the validation set at a time."""
+
+    def __init__(self, task: AMiFPretrain, data: PhantomStudies) -> None:
+        self.task, self.data, self.rows = task, data, data.rows("validation")
+
+    def image(self, place: int) -> Tensor:
+        frontal = next(p for p in self.rows[place].images if p.view == "frontal")
+        pixels = ImageTransform(32)(to_square(decode_image(frontal.file, 32), 32))
+        tokens: Tensor = self.task.vision(pixels[None])
+        return tokens
+
+    def text(self, place: int) -> tuple[Tensor, Tensor]:
+        ids = torch.tensor([self.data.tokenizer.encode(self.rows[place].text, 120)])
+        return ids, torch.ones_like(ids).bool()
+
+    def odds(self, text: int, image: int) -> float:
+        ids, mask = self.text(text)
+        fused = self.task.fusion(self.task.text(ids, mask), mask, self.image(image))
+        scores = self.task.matching_head(*fused)[0]
+        return float(scores[1] - scores[0])
+
+    def tokens(self, text: int, image: int) -> tuple[Tensor, Tensor, Tensor]:
+        ids, mask = self.text(text)
+        words = self.task.fusion.text_projection(self.task.text.words(ids))
+        patches = self.task.vision.patches(self.image(image))
+        kept = inner_words(mask) & self.task._said(type("Ids", (), {"ids": ids, "mask": mask}))
+        return words, self.task.fusion.image_projection(patches), kept
+
+
+@torch.no_grad()
+def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
+    task, found, said = scored(data)
+    alone, fixed = Alone(task, data), data.fixed_negatives("validation")
+    assert found.matching is not None
+    assert found.reranked is not None
+    count = len(alone.rows)
+    own = [alone.odds(k, k) for k in range(count)]
+    assert found.matching["own"].tolist() == pytest.approx(own, abs=1e-4)
+    negatives = {"random": fixed.random, "hard": fixed.hard}
+    for name, places in negatives.items():
+        assert places is not None
+        odds = [alone.odds(other, k) for k, other in enumerate(places)]
+        assert found.matching[name].tolist() == pytest.approx(odds, abs=1e-4)
+        wins = [(p > n) + 0.5 * (p == n) for p in found.matching["own"] for n in found.matching[name]]
+        assert said[f"val/matching_auc_{name}"] == pytest.approx(float(sum(wins)) / count**2)
+    mean = (said["val/matching_auc_random"] + said["val/matching_auc_hard"]) / 2
+    assert said["val/matching_auc"] == pytest.approx(mean)
+    for name, places in (("own", range(count)), ("random", fixed.random)):
+        values = []
+        for k, other in enumerate(places):
+            words, patches, kept = alone.tokens(other, k)
+            every = torch.ones(patches.shape[:2]).bool()
+            values.append(float(task.transport(words, patches, kept, every)))
+        assert found.transport[name].tolist() == pytest.approx(values, abs=1e-5)
+    cosines = []
+    for k, other in enumerate(fixed.random):
+        words, patches, kept = alone.tokens(other, k)
+        words = F.normalize(words[0][kept[0]], dim=1)
+        cosines.append(float((words @ F.normalize(patches[0], dim=1).T).mean()))
+    assert found.cosine.tolist() == pytest.approx(cosines, abs=1e-5)
+    assert said["val/transport_cosine"] == pytest.approx(sum(cosines) / count, abs=1e-5)
+    # Fewer studies than a list holds: matching orders all of them.
+    images = F.normalize(
+        torch.cat([task.fusion.image_projection(alone.image(k)[:, 0]) for k in range(count)]), dim=1
+    )
+    assert images.shape[0] == count
+    for k in range(count):
+        order = sorted(range(count), key=lambda j: -alone.odds(j, k))[:5]
+        hits = sum(alone.rows[j].finding == alone.rows[k].finding for j in order) / 5
+        assert float(found.reranked[k]) == pytest.approx(hits)
+
+
+def test_without_matching_there_is_nothing_to_rank(data: PhantomStudies) -> None:
+    _, found, said = scored(data, stage="global")
+    assert found.matching is None
+    assert found.reranked is None
+    assert not [name for name in said if "matching" in name or "reranked" in name]
+    assert {"val/transport_own", "val/transport_margin", "val/transport_cosine"} <= set(said)
+    assert found.localised
+    assert said["val/localisation"] == pytest.approx(
+        sum(one.inside / one.area for one in found.localised) / len(found.localised)
+    )
+
+
+def test_negatives_and_findings_do_not_depend_on_the_weights(data: PhantomStudies) -> None:
+    _, first, _ = scored(data, stage="global")
+    torch.manual_seed(5)
+    _, second, _ = scored(data, stage="global", width=64)
+    assert first.negatives == second.negatives
+    judged = [
+        [(one.position, one.kind, one.area) for one in found.localised] for found in (first, second)
+    ]
+    assert judged[0] == judged[1]
+
+
+def test_batches_do_not_matter(data: PhantomStudies) -> None:
+    _, first, _ = scored(data)
+    again = phantom_studies(data.root, eval_batch_size=3)
+    _, second, _ = scored(again)
+    assert first.matching is not None
+    assert second.matching is not None
+    for name, values in first.matching.items():
+        torch.testing.assert_close(values, second.matching[name], atol=1e-5, rtol=0)
+    torch.testing.assert_close(first.cosine, second.cosine, atol=1e-6, rtol=0)
+    assert [one.kind for one in first.localised] == [one.kind for one in second.localised]
+    mine, theirs = ([one.inside for one in found.localised] for found in (first, second))
+    assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+class Bare(PhantomStudies):
+    """Data that says neither which findings are near nor where they are."""
+
+    def fixed_negatives(self, split: str) -> object:  # type: ignore[override]  # of any data
+        from amif_lightning.batch import FixedNegatives
+
+        return FixedNegatives((1, -1, *[0] * (len(self.rows(split)) - 2)), None)  # type: ignore[arg-type]
+
+    def regions(self, study_id: str, image_id: str) -> tuple[()]:
+        return ()
+
+
+def test_what_is_not_known_is_left_out(data: PhantomStudies, tmp_path: Path) -> None:
+    bare = Bare(str(data.root), **_options())
+    _, found, said = scored(bare)
+    assert found.matching is not None
+    assert math.isnan(float(found.matching["random"][1]))
+    assert bool(found.matching["hard"].isnan().all())
+    assert math.isnan(float(found.cosine[1]))
+    assert found.localised == ()
+    assert "val/matching_auc_hard" not in said
+    assert said["val/matching_auc"] == said["val/matching_auc_random"]
+    assert not [name for name in said if "localisation" in name]
+    assert all(math.isfinite(value) for value in logged_pairs(found, "val").values())
+
+
+def _options() -> dict[str, object]:
+    return {
+        "image_size": 32,
+        "tokenizer": "words",
+        "augmentation": "none",
+        "num_workers": 0,
+        "batch_size": 6,
+        "eval_batch_size": 5,
+        "train_studies": 24,
+        "validation_studies": 8,
+        "test_studies": 8,
+    }

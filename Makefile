@@ -235,7 +235,7 @@ GLOBAL_ABLATIONS ?= without_transport contextual_transport hard_labels without_v
 LOCAL_ABLATIONS ?= random_negatives hard_negatives matched_transport weak_matched_transport
 ANSWERING_ABLATIONS ?= without_gate vocabulary_answers without_knowledge auxiliary_alignment
 # Answering from random weights trains longer: in the time of all three stages.
-SCRATCH_STEPS ?= 1050
+SCRATCH_STEPS ?= 970
 # phantom: all stages; one run of stage global a seed feeds all variants of what comes after it. Another set (vqa_rad,
 # slake, path_vqa, vqa_med_2019) in ROOT: answering alone, from INIT_FROM where it is given.
 DATA ?= phantom

@@ -2,7 +2,7 @@
 
 ``python -m tests.two_processes STAGE,... ROOT OUT COMMAND...`` saves for each stage what both
 processes kept of one training step and a validation, as STAGE.pt in the folder OUT, then runs
-COMMAND of the suite's command line.
+COMMAND of the suite's command line, if any.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _script(stages: list[str], root: Path, out: Path, command: list[str]) -> int
         torch.distributed.all_gather_object(shares, kept)
         if torch.distributed.get_rank() == 0:
             torch.save(shares, out / f"{stage}.pt")
-    return main(command)
+    return main(command) if command else 0
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
     return phantom_studies(tmp_path_factory.mktemp("pairs") / "phantom")
 
 
-def scored(data: PhantomStudies, **options: object) -> tuple[AMiFPretrain, PairScores, dict[str, float]]:
+def scored(
+    data: PhantomStudies, **options: object
+) -> tuple[AMiFPretrain, PairScores, dict[str, float]]:
     task = pretraining(**options)
     running = trainer(data.root)
     running.validate(task, datamodule=data, verbose=False)
@@ -80,7 +82,9 @@ def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
         assert places is not None
         odds = [alone.odds(other, k) for k, other in enumerate(places)]
         assert found.matching[name].tolist() == pytest.approx(odds, abs=1e-4)
-        wins = [(p > n) + 0.5 * (p == n) for p in found.matching["own"] for n in found.matching[name]]
+        wins = [
+            (p > n) + 0.5 * (p == n) for p in found.matching["own"] for n in found.matching[name]
+        ]
         assert said[f"val/matching_auc_{name}"] == pytest.approx(float(sum(wins)) / count**2)
     mean = (said["val/matching_auc_random"] + said["val/matching_auc_hard"]) / 2
     assert said["val/matching_auc"] == pytest.approx(mean)

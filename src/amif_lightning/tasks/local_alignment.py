@@ -214,9 +214,8 @@ class LocalAlignmentTask(SearchedTask):
         losses: dict[str, Tensor] = {}
         health: dict[str, Tensor] = {}
         if self.moves_unfused and self.progress() >= self.transport_start:
-            drawn = self.draw(even_log_weights(whole.same), whole.study)
             tokens = self.local_tokens(text, states, shown)
-            losses["transport_loss"] = self._unfused_transport(tokens, drawn)
+            losses["transport_loss"] = self._unfused_transport(tokens, whole)
         if not self.fused_losses:
             return losses, health
         streams = self.fuse(states, text.mask, shown)
@@ -267,10 +266,11 @@ class LocalAlignmentTask(SearchedTask):
             self._denials = denial_ids(Tokenizer.from_str(self.tokenizer))
         return affirmed(text.ids, *self._denials)
 
-    def _unfused_transport(self, tokens: LocalTokens, drawn: Drawn) -> Tensor:
+    def _unfused_transport(self, tokens: LocalTokens, whole: GlobalBatch) -> Tensor:
         own = tokens.moved(self.transport)
         if self.transport_loss == "matched":
             return own.mean()
+        drawn = self.draw(even_log_weights(whole.same), whole.study)
         every = tokens.gathered()
         mine = torch.arange(len(own), device=own.device) + world()[0] * len(own)
         by_image, by_text = every.rows(drawn.texts, mine), every.rows(mine, drawn.images)

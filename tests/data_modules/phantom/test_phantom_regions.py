@@ -40,9 +40,11 @@ def test_every_shown_finding_has_a_region_and_no_other(data: PhantomStudies) -> 
 
 def test_the_data_module_gives_them_and_the_words(data: PhantomStudies) -> None:
     assert data.region_words() is NAMES
-    row = next(row for row in data.rows("test") if row.finding and data.regions(
-        row.study_id, row.images[0].image_id
-    ))
+    row = next(
+        row
+        for row in data.rows("test")
+        if row.finding and data.regions(row.study_id, row.images[0].image_id)
+    )
     (region, *_) = data.regions(row.study_id, row.images[0].image_id)
     words = set(row.text.lower().replace(",", " ").replace(".", " ").split())
     assert words & NAMES[region.kind]
@@ -51,14 +53,18 @@ def test_the_data_module_gives_them_and_the_words(data: PhantomStudies) -> None:
 def test_negatives_are_of_other_findings_and_near(data: PhantomStudies) -> None:
     fixed = data.fixed_negatives("test")
     rows = data.rows("test")
-    vectors = {f"Phantom/{s.study_id}": torch.tensor(s.vector) for s in read_studies(data.root)}
+    vectors = {
+        f"Phantom/{s.study_id}": torch.tensor(s.vector).float() for s in read_studies(data.root)
+    }
     vectors = {name: vector / vector.norm() for name, vector in vectors.items()}
     assert fixed.hard is not None
     for own, (random, hard) in enumerate(zip(fixed.random, fixed.hard, strict=True)):
         assert rows[own].finding != rows[random].finding
         mine = vectors[rows[own].study_id]
         near = float(mine @ vectors[rows[hard].study_id])
-        others = [float(mine @ vectors[row.study_id]) for row in rows if row.finding != rows[own].finding]
+        others = [
+            float(mine @ vectors[row.study_id]) for row in rows if row.finding != rows[own].finding
+        ]
         assert near == pytest.approx(max(others), abs=1e-4)
     # Whatever the teacher, and in every process.
     again = phantom_studies(data.root, test_studies=40, teacher="none")

@@ -231,14 +231,16 @@ else
 endif
 
 # What each part is worth, by overlays of experiments/ablation/: equal steps, batches and rates.
+DATA ?= phantom
 GLOBAL_ABLATIONS ?= without_transport contextual_transport hard_labels without_view_view without_text_text
 LOCAL_ABLATIONS ?= random_negatives hard_negatives matched_transport weak_matched_transport
-ANSWERING_ABLATIONS ?= without_gate vocabulary_answers without_knowledge auxiliary_alignment
+ANSWERING_PARTS ?= without_gate vocabulary_answers without_knowledge auxiliary_alignment
+# On the phantoms these are left out, for the rest takes long enough: ANSWERING_ABLATIONS="without_gate" asks for them.
+ANSWERING_ABLATIONS ?= $(if $(filter phantom,$(DATA)),,$(ANSWERING_PARTS))
 # Answering from random weights trains longer: in the time of all three stages.
 SCRATCH_STEPS ?= 970
 # phantom: all stages; one run of stage global a seed feeds all variants of what comes after it. Another set (vqa_rad,
 # slake, path_vqa, vqa_med_2019) in ROOT: answering alone, from INIT_FROM where it is given.
-DATA ?= phantom
 ABLATED_SPLIT = $(if $(filter vqa_rad,$(DATA)),,$(or $(SPLIT),$(if $(filter vqa_med_2019,$(DATA)),validation,test)))
 ABLATED = $(call reproduce_name,$(DATA),$(ABLATED_SPLIT))
 

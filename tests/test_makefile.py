@@ -249,7 +249,8 @@ def test_pretraining_in_two_stages(tmp_path: Path) -> None:
 
 
 def test_ablations_differ_in_one_overlay_and_start_from_one_checkpoint(tmp_path: Path) -> None:
-    found = calls("ablations", f"RUNS={tmp_path}", "SEEDS=2")
+    answering = "ANSWERING_ABLATIONS=$(ANSWERING_PARTS)"
+    found = calls("ablations", f"RUNS={tmp_path}", "SEEDS=2", answering)
     fits = fits_of(found)
     assert len(fits) == (1 + 5) + (1 + 4 + 1) + 1 + (3 + 4)
     bases = {
@@ -287,6 +288,7 @@ def test_ablations_differ_in_one_overlay_and_start_from_one_checkpoint(tmp_path:
 
 def test_ablations_of_a_finished_seed_do_nothing_more(tmp_path: Path) -> None:
     runs = f"RUNS={tmp_path / 'runs'}"
+    assert len(fits_of(calls("ablations", "SEEDS=0", runs))) == 16  # without parts of answering
     for name in fits_of(calls("ablations", "SEEDS=0", runs)):
         left_behind(tmp_path / "runs" / name / "clean" / "seed0", "result-test.json")
     found = calls("ablations", "SEEDS=0", runs)
@@ -361,7 +363,7 @@ def test_every_config_that_the_makefile_names_exists() -> None:
     text = (ROOT / "Makefile").read_text().replace("$(SIZE)", "tiny")
     lists = {
         "ablation/pretrain/$$variant": ("GLOBAL_ABLATIONS", "LOCAL_ABLATIONS"),
-        "ablation/vqa/$$variant": ("ANSWERING_ABLATIONS",),
+        "ablation/vqa/$$variant": ("ANSWERING_PARTS",),
     }
     named = set(re.findall(r"experiments/([\w/$]+)\.yaml", text))
     assert set(lists) < named

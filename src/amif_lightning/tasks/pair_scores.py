@@ -188,8 +188,11 @@ class PairEvaluation(nn.Module):
         """Keep the tokens of the images whose lists will be re-ranked: evenly many of the split."""
         if self._matching:
             stride = -(-len(self._data.rows(split)) // QUERIES[split])
+            # Copies, so that a query does not keep its whole batch, off the accelerator.
             self._queries += [
-                (place, image[row]) for row, place in enumerate(places) if place % stride == 0
+                (place, image[row].detach().clone().cpu())
+                for row, place in enumerate(places)
+                if place % stride == 0
             ]
 
     def _rerank(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> Tensor:
@@ -205,7 +208,7 @@ class PairEvaluation(nn.Module):
                 stable=True, dim=1, descending=True
             )
             nearest = order.indices[:, :RERANKED]  # (C, R)
-            image = torch.stack([tokens for _, tokens in chunk])
+            image = torch.stack([tokens for _, tokens in chunk]).to(relevance.device)
             text = self._texts(split, features.position[nearest.flatten()].tolist(), image)
             index = torch.arange(len(chunk), device=image.device).repeat_interleave(
                 nearest.shape[1]

@@ -177,6 +177,7 @@ def test_maps_are_the_rows_of_the_plan(
             x = task.fusion.text_projection(task.text.words(ids))
             tokens = task.vision(batch.first[row][None])
             y = task.fusion.image_projection(task.vision.patches(tokens))
+            assert task.tokenizer is not None
             said = affirmed(ids, *denial_ids(Tokenizer.from_str(task.tokenizer)))
             inner = mask & said
             inner[0, 0] = inner[0, int(mask.sum()) - 1] = False

@@ -38,14 +38,18 @@ def test_it_is_the_two_way_cross_entropy_of_a_loop() -> None:
 def test_the_gradient_is_that_of_the_value() -> None:
     own, by_image, by_text, valid = costs()
     given = [values.requires_grad_() for values in (own, by_image, by_text)]
-    assert torch.autograd.gradcheck(lambda *sides: transport_contrast(*sides, valid, 4, 0.3), given)
+
+    def loss(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+        return transport_contrast(first, second, third, valid, 4, 0.3)
+
+    assert torch.autograd.gradcheck(loss, given)
 
 
 def test_rows_that_drew_none_count_nothing() -> None:
     own, by_image, by_text, _ = costs()
     valid = torch.tensor([[True, False, True, True, False], [True, False, False, True, True]])
     given = [values.requires_grad_() for values in (own, by_image, by_text)]
-    loss = transport_contrast(*given, valid, int(valid.sum()))
+    loss = transport_contrast(own, by_image, by_text, valid, int(valid.sum()))
     slopes = torch.autograd.grad(loss, given)
     assert float(slopes[0][1]) == 0.0
     assert (slopes[1] != 0).tolist() == valid[0].tolist()

@@ -167,7 +167,7 @@ def synthetic_studies(seed: int, skill: float, studies: int) -> list[StudyLine]:
     noise = random.Random(f"search {seed} {skill}")
     lines = []
     for mine in range(studies):
-        rankings = {}
+        rankings: dict[str, Any] = {}
         for way in ("image_to_text", "text_to_image"):
             likeness = [
                 noise.gauss(skill * ((other - mine) % CLASSES == 0) + skill * (other == mine), 1)

@@ -72,8 +72,10 @@ def test_without_pairs_or_matching_or_findings_there_is_nothing(lines: list[Stud
     bare = with_pairs(synthetic_studies(0, 1.5, 30), 0, matches=False)
     found = pair_averages([replace(line, pairs=_without_findings(line)) for line in bare])
     assert found is not None
-    assert found.matching_auc_random is found.matching_auc_hard is found.reranked is None
-    assert found.matching_accuracy is found.localisation is None
+    for name in ("matching_auc_random", "matching_auc_hard", "matching_accuracy"):
+        assert getattr(found, name) is None
+    assert found.reranked is None
+    assert found.localisation is None
 
 
 def _without_findings(line: StudyLine) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor
 from amif_lightning.batch import StudyBatch, Tokens
 from amif_lightning.errors import UserError
 from amif_lightning.losses import unified
+from amif_lightning.losses.alignment import GlobalAlignment
 from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.tasks import AMiFPretrain, local_alignment
 from amif_lightning.tasks.mining import Drawn
@@ -76,10 +77,12 @@ def test_transport_is_that_of_pairs_that_are_moved_alone(
         ids = batch.text.ids[[text], :length]
         states = task.text(ids, torch.ones_like(ids).bool())
         words = task.text.words(ids) if tokens == "words" else states
+        assert batch.second_frontal is not None
         frontal = batch.second if bool(batch.second_frontal[image]) else batch.first
         patches = task.vision.patches(task.vision(frontal[[image]]))
         x = task.fusion.text_projection(words)[:, 1:-1]
         y = task.fusion.image_projection(patches)
+        assert task.tokenizer is not None
         spoken = affirmed(ids, *denial_ids(local_alignment.Tokenizer.from_str(task.tokenizer)))
         every = torch.ones(1, y.shape[1], dtype=torch.bool)
         return float(task.transport(x, y, spoken[:, 1:-1], every))
@@ -163,7 +166,7 @@ def run(
     task = pretraining(stage="local", transport=0.0, negatives=negatives, lr=1e-3, **OPTIONS)
     saved = ModelCheckpoint(folder, "{step}", save_top_k=-1, every_n_train_steps=1)
     resume = options.pop("resume", None)
-    given = {"limit_val_batches": 0, "num_sanity_val_steps": 0, "max_epochs": -1}
+    given: dict[str, Any] = {"limit_val_batches": 0, "num_sanity_val_steps": 0, "max_epochs": -1}
     given |= {"enable_checkpointing": True, "callbacks": [keep, saved], "max_steps": STEPS}
     trainer(folder, **(given | options)).fit(task, datamodule=data, ckpt_path=resume)
     return keep, saved
@@ -236,7 +239,8 @@ def test_logits_and_labels_are_computed_once_a_step(
     task = ready(data, stage=stage, negatives="hard", view_view=0.0, text_text=0.0)
     monkeypatch.setattr(task, "hard_weights", counted("again", task.hard_weights))
     pair = task.alignment.pairs["image_text"]
-    monkeypatch.setattr(pair, "logits", counted("logits", pair.logits))  # type: ignore[union-attr]
+    assert isinstance(pair, GlobalAlignment)
+    monkeypatch.setattr(pair, "logits", counted("logits", pair.logits))
     step(task, batch)
     assert sorted(calls) == ["labels", "labels", "logits"]  # labels of images and of texts
 

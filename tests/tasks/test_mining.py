@@ -31,7 +31,8 @@ def small_streams(fusion: CoAttention, lengths: tuple[int, ...] = (3, 6, 4, 5)) 
     text = torch.randn(count, longest, 8, generator=generator)
     image = torch.randn(count, 5, 8, generator=generator)
     mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
-    return Streams(text, image, *fusion(text, mask, image), mask)
+    words, patches = fusion(text, mask, image)
+    return Streams(text, image, words, patches, mask)
 
 
 def small_parts() -> tuple[CoAttention, MatchingHead]:
@@ -46,10 +47,12 @@ def test_gradients_of_what_several_draw_are_the_same_every_time(two_threads: Non
     text = torch.randn(B, L, WIDTH, requires_grad=True)
     image = torch.randn(B, P1, WIDTH, requires_grad=True)
     mask, valid = torch.ones(B, L, dtype=torch.bool), torch.ones(2, B, dtype=torch.bool)
-    drawn = Drawn(*torch.randint(0, 4, (2, B)), valid)
+    texts, images = torch.randint(0, 4, (2, B))
+    drawn = Drawn(texts, images, valid)
 
     def gradients() -> bytes:
-        own = Streams(text, image, *fusion(text, mask, image), mask)
+        words, patches = fusion(text, mask, image)
+        own = Streams(text, image, words, patches, mask)
         loss, _ = score_pairs(head, own, fuse_drawn(fusion, own, drawn), drawn)
         return b"".join(part.numpy().tobytes() for part in torch.autograd.grad(loss, (text, image)))
 

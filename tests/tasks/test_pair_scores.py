@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amif_lightning.batch import PairScores
+from amif_lightning.batch import FixedNegatives, PairScores, Tokens
 from amif_lightning.models.matching import inner_words
 from amif_lightning.tasks import AMiFPretrain
 from amif_lightning.tasks.pair_scores import logged_pairs
 from data_modules.images import decode_image, to_square
 from data_modules.phantom.studies import PhantomStudies
+from data_modules.rows import SplitName
 from data_modules.transforms import ImageTransform
 from tests.small import trainer
 from tests.tasks.study_small import phantom_studies, pretraining
@@ -64,7 +66,7 @@ class Alone:
         ids, mask = self.text(text)
         words = self.task.fusion.text_projection(self.task.text.words(ids))
         patches = self.task.vision.patches(self.image(image))
-        kept = inner_words(mask) & self.task._said(type("Ids", (), {"ids": ids, "mask": mask}))
+        kept = inner_words(mask) & self.task._said(Tokens(ids, mask))
         return words, self.task.fusion.image_projection(patches), kept
 
 
@@ -77,9 +79,9 @@ def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
     count = len(alone.rows)
     own = [alone.odds(k, k) for k in range(count)]
     assert found.matching["own"].tolist() == pytest.approx(own, abs=1e-4)
+    assert fixed.hard is not None
     negatives = {"random": fixed.random, "hard": fixed.hard}
     for name, places in negatives.items():
-        assert places is not None
         odds = [alone.odds(other, k) for k, other in enumerate(places)]
         assert found.matching[name].tolist() == pytest.approx(odds, abs=1e-4)
         wins = [
@@ -88,7 +90,8 @@ def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
         assert said[f"val/matching_auc_{name}"] == pytest.approx(float(sum(wins)) / count**2)
     mean = (said["val/matching_auc_random"] + said["val/matching_auc_hard"]) / 2
     assert said["val/matching_auc"] == pytest.approx(mean)
-    for name, places in (("own", range(count)), ("random", fixed.random)):
+    moved = {"own": tuple(range(count)), "random": fixed.random}
+    for name, places in moved.items():
         values = []
         for k, other in enumerate(places):
             words, patches, kept = alone.tokens(other, k)
@@ -153,10 +156,8 @@ def test_batches_do_not_matter(data: PhantomStudies) -> None:
 class Bare(PhantomStudies):
     """Data that says neither which findings are near nor where they are."""
 
-    def fixed_negatives(self, split: str) -> object:  # type: ignore[override]  # of any data
-        from amif_lightning.batch import FixedNegatives
-
-        return FixedNegatives((1, -1, *[0] * (len(self.rows(split)) - 2)), None)  # type: ignore[arg-type]
+    def fixed_negatives(self, split: SplitName) -> FixedNegatives:
+        return FixedNegatives((1, -1, *[0] * (len(self.rows(split)) - 2)), None)
 
     def regions(self, study_id: str, image_id: str) -> tuple[()]:
         return ()
@@ -176,7 +177,7 @@ def test_what_is_not_known_is_left_out(data: PhantomStudies, tmp_path: Path) -> 
     assert all(math.isfinite(value) for value in logged_pairs(found, "val").values())
 
 
-def _options() -> dict[str, object]:
+def _options() -> dict[str, Any]:
     return {
         "image_size": 32,
         "tokenizer": "words",

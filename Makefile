@@ -238,7 +238,7 @@ ANSWERING_PARTS ?= without_gate vocabulary_answers without_knowledge auxiliary_a
 # On the phantoms these are left out, for the rest takes long enough: ANSWERING_ABLATIONS="without_gate" asks for them.
 ANSWERING_ABLATIONS ?= $(if $(filter phantom,$(DATA)),,$(ANSWERING_PARTS))
 # Answering from random weights trains longer: in the time of all three stages.
-SCRATCH_STEPS ?= 970
+SCRATCH_STEPS ?= 1720
 # phantom: all stages; one run of stage global a seed feeds all variants of what comes after it. Another set (vqa_rad,
 # slake, path_vqa, vqa_med_2019) in ROOT: answering alone, from INIT_FROM where it is given.
 ABLATED_SPLIT = $(if $(filter vqa_rad,$(DATA)),,$(or $(SPLIT),$(if $(filter vqa_med_2019,$(DATA)),validation,test)))

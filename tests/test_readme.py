@@ -187,8 +187,10 @@ def test_the_commands_are_found() -> None:
     starts = {tuple(rule_of(line)[0].start) for line in found}
     assert {("make",), (*PYTHON, "fit"), (*PYTHON, "audit"), (*PYTHON, "report")} <= starts
     # Continued lines are one command, and comments are none of it.
-    (start,) = [line for line in found if "init_from" in line]
-    assert start.endswith("--model.init_args.init_from runs/pretrain-phantom/clean/seed1/best.ckpt")
+    local, answering = [line for line in found if "init_from" in line]
+    best = "--model.init_args.init_from runs/pretrain-phantom{}/clean/seed1/best.ckpt"
+    assert local.endswith(best.format(""))
+    assert answering.endswith(best.format("-local"))
 
 
 @pytest.mark.parametrize(

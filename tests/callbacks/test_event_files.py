@@ -64,10 +64,11 @@ SIZES = {
         2 * _LINE + 4 * _MARGIN + 8 * 42 + _NOTE,
         True,
     ),
-    # Four studies: picture and report, then three maps above two lines; one bar for all.
+    # Four studies: picture and report, then three maps above two lines; one bar for all. The
+    # explanation takes two lines.
     "transport/plans": (
         (2 * _SIDE + 3 * _MARGIN) + 3 * (_SIDE + 2 * _MARGIN) + 14 + 3 * _MARGIN,
-        4 * (_SIDE + 3 * _MARGIN + 2 * _LINE) + _NOTE,
+        4 * (_SIDE + 3 * _MARGIN + 2 * _LINE) + _NOTE + _LINE,
         True,
     ),
     # Six cards in rows of two: a picture beside fourteen lines of twice its width.

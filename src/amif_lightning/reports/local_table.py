@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from amif_lightning.reports import numbers
 from amif_lightning.reports.local_scores import Estimate, LocalScores, scores_pairs
 from amif_lightning.reports.markdown import markdown
+from amif_lightning.reports.pairs import pairs_of
 from amif_lightning.reports.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.study_lines import JUDGED
 
@@ -194,14 +195,15 @@ def local_comparisons(scored: Sequence[LocalScores], baselines: Sequence[str]) -
         scored: Configurations with pairs.
         baselines: Experiments that others are compared with; none: nothing is compared.
     """
-    said: list[str] = []
-    for base in scored:
-        if base.group.key.experiment not in baselines:
-            continue
-        for scores in scored:
-            if scores is not base and _comparable(scores, base):
-                said += _differences(scores, base)
-    return said
+    if not baselines:
+        return []
+    names = [scores.group.key.experiment for scores in scored]
+    return [
+        text
+        for first, second in pairs_of(scored, names, baselines)
+        if _comparable(first, second)
+        for text in _differences(first, second)
+    ]
 
 
 def _comparable(first: LocalScores, second: LocalScores) -> bool:

@@ -316,7 +316,7 @@ class StudyFacts:
 
 @dataclass(frozen=True)
 class FixedNegatives:
-    """The pairs that matching is judged by: drawn once from the data, the same for every model.
+    """The pairs that matching is judged by: drawn once from data and teacher, whatever the model.
 
     Attributes:
         random: For each study of a split the place of another one, whose text is a random

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from amif_lightning.batch import StudyFacts, StudyScores
+from amif_lightning.batch import FixedNegatives, Localised, PairScores, StudyFacts, StudyScores
 from amif_lightning.callbacks import ResultWriter, results
 from amif_lightning.errors import UserError
+from amif_lightning.reports.pair_averages import pair_averages
 from amif_lightning.reports.record import Score
 from amif_lightning.reports.retrieval_groups import collect_searches
 from amif_lightning.reports.retrieval_record import read_retrieval_record
@@ -256,3 +258,32 @@ def test_task_and_data_must_be_of_one_kind(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="needs the attribute study_scores here and StudyFacts"):
         ResultWriter("toys", 0, str(tmp_path)).on_test_start(running, answering)
     assert not list(tmp_path.iterdir())
+
+
+def test_pairs_are_written_to_lines_and_record(tmp_path: Path) -> None:
+    """NaN is null in the file, and the record holds the averages of the lines."""
+    nan = float("nan")
+    values = torch.arange(STUDIES).double()
+    less = values.clone()
+    less[1] = nan
+    pairs = PairScores(
+        negatives=FixedNegatives((3, -1, 3, 4, 5, 0), None),
+        matching={"own": values + 1, "random": less, "hard": torch.full((STUDIES,), nan).double()},
+        reranked=torch.tensor([0.4, nan, 0.2, nan, nan, nan]).double(),
+        transport={"own": values, "random": less},
+        cosine=less / 10,
+        localised=(Localised(2, "mass", 0.1, 0.3, None, 0.2),),
+    )
+    finish(tmp_path, replace(toy_scores(), pairs=pairs))
+    text = (tmp_path / "studies-test.jsonl").read_text()
+    assert "NaN" not in text
+    second = json.loads(text.splitlines()[1])["pairs"]
+    assert (second["random"], second["matching"]["random"], second["cosine"]) == (None, None, None)
+    lines = read_studies(tmp_path / "studies-test.jsonl")
+    assert [len(line.pairs.localised) for line in lines if line.pairs] == [0, 0, 1, 0, 0, 0]
+    record = read_retrieval_record(tmp_path / "result-test.json")
+    assert record.pairs == pair_averages(lines)
+    assert record.pairs is not None
+    assert record.pairs.matching_auc_hard is None
+    assert record.pairs.reranked is not None
+    assert record.pairs.reranked.studies == 2

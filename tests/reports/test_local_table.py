@@ -1,110 +1,133 @@
-"""The tables of local alignment, and what is said of parts that pay and parts that do not."""
+"""The tables of local alignment."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from amif_lightning.reports.local_scores import LocalScores, scores_pairs
-from amif_lightning.reports.local_table import (
-    local_comparisons,
-    local_parts,
-    local_statements,
-    local_tables,
-)
+from amif_lightning.reports.local_table import local_parts, local_tables
+from amif_lightning.reports.pair_averages import PairAverages
 from amif_lightning.reports.retrieval_groups import RetrievalGroup, collect_searches
 
 Write = Callable[..., Path]
+Cells = dict[str, dict[str, str]]
 
 
 @pytest.fixture
 def groups(write_search: Write, tmp_path: Path) -> list[RetrievalGroup]:
-    """One configuration that localises and matches well, one that does neither, one without."""
+    """Configurations with and without matching and findings, and one without pairs."""
     for seed in range(3):
-        write_search(seed, experiment="full", pairs={})
-        write_search(seed, experiment="plain", pairs={"skill": 0.3, "points": 1.0, "cosine": 0.97})
-        write_search(seed, experiment="bare", pairs={"matches": False})
+        write_search(seed, experiment="full", pairs={"gain": 0.2})
+        write_search(seed, experiment="bare", pairs={"matches": False, "findings": False})
+    write_search(0, experiment="once", pairs={"hard": 0})
     write_search(0, experiment="old")
     return collect_searches(tmp_path / "searches")
 
 
-def test_every_configuration_with_pairs_has_its_row(groups: list[RetrievalGroup]) -> None:
-    assert [group.key.experiment for group in groups if not scores_pairs(group)] == ["old"]
-    (_, (header, rows), _), (_, (places, found), _) = local_tables(groups)
-    cells = {row[2]: dict(zip(header, row, strict=True)) for row in rows}
-    assert list(cells) == ["bare", "full", "plain"]
-    full, bare = cells["full"], cells["bare"]
-    scores = LocalScores(next(g for g in groups if g.key.experiment == "full"))
-    averages = scores.averages
-    mean = sum(a.matching_auc_hard or 0.0 for a in averages) / 3
-    assert full["AUC, hard pairs"].startswith(f"{mean:.3f} [")
-    assert (bare["AUC, hard pairs"], bare["right %"], bare["re-ranked"]) == ("-", "-", "-")
-    assert (full["margin"], full["cosine"], full["seeds"]) == ("0.100", "0.100", "3")
-    reranked = sum(a.reranked.reordered for a in averages if a.reranked) / 3
-    before = sum(a.reranked.global_order for a in averages if a.reranked) / 3
-    assert full["re-ranked"] == f"{100 * reranked:.1f}"
-    assert full["re-ranked minus global, points"].startswith(f"{100 * (reranked - before):+.1f} [")
-    shown = {row[2]: dict(zip(places, row, strict=True)) for row in found}
-    places_mean = sum(a.localisation.mean for a in averages if a.localisation) / 3
-    assert shown["full"]["mean"].startswith(f"{places_mean:.2f} [")
-    assert shown["full"]["another word"] == "1.00"
-    assert shown["full"]["same kind elsewhere"] == "1.20"
-    assert shown["full"]["mass"].endswith(f"({scores.kinds['mass']})")
+def cells(groups: list[RetrievalGroup]) -> dict[str, Cells]:
+    """By title and experiment the cells of each column."""
+    return {
+        title: {row[2]: dict(zip(header, row, strict=True)) for row in rows}
+        for title, (header, rows), _ in local_tables(groups)
+    }
 
 
-def said_of(groups: list[RetrievalGroup], name: str) -> str:
-    return " ".join(
-        local_statements(LocalScores(next(g for g in groups if g.key.experiment == name)))
+def spread(values: list[float], digits: int) -> str:
+    mean = sum(values) / len(values)
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def averages(groups: list[RetrievalGroup], name: str) -> list[PairAverages]:
+    return LocalScores(next(g for g in groups if g.key.experiment == name)).averages
+
+
+def test_the_main_table_holds_means_over_seeds(groups: list[RetrievalGroup]) -> None:
+    rows = cells(groups)["Local alignment"]
+    assert list(rows) == ["bare", "full", "once"]
+    full, found = rows["full"], averages(groups, "full")
+    hard = spread([a.matching_auc_hard or 0 for a in found], 3)
+    assert full["AUC, hard pairs"].startswith(f"{hard} [")
+    right = spread([100 * (a.matching_accuracy or 0) for a in found], 1)
+    assert full["accuracy %"] == right
+    lists = [a.reranked for a in found if a.reranked]
+    assert full["precision@5 %, global order"] == spread([100 * r.global_order for r in lists], 1)
+    after = spread([100 * r.reordered for r in lists], 1)
+    assert full["precision@5 %, re-ranked"].startswith(f"{after} [")
+    assert (full["margin"], full["cosine"]) == ("0.100 ± 0.000", "0.100 ± 0.000")
+    places = [a.localisation for a in found if a.localisation]
+    assert full["localisation"].startswith(f"{spread([p.mean for p in places], 2)} [")
+    assert full["median"] == spread([p.median for p in places], 2)
+    assert (full["another word"], full["same kind elsewhere"]) == ("1.00 ± 0.00", "1.20 ± 0.00")
+    assert full["seeds"] == "3"
+
+
+def test_what_was_not_scored_is_a_dash(groups: list[RetrievalGroup]) -> None:
+    found = cells(groups)
+    bare = found["Local alignment"]["bare"]
+    there = {name for name, cell in bare.items() if cell != "-"}
+    assert there == {"data", "split", "experiment", "margin", "cosine", "seeds"}
+    once = found["Local alignment"]["once"]
+    assert (once["AUC, hard pairs"], once["seeds"]) == ("-", "1")
+    assert "±" not in "".join(once.values())
+    assert "[" in once["AUC, random pairs"]
+    # Nothing of it was localised or re-ranked, so it has no controls and no kinds.
+    assert list(found["Local alignment against its controls"]) == ["full", "once"]
+    assert list(found["Localisation by kind of finding"]) == ["full", "once"]
+
+
+def test_parts_are_shown_against_their_controls(groups: list[RetrievalGroup]) -> None:
+    full = cells(groups)["Local alignment against its controls"]["full"]
+    lists = [a.reranked for a in averages(groups, "full") if a.reranked]
+    gain = 100 * statistics.fmean(r.reordered - r.global_order for r in lists)
+    assert full["re-ranked minus global order, points"].startswith(f"{gain:+.1f} [+")
+    group = next(g for g in groups if g.key.experiment == "full")
+    findings = [one for run in group.lines for ln in run if ln.pairs for one in ln.pairs.localised]
+    apart = statistics.fmean(
+        (one.inside - one.other_word) / one.area for one in findings if one.other_word is not None
     )
+    assert full["localisation minus another word"].startswith(f"{apart:+.2f} [+")
 
 
-def test_what_pays_and_what_does_not_is_said(groups: list[RetrievalGroup]) -> None:
-    full, plain = said_of(groups, "full"), said_of(groups, "plain")
-    assert "words go to their findings" in full
-    assert "COLLAPSED" not in full
-    assert "words do NOT go to their findings" in plain
-    assert "COLLAPSED: words and patches of different studies have a mean cosine of 0.97" in plain
-    # Both re-order their lists at random.
-    assert "re-ranking" in full or "matching improves the list" in full
+def test_kinds_have_their_mean_and_number(groups: list[RetrievalGroup]) -> None:
+    full = cells(groups)["Localisation by kind of finding"]["full"]
+    places = [a.localisation for a in averages(groups, "full") if a.localisation]
+    for kind in ("mass", "nodule"):
+        its = [place.kinds[kind] for place in places]
+        assert full[kind] == f"{spread([one.mean for one in its], 2)} ({its[0].findings})"
 
 
-def test_differences_from_the_baseline_are_judged(groups: list[RetrievalGroup]) -> None:
-    scored = [LocalScores(group) for group in groups if scores_pairs(group)]
-    said = local_comparisons(scored, ["plain"])
-    above = [text for text in said if "full, matching AUC, hard pairs: above plain" in text]
-    assert len(above) == 1
-    assert "per seed +" in above[0]
-    assert any("full, localisation: above plain" in text for text in said)
-    assert not any("bare, matching" in text for text in said)
-    assert local_comparisons(scored, []) == []
-    turned = local_comparisons(scored, ["full"])
-    assert any("plain, localisation: BELOW full" in text for text in turned)
-
-
-def test_only_equal_seeds_are_compared(write_search: Write, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        write_search(seed, experiment="full", pairs={})
-    write_search(1, experiment="part", pairs={"skill": 0.0})
-    write_search(5, experiment="apart", pairs={})
+def test_averages_are_shown_without_intervals_where_lines_are_missing(
+    write_search: Write, tmp_path: Path
+) -> None:
+    write_search(0, pairs={}, lines=False)
     groups = collect_searches(tmp_path / "searches")
-    said = local_comparisons([LocalScores(group) for group in groups], ["full"])
-    assert {text.split(", ")[2].split(":")[0] for text in said} == {"part"} or all(
-        "apart" not in text.split(":")[0] for text in said
-    )
-    assert any("part, matching AUC, hard pairs: BELOW full" in text for text in said)
+    found = cells(groups)
+    auc = averages(groups, "full")[0].matching_auc_hard
+    assert found["Local alignment"]["full"]["AUC, hard pairs"] == f"{auc:.3f}"
+    assert "Local alignment against its controls" not in found
 
 
 def test_runs_without_pairs_add_nothing(write_search: Write, tmp_path: Path) -> None:
     write_search(0)
     groups = collect_searches(tmp_path / "searches")
+    assert not scores_pairs(groups[0])
     assert local_parts(groups, ["full"]) == []
 
 
-def test_few_studies_have_no_interval(write_search: Write, tmp_path: Path) -> None:
-    write_search(0, pairs={"matches": False}, studies=12)  # of six patients
+def test_few_studies_have_neither_percentages_nor_intervals(
+    write_search: Write, tmp_path: Path
+) -> None:
+    write_search(0, pairs={}, studies=12)  # of six patients
     groups = collect_searches(tmp_path / "searches")
     parts = local_parts(groups)
-    assert parts[0] == "## Matching and transport"
-    assert "[" not in parts[1]
+    assert parts[0] == "## Local alignment"
+    row = cells(groups)["Local alignment"]["full"]
+    assert (row["accuracy %"], row["precision@5 %, re-ranked"]) == ("-", "-")
+    assert "[" not in "".join(row.values())
+    assert not any(part.startswith("## What") for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from amif_lightning.reports.pair_averages import PairAverages, right_share
+from amif_lightning.reports.pair_averages import PairAverages
 from amif_lightning.reports.pair_lines import Finding, PairLine
 from amif_lightning.reports.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.statistics import Interval
@@ -40,27 +41,43 @@ class Estimate:
         return self.span is not None and not self.span.low <= 0 <= self.span.high
 
 
+#: The scores that configurations are compared by, higher being better.
+HARD, RANDOM, RERANKED, PLACES = (
+    "hard AUC",
+    "random AUC",
+    f"re-ranked precision@{JUDGED}",
+    "localisation",
+)
+
+
 class LocalScores:
     """The pairs of one configuration.
 
     Args:
-        group: Its runs; all have lines with pairs, see :func:`scores_pairs`.
+        group: Its runs; all their records have pairs, see :func:`scores_pairs`. Without a file of
+            lines there are the records' averages, and no measures.
     """
 
     def __init__(self, group: RetrievalGroup) -> None:
         self.group = group
-        self.lines = group.lines
-        self.together = group.together
+        self.lines = [] if group.missing else group.lines
+        self.together = [] if group.missing else group.together
 
     @property
     def averages(self) -> list[PairAverages]:
         """The averages of each seed's record."""
         return [record.pairs for record in self.group.records if record.pairs is not None]
 
-    @property
-    def judged(self) -> list[object]:
-        """What was judged, whatever it scored."""
-        return [pair.judged for pair in self._pairs(self.lines[0])]
+    def judged(self, name: str) -> list[object]:
+        """What a measure is about, study by study, whatever it scored."""
+        pairs = self._pairs(self.lines[0])
+        if name == HARD:
+            return [pair.hard for pair in pairs]
+        if name == RANDOM:
+            return [pair.random for pair in pairs]
+        if name == RERANKED:
+            return [pair.reranked is None for pair in pairs]
+        return [tuple(finding[:2] for finding in pair.findings) for pair in pairs]
 
     def of_seeds(self, seeds: Collection[int]) -> LocalScores:
         """The same configuration with these seeds alone."""
@@ -75,6 +92,8 @@ class LocalScores:
         if minus is not None:
             others = per_seed(minus, len(self.together))
             seeds = [one - other for one, other in zip(seeds, others, strict=True)]
+        if any(math.isnan(value) for value in seeds):
+            return None
         return Estimate(tuple(seeds), interval(measure, minus, self.together))
 
     # ---- what can be compared between configurations -----------------------------------------
@@ -83,18 +102,22 @@ class LocalScores:
     def measures(self) -> dict[str, Measure]:
         """By name the scores that there are, higher being better."""
         made: dict[str, Measure] = {}
-        if self.matches:
-            made["matching AUC, hard pairs"] = self._area("hard")
-            made["matching AUC, random pairs"] = self._area("random")
-            made[f"precision@{JUDGED} re-ranked"] = self.reranked
+        if not self.lines:
+            return made
+        if all(average.matching_auc_hard is not None for average in self.averages):
+            made[HARD] = self._area("hard")
+        if all(average.matching_auc_random is not None for average in self.averages):
+            made[RANDOM] = self._area("random")
+        if all(average.reranked is not None for average in self.averages):
+            made[RERANKED] = self.reranked
         if self.kinds:
-            made["localisation"] = self.inside
+            made[PLACES] = self.inside
         return made
 
-    @property
-    def matches(self) -> bool:
-        """Whether the runs train matching."""
-        return all(average.matching_auc_random is not None for average in self.averages)
+    def span(self, name: str) -> Interval | None:
+        """The 95 % interval of a measure's mean over seeds; None where none can be drawn."""
+        found = self.estimate(self.measures.get(name))
+        return None if found is None else found.span
 
     def _area(self, name: str) -> Area:
         odds = [[pair.matching for pair in self._pairs(run)] for run in self.lines]
@@ -121,21 +144,33 @@ class LocalScores:
             ]
         )
 
+    # ---- parts against their controls ---------------------------------------------------------
+
     @cached_property
-    def right(self) -> Mean:
-        """Share of own and random pairs on the right side of log-odds 0."""
-        return _mean([[right_share(pair) for pair in self._pairs(run)] for run in self.lines])
+    def gain(self) -> Estimate | None:
+        """Re-ranked minus global precision of the same lists; None without re-ranked lists."""
+        if RERANKED not in self.measures:
+            return None
+        return self.estimate(self.reranked, self.global_order)
+
+    @cached_property
+    def controls(self) -> dict[str, Estimate]:
+        """Localisation minus each control that there is, over the findings that have it."""
+        if PLACES not in self.measures:
+            return {}
+        found = {
+            "another word": self.estimate(self.beside("other_word"), self.other_word),
+            "the same kind elsewhere": self.estimate(self.beside("elsewhere"), self.elsewhere),
+        }
+        return {name: one for name, one in found.items() if one is not None}
 
     # ---- localisation -------------------------------------------------------------------------
 
     @property
     def kinds(self) -> dict[str, int]:
         """Kinds of findings whose region is known, and how many findings there are."""
-        found: dict[str, int] = {}
-        for pair in self._pairs(self.lines[0]):
-            for one in pair.localised:
-                found[one.kind] = found.get(one.kind, 0) + 1
-        return dict(sorted(found.items()))
+        found = self.averages[0].localisation
+        return {} if found is None else {kind: one.findings for kind, one in found.kinds.items()}
 
     @cached_property
     def inside(self) -> Mean:
@@ -156,20 +191,6 @@ class LocalScores:
         """Own words, of the findings that have the control."""
         return self._findings(lambda one: None if getattr(one, control) is None else one.inside)
 
-    def of_kind(self, kind: str) -> Mean:
-        """Own words, of one kind of finding."""
-        return self._findings(lambda one: one.inside if one.kind == kind else None)
-
-    @property
-    def medians(self) -> list[float]:
-        """The median of mass inside over area, for each seed."""
-        return [
-            statistics.median(
-                one.inside / one.area for pair in self._pairs(run) for one in pair.localised
-            )
-            for run in self.lines
-        ]
-
     def _findings(self, value: Callable[[Finding], float | None]) -> Mean:
         ratios = [
             [
@@ -189,8 +210,8 @@ class LocalScores:
 
 
 def scores_pairs(group: RetrievalGroup) -> bool:
-    """Whether all runs of a configuration have lines with pairs."""
-    return not group.missing and all(line.pairs is not None for run in group.lines for line in run)
+    """Whether all runs of a configuration scored pairs."""
+    return all(record.pairs is not None for record in group.records)
 
 
 def _table(rows: Sequence[Sequence[float | None]]) -> Array:

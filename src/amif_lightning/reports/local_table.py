@@ -1,36 +1,53 @@
-"""The part of the report on local alignment: matching, re-ranked lists, transport, localisation."""
+"""The tables of local alignment: matching, re-ranked lists, transport, localisation."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from amif_lightning.reports import numbers
-from amif_lightning.reports.local_scores import Estimate, LocalScores, scores_pairs
+from amif_lightning.reports import numbers, statistics
+from amif_lightning.reports.local_scores import (
+    HARD,
+    PLACES,
+    RANDOM,
+    RERANKED,
+    Estimate,
+    LocalScores,
+    scores_pairs,
+)
+from amif_lightning.reports.local_verdict import local_sentences, written
 from amif_lightning.reports.markdown import markdown
-from amif_lightning.reports.pairs import pairs_of
+from amif_lightning.reports.pair_averages import Localisation, PairAverages, Reranked
 from amif_lightning.reports.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.statistics import Interval
 from amif_lightning.reports.study_lines import JUDGED
 
 Rows = tuple[tuple[str, ...], list[list[str]]]
+_PLACE = ("data", "split", "experiment")
 
-#: Mean cosine of other pairs' tokens from which on they have collapsed.
-COLLAPSED = 0.9
-
-MATCHING_LEGEND = (
-    "AUC: how often matching scores a study's own text above a negative's (chance 0.5); negatives "
-    "are drawn once for the split, *random* among studies with other findings, *hard* among those "
-    "with the most similar ones. Right: share of own and random pairs on the right side (chance "
-    f"50 %). Re-ranked: precision@{JUDGED} from image to text when matching orders the 20 nearest "
-    "texts, beside the same lists in the order of the global similarity. Margin: transport of "
-    "random pairs minus that of own ones. Cosine: of words and patches of random pairs; near 1 all "
-    "tokens are one point. Brackets hold 95 % intervals: bootstrap over groups of studies, and "
-    "over seeds where there are several."
+LEGEND = (
+    "Means over seeds ± standard deviation over seeds; brackets hold the 95 % interval of the "
+    f"mean: bootstrap over groups of studies, and over seeds where there are several "
+    f"({statistics.DRAWS} draws, fixed seed); of one seed they speak of that network alone. "
+    "AUC: how often matching scores a study's own text above a negative's, chance 0.5; negatives "
+    "are drawn once for the split, *random* among studies with other findings, *hard* as the study "
+    "whose findings or text are nearest. Accuracy: share of own and random pairs on the right side "
+    f"of log-odds 0, chance 50 %. Re-ranked: precision@{JUDGED} from image to text when matching "
+    "orders the 20 nearest texts; global order: the same queries in the order of the global "
+    "similarity, which is what matching has to beat. Margin: transport of random pairs minus that "
+    "of own ones, chance 0. Cosine: of words and patches of random pairs; near 1 all tokens are "
+    "one point. Localisation: mass that the transport plan sends from the words of a finding into "
+    "its region, over the region's share of the image; an even spread gives 1. Another word: the "
+    "same of a word that names no finding. Same kind elsewhere: the finding's words measured in "
+    "another study's region of the same kind."
 )
-PLACES_LEGEND = (
-    "Mass that the transport plan sends from the words of a finding into its region, over the "
-    "region's share of the image: 1 is an even spread. Beside it one other word of the report, and "
-    "the same words measured in another study's region of the same kind. Brackets as above."
+CONTROLS_LEGEND = (
+    "Each part minus its control, chance 0, with the same bootstrap. Re-ranked minus global order "
+    "is of the same queries; localisation minus a control is of the findings that have the "
+    "control, in multiples of an even spread."
+)
+KINDS_LEGEND = (
+    "Mean localisation of each kind of finding, an even spread gives 1; the number of findings in "
+    "brackets. Kinds with few findings decide nothing."
 )
 
 
@@ -54,187 +71,118 @@ def local_tables(groups: Sequence[RetrievalGroup]) -> list[tuple[str, Rows, str]
     """Title, cells and legend of the tables that have a row."""
     scored = [LocalScores(group) for group in groups if scores_pairs(group)]
     tables = [
-        ("Matching and transport", matching_rows(scored), MATCHING_LEGEND),
-        ("Where words are transported", place_rows(scored), PLACES_LEGEND),
+        ("Local alignment", score_rows(scored), LEGEND),
+        ("Local alignment against its controls", control_rows(scored), CONTROLS_LEGEND),
+        ("Localisation by kind of finding", kind_rows(scored), KINDS_LEGEND),
     ]
     return [table for table in tables if table[1][1]]
 
 
-def local_sentences(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ()) -> list[str]:
-    """What the configurations' own numbers and their differences from the baselines say."""
-    scored = [LocalScores(group) for group in groups if scores_pairs(group)]
-    said = [sentence for scores in scored for sentence in local_statements(scores)]
-    return said + local_comparisons(scored, baselines)
-
-
-def matching_rows(scored: Sequence[LocalScores]) -> Rows:
-    """Header and cells of the table of matching and transport."""
+def score_rows(scored: Sequence[LocalScores]) -> Rows:
+    """Header and cells of the main table: one row per configuration."""
     header = (
-        "data",
-        "split",
-        "experiment",
+        *_PLACE,
         "AUC, random pairs",
         "AUC, hard pairs",
-        "right %",
+        "accuracy %",
         f"precision@{JUDGED} %, global order",
-        "re-ranked",
-        "re-ranked minus global, points",
+        f"precision@{JUDGED} %, re-ranked",
         "margin",
         "cosine",
-        "seeds",
-    )
-    return header, [_matching_row(scores) for scores in scored]
-
-
-def _matching_row(scores: LocalScores) -> list[str]:
-    cells = [numbers.NONE] * 6
-    if scores.matches:
-        areas = [scores.measures[f"matching AUC, {name} pairs"] for name in ("random", "hard")]
-        reranked = scores.estimate(scores.reranked)
-        before = scores.estimate(scores.global_order)
-        gain = scores.estimate(scores.reranked, scores.global_order)
-        cells = [
-            *(_number(scores.estimate(area), 3) for area in areas),
-            _percent(scores.estimate(scores.right)),
-            _percent(before),
-            _percent(reranked),
-            _points(gain),
-        ]
-    return [
-        *_place(scores),
-        *cells,
-        _mean(average.transport_margin for average in scores.averages),
-        _mean(average.cosine for average in scores.averages),
-        str(len(scores.group.runs)),
-    ]
-
-
-def place_rows(scored: Sequence[LocalScores]) -> Rows:
-    """Header and cells of the table of localisation."""
-    shown = [scores for scores in scored if scores.kinds]
-    kinds = sorted({kind for scores in shown for kind in scores.kinds})
-    header = (
-        "data",
-        "split",
-        "experiment",
-        "findings",
-        "mean",
+        "localisation",
         "median",
         "another word",
-        "own minus another word",
         "same kind elsewhere",
-        "own minus elsewhere",
-        *kinds,
         "seeds",
     )
-    return header, [_place_row(scores, kinds) for scores in shown]
+    return header, [_score_row(scores) for scores in scored]
 
 
-def _place_row(scores: LocalScores, kinds: Sequence[str]) -> list[str]:
-    own = scores.estimate(scores.inside)
-    controls = []
-    for name, measure in (("other_word", scores.other_word), ("elsewhere", scores.elsewhere)):
-        controls.append(_number(scores.estimate(measure), 2, brackets=False))
-        controls.append(_number(scores.estimate(scores.beside(name), measure), 2, signed=True))
+def _score_row(scores: LocalScores) -> list[str]:
+    def cell(
+        of: Callable[[PairAverages], float | None], digits: int, measure: str | None = None
+    ) -> str:
+        span = None if measure is None else scores.span(measure)
+        return _cell([of(average) for average in scores.averages], digits, span)
+
+    def share(of: Callable[[PairAverages], float | None], measure: str | None = None) -> str:
+        if scores.group.first.studies < numbers.LEAST_FOR_PERCENT:
+            return numbers.NONE
+        span = None if measure is None else scores.span(measure)
+        return _cell([of(average) for average in scores.averages], 1, span, scale=100)
+
+    def lists(of: Callable[[Reranked], float]) -> Callable[[PairAverages], float | None]:
+        return lambda a: None if a.reranked is None else of(a.reranked)
+
+    def places(of: Callable[[Localisation], float | None], measure: str | None = None) -> str:
+        return cell(lambda a: None if a.localisation is None else of(a.localisation), 2, measure)
+
     return [
         *_place(scores),
-        str(sum(scores.kinds.values())),
-        _number(own, 2),
-        f"{statistics.fmean(scores.medians):.2f}",
-        *controls,
-        *(
-            f"{_number(scores.estimate(scores.of_kind(kind)), 2, brackets=False)} "
-            f"({scores.kinds[kind]})"
-            if kind in scores.kinds
-            else numbers.NONE
-            for kind in kinds
-        ),
+        cell(lambda a: a.matching_auc_random, 3, RANDOM),
+        cell(lambda a: a.matching_auc_hard, 3, HARD),
+        share(lambda a: a.matching_accuracy),
+        share(lists(lambda r: r.global_order)),
+        share(lists(lambda r: r.reordered), RERANKED),
+        cell(lambda a: a.transport_margin, 3),
+        cell(lambda a: a.cosine, 3),
+        places(lambda found: found.mean, PLACES),
+        places(lambda found: found.median),
+        places(lambda found: found.other_word),
+        places(lambda found: found.elsewhere),
         str(len(scores.group.runs)),
     ]
 
 
-def local_statements(scores: LocalScores) -> list[str]:
-    """What one configuration's own numbers say, where a part pays and where it does not."""
-    head = f"{scores.group.label}, {scores.group.name}: "
-    said = []
-    gain = scores.estimate(scores.reranked, scores.global_order) if scores.matches else None
-    if gain is not None and gain.span is not None:
-        claim = "matching improves the list" if gain.span.low > 0 else "NO gain from re-ranking"
-        said.append(
-            f"{head}{claim}: {_points(gain)} points of precision@{JUDGED} beside the global order."
-        )
-    if scores.kinds:
-        own = scores.estimate(scores.inside)
-        apart = [
-            scores.estimate(scores.beside("other_word"), scores.other_word),
-            scores.estimate(scores.beside("elsewhere"), scores.elsewhere),
+def control_rows(scored: Sequence[LocalScores]) -> Rows:
+    """Header and cells of the differences within a configuration, where there is one."""
+    header = (
+        *_PLACE,
+        "re-ranked minus global order, points",
+        "localisation minus another word",
+        "localisation minus same kind elsewhere",
+        "seeds",
+    )
+    names = ("another word", "the same kind elsewhere")
+    rows = [
+        [
+            *_place(scores),
+            _percent_points(scores),
+            *(_difference(scores.controls.get(name)) for name in names),
+            str(len(scores.group.runs)),
         ]
-        localises = all(
-            one is not None and one.span is not None and one.span.low > 0 for one in apart
-        )
-        localises = localises and own is not None and own.span is not None and own.span.low > 1
-        claim = "words go to their findings" if localises else "words do NOT go to their findings"
-        said.append(
-            f"{head}{claim}: {_number(own, 2)} times an even spread, "
-            f"{_number(apart[0], 2, signed=True)} against another word, "
-            f"{_number(apart[1], 2, signed=True)} against the same kind elsewhere."
-        )
-    cosines = [average.cosine for average in scores.averages if average.cosine is not None]
-    if cosines and statistics.fmean(cosines) > COLLAPSED:
-        said.append(
-            f"{head}the tokens have COLLAPSED: words and patches of different studies have a "
-            f"mean cosine of {statistics.fmean(cosines):.2f}."
-        )
-    return said
+        for scores in scored
+    ]
+    return header, [row for row in rows if any(cell != numbers.NONE for cell in row[3:6])]
 
 
-def local_comparisons(scored: Sequence[LocalScores], baselines: Sequence[str]) -> list[str]:
-    """A sentence for every measure that a configuration shares with a baseline.
+def _percent_points(scores: LocalScores) -> str:
+    if scores.group.first.studies < numbers.LEAST_FOR_PERCENT or scores.gain is None:
+        return numbers.NONE
+    return written(scores.gain, RERANKED)
 
-    Args:
-        scored: Configurations with pairs.
-        baselines: Experiments that others are compared with; none: nothing is compared.
-    """
-    if not baselines:
-        return []
-    names = [scores.group.key.experiment for scores in scored]
-    return [
-        text
-        for first, second in pairs_of(scored, names, baselines)
-        if _comparable(first, second)
-        for text in _differences(first, second)
+
+def _difference(estimate: Estimate | None) -> str:
+    return numbers.NONE if estimate is None else written(estimate, PLACES)
+
+
+def kind_rows(scored: Sequence[LocalScores]) -> Rows:
+    """Header and cells of localisation by kind, of configurations with findings."""
+    shown = [scores for scores in scored if scores.kinds]
+    kinds = sorted({kind for scores in shown for kind in scores.kinds})
+    header = (*_PLACE, *kinds, "seeds")
+    return header, [
+        [*_place(scores), *(_of_kind(scores, kind) for kind in kinds), str(len(scores.group.runs))]
+        for scores in shown
     ]
 
 
-def _comparable(first: LocalScores, second: LocalScores) -> bool:
-    one, two = first.group.key, second.group.key
-    return (one.dataset, one.layout, one.split) == (two.dataset, two.layout, two.split) and (
-        first.group.studies == second.group.studies
-    )
-
-
-def _differences(first: LocalScores, second: LocalScores) -> Iterable[str]:
-    shared = {run.record.seed for run in first.group.runs} & {
-        run.record.seed for run in second.group.runs
-    }
-    if not shared:
-        return
-    first, second = first.of_seeds(shared), second.of_seeds(shared)
-    for name, measure in first.measures.items():
-        other = second.measures.get(name)
-        if other is None:
-            continue
-        gap = first.estimate(measure, other)
-        if gap is None or gap.span is None:
-            continue
-        verdict = "no evidence of a difference from"
-        if gap.excludes_zero:
-            verdict = "above" if gap.value > 0 else "BELOW"
-        parts = ", ".join(f"{value:+.3f}" for value in gap.seeds)
-        yield (
-            f"{first.group.label}, {first.group.name}, {name}: {verdict} {second.group.name}: "
-            f"{_number(gap, 3, signed=True)}; per seed {parts}."
-        )
+def _of_kind(scores: LocalScores, kind: str) -> str:
+    found = [average.localisation for average in scores.averages]
+    its = [one.kinds[kind] for one in found if one is not None and kind in one.kinds]
+    if not its:
+        return numbers.NONE
+    return f"{_cell([one.mean for one in its], 2)} ({its[0].findings})"
 
 
 def _place(scores: LocalScores) -> list[str]:
@@ -242,29 +190,16 @@ def _place(scores: LocalScores) -> list[str]:
     return [f"{key.dataset} {key.layout}", key.split, scores.group.name]
 
 
-def _number(
-    estimate: Estimate | None, places: int, *, signed: bool = False, brackets: bool = True
+def _cell(
+    values: Iterable[float | None], digits: int, span: Interval | None = None, *, scale: float = 1
 ) -> str:
-    if estimate is None or estimate.value != estimate.value:
+    """Mean ± standard deviation over seeds [interval]; a dash where no seed has a value."""
+    found = [scale * value for value in values if value is not None]
+    if not found:
         return numbers.NONE
-    how = f"{'+' if signed else ''}.{places}f"
-    text = f"{estimate.value:{how}}"
-    if brackets and estimate.span is not None:
-        text += f" [{estimate.span.low:{how}}, {estimate.span.high:{how}}]"
-    return text
-
-
-def _percent(estimate: Estimate | None) -> str:
-    return numbers.NONE if estimate is None else f"{100 * estimate.value:.1f}"
-
-
-def _points(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return numbers.NONE
-    span = "" if estimate.span is None else f" [{numbers.points_interval(estimate.span)}]"
-    return f"{100 * estimate.value:+.1f}{span}"
-
-
-def _mean(values: Iterable[float | None]) -> str:
-    found = [value for value in values if value is not None]
-    return f"{statistics.fmean(found):.3f}" if found else numbers.NONE
+    mean, deviation = statistics.mean_std(found)
+    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    between = (
+        "" if span is None else f" [{scale * span.low:.{digits}f}, {scale * span.high:.{digits}f}]"
+    )
+    return f"{mean:.{digits}f}{spread}{between}"

@@ -100,7 +100,7 @@ class PairLine:
 
     @property
     def findings(self) -> tuple[tuple[str, float, bool, bool], ...]:
-        """Kind and area of every finding, and which controls it has."""
+        """Kind and area of every finding, and which controls it lacks."""
         return tuple(
             (one.kind, round(one.area, 9), one.other_word is None, one.elsewhere is None)
             for one in self.localised

@@ -225,5 +225,13 @@ def _not_shared(one: SearchRun, other: SearchRun) -> str | None:
     for name in ("zero_shot", "teacher_kl"):
         if (getattr(a, name) is None) != (getattr(b, name) is None):
             return f"whether '{name}' is null"
-    known = [identities(run.lines) for run in (one, other) if run.lines is not None]
-    return "the studies that they search" if len(known) == 2 and known[0] != known[1] else None
+    if one.lines is None or other.lines is None:
+        return None
+    if identities(one.lines) != identities(other.lines):
+        return "the studies that they search"
+    for mine, theirs in zip(one.lines, other.lines, strict=True):
+        if mine.pairs is None or theirs.pairs is None:
+            break  # a sentence beside the tables of pairs says which seeds have none
+        if mine.pairs.judged != theirs.pairs.judged:
+            return f"the pairs that they judge (study {mine.study_id})"
+    return None

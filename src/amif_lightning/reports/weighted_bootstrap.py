@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -59,24 +58,21 @@ class Area:
     own: Array
     negative: Array
 
-    @cached_property
-    def _wins(self) -> list[Array]:
-        """(N, N) for each seed: own pair of the row against negative of the column."""
-        wins = []
-        for own, negative in zip(self.own, self.negative, strict=True):
-            above = (own[:, None] > negative) + 0.5 * (own[:, None] == negative)
-            wins.append(np.where(np.isnan(negative), 0.0, above))
-        return wins
-
     def weighted(self, weights: Array) -> Array:
         """See :class:`Measure`."""
         areas = []
-        for wins, negative in zip(self._wins, self.negative, strict=True):
-            pairs = weights.sum(1) * (weights @ ~np.isnan(negative))
+        for own, negative in zip(self.own, self.negative, strict=True):
+            there = np.flatnonzero(~np.isnan(negative))
+            order = there[np.argsort(negative[there], kind="stable")]
+            # Weight of the negatives up to each place of their order: no (N, N) table of pairs.
+            mass = np.zeros((len(weights), len(order) + 1))
+            np.cumsum(weights[:, order], axis=1, out=mass[:, 1:])
+            below = mass[:, np.searchsorted(negative[order], own, "left")]
+            up_to = mass[:, np.searchsorted(negative[order], own, "right")]
+            pairs = weights.sum(1) * mass[:, -1]
             with np.errstate(invalid="ignore", divide="ignore"):
-                areas.append(
-                    np.where(pairs > 0, ((weights @ wins) * weights).sum(1) / pairs, np.nan)
-                )
+                wins = (weights * (below + up_to)).sum(1) / 2
+                areas.append(np.where(pairs > 0, wins / pairs, np.nan))
         return np.stack(areas, axis=1)
 
 
@@ -110,10 +106,10 @@ def interval(
         return None
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(names), size=(draws, len(names)))
-    rows = np.repeat(np.arange(draws), len(names))
-    taken = np.zeros((draws, len(names)))
-    np.add.at(taken, (rows, drawn.ravel()), 1.0)
-    weights = taken[:, which]
+    # How often each group was drawn, by one count over all draws.
+    cells = drawn + len(names) * np.arange(draws)[:, None]
+    taken = np.bincount(cells.ravel(), minlength=draws * len(names)).reshape(draws, len(names))
+    weights = taken.astype(np.float64)[:, which]
     scores = first.weighted(weights)
     if second is not None:
         scores = scores - second.weighted(weights)

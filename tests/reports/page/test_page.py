@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.reports.groups import collect
+from amif_lightning.reports.local_table import local_tables
+from amif_lightning.reports.local_verdict import local_sentences
 from amif_lightning.reports.page.page import Options, page
 from amif_lightning.reports.records import find_records
 from amif_lightning.reports.retrieval_groups import group_searches
@@ -107,6 +109,23 @@ def test_tables_hold_the_cells_of_the_markdown(both: Path) -> None:
     assert "shuffled images %" in cells
     # McNemar per equal seed stands in the comparisons.
     assert any(re.match(r"seed 0: \d+/\d+, p", cell) for cell in cells)
+
+
+def test_local_alignment_stands_as_in_the_markdown(write_search: Writer, tmp_path: Path) -> None:
+    for name, skill in (("base", 0.3), ("better", 2.0)):
+        write_search(0, experiment=name, pairs={"skill": skill})
+    groups = group_searches(find_records(tmp_path).retrieval)
+    text = made(tmp_path, baselines=("base",))
+    reader = Reader(text)
+    assert (3, "Local alignment") in reader.headings
+    for _, (_, found), _ in local_tables(groups):
+        assert all(cell in reader.cells for row in found for cell in row[3:])
+    said = local_sentences(groups, ["base"])
+    assert any("better is above base in hard AUC" in sentence for sentence in said)
+    for sentence in said:
+        # The heading says the data and the split.
+        assert sentence.removeprefix("Phantom 112px [retrieval, test]: ") in text
+        assert sentence not in text
 
 
 def test_the_page_needs_nothing_else(both: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from amif_lightning.reports.comparisons import compare
 from amif_lightning.reports.groups import Group
-from amif_lightning.reports.local_table import local_sentences, local_tables
+from amif_lightning.reports.local_table import local_tables
+from amif_lightning.reports.local_verdict import local_sentences
 from amif_lightning.reports.page.bars import Bars, answer_bars, search_bars
 from amif_lightning.reports.page.charts import Chart, charts, seeds_of
 from amif_lightning.reports.page.curves import ANSWERING, RETRIEVAL, Row, curves
@@ -202,7 +203,7 @@ def search_sections(
             samples=None,
             local=_local(those),
             local_said=tuple(
-                said.removeprefix(f"{those[0].label}, ")
+                said.removeprefix(f"{those[0].label}: ")
                 for said in local_sentences(those, baselines)
             ),
             sheets=tuple(sheets(_shown(those, baselines))) if pictures else (),

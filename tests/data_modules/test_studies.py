@@ -286,6 +286,76 @@ class Table:
         return torch.zeros(len(ids), 2)
 
 
+class Near(Table):
+    """Says of the validation studies which texts are alike: a line, the last one apart."""
+
+    places = (0.0, 0.1, 0.3, 0.7, 3.0)
+
+    def text(self, ids: Sequence[str]) -> Tensor:
+        angles = torch.tensor([self.places[int(name[-2:])] for name in ids])
+        return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def judged(
+    folder: Path, studies: StudyRelease, said: Sequence[str], findings: Sequence[str] = (), **o: Any
+) -> TinyStudies:
+    """A module whose validation studies have these texts and findings."""
+    given = findings or [""] * len(said)
+    rows = tuple(
+        dataclasses.replace(row, text=text, finding=finding)
+        for row, text, finding in zip(studies.splits["validation"], said, given, strict=True)
+    )
+    release = dataclasses.replace(studies, splits={**studies.splits, "validation": rows})
+    return TinyStudies(folder, release, **o)
+
+
+TEXTS = ("Clear.", "clear", "A nodule.", "A mass.", "Fluid.")
+
+
+def test_fixed_negatives_say_something_else(tmp_path: Path, studies: StudyRelease) -> None:
+    data = judged(tmp_path, studies, TEXTS)
+    data.__dict__["teacher_table"] = Near()  # in the place of the cached one
+    fixed = data.fixed_negatives("validation")
+    # The first two texts are the same but for their spelling.
+    assert fixed.hard == (2, 2, 1, 2, 3)
+    groups = [0, 0, 2, 3, 4]
+    assert all(groups[own] != groups[other] for own, other in enumerate(fixed.random))
+    known = judged(tmp_path, studies, TEXTS, findings=("a", "b", "b", "a", "a"))
+    known.__dict__["teacher_table"] = Near()
+    fixed = known.fixed_negatives("validation")
+    assert fixed.hard == (1, 0, 0, 2, 2)
+    assert all("abbaa"[own] != "abbaa"[other] for own, other in enumerate(fixed.random))
+
+
+def test_fixed_negatives_depend_on_split_and_split_seed_alone(
+    tmp_path: Path, studies: StudyRelease
+) -> None:
+    def random(split: SplitName, said: Sequence[str] = TEXTS, **options: Any) -> tuple[int, ...]:
+        release = dataclasses.replace(
+            judged(tmp_path, studies, said).made,
+            splits={**studies.splits, split: judged(tmp_path, studies, said).rows("validation")},
+        )
+        found = TinyStudies(tmp_path, release, **options).fixed_negatives(split)
+        assert found.hard is None  # nobody says what is near
+        return found.random
+
+    texts = [f"Text {number}." for number in range(5)]
+    mine = random("validation", texts)
+    assert random("validation", texts) == mine
+    assert random("validation", texts, seed=5) == mine
+    assert random("test", texts) != mine
+    assert len({random("validation", texts, split_seed=seed) for seed in range(4)}) > 1
+
+
+def test_without_more_knowledge_nothing_has_a_region(
+    tmp_path: Path, studies: StudyRelease
+) -> None:
+    data = TinyStudies(tmp_path, studies)
+    row = data.rows("validation")[0]
+    assert tuple(data.regions(row.study_id, row.images[0].image_id)) == ()
+    assert dict(data.region_words()) == {}
+
+
 def test_the_teacher_reads_every_usable_study_once(
     tmp_path: Path, studies: StudyRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,33 @@ def test_a_batch_says_who_is_who(rows: tuple[StudyRow, ...]) -> None:
     assert batch.teacher is None
 
 
+def test_a_batch_says_whether_view_2_alone_is_frontal(tmp_path: Path) -> None:
+    kinds = [
+        ("frontal", "lateral"),
+        ("lateral", "lateral"),
+        ("", ""),
+        ("frontal",),
+        ("AP", "LL"),
+        ("lateral", "odd"),
+    ]
+    made = [make_study(tmp_path, "train", number, views) for number, views in enumerate(kinds)]
+    data = studies(made, "mild")  # draws which view comes first
+    seen: dict[int, set[bool]] = {}
+    for epoch in range(20):
+        samples = [data[epoch, number] for number in range(len(made))]
+        batch = make_study_batch(samples, TOKENIZER.pad_id)
+        assert batch.second_frontal is not None
+        assert batch.second_frontal.dtype == torch.bool
+        for number, (sample, flag) in enumerate(
+            zip(samples, batch.second_frontal.tolist(), strict=True)
+        ):
+            first, second = (kinds[number][int(name[-5])] for name in sample.shown)
+            assert flag == (second in ("frontal", "AP") and first not in ("frontal", "AP"))
+            seen.setdefault(number, set()).add(flag)
+    assert seen[0] == seen[4] == {False, True}
+    assert all(seen[number] == {False} for number in (1, 2, 3, 5))
+
+
 def test_identities_are_equal_where_they_should_be(tmp_path: Path) -> None:
     row = make_study(tmp_path, "train", 0, text="No nodule.", finding="01")
     same_words = replace(row, study_id="Tiny/b", text="no  NODULE", finding="10")

@@ -80,6 +80,34 @@ def test_states_depend_on_the_order_and_word_embeddings_do_not(
     assert torch.equal(encoder.word_embedding(ids.flip(1)).flip(1), encoder.word_embedding(ids))
 
 
+def test_words_have_read_no_other_word_and_know_no_place(inputs: tuple[Tensor, Tensor]) -> None:
+    encoder, (ids, _) = small(0.0), inputs
+    words = encoder.words(ids)
+    assert words.shape == (3, 6, 16)
+    changed = ids.clone()
+    changed[:, 2] = (ids[:, 2] - 5 + 1) % (SLOTS - 5) + 5
+    others = torch.arange(6) != 2
+    assert torch.equal(encoder.words(changed)[:, others], words[:, others])
+    assert ((encoder.words(changed) - words)[:, 2].abs().amax(1) > 1e-3).all()
+    # The states of the same tokens do read it.
+    whole = torch.ones_like(ids, dtype=torch.bool)
+    moved = (encoder(changed, whole) - encoder(ids, whole))[:, others]
+    assert (moved.abs().amax(2) > 1e-6).all()
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    assert torch.equal(encoder.words(ids[:, order]), words[:, order])
+
+
+def test_words_are_normalised_and_train_the_table(inputs: tuple[Tensor, Tensor]) -> None:
+    encoder, (ids, _) = small(0.0), inputs
+    words = encoder.words(ids)
+    table = encoder.word_embedding.weight
+    expected = encoder.bert.embeddings.LayerNorm(table[ids])
+    torch.testing.assert_close(words, expected)
+    torch.testing.assert_close(words.mean(2), torch.zeros(3, 6), atol=1e-5, rtol=0)
+    (slope,) = torch.autograd.grad((words * torch.randn(words.shape)).sum(), table)
+    assert set(slope.abs().sum(1).nonzero()[:, 0].tolist()) == set(ids.flatten().tolist())
+
+
 def test_attention_implementations_agree(inputs: tuple[Tensor, Tensor]) -> None:
     ids, mask = inputs
     first = small().eval()

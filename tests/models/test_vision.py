@@ -117,6 +117,15 @@ def test_three_stages_give_patches_of_16_pixels() -> None:
     assert tower(torch.rand(2, 3, 112, 112)).shape == (2, 1 + 49, 32)
 
 
+@pytest.mark.parametrize("branch", [[], [24]])
+def test_patches_without_positions_are_those_of_a_tower_that_has_none(branch: list[int]) -> None:
+    tower, images = ConvTower(64, [8, 16], branch).eval(), pictures(2, 64)
+    patches = tower.patches(tower(images))
+    with torch.no_grad():
+        tower.position.zero_()
+    torch.testing.assert_close(patches, tower(images)[:, 1:], atol=1e-5, rtol=0)
+
+
 def test_patches_are_given_without_their_positions() -> None:
     tower = ConvTower(64, [8, 16]).eval()
     tokens = tower(torch.rand(2, 3, 64, 64))
@@ -159,6 +168,24 @@ def test_the_summary_of_a_branch_depends_on_no_patch_weight() -> None:
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.allclose(before[:, 1:], after[:, 1:])
     assert tower(picture).requires_grad
+
+
+def test_the_weights_of_a_branch_change_the_summary_alone() -> None:
+    tower = ConvTower(64, [8, 16, 32], [24]).eval()
+    assert tower.grid(64) == ConvTower(64, [8, 16, 32]).grid(64) == (4, 4)
+    picture = pictures(2, 64)
+    before = tower(picture)
+    assert tower.summary is not None
+    with torch.no_grad():
+        for weight in tower.summary.parameters():
+            weight.mul_(2.0)
+    after = tower(picture)
+    assert torch.equal(before[:, 1:], after[:, 1:])
+    assert not torch.allclose(before[:, 0], after[:, 0])
+
+
+def test_a_branch_trains_every_parameter() -> None:
+    assert_every_parameter_is_trained(ConvTower(64, [8, 16, 32], [24, 40]), pictures(2, 64))
 
 
 @pytest.mark.parametrize(

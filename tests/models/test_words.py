@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import torch
 from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.models import WordLevel
 
-from amif_lightning.models.words import Word, informative, proper, words_of
+from amif_lightning.models.words import (
+    Word,
+    affirmed,
+    denial_ids,
+    informative,
+    proper,
+    words_of,
+)
 from data_modules.tokenizer import Tokenizer
 
 TABLE = Tokenizer.from_texts(["a nodule lies in the left lung . no effusion"])
@@ -55,3 +63,55 @@ def test_the_longest_different_words_are_chosen_in_the_order_of_the_text() -> No
     assert [word.text for word in informative(words, 99)] == [
         "nodule", "lung", "effusion", "left", "right"
     ]  # fmt: skip
+
+
+# ---- what is denied ---------------------------------------------------------------------------
+
+SAID = Tokenizer.from_texts(["heart is large mass . ; ! ? no not nodule without fluid , seen"])
+
+
+def spoken(*texts: str) -> list[list[str]]:
+    """By text of a padded batch the pieces that affirm something."""
+    fast = FastTokenizer.from_str(SAID.to_json())
+    rows = [SAID.encode(text, 60) for text in texts]
+    width = max(map(len, rows)) + 2
+    ids = torch.tensor([row + [SAID.pad_id] * (width - len(row)) for row in rows])
+    kept = affirmed(ids, *denial_ids(fast))
+    assert kept.shape == ids.shape
+    return [
+        [fast.id_to_token(number) for number, said in zip(row, flags, strict=False) if said]
+        for row, flags in zip(rows, kept.tolist(), strict=True)
+    ]
+
+
+def test_a_sentence_with_a_denial_is_left_out_whole_with_its_end() -> None:
+    assert spoken("heart is large . mass not seen . nodule seen .") == [
+        ["[CLS]", "heart", "is", "large", ".", "nodule", "seen", ".", "[SEP]"]
+    ]
+
+
+def test_every_end_ends_a_sentence_and_a_comma_does_not() -> None:
+    for end in ".;!?":
+        (found,) = spoken(f"no mass {end} heart is large")
+        assert found == ["heart", "is", "large", "[SEP]"]  # [CLS] is part of the denied one
+    (found,) = spoken("heart is large , no mass . nodule")
+    assert found == ["nodule", "[SEP]"]
+
+
+def test_texts_of_a_batch_are_read_apart() -> None:
+    texts = ("no mass .", "mass .", "mass", "fluid . without nodule")
+    together = spoken(*texts)
+    assert together == [spoken(text)[0] for text in texts]
+    assert together[0] == ["[SEP]"]
+    assert together[3] == ["[CLS]", "fluid", "."]
+
+
+def test_denials_are_known_in_any_case() -> None:
+    cased = FastTokenizer(WordLevel({"[UNK]": 0, "no": 1, "No": 2, "NO": 3, ".": 4, "mass": 5}))
+    ends, denials = denial_ids(cased)
+    assert ends == [4]
+    assert sorted(denials) == [1, 2, 3]
+    for denial in denials:
+        assert not affirmed(torch.tensor([[5, denial, 5]]), ends, denials).any()
+    # A table that knows neither leaves all words.
+    assert affirmed(torch.tensor([[5, 5]]), [], []).all()

@@ -17,6 +17,11 @@ _ROWS = 512  # studies compared with the whole split at once
 _EQUAL = 1 - 1e-5
 
 
+def _noise(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    # The default type follows the trainer's precision, and other types draw other numbers.
+    return torch.rand(rows, columns, generator=generator, dtype=torch.float32)
+
+
 def random_negatives(groups: Sequence[str], seed: str) -> tuple[int, ...]:
     """For each study another one of another group, drawn evenly; -1 where there is none.
 
@@ -27,7 +32,7 @@ def random_negatives(groups: Sequence[str], seed: str) -> tuple[int, ...]:
     generator = torch.Generator().manual_seed(stable_seed("random negatives", seed))
     numbers = {group: place for place, group in enumerate(dict.fromkeys(groups))}
     of = torch.tensor([numbers[group] for group in groups])
-    noise = torch.rand(len(groups), len(groups), generator=generator)
+    noise = _noise(len(groups), len(groups), generator)
     return tuple(
         int(noise[row].masked_fill(of == of[row], -1.0).argmax()) if (of != of[row]).any() else -1
         for row in range(len(groups))
@@ -53,7 +58,7 @@ def hard_negatives(features: Tensor, groups: Sequence[str], seed: str) -> tuple[
         cosines = features[rows].double() @ features.double().T
         never = (of[rows, None] == of) | (cosines > _EQUAL)
         # Rounded, so that equal cosines tie on every machine; noise below the last digit decides.
-        scores = cosines.round(decimals=5) + 1e-6 * torch.rand(cosines.shape, generator=generator)
+        scores = cosines.round(decimals=5) + 1e-6 * _noise(*cosines.shape, generator)
         scores = scores.masked_fill(never, -torch.inf)
         nearest = scores.argmax(1).masked_fill(never.all(1), -1)
         found += nearest.tolist()

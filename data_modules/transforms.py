@@ -181,7 +181,7 @@ def _resize(image: Tensor, size: int) -> Tensor:
 
 
 def _mild(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    draw = torch.rand(6, generator=generator) * 2 - 1  # six numbers in [-1, 1]
+    draw = torch.rand(6, generator=generator, dtype=torch.float32) * 2 - 1  # six numbers in [-1, 1]
     angle = draw[0] * (10 * torch.pi / 180)
     middle, reach = (LARGEST_ZOOM + SMALLEST_ZOOM) / 2, (LARGEST_ZOOM - SMALLEST_ZOOM) / 2
     zoom = middle + reach * draw[1]  # shown part of the picture's side

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -17,6 +18,20 @@ def test_random_ones_are_of_another_group_and_always_the_same() -> None:
     assert all(GROUPS[own] != GROUPS[other] for own, other in enumerate(found))
     assert random_negatives(GROUPS, "test/0") == found
     assert random_negatives(GROUPS, "test/1") != found
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_precision_of_the_trainer_moves_no_draw(dtype: torch.dtype) -> None:
+    """Lightning's true precisions set the default type while a step runs."""
+    groups = [str(number) for number in range(40)]
+    features = torch.eye(40)  # every pair ties
+    drawn = random_negatives(groups, "x"), hard_negatives(features, groups, "x")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        assert (random_negatives(groups, "x"), hard_negatives(features, groups, "x")) == drawn
+    finally:
+        torch.set_default_dtype(before)
 
 
 def test_random_ones_are_drawn_evenly() -> None:

@@ -70,7 +70,7 @@ def gumbel_noise(size: int, seed: int, step: int) -> Tensor:
     # generator gives the same numbers beside any accelerator.
     digest = hashlib.sha256(f"{seed}/{step}/{size}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    uniform = torch.rand(size, size, generator=generator)
+    uniform = torch.rand(size, size, generator=generator, dtype=torch.float32)
     # Never 0, whose logarithm would decide the draw against any weight.
     uniform = uniform.clamp_min(torch.finfo(uniform.dtype).tiny)
     return -(-uniform.log()).log()

@@ -255,6 +255,19 @@ def test_losses_stay_finite_in_half_precision(batch: StudyBatch, precision: torc
         assert parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_a_run_trains_and_is_judged_in_true_precisions(
+    data: PhantomStudies, precision: str, tmp_path: Path
+) -> None:
+    """Validation too, where vectors that were kept in float32 meet those of the encoders."""
+    options = {"limit_train_batches": 1, "max_epochs": 1, "num_sanity_val_steps": 0}
+    running = trainer(tmp_path, precision=precision, **options)
+    running.fit(pretraining(), datamodule=data)
+    said = {name: float(value) for name, value in running.callback_metrics.items()}
+    assert "val/matching_auc_hard" in said
+    assert all(math.isfinite(value) for value in said.values())
+
+
 # ---- stages -----------------------------------------------------------------------------------
 
 STAGES: list[dict[str, Any]] = [

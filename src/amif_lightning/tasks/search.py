@@ -58,6 +58,8 @@ def search(
         precision[name], recall[name] = (part.cpu() for part in found)
     classified = None
     if prompts is not None and member is not None:
+        # Gathered vectors are float32 under every precision of the trainer.
+        prompts = prompts.to(features.image)
         classified = zero_shot(features.image, prompts, member.to(features.image.device)).cpu()
     agrees = None
     if scale is not None:

@@ -22,7 +22,14 @@ from amif_lightning.tasks import AMiFPretrain, local_alignment
 from amif_lightning.tasks.mining import Drawn
 from data_modules.phantom.studies import PhantomStudies
 from tests.small import trainer
-from tests.tasks.study_small import first_batch, fitted, phantom_studies, pretraining, step
+from tests.tasks.study_small import (
+    Logged,
+    first_batch,
+    fitted,
+    phantom_studies,
+    pretraining,
+    step,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,24 @@ def caught(monkeypatch: pytest.MonkeyPatch, task: AMiFPretrain) -> list[Drawn]:
     return found
 
 
+@torch.no_grad()
+def moved_alone(task: AMiFPretrain, batch: StudyBatch, text: int, image: int) -> float:
+    """Transport of one report onto one picture, without padding or other studies."""
+    length = int(batch.text.mask[text].sum())
+    ids = batch.text.ids[[text], :length]
+    states = task.text(ids, torch.ones_like(ids).bool())
+    words = task.text.words(ids) if task.transport_tokens == "words" else states
+    assert batch.second_frontal is not None
+    frontal = batch.second if bool(batch.second_frontal[image]) else batch.first
+    patches = task.vision.patches(task.vision(frontal[[image]]))
+    x = task.fusion.text_projection(words)[:, 1:-1]
+    y = task.fusion.image_projection(patches)
+    assert task.tokenizer is not None
+    spoken = affirmed(ids, *denial_ids(local_alignment.Tokenizer.from_str(task.tokenizer)))
+    every = torch.ones(1, y.shape[1], dtype=torch.bool)
+    return float(task.transport(x, y, spoken[:, 1:-1], every))
+
+
 # ---- transport of unfused tokens ----------------------------------------------------------------
 
 
@@ -71,21 +96,8 @@ def test_transport_is_that_of_pairs_that_are_moved_alone(
     draws = caught(monkeypatch, task)
     _, said = step(task, batch)
 
-    @torch.no_grad()
     def moved(text: int, image: int) -> float:
-        length = int(batch.text.mask[text].sum())
-        ids = batch.text.ids[[text], :length]
-        states = task.text(ids, torch.ones_like(ids).bool())
-        words = task.text.words(ids) if tokens == "words" else states
-        assert batch.second_frontal is not None
-        frontal = batch.second if bool(batch.second_frontal[image]) else batch.first
-        patches = task.vision.patches(task.vision(frontal[[image]]))
-        x = task.fusion.text_projection(words)[:, 1:-1]
-        y = task.fusion.image_projection(patches)
-        assert task.tokenizer is not None
-        spoken = affirmed(ids, *denial_ids(local_alignment.Tokenizer.from_str(task.tokenizer)))
-        every = torch.ones(1, y.shape[1], dtype=torch.bool)
-        return float(task.transport(x, y, spoken[:, 1:-1], every))
+        return moved_alone(task, batch, text, image)
 
     own = [moved(i, i) for i in range(len(batch))]
     expected = sum(own) / len(own)
@@ -119,6 +131,32 @@ def test_transport_starts_after_its_share_of_the_steps(data: PhantomStudies) -> 
     task = pretraining(stage="global", transport_start=0.5)
     fitted(data.root, task, data, max_steps=4, callbacks=[Keep()])
     assert seen == [False, False, True, True]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_resumed_run_starts_transport_at_the_same_step(
+    data: PhantomStudies, tmp_path: Path, stop: int
+) -> None:
+    seen: dict[int, bool] = {}
+
+    class Keep(Callback):
+        def on_train_batch_end(self, running: Any, *rest: Any) -> None:
+            seen[running.global_step] = "train/transport_loss" in running.callback_metrics
+
+    def go(resume: Path | None) -> None:
+        task = pretraining(stage="global", transport_start=0.5)
+        saved = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=1)
+        given: dict[str, Any] = {"limit_val_batches": 0, "num_sanity_val_steps": 0}
+        given |= {"enable_checkpointing": resume is None, "max_steps": 4, "max_epochs": -1}
+        callbacks = [Keep()] if resume else [Keep(), saved]
+        trainer(tmp_path, **given, callbacks=callbacks).fit(task, datamodule=data, ckpt_path=resume)
+
+    go(None)
+    whole = {1: False, 2: False, 3: True, 4: True}
+    assert seen == whole
+    seen.clear()
+    go(tmp_path / f"step={stop}.ckpt")
+    assert seen == {step: on for step, on in whole.items() if step > stop}
 
 
 def test_the_frontal_view_is_read_where_there_is_one(
@@ -320,9 +358,103 @@ def test_a_row_whose_words_are_all_denied_counts_nothing(
     data: PhantomStudies, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = ready(data, stage="global")
-    silent = torch.ones_like(batch.text.mask)
-    silent[0] = False
-    monkeypatch.setattr(task, "_said", lambda text: silent)
+    said = task._said
+
+    def silent(text: Tokens) -> Tensor:
+        kept = said(text).clone()
+        kept[0] = False
+        return kept
+
+    monkeypatch.setattr(task, "_said", silent)
     draws = caught(monkeypatch, task)
-    finite(task, batch)
-    assert bool(draws[0].valid.all())  # it may be drawn, and is then left out of the mean
+    for place in range(50):  # until another image draws the silent report
+        task._place, found = place, len(draws)
+        logged = finite_at(task, batch, place)
+        if int((draws[found].texts[1:] == 0).sum()):
+            break
+    drawn = draws[found]
+    assert bool(drawn.valid.all())  # it may be drawn, and is then left out of the mean
+    assert int((drawn.texts[1:] == 0).sum()) > 0
+    terms = []
+    for i in range(1, len(batch)):
+        pairs = [(int(drawn.texts[i]), i), (i, int(drawn.images[i]))]
+        own = moved_alone(task, batch, i, i)
+        terms += [
+            math.log1p(math.exp((own - moved_alone(task, batch, *pair)) / 0.02))
+            for pair in pairs
+            if pair[0] != 0
+        ]
+    assert len(terms) < 2 * (len(batch) - 1)
+    assert logged["train/transport_loss"] == pytest.approx(sum(terms) / len(terms), rel=1e-3)
+
+
+def finite_at(task: AMiFPretrain, batch: StudyBatch, number: int) -> dict[str, float]:
+    """What :func:`finite` gives of the batch of a number, which seeds the draw."""
+    task.zero_grad()
+    said = Logged(task)
+    total = task.training_step(batch, number)
+    total.backward()
+    assert math.isfinite(float(total.detach()))
+    assert all(
+        bool(parameter.grad.isfinite().all())
+        for parameter in task.parameters()
+        if parameter.grad is not None
+    )
+    return said
+
+
+# ---- what a stage trains ------------------------------------------------------------------------
+
+
+def trained(task: AMiFPretrain) -> set[str]:
+    """Parts of which every parameter is trained; a part that is so by half is an error."""
+    parts: dict[str, set[bool]] = {}
+    for name, parameter in task.named_parameters():
+        first, second, *_ = name.split(".")
+        part = f"{first}.{second}" if first == "fusion" else first
+        parts.setdefault(part, set()).add(parameter.requires_grad)
+    assert all(len(kinds) == 1 for kinds in parts.values()), parts
+    return {part for part, kinds in parts.items() if True in kinds}
+
+
+LAYERS = {
+    f"fusion.{name}"
+    for name in ("text_layers", "image_layers", "text_norm", "image_norm", "modality")
+}
+PROJECTIONS = {"fusion.text_projection", "fusion.image_projection"}
+PARTS = {
+    "global": {"vision", "text", "alignment"} | PROJECTIONS,
+    "local": {"alignment", "matching_head"} | PROJECTIONS | LAYERS,
+    "joint": {"vision", "text", "alignment", "matching_head"} | PROJECTIONS | LAYERS,
+}
+
+
+@pytest.mark.parametrize("tokens", ["words", "contextual", "fused"])
+@pytest.mark.parametrize("stage", ["global", "local", "joint"])
+def test_a_stage_trains_its_parts_whatever_the_tokens(stage: str, tokens: str) -> None:
+    assert trained(pretraining(stage=stage, transport_tokens=tokens)) == PARTS[stage]
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5])
+@pytest.mark.parametrize("matching", [0.0, 1.0])
+@pytest.mark.parametrize("loss", ["contrast", "matched"])
+@pytest.mark.parametrize("tokens", ["words", "contextual", "fused"])
+@pytest.mark.parametrize("stage", ["global", "local", "joint"])
+def test_every_trained_parameter_gets_a_gradient_before_and_after_transport_starts(
+    data: PhantomStudies,
+    batch: StudyBatch,
+    stage: str,
+    tokens: str,
+    loss: str,
+    matching: float,
+    start: float,
+) -> None:
+    """DDP waits for each of them at every step, also while no transport is computed."""
+    given = {"transport_tokens": tokens, "transport_loss": loss, "transport_start": start}
+    task = ready(data, stage=stage, matching=matching, **given)
+    total, said = step(task, batch)
+    total.backward()
+    moves = stage != "local" and start == 0 if tokens != "fused" else stage != "global"
+    assert ("train/transport_loss" in said) == moves
+    found = {name for name, parameter in task.named_parameters() if parameter.grad is not None}
+    assert found == {name for name, p in task.named_parameters() if p.requires_grad}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from tokenizers import Tokenizer as FastTokenizer
 from torch import Tensor
 
 from amif_lightning.batch import FixedNegatives, PairScores, Tokens
 from amif_lightning.models.matching import inner_words
-from amif_lightning.tasks import AMiFPretrain
-from amif_lightning.tasks.pair_scores import logged_pairs
+from amif_lightning.tasks import AMiFPretrain, pair_scores
+from amif_lightning.tasks.pair_scores import PairEvaluation, logged_pairs
 from data_modules.images import decode_image, to_square
 from data_modules.phantom.studies import PhantomStudies
 from data_modules.rows import SplitName
@@ -98,6 +100,11 @@ def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
             every = torch.ones(patches.shape[:2]).bool()
             values.append(float(task.transport(words, patches, kept, every)))
         assert found.transport[name].tolist() == pytest.approx(values, abs=1e-5)
+    means = {name: float(found.transport[name].mean()) for name in moved}
+    assert said["val/transport_own"] == pytest.approx(means["own"], abs=1e-5)
+    margin = means["random"] - means["own"]  # above 0 where own pairs are nearer
+    assert said["val/transport_margin"] == pytest.approx(margin, abs=1e-5)
+    assert abs(margin) > 1e-4
     cosines = []
     for k, other in enumerate(fixed.random):
         words, patches, kept = alone.tokens(other, k)
@@ -106,14 +113,86 @@ def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
     assert found.cosine.tolist() == pytest.approx(cosines, abs=1e-5)
     assert said["val/transport_cosine"] == pytest.approx(sum(cosines) / count, abs=1e-5)
     # Fewer studies than a list holds: matching orders all of them.
-    images = F.normalize(
-        torch.cat([task.fusion.image_projection(alone.image(k)[:, 0]) for k in range(count)]), dim=1
-    )
-    assert images.shape[0] == count
     for k in range(count):
         order = sorted(range(count), key=lambda j: -alone.odds(j, k))[:5]
         hits = sum(alone.rows[j].finding == alone.rows[k].finding for j in order) / 5
         assert float(found.reranked[k]) == pytest.approx(hits)
+
+
+@torch.no_grad()
+def test_matching_orders_the_nearest_texts_of_evenly_many_images(
+    data: PhantomStudies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of 4 of 8 texts, of which 2 count; 8 images for 3 queries are every third."""
+    monkeypatch.setattr(pair_scores, "RERANKED", 4)
+    monkeypatch.setattr(pair_scores, "JUDGED", 2)
+    monkeypatch.setattr(pair_scores, "QUERIES", {"validation": 3})
+    monkeypatch.setattr(pair_scores, "_CHUNK", 2)
+    # Findings are rarely equal among 8 studies: halves of them are relevant to each other.
+    same = [row.study_id[-1] in "02468" for row in data.rows("validation")]
+    assert 0 < sum(same) < 8
+    real = pair_scores.PairEvaluation.compute
+
+    def halves(self: PairEvaluation, task: Any, features: Any, split: str) -> PairScores:
+        features = copy(features)
+        features.relevance = torch.tensor(same).long()[features.position]
+        return real(self, task, features, split)
+
+    monkeypatch.setattr(pair_scores.PairEvaluation, "compute", halves)
+    task, found, said = scored(data)
+    alone = Alone(task, data)
+    texts, images = [], []
+    for k in range(8):
+        ids, mask = alone.text(k)
+        texts.append(task.fusion.text_projection(task.text(ids, mask)[0, 0]))
+        images.append(task.fusion.image_projection(alone.image(k)[0, 0]))
+    expected, moved = {}, False
+    for k in (0, 3, 6):
+        cosine = [float(F.cosine_similarity(images[k], text, dim=0)) for text in texts]
+        nearest = sorted(range(8), key=lambda j: -cosine[j])[:4]
+        order = sorted(nearest, key=lambda j: -alone.odds(j, k))[:2]
+        moved |= order != nearest[:2]
+        expected[k] = sum(same[j] == same[k] for j in order) / 2
+    assert moved
+    assert found.reranked is not None
+    kept = {k: value for k, value in enumerate(found.reranked.tolist()) if not math.isnan(value)}
+    assert kept == pytest.approx(expected)
+    mean = sum(expected.values()) / 3
+    assert said["val/precision@2_reranked"] == pytest.approx(mean)
+
+
+def test_denied_words_get_no_mass_and_shown_findings_some(data: PhantomStudies) -> None:
+    """What localisation reads: rows of the plan that it must not take for words of findings."""
+    task, _, _ = scored(data, stage="global")
+    ran, rows = Alone(task, data), data.rows("validation")
+    assert task.tokenizer is not None
+    fast = FastTokenizer.from_str(task.tokenizer)
+    denied = named = 0
+    for place, row in enumerate(rows):
+        ids, mask = ran.text(place)
+        with torch.no_grad():
+            states, image = task.text(ids, mask), ran.image(place)
+            (plan,), _ = task.local_tokens(Tokens(ids, mask), states, image).plan(task.transport)
+        shown = {
+            kind
+            for picture in row.images
+            if picture.view == "frontal"
+            for kind in (one.kind for one in data.regions(row.study_id, picture.image_id))
+        }
+        sentence: list[int] = []
+        for column, number in enumerate(ids[0].tolist()):
+            sentence.append(column)
+            if fast.id_to_token(number) == "." or column == ids.shape[1] - 1:
+                words = {fast.id_to_token(int(ids[0, c])).lower() for c in sentence}
+                inner = [c for c in sentence if 0 < c < ids.shape[1] - 1]
+                assert bool((plan[inner].sum(1) > 0).all()) == (not words & {"no", "not"})
+                assert bool((plan[inner] == 0).all()) == bool(words & {"no", "not"}) or not inner
+                denied += bool(words & {"no", "not"})
+                kinds = {kind for kind, names in data.region_words().items() if words & names}
+                named += bool(kinds & shown) and not words & {"no", "not"}
+                sentence = []
+    assert denied > 3
+    assert named > 1
 
 
 def test_without_matching_there_is_nothing_to_rank(data: PhantomStudies) -> None:

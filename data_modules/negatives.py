@@ -17,9 +17,9 @@ _ROWS = 512  # studies compared with the whole split at once
 _EQUAL = 1 - 1e-5
 
 
-def _noise(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+def _noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     # The default type follows the trainer's precision, and other types draw other numbers.
-    return torch.rand(rows, columns, generator=generator, dtype=torch.float32)
+    return torch.rand(*shape, generator=generator, dtype=torch.float32)
 
 
 def random_negatives(groups: Sequence[str], seed: str) -> tuple[int, ...]:
@@ -32,7 +32,7 @@ def random_negatives(groups: Sequence[str], seed: str) -> tuple[int, ...]:
     generator = torch.Generator().manual_seed(stable_seed("random negatives", seed))
     numbers = {group: place for place, group in enumerate(dict.fromkeys(groups))}
     of = torch.tensor([numbers[group] for group in groups])
-    noise = _noise(len(groups), len(groups), generator)
+    noise = _noise((len(groups), len(groups)), generator)
     return tuple(
         int(noise[row].masked_fill(of == of[row], -1.0).argmax()) if (of != of[row]).any() else -1
         for row in range(len(groups))
@@ -58,7 +58,7 @@ def hard_negatives(features: Tensor, groups: Sequence[str], seed: str) -> tuple[
         cosines = features[rows].double() @ features.double().T
         never = (of[rows, None] == of) | (cosines > _EQUAL)
         # Rounded, so that equal cosines tie on every machine; noise below the last digit decides.
-        scores = cosines.round(decimals=5) + 1e-6 * _noise(*cosines.shape, generator)
+        scores = cosines.round(decimals=5) + 1e-6 * _noise(cosines.shape, generator)
         scores = scores.masked_fill(never, -torch.inf)
         nearest = scores.argmax(1).masked_fill(never.all(1), -1)
         found += nearest.tolist()

@@ -314,14 +314,14 @@ TEXTS = ("Clear.", "clear", "A nodule.", "A mass.", "Fluid.")
 
 def test_fixed_negatives_say_something_else(tmp_path: Path, studies: StudyRelease) -> None:
     data = judged(tmp_path, studies, TEXTS)
-    data.__dict__["teacher_table"] = Near("")  # in the place of the cached one
+    data.__dict__["teacher_table"] = Near(tmp_path)  # in the place of the cached one
     fixed = data.fixed_negatives("validation")
     # The first two texts are the same but for their spelling.
     assert fixed.hard == (2, 2, 1, 2, 3)
     groups = [0, 0, 2, 3, 4]
     assert all(groups[own] != groups[other] for own, other in enumerate(fixed.random))
     known = judged(tmp_path, studies, TEXTS, findings=("a", "b", "b", "a", "a"))
-    known.__dict__["teacher_table"] = Near("")
+    known.__dict__["teacher_table"] = Near(tmp_path)
     fixed = known.fixed_negatives("validation")
     assert fixed.hard == (1, 0, 0, 2, 2)
     assert all("abbaa"[own] != "abbaa"[other] for own, other in enumerate(fixed.random))

@@ -79,7 +79,7 @@ def spoken(*texts: str) -> list[list[str]]:
     kept = affirmed(ids, *denial_ids(fast))
     assert kept.shape == ids.shape
     return [
-        [fast.id_to_token(number) for number, said in zip(row, flags, strict=False) if said]
+        [str(fast.id_to_token(number)) for number, said in zip(row, flags, strict=False) if said]
         for row, flags in zip(rows, kept.tolist(), strict=True)
     ]
 

@@ -183,7 +183,7 @@ def test_denied_words_get_no_mass_and_shown_findings_some(data: PhantomStudies) 
         for column, number in enumerate(ids[0].tolist()):
             sentence.append(column)
             if fast.id_to_token(number) == "." or column == ids.shape[1] - 1:
-                words = {fast.id_to_token(int(ids[0, c])).lower() for c in sentence}
+                words = {str(fast.id_to_token(int(ids[0, c]))).lower() for c in sentence}
                 inner = [c for c in sentence if 0 < c < ids.shape[1] - 1]
                 assert bool((plan[inner].sum(1) > 0).all()) == (not words & {"no", "not"})
                 assert bool((plan[inner] == 0).all()) == bool(words & {"no", "not"}) or not inner

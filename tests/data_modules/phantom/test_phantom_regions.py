@@ -67,7 +67,7 @@ def test_a_region_lies_on_its_finding_s_side_of_the_frontal_picture(data: Phanto
     regions, sides = Regions(Path(data.root)), dict.fromkeys(("left", "right"), 0)
     heights: dict[str, list[float]] = {"upper": [], "middle": [], "lower": []}
     for study in read_studies(data.root):
-        kinds = {finding.kind: finding for finding in study.findings}
+        kinds = {str(finding.kind): finding for finding in study.findings}
         frontal = study.images[0]
         assert frontal.view == "frontal"
         for region in regions.of(f"Phantom/{study.study_id}", f"Phantom/{frontal.path}"):

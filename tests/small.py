@@ -10,8 +10,8 @@ import lightning as L
 import torch
 
 from amif_lightning.batch import AnswerSpace
+from amif_lightning.models.knowledge import Fused
 from amif_lightning.tasks import AMiFVQA
-from amif_lightning.tasks.vqa import Fused
 from data_modules.phantom.module import Phantom
 
 #: A task that a step of takes milliseconds.

@@ -5,6 +5,7 @@ Layout under the root::
     phantom.json                     manifest: generator, seed, sizes, coordinates
     studies.jsonl                    one study a line: images, report, findings, vector
     questions.jsonl                  one question a line
+    compositions.jsonl               one question with a composed answer a line
     footprints.jsonl                 one finding on one image a line
     images/<split>/<study>_<view>.png
 
@@ -28,17 +29,29 @@ from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 from data_modules.phantom import workers
+from data_modules.phantom.compositions import VIEW, Composition, ask, held_out
 from data_modules.phantom.findings import COORDINATES
-from data_modules.phantom.geometry import IMAGE_SIZE
+from data_modules.phantom.geometry import IMAGE_SIZE, View
 from data_modules.phantom.questions import Candidate, Question, choose
-from data_modules.phantom.study import IMAGE_FOLDER, QUESTIONS, SPLITS, Job, line, plan, stream
+from data_modules.phantom.study import (
+    COMPOSITIONS,
+    HELD_OUT,
+    IMAGE_FOLDER,
+    QUESTIONS,
+    SPLITS,
+    Job,
+    line,
+    plan,
+    stream,
+)
 from data_modules.rows import SplitName
 
 GENERATOR = 1  # raised whenever the same seed gives other data
 STUDIES: Mapping[SplitName, int] = {"train": 1200, "validation": 200, "test": 300}
 
 MANIFEST = "phantom.json"
-STUDY_FILE, QUESTION_FILE, FOOTPRINT_FILE = "studies.jsonl", "questions.jsonl", "footprints.jsonl"
+STUDY_FILE, FOOTPRINT_FILE = "studies.jsonl", "footprints.jsonl"
+QUESTION_FILE, COMPOSITION_FILE = "questions.jsonl", "compositions.jsonl"
 UNFINISHED = ".phantom-unfinished-"  # beginning of the names of the temporary folders
 
 
@@ -88,11 +101,12 @@ def generate(
         folder = around / root.name
         folder.mkdir()
         jobs = {split: plan(int(seed), split, sizes[split]) for split in SPLITS}
-        counts = _write(folder, int(seed), jobs, progress, processes)
+        counts, compositions = _write(folder, int(seed), jobs, progress, processes)
         manifest = {
             **settings,
             "image_size": IMAGE_SIZE,
             "questions": counts,
+            "compositions": compositions,
             "coordinates": list(COORDINATES),
         }
         text = json.dumps(manifest, indent=1) + "\n"
@@ -152,9 +166,11 @@ def _write(
     jobs: Mapping[SplitName, list[Job]],
     progress: bool,
     processes: int | None,
-) -> dict[str, int]:
-    """Write all splits and return the number of questions of each."""
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Write all splits and return the numbers of questions of each, composed answers apart."""
     counts: dict[str, int] = {}
+    compositions: dict[str, int] = {}
+    unseen = held_out(stream(seed, "train", HELD_OUT))
     planned = [job for split in SPLITS for job in jobs[split]]
     for split in SPLITS:
         (root / IMAGE_FOLDER / split).mkdir(parents=True)
@@ -165,34 +181,50 @@ def _write(
         closing(workers.written(root, planned, processes)) as done,
         (root / STUDY_FILE).open("w", encoding="utf-8", newline="\n") as study_file,
         (root / QUESTION_FILE).open("w", encoding="utf-8", newline="\n") as question_file,
+        (root / COMPOSITION_FILE).open("w", encoding="utf-8", newline="\n") as composition_file,
         (root / FOOTPRINT_FILE).open("w", encoding="utf-8", newline="\n") as footprint_file,
         tqdm(total=len(planned), desc="phantom studies", unit="study", disable=not progress) as bar,
     ):
         for split in SPLITS:
             found: list[Candidate] = []
+            composed: list[Composition] = []
             for written in islice(done, len(jobs[split])):
                 study_file.write(written.study)
                 footprint_file.write(written.footprints)
                 found.extend(written.candidates)
+                composed += [written.composition] if written.composition else []
                 bar.update()
             questions = choose(stream(seed, split, QUESTIONS), found, len(jobs[split]))
             counts[split] = len(questions)
             for question in questions:
                 question_file.write(line(_question(jobs[split], question)))
-    return counts
+            rng = stream(seed, split, COMPOSITIONS)
+            asked = ask(rng, composed, unseen, train=split == "train")
+            compositions[split] = len(asked)
+            for about, text, kind in asked:
+                composition_file.write(line(_composed(jobs[split][about.study], about, text, kind)))
+    return counts, compositions
 
 
 def _question(jobs: list[Job], question: Question) -> dict[str, Any]:
     """Describe a question for questions.jsonl."""
     asked = question.candidate
-    job = jobs[asked.study]
+    row = _row(jobs[asked.study], asked.view, question.text, asked.answer, asked.question_type)
+    return row | {"topic": asked.topic}
+
+
+def _composed(job: Job, about: Composition, text: str, question_type: str) -> dict[str, Any]:
+    """Describe a question for compositions.jsonl."""
+    return _row(job, VIEW, text, about.answer, question_type)
+
+
+def _row(job: Job, view: View, text: str, answer: str, question_type: str) -> dict[str, Any]:
     return {
         "split": job.split,
         "study_id": job.study_id,
-        "view": asked.view,
-        "image": job.image(asked.view),
-        "question": question.text,
-        "answer": asked.answer,
-        "question_type": asked.question_type,
-        "topic": asked.topic,
+        "view": view,
+        "image": job.image(view),
+        "question": text,
+        "answer": answer,
+        "question_type": question_type,
     }

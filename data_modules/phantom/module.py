@@ -21,6 +21,8 @@ class Phantom(VQADataModule):
         train_studies: Studies (two views each) of the training split, 1 or more.
         validation_studies: Studies of the validation split; with 0 validation is carved.
         test_studies: Studies of the test split.
+        compositional: Whether to ask for composed answers as well, such as ``small left upper
+            mass``, some of which are no answer of training.
         **kwargs: Arguments of :class:`VQADataModule`.
 
     Raises:
@@ -34,6 +36,7 @@ class Phantom(VQADataModule):
         train_studies: int = 1200,
         validation_studies: int = 200,
         test_studies: int = 300,
+        compositional: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
@@ -46,6 +49,7 @@ class Phantom(VQADataModule):
             }
         )
         self.phantom_seed = phantom_seed
+        self.compositional = compositional
         self.studies = (train_studies, validation_studies, test_studies)
 
     def prepare_data(self) -> None:
@@ -61,7 +65,7 @@ class Phantom(VQADataModule):
         Raises:
             UserError: If there is no training question, as very few studies have none.
         """
-        release = read_phantom(self.root)
+        release = read_phantom(self.root, compositional=self.compositional)
         if not release.splits["train"]:
             raise UserError(
                 f"The {self.studies[0]} training studies of the phantom under {self.root} are too "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from amif_lightning.errors import UserError
 from data_modules.phantom.findings import Finding
 from data_modules.phantom.generate import (
+    COMPOSITION_FILE,
     FOOTPRINT_FILE,
     MANIFEST,
     QUESTION_FILE,
@@ -97,6 +98,9 @@ def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
             raise UserError(
                 f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
                 "let `fit` or `audit` with --data Phantom generate it, or give another root."
+                if needed != COMPOSITION_FILE
+                else f"{root / needed} is missing, for an earlier version generated {root}: delete "
+                "the folder, which generates it again, or leave compositional off."
             )
     with (root / name).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
@@ -109,11 +113,12 @@ def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
                 ) from None
 
 
-def read_phantom(root: Path | str) -> Release:
-    """Read the questions; rows are counted over the whole of questions.jsonl.
+def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
+    """Read the questions; rows are counted over the whole of a file.
 
     Args:
         root: Folder of a finished data set.
+        compositional: Whether to read the questions with composed answers as well.
 
     Raises:
         UserError: The folder holds no finished data set, or another number of questions than its
@@ -122,10 +127,30 @@ def read_phantom(root: Path | str) -> Release:
     root = Path(root)
     splits: dict[SplitName, list[QARow]] = {split: [] for split in SPLITS}
     patients = {row["study_id"]: row["patient_id"] for row in _rows(root, STUDY_FILE)}
-    for number, row in enumerate(_rows(root, QUESTION_FILE)):
+    files = {"questions": QUESTION_FILE}
+    if compositional:
+        files["compositions"] = COMPOSITION_FILE
+    for name, file in files.items():
+        found = _read_questions(root, file, patients)
+        _check_counts(root, name, file, {split: len(rows) for split, rows in found.items()})
+        for split, rows in found.items():
+            splits[split] += rows
+    return Release(
+        dataset=DATASET,
+        layout="generated",
+        splits={split: tuple(rows) for split, rows in splits.items()},
+    )
+
+
+def _read_questions(
+    root: Path, file: str, patients: Mapping[str, str]
+) -> dict[SplitName, list[QARow]]:
+    splits: dict[SplitName, list[QARow]] = {split: [] for split in SPLITS}
+    mark = "" if file == QUESTION_FILE else "composition-"
+    for number, row in enumerate(_rows(root, file)):
         splits[row["split"]].append(
             QARow(
-                question_id=f"{DATASET}/{row['split']}/{number}",
+                question_id=f"{DATASET}/{row['split']}/{mark}{number}",
                 qid="",
                 split=row["split"],
                 image_id=row["image"],
@@ -138,19 +163,14 @@ def read_phantom(root: Path | str) -> Release:
                 group=patients[row["study_id"]],
             )
         )
-    _check_counts(root, {split: len(rows) for split, rows in splits.items()})
-    return Release(
-        dataset=DATASET,
-        layout="generated",
-        splits={split: tuple(rows) for split, rows in splits.items()},
-    )
+    return splits
 
 
-def _check_counts(root: Path, found: dict[SplitName, int]) -> None:
-    """Raise where questions.jsonl is not as long as the manifest says."""
+def _check_counts(root: Path, name: str, file: str, found: dict[SplitName, int]) -> None:
+    """Raise where a file of questions is not as long as the manifest says."""
     path = root / MANIFEST
     try:
-        promised = json.loads(path.read_text(encoding="utf-8"))["questions"]
+        promised = json.loads(path.read_text(encoding="utf-8"))[name]
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{path} is not a manifest of the phantom data set; delete the folder {root} and "
@@ -158,7 +178,7 @@ def _check_counts(root: Path, found: dict[SplitName, int]) -> None:
         ) from None
     if promised != found:
         raise UserError(
-            f"{root / QUESTION_FILE} holds {found} questions and {path} promises {promised}; "
+            f"{root / file} holds {found} questions and {path} promises {promised}; "
             f"delete the folder {root} and generate the data set again."
         )
 

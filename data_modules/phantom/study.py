@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_modules.phantom.anatomy import draw_anatomy
+from data_modules.phantom.compositions import Composition, composition
 from data_modules.phantom.findings import Finding, draw_profiles, finding_vector
 from data_modules.phantom.geometry import VIEWS, View
 from data_modules.phantom.lesions import Placed, place
@@ -30,7 +31,7 @@ IMAGE_FOLDER = "images"
 
 SECOND_STUDY = 0.2  # share of the patients who come back for a second study
 # Purposes of the random generators; with seed and split they make independent streams.
-_SPLIT, _PATIENT, _STUDY, _NOISE, _WORDS, QUESTIONS = range(6)
+_SPLIT, _PATIENT, _STUDY, _NOISE, _WORDS, QUESTIONS, COMPOSITIONS, HELD_OUT = range(8)
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,13 @@ class Written:
         study: Its line of studies.jsonl.
         footprints: Its lines of footprints.jsonl.
         candidates: The questions that its pictures decide.
+        composition: What its frontal picture decides as a whole, if anything.
     """
 
     study: str
     footprints: str
     candidates: list[Candidate]
+    composition: Composition | None
 
 
 def stream(seed: int, split: SplitName, purpose: int, index: int = 0) -> np.random.Generator:
@@ -119,6 +122,7 @@ def write_study(folder: Path, job: Job) -> Written:
         line(_study(job, placed)),
         "".join(line(row) for row in _footprints(job, placed)),
         candidates(job.index, placed),
+        composition(job.index, placed),
     )
 
 

@@ -239,6 +239,28 @@ class AnswerSpace:
         return cls(**values)
 
 
+@dataclass  # not frozen, as Prediction, which holds it
+class VocabularyReading:
+    """What one question read of the answer vocabulary.
+
+    Attributes:
+        mass: Attention of the question on the entries that are in its answer, in [0, 1]; None where
+            the answer has no entry, as for the next two.
+        even: What even attention would put there: their share of the vocabulary.
+        top: Whether the most attended entry is one of them.
+        effective: exp of the entropy of the attention: how many entries share it.
+        gate: Openness of the gate in [0, 1], mean over the question's tokens and channels.
+        read: The most attended entries, each with its attention.
+    """
+
+    mass: float | None
+    even: float | None
+    top: bool | None
+    effective: float
+    gate: float
+    read: tuple[tuple[str, float], ...]
+
+
 @dataclass  # not frozen: Lightning copies what a predict step returns field by field
 class Prediction:
     """One answered question.
@@ -249,6 +271,7 @@ class Prediction:
         answer: The model's answer, normalised.
         log_likelihood: Its log-likelihood under the decoder (natural logarithm, <= 0).
         correct: Whether it is among the references.
+        knowledge: What the question read of the answer vocabulary; None where nothing is read.
     """
 
     question_id: str
@@ -256,6 +279,7 @@ class Prediction:
     answer: str
     log_likelihood: float
     correct: bool
+    knowledge: VocabularyReading | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from amif_lightning.callbacks import Dashboard
-from amif_lightning.callbacks.dashboard import selection
+from amif_lightning.callbacks.dashboard import layout, selection
 from amif_lightning.callbacks.final_scores import FOLDER, final_scores
 from amif_lightning.losses.unified import PAIRS
 from amif_lightning.tasks.pretrain import AMiFPretrain
@@ -67,16 +67,25 @@ def _shown(charts: dict[str, list[str]], logged: Iterable[str]) -> set[str]:
 
 
 def test_the_layout_groups_the_charts(trainer: Any) -> None:
-    answers = SimpleNamespace(decoder=object(), alignment=None, transport=None)
+    parts = {"decoder": object(), "alignment": None, "transport": None}
+    answers = SimpleNamespace(**parts, knowledge=object(), knowledge_supervision=0.0)
     found = _categories(trainer, answers)
     assert list(found) == ["answers", "knowledge", "optimiser"]
     assert found["answers"]["loss"] == ["train/answer_loss", "val/answer_loss"]
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_pointer_loss_has_a_chart_where_it_is_trained(weight: float) -> None:
+    task = SimpleNamespace(decoder=object(), knowledge=object(), knowledge_supervision=weight)
+    assert ("pointer loss" in layout(task)["knowledge"]) == bool(weight)
+    task.knowledge = None
+    assert "knowledge" not in layout(task)
+
+
 def test_auxiliary_losses_of_answering_have_their_groups(trainer: Any) -> None:
     answers = SimpleNamespace(decoder=object(), alignment=object(), transport=object())
     found = _categories(trainer, answers)
-    assert list(found) == ["answers", "knowledge", "alignment", "transport", "optimiser"]
+    assert list(found) == ["answers", "alignment", "transport", "optimiser"]
     logged = ["train/image_text_loss", "train/image_text_temperature", "val/precision@5"]
     assert _shown(found["alignment"], logged) == set(logged[:2])
 

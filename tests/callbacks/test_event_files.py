@@ -49,15 +49,19 @@ GROUPS = {
 # Also the losses that answering can keep from pre-training: their charts must not be empty either.
 MORE = {
     "pretrain": ("--model.init_args.stage=joint", "--model.init_args.view_transport=0.1"),
-    "vqa": ("--model.init_args.transport=0.1", "--model.init_args.image_text=0.1"),
+    "vqa": (
+        "--model.init_args.transport=0.1",
+        "--model.init_args.image_text=0.1",
+        "--model.init_args.knowledge_supervision=0.5",
+    ),
 }
 # Pixels, written out here: side of a picture, margin, line of text.
 _SIDE, _MARGIN, _LINE = 224, 6, 18
 _NOTE = _LINE + 2 * _MARGIN  # one line across a sheet
 #: Width and height of each picture, and whether a colour bar's numbers make it wider still.
 SIZES = {
-    # Eight cards in rows of four: a picture above seven lines.
-    "answers/validation": (4 * (_SIDE + 2 * _MARGIN), 2 * (_SIDE + 3 * _MARGIN + 7 * _LINE), False),
+    # Eight cards in rows of four: a picture above nine lines.
+    "answers/validation": (4 * (_SIDE + 2 * _MARGIN), 2 * (_SIDE + 3 * _MARGIN + 9 * _LINE), False),
     # Three matrices of 8 x 8 cells, each below two lines of title and beside a bar of 14.
     "alignment/similarity": (
         3 * (8 * 42 + 6 * _MARGIN + 14),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,17 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from amif_lightning.batch import Prediction, Tokens, VQABatch
+from amif_lightning.batch import Prediction, Tokens, VocabularyReading, VQABatch
 from amif_lightning.callbacks.drawing import contact_sheet
 from amif_lightning.callbacks.pictures import (
     AnswerPictures,
     answer_card,
-    first_questions,
-    most_attended,
     one_per_image,
 )
 
 SIDE = 160
+EMPTY = Prediction("q", "image", "", -1.0, True)
 LONG = "Is there a small nodule in the left upper zone of this posteroanterior radiograph? " * 4
 
 
@@ -37,7 +37,8 @@ def card(
     right: bool = False,
 ) -> NDArray[np.int64]:
     image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
-    return np.asarray(answer_card(image, question, answer, prediction, right, SIDE)).astype(int)
+    given = Prediction("q", "image", prediction, -1.0, right)
+    return np.asarray(answer_card(image, question, answer, given, SIDE)).astype(int)
 
 
 def below(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -83,14 +84,14 @@ def test_the_longest_texts_stay_on_the_card() -> None:
 def test_a_grey_picture_stays_grey_under_any_normalisation() -> None:
     grey = torch.linspace(0, 1, 32 * 32).reshape(1, 32, 32).expand(3, 32, 32)
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3])
-    shown = answer_card((grey - mean[:, None, None]) / std[:, None, None], "", "", "", True, SIDE)
+    shown = answer_card((grey - mean[:, None, None]) / std[:, None, None], "", "", EMPTY, SIDE)
     picture = np.asarray(shown)[6 : SIDE + 6, 6 : SIDE + 6].astype(int)
     assert (picture.max(-1) - picture.min(-1)).max() <= 1
     assert picture.max() - picture.min() > 240
 
 
 def test_an_even_picture_is_drawn() -> None:
-    shown = answer_card(torch.zeros(3, 8, 8), "q", "a", "p", True, SIDE)
+    shown = answer_card(torch.zeros(3, 8, 8), "q", "a", EMPTY, SIDE)
     assert shown.size[0] > SIDE
 
 
@@ -101,59 +102,22 @@ def test_each_image_is_shown_once_with_questions_in_turn() -> None:
 
 # ---- knowledge --------------------------------------------------------------------------------
 
-
-class Reads:
-    """A task whose attention is given."""
-
-    def __init__(self, attention: torch.Tensor | None) -> None:
-        self.attention = attention
-        self.space = SimpleNamespace(vocabulary=("left", "right", "small", "large"))
-
-    def __call__(self, batch: VQABatch, *, attention: bool) -> Any:
-        assert attention
-        mask = torch.tensor([[True, True, False]])
-        return SimpleNamespace(reading=SimpleNamespace(attention=self.attention), mask=mask)
+READ = VocabularyReading(0.5, 0.1, True, 2.0, 0.49, (("left", 0.61), ("small", 0.2)))
 
 
-EVEN = Reads(torch.full((1, 3, 4), 0.25))
+def test_what_was_read_is_drawn_below_the_answer() -> None:
+    image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
 
+    def drawn(reading: VocabularyReading | None) -> NDArray[np.int64]:
+        given = Prediction("q", "image", "left", -1.0, True, reading)
+        return np.asarray(answer_card(image, "q", "left", given, SIDE)).astype(int)
 
-def test_most_attended_is_sorted_and_counts_real_tokens_only() -> None:
-    attention = torch.tensor([[[0.1, 0.6, 0.2, 0.1], [0.1, 0.2, 0.6, 0.1], [1.0, 0.0, 0.0, 0.0]]])
-    text = most_attended(Reads(attention), a_batch(1), 3)
-    assert text.splitlines()[2:] == [
-        "| right | 0.4000 | 1.6 |",
-        "| small | 0.4000 | 1.6 |",
-        "| left | 0.1000 | 0.4 |",
-    ]
-    assert text.splitlines()[0] == "| entry | mean weight | times the even share |"
-
-
-def test_without_knowledge_nothing_is_listed() -> None:
-    assert most_attended(Reads(None), a_batch(1), 3) == ""
-
-
-@pytest.mark.parametrize(
-    ("most", "images"), [(1, [2]), (3, [0, 2]), (4, [0, 1, 2]), (9, [0, 1, 2])]
-)
-def test_the_first_questions_come_with_their_own_images(most: int, images: list[int]) -> None:
-    batch = a_batch(3)
-    batch.image_index = torch.tensor([2, 0, 2, 1, 0, 1])
-    batch.question = Tokens(torch.arange(18).view(6, 3), torch.rand(6, 3) > 0.5)
-    batch.answer = Tokens(torch.arange(12).view(6, 2), torch.rand(6, 2) > 0.5)
-    batch.strata = torch.arange(6)[:, None] > 2
-    few = first_questions(batch, most)
-    count = min(most, 6)
-    assert torch.equal(few.images, batch.images[images])
-    shown = batch.images[batch.image_index[:most]]
-    assert torch.equal(few.images[few.image_index], shown)
-    for mine, whole in ((few.question, batch.question), (few.answer, batch.answer)):
-        assert torch.equal(mine.ids, whole.ids[:most])
-        assert torch.equal(mine.mask, whole.mask[:most])
-    assert torch.equal(few.strata, batch.strata[:most])
-    assert few.question_ids == batch.question_ids[:most] == [f"q{k}" for k in range(count)]
-    assert few.image_ids == batch.image_ids[:most]
-    assert len(few.references) == len(few.questions) == len(few) == count
+    plain, read = drawn(None), drawn(READ)
+    assert read.shape[0] > plain.shape[0]  # lines of its own
+    assert (read[: plain.shape[0]] != plain).any()
+    other = drawn(replace(READ, read=(("right", 0.61), ("small", 0.2))))
+    assert (read != other).any()
+    assert (read != drawn(replace(READ, gate=0.9))).any()
 
 
 # ---- through the hooks ------------------------------------------------------------------------
@@ -177,7 +141,7 @@ def a_batch(images: int) -> VQABatch:
 
 
 def _validate(
-    callback: AnswerPictures, trainer: Any, batches: list[VQABatch], task: Any = EVEN
+    callback: AnswerPictures, trainer: Any, batches: list[VQABatch], task: Any = None
 ) -> None:
     callback.on_validation_start(trainer, task)
     for number, batch in enumerate(batches):
@@ -206,9 +170,8 @@ def test_the_sheet_is_a_png_in_the_event_file(tmp_path: Path) -> None:
     assert image.step == 7
     picture = Image.open(io.BytesIO(image.encoded_image_string))
     assert picture.format == "PNG"
-    width, height = contact_sheet([answer_card(torch.rand(3, 4, 4), "", "", "", True, 64)]).size
+    width, height = contact_sheet([answer_card(torch.rand(3, 4, 4), "", "", EMPTY, 64)]).size
     assert picture.size == (4 * width, height)  # one card an image, not one a question
-    assert "knowledge/most_attended/text_summary" in events.Tags()["tensors"]
 
 
 def test_batches_are_kept_until_there_are_pictures_enough(tmp_path: Path) -> None:
@@ -230,19 +193,6 @@ def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
     callback.on_validation_batch_end(trainer, task, None, {"image": torch.zeros(1)}, 0)
     callback.on_validation_end(trainer, task)
     assert not list(tmp_path.glob("events*"))
-
-
-def test_attention_is_asked_for_the_questions_that_are_shown(tmp_path: Path) -> None:
-    asked: list[int] = []
-
-    class Counts(Reads):
-        def __call__(self, batch: VQABatch, *, attention: bool) -> Any:
-            asked.append(len(batch))
-            return super().__call__(batch, attention=attention)
-
-    task = Counts(EVEN.attention)
-    _validate(AnswerPictures(samples=3), _trainer(tmp_path), [a_batch(4)], task)
-    assert asked == [3]
 
 
 @pytest.mark.parametrize("state", [{"sanity_checking": True}, {"is_global_zero": False}])

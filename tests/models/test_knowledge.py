@@ -121,20 +121,15 @@ def slow_reading(
 
 
 @pytest.mark.parametrize("mode", ["train", "eval", "eval without gradients"])
-@pytest.mark.parametrize("asked", [True, False])
-def test_equals_the_equations(mode: str, asked: bool) -> None:
+def test_equals_the_equations(mode: str) -> None:
     module, states, vocabulary = make(), draw(B, S, D), draw(N, D, seed=2)
     module.train(mode == "train")
     with torch.set_grad_enabled("without" not in mode):
-        reading = module(states, vocabulary, attention=asked)
+        reading = module(states, vocabulary)
     out, gate, attention = slow_reading(module, states, vocabulary)
     torch.testing.assert_close(reading.states, out)
     torch.testing.assert_close(reading.gate, gate)
-    if asked:
-        torch.testing.assert_close(reading.attention, attention)
-        torch.testing.assert_close(reading.attention.sum(-1), states.new_ones(B, S))
-    else:
-        assert reading.attention is None
+    torch.testing.assert_close(reading.log_attention.exp(), attention[:, 0])
 
 
 def test_a_closed_gate_lets_nothing_in() -> None:
@@ -181,10 +176,36 @@ def test_without_a_gate_it_is_one_that_stands_open() -> None:
 def test_the_order_of_the_vocabulary_does_not_matter() -> None:
     module, states, vocabulary = make(), draw(B, S, D), draw(N, D, seed=2)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(4))
-    one = module(states, vocabulary, attention=True)
-    other = module(states, vocabulary[order], attention=True)
+    one, other = module(states, vocabulary), module(states, vocabulary[order])
     torch.testing.assert_close(one.states, other.states)
-    torch.testing.assert_close(one.attention[..., order], other.attention)
+    torch.testing.assert_close(one.log_attention[:, order], other.log_attention)
+
+
+def test_the_question_s_attention_is_a_row_of_the_whole_one() -> None:
+    """Of what the layer itself gives for all tokens, before dropout."""
+    module, states, vocabulary = make(0.5), draw(B, S, D), draw(N, D, seed=2)
+    known = module.eval().encode(vocabulary).expand(B, -1, -1)
+    whole = module.cross_attention(states, known, known, need_weights=True)[1]
+    own = module.log_attention(states[:, 0], known[0])
+    torch.testing.assert_close(own.exp(), whole[:, 0])
+    torch.testing.assert_close(own.logsumexp(1), states.new_zeros(B))
+    module.train()  # dropout takes weights away from what is read, and not from what is measured
+    torch.testing.assert_close(module.log_attention(states[:, 0], known[0]), own)
+
+
+def test_a_vocabulary_of_one_entry_gets_all_attention() -> None:
+    reading = make()(draw(B, S, D), draw(1, D, seed=2))
+    torch.testing.assert_close(reading.log_attention, reading.states.new_zeros(B, 1))
+    assert reading.states.isfinite().all()
+
+
+def test_the_attention_of_one_sample_moves_no_other() -> None:
+    module, vocabulary = make(), draw(N, D, seed=2)
+    states = draw(B, S, D).requires_grad_()
+    (gradient,) = torch.autograd.grad(module(states, vocabulary).log_attention[1].sum(), states)
+    assert gradient[1, 0].any()
+    gradient[1, 0] = 0
+    assert not gradient.any()
 
 
 def test_a_token_is_enriched_alone() -> None:
@@ -354,7 +375,8 @@ def test_bf16_autocast_stays_close_and_finite() -> None:
         module.train(mode)
         module.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            rough = module(states, vocabulary, attention=True)
+            rough = module(states, vocabulary)
+        assert rough.log_attention.dtype == torch.float32
         torch.testing.assert_close(rough.states.float(), exact, atol=0.1, rtol=0.1)
         rough.states[..., 0].float().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
@@ -10,8 +11,8 @@ import torch
 
 from amif_lightning.batch import AnswerSpace, VQABatch
 from amif_lightning.errors import UserError
+from amif_lightning.models.knowledge import Fused
 from amif_lightning.tasks import AMiFVQA
-from amif_lightning.tasks.vqa import Fused
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, ready, slow_likelihood, space_of, trainer
 
@@ -89,12 +90,13 @@ def _slow(task: AMiFVQA, batch: VQABatch, smoothing: float) -> list[float]:
 
 
 def _openness(batches: list[Fused]) -> float:
-    """The gate's mean over all tokens, without padding."""
+    """The mean over questions of the gate's mean over their tokens, without padding."""
     seen: list[float] = []
     for fused in batches:
         assert fused.reading is not None
         for gate, mask in zip(fused.reading.gate, fused.mask, strict=True):
-            seen += [float(token.mean()) for token, valid in zip(gate, mask, strict=True) if valid]
+            own = [float(token.mean()) for token, valid in zip(gate, mask, strict=True) if valid]
+            seen.append(sum(own) / len(own))
     return sum(seen) / len(seen)
 
 
@@ -135,6 +137,111 @@ def test_smoothing_is_part_of_the_training_loss_alone(data: Phantom, smoothing: 
     assert float(logged["val/answer_loss"]) == pytest.approx(sum(values) / len(values), rel=1e-4)
 
 
+# ---- the vocabulary ---------------------------------------------------------------------------
+
+
+def _first_step(data: Phantom, **options: Any) -> tuple[AMiFVQA, VQABatch, dict[str, float]]:
+    """A task after one step that leaves the weights, its batch and what was logged."""
+    batches: list[VQABatch] = []
+
+    class Keep(L.Callback):
+        def on_train_batch_end(
+            self, trainer: L.Trainer, module: L.LightningModule, out: Any, batch: Any, i: int
+        ) -> None:
+            batches.append(batch)
+            self.loss = float(out["loss"])
+
+    keep = Keep()
+    given = {"max_steps": 1, "val_check_interval": 1, "num_sanity_val_steps": 0}
+    task = ready(data, lr=1e-12, least_lr=0.0, **options)
+    running = trainer(data.root, callbacks=[keep], **given)
+    running.fit(task, datamodule=data)
+    said = {name: float(value) for name, value in running.callback_metrics.items()}
+    return task.eval(), batches[0], said | {"loss": keep.loss}
+
+
+def _slow_masses(task: AMiFVQA, batch: VQABatch) -> list[float | None]:
+    """Attention of each question on the words of its answer, one question at a time."""
+    found: list[float | None] = []
+    words = space_of(task).vocabulary
+    with torch.no_grad():
+        log_attention = task(batch).reading.log_attention
+    for row, references in zip(log_attention, batch.references, strict=True):
+        own = [k for k, word in enumerate(words) if any(word in r.split() for r in references)]
+        found.append(float(row[own].exp().sum()) if own else None)
+    return found
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_pointer_loss_is_added_with_its_weight(data: Phantom, weight: float) -> None:
+    task, batch, said = _first_step(data, knowledge_supervision=weight)
+    if not weight:
+        assert said["loss"] == pytest.approx(said["train/answer_loss"], rel=1e-6)
+        assert "train/knowledge_loss" not in said
+        return
+    masses = [mass for mass in _slow_masses(task, batch) if mass is not None]
+    assert len(masses) == len(batch)
+    expected = -sum(map(math.log, masses)) / len(masses)
+    assert said["train/knowledge_loss"] == pytest.approx(expected, rel=1e-4)
+    total = said["train/answer_loss"] + weight * expected
+    assert said["loss"] == pytest.approx(total, rel=1e-4)
+
+
+def test_validation_says_what_was_read(data: Phantom) -> None:
+    task, _, said = _first_step(data)
+    batches = list(data.val_dataloader())
+    masses = [mass for batch in batches for mass in _slow_masses(task, batch)]
+    known = [mass for mass in masses if mass is not None]
+    assert said["val/knowledge_covered"] == pytest.approx(len(known) / len(masses))
+    assert said["val/knowledge_mass"] == pytest.approx(sum(known) / len(known), rel=1e-4)
+    assert 0 < said["val/knowledge_even"] < 1
+    assert 0 <= said["val/knowledge_top"] <= 1
+    assert 1 < said["val/knowledge_effective"] <= len(space_of(task).vocabulary)
+    predicted = [one for batch in batches for one in task.predict_step(batch, 0)]
+    given = [one.knowledge.mass for one in predicted if one.knowledge is not None]
+    assert given == pytest.approx(masses, rel=1e-4)
+
+
+def test_without_knowledge_nothing_is_said_of_it(data: Phantom) -> None:
+    task, _, said = _first_step(data, knowledge=False)
+    assert not [name for name in said if "knowledge" in name or "gate" in name]
+    (first, *_) = data.val_dataloader()
+    assert all(one.knowledge is None for one in task.predict_step(first, 0))
+
+
+def _with_vocabulary(task: AMiFVQA, count: int) -> AnswerSpace:
+    state = space_of(task).state()
+    state["vocabulary"] = state["vocabulary"][:count]
+    state["vocabulary_ids"] = state["vocabulary_ids"][:count]
+    return AnswerSpace.from_state(state)
+
+
+def test_an_empty_vocabulary_is_left_out_with_a_warning(data: Phantom) -> None:
+    task = ready(data)
+    with pytest.warns(UserWarning, match="The answer vocabulary is empty"):
+        task._use_space(_with_vocabulary(task, 0))
+    (batch, *_) = data.val_dataloader()
+    fused = task(batch)
+    assert fused.reading is None
+    assert fused.states.isfinite().all()
+    assert all(one.knowledge is None for one in task.predict_step(batch, 0))
+    assert task.knowledge is not None
+    assert not any(parameter.requires_grad for parameter in task.knowledge.parameters())
+
+
+def test_answers_without_an_entry_are_counted(data: Phantom) -> None:
+    """A vocabulary of a single word, which most answers lack."""
+    task = ready(data, knowledge_supervision=0.5)
+    task._use_space(_with_vocabulary(task, 1))
+    (word,) = space_of(task).vocabulary
+    (batch, *_) = data.val_dataloader()
+    readings = [one.knowledge for one in task.predict_step(batch, 0)]
+    has = [any(word in r.split() for r in references) for references in batch.references]
+    assert {*has} == {True, False}
+    assert [r.mass for r in readings if r is not None] == [1.0 if own else None for own in has]
+    assert all(r.effective == 1 for r in readings if r is not None)
+
+
 # ---- the control ------------------------------------------------------------------------------
 
 
@@ -173,6 +280,8 @@ def test_the_control_shows_other_pictures(data: Phantom) -> None:
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0: give 0 or more, below 1"),
         ({"label_smoothing": -0.1}, "label_smoothing is -0.1: give 0 or more, below 1"),
         ({"beams": 0}, "beams is 0: give at least 1"),
+        ({"knowledge_supervision": -1.0}, "knowledge_supervision is -1.0"),
+        ({"knowledge_supervision": 0.5, "knowledge": False}, "nothing reads the vocabulary"),
         ({"decoder_layers": 0}, "decoder_layers is 0: give at least 1"),
         ({"length_penalty": -0.5}, "length_penalty is -0.5: give 0 or more"),
         ({"length_penalty": 1.0, "answer_by": "generate"}, "and 0 with answer_by generate"),

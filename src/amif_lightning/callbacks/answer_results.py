@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,8 @@ import torch
 from amif_lightning.batch import Prediction, SplitFacts
 from amif_lightning.reports import predictions as files
 from amif_lightning.reports.files import write_atomically
+from amif_lightning.reports.knowledge_lines import KnowledgeLine
+from amif_lightning.reports.predictions import averages_by_stratum
 from amif_lightning.reports.record import (
     Floors,
     ResultRecord,
@@ -89,6 +92,7 @@ def write_test(
         candidates=facts.candidates if by_rank else None,
         answers_from=facts.answers_from,
         method=method,
+        knowledge=averages_by_stratum(lines),
         **run.shared(),
     )
     files.write_predictions(files.predictions_path(folder, facts.split), lines)
@@ -172,6 +176,7 @@ def _line(
         control_correct=None if control is None else control.correct,
         floor_correct=facts.floor_correct[question],
         image_file=row["image_file"],
+        knowledge=KnowledgeLine(**asdict(given.knowledge)) if given.knowledge else None,
     )
 
 

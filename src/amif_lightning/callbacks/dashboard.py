@@ -23,7 +23,16 @@ _ANSWERS: Charts = {
     "accuracy by stratum": ["Multiline", [r"val/(overall|closed.*|open.*)"]],
     "accuracy by question type": ["Multiline", [r"val/type/.*"]],
 }
-_KNOWLEDGE: Charts = {"gate mean": ["Multiline", [r".*/gate_mean"]]}
+_KNOWLEDGE: Charts = {
+    "gate mean": ["Multiline", [r"(train|val)/gate_mean"]],
+    "attention on the answer's entries, and its even share": [
+        "Multiline",
+        [r"val/knowledge_(mass|even)"],
+    ],
+    "effective entries": ["Multiline", [r"val/knowledge_effective"]],
+    "share of questions whose top entry is in the answer": ["Multiline", [r"val/knowledge_top"]],
+}
+_POINTER: Charts = {"pointer loss": ["Multiline", [r"train/knowledge_loss"]]}
 _ALIGNMENT: Charts = {
     "loss of each pair": ["Multiline", [rf"train/{_PAIRS}_loss"]],
     "temperature of each pair": ["Multiline", [rf"train/{_PAIRS}_temperature"]],
@@ -135,18 +144,22 @@ def layout(task: Any) -> dict[str, Charts]:
     """The groups of charts that a task fills, by the parts that it has.
 
     Args:
-        task: A task. One with a ``decoder`` answers, one with an ``alignment`` aligns, one with a
-            ``transport`` moves words onto patches, one with a ``matching_head`` draws negatives; a
-            part that is None is not there, nor are negatives where ``fuses`` is false.
+        task: A task. One with a ``decoder`` answers, and with ``knowledge`` reads a vocabulary, one
+            with an ``alignment`` aligns, one with a ``transport`` moves words onto patches, one
+            with a ``matching_head`` draws negatives; a part that is None is not there, nor are
+            negatives where ``fuses`` is false.
     """
     fuses = getattr(task, "fuses", True)
     parts: dict[str, bool] = {
         name: getattr(task, name, None) is not None
-        for name in ("decoder", "alignment", "transport", "matching_head")
+        for name in ("decoder", "knowledge", "alignment", "transport", "matching_head")
     }
     groups: dict[str, Charts] = {}
     if parts["decoder"]:
-        groups |= {"answers": _ANSWERS, "knowledge": _KNOWLEDGE}
+        groups["answers"] = _ANSWERS
+    if parts["decoder"] and parts["knowledge"]:
+        pointed = bool(task.knowledge_supervision)
+        groups["knowledge"] = _KNOWLEDGE | _POINTER if pointed else _KNOWLEDGE
     if parts["alignment"]:
         # A task that answers is not judged by what it retrieves.
         groups["alignment"] = _ALIGNMENT if parts["decoder"] else _ALIGNMENT | _RETRIEVAL

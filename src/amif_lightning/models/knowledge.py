@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -19,13 +20,30 @@ class KnowledgeReading:
         states: (B, S, D) enriched states.
         gate: (B, S, D) openness in (0, 1), 1 throughout without a gate: 0 keeps the token, 1 takes
             what was read.
-        attention: (B, S, N) weight of each vocabulary entry averaged over heads, or None when not
-            asked for.
+        log_attention: (B, N) float32, natural logarithm of the weight that the question gives each
+            entry: that of the first token, averaged over heads, before dropout.
     """
 
     states: Tensor
     gate: Tensor
-    attention: Tensor | None
+    log_attention: Tensor
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What the decoder reads, and how it came about.
+
+    Attributes:
+        states: (B, S, D) question tokens, then image tokens.
+        mask: (B, S) bool, false on padding.
+        words: Number of leading question positions among S.
+        reading: The gated cross-attention's gate and attention; None where nothing is read.
+    """
+
+    states: Tensor
+    mask: Tensor
+    words: int
+    reading: KnowledgeReading | None
 
 
 class GatedCrossAttention(nn.Module):
@@ -87,23 +105,18 @@ class GatedCrossAttention(nn.Module):
             self._kept = encoded
         return encoded
 
-    def forward(
-        self, states: Tensor, vocabulary: Tensor, *, attention: bool = False
-    ) -> KnowledgeReading:
+    def forward(self, states: Tensor, vocabulary: Tensor) -> KnowledgeReading:
         """Let each token read the vocabulary.
 
         Args:
-            states: (B, S, D) fused tokens.
+            states: (B, S, D) fused tokens; the first one stands for the question.
             vocabulary: (N, D) vectors from :class:`Vocabulary`.
-            attention: Whether to return the attention weights (slower).
         """
         knowledge = self.encode(vocabulary)
         # Every token reads the same entries, so the batch is laid out as one long row of queries:
         # K' is projected once and never copied per sample.
         queries = states.reshape(1, -1, states.shape[-1])
-        read, weights = self.cross_attention(
-            queries, knowledge, knowledge, need_weights=attention, average_attn_weights=True
-        )
+        read, _ = self.cross_attention(queries, knowledge, knowledge, need_weights=False)
         read = read.view_as(states)
         candidate = self.cross_norm(states + self.dropout(read))
         if self.gate is None:
@@ -112,9 +125,29 @@ class GatedCrossAttention(nn.Module):
             gate = torch.sigmoid(self.gate(candidate))
         mixed = gate * candidate + (1 - gate) * states
         enriched = self.out(mixed + self.ffn(mixed))
-        if weights is not None:
-            weights = weights.view(*states.shape[:2], -1)
-        return KnowledgeReading(enriched, gate, weights)
+        return KnowledgeReading(enriched, gate, self.log_attention(states[:, 0], knowledge[0]))
+
+    def log_attention(self, queries: Tensor, knowledge: Tensor) -> Tensor:
+        """Logarithm (B, N) of the cross-attention's weights, averaged over heads, without dropout.
+
+        Computed apart from the attention itself, which gives weights for all tokens or none, and
+        after dropout: one token a sample costs next to nothing, and a weight of exactly 0 would
+        have no logarithm.
+
+        Args:
+            queries: (B, D) one token of each sample.
+            knowledge: (N, D) K' of :meth:`encode`.
+        """
+        attention = self.cross_attention
+        width, heads = attention.embed_dim, attention.num_heads
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        query = functional.linear(queries, weight[:width], bias[:width])
+        key = functional.linear(knowledge, weight[width : 2 * width], bias[width : 2 * width])
+        query = query.view(len(queries), heads, -1).transpose(0, 1)  # (H, B, D / H)
+        key = key.view(len(knowledge), heads, -1).permute(1, 2, 0)  # (H, D / H, N)
+        logits = (query @ key) / math.sqrt(width // heads)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits.log_softmax(-1).logsumexp(0) - math.log(heads)
 
 
 class Vocabulary(nn.Module):

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports import statistics
-from amif_lightning.reports.predictions import Prediction, predictions_path, read_predictions
+from amif_lightning.reports.knowledge_lines import odd_stratum
+from amif_lightning.reports.predictions import (
+    Prediction,
+    averages_by_stratum,
+    predictions_path,
+    read_predictions,
+)
 from amif_lightning.reports.record import OVERALL, ResultRecord, Score, protocol_label
 from amif_lightning.reports.records import find_records
 from amif_lightning.reports.seeds import seeds_of
@@ -282,6 +288,12 @@ def _agree(record: ResultRecord, lines: Sequence[Prediction], path: Path, file: 
     elif floors != {False}:
         raise UserError(
             f"{file}: field 'floor_correct' is null on some lines only; test the checkpoint again."
+        )
+    odd = odd_stratum(record.knowledge, averages_by_stratum(lines))
+    if odd is not None:
+        raise UserError(
+            f"{file}: 'knowledge' gives other means of '{odd}' than 'knowledge' of {path.name}; "
+            "test the checkpoint again."
         )
     for field, name, scores in tables:
         found: dict[str, list[int]] = {stratum: [0, 0] for stratum in scores}

@@ -10,6 +10,12 @@ from pathlib import Path
 
 from amif_lightning.reports.fields import Fields, json_lines
 from amif_lightning.reports.files import read_text, write_atomically
+from amif_lightning.reports.knowledge_lines import (
+    KnowledgeAverages,
+    KnowledgeLine,
+    knowledge_averages,
+    parse_line,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,8 @@ class Prediction:
         floor_correct: Whether the question-only lookup is right, None if it was not computed.
         image_file: Path of the picture relative to the data set's root, with forward slashes; None
             in files that are older than this field.
+        knowledge: What the question read of the answer vocabulary; None where the run reads none,
+            and in files that are older than this field.
     """
 
     question_id: str
@@ -53,6 +61,7 @@ class Prediction:
     control_correct: bool | None = None
     floor_correct: bool | None = None
     image_file: str | None = None
+    knowledge: KnowledgeLine | None = None
 
 
 def predictions_path(folder: str | PathLike[str], split: str) -> Path:
@@ -82,6 +91,21 @@ def read_predictions(path: str | PathLike[str]) -> tuple[Prediction, ...]:
     return _parse(read_text(path), path)
 
 
+def averages_by_stratum(lines: Iterable[Prediction]) -> dict[str, KnowledgeAverages] | None:
+    """What the questions of each stratum read; None where nothing was read.
+
+    Args:
+        lines: Of a whole split.
+    """
+    strata: dict[str, list[KnowledgeLine]] = {}
+    for line in lines:
+        if line.knowledge is not None:
+            for name in line.strata:
+                strata.setdefault(name, []).append(line.knowledge)
+    found = {name: knowledge_averages(strata[name]) for name in sorted(strata)}
+    return {name: means for name, means in found.items() if means is not None} or None
+
+
 def _parse(text: str, path: Path) -> tuple[Prediction, ...]:
     predictions = []
     seen: set[str] = set()
@@ -91,6 +115,8 @@ def _parse(text: str, path: Path) -> tuple[Prediction, ...]:
             fields.field_fails("question_id", f"'{prediction.question_id}' occurs twice")
         seen.add(prediction.question_id)
         predictions.append(prediction)
+        if (prediction.knowledge is None) != (predictions[0].knowledge is None):
+            fields.field_fails("knowledge", "is null on some lines only")
     return tuple(predictions)
 
 
@@ -114,6 +140,7 @@ def _prediction(fields: Fields) -> Prediction:
         image_file=fields.optional_text("image_file")
         if "image_file" in fields.remaining()
         else None,
+        knowledge=parse_line(fields),
     )
     fields.finish()
     return prediction

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, cast
 
 from amif_lightning.reports.fields import Fields, parse_json
 from amif_lightning.reports.files import read_text
+from amif_lightning.reports.knowledge_lines import KnowledgeAverages, parse_averages
 from amif_lightning.reports.run_record import (
     SCHEMA_VERSION,
     Durations,
@@ -86,6 +87,8 @@ class ResultRecord(RunRecord):
         candidates: Number of candidate answers; None when answers are generated freely.
         answers_from: Splits whose answers are candidates, such as ``train``.
         method: ``rank`` or ``generate``.
+        knowledge: By stratum, what questions read of the answer vocabulary; None where the run
+            reads none, and in files that are older than this field.
     """
 
     kind: ClassVar[Kind] = "answering"
@@ -98,6 +101,7 @@ class ResultRecord(RunRecord):
     candidates: int | None
     answers_from: str
     method: Literal["rank", "generate"]
+    knowledge: dict[str, KnowledgeAverages] | None = None
 
 
 def protocol_label(protocol: str, split: str, answers_from: str) -> str:
@@ -170,10 +174,14 @@ def parse_record(data: object, path: Path) -> ResultRecord:
         candidates=top.optional_integer("candidates", least=1),
         answers_from=name(top, "answers_from"),
         method=cast(Literal["rank", "generate"], top.choice("method", METHODS)),
+        knowledge=parse_averages(top),
         **shared_fields(top, path),
     )
     floors.finish()
     top.finish()
+    for stratum, read in (record.knowledge or {}).items():
+        if stratum not in scores or read.questions != scores[stratum].count:
+            top.field_fails(f"knowledge.{stratum}", "must be about the questions of 'scores'")
     if record.method == "rank" and record.ceiling is not None:
         for stratum, part in scores.items():
             # A ranked answer is a candidate, so more right answers than the ceiling are impossible.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from amif_lightning.reports import numbers, statistics
+from amif_lightning.reports import knowledge_table, numbers, statistics
 from amif_lightning.reports.comparisons import comparisons
 from amif_lightning.reports.groups import Group, stratum_name
+from amif_lightning.reports.knowledge_table import knowledge_rows
 from amif_lightning.reports.markdown import markdown
 from amif_lightning.reports.origins import (
     common_notes,
@@ -72,6 +73,12 @@ def report(
     parts = ["\n\n".join(verdicts(groups, searches))]
     if groups:
         parts += ["## Results", results(groups), LEGEND]
+        if read := knowledge_rows(groups):
+            parts += [
+                f"## {knowledge_table.TITLE}",
+                markdown(knowledge_table.HEADER, read),
+                knowledge_table.LEGEND,
+            ]
         comparison = comparisons(groups, baselines)
         if comparison:
             parts += ["## Comparisons", *comparison]

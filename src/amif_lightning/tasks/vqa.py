@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
-from torchmetrics import MeanMetric, SumMetric
+from torchmetrics import MeanMetric
 
-from amif_lightning.batch import AnswerSpace, Prediction, VQABatch
+from amif_lightning.batch import AnswerSpace, Prediction, VocabularyReading, VQABatch
 from amif_lightning.errors import UserError
+from amif_lightning.losses.knowledge import pointer_loss
 from amif_lightning.losses.likelihood import sequence_log_likelihood
 from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder
-from amif_lightning.models.knowledge import GatedCrossAttention, KnowledgeReading, Vocabulary
+from amif_lightning.models.knowledge import Fused, GatedCrossAttention, Vocabulary
 from amif_lightning.tasks.answerer import MAX_ANSWER_POSITIONS, Answerer, Ranked
 from amif_lightning.tasks.auxiliary import AuxiliaryTask
 from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.ranges import check_weights
+from amif_lightning.tasks.vocabulary_use import AnswerEntries, VocabularyUse, gate_means, use_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,23 +29,6 @@ if TYPE_CHECKING:
     from amif_lightning.answering.asking import RankedAnswer
 
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
-
-
-@dataclass(frozen=True)
-class Fused:
-    """What the decoder reads, and how it came about.
-
-    Attributes:
-        states: (B, S, D) question tokens, then image tokens.
-        mask: (B, S) bool, false on padding.
-        words: Number of leading question positions among S.
-        reading: The gated cross-attention's gate and attention; None where it is switched off.
-    """
-
-    states: Tensor
-    mask: Tensor
-    words: int
-    reading: KnowledgeReading | None
 
 
 class AMiFVQA(AuxiliaryTask):
@@ -53,6 +39,8 @@ class AMiFVQA(AuxiliaryTask):
         knowledge: Whether the gated cross-attention reads the answer vocabulary (ablation).
         gate: Whether a gate decides how much of what was read a token takes; without it a token
             takes all (ablation).
+        knowledge_supervision: Weight of the pointer loss, which asks the question's attention on
+            the vocabulary to be on the words of the answer (0: without, as in the paper).
         answer_by: ``rank``: exact log-likelihood of every candidate; ``generate``: beam search.
         beams: Beam width of ``generate``.
         restrict_closed: Let questions that the release marks closed be answered by yes or no only.
@@ -72,6 +60,7 @@ class AMiFVQA(AuxiliaryTask):
         decoder_layers: int | None = None,
         knowledge: bool = True,
         gate: bool = True,
+        knowledge_supervision: float = 0.0,
         answer_by: Literal["rank", "generate"] = "rank",
         beams: int = 3,
         restrict_closed: bool = False,
@@ -97,6 +86,13 @@ class AMiFVQA(AuxiliaryTask):
             raise UserError(
                 f"model.init_args.label_smoothing is {label_smoothing}: give 0 or more, below 1."
             )
+        check_weights(knowledge_supervision=knowledge_supervision)
+        if knowledge_supervision and not knowledge:
+            raise UserError(
+                f"model.init_args.knowledge_supervision is {knowledge_supervision} and nothing "
+                "reads the vocabulary, for knowledge is off: leave out one of the two."
+            )
+        self.knowledge_supervision = knowledge_supervision
         layers = len(self.fusion.text_layers) if decoder_layers is None else decoder_layers
         for name, number in (("beams", beams), ("decoder_layers", layers)):
             if number < 1:
@@ -126,6 +122,7 @@ class AMiFVQA(AuxiliaryTask):
         )
         self.decoder.initialise_from(self.text.bert)
         self.vocabulary: Vocabulary | None = None
+        self.entries = AnswerEntries(())
         self.answerer: Answerer | None = None
         self.strata: tuple[str, ...] = ()
 
@@ -155,11 +152,9 @@ class AMiFVQA(AuxiliaryTask):
         self.val_accuracy = VQAAccuracy(self.strata)
         self.test_accuracy = VQAAccuracy(self.strata)
         self.control_accuracy = VQAAccuracy(self.strata)
-        # Checking for NaN would wait for the GPU in every step, and would hide one. Without the
-        # check MeanMetric ignores its weights (torchmetrics 1.9), so the gate's mean is two sums.
+        # Checking for NaN would wait for the GPU in every step, and would hide one.
         self.val_loss = MeanMetric(nan_strategy="disable")
-        self.val_gate = SumMetric(nan_strategy="disable")
-        self.val_tokens = SumMetric(nan_strategy="disable")
+        self.val_knowledge, self.test_knowledge = VocabularyUse(), VocabularyUse()
         if self.restrict_closed:
             self._closed_stratum()
 
@@ -180,7 +175,15 @@ class AMiFVQA(AuxiliaryTask):
 
     def _use_space(self, space: AnswerSpace) -> None:
         super()._use_space(space)
-        self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
+        self.vocabulary, self.entries = None, AnswerEntries(space.vocabulary)
+        if self.knowledge is not None and not space.vocabulary:
+            rank_zero_warn(
+                "The answer vocabulary is empty, so the knowledge attention reads nothing and is "
+                "left out."
+            )
+            self.knowledge.requires_grad_(False)  # DDP waits for the gradient of what trains
+        if space.vocabulary:
+            self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
         self.answerer = Answerer(
             self.decoder,
             space,
@@ -194,32 +197,29 @@ class AMiFVQA(AuxiliaryTask):
 
     # ---- forward ------------------------------------------------------------------------------
 
-    def forward(self, batch: VQABatch, *, attention: bool = False) -> Fused:
+    def forward(self, batch: VQABatch) -> Fused:
         """Fuse questions and images and let them read the answer vocabulary.
 
         Args:
             batch: B questions.
-            attention: Whether to return the weights of the vocabulary's entries (slower).
         """
-        return self.read(self._streams(batch), attention=attention)
+        return self.read(self._streams(batch))
 
     def _streams(self, batch: VQABatch) -> Streams:
         return self.streams(batch.question, batch.images, batch.image_index)
 
-    def read(self, streams: Streams, *, attention: bool = False) -> Fused:
+    def read(self, streams: Streams) -> Fused:
         """Let fused questions and images read the answer vocabulary.
 
         Args:
             streams: B fused questions and images.
-            attention: Whether to return the weights of the vocabulary's entries (slower).
         """
         states, mask = self.fusion.join(streams.words, streams.mask, streams.patches)
-        if self.knowledge is None:
-            return Fused(states, mask, streams.words.shape[1], None)
-        if self.vocabulary is None:
+        if self.knowledge is not None and self.space is None:
             raise RuntimeError(NO_SPACE)
-        vectors = self.vocabulary(self.text.word_embedding)
-        reading = self.knowledge(states, vectors, attention=attention)
+        if self.knowledge is None or self.vocabulary is None:
+            return Fused(states, mask, streams.words.shape[1], None)
+        reading = self.knowledge(states, self.vocabulary(self.text.word_embedding))
         return Fused(reading.states, mask, streams.words.shape[1], reading)
 
     def answer_log_likelihood(
@@ -294,8 +294,13 @@ class AMiFVQA(AuxiliaryTask):
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
         # float32 whatever the default type, and filled where it is needed: a copy would wait.
         questions = torch.full((), len(batch), dtype=torch.float32, device=self.device)
-        gate, tokens = _gate_sums(fused)
-        totals = torch.stack([likelihood.detach().sum(), questions, gate, tokens])
+        gate = pointed = known = torch.zeros_like(questions)
+        if fused.reading is not None:
+            gate = gate_means(fused.reading.gate, fused.mask).sum()
+            if self.knowledge_supervision:
+                entries = self.entries.of(batch.references, self.device)
+                pointed, known = pointer_loss(fused.reading.log_attention, entries)
+        totals = torch.stack([likelihood.detach().sum(), questions, gate, pointed.detach(), known])
         if self.trainer.world_size > 1:
             # Not the strategy's `reduce`, which makes all processes wait for each other first.
             torch.distributed.all_reduce(totals)
@@ -306,7 +311,12 @@ class AMiFVQA(AuxiliaryTask):
         size = len(batch)
         self.log("train/answer_loss", -totals[0] / totals[1], prog_bar=True, batch_size=size)
         if fused.reading is not None:
-            self.log("train/gate_mean", totals[2] / totals[3], batch_size=size)
+            self.log("train/gate_mean", totals[2] / totals[1], batch_size=size)
+            if self.knowledge_supervision:
+                count = totals[4].clamp_min(1)  # of no answer with an entry the sum is 0
+                self.log("train/knowledge_loss", totals[3] / count, batch_size=size)
+                mean = pointed / (count / self.trainer.world_size)
+                loss = loss + self.knowledge_supervision * mean
         for auxiliary in self.auxiliary_losses(batch, streams, totals[1]):
             loss = loss + auxiliary
         return loss
@@ -314,52 +324,61 @@ class AMiFVQA(AuxiliaryTask):
     def validation_step(self, batch: VQABatch, batch_idx: int) -> dict[str, list[Prediction]]:
         """Rank (or generate) and count; the loss is logged beside."""
         fused = self(batch)
-        predictions = self._predict(fused, batch, self.val_accuracy)
+        predictions = self._predict(fused, batch, self.val_accuracy, self.val_knowledge)
         self.val_loss.update(-self.answer_log_likelihood(fused, batch))
-        if fused.reading is not None:
-            gate, tokens = _gate_sums(fused)
-            self.val_gate.update(gate)
-            self.val_tokens.update(tokens)
         return {"predictions": predictions}
 
     def test_step(
         self, batch: VQABatch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, list[Prediction]]:
         """Answer the test questions; the second loader is the shuffled-image control."""
-        metric = self.control_accuracy if dataloader_idx else self.test_accuracy
-        return {"predictions": self._predict(self(batch), batch, metric)}
+        metrics = (
+            (self.control_accuracy, None)
+            if dataloader_idx
+            else (self.test_accuracy, self.test_knowledge)
+        )
+        return {"predictions": self._predict(self(batch), batch, *metrics)}
 
     def predict_step(self, batch: VQABatch, batch_idx: int) -> list[Prediction]:
         """Answer without counting."""
-        return self._predict(self(batch), batch, None)
+        return self._predict(self(batch), batch, None, None)
 
     def _predict(
-        self, fused: Fused, batch: VQABatch, metric: VQAAccuracy | None
+        self,
+        fused: Fused,
+        batch: VQABatch,
+        metric: VQAAccuracy | None,
+        knowledge: VocabularyUse | None,
     ) -> list[Prediction]:
         answers = self.answers(fused, batch)
         correct = [a in r for (a, _), r in zip(answers, batch.references, strict=True)]
         if metric is not None:
             metric.update(torch.tensor(correct, device=self.device), batch.strata)
+        readings: list[VocabularyReading | None] = [None] * len(batch)
+        if fused.reading is not None and self.space is not None:
+            entries = self.entries.of(batch.references, self.device)
+            use = use_of(fused.reading, fused.mask, entries)
+            if knowledge is not None:
+                knowledge.update(use)
+            readings = [*use.readings(self.space.vocabulary)]
         return [
-            Prediction(question_id, image_id, answer, value, right)
-            for question_id, image_id, (answer, value), right in zip(
-                batch.question_ids, batch.image_ids, answers, correct, strict=True
+            Prediction(question_id, image_id, answer, value, right, reading)
+            for question_id, image_id, (answer, value), right, reading in zip(
+                batch.question_ids, batch.image_ids, answers, correct, readings, strict=True
             )
         ]
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy by stratum, and the means over all questions and tokens."""
+        """Log accuracy by stratum, the mean loss, and what was read of the vocabulary."""
         self._log_accuracy("val", self.val_accuracy)
-        means = {"val/answer_loss": self.val_loss.compute()}
-        if self.knowledge is not None:
-            means["val/gate_mean"] = self.val_gate.compute() / self.val_tokens.compute()
-        self.log_dict(means, rank_zero_only=False)  # see `_log_accuracy`
-        for metric in (self.val_loss, self.val_gate, self.val_tokens):
-            metric.reset()
+        self._log_knowledge("val", self.val_knowledge)
+        self.log("val/answer_loss", self.val_loss.compute(), rank_zero_only=False)
+        self.val_loss.reset()
 
     def on_test_epoch_end(self) -> None:
-        """Log accuracy by stratum, and that of the control."""
+        """Log accuracy by stratum and what was read, and the accuracy of the control."""
         self._log_accuracy("test", self.test_accuracy)
+        self._log_knowledge("test", self.test_knowledge)
         if int(self.control_accuracy.count.sum()):
             self._log_accuracy("control", self.control_accuracy)
 
@@ -370,14 +389,12 @@ class AMiFVQA(AuxiliaryTask):
         self.log_dict(values, rank_zero_only=False)
         metric.reset()
 
-
-def _gate_sums(fused: Fused) -> tuple[Tensor, Tensor]:
-    """The gate's openness summed over tokens (mean over channels), and the number of tokens.
-
-    No boolean indexing: its size is known on the GPU only, and the step would wait for it.
-    """
-    tokens = fused.mask.sum(dtype=torch.float32)
-    if fused.reading is None:
-        return torch.zeros_like(tokens), tokens
-    openness = fused.reading.gate.detach().float().mean(-1)
-    return openness.where(fused.mask, 0.0).sum(), tokens
+    def _log_knowledge(self, prefix: str, metric: VocabularyUse) -> None:
+        if self.knowledge is None or self.vocabulary is None:
+            return
+        values = {
+            f"{prefix}/gate_mean" if name == "gate" else f"{prefix}/knowledge_{name}": value
+            for name, value in metric.compute().items()
+        }
+        self.log_dict(values, rank_zero_only=False)  # see `_log_accuracy`
+        metric.reset()

@@ -227,5 +227,6 @@ def test_manifest_says_what_was_made(phantom_root: Path) -> None:
     release = read_phantom(phantom_root)
     assert manifest["questions"] == {name: len(rows) for name, rows in release.splits.items()}
     assert len(manifest["coordinates"]) == len(read_studies(phantom_root)[0].vector)
-    files = {"phantom.json", "studies.jsonl", "questions.jsonl", "footprints.jsonl", "images"}
+    files = {"phantom.json", "studies.jsonl", "footprints.jsonl", "images"}
+    files |= {"questions.jsonl", "compositions.jsonl"}
     assert {path.name for path in phantom_root.iterdir()} == files

@@ -30,6 +30,8 @@ class Answer:
         probability: Its probability as text, empty where the method gives none.
         shuffled: The answer with another question's picture; None without the control.
         shuffled_correct: Whether that is right; None without the control.
+        read: The entries of the vocabulary that the question attended to most, and the gate; empty
+            where nothing is read.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Answer:
     probability: str
     shuffled: str | None
     shuffled_correct: bool | None
+    read: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,15 @@ def _answer(group: Group, run: Run, line: Prediction) -> Answer:
         probability=_probability(line.log_likelihood),
         shuffled=line.control_prediction,
         shuffled_correct=line.control_correct,
+        read=_read(line),
     )
+
+
+def _read(line: Prediction) -> str:
+    if line.knowledge is None:
+        return ""
+    entries = ", ".join(f"{entry} {share:.0%}" for entry, share in line.knowledge.read)
+    return f"{entries}; gate {line.knowledge.gate:.2f}"
 
 
 def _probability(log_likelihood: float | None) -> str:

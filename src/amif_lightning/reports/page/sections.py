@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from amif_lightning.reports import knowledge_table
 from amif_lightning.reports.comparisons import compare
 from amif_lightning.reports.groups import Group
+from amif_lightning.reports.knowledge_table import knowledge_rows
 from amif_lightning.reports.local_table import local_tables
 from amif_lightning.reports.local_verdict import local_sentences
 from amif_lightning.reports.page.bars import Bars, answer_bars, search_bars
@@ -91,6 +93,7 @@ class Section:
         curve_seeds: All seeds that have a curve.
         curve_remarks: Runs without curves.
         samples: Answering: questions with answers.
+        knowledge: Answering: what was read of the vocabulary; None where nothing was.
         local: Studies: tables of local alignment, each with its legend.
         local_said: What they say.
         sheets: Studies: TensorBoard's last pictures of the baselines' first seeds.
@@ -113,6 +116,7 @@ class Section:
     curve_seeds: tuple[int, ...]
     curve_remarks: tuple[str, ...]
     samples: Samples | None
+    knowledge: tuple[Table, str] | None = None
     local: tuple[tuple[Table, str], ...] = ()
     local_said: tuple[str, ...] = ()
     sheets: tuple[Sheet, ...] = ()
@@ -164,6 +168,7 @@ def answer_sections(
             curve_seeds=tuple(seeds_of(drawn)),
             curve_remarks=tuple(remarks),
             samples=samples(those, pictures=pictures),
+            knowledge=_knowledge(those),
         )
 
 
@@ -208,6 +213,14 @@ def search_sections(
             ),
             sheets=tuple(sheets(_shown(those, baselines))) if pictures else (),
         )
+
+
+def _knowledge(groups: Sequence[Group]) -> tuple[Table, str] | None:
+    cells, header = knowledge_rows(groups), knowledge_table.HEADER
+    if not cells:
+        return None
+    kept = [name for name in header if name not in _ELSEWHERE]
+    return _table(knowledge_table.TITLE, header, cells, kept), knowledge_table.LEGEND
 
 
 def _local(groups: Sequence[RetrievalGroup]) -> tuple[tuple[Table, str], ...]:

@@ -1,0 +1,94 @@
+"""The table of what questions read of the answer vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from amif_lightning.reports import numbers, statistics
+from amif_lightning.reports.groups import Group, stratum_name
+from amif_lightning.reports.knowledge_lines import KnowledgeAverages
+
+TITLE = "What was read of the answer vocabulary"
+HEADER = (
+    "data",
+    "split",
+    "experiment",
+    "protocol",
+    "questions",
+    "answers with an entry",
+    "attention on the answer % (± std over seeds)",
+    "95 % interval",
+    "even share %",
+    "top entry in the answer %",
+    "effective entries",
+    "gate",
+    "seeds",
+)
+LEGEND = (
+    "Attention of the question on the vocabulary, averaged over heads. On the answer: its sum over "
+    "the entries that are words of the answer, over the questions whose answer has one; the "
+    "interval is that of the mean over seeds, by bootstrap over images "
+    f"({statistics.DRAWS} draws, fixed seed). Even share: what even attention would put there. "
+    "Effective entries: exp of the entropy, 1 where all attention is on one entry. Gate: mean "
+    "openness, 0 keeps a token and 1 takes what it read; without a gate 1. A network may "
+    "select and be no better for it: compare the accuracies."
+)
+
+
+def knowledge_rows(groups: Iterable[Group]) -> list[list[str]]:
+    """The cells under `HEADER`: a row per stratum of each configuration that reads a vocabulary."""
+    return [
+        _row(group, stratum)
+        for group in groups
+        if all(record.knowledge for record in group.records)
+        for stratum in group.strata
+    ]
+
+
+def _row(group: Group, stratum: str) -> list[str]:
+    found = [record.knowledge[stratum] for record in group.records if record.knowledge]
+    enough = found[0].known >= numbers.LEAST_FOR_PERCENT
+
+    def share(of: Callable[[KnowledgeAverages], float | None]) -> str:
+        return _mean([of(one) for one in found], 100, 1) if enough else numbers.NONE
+
+    return [
+        f"{group.key.dataset} {group.key.layout}",
+        group.key.split,
+        group.name,
+        group.protocol,
+        stratum_name(stratum),
+        f"{found[0].known} of {found[0].questions}",
+        share(lambda one: one.mass),
+        numbers.interval(_interval(group, stratum)) if enough else numbers.NONE,
+        share(lambda one: one.even),
+        share(lambda one: one.top),
+        _mean([one.effective for one in found], 1, 1),
+        _mean([one.gate for one in found], 1, 2),
+        str(len(group.runs)),
+    ]
+
+
+def _interval(group: Group, stratum: str) -> statistics.Interval | None:
+    if group.missing:
+        return None
+    chosen = [
+        place
+        for place, line in enumerate(group.lines[0])
+        if stratum in line.strata and line.knowledge is not None and line.knowledge.mass is not None
+    ]
+    mass = [
+        [read.mass or 0.0 for place in chosen if (read := run[place].knowledge) is not None]
+        for run in group.lines
+    ]
+    return statistics.bootstrap_mean(mass, [group.lines[0][place].image for place in chosen])
+
+
+def _mean(values: Sequence[float | None], scale: float, digits: int) -> str:
+    """Mean ± standard deviation over seeds; a dash where a seed has no value."""
+    found = [scale * value for value in values if value is not None]
+    if len(found) < len(values):
+        return numbers.NONE
+    mean, deviation = statistics.mean_std(found)
+    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    return f"{mean:.{digits}f}{spread}"

@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from amif_lightning.reports.pair_averages import pair_averages
-from amif_lightning.reports.predictions import Prediction, predictions_path, write_predictions
+from amif_lightning.reports.predictions import (
+    Prediction,
+    averages_by_stratum,
+    predictions_path,
+    write_predictions,
+)
 from amif_lightning.reports.record import (
     Durations,
     Floors,
@@ -33,6 +38,7 @@ from amif_lightning.reports.study_lines import (
     write_studies,
 )
 from tests.reports.pairs import with_pairs
+from tests.reports.readings import with_readings
 
 TYPES = ("modality", "organ", "size")
 
@@ -140,9 +146,13 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         images: int = 60,
         per_image: int = 5,
         predictions: bool = True,
+        read: bool = False,
         **changes: Any,
     ) -> Path:
         lines = synthetic_predictions(seed, accuracy, control, floor, images, per_image)
+        if read:
+            lines = with_readings(lines, seed)
+            changes = {"knowledge": averages_by_stratum(lines)} | changes
         record = record_for(lines, seed, **changes)
         folder = tmp_path / "runs" / record.experiment / record.protocol / f"seed{seed}"
         path = record_path(folder, record.split)

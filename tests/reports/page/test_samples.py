@@ -125,3 +125,15 @@ def test_probabilities(write_run: Writer, tmp_path: Path, value: str, text: str)
     old = lines.read_text(encoding="utf-8")
     lines.write_text(old.replace('"log_likelihood": -0.5', f'"log_likelihood": {value}'))
     assert {s.answers[0].probability for s in shown(tmp_path).right} == {text}
+
+
+def test_what_was_read_stands_beside_the_answer(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0, experiment="reads", read=True)
+    write_run(0, experiment="blind", accuracy=0.1)
+    for sample in shown(tmp_path).right:
+        blind, reads = sample.answers
+        line = sample.line.knowledge
+        assert line is not None
+        (entry, weight), *_ = line.read
+        assert reads.read.startswith(f"{entry} {weight:.0%}, no 0%; gate {line.gate:.2f}")
+        assert blind.read == ""

@@ -288,6 +288,30 @@ ablations: $(STAMP)
 	$(dashboard)
 endif
 
+# Composed answers: each part of the reading of the vocabulary, and the same weights ranked and generated.
+COMPOSED_VARIANTS ?= "" -pointer_loss -without_knowledge -without_gate -pointer_loss-without_gate
+PHANTOM_COMPOSED = $(PHANTOM_ANSWERING) --config experiments/ablation/vqa/compositional.yaml
+
+.PHONY: compositions
+compositions: $(STAMP) ## phantoms asked for composed answers: with and without vocabulary, pointer loss and gate
+	@set -e; for seed in $(SEEDS); do \
+	  $(call one_seed,pretrain-phantom,clean,test,$(PHANTOM_GLOBAL)); \
+	  $(call one_seed,pretrain-phantom-local,clean,test,$(PHANTOM_LOCAL) $(call after,pretrain-phantom)); \
+	  for variant in $(COMPOSED_VARIANTS); do \
+	    name="vqa-phantom-compositional$$variant"; parts=""; \
+	    for part in $$(echo "$$variant" | tr "-" " "); do \
+	      parts="$$parts --config experiments/ablation/vqa/$$part.yaml"; done; \
+	    $(call one_seed,$$name,clean,test,$(PHANTOM_COMPOSED) $$parts $(call after,pretrain-phantom-local)); \
+	    weights="$(RUNS)/$$name/clean/seed$$seed/best.ckpt"; \
+	    if [ -f "$(RUNS)/$$name-generated/clean/seed$$seed/result-test.json" ]; then \
+	      echo "$$name-generated, seed $$seed, is finished: skipped"; else \
+	      $(AMIF) test $(PHANTOM_COMPOSED) $$parts --model.init_args.answer_by generate --runs "$(RUNS)" \
+	        --experiment "$$name-generated" --seed_everything $$seed $(EXTRA) --ckpt_path "$$weights"; fi; \
+	  done; \
+	done
+	$(call report_on,$(RUNS),--baseline vqa-phantom-compositional --baseline vqa-phantom-compositional-generated)
+	$(dashboard)
+
 .PHONY: report
 report: $(STAMP) ## results table of all runs below RUNS, and the page RUNS/report.html
 	$(call report_on,$(RUNS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,12 @@ def test_both_processes_log_the_means_of_one(
     first, second = (share["samples" if stage == "train" else "validated"] for share in two)
     assert len(first) != len(second)
     assert sorted(first + second) == sorted(one.samples if stage == "train" else one.validated)
-    for name in (f"{stage}/answer_loss", f"{stage}/gate_mean"):
+    read = {"train": ("knowledge_loss",), "val": ("knowledge_mass", "knowledge_covered")}[stage]
+    for name in (f"{stage}/{what}" for what in ("answer_loss", "gate_mean", *read)):
         assert [share["logged"][name] for share in two] == pytest.approx(
             [one.logged[name]] * 2, rel=1e-5
         )
+    assert 0 < one.logged["val/knowledge_covered"] < 1
     names = {name for name in one.logged if name.startswith(f"{stage}/")}
     assert all(names <= share["logged"].keys() for share in two)
 
@@ -107,10 +110,10 @@ def test_two_processes_answer_and_count_as_one(
     assert mine.test_runs == theirs.test_runs == 1
 
     here, there = (read_predictions(f / "predictions-test.jsonl") for f in (alone, trained))
-    # Padding differs between batches, so the last digits of a likelihood may.
-    assert [replace(x, log_likelihood=0) for x in here] == [
-        replace(x, log_likelihood=0) for x in there
+    # Padding differs between batches, so the last digits of measures may.
+    assert [replace(x, log_likelihood=0, knowledge=None) for x in here] == [
+        replace(x, log_likelihood=0, knowledge=None) for x in there
     ]
-    assert [x.log_likelihood for x in here] == pytest.approx(
-        [x.log_likelihood for x in there], rel=1e-4
-    )
+    for measure in ("log_likelihood", "knowledge.mass", "knowledge.effective", "knowledge.gate"):
+        of = attrgetter(measure)
+        assert [of(x) for x in here] == pytest.approx([of(x) for x in there], rel=1e-4)

@@ -97,7 +97,7 @@ def _fits(path: Path, overlay: Path) -> bool:
         # They set options of the task, which all experiments of a stage share: two stand for all.
         if path.parent.name != overlay.parent.name or path.stem not in ("phantom", "released"):
             return False
-        return path.stem == "phantom" or overlay.stem != "shuffled_teacher"
+        return path.stem == "phantom" or overlay.stem not in ("shuffled_teacher", "compositional")
     if overlay.parent.name == "stage":
         return path.parent.name == "pretrain"
     return True

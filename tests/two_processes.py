@@ -116,9 +116,10 @@ def _answering(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataMod
         batch_size=IMAGES // processes,
         questions_per_image=3,  # images have one to several questions, so the shares differ
         image_size=64,
+        vocabulary_size=6,  # lacks some answers, unequally many in the shares
     )
     L.seed_everything(0, verbose=False)
-    return AMiFVQA(**OPTIONS), data
+    return AMiFVQA(**OPTIONS, knowledge_supervision=0.5), data
 
 
 Made = Callable[[Path, int], tuple[AMiFTask, L.LightningDataModule]]

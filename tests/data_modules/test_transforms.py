@@ -166,7 +166,7 @@ def test_pretraining_takes_the_smallest_pictures(size: int) -> None:
 
 def test_mild_without_its_draws_is_the_picture_zoomed(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every draw in the middle: no rotation, no shift, no change of brightness, zoom 0.925.
-    monkeypatch.setattr(torch, "rand", lambda n, generator: torch.full((n,), 0.5))
+    monkeypatch.setattr(torch, "rand", lambda n, **_: torch.full((n,), 0.5))
     row = torch.linspace(0, 255, 200).to(torch.uint8)
     picture = row.expand(3, 200, 200).contiguous()
     back = (ImageTransform(100, "mild")(picture) * STD + MEAN)[0, 50]

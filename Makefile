@@ -326,17 +326,20 @@ benchmark: $(STAMP) ## speed and memory, each against a plain formulation of the
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 # ---- checks ----------------------------------------------------------------------------------------
+# A file's tests share fixtures, so a file stays in one process; each has one thread, as they share the cores.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+
 .PHONY: test
 test: $(STAMP) ## all tests but the slow ones and those on real data
-	$(BIN)/python -m pytest -q -m "not slow and not real_data"
+	$(PYTEST) -m "not slow and not real_data"
 
 .PHONY: test-all
 test-all: $(STAMP) ## all tests; with AMIF_DATA=FOLDER also those on real data
-	$(BIN)/python -m pytest -q $(if $(AMIF_DATA),,-m "not real_data")
+	$(PYTEST) $(if $(AMIF_DATA),,-m "not real_data")
 
 .PHONY: ddp
 ddp: $(STAMP) ## tests that start two processes
-	$(BIN)/python -m pytest -q -m ddp
+	$(PYTEST) -m ddp
 
 .PHONY: lint
 lint: $(STAMP) ## ruff: rules and format

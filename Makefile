@@ -334,8 +334,9 @@ test: $(STAMP) ## all tests but the slow ones and those on real data
 	$(PYTEST) -m "not slow and not real_data"
 
 .PHONY: test-all
-test-all: $(STAMP) ## all tests; with AMIF_DATA=FOLDER also those on real data
-	$(PYTEST) $(if $(AMIF_DATA),,-m "not real_data")
+test-all: test ## all tests; with AMIF_DATA=FOLDER also those on real data
+	# One at a time: some hold a stopwatch, some use all cores.
+	$(BIN)/python -m pytest -q -m "slow $(if $(AMIF_DATA),or,and not) real_data"
 
 .PHONY: ddp
 ddp: $(STAMP) ## tests that start two processes

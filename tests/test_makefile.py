@@ -295,6 +295,37 @@ def test_ablations_of_a_finished_seed_do_nothing_more(tmp_path: Path) -> None:
     assert [line.split()[0] for line in found] == ["report"]
 
 
+def test_compositions_train_every_combination_and_write_with_the_same_weights(
+    tmp_path: Path,
+) -> None:
+    runs = tmp_path / "runs"
+    found = calls("compositions", f"RUNS={runs}", "SEEDS=1")
+    fits = fits_of(found)
+    base = "vqa-phantom-compositional"
+    written = {
+        re.findall(r"--experiment (\S+)", line)[0]: line
+        for line in found
+        if "answer_by generate" in line
+    }
+    answering = {name for name in fits if name.startswith(base)}
+    assert len(answering) == 5
+    assert set(written) == {f"{name}-generated" for name in answering}
+    for name in answering:
+        parts = [part for part in name.removeprefix(base).split("-") if part]
+        overlays = [f"experiments/ablation/vqa/{part}.yaml" for part in ("compositional", *parts)]
+        assert all((ROOT / overlay).is_file() for overlay in overlays)
+        line = written[f"{name}-generated"]
+        assert line.startswith("test ")
+        assert line.endswith(f"--ckpt_path {runs / name}/clean/seed1/best.ckpt")
+        for given in (fits[name], line):
+            assert re.findall(r"--config (\S+)", given)[1:] == overlays
+        assert start_of(fits[name], runs) == "pretrain-phantom-local/clean/seed1/best.ckpt"
+    for name in {*fits, *written}:
+        left_behind(runs / name / "clean" / "seed1", "result-test.json")
+    found = calls("compositions", f"RUNS={runs}", "SEEDS=1")
+    assert [line.split()[0] for line in found] == ["report"]
+
+
 def test_ablations_of_a_data_set_on_disk(tmp_path: Path) -> None:
     words = ("ablations", f"RUNS={tmp_path}", "DATA=vqa_med_2019", "SEEDS=0")
     assert "make ablations ROOT=FOLDER" in make(*words, "AMIF=echo CALL").stderr

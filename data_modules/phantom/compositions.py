@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from data_modules.phantom.findings import COUNTS, PROFILES, Finding
 from data_modules.phantom.geometry import View
 from data_modules.phantom.lesions import Placed
+from data_modules.phantom.questions import Candidate, Question, QuestionType
 
 VIEW: View = "frontal"
-SEEN, UNSEEN = "composition", "composition_unseen"  # question types
-HELD_OUT = 6  # one of so many answers is no answer of training
+SEEN: QuestionType = "composition"
+UNSEEN: QuestionType = "composition_unseen"
+ONE_IN = 6  # one of so many answers is no answer of training
 REPEATS = 2  # times that an image is asked, in different words
 
 # Words that other questions and reports of the data set hold as well, so that a tokenizer made for
@@ -30,19 +32,6 @@ WORDINGS = (
     "Which abnormality does this radiograph show, and on which side?",
     "What is abnormal in this image, how large and in which lung?",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Composition:
-    """What the frontal image of a study decides as a whole.
-
-    Attributes:
-        study: Index of the study within its split.
-        answer: The composed answer.
-    """
-
-    study: int
-    answer: str
 
 
 def describe(findings: Iterable[Finding]) -> str:
@@ -62,11 +51,11 @@ def _phrase(finding: Finding) -> str:
     return " ".join(word for word in words if word)
 
 
-def composition(study: int, placed: Sequence[Placed]) -> Composition | None:
+def composition(study: int, placed: Sequence[Placed]) -> Candidate | None:
     """What the frontal image decides; None for a normal study, or where it leaves a word open."""
     if not placed or not all(map(_decided, placed)):
         return None
-    return Composition(study, describe(item.finding for item in placed))
+    return Candidate(study, VIEW, SEEN, "", describe(item.finding for item in placed))
 
 
 def _decided(item: Placed) -> bool:
@@ -86,27 +75,29 @@ def held_out(rng: np.random.Generator) -> frozenset[str]:
     chosen: list[str] = []
     for place in rng.permutation(len(answers)):
         own = set(answers[place].split())
-        if len(chosen) < len(answers) // HELD_OUT and all(words[word] > 1 for word in own):
+        if len(chosen) < len(answers) // ONE_IN and all(words[word] > 1 for word in own):
             words.subtract(own)
             chosen.append(answers[place])
     return frozenset(chosen)
 
 
 def ask(
-    rng: np.random.Generator, found: Iterable[Composition], unseen: frozenset[str], *, train: bool
-) -> list[tuple[Composition, str, str]]:
-    """The questions of a split: composition, text and question type.
+    rng: np.random.Generator, found: Iterable[Candidate], unseen: frozenset[str], *, train: bool
+) -> list[Question]:
+    """The questions of a split.
 
     Args:
         rng: Draws the wordings, evenly whatever the answer.
-        found: What the images of the split decide.
-        unseen: See :func:`held_out`.
+        found: What the images of the split decide, see :func:`composition`.
+        unseen: See :func:`held_out`; their questions are of a type of their own.
         train: Whether it is the training split, which never asks for those.
     """
-    asked: list[tuple[Composition, str, str]] = []
+    asked: list[Question] = []
     for one in found:
         drawn = rng.permutation(len(WORDINGS))[:REPEATS]  # drawn for all, so that none shifts
-        new = one.answer in unseen
-        if not (train and new):
-            asked += [(one, WORDINGS[int(i)], UNSEEN if new else SEEN) for i in sorted(drawn)]
+        if one.answer in unseen:
+            if train:
+                continue
+            one = replace(one, question_type=UNSEEN)
+        asked += [Question(one, WORDINGS[int(i)]) for i in sorted(drawn)]
     return asked

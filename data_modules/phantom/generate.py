@@ -29,9 +29,9 @@ from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 from data_modules.phantom import workers
-from data_modules.phantom.compositions import VIEW, Composition, ask, held_out
+from data_modules.phantom.compositions import ask, held_out
 from data_modules.phantom.findings import COORDINATES
-from data_modules.phantom.geometry import IMAGE_SIZE, View
+from data_modules.phantom.geometry import IMAGE_SIZE
 from data_modules.phantom.questions import Candidate, Question, choose
 from data_modules.phantom.study import (
     COMPOSITIONS,
@@ -187,7 +187,7 @@ def _write(
     ):
         for split in SPLITS:
             found: list[Candidate] = []
-            composed: list[Composition] = []
+            composed: list[Candidate] = []
             for written in islice(done, len(jobs[split])):
                 study_file.write(written.study)
                 footprint_file.write(written.footprints)
@@ -199,32 +199,24 @@ def _write(
             for question in questions:
                 question_file.write(line(_question(jobs[split], question)))
             rng = stream(seed, split, COMPOSITIONS)
-            asked = ask(rng, composed, unseen, train=split == "train")
-            compositions[split] = len(asked)
-            for about, text, kind in asked:
-                composition_file.write(line(_composed(jobs[split][about.study], about, text, kind)))
+            questions = ask(rng, composed, unseen, train=split == "train")
+            compositions[split] = len(questions)
+            for question in questions:
+                composition_file.write(line(_question(jobs[split], question)))
     return counts, compositions
 
 
 def _question(jobs: list[Job], question: Question) -> dict[str, Any]:
-    """Describe a question for questions.jsonl."""
+    """Describe a question for questions.jsonl or compositions.jsonl."""
     asked = question.candidate
-    row = _row(jobs[asked.study], asked.view, question.text, asked.answer, asked.question_type)
-    return row | {"topic": asked.topic}
-
-
-def _composed(job: Job, about: Composition, text: str, question_type: str) -> dict[str, Any]:
-    """Describe a question for compositions.jsonl."""
-    return _row(job, VIEW, text, about.answer, question_type)
-
-
-def _row(job: Job, view: View, text: str, answer: str, question_type: str) -> dict[str, Any]:
+    job = jobs[asked.study]
     return {
         "split": job.split,
         "study_id": job.study_id,
-        "view": view,
-        "image": job.image(view),
-        "question": text,
-        "answer": answer,
-        "question_type": question_type,
+        "view": asked.view,
+        "image": job.image(asked.view),
+        "question": question.text,
+        "answer": asked.answer,
+        "question_type": asked.question_type,
+        "topic": asked.topic,
     }

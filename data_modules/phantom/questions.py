@@ -18,8 +18,10 @@ from data_modules.phantom.findings import COUNTS, KINDS, NONE, Finding
 from data_modules.phantom.geometry import VIEWS, View
 from data_modules.phantom.lesions import Placed
 
-QuestionType = Literal["plane", "presence", "side", "zone", "size", "count", "abnormality"]
-QUESTION_TYPES: tuple[QuestionType, ...] = get_args(QuestionType)
+ChosenType = Literal["plane", "presence", "side", "zone", "size", "count", "abnormality"]
+QUESTION_TYPES: tuple[ChosenType, ...] = get_args(ChosenType)
+# Those with a composed answer are asked by compositions.py.
+QuestionType = ChosenType | Literal["composition", "composition_unseen"]
 PER_STUDY = 1.25  # questions of each type per study, where the studies allow as many
 REPEATS = 2  # times that an image may be asked for the same thing, in different words
 
@@ -91,7 +93,7 @@ class Candidate:
     Attributes:
         study: Index of the study within its split.
         view: The image.
-        question_type: One of the seven types.
+        question_type: One of the seven types, or of those with a composed answer.
         topic: What is asked for; questions with equal type and topic share their wordings.
         answer: The answer.
     """
@@ -213,7 +215,7 @@ def choose(rng: np.random.Generator, found: Iterable[Candidate], studies: int) -
         sizes = {cell: len(usable[cell]) for cell in mine}
         for cell, n in _share(mine, sizes, target).items():
             chosen.extend(_deal(rng, cell, usable[cell], n))
-    order = {kind: i for i, kind in enumerate(QUESTION_TYPES)}
+    order: dict[QuestionType, int] = {kind: i for i, kind in enumerate(QUESTION_TYPES)}
     chosen.sort(
         key=lambda q: (
             q.candidate.study,

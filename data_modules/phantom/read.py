@@ -98,9 +98,6 @@ def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
             raise UserError(
                 f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
                 "let `fit` or `audit` with --data Phantom generate it, or give another root."
-                if needed != COMPOSITION_FILE
-                else f"{root / needed} is missing, for an earlier version generated {root}: delete "
-                "the folder, which generates it again, or leave compositional off."
             )
     with (root / name).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
@@ -129,6 +126,11 @@ def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
     patients = {row["study_id"]: row["patient_id"] for row in _rows(root, STUDY_FILE)}
     files = {"questions": QUESTION_FILE}
     if compositional:
+        if not (root / COMPOSITION_FILE).is_file():
+            raise UserError(
+                f"{root / COMPOSITION_FILE} is missing, for an earlier version generated {root}: "
+                "delete the folder, so that it is generated again, or leave compositional off."
+            )
         files["compositions"] = COMPOSITION_FILE
     for name, file in files.items():
         found = _read_questions(root, file, patients)

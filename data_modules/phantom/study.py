@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_modules.phantom.anatomy import draw_anatomy
-from data_modules.phantom.compositions import Composition, composition
+from data_modules.phantom.compositions import composition
 from data_modules.phantom.findings import Finding, draw_profiles, finding_vector
 from data_modules.phantom.geometry import VIEWS, View
 from data_modules.phantom.lesions import Placed, place
@@ -81,7 +81,7 @@ class Written:
     study: str
     footprints: str
     candidates: list[Candidate]
-    composition: Composition | None
+    composition: Candidate | None
 
 
 def stream(seed: int, split: SplitName, purpose: int, index: int = 0) -> np.random.Generator:

@@ -96,11 +96,9 @@ def test_means_are_those_of_the_questions(predictions: list[Prediction]) -> None
 
 def test_of_nothing_there_are_no_means(predictions: list[Prediction]) -> None:
     assert averages_by_stratum(predictions) is None
-    assert knowledge_averages([]) is None
     unknown = with_readings(predictions)[0].knowledge
     assert unknown is not None
     means = knowledge_averages([unknown])
-    assert means is not None
     assert (means.known, means.mass, means.even, means.top) == (0, None, None, None)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from amif_lightning.batch import Prediction, VQABatch
 from amif_lightning.callbacks.drawing import INK, card, contact_sheet, shown
+from amif_lightning.reports.knowledge_lines import said
 
 _RIGHT, _WRONG = (0, 110, 40), (180, 20, 20)
 _QUESTION_LINES, _ANSWER_LINES, _READ_LINES = 3, 2, 2  # most lines of each text on a card
@@ -114,6 +115,6 @@ def answer_card(
         (f"{sign}: {given.answer}", _ANSWER_LINES, _RIGHT if given.correct else _WRONG),
     ]
     if given.knowledge is not None:
-        read = ", ".join(f"{entry} {share:.0%}" for entry, share in given.knowledge.read)
-        lines.append((f"read: {read}; gate {given.knowledge.gate:.2f}", _READ_LINES, INK))
+        read = said(given.knowledge.read, given.knowledge.gate)
+        lines.append((f"read: {read}", _READ_LINES, INK))
     return card(shown(image, side), lines)

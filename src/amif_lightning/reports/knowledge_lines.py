@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from amif_lightning.reports.fields import Fields
@@ -58,23 +58,26 @@ class KnowledgeAverages:
     gate: float
 
 
-def knowledge_averages(lines: Iterable[KnowledgeLine]) -> KnowledgeAverages | None:
-    """The means of some questions; None without any."""
-    every = list(lines)
-    if not every:
-        return None
-    mass = [line.mass for line in every if line.mass is not None]
-    even = [line.even for line in every if line.even is not None]
-    top = [float(line.top) for line in every if line.top is not None]
+def knowledge_averages(lines: Sequence[KnowledgeLine]) -> KnowledgeAverages:
+    """The means of some questions, at least one."""
+    mass = [line.mass for line in lines if line.mass is not None]
+    even = [line.even for line in lines if line.even is not None]
+    top = [float(line.top) for line in lines if line.top is not None]
     return KnowledgeAverages(
-        questions=len(every),
+        questions=len(lines),
         known=len(mass),
         mass=statistics.fmean(mass) if mass else None,
         even=statistics.fmean(even) if even else None,
         top=statistics.fmean(top) if top else None,
-        effective=statistics.fmean(line.effective for line in every),
-        gate=statistics.fmean(line.gate for line in every),
+        effective=statistics.fmean(line.effective for line in lines),
+        gate=statistics.fmean(line.gate for line in lines),
     )
+
+
+def said(read: Sequence[tuple[str, float]], gate: float) -> str:
+    """What was read, for people: ``left 61%, small 20%; gate 0.49``."""
+    entries = ", ".join(f"{entry} {share:.0%}" for entry, share in read)
+    return f"{entries}; gate {gate:.2f}"
 
 
 def parse_line(fields: Fields) -> KnowledgeLine | None:

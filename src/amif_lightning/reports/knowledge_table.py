@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from amif_lightning.reports import numbers, statistics
 from amif_lightning.reports.groups import Group, stratum_name
 from amif_lightning.reports.knowledge_lines import KnowledgeAverages
+from amif_lightning.reports.numbers import over_seeds
 
 TITLE = "What was read of the answer vocabulary"
 HEADER = (
@@ -50,7 +51,7 @@ def _row(group: Group, stratum: str) -> list[str]:
     enough = found[0].known >= numbers.LEAST_FOR_PERCENT
 
     def share(of: Callable[[KnowledgeAverages], float | None]) -> str:
-        return _mean([of(one) for one in found], 100, 1) if enough else numbers.NONE
+        return over_seeds(map(of, found), 1, scale=100) if enough else numbers.NONE
 
     return [
         f"{group.key.dataset} {group.key.layout}",
@@ -63,8 +64,8 @@ def _row(group: Group, stratum: str) -> list[str]:
         numbers.interval(_interval(group, stratum)) if enough else numbers.NONE,
         share(lambda one: one.even),
         share(lambda one: one.top),
-        _mean([one.effective for one in found], 1, 1),
-        _mean([one.gate for one in found], 1, 2),
+        over_seeds((one.effective for one in found), 1),
+        over_seeds((one.gate for one in found), 2),
         str(len(group.runs)),
     ]
 
@@ -82,13 +83,3 @@ def _interval(group: Group, stratum: str) -> statistics.Interval | None:
         for run in group.lines
     ]
     return statistics.bootstrap_mean(mass, [group.lines[0][place].image for place in chosen])
-
-
-def _mean(values: Sequence[float | None], scale: float, digits: int) -> str:
-    """Mean ± standard deviation over seeds; a dash where a seed has no value."""
-    found = [scale * value for value in values if value is not None]
-    if len(found) < len(values):
-        return numbers.NONE
-    mean, deviation = statistics.mean_std(found)
-    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
-    return f"{mean:.{digits}f}{spread}"

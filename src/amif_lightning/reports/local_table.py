@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from amif_lightning.reports import numbers, statistics
 from amif_lightning.reports.local_scores import (
@@ -16,9 +16,9 @@ from amif_lightning.reports.local_scores import (
 )
 from amif_lightning.reports.local_verdict import local_sentences, written
 from amif_lightning.reports.markdown import markdown
+from amif_lightning.reports.numbers import over_seeds
 from amif_lightning.reports.pair_averages import Localisation, PairAverages, Reranked
 from amif_lightning.reports.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.statistics import Interval
 from amif_lightning.reports.study_lines import JUDGED
 
 Rows = tuple[tuple[str, ...], list[list[str]]]
@@ -103,13 +103,13 @@ def _score_row(scores: LocalScores) -> list[str]:
         of: Callable[[PairAverages], float | None], digits: int, measure: str | None = None
     ) -> str:
         span = None if measure is None else scores.span(measure)
-        return _cell([of(average) for average in scores.averages], digits, span)
+        return over_seeds([of(average) for average in scores.averages], digits, span)
 
     def share(of: Callable[[PairAverages], float | None], measure: str | None = None) -> str:
         if scores.group.first.studies < numbers.LEAST_FOR_PERCENT:
             return numbers.NONE
         span = None if measure is None else scores.span(measure)
-        return _cell([of(average) for average in scores.averages], 1, span, scale=100)
+        return over_seeds([of(average) for average in scores.averages], 1, span, scale=100)
 
     def lists(of: Callable[[Reranked], float]) -> Callable[[PairAverages], float | None]:
         return lambda a: None if a.reranked is None else of(a.reranked)
@@ -182,24 +182,9 @@ def _of_kind(scores: LocalScores, kind: str) -> str:
     its = [one.kinds[kind] for one in found if one is not None and kind in one.kinds]
     if not its:
         return numbers.NONE
-    return f"{_cell([one.mean for one in its], 2)} ({its[0].findings})"
+    return f"{over_seeds([one.mean for one in its], 2)} ({its[0].findings})"
 
 
 def _place(scores: LocalScores) -> list[str]:
     key = scores.group.key
     return [f"{key.dataset} {key.layout}", key.split, scores.group.name]
-
-
-def _cell(
-    values: Iterable[float | None], digits: int, span: Interval | None = None, *, scale: float = 1
-) -> str:
-    """Mean ± standard deviation over seeds [interval]; a dash where no seed has a value."""
-    found = [scale * value for value in values if value is not None]
-    if not found:
-        return numbers.NONE
-    mean, deviation = statistics.mean_std(found)
-    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
-    between = (
-        "" if span is None else f" [{scale * span.low:.{digits}f}, {scale * span.high:.{digits}f}]"
-    )
-    return f"{mean:.{digits}f}{spread}{between}"

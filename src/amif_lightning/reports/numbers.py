@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from amif_lightning.reports.statistics import Interval
+from amif_lightning.reports.statistics import Interval, mean_std
 
 # Below this many questions a percentage suggests a precision that is not there.
 LEAST_FOR_PERCENT = 30
@@ -81,3 +81,18 @@ def _tenths(share: float) -> str:
 
 def _signed(share: float) -> str:
     return points(Fraction(share))
+
+
+def over_seeds(
+    values: Iterable[float | None], digits: int, span: Interval | None = None, *, scale: float = 1
+) -> str:
+    """Mean ± standard deviation over seeds [interval]; a dash where no seed has a value."""
+    found = [scale * value for value in values if value is not None]
+    if not found:
+        return NONE
+    mean, deviation = mean_std(found)
+    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    between = (
+        "" if span is None else f" [{scale * span.low:.{digits}f}, {scale * span.high:.{digits}f}]"
+    )
+    return f"{mean:.{digits}f}{spread}{between}"

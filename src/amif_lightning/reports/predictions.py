@@ -102,8 +102,7 @@ def averages_by_stratum(lines: Iterable[Prediction]) -> dict[str, KnowledgeAvera
         if line.knowledge is not None:
             for name in line.strata:
                 strata.setdefault(name, []).append(line.knowledge)
-    found = {name: knowledge_averages(strata[name]) for name in sorted(strata)}
-    return {name: means for name, means in found.items() if means is not None} or None
+    return {name: knowledge_averages(strata[name]) for name in sorted(strata)} or None
 
 
 def _parse(text: str, path: Path) -> tuple[Prediction, ...]:

@@ -45,7 +45,7 @@ class AnswerEntries:
             parts = {part for answer in answers for part in (answer, *answer.split())}
             places = [self._places[part] for part in parts if part in self._places]
             found[row, places] = True
-        return found.to(device)
+        return found.to(device, non_blocking=True)  # a training step must not wait for it
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ import pytest
 
 from amif_lightning.errors import UserError
 from data_modules.phantom.compositions import (
-    HELD_OUT,
+    ONE_IN,
     REPEATS,
     SEEN,
     UNSEEN,
     WORDINGS,
-    Composition,
     ask,
     composition,
     describe,
@@ -25,9 +24,20 @@ from data_modules.phantom.compositions import (
 )
 from data_modules.phantom.findings import PROFILES, Finding
 from data_modules.phantom.module import Phantom
+from data_modules.phantom.questions import Candidate, Question
 from data_modules.phantom.read import read_phantom, read_studies
 from data_modules.phantom.study import Job, draw
 from data_modules.text import normalise
+
+
+def candidate(study: int, answer: str) -> Candidate:
+    return Candidate(study, "frontal", SEEN, "", answer)
+
+
+def said(questions: list[Question]) -> set[tuple[str, str]]:
+    """Answers with the types of their questions."""
+    return {(one.candidate.answer, one.candidate.question_type) for one in questions}
+
 
 EVERY = {describe(profile.findings) for profile in PROFILES if profile.findings}
 
@@ -58,7 +68,7 @@ def test_answers_are_normalised_and_tell_all_combinations_apart() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_word_of_a_held_out_answer_is_known_from_others(seed: int) -> None:
     unseen = held_out(np.random.default_rng(seed))
-    assert len(unseen) == len(EVERY) // HELD_OUT
+    assert len(unseen) == len(EVERY) // ONE_IN
     assert unseen < EVERY
     known = {word for answer in EVERY - unseen for word in answer.split()}
     assert {word for answer in unseen for word in answer.split()} <= known
@@ -81,36 +91,36 @@ def test_the_frontal_image_decides_every_word() -> None:
             whole &= item.finding.count == 1 or "frontal" in item.counted
         found = composition(index, placed)
         assert (found is not None) == whole
-        assert found is None or found == Composition(index, describe(findings))
+        assert found is None or found == candidate(index, describe(findings))
         asked[whole] += 1
     assert asked[True] > 20
     assert asked[False] > 2
 
 
 def test_training_never_asks_for_a_held_out_answer() -> None:
-    found = [Composition(k, answer) for k, answer in enumerate(["a b", "b c", "a b", "c"])]
+    found = [candidate(k, answer) for k, answer in enumerate(["a b", "b c", "a b", "c"])]
     unseen = frozenset({"a b"})
     trained = ask(np.random.default_rng(0), found, unseen, train=True)
     tested = ask(np.random.default_rng(0), found, unseen, train=False)
-    assert {(one.answer, kind) for one, _, kind in trained} == {("b c", SEEN), ("c", SEEN)}
+    assert said(trained) == {("b c", SEEN), ("c", SEEN)}
     assert len(tested) == len(found) * REPEATS
-    assert {kind for one, _, kind in tested if one.answer == "a b"} == {UNSEEN}
+    assert said(tested) == {("b c", SEEN), ("c", SEEN), ("a b", UNSEEN)}
     # What is left out moves no other wording.
-    assert trained == [row for row in tested if row[0].answer != "a b"]
+    assert trained == [one for one in tested if one.candidate.answer != "a b"]
 
 
 def test_wordings_say_nothing_about_answers() -> None:
-    found = [Composition(k, "ab"[k % 2]) for k in range(2000)]
+    found = [candidate(k, "ab"[k % 2]) for k in range(2000)]
     asked = ask(np.random.default_rng(0), found, frozenset(), train=True)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for one, text, _ in asked:
-        counts[text][one.answer] += 1
+    for one in asked:
+        counts[one.text][one.candidate.answer] += 1
     assert set(counts) == set(WORDINGS)
     for by_answer in counts.values():
         assert abs(by_answer["a"] - by_answer["b"]) < 4 * sum(by_answer.values()) ** 0.5
     texts = defaultdict(list)
-    for one, text, _ in asked:
-        texts[one.study].append(text)
+    for one in asked:
+        texts[one.candidate.study].append(one.text)
     assert all(len(set(own)) == REPEATS for own in texts.values())
 
 

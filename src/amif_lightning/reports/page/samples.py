@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amif_lightning.reports.groups import Group, Run
+from amif_lightning.reports.knowledge_lines import said
 from amif_lightning.reports.page.pictures import NoPicture, data_root, data_uri
 from amif_lightning.reports.predictions import Prediction
 
@@ -157,15 +158,8 @@ def _answer(group: Group, run: Run, line: Prediction) -> Answer:
         probability=_probability(line.log_likelihood),
         shuffled=line.control_prediction,
         shuffled_correct=line.control_correct,
-        read=_read(line),
+        read=said(line.knowledge.read, line.knowledge.gate) if line.knowledge else "",
     )
-
-
-def _read(line: Prediction) -> str:
-    if line.knowledge is None:
-        return ""
-    entries = ", ".join(f"{entry} {share:.0%}" for entry, share in line.knowledge.read)
-    return f"{entries}; gate {line.knowledge.gate:.2f}"
 
 
 def _probability(log_likelihood: float | None) -> str:

@@ -67,8 +67,8 @@ endef
 define fit_seed
   run="$(RUNS)/$(1)/$(2)/seed$$seed"; \
   set -- $(3) --runs "$(RUNS)" --experiment $(1) --seed_everything $$seed $(EXTRA); \
-  resume=""; for name in best last; do \
-    if [ -f "$$run/$$name.ckpt" ]; then resume="--ckpt_path $$name"; fi; done; \
+  resume=""; for checkpoint in best last; do \
+    if [ -f "$$run/$$checkpoint.ckpt" ]; then resume="--ckpt_path $$checkpoint"; fi; done; \
   echo "== $$run: fit $$resume"; $(AMIF) fit "$$@" $$resume
 endef
 

@@ -244,6 +244,12 @@ SCRATCH_STEPS ?= 1720
 ABLATED_SPLIT = $(if $(filter vqa_rad,$(DATA)),,$(or $(SPLIT),$(if $(filter vqa_med_2019,$(DATA)),validation,test)))
 ABLATED = $(call reproduce_name,$(DATA),$(ABLATED_SPLIT))
 
+# Overlays of $$variant in $$parts; several are joined by "-", such as pointer_loss-without_gate.
+define answering_parts
+  parts=""; for part in $$(echo "$$variant" | tr "-" " "); do \
+    parts="$$parts --config experiments/ablation/vqa/$$part.yaml"; done
+endef
+
 .PHONY: ablations
 ifeq ($(DATA),phantom)
 ablations: $(STAMP) ## phantoms, or DATA in ROOT: the method without each of its parts, and the comparison
@@ -266,9 +272,9 @@ ablations: $(STAMP) ## phantoms, or DATA in ROOT: the method without each of its
 	    --config experiments/ablation/pretrain/hard_labels.yaml $(call after,pretrain-phantom-hard_labels)); \
 	  $(call one_seed,vqa-phantom-from-hard_labels,clean,test,$(PHANTOM_ANSWERING) \
 	    $(call after,pretrain-phantom-local-hard_labels)); \
-	  for variant in $(ANSWERING_ABLATIONS); do \
+	  for variant in $(ANSWERING_ABLATIONS); do $(answering_parts); \
 	    $(call one_seed,vqa-phantom-pretrained-$$variant,clean,test,$(PHANTOM_ANSWERING) \
-	      --config experiments/ablation/vqa/$$variant.yaml $(call after,pretrain-phantom-local)); \
+	      $$parts $(call after,pretrain-phantom-local)); \
 	  done; \
 	done
 	$(call report_on,$(RUNS),--baseline pretrain-phantom --baseline pretrain-phantom-local \
@@ -279,9 +285,9 @@ ablations: $(STAMP)
 	$(need_root)
 	@set -e; for seed in $(SEEDS); do \
 	  $(call one_seed,$(ABLATED),$(PROTOCOL),$(or $(ABLATED_SPLIT),test),$(call reproduce_run,$(DATA),$(ABLATED_SPLIT))); \
-	  for variant in $(ANSWERING_ABLATIONS); do \
+	  for variant in $(ANSWERING_ABLATIONS); do $(answering_parts); \
 	    $(call one_seed,$(ABLATED)-$$variant,$(PROTOCOL),$(or $(ABLATED_SPLIT),test),$(call \
-	      reproduce_run,$(DATA),$(ABLATED_SPLIT)) --config experiments/ablation/vqa/$$variant.yaml); \
+	      reproduce_run,$(DATA),$(ABLATED_SPLIT)) $$parts); \
 	  done; \
 	done
 	$(call report_on,$(RUNS),--baseline $(ABLATED))
@@ -298,9 +304,7 @@ compositions: $(STAMP) ## phantoms asked for composed answers: with and without 
 	  $(call one_seed,pretrain-phantom,clean,test,$(PHANTOM_GLOBAL)); \
 	  $(call one_seed,pretrain-phantom-local,clean,test,$(PHANTOM_LOCAL) $(call after,pretrain-phantom)); \
 	  for variant in $(COMPOSED_VARIANTS); do \
-	    name="vqa-phantom-compositional$$variant"; parts=""; \
-	    for part in $$(echo "$$variant" | tr "-" " "); do \
-	      parts="$$parts --config experiments/ablation/vqa/$$part.yaml"; done; \
+	    name="vqa-phantom-compositional$$variant"; $(answering_parts); \
 	    $(call one_seed,$$name,clean,test,$(PHANTOM_COMPOSED) $$parts $(call after,pretrain-phantom-local)); \
 	    weights="$(RUNS)/$$name/clean/seed$$seed/best.ckpt"; \
 	    if [ -f "$(RUNS)/$$name-generated/clean/seed$$seed/result-test.json" ]; then \

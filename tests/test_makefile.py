@@ -338,6 +338,19 @@ def test_ablations_of_a_data_set_on_disk(tmp_path: Path) -> None:
     assert len({re.findall(r"--experiment (\S+)", line)[0] for line in found[:-1]}) == 5
 
 
+def test_an_ablation_joins_several_overlays(tmp_path: Path) -> None:
+    variants = "without_knowledge pointer_loss-without_gate"
+    found = calls(
+        *("ablations", f"RUNS={tmp_path}", "DATA=vqa_rad", "SEEDS=0", "ROOT=/x"),
+        f"ANSWERING_ABLATIONS={variants}",
+    )
+    for name in variants.split():
+        (fit, test) = [line for line in found if f"--experiment vqa_rad-tiny-{name} " in line]
+        overlays = [f"experiments/ablation/vqa/{part}.yaml" for part in name.split("-")]
+        for line in (fit, test):
+            assert re.findall(r"--config (\S+/ablation/\S+)", line) == overlays
+
+
 @pytest.mark.parametrize("target", [f"reproduce-{name}" for name in ANSWERING])
 def test_the_folder_of_a_data_set_is_asked_for(target: str) -> None:
     done = make(target, "AMIF=echo CALL")
@@ -394,7 +407,7 @@ def test_every_config_that_the_makefile_names_exists() -> None:
     text = (ROOT / "Makefile").read_text().replace("$(SIZE)", "tiny")
     lists = {
         "ablation/pretrain/$$variant": ("GLOBAL_ABLATIONS", "LOCAL_ABLATIONS"),
-        "ablation/vqa/$$variant": ("ANSWERING_PARTS",),
+        "ablation/vqa/$$part": ("ANSWERING_PARTS", "COMPOSED_VARIANTS"),
     }
     named = set(re.findall(r"experiments/([\w/$]+)\.yaml", text))
     assert set(lists) < named
@@ -402,7 +415,8 @@ def test_every_config_that_the_makefile_names_exists() -> None:
         named.remove(pattern)
         for variable in variables:
             (values,) = re.findall(rf"^{variable} \?= (.*)$", text, flags=re.MULTILINE)
-            named |= {pattern.replace("$$variant", value) for value in values.split()}
+            parts = re.findall(r"\w+", values)
+            named |= {re.sub(r"\$\$\w+", part, pattern) for part in parts}
     named = {name for name in named if "$(" not in name and "$" not in name}
     assert len(named) > 12
     assert {name for name in named if not (ROOT / f"experiments/{name}.yaml").is_file()} == set()

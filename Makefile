@@ -313,7 +313,7 @@ compositions: $(STAMP) ## phantoms asked for composed answers: with and without 
 	        --experiment "$$name-generated" --seed_everything $$seed $(EXTRA) --ckpt_path "$$weights"; fi; \
 	  done; \
 	done
-	$(call report_on,$(RUNS),--baseline vqa-phantom-compositional --baseline vqa-phantom-compositional-generated)
+	$(call report_on,$(RUNS),--baseline vqa-phantom-compositional --baseline vqa-phantom-compositional-without_knowledge-generated)
 	$(dashboard)
 
 .PHONY: report

@@ -1,7 +1,8 @@
-"""Errors of composed answers: the words that are wrong, and differences from a baseline."""
+"""Errors of composed answers: the words that are wrong."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,11 @@ from benchmarks.measures import composition_errors as measure
         ("cardiomegaly and left upper nodule", "left upper nodule", {"finding"}),
         ("small left upper mass", "left small upper mass", {"order"}),
         ("small bilateral effusion", "small left effusion", {"side"}),
+        ("two bilateral nodules", "bilateral nodule", {"number"}),
     ],
 )
 def test_kinds_of_words_that_are_wrong(answer: str, prediction: str, wrong: set[str]) -> None:
-    assert measure.wrong_parts(answer, prediction) == wrong
+    assert measure.wrong_kinds(answer, prediction) == wrong
 
 
 def line(number: int, prediction: str, question_type: str) -> Prediction:
@@ -45,43 +47,32 @@ def line(number: int, prediction: str, question_type: str) -> Prediction:
     )
 
 
-def write(runs: Path, experiment: str, seed: int, wrong: int, first: int = 0) -> None:
+def write(runs: Path, experiment: str, seed: int, given: Sequence[tuple[str, str]]) -> None:
     folder = runs / experiment / "clean" / f"seed{seed}"
     folder.mkdir(parents=True)
-    given = ["small right upper mass"] * wrong + ["small left upper mass"] * (40 - wrong)
-    write_predictions(
-        folder / "predictions-test.jsonl",
-        [
-            line(first + 40 * place + number, prediction, question_type)
-            for place, question_type in enumerate(measure.TYPES)
-            for number, prediction in enumerate(given)
-        ],
-    )
+    lines = [line(number, prediction, asked) for number, (prediction, asked) in enumerate(given)]
+    write_predictions(folder / "predictions-test.jsonl", lines)
 
 
-def test_tables_of_two_experiments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for seed in (0, 1):
-        write(tmp_path, "plain", seed, 20)
-    write(tmp_path, "better", 0, 10)
-    measure.main([str(tmp_path), "--baseline", "plain"])
-    rows = [
-        [cell.strip() for cell in text.split("|")[1:-1]]
-        for text in capsys.readouterr().out.splitlines()
-        if text.startswith("| better")
+def test_wrong_answers_of_all_seeds_are_counted_by_kind_of_question_and_of_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right, mirrored, other = "small left upper mass", "small right upper mass", "large left nodule"
+    write(tmp_path, "first", 0, [(mirrored, "composition"), (right, "composition")])
+    write(tmp_path, "first", 1, [(other, "composition"), (mirrored, "composition_unseen")])
+    write(tmp_path, "second", 0, [(right, "composition"), (mirrored, "presence")])
+    measure.main([str(tmp_path)])
+    printed = capsys.readouterr().out.splitlines()[2:]
+    rows = [[cell.strip() for cell in text.split("|")[1:-1]] for text in printed]
+    assert rows == [
+        ["first", "composition", "2", "1", "1", "1", "1", "1", "0", "0"],
+        ["second", "composition", "0", "0", "0", "0", "0", "0", "0", "0"],
+        ["first", "composition_unseen", "1", "1", "0", "1", "0", "0", "0", "0"],
+        ["second", "composition_unseen", "0", "0", "0", "0", "0", "0", "0", "0"],
     ]
-    assert len(rows) == 4  # two tables for each of two types
-    assert rows[0][1] == "75.0 (30 of 40)"
-    assert rows[0][2] == "+25.0"
-    assert rows[0][3].startswith("+")  # 10 of 40 questions are better, none is worse
-    assert rows[1][1:] == ["10", "10", "0", "10", "0", "0", "0", "0"]
 
 
-def test_what_cannot_be_compared_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_composed_questions_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "other", 0, [("yes", "presence")])
     with pytest.raises(UserError, match="run make compositions"):
         measure.main([str(tmp_path)])
-    write(tmp_path, "plain", 0, 1)
-    with pytest.raises(UserError, match="name another --baseline"):
-        measure.main([str(tmp_path)])
-    write(tmp_path, "other", 0, 1, first=100)
-    with pytest.raises(UserError, match="not comparable"):
-        measure.main([str(tmp_path), "--baseline", "plain"])

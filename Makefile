@@ -342,6 +342,10 @@ test-all: test ## all tests; with AMIF_DATA=FOLDER also those on real data
 	# One at a time: some hold a stopwatch, some use all cores.
 	$(BIN)/python -m pytest -q -m "slow $(if $(AMIF_DATA),or,and not) real_data"
 
+.PHONY: golden
+golden: $(STAMP) ## rewrite the numbers of tests/golden.json; their commit says why they moved
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden
+
 .PHONY: ddp
 ddp: $(STAMP) ## tests that start two processes
 	$(PYTEST) -m ddp

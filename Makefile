@@ -351,9 +351,10 @@ ddp: $(STAMP) ## tests that start two processes
 	$(PYTEST) -m ddp
 
 .PHONY: lint
-lint: $(STAMP) ## ruff: rules and format
+lint: $(STAMP) ## ruff: rules and format; import-linter: no import points up
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 .PHONY: format
 format: $(STAMP) ## ruff: mend what can be mended

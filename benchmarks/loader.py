@@ -29,9 +29,10 @@ import PIL
 import torch
 from PIL import Image
 
-from data_modules.images import decode_image, to_square
-from data_modules.resized import resize_all, resized_path
-from data_modules.transforms import SMALLEST_CROP
+from amif_lightning.data.files.reduced_copies import resize_all, resized_path
+from amif_lightning.data.preprocessing.image_tensors import to_square
+from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.transforms import SMALLEST_CROP
 
 SIDES = (512, 1024, 2500)
 WAYS = ("plain", "draft", "reduced copy")

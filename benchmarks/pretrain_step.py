@@ -31,10 +31,10 @@ import torch
 from transformers import BertConfig, BertTokenizer
 
 from amif_lightning.batch import StudyBatch, TeacherFeatures, Tokens
-from amif_lightning.models.teacher import OpenClipTeacher
+from amif_lightning.data.teacher.cache import Embeddings
+from amif_lightning.data.teacher.networks import OpenClipTeacher
+from amif_lightning.data.teacher.store import About, write_embeddings
 from amif_lightning.tasks.pretrain import AMiFPretrain
-from data_modules.embeddings import Embeddings
-from data_modules.embeddings_file import About, write_embeddings
 
 CPU_BATCH, GPU_BATCH = 4, 64
 

@@ -119,7 +119,7 @@ def pieces(answers: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
 
 def rebuild(trainset: Path, count: int = 458) -> None:
     """Write the candidate file from VQA-RAD's ``trainset.json``."""
-    from data_modules.text import normalise
+    from amif_lightning.data.preprocessing.normalization import normalise
 
     rows = json.loads(trainset.read_text(encoding="utf-8"))
     answers = [normalise(str(row["answer"])) for row in rows]

@@ -1,19 +1,19 @@
 """One LightningDataModule per data set over one base."""
 
-from data_modules.captions import CaptionsFromQA
-from data_modules.chexpert_5x200 import CheXpert5x200, MIMIC5x200
-from data_modules.image_text import ImageText
-from data_modules.medicat import MedICaT
-from data_modules.mimic_cxr import MIMICCXR
-from data_modules.mixture import Mixture
-from data_modules.path_vqa import PathVQA
 from data_modules.phantom.module import Phantom
 from data_modules.phantom.studies import PhantomStudies
-from data_modules.question_mixture import QuestionMixture
-from data_modules.roco import ROCO
-from data_modules.slake import SLAKE
-from data_modules.vqa_med_2019 import VQAMed2019
-from data_modules.vqa_rad import VQARAD
+from data_modules.pretrain.captions_from_qa import CaptionsFromQA
+from data_modules.pretrain.chexpert_5x200 import CheXpert5x200, MIMIC5x200
+from data_modules.pretrain.image_text import ImageText
+from data_modules.pretrain.medicat import MedICaT
+from data_modules.pretrain.mimic_cxr import MIMICCXR
+from data_modules.pretrain.mixture import Mixture
+from data_modules.pretrain.roco import ROCO
+from data_modules.vqa.mixture import QuestionMixture
+from data_modules.vqa.path_vqa import PathVQA
+from data_modules.vqa.slake import SLAKE
+from data_modules.vqa.vqa_med_2019 import VQAMed2019
+from data_modules.vqa.vqa_rad import VQARAD
 
 __all__ = [
     "MIMICCXR",

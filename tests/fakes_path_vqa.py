@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.data_modules.files.parquet_files import row, write_parquet
+from tests.data.files.parquet_files import row, write_parquet
 from tests.fakes import write_image
 
 #: Usable questions of each split without exact duplicates, and pictures that they show.

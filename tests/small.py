@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from amif_lightning.batch import AnswerSpace
+from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.models.knowledge import Fused
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom

@@ -12,14 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from amif_lightning.batch import (
-    AnswerSpace,
-    StudyBatch,
-    TeacherFeatures,
-    Tokens,
-    VQABatch,
-    pad_tokens,
-)
+from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.batch import StudyBatch, TeacherFeatures, Tokens, VQABatch, pad_tokens
 
 SPACE = AnswerSpace(
     protocol="clean",

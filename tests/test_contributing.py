@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Where the rules of the tree begin to count: `cli/help.py` is short for the package's.
+# Where the rules of the tree begin to count: `cli/entry.py` is short for the package's.
 FOLDERS = (ROOT, ROOT / "src" / "amif_lightning")
 SUFFIXES = (".py", ".yaml", ".md", ".toml", ".cfg")
 TAGS = ("train/", "val/")  # of TensorBoard

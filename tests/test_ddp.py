@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from amif_lightning.cli import main
-from amif_lightning.reports.predictions import read_predictions
-from amif_lightning.reports.record import read_record
+from amif_lightning.reports.records.answering import read_record
+from amif_lightning.reports.records.predictions import read_predictions
 from tests.processes import phantom_folder, phantom_words, python
 from tests.two_processes import FirstStep, first_step
 

@@ -15,13 +15,13 @@ import torch
 import yaml
 
 from amif_lightning.cli import app, main
-from amif_lightning.reports.command import main as report
-from amif_lightning.reports.predictions import read_predictions
-from amif_lightning.reports.record import read_record
+from amif_lightning.cli.commands.report import main as report
+from amif_lightning.data.schema.questions import SplitName
+from amif_lightning.reports.records.answering import read_record
+from amif_lightning.reports.records.predictions import read_predictions
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.generate import generate
 from data_modules.phantom.module import Phantom
-from data_modules.rows import SplitName
 
 SIZES: dict[SplitName, int] = {"train": 24, "validation": 8, "test": 8}
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "vqa" / "phantom.yaml"

@@ -50,8 +50,8 @@ def test_the_wheel_holds_every_source_file(wheel: zipfile.ZipFile) -> None:
     expected = {str(path.relative_to(ROOT)).removeprefix("src/") for path in _sources()}
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == expected
-    assert {"amif_lightning/cli/app.py", "data_modules/rows.py"} <= held
-    assert "amif_lightning/reports/published.yaml" in held
+    assert {"amif_lightning/cli/app.py", "amif_lightning/data/schema/questions.py"} <= held
+    assert "amif_lightning/reports/render/published.yaml" in held
     assert "amif_lightning/reports/page/style.css" in held
     assert "amif_lightning/reports/page/templates/page.html.jinja" in held
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from amif_lightning.cli import main
-from amif_lightning.reports.retrieval_record import read_retrieval_record
+from amif_lightning.reports.records.retrieval import read_retrieval_record
 from tests.processes import phantom_folder, phantom_words, python
 from tests.two_processes import FirstStep, first_step
 

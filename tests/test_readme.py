@@ -24,10 +24,10 @@ import yaml
 from PIL import Image
 
 from amif_lightning.cli import main
-from amif_lightning.reports.predictions import predictions_path, write_predictions
-from amif_lightning.reports.record import record_path, write_record
+from amif_lightning.data.files import sources
+from amif_lightning.reports.records.answering import record_path, write_record
+from amif_lightning.reports.records.predictions import predictions_path, write_predictions
 from amif_lightning.tasks import AMiFVQA
-from data_modules.files import sources
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
 from tests.reports.conftest import record_for, synthetic_predictions
 from tests.small import SMALL, phantom, trainer

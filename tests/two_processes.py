@@ -20,7 +20,7 @@ from torch import Tensor
 from amif_lightning.batch import StudyBatch, Tokens, VQABatch
 from amif_lightning.models.matching import inner_words
 from amif_lightning.tasks import AMiFPretrain, AMiFTask, AMiFVQA
-from amif_lightning.tasks.mining import Drawn
+from amif_lightning.tasks.pretraining.mining import Drawn
 from tests.small import SMALL, phantom, trainer
 from tests.tasks.study_small import RELEASED, phantom_studies
 

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.markdown import markdown
-from amif_lightning.reports.predictions import Prediction, read_predictions
+from amif_lightning.reports.records.predictions import Prediction, read_predictions
+from amif_lightning.reports.render.markdown import markdown
 from data_modules.phantom.compositions import SEEN, UNSEEN
-from data_modules.phantom.findings import COUNTS, SIDES, SIZES, ZONES
+from data_modules.phantom.simulator.findings import COUNTS, SIDES, SIZES, ZONES
 
 FILE = "predictions-test.jsonl"
 KINDS = ("finding", "side", "zone", "size", "number", "order")

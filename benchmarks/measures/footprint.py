@@ -43,7 +43,11 @@ from amif_lightning.errors import UserError
 from amif_lightning.metrics.localisation import found_regions
 from amif_lightning.models.patch_grid import covered, patch_centres, square
 from amif_lightning.models.words import words_of
-from amif_lightning.reports.statistics import Interval, bootstrap_difference, bootstrap_mean
+from amif_lightning.reports.analysis.statistics import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_mean,
+)
 from amif_lightning.tasks.checkpoints import load_checkpoint
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from data_modules.phantom.studies import PhantomStudies

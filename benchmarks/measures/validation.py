@@ -29,17 +29,17 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from amif_lightning.batch import Prediction
 from amif_lightning.cli.data_command import build_data, data_parser
+from amif_lightning.data.loading.vqa_module import VQADataModule
+from amif_lightning.data.schema import baselines as floors
+from amif_lightning.data.schema.answers import is_correct
 from amif_lightning.errors import UserError
-from amif_lightning.reports import numbers
-from amif_lightning.reports.markdown import markdown
-from amif_lightning.reports.statistics import bootstrap_difference, bootstrap_mean
+from amif_lightning.evaluation import Prediction
+from amif_lightning.reports.analysis.statistics import bootstrap_difference, bootstrap_mean
+from amif_lightning.reports.render import numbers
+from amif_lightning.reports.render.markdown import markdown
 from amif_lightning.tasks.checkpoints import load_checkpoint, trained_seconds
 from amif_lightning.tasks.vqa import AMiFVQA
-from data_modules import floors
-from data_modules.answers import is_correct
-from data_modules.base import VQADataModule
 
 HEADER = (
     "run",

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_modules.phantom.findings import COUNTS, PROFILES, Finding
-from data_modules.phantom.geometry import View
-from data_modules.phantom.lesions import Placed
 from data_modules.phantom.questions import Candidate, Question, QuestionType
+from data_modules.phantom.simulator.findings import COUNTS, PROFILES, Finding
+from data_modules.phantom.simulator.geometry import View
+from data_modules.phantom.simulator.lesions import Placed
 
 VIEW: View = "frontal"
 SEEN: QuestionType = "composition"

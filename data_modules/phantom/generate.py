@@ -27,12 +27,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.errors import UserError
 from data_modules.phantom import workers
 from data_modules.phantom.compositions import ask, held_out
-from data_modules.phantom.findings import COORDINATES
-from data_modules.phantom.geometry import IMAGE_SIZE
 from data_modules.phantom.questions import Candidate, Question, choose
+from data_modules.phantom.simulator.findings import COORDINATES
+from data_modules.phantom.simulator.geometry import IMAGE_SIZE
 from data_modules.phantom.study import (
     COMPOSITIONS,
     HELD_OUT,
@@ -44,7 +45,6 @@ from data_modules.phantom.study import (
     plan,
     stream,
 )
-from data_modules.rows import SplitName
 
 GENERATOR = 1  # raised whenever the same seed gives other data
 STUDIES: Mapping[SplitName, int] = {"train": 1200, "validation": 200, "test": 300}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from amif_lightning.arguments import check_least
+from amif_lightning.data.loading.vqa_module import VQADataModule
+from amif_lightning.data.schema.questions import Release
 from amif_lightning.errors import UserError
-from data_modules.base import VQADataModule
-from data_modules.options import check_least
 from data_modules.phantom.generate import generate
 from data_modules.phantom.read import read_phantom, read_studies
-from data_modules.rows import Release
 
 
 class Phantom(VQADataModule):

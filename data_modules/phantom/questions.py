@@ -14,9 +14,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data_modules.phantom.findings import COUNTS, KINDS, NONE, Finding
-from data_modules.phantom.geometry import VIEWS, View
-from data_modules.phantom.lesions import Placed
+from data_modules.phantom.simulator.findings import COUNTS, KINDS, NONE, Finding
+from data_modules.phantom.simulator.geometry import VIEWS, View
+from data_modules.phantom.simulator.lesions import Placed
 
 ChosenType = Literal["plane", "presence", "side", "zone", "size", "count", "abnormality"]
 QUESTION_TYPES: tuple[ChosenType, ...] = get_args(ChosenType)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amif_lightning.data.schema.questions import QARow, Release, SplitName
 from amif_lightning.errors import UserError
-from data_modules.phantom.findings import Finding
 from data_modules.phantom.generate import (
     COMPOSITION_FILE,
     FOOTPRINT_FILE,
@@ -20,10 +20,10 @@ from data_modules.phantom.generate import (
     QUESTION_FILE,
     STUDY_FILE,
 )
-from data_modules.phantom.geometry import View
-from data_modules.phantom.masks import decode_runs
+from data_modules.phantom.simulator.findings import Finding
+from data_modules.phantom.simulator.geometry import View
+from data_modules.phantom.simulator.masks import decode_runs
 from data_modules.phantom.study import SPLITS
-from data_modules.rows import QARow, Release, SplitName
 
 DATASET = "Phantom"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from amif_lightning.batch import Region
+from amif_lightning.evaluation import Region
 from data_modules.phantom.read import DATASET, Footprints, read_studies
 
 #: Words that name each kind in the generated reports, and no other kind of the same study.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_modules.phantom.findings import COUNTS, KINDS, Finding, Kind
+from data_modules.phantom.simulator.findings import COUNTS, KINDS, Finding, Kind
 
 _SENTENCES: dict[Kind, tuple[str, ...]] = {
     "nodule": (

@@ -10,19 +10,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from amif_lightning.batch import FixedNegatives, Region
-from data_modules.negatives import hard_negatives, random_negatives
-from data_modules.options import check_choice, check_least
-from data_modules.phantom.findings import KINDS, NONE, unit_vectors
+from amif_lightning.arguments import check_choice, check_least
+from amif_lightning.data.loading.fixed_negatives import hard_negatives, random_negatives
+from amif_lightning.data.loading.pretrain_module import StudyDataModule, TeacherName
+from amif_lightning.data.loading.question_dataset import other_images
+from amif_lightning.data.loading.study_dataset import TeacherTable
+from amif_lightning.data.schema.questions import SplitName
+from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.evaluation import FixedNegatives, Region
 from data_modules.phantom.generate import generate
 from data_modules.phantom.read import DATASET, Study, read_phantom, read_studies
 from data_modules.phantom.regions import NAMES, Regions
+from data_modules.phantom.simulator.findings import KINDS, NONE, unit_vectors
 from data_modules.phantom.study import SPLITS
-from data_modules.questions import other_images
-from data_modules.rows import SplitName
-from data_modules.studies import StudyDataModule, TeacherName
-from data_modules.study_rows import Picture, StudyRelease, StudyRow
-from data_modules.study_samples import TeacherTable
 
 PhantomTeacher = Literal[
     "none", "vectors", "shuffled_vectors", "open_clip", "checkpoint", "embeddings"

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_modules.phantom.anatomy import draw_anatomy
+from amif_lightning.data.schema.questions import SplitName
 from data_modules.phantom.compositions import composition
-from data_modules.phantom.findings import Finding, draw_profiles, finding_vector
-from data_modules.phantom.geometry import VIEWS, View
-from data_modules.phantom.lesions import Placed, place
-from data_modules.phantom.masks import encode_runs
 from data_modules.phantom.questions import Candidate, candidates
-from data_modules.phantom.render import Exposure, Scene, develop
 from data_modules.phantom.reports import write_report
-from data_modules.rows import SplitName
+from data_modules.phantom.simulator.anatomy import draw_anatomy
+from data_modules.phantom.simulator.findings import Finding, draw_profiles, finding_vector
+from data_modules.phantom.simulator.geometry import VIEWS, View
+from data_modules.phantom.simulator.lesions import Placed, place
+from data_modules.phantom.simulator.masks import encode_runs
+from data_modules.phantom.simulator.render import Exposure, Scene, develop
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 IMAGE_FOLDER = "images"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.predictions import Prediction, write_predictions
+from amif_lightning.reports.records.predictions import Prediction, write_predictions
 from benchmarks.measures import composition_errors as measure
 
 

@@ -13,14 +13,14 @@ from PIL import Image
 
 from amif_lightning.errors import UserError
 from amif_lightning.models.patch_grid import patch_centres
-from amif_lightning.reports.statistics import bootstrap_mean
+from amif_lightning.reports.analysis.statistics import bootstrap_mean
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from benchmarks.measures import footprint
 from benchmarks.measures.footprint import Measured, Sample
-from data_modules.phantom.findings import KINDS, PROFILES
 from data_modules.phantom.read import Footprints, read_studies
 from data_modules.phantom.regions import NAMES
 from data_modules.phantom.reports import write_report
+from data_modules.phantom.simulator.findings import KINDS, PROFILES
 from data_modules.phantom.studies import PhantomStudies
 from tests import small
 

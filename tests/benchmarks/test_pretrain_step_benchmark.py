@@ -9,7 +9,7 @@ import open_clip
 import pytest
 import torch
 
-from amif_lightning.models.teacher import OpenClipTeacher
+from amif_lightning.data.teacher.networks import OpenClipTeacher
 from benchmarks import pretrain_step
 from benchmarks.pretrain_step import Result, Size, Transformer
 

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, Tokens, VQABatch
 from amif_lightning.callbacks import alignment_pictures, alignment_sheets
-from amif_lightning.callbacks.alignment_pictures import AlignmentPictures, at_rest, first_studies
+from amif_lightning.callbacks.alignment_pictures import AlignmentPictures, first_studies
 from amif_lightning.callbacks.drawing import headline
 from amif_lightning.errors import UserError
+from amif_lightning.models.eval_mode import at_rest
 from amif_lightning.models.words import affirmed, denial_ids
-from amif_lightning.tasks.mining import Drawn
 from amif_lightning.tasks.pretrain import AMiFPretrain
+from amif_lightning.tasks.pretraining.mining import Drawn
 from data_modules.phantom.studies import PhantomStudies
 from tests import small
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from amif_lightning.batch import FixedNegatives, Localised, PairScores
 from amif_lightning.callbacks.pair_results import pair_lines
-from amif_lightning.reports.pair_lines import Finding, Odds, PairLine, Transported
+from amif_lightning.evaluation import FixedNegatives, Localised, PairScores
+from amif_lightning.reports.records.pairs import Finding, Odds, PairLine, Transported
 
 NAN = float("nan")
 

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from amif_lightning.batch import Prediction, Tokens, VocabularyReading, VQABatch
+from amif_lightning.batch import Tokens, VQABatch
 from amif_lightning.callbacks.drawing import contact_sheet
 from amif_lightning.callbacks.pictures import (
     AnswerPictures,
     answer_card,
     one_per_image,
 )
+from amif_lightning.evaluation import Prediction, VocabularyReading
 
 SIDE = 160
 EMPTY = Prediction("q", "image", "", -1.0, True)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from amif_lightning.batch import Prediction, SplitFacts
 from amif_lightning.callbacks import ResultWriter, results
-from amif_lightning.reports.predictions import read_predictions
-from amif_lightning.reports.record import Score, read_record
+from amif_lightning.evaluation import Prediction, SplitFacts
+from amif_lightning.reports.records.answering import Score, read_record
+from amif_lightning.reports.records.predictions import read_predictions
 from amif_lightning.tasks.checkpoints import Origin
 
 QUESTIONS = ("q0", "q1", "q2", "q3")

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from amif_lightning.batch import FixedNegatives, Localised, PairScores, StudyFacts, StudyScores
 from amif_lightning.callbacks import ResultWriter, results
 from amif_lightning.errors import UserError
-from amif_lightning.reports.pair_averages import pair_averages
-from amif_lightning.reports.record import Score
-from amif_lightning.reports.retrieval_groups import collect_searches
-from amif_lightning.reports.retrieval_record import read_retrieval_record
-from amif_lightning.reports.study_lines import read_studies
+from amif_lightning.evaluation import FixedNegatives, Localised, PairScores, StudyFacts, StudyScores
+from amif_lightning.reports.analysis.retrieval_groups import collect_searches
+from amif_lightning.reports.records.answering import Score
+from amif_lightning.reports.records.pair_averages import pair_averages
+from amif_lightning.reports.records.retrieval import read_retrieval_record
+from amif_lightning.reports.records.study_scores import read_studies
 
 STUDIES = 6
 

@@ -17,7 +17,8 @@ Main = Callable[..., int]
 @pytest.fixture
 def toy_main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Main:
     """``main`` with the toys of :mod:`tests.cli.toys`, run below ``tmp_path``."""
-    from amif_lightning.cli import app, audit
+    from amif_lightning.cli import app
+    from amif_lightning.cli.commands import audit
 
     monkeypatch.setattr(app, "load_suite", toys.toy_suite)
     monkeypatch.setattr(audit, "_data_base", lambda: toys.ToyData)

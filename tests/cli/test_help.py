@@ -7,7 +7,7 @@ import re
 import pytest
 
 from amif_lightning.cli.app import AmifCLI
-from amif_lightning.cli.help import COMMANDS, TRAINER_COMMANDS, help_text
+from amif_lightning.cli.entry import COMMANDS, TRAINER_COMMANDS, help_text
 from tests.cli.conftest import Main
 
 

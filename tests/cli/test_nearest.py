@@ -1,4 +1,4 @@
-from amif_lightning.cli.nearest import nearest, suggestion
+from amif_lightning.cli.config_files import nearest, suggestion
 
 
 def test_nearest_ignores_case() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from amif_lightning.batch import Region
+from amif_lightning.evaluation import Region
 from amif_lightning.metrics.localisation import found_regions, localised
 from amif_lightning.models.words import Word
 

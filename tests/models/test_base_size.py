@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 
-from amif_lightning.batch import AnswerSpace
+from amif_lightning.answer_space import AnswerSpace
 
 LIMIT_GB = 16.0
 SLOTS, WIDTH, LAYERS = 28996, 768, 12  # Bio_ClinicalBERT
@@ -42,7 +42,7 @@ def write_text(folder: Path) -> None:
     from tokenizers import Tokenizer as FastTokenizer
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    from data_modules.tokenizer import Tokenizer
+    from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 
     BertModel(BertConfig(vocab_size=SLOTS)).save_pretrained(folder)
     table = Tokenizer.from_texts(["is there a fracture in the left lung", "yes", "no"], SLOTS)
@@ -144,7 +144,7 @@ def work(folder: Path) -> dict[str, Any]:
     """Build, one training step at batch 2, one ranking; what came of it as plain types."""
     from amif_lightning.tasks.optimization import parameter_groups
     from amif_lightning.tasks.vqa import AMiFVQA
-    from data_modules.vqa_rad import VQARAD
+    from data_modules.vqa.vqa_rad import VQARAD
 
     torch.manual_seed(0)
     peaks: dict[str, float] = {}

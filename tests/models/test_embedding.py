@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from amif_lightning.models.embedding import global_embedding
+from amif_lightning.models.fusion import global_embedding
 
 
 def test_it_is_the_projected_first_token_of_unit_norm() -> None:

@@ -6,6 +6,7 @@ import torch
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import WordLevel
 
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.models.words import (
     Word,
     affirmed,
@@ -14,7 +15,6 @@ from amif_lightning.models.words import (
     proper,
     words_of,
 )
-from data_modules.tokenizer import Tokenizer
 
 TABLE = Tokenizer.from_texts(["a nodule lies in the left lung . no effusion"])
 FAST = FastTokenizer.from_str(TABLE.to_json())

@@ -11,14 +11,7 @@ from typing import Any
 
 import pytest
 
-from amif_lightning.reports.pair_averages import pair_averages
-from amif_lightning.reports.predictions import (
-    Prediction,
-    averages_by_stratum,
-    predictions_path,
-    write_predictions,
-)
-from amif_lightning.reports.record import (
+from amif_lightning.reports.records.answering import (
     Durations,
     Floors,
     Hardware,
@@ -28,8 +21,15 @@ from amif_lightning.reports.record import (
     record_path,
     write_record,
 )
-from amif_lightning.reports.retrieval_record import RetrievalRecord, write_retrieval_record
-from amif_lightning.reports.study_lines import (
+from amif_lightning.reports.records.pair_averages import pair_averages
+from amif_lightning.reports.records.predictions import (
+    Prediction,
+    averages_by_stratum,
+    predictions_path,
+    write_predictions,
+)
+from amif_lightning.reports.records.retrieval import RetrievalRecord, write_retrieval_record
+from amif_lightning.reports.records.study_scores import (
     Direction,
     Measure,
     Ranking,

@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from amif_lightning.reports.pair_lines import Finding, Odds, PairLine, Transported
-from amif_lightning.reports.study_lines import StudyLine
+from amif_lightning.reports.records.pairs import Finding, Odds, PairLine, Transported
+from amif_lightning.reports.records.study_scores import StudyLine
 
 KINDS = ("mass", "nodule")
 

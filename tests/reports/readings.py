@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from amif_lightning.reports.knowledge_lines import KnowledgeLine
-from amif_lightning.reports.predictions import Prediction
+from amif_lightning.reports.records.knowledge import KnowledgeLine
+from amif_lightning.reports.records.predictions import Prediction
 
 
 def with_readings(lines: Sequence[Prediction], seed: int = 0) -> list[Prediction]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from amif_lightning.batch import AnswerSpace
+from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.errors import UserError
 from amif_lightning.models.ranking import CandidateTree
 from amif_lightning.tasks import AMiFVQA

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from amif_lightning.models.embedding import global_embedding
+from amif_lightning.models.fusion import global_embedding
 from amif_lightning.tasks import AMiFPretrain, AMiFVQA
 from amif_lightning.tasks.checkpoints import load_checkpoint
 from data_modules.phantom.module import Phantom

@@ -14,9 +14,9 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
+from amif_lightning.data.schema.questions import QARow
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom
-from data_modules.rows import QARow
 from tests.small import SMALL, phantom, trainer
 
 IMAGES, PER_IMAGE = 32, 2

@@ -13,14 +13,15 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
+from amif_lightning.data.preprocessing.image_tensors import to_square
+from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import alignment_loss, hard_labels, same_sample, soft_labels
 from amif_lightning.losses.unified import Sides
 from amif_lightning.tasks import AMiFPretrain, AMiFVQA
-from amif_lightning.tasks.mining import Drawn
-from data_modules.images import decode_image, to_square
+from amif_lightning.tasks.pretraining.mining import Drawn
 from data_modules.phantom.studies import PhantomStudies
-from data_modules.transforms import ImageTransform
 from tests.small import SMALL, phantom, trainer
 from tests.tasks.study_small import (
     RELEASED,

@@ -9,7 +9,8 @@ import lightning as L
 import pytest
 import torch
 
-from amif_lightning.batch import AnswerSpace, VQABatch
+from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
 from amif_lightning.models.knowledge import Fused
 from amif_lightning.tasks import AMiFVQA

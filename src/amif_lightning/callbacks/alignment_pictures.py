@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
 from amif_lightning.callbacks.alignment_sheets import (
@@ -29,6 +27,7 @@ from amif_lightning.callbacks.drawing import Array, shown
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import same_sample, soft_labels
 from amif_lightning.losses.unified import Sides
+from amif_lightning.models.eval_mode import at_rest
 from amif_lightning.models.patch_grid import patch_centres
 from amif_lightning.models.words import Word, informative, words_of
 
@@ -215,22 +214,6 @@ class AlignmentPictures(Callback):
                 for row, other in drawn[: self.negatives]
             ]
         )
-
-
-@contextmanager
-def at_rest(task: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module is in the mode that it was in.
-
-    ``train(True)`` would not do: parts that a stage freezes are in evaluation mode in training too.
-    """
-    modes = {module: module.training for module in task.modules()}
-    task.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def first_studies(batch: StudyBatch, most: int) -> StudyBatch:

@@ -10,12 +10,10 @@ from typing import Literal
 
 import torch
 
-from amif_lightning.batch import Prediction, SplitFacts
-from amif_lightning.reports import predictions as files
-from amif_lightning.reports.files import write_atomically
-from amif_lightning.reports.knowledge_lines import KnowledgeLine
-from amif_lightning.reports.predictions import averages_by_stratum
-from amif_lightning.reports.record import (
+from amif_lightning.data.files.atomic import write_atomically
+from amif_lightning.evaluation import Prediction, SplitFacts
+from amif_lightning.reports.records import predictions as files
+from amif_lightning.reports.records.answering import (
     Floors,
     ResultRecord,
     Score,
@@ -24,7 +22,9 @@ from amif_lightning.reports.record import (
     record_path,
     write_record,
 )
-from amif_lightning.reports.run_record import RunRecord
+from amif_lightning.reports.records.knowledge import KnowledgeLine
+from amif_lightning.reports.records.predictions import averages_by_stratum
+from amif_lightning.reports.records.run import RunRecord
 
 Answers = dict[str, Prediction]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from amif_lightning.batch import PairScores
-from amif_lightning.reports.pair_lines import Finding, Odds, PairLine, Transported
+from amif_lightning.evaluation import PairScores
+from amif_lightning.reports.records.pairs import Finding, Odds, PairLine, Transported
 
 
 def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:

@@ -12,9 +12,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
-from amif_lightning.batch import Prediction, VQABatch
+from amif_lightning.batch import VQABatch
 from amif_lightning.callbacks.drawing import INK, card, contact_sheet, shown
-from amif_lightning.reports.knowledge_lines import said
+from amif_lightning.evaluation import Prediction
+from amif_lightning.reports.records.knowledge import said
 
 _RIGHT, _WRONG = (0, 110, 40), (180, 20, 20)
 _QUESTION_LINES, _ANSWER_LINES, _READ_LINES = 3, 2, 2  # most lines of each text on a card

@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from amif_lightning.batch import SplitFacts, StudyFacts
 from amif_lightning.callbacks.answer_results import Answers, gather, write_answers, write_test
 from amif_lightning.callbacks.retrieval_results import SearchTask, write_search
 from amif_lightning.errors import UserError
-from amif_lightning.reports.provenance import git_state, machine, now, package_versions
-from amif_lightning.reports.run_record import Durations, RunRecord
-from amif_lightning.reports.scorings import count_test_run
+from amif_lightning.evaluation import SplitFacts, StudyFacts
+from amif_lightning.reports.records.provenance import git_state, machine, now, package_versions
+from amif_lightning.reports.records.run import Durations, RunRecord
+from amif_lightning.reports.records.test_counter import count_test_run
 
 
 class ResultWriter(Callback):

@@ -9,13 +9,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from amif_lightning.batch import StudyFacts, StudyScores
 from amif_lightning.callbacks.pair_results import pair_lines
 from amif_lightning.errors import UserError
-from amif_lightning.reports.pair_averages import pair_averages
-from amif_lightning.reports.retrieval_record import RetrievalRecord, write_retrieval_record
-from amif_lightning.reports.run_record import RunRecord, record_path
-from amif_lightning.reports.study_lines import (
+from amif_lightning.evaluation import StudyFacts, StudyScores
+from amif_lightning.reports.records.pair_averages import pair_averages
+from amif_lightning.reports.records.retrieval import RetrievalRecord, write_retrieval_record
+from amif_lightning.reports.records.run import RunRecord, record_path
+from amif_lightning.reports.records.study_scores import (
     DIRECTIONS,
     JUDGED,
     MEASURES,

@@ -35,11 +35,16 @@ from amif_lightning.cli.checkpoints import (
     check_checkpoint,
 )
 from amif_lightning.cli.config_files import read_config, sets, split_configs
-from amif_lightning.cli.explain import import_class, parser_error, state_mismatch, user_error_behind
+from amif_lightning.cli.error_messages import (
+    import_class,
+    parser_error,
+    state_mismatch,
+    user_error_behind,
+)
+from amif_lightning.cli.registry import Suite, load_suite
 from amif_lightning.cli.runs import RunFolder
-from amif_lightning.cli.suite import Suite, load_suite
+from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError
-from amif_lightning.reports.files import write_atomically
 
 # Options that belong to one call, not to the run: they are left out of the saved configuration,
 # which is why every command accepts the file that `fit` saved.

@@ -5,12 +5,12 @@ They run before Lightning is imported, so a slip is answered at once and with fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
 
-from amif_lightning.cli.nearest import nearest
 from amif_lightning.errors import UserError
 
 _OPTIONS = ("--config", "-c")
@@ -155,3 +155,36 @@ def _similar_files(path: Path) -> str:
         return f"; there is no folder {path.parent}."
     found = nearest(path.name, [entry.name for entry in path.parent.iterdir() if entry.is_file()])
     return f"; did you mean {path.parent / found}?" if found else f"; look into {path.parent}."
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name most like ``name``, upper and lower case counted as equal.
+
+    Args:
+        name: What was typed.
+        valid: The names that would have been accepted.
+
+    Returns:
+        One of ``valid``, or None where nothing is alike.
+    """
+    by_lower = {candidate.lower(): candidate for candidate in valid}
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def suggestion(name: str, valid: Iterable[str], *, show: int = 12) -> str:
+    """A closing clause for an error message: the nearest name, else the list of names.
+
+    Args:
+        name: What was typed.
+        valid: The names that would have been accepted.
+        show: How many names a list may hold before it is left out.
+
+    Returns:
+        A clause that starts with ``; `` or is empty.
+    """
+    names = sorted(set(valid))
+    found = nearest(name, names)
+    if found is not None:
+        return f"; did you mean `{found}`?"
+    return f"; use one of {', '.join(names)}" if 0 < len(names) <= show else ""

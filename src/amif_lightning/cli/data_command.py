@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from amif_lightning.cli.config_files import read_config, split_configs
-from amif_lightning.cli.explain import parser_error, user_error_behind
+from amif_lightning.cli.error_messages import parser_error, user_error_behind
 from amif_lightning.errors import UserError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amif_lightning.batch import Localised, Region
+from amif_lightning.evaluation import Localised, Region
 from amif_lightning.models.patch_grid import Array, covered
 from amif_lightning.models.words import Word, proper
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -95,3 +96,19 @@ class CoAttention(nn.Module):
         """Concatenate the streams: states (B, L + 1 + P, D) and their mask."""
         mask = torch.cat([text_mask, text_mask.new_ones(patches.shape[:2])], dim=1)
         return torch.cat([words, patches], dim=1), mask
+
+
+def global_embedding(projection: nn.Module, states: Tensor) -> Tensor:
+    """Project the first token of each sample and scale it to unit norm (paper, global alignment).
+
+    Args:
+        projection: Layer from W to D channels; :class:`CoAttention`'s own projection where both
+            stages and the fusion layers share one, as released.
+        states: (N, S, W) states of the text encoder ([CLS] first) or tokens of the image tower
+            (summary first).
+
+    Returns:
+        (N, D) of unit norm, at least float32 whatever the precision of the layers.
+    """
+    vectors: Tensor = projection(states[:, 0])
+    return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)

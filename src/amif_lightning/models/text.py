@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel
 
-from amif_lightning.errors import UserError
-from amif_lightning.models.loading import first_line
+from amif_lightning.errors import UserError, first_line
 
 
 class TextEncoder(nn.Module):

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amif_lightning.errors import UserError
-from amif_lightning.models.loading import first_line
+from amif_lightning.errors import UserError, first_line
 
 #: Channels of the stages of :class:`ConvTower`: patches of 32 pixels.
 CHANNELS = (32, 64, 128, 256)

@@ -13,7 +13,8 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from amif_lightning.batch import AnswerSpace, Tokens
+from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.batch import Tokens
 from amif_lightning.errors import UserError
 from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.text import TextEncoder

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from amif_lightning.batch import AnswerSpace
+from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.errors import UserError
 
 #: Key of a selection that names the data sets whose pictures were left out, comma-separated.
@@ -132,7 +132,7 @@ def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
 def by_dataset(selection: Mapping[str, str | int | float | bool]) -> dict[str, dict[str, Any]]:
     """The options that decide rows, by data set.
 
-    A mixture stores those of its parts as ``<data set>.<option>`` (data_modules/parts.py).
+    A mixture stores those of its parts as ``<data set>.<option>`` (data/loading/mixture_parts.py).
 
     Args:
         selection: What a data module or a checkpoint says of its rows.

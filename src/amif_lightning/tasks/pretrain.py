@@ -17,8 +17,8 @@ from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import GlobalAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
 from amif_lightning.losses.unified import Labels, Sides, UnifiedAlignment
-from amif_lightning.tasks.local_alignment import GlobalBatch, LocalAlignmentTask
-from amif_lightning.tasks.ranges import check_smoothing, check_temperature, check_weights
+from amif_lightning.tasks.argument_checks import check_smoothing, check_temperature, check_weights
+from amif_lightning.tasks.pretraining.local_alignment import GlobalBatch, LocalAlignmentTask
 
 
 class AMiFPretrain(LocalAlignmentTask):

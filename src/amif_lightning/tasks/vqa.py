@@ -10,23 +10,25 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from amif_lightning.batch import AnswerSpace, Prediction, VocabularyReading, VQABatch
+from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
+from amif_lightning.evaluation import Prediction, VocabularyReading
 from amif_lightning.losses.knowledge import pointer_loss
 from amif_lightning.losses.likelihood import sequence_log_likelihood
+from amif_lightning.metrics.vocabulary_use import AnswerEntries, VocabularyUse, gate_means, use_of
 from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.knowledge import Fused, GatedCrossAttention, Vocabulary
-from amif_lightning.tasks.answerer import MAX_ANSWER_POSITIONS, Answerer, Ranked
-from amif_lightning.tasks.auxiliary import AuxiliaryTask
+from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
+from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
+from amif_lightning.tasks.argument_checks import check_weights
 from amif_lightning.tasks.base import Streams
-from amif_lightning.tasks.ranges import check_weights
-from amif_lightning.tasks.vocabulary_use import AnswerEntries, VocabularyUse, gate_means, use_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from amif_lightning.answering.asking import RankedAnswer
+    from amif_lightning.tasks.answering.single_question import RankedAnswer
 
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
 
@@ -255,7 +257,7 @@ class AMiFVQA(AuxiliaryTask):
             UserError: If the picture cannot be read, the question is empty, or the task knows no
                 answers because it comes from neither data nor a checkpoint.
         """
-        from amif_lightning.answering.asking import Asked, ask  # stands above tasks
+        from amif_lightning.tasks.answering.single_question import Asked, ask  # stands above tasks
 
         return ask(self, [Asked(image, question, frame)], most)[0].answers
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from amif_lightning.data.schema.questions import SplitName
 from data_modules.phantom.generate import generate
-from data_modules.rows import SplitName
 
 SIZES: dict[SplitName, int] = {"train": 160, "validation": 30, "test": 60}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from data_modules.rows import SplitName
+from amif_lightning.data.schema.questions import SplitName
 
 TINY: dict[SplitName, int] = {"train": 12, "validation": 4, "test": 6}
 

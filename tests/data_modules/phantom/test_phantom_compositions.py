@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.errors import UserError
 from data_modules.phantom.compositions import (
     ONE_IN,
@@ -22,12 +23,11 @@ from data_modules.phantom.compositions import (
     describe,
     held_out,
 )
-from data_modules.phantom.findings import PROFILES, Finding
 from data_modules.phantom.module import Phantom
 from data_modules.phantom.questions import Candidate, Question
 from data_modules.phantom.read import read_phantom, read_studies
+from data_modules.phantom.simulator.findings import PROFILES, Finding
 from data_modules.phantom.study import Job, draw
-from data_modules.text import normalise
 
 
 def candidate(study: int, answer: str) -> Candidate:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from amif_lightning.data.preprocessing.normalization import normalise
+from amif_lightning.data.schema.questions import QARow
 from data_modules.phantom.questions import QUESTION_TYPES, wordings
 from data_modules.phantom.read import read_phantom, read_studies
-from data_modules.rows import QARow
-from data_modules.text import normalise
 
 
 @pytest.fixture(scope="module")

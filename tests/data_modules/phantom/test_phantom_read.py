@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from amif_lightning.errors import UserError
-from data_modules.phantom.findings import finding_vector
-from data_modules.phantom.geometry import VIEWS
 from data_modules.phantom.read import Footprints, footprint, read_phantom, read_studies
+from data_modules.phantom.simulator.findings import finding_vector
+from data_modules.phantom.simulator.geometry import VIEWS
 
 
 def test_release_counts_rows_over_the_file(phantom_root: Path) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.checkpoints import check_selection
-from data_modules.phantom.findings import KINDS
 from data_modules.phantom.module import Phantom
 from data_modules.phantom.read import read_studies
+from data_modules.phantom.simulator.findings import KINDS
 from data_modules.phantom.studies import PhantomStudies
 
 SIZES = {"train_studies": 24, "validation_studies": 8, "test_studies": 8}

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from amif_lightning.reports.comparisons import compare
-from amif_lightning.reports.groups import Group, collect
+from amif_lightning.reports.analysis.groups import Group, collect
+from amif_lightning.reports.analysis.retrieval_groups import collect_searches
 from amif_lightning.reports.page.bars import Bars, answer_bars, search_bars
-from amif_lightning.reports.retrieval_comparisons import compare_searches
-from amif_lightning.reports.retrieval_groups import collect_searches
-from amif_lightning.reports.study_lines import JUDGED
+from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.render.comparisons import compare
+from amif_lightning.reports.render.retrieval_comparisons import compare_searches
 
 Writer = Callable[..., Path]
 

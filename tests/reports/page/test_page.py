@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from amif_lightning.reports.groups import collect
-from amif_lightning.reports.local_table import local_tables
-from amif_lightning.reports.local_verdict import local_sentences
+from amif_lightning.reports.analysis.groups import collect
+from amif_lightning.reports.analysis.retrieval_groups import group_searches
 from amif_lightning.reports.page.page import Options, page
-from amif_lightning.reports.records import find_records
-from amif_lightning.reports.retrieval_groups import group_searches
-from amif_lightning.reports.table import HEADER, rows
+from amif_lightning.reports.records.store import find_records
+from amif_lightning.reports.render.local_table import local_tables
+from amif_lightning.reports.render.local_verdict import local_sentences
+from amif_lightning.reports.render.tables import HEADER, rows
 
 Writer = Callable[..., Path]
 VOID = {"meta", "img", "br", "wbr", "line", "rect", "circle", "path", "polyline", "link"}

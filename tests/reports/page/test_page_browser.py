@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from amif_lightning.reports.groups import collect
+from amif_lightning.reports.analysis.groups import collect
+from amif_lightning.reports.analysis.retrieval_groups import group_searches
 from amif_lightning.reports.page.page import Options, page
-from amif_lightning.reports.records import find_records
-from amif_lightning.reports.retrieval_groups import group_searches
+from amif_lightning.reports.records.store import find_records
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)

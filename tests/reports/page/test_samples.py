@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from amif_lightning.reports.groups import collect
+from amif_lightning.reports.analysis.groups import collect
 from amif_lightning.reports.page.samples import EACH, LEFT_OUT, Samples, samples
 
 Writer = Callable[..., Path]

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from amif_lightning.reports import numbers
-from amif_lightning.reports.groups import Group
-from amif_lightning.reports.pairs import Compared, Gap
-from amif_lightning.reports.record import OVERALL
-from amif_lightning.reports.retrieval_figure import TICKS, axis_end
-from amif_lightning.reports.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.statistics import Interval
-from amif_lightning.reports.study_lines import JUDGED
+from amif_lightning.reports.analysis import statistics
+from amif_lightning.reports.analysis.groups import Group
+from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.analysis.statistics import Interval
+from amif_lightning.reports.records.answering import OVERALL
+from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.render import numbers
+from amif_lightning.reports.render.comparisons import Compared, Gap
+from amif_lightning.reports.render.figures import TICKS, axis_end
 
 # Ends of the axis of differences in points, on both sides of zero.
 _REACH = (2, 5, 10, 20, 50, 100)
@@ -239,7 +240,7 @@ def _search_marks(group: RetrievalGroup) -> list[tuple[str, str, Fraction]]:
     marks = [("floor", "chance", group.chance())]
     if group.constant is not None:
         marks.append(("control", "same list for every query", group.constant))
-    best = numbers.rational(group.first.ceiling[JUDGED])
+    best = statistics.rational(group.first.ceiling[JUDGED])
     return [*marks, ("ceiling", "best possible", best)]
 
 

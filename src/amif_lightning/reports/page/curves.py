@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amif_lightning.reports.study_lines import JUDGED
+from amif_lightning.reports.records.study_scores import JUDGED
 
 Points = tuple[tuple[int, float], ...]
 

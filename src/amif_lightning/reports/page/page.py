@@ -10,11 +10,11 @@ from itertools import groupby
 from pathlib import Path
 
 from amif_lightning import __version__
-from amif_lightning.reports.groups import Group
+from amif_lightning.reports.analysis.groups import Group
+from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.page.provenance import source, unfinished
 from amif_lightning.reports.page.sections import Section, Table, answer_sections, search_sections
-from amif_lightning.reports.page.sources import source, unfinished
-from amif_lightning.reports.published import WARNING, percentage, published
-from amif_lightning.reports.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.render.published import WARNING, percentage, published
 
 # A page without network and scripts: the browser itself refuses both.
 POLICY = (

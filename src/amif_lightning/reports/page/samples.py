@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amif_lightning.reports.groups import Group, Run
-from amif_lightning.reports.knowledge_lines import said
-from amif_lightning.reports.page.pictures import NoPicture, data_root, data_uri
-from amif_lightning.reports.predictions import Prediction
+from amif_lightning.reports.analysis.groups import Group, Run
+from amif_lightning.reports.page.thumbnails import NoPicture, data_root, data_uri
+from amif_lightning.reports.records.knowledge import said
+from amif_lightning.reports.records.predictions import Prediction
 
 EACH = 4
 SEED = 0

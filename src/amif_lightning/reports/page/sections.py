@@ -7,27 +7,24 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from amif_lightning.reports import knowledge_table
-from amif_lightning.reports.comparisons import compare
-from amif_lightning.reports.groups import Group
-from amif_lightning.reports.knowledge_table import knowledge_rows
-from amif_lightning.reports.local_table import local_tables
-from amif_lightning.reports.local_verdict import local_sentences
+from amif_lightning.reports.analysis.groups import Group
+from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.analysis.seeds import count_of
 from amif_lightning.reports.page.bars import Bars, answer_bars, search_bars
 from amif_lightning.reports.page.charts import Chart, charts, seeds_of
 from amif_lightning.reports.page.curves import ANSWERING, RETRIEVAL, Row, curves
 from amif_lightning.reports.page.samples import Samples, samples
 from amif_lightning.reports.page.sheets import Sheet, sheets
-from amif_lightning.reports.pairs import Compared
-from amif_lightning.reports.record import OVERALL
-from amif_lightning.reports.retrieval_comparisons import compare_searches
-from amif_lightning.reports.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.retrieval_table import LEGEND as RETRIEVAL_LEGEND
-from amif_lightning.reports.retrieval_table import retrieval_rows
-from amif_lightning.reports.retrieval_verdict import search_statement
-from amif_lightning.reports.seeds import count_of
-from amif_lightning.reports.table import HEADER, LEGEND, rows
-from amif_lightning.reports.verdict import statement
+from amif_lightning.reports.records.answering import OVERALL
+from amif_lightning.reports.render import knowledge_table
+from amif_lightning.reports.render.comparisons import Compared, compare
+from amif_lightning.reports.render.knowledge_table import knowledge_rows
+from amif_lightning.reports.render.local_table import local_tables
+from amif_lightning.reports.render.local_verdict import local_sentences
+from amif_lightning.reports.render.retrieval_comparisons import compare_searches
+from amif_lightning.reports.render.tables import HEADER, LEGEND, retrieval_rows, rows
+from amif_lightning.reports.render.tables import LEGEND as RETRIEVAL_LEGEND
+from amif_lightning.reports.render.verdicts import search_statement, statement
 
 # The section's heading says the first three, provenance the last two.
 _ELSEWHERE = {"data", "split", "protocol", "hardware", "time per seed"}

@@ -1,1 +1,0 @@
-"""Files of data sets before any reader sees them: downloads, archives, checks."""

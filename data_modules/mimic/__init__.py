@@ -1,1 +1,0 @@
-"""The files of MIMIC-CXR: tables, reports and their sections."""

@@ -1,0 +1,1 @@
+"""The simulated thorax: geometry, anatomy, findings, lesions, rendering."""

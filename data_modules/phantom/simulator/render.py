@@ -1,0 +1,310 @@
+"""Radiographs of a thorax: exact line integrals, Beer-Lambert, film, noise.
+
+Both views integrate one volume. Along a ray the volume is a sum of path lengths: body, less what a
+lung holds of air, plus bone. The lung's share is the length of its chord that no denser body
+covers, an exact union of intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.phantom.simulator.anatomy import Anatomy, LungSide
+from data_modules.phantom.simulator.geometry import (
+    VIEWS,
+    Array,
+    Box,
+    Ellipsoid,
+    Interval,
+    View,
+    bounding_box,
+    chord,
+    union_length,
+)
+
+TISSUE = 0.025  # attenuation of soft tissue, 1/mm; chosen so that dense regions turn white
+BONE = 0.022  # attenuation of bone above that of tissue, 1/mm
+RIB = 0.014  # the same for ribs, which are hollow for the most part
+LUNG = 0.28  # densities relative to tissue
+CONSOLIDATED_LUNG = 0.88
+GAS = 0.02
+FIELD_GREY = 0.7  # share of the blackening that automatic exposure gives the healthy lung field
+EDGE = 0.25  # a footprint holds the pixels whose line integral changes by this share of the most
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """One part of a finding as bodies in the volume.
+
+    Attributes:
+        side: The lung it changes; None for the heart.
+        tissue: Bodies of tissue or fluid that replace air.
+        patches: Bodies that consolidate the lung.
+        collapse: What is left of a collapsed lung, the rest of its space being gas.
+        density: Density of the lung that is left, relative to tissue.
+        heart: The heart that replaces the normal one.
+    """
+
+    side: LungSide | None
+    tissue: tuple[Ellipsoid, ...] = ()
+    patches: tuple[Ellipsoid, ...] = ()
+    collapse: Ellipsoid | None = None
+    density: float = LUNG
+    heart: Ellipsoid | None = None
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How one image was taken.
+
+    Attributes:
+        factor: Exposure relative to the automatic one.
+        noise: Sigma of the detector's noise in grey levels.
+    """
+
+    factor: float
+    noise: float
+
+
+class Projection:
+    """One view of one patient: line integrals with any set of lesions."""
+
+    def __init__(self, anatomy: Anatomy, view: View) -> None:
+        """Integrate what no lesion changes.
+
+        Args:
+            anatomy: The healthy thorax.
+            view: Direction of the rays.
+        """
+        self.anatomy = anatomy
+        self.view = view
+        self.boxes: dict[LungSide, Box] = {
+            side: bounding_box(lung.space, view) for side, lung in anatomy.lungs.items()
+        }
+        self._spaces: dict[LungSide, Interval] = {}
+        self._bounds: dict[LungSide, list[Interval]] = {}
+        for side, lung in anatomy.lungs.items():
+            space = chord(lung.space, view, self.boxes[side])
+            self._spaces[side] = space
+            self._bounds[side] = [
+                self._inside(side, body) for body in (lung.dome, anatomy.mediastinum)
+            ]
+        self._covered: dict[tuple[LungSide, Ellipsoid], tuple[list[Interval], Array]] = {}
+        self._vessel_sums: dict[LungSide, Array] = {}
+        self._static = self._fixed()
+        self._deficits: dict[tuple[LungSide, tuple[Lesion, ...]], Array] = {}
+        self.black = self._automatic_exposure()
+
+    def _inside(self, side: LungSide, body: Ellipsoid) -> Interval:
+        """Intersect a body with the pleural space of one lung, in the lung's box."""
+        return chord(body, self.view, self.boxes[side]).clipped(self._spaces[side])
+
+    def _fixed(self) -> Array:
+        """Integrate what no lesion changes: body, gas outside the lungs and bone, (H, W)."""
+        anatomy, view = self.anatomy, self.view
+        torso = chord(anatomy.torso, view)
+        total = TISSUE * torso.length
+
+        def add(body: Ellipsoid, attenuation: float, outside: bool = False) -> None:
+            box = bounding_box(body, view)
+            inner = chord(body, view, box)
+            length = inner.length
+            if outside:
+                length = length - inner.clipped(torso.cut(box.slices)).length
+            total[box.slices] += attenuation * length
+
+        for shoulder in anatomy.shoulders:
+            add(shoulder, TISSUE, outside=True)
+        add(anatomy.trachea, -TISSUE * (1 - GAS))
+        if anatomy.bubble is not None:
+            add(anatomy.bubble, -TISSUE * (1 - GAS))
+        for bone in anatomy.bones:
+            add(bone, BONE)
+        faces = [
+            (sign, chord(face, view)) for sign, face in zip((1, -1), anatomy.cage, strict=True)
+        ]
+        for rib in anatomy.ribs:
+            box = bounding_box(rib, view)
+            disc = chord(rib, view, box)
+            shell = sum(sign * disc.clipped(face.cut(box.slices)).length for sign, face in faces)
+            total[box.slices] += RIB * shell
+        return total
+
+    def _automatic_exposure(self) -> float:
+        """Return the signal that turns the film black, set by the healthy lung field."""
+        healthy = self.integral(())
+        signals = []
+        for side, box in self.boxes.items():
+            chords = self._spaces[side].length
+            signals.append(np.exp(-healthy[box.slices][chords > 0.5 * chords.max()]))
+        return float(np.percentile(np.concatenate(signals), 70)) / FIELD_GREY
+
+    def _deficit(self, side: LungSide, lesions: Sequence[Lesion]) -> Array:
+        """Integrate what one lung lacks of a tissue-filled space, (H, W) of the lung's box."""
+        key = (side, tuple(lesions))
+        if key in self._deficits:
+            return self._deficits[key]
+        space, box = self._spaces[side], self.boxes[side]
+        heart = next((x.heart for x in lesions if x.heart is not None), self.anatomy.heart)
+        collapsed = next((x for x in lesions if x.collapse is not None), None)
+        solid, covered = self._bounded(side, heart)
+        tissue = [body for lesion in lesions for body in lesion.tissue]
+        patches = [body for lesion in lesions for body in lesion.patches]
+        if tissue:
+            spot = self._spot(side, tissue)
+            index = spot.within(box)
+            covered = covered.copy()
+            covered[index] = self._union(side, spot, solid, tissue)
+        aerated = space.length - covered
+        density = LUNG
+        deficit = np.zeros_like(aerated)
+        if collapsed is not None and collapsed.collapse is not None:
+            density = collapsed.density
+            gas = space.length - self._union(side, box, solid, [*tissue, collapsed.collapse])
+            deficit += (1 - GAS) * gas
+            aerated = aerated - gas
+        if patches:
+            spot = self._spot(side, patches)
+            index = spot.within(box)
+            patched = self._union(side, spot, solid, [*tissue, *patches]) - covered[index]
+            deficit[index] += (1 - CONSOLIDATED_LUNG) * patched
+            aerated[index] -= patched
+        deficit += (1 - density) * aerated
+        deficit *= TISSUE
+        deficit -= self._vessels(side, None if collapsed is None else collapsed.collapse)
+        self._deficits[key] = deficit
+        return deficit
+
+    def _spot(self, side: LungSide, bodies: Sequence[Ellipsoid]) -> Box:
+        """Return the part of a lung's box in which some bodies lie."""
+        boxes = [bounding_box(body, self.view).common(self.boxes[side]) for body in bodies]
+        return reduce(Box.hull, boxes)
+
+    def _union(
+        self, side: LungSide, spot: Box, solid: Sequence[Interval], bodies: Sequence[Ellipsoid]
+    ) -> Array:
+        """Return how much of a lung's chords is covered, in a part of its box."""
+        index = spot.within(self.boxes[side])
+        space = self._spaces[side].cut(index)
+        parts = [interval.cut(index) for interval in solid]
+        parts += [chord(body, self.view, spot).clipped(space) for body in bodies]
+        return union_length(parts)
+
+    def _bounded(self, side: LungSide, heart: Ellipsoid) -> tuple[list[Interval], Array]:
+        """Return what bounds a lung beside a given heart, and the length that it covers."""
+        key = (side, heart)
+        if key not in self._covered:
+            solid = [*self._bounds[side], self._inside(side, heart)]
+            self._covered[key] = (solid, union_length(solid))
+        return self._covered[key]
+
+    def _vessels(self, side: LungSide, collapse: Ellipsoid | None) -> Array:
+        """Integrate the vessels of a lung, as far as they lie in what is left of it."""
+        if collapse is None and side in self._vessel_sums:
+            return self._vessel_sums[side]
+        box = self.boxes[side]
+        holder = self._spaces[side] if collapse is None else self._inside(side, collapse)
+        total = np.zeros_like(holder.near)
+        for vessel in self.anatomy.lungs[side].vessels:
+            spot = self._spot(side, [vessel])
+            index = spot.within(box)
+            inside = chord(vessel, self.view, spot).clipped(holder.cut(index))
+            total[index] += TISSUE * (1 - LUNG) * inside.length
+        if collapse is None:
+            self._vessel_sums[side] = total
+        return total
+
+    def integral(self, lesions: Iterable[Lesion]) -> Array:
+        """Return the line integrals of attenuation (112, 112), without unit."""
+        lesions = tuple(lesions)
+        total = self._static.copy()
+        for side, box in self.boxes.items():
+            here = tuple(x for x in lesions if x.side == side or x.heart is not None)
+            total[box.slices] -= self._deficit(side, here)
+        return total
+
+
+def film(integral: Array, black: float) -> Array:
+    """Turn line integrals into noiseless grey levels, 0 (black, much signal) to 255 (white).
+
+    Beer-Lambert: signal = exp(-integral); the film darkens in proportion to it.
+
+    Args:
+        integral: Line integrals, any shape.
+        black: Signal from which on the film is black.
+    """
+    grey: Array = 255.0 * (1.0 - np.minimum(np.exp(-integral) / black, 1.0))
+    return grey
+
+
+def develop(clean: Array, exposure: Exposure, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Add the detector's noise to noiseless grey levels and store them in 8 bits."""
+    noisy = clean + rng.normal(0.0, exposure.noise, clean.shape)
+    pixels: NDArray[np.uint8] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Shadow:
+    """What one finding does to one image.
+
+    Attributes:
+        mask: Its footprint (112, 112): pixels where the line integral with and without it differs
+            by at least a quarter of the largest difference.
+        contrast: Mean absolute difference of the noiseless images over the footprint, in noise
+            sigma.
+    """
+
+    mask: NDArray[np.bool_]
+    contrast: float
+
+
+class Scene:
+    """A patient before the two detectors."""
+
+    def __init__(self, anatomy: Anatomy, exposures: dict[View, Exposure]) -> None:
+        """Prepare both views.
+
+        Args:
+            anatomy: The healthy thorax.
+            exposures: Exposure of each view.
+        """
+        self.anatomy = anatomy
+        self.exposures = exposures
+        self._projections = {view: Projection(anatomy, view) for view in VIEWS}
+        self._shadows: dict[tuple[View, tuple[Lesion, ...], tuple[Lesion, ...]], Shadow] = {}
+
+    def clean(self, view: View, lesions: Iterable[Lesion]) -> Array:
+        """Return the noiseless image (112, 112), grey levels 0 to 255 before rounding."""
+        return film(self._projections[view].integral(lesions), self.black(view))
+
+    def black(self, view: View) -> float:
+        """Return the signal from which on the view's film is black."""
+        return self._projections[view].black / self.exposures[view].factor
+
+    def shadow(self, view: View, lesions: Sequence[Lesion], removed: Sequence[Lesion]) -> Shadow:
+        """Compare the noiseless images with all lesions and without the removed ones."""
+        key = (view, tuple(lesions), tuple(removed))
+        if key not in self._shadows:
+            self._shadows[key] = self._compare(*key)
+        return self._shadows[key]
+
+    def _compare(
+        self, view: View, lesions: tuple[Lesion, ...], removed: tuple[Lesion, ...]
+    ) -> Shadow:
+        kept = [lesion for lesion in lesions if lesion not in removed]
+        projection, exposure = self._projections[view], self.exposures[view]
+        present, absent = projection.integral(lesions), projection.integral(kept)
+        change = np.abs(present - absent)
+        most = float(change.max())
+        if most <= 1e-9:
+            return Shadow(np.zeros(change.shape, dtype=np.bool_), 0.0)
+        mask = change >= EDGE * most
+        black = self.black(view)
+        difference = film(present[mask], black) - film(absent[mask], black)
+        return Shadow(mask, float(np.abs(difference).mean()) / exposure.noise)

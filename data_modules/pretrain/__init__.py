@@ -1,0 +1,1 @@
+"""Corpora of images and reports, one file each."""

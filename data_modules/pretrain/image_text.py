@@ -1,0 +1,288 @@
+"""Any table of pictures and texts: the columns are named by options."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from amif_lightning.arguments import check_choice
+from amif_lightning.data.files.tables import (
+    NO_FILE,
+    OUTSIDE,
+    Listing,
+    MissingPictures,
+    Source,
+    inside,
+    is_text,
+    read_json_lines,
+    read_table,
+)
+from amif_lightning.data.loading.pretrain_module import StudyDataModule
+from amif_lightning.data.preprocessing.normalization import collapse
+from amif_lightning.data.schema.questions import DroppedRow, SplitName
+from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.errors import UserError
+
+DATASET = "ImageText"
+BAD_CELL = "a cell is missing or of the wrong kind"
+BAD_SPLIT = "its split is none of train, validation (valid, val, validate, dev) and test"
+BAD_VIEWS = "it has another number of views than of pictures"
+DISAGREE = "rows of one study differ in text, split, group or finding"
+
+_SPLITS: Mapping[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    **dict.fromkeys(("validation", "valid", "val", "validate", "dev"), "validation"),
+    "test": "test",
+}
+_SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """One row as its cells say it; ``problem`` names why it cannot be used."""
+
+    study: str
+    pictures: Sequence[str] = ()
+    views: Sequence[str] = ()
+    told: tuple[str, ...] = ()  # text, split, group, finding
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class _Study:
+    """What the rows of one study have said so far."""
+
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    told: list[str] = field(default_factory=lambda: [""] * 4)
+    problem: str = ""
+
+    def add(self, told: Sequence[str]) -> None:
+        """Take over what was not said yet; what contradicts it spoils the study."""
+        for place, value in enumerate(told):
+            if value and self.told[place] and value != self.told[place]:
+                self.problem = self.problem or DISAGREE
+            self.told[place] = self.told[place] or value
+
+
+class ImageText(StudyDataModule):
+    """Studies of a CSV, TSV or JSONL file of one's own.
+
+    Paths of pictures are relative to the root and never leave it. Rows with one study id are the
+    views of one study; an empty text, split, group or finding takes the value of the study's other
+    rows. Studies that share a picture stay together when validation is carved.
+
+    Args:
+        root: Folder of the pictures.
+        table: The file, relative to the root: ``.csv`` (commas), ``.tsv`` (tabs) or ``.jsonl`` (an
+            object a line), each also packed (``.gz``). The first two begin with column names.
+        image_column: Column of the picture's path. A cell may hold several: a JSON list, or
+            see ``separator``.
+        text_column: Column of the report or caption.
+        view_column: Column of the projection (``PA``, ``lateral`` ...), as many as pictures; empty:
+            views are unknown.
+        study_column: Column of the study's id; empty: every row is a study.
+        split_column: Column with train, validation or test; empty: all rows train, and validation
+            is carved.
+        group_column: Column of what stays together, such as the patient; empty: nothing does.
+        finding_column: Column of what equal studies have in common, for retrieval; empty: none.
+        separator: What separates paths, and views, within one cell; empty: nothing does.
+        missing_pictures: ``error``: no file is looked for at the start, and a picture that is not
+            there stops the run; ``skip``: they are left out and counted.
+        **kwargs: Arguments of :class:`StudyDataModule`.
+
+    Raises:
+        UserError: If a word is unknown, a needed column has no name, or one column has two roles.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/image_text",
+        table: str = "table.csv",
+        image_column: str = "image",
+        text_column: str = "text",
+        view_column: str = "",
+        study_column: str = "",
+        split_column: str = "",
+        group_column: str = "",
+        finding_column: str = "",
+        separator: str = "",
+        missing_pictures: MissingPictures = "error",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        check_choice("missing_pictures", missing_pictures, MissingPictures)
+        for name, column in (("image_column", image_column), ("text_column", text_column)):
+            if not column:
+                raise UserError(f"data.init_args.{name} is empty: give the name of a column.")
+        columns = (image_column, text_column, view_column, study_column, split_column, group_column)
+        named = [column for column in columns if column]
+        if twice := next((column for column in named if named.count(column) > 1), ""):
+            raise UserError(
+                f"data.init_args: the column {twice!r} is given twice: give each role its own."
+            )
+        if not table.removesuffix(".gz").endswith(_SUFFIXES):
+            raise UserError(
+                f"data.init_args.table is {table!r}: give a file that ends in "
+                f"{', '.join(_SUFFIXES)}, or one of them with .gz."
+            )
+        self.table, self.separator = table, separator
+        self.image_column, self.text_column, self.view_column = columns[:3]
+        self.study_column, self.split_column, self.group_column = columns[3:]
+        self.finding_column, self.missing_pictures = finding_column, missing_pictures
+
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """As in the base, with the table, its columns and how they are read."""
+        names = ("image", "text", "view", "study", "split", "group")
+        columns = {f"{name}_column": str(getattr(self, f"{name}_column")) for name in names}
+        return (
+            super().selection()
+            | columns
+            | {
+                "table": self.table,
+                "separator": self.separator,
+                "missing_pictures": self.missing_pictures,
+            }
+        )
+
+    def read_release(self) -> StudyRelease:
+        """Read the table in one pass; no picture is opened.
+
+        Raises:
+            UserError: If the table is missing or damaged or lacks a column.
+        """
+        dropped: list[DroppedRow] = []
+        studies: dict[str, _Study] = {}
+        listing = Listing() if self.missing_pictures == "skip" else None
+        for row in self._rows(dropped):
+            study = studies.setdefault(row.study, _Study())
+            # One bad row spoils its study: what is left of it could be another one.
+            study.problem = study.problem or row.problem
+            study.add(row.told)
+            for path, view in zip(row.pictures, row.views, strict=True):
+                plain = inside(path)
+                if plain is None:
+                    dropped.append(DroppedRow(f"{DATASET}/{row.study}", OUTSIDE, path))
+                elif listing is not None and not listing.has(self.root / plain):
+                    dropped.append(DroppedRow(f"{DATASET}/{plain}", NO_FILE))
+                else:
+                    picture = Picture(f"{DATASET}/{plain}", self.root / plain, view)
+                    study.pictures.setdefault(picture.image_id, picture)
+        rows: list[StudyRow] = []
+        for name, study in studies.items():
+            text, word, group, finding = study.told
+            split = _SPLITS.get(word.lower() or "train")
+            if study.problem or split is None:
+                dropped.append(DroppedRow(f"{DATASET}/{name}", study.problem or BAD_SPLIT, word))
+                continue
+            pictures = tuple(study.pictures.values())
+            rows.append(StudyRow(f"{DATASET}/{name}", split, pictures, text, finding, group=group))
+        rows = stay_together(rows)
+        found = {
+            split: tuple(row for row in rows if row.split == split) for split in get_args(SplitName)
+        }
+        return StudyRelease(
+            dataset=DATASET,
+            layout=Path(self.table.removesuffix(".gz")).suffix.removeprefix("."),
+            splits={split: part for split, part in found.items() if part},
+            absent={split: f"{self.table} names none" for split in found if not found[split]},
+            dropped=tuple(dropped),
+        )
+
+    def _rows(self, dropped: list[DroppedRow]) -> Iterator[_Cells]:
+        mend = "check the file, or give another one as --data.init_args.table"
+        source = Source(self.root / self.table, DATASET, mend)
+        kind = self.table.removesuffix(".gz")
+        needed = [column for column in self._columns() if column]
+        rows: Iterator[tuple[int, Mapping[str, Any]]]
+        if kind.endswith(".jsonl"):
+            rows = read_json_lines(source, dropped)
+        else:
+            delimiter = "\t" if kind.endswith(".tsv") else ","
+            rows = read_table(source, needed, dropped, delimiter)
+        for number, row in rows:
+            cells = self._cells(number, row)
+            if cells.study:
+                yield cells
+            else:
+                where = f"{DATASET}/{self.table}/{number}"
+                dropped.append(DroppedRow(where, cells.problem, f"line {number}"))
+
+    def _columns(self) -> tuple[str, ...]:
+        named = (self.text_column, self.split_column, self.group_column, self.finding_column)
+        return self.image_column, self.view_column, self.study_column, *named
+
+    def _cells(self, number: int, row: Mapping[str, Any]) -> _Cells:
+        image, view, study, *told = (_value(row, column) for column in self._columns())
+        name = collapse(study) if isinstance(study, str) and self.study_column else str(number)
+        if self.study_column and not (isinstance(study, str) and name):
+            return _Cells("", problem=BAD_CELL)
+        # Of a picture's path only a text or a list is a path; a number is none.
+        pictures, views = self._several(image), self._several(view)
+        said = [collapse(value) for value in told if isinstance(value, str)]
+        text = row.get(self.text_column, "")
+        if pictures is None or views is None or len(said) < 4 or not isinstance(text, str | None):
+            return _Cells(name, problem=BAD_CELL)
+        views = views or [""] * len(pictures)
+        if len(views) != len(pictures):
+            return _Cells(name, problem=BAD_VIEWS)
+        return _Cells(name, pictures, views, tuple(said))
+
+    def _several(self, value: object) -> list[str] | None:
+        """The entries of a cell; None where it holds anything but texts."""
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            with suppress(ValueError, RecursionError):  # a name may begin with a bracket
+                value = json.loads(value)
+        if isinstance(value, str):
+            parts = value.split(self.separator) if self.separator else [value]
+            return [part.strip() for part in parts if part.strip()]
+        if isinstance(value, list) and all(is_text(part) and part.strip() for part in value):
+            return [part.strip() for part in value]
+        return None
+
+
+def stay_together(rows: Sequence[StudyRow]) -> list[StudyRow]:
+    """Give studies that share a picture one group, and those of their groups with them.
+
+    Args:
+        rows: Studies of all splits.
+
+    Returns:
+        The same studies in the same order; those that share nothing are as they were.
+    """
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while above.setdefault(name, name) != name:
+            above[name] = above[above[name]]
+            name = above[name]
+        return name
+
+    for number, row in enumerate(rows):
+        mine = top(f"row {number}")
+        keys = [f"picture {picture.image_id}" for picture in row.images]
+        for key in [*keys, *([f"group {row.group}"] if row.group else [])]:
+            above[top(key)] = mine
+    sizes = Counter(top(f"row {number}") for number in range(len(rows)))
+    names: dict[str, str] = {}
+    result: list[StudyRow] = []
+    for number, row in enumerate(rows):
+        root = top(f"row {number}")
+        name = names.setdefault(root, row.carved_with)
+        result.append(row if sizes[root] == 1 else replace(row, group=name))
+    return result
+
+
+def _value(row: Mapping[str, Any], column: str) -> object:
+    """A cell as text or list; whole numbers are text, null and what no column names are empty."""
+    value = row.get(column) if column else ""
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, list) or is_text(value) else False

@@ -1,0 +1,193 @@
+"""MIMIC-CXR-JPG: chest radiographs, all views of a study, with the sections of its report."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from amif_lightning.arguments import check_choice
+from amif_lightning.data.files.tables import NO_FILE, Listing, MissingPictures, either
+from amif_lightning.data.loading.pretrain_module import StudyDataModule
+from amif_lightning.data.preprocessing.normalization import collapse
+from amif_lightning.data.schema.questions import DroppedRow, SplitName
+from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.errors import UserError
+from data_modules.pretrain.mimic_sections import (
+    NAME,
+    build_sectioned,
+    no_reports,
+    read_sectioned,
+    report_folder,
+)
+from data_modules.pretrain.mimic_tables import NO_SPLIT, check_root, read_metadata, read_split
+
+DATASET = "MIMICCXR"
+Section = Literal["findings", "impression"]
+Underscores = Literal["remove", "keep"]
+
+NO_REPORT = "the table of sections has no row of its report"
+NO_SECTION = "its report has none of the sections asked for"
+
+_BLANKS = re.compile(r"_{2,}")
+_LOOSE = re.compile(r"\s+([.,;:)])")
+
+
+class MIMICCXR(StudyDataModule):
+    """Studies of MIMIC-CXR-JPG: all pictures of a study, findings and impression of its report.
+
+    The official split is used, and patients stay together. Texts come from
+    ``mimic_cxr_sectioned.csv`` where the root holds it, else from a table that is made once of the
+    reports (rules: data_modules/pretrain/mimic_sections.py). Nothing is written into the root.
+
+    Args:
+        root: Folder of MIMIC-CXR-JPG, with ``files/`` and the tables (``.csv.gz`` or ``.csv``).
+        reports: Folder of the reports; empty: ``mimic-cxr-reports`` in the root, else the root.
+        sections_file: Table of the reports' sections, made where it is missing; empty: the root's
+            ``mimic_cxr_sectioned.csv``, else ``data/mimic_cxr_sectioned.csv``.
+        sections: What makes the text, in this order; by default findings, then impression.
+        last_paragraph: Whether the last paragraph is the text of a report that has neither findings
+            nor impression; else such a study is dropped.
+        underscores: ``remove`` the runs of underscores that stand for what was taken out to protect
+            patients, together with the blank before a point or comma that follows; or ``keep``.
+        missing_pictures: ``error``: no file is looked for at the start, and a picture that is not
+            there stops the run; ``skip``: every study's folder is listed, and pictures that are not
+            there are left out and counted.
+        **kwargs: Arguments of :class:`StudyDataModule`.
+
+    Raises:
+        UserError: If a word is unknown, or no section or one section twice is asked for.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/mimic_cxr_jpg",
+        reports: str = "",
+        sections_file: str = "",
+        sections: list[Section] | None = None,
+        last_paragraph: bool = True,
+        underscores: Underscores = "remove",
+        missing_pictures: MissingPictures = "error",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        check_choice("underscores", underscores, Underscores)
+        check_choice("missing_pictures", missing_pictures, MissingPictures)
+        wanted = ["findings", "impression"] if sections is None else list(sections)
+        for section in wanted:
+            check_choice("sections", section, Section)
+        if not wanted or len(set(wanted)) < len(wanted):
+            raise UserError(
+                f"data.init_args.sections is {wanted}: give one or more of "
+                f"{', '.join(get_args(Section))}, each once."
+            )
+        self.reports, self.sections_file = reports, sections_file
+        self.sections, self.last_paragraph = tuple(wanted), last_paragraph
+        self.underscores, self.missing_pictures = underscores, missing_pictures
+
+    def prepare_data(self) -> None:
+        """Make the table of sections unless it is there, then as in the base."""
+        self._sectioned()
+        super().prepare_data()
+
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """As in the base, with what decides which studies have a text and pictures."""
+        return super().selection() | {
+            "sections": ", ".join(self.sections),
+            "last_paragraph": self.last_paragraph,
+            "missing_pictures": self.missing_pictures,
+        }
+
+    def read_release(self) -> StudyRelease:
+        """Read the tables of the release; no picture is opened.
+
+        Raises:
+            UserError: If a file is missing or damaged; the sentence says where to apply for it.
+        """
+        check_root(DATASET, self.root)
+        dropped: list[DroppedRow] = []
+        split_of = read_split(DATASET, self.root, dropped)
+        pictures: dict[str, list[Picture]] = {}
+        patients: dict[str, str] = {}
+        listing = Listing() if self.missing_pictures == "skip" else None
+        for entry in read_metadata(DATASET, self.root, dropped):
+            # Named even if none of its pictures is there: the base drops and counts it.
+            mine = pictures.setdefault(entry.study, [])
+            patients[entry.study] = f"p{entry.subject}"
+            picture = Picture(f"{DATASET}/{entry.path}", self.root / entry.path, entry.view)
+            if listing is not None and not listing.has(picture.file):
+                dropped.append(DroppedRow(picture.image_id, NO_FILE))
+            else:
+                mine.append(picture)
+        texts, notes = self._texts(pictures, dropped)
+        rows: dict[SplitName, list[StudyRow]] = {name: [] for name in get_args(SplitName)}
+        for study, found in pictures.items():
+            study_id = f"{DATASET}/s{study}"
+            split, text = split_of.get(study), texts.get(study)
+            reason = NO_SPLIT if split is None else NO_REPORT if text is None else ""
+            if split is None or text is None or not text:
+                dropped.append(DroppedRow(study_id, reason or NO_SECTION))
+                continue
+            rows[split].append(StudyRow(study_id, split, tuple(found), text, group=patients[study]))
+        return StudyRelease(
+            dataset=DATASET,
+            layout="mimic-cxr-jpg",
+            splits={name: tuple(group) for name, group in rows.items() if group},
+            dropped=tuple(dropped),
+            notes=notes,
+        )
+
+    def _sectioned(self) -> Path:
+        """The table of sections, made where it is missing."""
+        check_root(DATASET, self.root)
+        own = either(self.root, NAME)
+        if not self.sections_file and own.is_file():
+            return own
+        path = Path(self.sections_file or f"data/{NAME}")
+        if path.resolve().is_relative_to(self.root.resolve()) and not path.is_file():
+            raise UserError(
+                f"{DATASET}: {path} would be written into the release's folder, so give a file "
+                "elsewhere as --data.init_args.sections_file."
+            )
+        if not path.is_file():
+            folder = report_folder(self.root, self.reports)
+            if folder is None:
+                raise no_reports(DATASET, self.root, self.reports)
+            build_sectioned(DATASET, folder, path)
+        return path
+
+    def _texts(
+        self, wanted: Mapping[str, object], dropped: list[DroppedRow]
+    ) -> tuple[dict[str, str], tuple[str, ...]]:
+        """The text of each study, empty where its report says nothing that was asked for."""
+        path = self._sectioned()
+        columns = [*get_args(Section), *(["last_paragraph"] if self.last_paragraph else [])]
+        texts: dict[str, str] = {}
+        counts: Counter[str] = Counter()
+        for study, row in read_sectioned(DATASET, path, columns, dropped):
+            if study not in wanted:
+                continue
+            if study in texts:
+                counts["again"] += 1
+                continue
+            text = " ".join(filter(None, (self._clean(row[name]) for name in self.sections)))
+            if self.last_paragraph and not any(self._clean(row[n]) for n in get_args(Section)):
+                text = self._clean(row["last_paragraph"])
+                counts["last"] += bool(text)
+            texts[study] = text
+        notes = [f"texts from {path}"]
+        if counts["last"]:
+            notes.append(
+                f"{counts['last']} texts are the last paragraph of a report without findings and "
+                "impression"
+            )
+        if counts["again"]:
+            notes.append(f"{counts['again']} rows of {path} repeat a study and are not read")
+        return texts, tuple(notes)
+
+    def _clean(self, text: str) -> str:
+        if self.underscores == "remove":
+            text = _LOOSE.sub(r"\1", _BLANKS.sub(" ", text))
+        return collapse(text)

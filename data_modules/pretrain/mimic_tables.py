@@ -1,0 +1,130 @@
+"""MIMIC-CXR-JPG's tables: pictures by study, the official split, and where things are to be had."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from amif_lightning.data.files.tables import Source, either, read_table
+from amif_lightning.data.schema.questions import DroppedRow, SplitName
+from amif_lightning.errors import UserError
+
+JPG = "https://physionet.org/content/mimic-cxr-jpg"
+REPORTS = "https://physionet.org/content/mimic-cxr"
+METADATA = "mimic-cxr-2.0.0-metadata.csv"  # version 2.1.0 keeps these names
+SPLIT = "mimic-cxr-2.0.0-split.csv"
+CHEXPERT = "mimic-cxr-2.0.0-chexpert.csv"
+
+BAD_ID = "an id of the metadata is none of MIMIC-CXR's"
+NO_SPLIT = "the split file does not name its study"
+TWICE = "the metadata name its picture twice"
+
+_SPLITS: Mapping[str, SplitName] = {"train": "train", "validate": "validation", "test": "test"}
+_NUMBER = re.compile(r"[0-9]{1,12}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One picture of the metadata.
+
+    Attributes:
+        subject: The patient's number.
+        study: The study's number.
+        dicom: The picture's id.
+        view: ViewPosition as released, often empty.
+    """
+
+    subject: str
+    study: str
+    dicom: str
+    view: str
+
+    @property
+    def path(self) -> str:
+        """Where the picture lies under the root, with forward slashes."""
+        folder = f"files/p{self.subject[:2]}/p{self.subject}/s{self.study}"
+        return f"{folder}/{self.dicom}.jpg"
+
+
+def check_root(dataset: str, root: Path) -> None:
+    """Say where MIMIC-CXR comes from where its folder is missing.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"{dataset}: the folder {root} does not exist, so give the right "
+            f"--data.init_args.root, or apply for credentialed access at {JPG} and put the "
+            f"release there."
+        )
+
+
+def table(dataset: str, root: Path, name: str) -> Source:
+    """A table of the release, packed or not."""
+    mend = (
+        f"fetch {name}.gz from {JPG} (PhysioNet credentialed access, signed agreement) and put it "
+        f"in {root}"
+    )
+    return Source(either(root, name), dataset, mend)
+
+
+def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str, SplitName]:
+    """The official split of each study.
+
+    Args:
+        dataset: Name of the data class.
+        root: Folder of MIMIC-CXR-JPG.
+        dropped: Takes lines that cannot be read.
+
+    Returns:
+        Study number to split.
+
+    Raises:
+        UserError: If the file is missing, damaged, names another split, or puts pictures of one
+            study into two splits.
+    """
+    source = table(dataset, root, SPLIT)
+    found: dict[str, SplitName] = {}
+    for line, row in read_table(source, ("study_id", "split"), dropped):
+        split = _SPLITS.get(row["split"].strip())
+        if split is None:
+            raise source.error(f"has the split {row['split'][:40]!r} in line {line}")
+        study = row["study_id"].strip()
+        if found.setdefault(study, split) != split:
+            raise source.error(f"puts study {study[:40]} into two splits in line {line}")
+    return found
+
+
+def read_metadata(dataset: str, root: Path, dropped: list[DroppedRow]) -> Iterator[Entry]:
+    """The pictures of the release in released order.
+
+    Args:
+        dataset: Name of the data class.
+        root: Folder of MIMIC-CXR-JPG.
+        dropped: Takes lines that cannot be read, and pictures that are named twice.
+
+    Yields:
+        One entry a picture.
+
+    Raises:
+        UserError: If the file is missing or damaged.
+    """
+    source = table(dataset, root, METADATA)
+    columns = ("dicom_id", "subject_id", "study_id", "ViewPosition")
+    patient_of: dict[str, str] = {}
+    seen: set[str] = set()
+    for line, row in read_table(source, columns, dropped):
+        dicom, subject, study, view = (row[column].strip() for column in columns)
+        ids = _NUMBER.fullmatch(subject) and _NUMBER.fullmatch(study) and _NAME.fullmatch(dicom)
+        where = f"{dataset}/{source.path.name}/{line}"
+        if not ids or patient_of.setdefault(study, subject) != subject:
+            dropped.append(DroppedRow(where, BAD_ID, f"line {line}"))
+        elif dicom in seen:
+            dropped.append(DroppedRow(where, TWICE, f"line {line}"))
+        else:
+            seen.add(dicom)
+            yield Entry(subject, study, dicom, view)

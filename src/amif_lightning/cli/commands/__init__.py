@@ -1,0 +1,1 @@
+"""The commands beside those of the Trainer, one file each."""

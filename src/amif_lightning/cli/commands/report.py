@@ -1,0 +1,113 @@
+"""The ``report`` command: records in, Markdown (and a picture, and a page) out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from amif_lightning.data.files.atomic import write_atomically
+from amif_lightning.errors import UserError
+from amif_lightning.reports.analysis.groups import group_answers
+from amif_lightning.reports.analysis.retrieval_groups import group_searches
+from amif_lightning.reports.records.store import find_records
+from amif_lightning.reports.render.comparisons import check_baselines
+from amif_lightning.reports.render.tables import report, verdicts
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m amif_lightning report",
+        description="Tables from all result records under a folder. The first lines say, per "
+        "configuration, whether it is above the question-only floor and above itself with "
+        "shuffled images; of a pre-training run, whether its search is above chance "
+        "and above the best list that is the same for every query.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the runs")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="write the Markdown there; only the verdicts are printed",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="EXPERIMENT",
+        action="append",
+        default=[],
+        help="compare with this experiment only, and say for each other one whether it differs; "
+        "may be given several times, such as once for each task",
+    )
+    parser.add_argument(
+        "--published", action="store_true", help="append the published numbers of peers"
+    )
+    parser.add_argument(
+        "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG picture"
+    )
+    parser.add_argument(
+        "--html",
+        metavar="FILE.html",
+        type=Path,
+        help="also write everything as one page, with learning curves, sample answers and "
+        "provenance; it needs no other file, no network and no script",
+    )
+    parser.add_argument(
+        "--no-images",
+        action="store_true",
+        help="leave the pictures of sample answers out of the page, such as those of data that "
+        "must not be passed on",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments after ``report``.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: If no record is found, one is broken, no record belongs to the baseline, or the
+            name of the figure or the page has another ending than its kind.
+    """
+    options = _parser().parse_args(argv)
+    for file, ending, what in (
+        (options.figure, ".svg", "the figure is an SVG file"),
+        (options.html, ".html", "the page is an HTML file"),
+    ):
+        if file is not None and file.suffix.lower() != ending:
+            raise UserError(f"{file}: {what}; end its name in {ending}.")
+    if options.no_images and options.html is None:
+        raise UserError("--no-images is about the page: give --html FILE.html as well.")
+    found = find_records(options.folder)
+    records = [record for _, record in (*found.answering, *found.retrieval)]
+    check_baselines(options.baseline, (record.experiment for record in records))
+    groups, searches = group_answers(found.answering), group_searches(found.retrieval)
+    text = report(groups, searches, options.baseline)
+    if options.published:
+        from amif_lightning.reports.render.published import published_table
+
+        text += "\n" + published_table()
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(options.output, text)
+        print("\n\n".join(verdicts(groups, searches)))
+        print(f"\nReport written to {options.output}.")
+    if options.figure is not None:
+        from amif_lightning.reports.render.figures import draw
+
+        write_atomically(options.figure, draw(groups, searches))
+        print(f"\nFigure written to {options.figure}.")
+    if options.html is not None:
+        from amif_lightning.reports.page.page import Options, page
+
+        wanted = Options(tuple(options.baseline), not options.no_images, options.published)
+        write_atomically(options.html, page(options.folder, groups, searches, wanted))
+        print(f"\nPage written to {options.html}.")
+    return 0

@@ -1,0 +1,1 @@
+"""What data sets share: files, schema, preprocessing, leakage, audit, teacher caches, loading."""

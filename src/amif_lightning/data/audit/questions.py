@@ -1,0 +1,319 @@
+"""What a run would train on and be scored on, in numbers, and whatever in it is not clean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amif_lightning.data.audit import image_check as images_check
+from amif_lightning.data.audit.findings import NAMED, Findings, dropped_lines, image_lines, table
+from amif_lightning.data.audit.image_check import ImageCheck
+from amif_lightning.data.schema import baselines as floors
+from amif_lightning.data.schema.answers import answers_of, candidates, is_correct
+from amif_lightning.data.schema.image_overlap import Overlap, overlap
+from amif_lightning.data.schema.question_splits import (
+    EvaluationSplit,
+    Partition,
+    images_of,
+    restated,
+    restating,
+    shared_images,
+)
+from amif_lightning.data.schema.questions import QARow, Release
+from amif_lightning.data.schema.subsets import Count, tally
+
+
+@dataclass(frozen=True)
+class SplitAudit:
+    """What can be said about the scores of one split before any model is trained.
+
+    All counts are by stratum (see ``strata_of``).
+
+    Attributes:
+        role: ``validation`` or ``test``.
+        source: Where its rows come from, such as ``carved from train``.
+        rows: Number of questions.
+        unseen: Questions none of whose references is a training answer.
+        ceiling_training: Questions answerable by choosing among training answers.
+        ceiling_candidates: Questions answerable by choosing among the protocol's candidates.
+        question_only: Right answers of the question-only lookup.
+        same_image_copy: Right answers of the same-image copy.
+        majority: Right answers of always giving the majority answer.
+    """
+
+    role: EvaluationSplit
+    source: str
+    rows: int
+    unseen: int
+    ceiling_training: dict[str, Count]
+    ceiling_candidates: dict[str, Count]
+    question_only: dict[str, Count]
+    same_image_copy: dict[str, Count]
+    majority: dict[str, Count]
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """How much there is of a set of rows.
+
+    Attributes:
+        rows: Rows in use.
+        images: Their images.
+        answers: Their distinct normalised answers.
+        unusable: Rows of a released split that cannot be used (no answer, a malformed line); rows
+            that an option leaves out are not counted.
+    """
+
+    rows: int
+    images: int
+    answers: int
+    unusable: int = 0
+
+
+@dataclass(frozen=True)
+class Audit(Findings):
+    """The findings.
+
+    Attributes:
+        dataset: Name of the data class.
+        layout: Published layout that was read.
+        protocol: The protocol as printed, ``literature`` with its label.
+        sizes: Rows, images and answers by name of the set of rows.
+        candidates: Number of candidate answers.
+        majority_answer: Most frequent training answer.
+        splits: Findings by split; absent splits are missing.
+        overlaps: Images shared between sets of rows; a warning, since releases come that way.
+        not_clean: One sentence for each kind of leak in what would be trained.
+        dropped: Reason, number of rows, and the first few ids or places.
+        images: Result of the picture check, None if it was not asked for.
+        absent: What is not on disk, with its sentence; its checks are left out.
+        notes: Sentences that every record repeats.
+    """
+
+    dataset: str
+    layout: str
+    protocol: str
+    sizes: dict[str, SplitSize]
+    candidates: int
+    majority_answer: str
+    splits: dict[str, SplitAudit]
+    overlaps: tuple[Overlap, ...]
+    not_clean: list[str]
+    dropped: dict[str, tuple[int, tuple[str, ...]]]
+    images: ImageCheck | None
+    absent: dict[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something must be mended: a leak under ``clean``, or unreadable pictures.
+
+        ``literature`` leaks by definition; that is printed and labelled and is not a failure.
+        """
+        return self.unreadable or (self.protocol == "clean" and not self.clean)
+
+    def to_text(self) -> str:
+        """Gives the findings as a page for the terminal, without a final line break."""
+        return "\n".join(
+            [
+                f"{self.dataset}, layout {self.layout}, protocol: {self.protocol}",
+                "",
+                *self._sizes_text(),
+                *(line for split in self.splits.values() for line in _split_text(split)),
+                *self._findings_text(),
+            ]
+        )
+
+    def _sizes_text(self) -> list[str]:
+        rows: list[tuple[str, ...]] = [("", "rows", "images", "answers", "unusable rows")]
+        rows += [
+            (name, str(size.rows), str(size.images), str(size.answers), str(size.unusable))
+            for name, size in self.sizes.items()
+        ]
+        if not any(size.unusable for size in self.sizes.values()):
+            rows = [row[:-1] for row in rows]
+        return [
+            *table(rows),
+            f"{self.candidates} candidate answers; majority answer '{self.majority_answer}'",
+            "",
+        ]
+
+    def _findings_text(self) -> list[str]:
+        lines = [
+            f"warning: {o.shared} of {o.images_of_second} {o.second} images also in {o.first}"
+            for o in self.overlaps
+            if o.shared
+        ]
+        if self.not_clean:
+            lines += [f"NOT CLEAN ({self.protocol}): {sentence}" for sentence in self.not_clean]
+        else:
+            lines.append("clean: no leak found in what would be trained")
+        lines += dropped_lines(self.dropped, "rows")
+        lines += [f"absent: {what}: {sentence}" for what, sentence in self.absent.items()]
+        lines += image_lines(self.images)
+        return lines + [f"note: {note}" for note in self.notes]
+
+
+def audit(
+    partition: Partition,
+    release: Release,
+    file_of: Callable[[QARow], Path],
+    check_images: bool = True,
+) -> Audit:
+    """Counts, compares and judges what a run under this partition would train on.
+
+    Args:
+        partition: The release under its protocol.
+        release: The release itself, whose held-out splits must not be restated in training even if
+            they are not scored.
+        file_of: Where the picture of a row lies.
+        check_images: Whether to decode every picture once (at reduced size).
+
+    Returns:
+        The findings. Absent splits and picture folders are named and their checks left out.
+    """
+    parts = partition
+    sets: dict[str, Sequence[QARow]] = {
+        "released train": parts.released_train,
+        "trained": parts.train,
+        "validation": parts.validation,
+        "test": parts.test,
+    }
+    used = (*parts.released_train, *parts.validation, *parts.test)
+    roles: tuple[EvaluationSplit, ...] = ("validation", "test")
+    unusable = _unusable(parts, release)
+    return Audit(
+        dataset=parts.dataset,
+        layout=parts.layout,
+        protocol=parts.label,
+        sizes={name: _size(rows, unusable[name]) for name, rows in sets.items() if rows},
+        candidates=len(parts.candidates),
+        majority_answer=floors.majority_answer(parts.released_train),
+        splits={role: _split(parts, role) for role in roles if sets[role]},
+        overlaps=_overlaps(sets),
+        not_clean=_not_clean(parts, release),
+        dropped=_dropped(parts),
+        images=(
+            images_check.check_images({row.image: file_of(row) for row in used})
+            if check_images
+            else None
+        ),
+        absent=dict(parts.absent),
+        notes=parts.notes,
+    )
+
+
+def _unusable(parts: Partition, release: Release) -> Counter[str]:
+    """Unusable rows by the set of rows that they would be in as released."""
+    sets = {"train": "released train", parts.test_split: "test"}
+    if not parts.carved_from_train:
+        sets["validation"] = "validation"
+    released = (r.question_id.split("/")[1] for r in release.dropped if not r.by_choice)
+    return Counter(sets[split] for split in released if split in sets)
+
+
+def _size(rows: Sequence[QARow], unusable: int) -> SplitSize:
+    return SplitSize(len(rows), len(images_of(rows)), len(candidates(rows)), unusable)
+
+
+def _split(parts: Partition, role: EvaluationSplit) -> SplitAudit:
+    rows = parts.validation if role == "validation" else parts.test
+    train = parts.floor_rows(role)
+    if role == "validation" and parts.carved_from_train:
+        source = "carved from train by image"
+    else:
+        source = f"released {parts.test_split if role == 'test' else role} set"
+
+    def scored(predictions: Sequence[str]) -> dict[str, Count]:
+        return tally(rows, [is_correct(p, r) for p, r in zip(predictions, rows, strict=True)])
+
+    answerable = floors.ceiling(candidates(train), rows)
+    majority = floors.majority_answer(train)
+    return SplitAudit(
+        role=role,
+        source=source,
+        rows=len(rows),
+        unseen=answerable.count(False),
+        ceiling_training=tally(rows, answerable),
+        ceiling_candidates=tally(rows, floors.ceiling(parts.candidates, rows)),
+        question_only=scored(floors.question_only(train, rows)),
+        same_image_copy=scored(floors.same_image_copy(train, rows)),
+        majority=scored([majority] * len(rows)),
+    )
+
+
+def _overlaps(sets: dict[str, Sequence[QARow]]) -> tuple[Overlap, ...]:
+    pairs = (
+        ("released train", "test"),
+        ("trained", "test"),
+        ("trained", "validation"),
+        ("validation", "test"),
+    )
+    return tuple(overlap(a, sets[a], b, sets[b]) for a, b in pairs if sets[a] and sets[b])
+
+
+def _not_clean(parts: Partition, release: Release) -> list[str]:
+    known = {row.references[0] for row in parts.released_train}
+    found: list[str] = []
+    if unknown := [answer for answer in parts.candidates if answer not in known]:
+        found.append(
+            f"{len(unknown)} of {len(parts.candidates)} candidates are validation or test answers "
+            "that no training row gives"
+        )
+    words = {word for answer in known for word in answer.split()}
+    source = {w for row in parts.answer_rows for a in answers_of(row) for w in a.split()}
+    if source - words:
+        found.append(f"{len(source - words)} vocabulary words occur in no training answer")
+    held_out: dict[str, Sequence[QARow]] = {
+        "validation": parts.validation,
+        parts.test_split if parts.test_split == "test" else "scored validation": parts.test,
+    }
+    # Also what is not scored here: a released test set beside a scored validation set, and in a
+    # mixture, which has no test rows of its own, those of its parts.
+    if not held_out.get("test"):
+        held_out["test"] = release.splits.get("test", ())
+    held_out["released validation"] = release.splits.get("validation", ())
+    for name, rows in held_out.items():
+        if leaky := restating(parts.train, rows):
+            given = len(restated(parts.train, rows))
+            found.append(
+                f"{len(leaky)} trained rows equal a {name} question or its released rephrase or "
+                f"frame (same image, normalised wording), which gives {given} of {len(rows)} "
+                f"{name} questions away with their answer"
+            )
+    if shared := shared_images(parts.train, parts.validation):
+        found.append(f"{len(shared)} validation images are in the trained rows")
+    return found
+
+
+def _dropped(parts: Partition) -> dict[str, tuple[int, tuple[str, ...]]]:
+    counts = Counter(row.reason for row in parts.dropped)
+    return {
+        reason: (number, tuple(_names(parts, reason)[:NAMED])) for reason, number in counts.items()
+    }
+
+
+def _names(parts: Partition, reason: str) -> list[str]:
+    rows = [row for row in parts.dropped if row.reason == reason]
+    return [f"{row.question_id}: {row.detail}" if row.detail else row.question_id for row in rows]
+
+
+def _split_text(split: SplitAudit) -> list[str]:
+    columns = {
+        "question-only": split.question_only,
+        "same-image copy": split.same_image_copy,
+        "majority": split.majority,
+        "ceiling, training": split.ceiling_training,
+        "ceiling, candidates": split.ceiling_candidates,
+    }
+    lines = [(f"{split.role} ({split.source})", *columns)]
+    for name in split.question_only:
+        lines.append((name, *(str(counts[name]) for counts in columns.values())))
+    return [
+        *table(lines),
+        f"{split.unseen} of {split.rows} answers are given by no training row"
+        + (" on other images" if split.source.startswith("carved") else ""),
+        "",
+    ]

@@ -1,0 +1,85 @@
+"""What a record of scored questions must say apart from the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+
+from amif_lightning.data.schema import answers
+from amif_lightning.data.schema import baselines as floors
+from amif_lightning.data.schema.image_overlap import overlap
+from amif_lightning.data.schema.question_splits import Partition
+from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.subsets import strata_of, tally
+from amif_lightning.evaluation import SplitFacts
+
+
+def split_facts(parts: Partition, file_of: Callable[[QARow], str]) -> SplitFacts:
+    """Count floors, ceiling and warnings of the tested questions.
+
+    Args:
+        parts: The release under its protocol; its ``test`` rows are the questions.
+        file_of: Where the picture of a row lies, as records name it.
+
+    Returns:
+        The facts.
+    """
+    rows, train = parts.test, parts.released_train
+    majority = floors.majority_answer(train)
+    guesses = {
+        "question_only": floors.question_only(train, rows),
+        "same_image_copy": floors.same_image_copy(train, rows),
+        "majority": [majority] * len(rows),
+    }
+    right = {
+        name: [answers.is_correct(guess, row) for guess, row in zip(made, rows, strict=True)]
+        for name, made in guesses.items()
+    }
+
+    def counts(correct: list[bool]) -> dict[str, tuple[int, int]]:
+        return {name: (c.correct, c.count) for name, c in tally(rows, correct).items()}
+
+    dropped = Counter(row.reason for row in parts.dropped)
+    return SplitFacts(
+        dataset=parts.dataset,
+        layout=parts.layout,
+        protocol=parts.protocol,
+        split=parts.test_split,
+        candidates=len(parts.candidates),
+        ceiling=counts(list(floors.ceiling(parts.candidates, rows))),
+        floors={name: counts(correct) for name, correct in right.items()},
+        majority=majority,
+        answers_from=parts.answers_from,
+        floor_correct={
+            row.question_id: ok for row, ok in zip(rows, right["question_only"], strict=True)
+        },
+        rows={
+            row.question_id: asdict(row)
+            | {"strata": list(strata_of(row)), "image_file": file_of(row)}
+            for row in rows
+        },
+        warnings=(
+            *parts.notes,
+            *shared_picture_warnings(parts),
+            *(f"{n} rows dropped: {why}" for why, n in dropped.items()),
+        ),
+    )
+
+
+def shared_picture_warnings(parts: Partition) -> tuple[str, ...]:
+    """Say how many tested pictures the released training split shows as well.
+
+    Args:
+        parts: The release under its protocol.
+
+    Returns:
+        One sentence, or none where no picture is shared.
+    """
+    found = overlap("released train", parts.released_train, "test", parts.test)
+    if not found.shared:
+        return ()
+    return (
+        f"{found.shared} of {found.images_of_second} {parts.test_split} images are also in the "
+        "released training split",
+    )

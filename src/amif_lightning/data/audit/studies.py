@@ -1,0 +1,256 @@
+"""What pre-training would see of a corpus of studies, in numbers, and whatever is not clean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amif_lightning.data.audit import image_check as images_check
+from amif_lightning.data.audit.findings import NAMED, Findings, dropped_lines, image_lines, table
+from amif_lightning.data.audit.image_check import ImageCheck
+from amif_lightning.data.preprocessing.normalization import normalise
+from amif_lightning.data.schema.studies import StudyRelease, StudyRow
+from amif_lightning.data.schema.study_splits import NO_TEXT, StudySplits, unusable
+from amif_lightning.data.schema.views import kind_of
+from amif_lightning.errors import UserError
+
+#: Tells whether a text keeps all of its words, see ``StudyDataModule.max_text_tokens``.
+Fits = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class StudyCounts:
+    """The size of a set of studies.
+
+    Attributes:
+        studies: Number of studies.
+        pictures: Number of distinct pictures.
+        groups: Number of patients; studies that stand alone count as one each.
+        per_study: Number of studies by their number of pictures.
+        views: Number of pictures by kind of view: ``frontal``, ``lateral``, another released word,
+            or ``unknown``.
+        empty_texts: Studies that have pictures and no text to align them with.
+        cut_texts: Texts that lose their ends to the token limit; None where the tokenizer is not
+            at hand.
+        distinct_texts: Texts that differ after normalisation.
+    """
+
+    studies: int
+    pictures: int
+    groups: int
+    per_study: dict[int, int]
+    views: dict[str, int]
+    empty_texts: int
+    cut_texts: int | None
+    distinct_texts: int
+
+
+@dataclass(frozen=True)
+class StudyOverlap:
+    """Pictures and groups of one set of studies that another one has as well.
+
+    Attributes:
+        first: Name of the one set.
+        second: Name of the other set.
+        pictures: Pictures in both.
+        pictures_of_second: Pictures in the other set.
+        groups: Groups (patients) in both.
+        groups_of_second: Named groups in the other set.
+    """
+
+    first: str
+    second: str
+    pictures: int
+    pictures_of_second: int
+    groups: int
+    groups_of_second: int
+
+
+@dataclass(frozen=True)
+class StudyAudit(Findings):
+    """The findings.
+
+    Attributes:
+        dataset: Name of the data set.
+        layout: Published layout that was read.
+        sizes: Counts by name of the set: each released split, then what trains, validates, tests.
+        overlaps: What sets share; a warning where a release comes that way.
+        not_clean: One sentence for each kind of leak in what would be trained.
+        dropped: Reason, number of studies, and the first few ids.
+        images: Result of the picture check, None if it was not asked for.
+        absent: What is not on disk, with its sentence; its checks are left out.
+        notes: Sentences that every record repeats, and what could not be counted.
+    """
+
+    dataset: str
+    layout: str
+    sizes: dict[str, StudyCounts]
+    overlaps: tuple[StudyOverlap, ...]
+    not_clean: list[str]
+    dropped: dict[str, tuple[int, tuple[str, ...]]]
+    images: ImageCheck | None
+    absent: dict[str, str]
+    notes: tuple[str, ...]
+
+    def to_text(self) -> str:
+        """Gives the findings as a page for the terminal, without a final line break."""
+        lines = [f"{self.dataset}, layout {self.layout}, studies", "", *self._sizes_text(), ""]
+        for found in self.overlaps:
+            if found.pictures or found.groups:
+                lines.append(
+                    f"warning: {found.pictures} of {found.pictures_of_second} {found.second} "
+                    f"pictures and {found.groups} of {found.groups_of_second} {found.second} "
+                    f"groups also in {found.first}"
+                )
+        lines += [f"NOT CLEAN: {sentence}" for sentence in self.not_clean]
+        if self.clean:
+            lines.append("clean: no leak found in what would be trained")
+        lines += dropped_lines(self.dropped, "studies")
+        lines += [f"absent: {what}: {sentence}" for what, sentence in self.absent.items()]
+        lines += image_lines(self.images)
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _sizes_text(self) -> list[str]:
+        columns = ("studies", "pictures", "groups", "empty texts", "cut texts", "distinct texts")
+        rows: list[tuple[str, ...]] = [("", *columns)]
+        for name, size in self.sizes.items():
+            cut = "not counted" if size.cut_texts is None else str(size.cut_texts)
+            numbers = (size.studies, size.pictures, size.groups, size.empty_texts)
+            rows.append((name, *map(str, numbers), cut, str(size.distinct_texts)))
+        return [
+            *table(rows),
+            "",
+            *(f"{n}: pictures per study: {_listing(s.per_study)}" for n, s in self.sizes.items()),
+            *(f"{n}: views: {_listing(s.views)}" for n, s in self.sizes.items()),
+        ]
+
+
+def _listing(counts: dict[Any, int]) -> str:
+    return ", ".join(f"{name} ({number})" for name, number in counts.items()) or "none"
+
+
+def study_audit(
+    release: StudyRelease,
+    splits: StudySplits,
+    fits: Callable[[], Fits],
+    check_images: bool = True,
+) -> StudyAudit:
+    """Counts, compares and judges what a pre-training run would see.
+
+    Args:
+        release: What a reader returned.
+        splits: What trains, validates and tests of it.
+        fits: Loads the tokenizer and returns whether a text keeps all of its words. Where it fails
+            with a UserError, cut texts are not counted and a note says why.
+        check_images: Whether to decode every picture once (at reduced size).
+
+    Returns:
+        The findings. Absent splits and picture folders are named and their checks left out.
+    """
+    notes = list(release.notes)
+    whole: Fits | None = None
+    try:
+        whole = fits()
+    except UserError as error:
+        notes.append(f"cut texts are not counted: {error}")
+    released = {f"released {name}": rows for name, rows in release.splits.items()}
+    used = {"trained": splits.train, "validation": splits.validation, "test": splits.test}
+    sets: dict[str, Sequence[StudyRow]] = {**released, **used}
+    # Of several data sets their names stay: equal paths are different pictures there.
+    pictures = {
+        p.image_id.removeprefix(f"{release.dataset}/"): p.file
+        for rows in sets.values()
+        for row in rows
+        for p in row.images
+    }
+    reasons = Counter(row.reason for row in splits.dropped)
+    return StudyAudit(
+        dataset=release.dataset,
+        layout=release.layout,
+        sizes={name: _counts(rows, whole) for name, rows in sets.items() if rows},
+        overlaps=_overlaps(sets),
+        not_clean=_not_clean(used),
+        dropped={
+            reason: (
+                number,
+                tuple(
+                    f"{row.question_id}: {row.detail}" if row.detail else row.question_id
+                    for row in splits.dropped
+                    if row.reason == reason
+                )[:NAMED],
+            )
+            for reason, number in reasons.items()
+        },
+        images=images_check.check_images(pictures) if check_images else None,
+        absent=dict(release.absent),
+        notes=tuple(notes),
+    )
+
+
+def _counts(rows: Sequence[StudyRow], fits: Fits | None) -> StudyCounts:
+    per_study = Counter(len(row.images) for row in rows)
+    # A picture that several studies show is counted once.
+    views = {p.image_id: kind_of(p.view) or "unknown" for row in rows for p in row.images}
+    return StudyCounts(
+        studies=len(rows),
+        pictures=len(views),
+        groups=len({row.carved_with for row in rows}),
+        per_study=dict(sorted(per_study.items())),
+        views=dict(Counter(views.values()).most_common()),
+        empty_texts=sum(unusable(row) == NO_TEXT for row in rows),
+        cut_texts=None if fits is None else sum(not fits(row.text) for row in rows),
+        distinct_texts=len({normalise(row.text) for row in rows}),
+    )
+
+
+def _overlaps(sets: dict[str, Sequence[StudyRow]]) -> tuple[StudyOverlap, ...]:
+    pairs = (
+        ("released train", "validation"),
+        ("released train", "test"),
+        ("trained", "validation"),
+        ("trained", "test"),
+        ("validation", "test"),
+    )
+    # A carved validation set was part of the released training split: that is no finding.
+    carved = "released validation" not in sets
+    return tuple(
+        _overlap(first, sets[first], second, sets[second])
+        for first, second in pairs
+        if sets.get(first) and sets[second]
+        if not (carved and (first, second) == ("released train", "validation"))
+    )
+
+
+def _overlap(
+    first: str, rows: Sequence[StudyRow], second: str, others: Sequence[StudyRow]
+) -> StudyOverlap:
+    pictures, groups = _pictures(others), _groups(others)
+    return StudyOverlap(
+        first,
+        second,
+        pictures=len(_pictures(rows) & pictures),
+        pictures_of_second=len(pictures),
+        groups=len(_groups(rows) & groups),
+        groups_of_second=len(groups),
+    )
+
+
+def _not_clean(used: dict[str, tuple[StudyRow, ...]]) -> list[str]:
+    found = []
+    for name in ("validation", "test"):
+        shared = _overlap("trained", used["trained"], name, used[name])
+        if shared.pictures:
+            found.append(f"{shared.pictures} {name} pictures are in the trained studies")
+        if shared.groups:
+            found.append(f"{shared.groups} {name} groups (patients) are in the trained studies")
+    return found
+
+
+def _pictures(rows: Sequence[StudyRow]) -> set[str]:
+    return {picture.image_id for row in rows for picture in row.images}
+
+
+def _groups(rows: Sequence[StudyRow]) -> set[str]:
+    return {row.group for row in rows if row.group}

@@ -1,0 +1,1 @@
+"""Files before any reader sees them: downloads, archives, tables, atomic writes."""

@@ -1,0 +1,111 @@
+"""Released question files that are one JSON list of objects."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NoReturn
+
+from amif_lightning.errors import UserError
+
+
+def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
+    """The error of a file that can be read and is not the release.
+
+    Args:
+        title: The data set's name, with which the sentence begins.
+        path: The file.
+        what: What is wrong with it.
+        source: Where the release is.
+
+    Returns:
+        The error, to be raised.
+    """
+    return UserError(
+        f"{title}: {path} is not the expected release because {what}, so fetch it from {source}."
+    )
+
+
+def read_json(title: str, path: Path, source: str) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        title: The data set's name for messages.
+        path: The file.
+        source: Where the release is.
+
+    Raises:
+        UserError: The file cannot be read or is not JSON.
+    """
+    try:
+        # Some copies start with a byte order mark, which plain utf-8 would hand to the parser.
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
+        raise UserError(
+            f"{title}: {path} is not valid JSON ({error}), probably a truncated download, so fetch "
+            f"it again from {source}."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{title}: {path} cannot be read ({error.strerror}), so check the file or fetch it "
+            f"again from {source}."
+        ) from error
+
+
+def load_questions(
+    title: str, path: Path, keys: Collection[str], source: str
+) -> list[dict[str, Any]]:
+    """Reads a JSON list of questions and checks that each has its keys.
+
+    Args:
+        title: The data set's name for messages.
+        path: The file.
+        keys: Keys that every question must have; what they hold is the caller's to check.
+        source: Where the release is.
+
+    Returns:
+        The questions in released order, at least one.
+
+    Raises:
+        UserError: The file cannot be read, is not JSON, is no list of objects or lacks a key.
+    """
+    items = read_json(title, path, source)
+    if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):
+        raise unexpected(title, path, "it is not a list of questions", source)
+    for number, item in enumerate(items):
+        if missing := sorted(set(keys) - item.keys()):
+            raise unexpected(title, path, f"question {number} has no {', '.join(missing)}", source)
+    return items
+
+
+class _Plain(pickle.Unpickler):
+    """Reads containers, numbers and texts; anything else would name a class, and is refused."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
+        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+
+
+def read_pickle(path: Path, title: str) -> Any:
+    """The content of a pickle that holds plain containers only; no code of it is run.
+
+    Args:
+        path: The file.
+        title: Name of the data set, for messages.
+
+    Raises:
+        UserError: If it cannot be read, is damaged, or asks for a class or a function.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _Plain(stream).load()
+    except OSError as error:
+        raise UserError(
+            f"{title}: {path} cannot be read ({error.strerror}), so check the file."
+        ) from error
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+        raise UserError(
+            f"{title}: {path} is no pickle of plain lists ({type(error).__name__}: {error}), so do "
+            "not use it and fetch the parquet files instead."
+        ) from error

@@ -1,0 +1,319 @@
+"""Questions and pictures of parquet files, as the Hugging Face hub stores data sets.
+
+Pictures inside parquet have no name, so the identity of one is the hash of its decoded pixels. They
+are written into a folder once, and with them an index of the rows, so that readers and loaders meet
+plain files. The parquet files are streamed; memory holds some rows and the page that they lie in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from amif_lightning.data.files.atomic import locked, write_whole
+from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.normalization import collapse, normalise
+from amif_lightning.data.schema.questions import DroppedRow, QARow, SplitName
+from amif_lightning.errors import UserError
+
+COLUMNS = ("image", "question", "answer")
+#: What is read of them: the name that a picture had elsewhere is of no use.
+_READ = ["image.bytes", "question", "answer"]
+PICTURES = "pictures"
+_SHARD = re.compile(r".+-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
+_BATCH = 32  # decoded rows in memory at a time
+# Arrow's defaults read a whole file ahead (`pre_buffer`), else whole columns of a row group.
+_READING = {"pre_buffer": False, "buffer_size": 2**20}
+_ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"))
+
+NO_PICTURE = "the row has no picture"
+DAMAGED = "the picture cannot be decoded"
+NO_TEXT = "question or answer is missing or no text"
+
+
+@dataclass(frozen=True)
+class ParquetQuestions:
+    """The parquet files of a data set of questions, and the folder that they are unpacked into.
+
+    Args:
+        dataset: Name of the data class.
+        files: The files of each split, in order.
+        unpacked: Folder for unpacked data; each state of the files has a folder of its own there.
+    """
+
+    dataset: str
+    files: Mapping[SplitName, Sequence[Path]]
+    unpacked: Path
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where this state of the files is unpacked.
+
+        The state is that of the first call: loaders ask for every picture, and a file that is moved
+        while a run goes on must not take the run's pictures away.
+        """
+        state = [
+            (split, file.name, file.stat().st_size, file.stat().st_mtime_ns)
+            for split, files in self.files.items()
+            for file in files
+        ]
+        mark = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
+        return self.unpacked / f"{self.dataset}-{mark}"
+
+    @property
+    def index(self) -> Path:
+        """One line for each row; it is written last, so where it is all pictures are."""
+        return self.folder / "index.jsonl"
+
+    def prepare(self, *, progress: bool = True) -> None:
+        """Unpack the files unless that is done; pictures that are there are not written again.
+
+        Raises:
+            UserError: If the reader is not installed, a file of a split is missing, damaged, there
+                twice or of another form, or the folder cannot be written.
+        """
+        if self.index.is_file():
+            return  # before the lock, so that a finished folder may be read-only
+        for split, files in self.files.items():
+            _check_whole(self.dataset, split, files)
+        with locked(self.index, "unpacked"):
+            if self.index.is_file():
+                return
+            pictures = _Pictures(self.folder / PICTURES)
+            lines = []
+            for split, files in self.files.items():
+                for number, values in enumerate(_rows(files, f"{self.dataset} {split}", progress)):
+                    lines.append(json.dumps(_indexed(split, number, values, pictures)))
+            text = "".join(f"{line}\n" for line in lines)
+
+            def write(path: Path) -> None:
+                path.write_text(text, encoding="utf-8")
+
+            write_whole(self.index, write, "unpacked")
+
+    def read(self) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
+        """The rows of all splits, and those that cannot be used.
+
+        Raises:
+            UserError: If the files have not been unpacked, or the index is damaged.
+        """
+        try:
+            text = self.index.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise UserError(
+                f"The parquet files of {self.dataset} are not unpacked in {self.folder}: run "
+                f"`python -m amif_lightning prepare data --data {self.dataset} --data.root FOLDER`."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+        try:
+            return self._parsed(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> UserError:
+        return UserError(
+            f"{self.dataset}: the index {self.index} cannot be read ({type(error).__name__}: "
+            f"{error}), so delete the folder {self.folder} and run again to have it made anew."
+        )
+
+    def _parsed(self, text: str) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
+        splits: dict[SplitName, list[QARow]] = {split: [] for split in self.files}
+        dropped = []
+        for line in text.splitlines():
+            entry = json.loads(line)
+            split: SplitName = entry["split"]
+            identity = f"{self.dataset}/{split}/{entry['row']}"
+            if "dropped" in entry:
+                dropped.append(DroppedRow(identity, entry["dropped"]))
+                continue
+            splits[split].append(
+                QARow(
+                    question_id=identity,
+                    qid="",
+                    split=split,
+                    image_id=Path(entry["picture"]).stem,
+                    image=f"{PICTURES}/{entry['picture']}",
+                    question=entry["question"],
+                    answer=entry["answer"],
+                    references=(normalise(entry["answer"]),),
+                )
+            )
+        return {split: tuple(rows) for split, rows in splits.items()}, dropped
+
+    def file_of(self, row: QARow) -> Path:
+        """Where a row's picture lies."""
+        return self.folder / row.image
+
+
+def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:
+    """The files of each split, named ``train-00000-of-00002-0123.parquet`` as on the hub.
+
+    Args:
+        root: Folder of the data set; files lie in it or in its folder ``data``.
+
+    Returns:
+        Files by split; splits without any are missing.
+    """
+    found: dict[SplitName, tuple[Path, ...]] = {}
+    splits: tuple[SplitName, ...] = ("train", "validation", "test")
+    for split in splits:
+        for folder in (root / "data", root):
+            files = tuple(sorted(folder.glob(f"{split}-*.parquet"))) or tuple(
+                folder.glob(f"{split}.parquet")
+            )
+            if files:
+                found[split] = files
+                break
+    return found
+
+
+def _check_whole(dataset: str, split: str, files: Sequence[Path]) -> None:
+    """Refuse a split of which a file is missing or there twice: its rows would be others."""
+    named = [match for file in files if (match := _SHARD.fullmatch(file.name))]
+    numbers = sorted(int(match[1]) for match in named)
+    totals = {int(match[2]) for match in named}
+    if not named:
+        return  # one file, or names of somebody's own
+    wanted = list(range(min(totals)))
+    if len(named) == len(files) and len(totals) == 1 and numbers == wanted:
+        return
+    missing = sorted(set(wanted) - set(numbers))
+    what = f"number {missing[0]} is missing" if missing else "some belong to another release"
+    raise UserError(
+        f"{dataset}: the {len(files)} {split} files in {files[0].parent} are not one whole release "
+        f"({what}), so keep or fetch exactly those named {split}-NUMBER-of-{min(totals):05d}."
+    )
+
+
+class _Pictures:
+    """Writes each distinct picture once, under the hash of its pixels."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[bytes, str | None] = {}  # by the hash of the stored bytes
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes) -> str | None:
+        """The file name of a picture; None where it cannot be decoded."""
+        key = hashlib.sha256(data).digest()
+        if key not in self._known:
+            self._known[key] = self._write(data)
+        return self._known[key]
+
+    def _write(self, data: bytes) -> str | None:
+        temporary = self.folder / f".{os.getpid()}.tmp"
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(
+                f"Pictures cannot be written into {self.folder} ({error.strerror}): make room or "
+                "give another folder as --data.init_args.unpacked."
+            ) from error
+        try:
+            picture = decode_image(temporary)
+        except UserError:
+            temporary.unlink()
+            return None
+        pixels = hashlib.sha256(f"{picture.size} ".encode() + picture.tobytes()).hexdigest()
+        ending = next((end for start, end in _ENDINGS if data.startswith(start)), ".img")
+        # Equal pixels in another file: the first one stays, so that an identity is one file.
+        for _, known in (*_ENDINGS, (b"", ".img")):
+            if (self.folder / f"{pixels}{known}").is_file():
+                temporary.unlink()
+                return f"{pixels}{known}"
+        os.replace(temporary, self.folder / f"{pixels}{ending}")
+        return f"{pixels}{ending}"
+
+
+def _indexed(
+    split: SplitName, number: int, values: Mapping[str, Any], pictures: _Pictures
+) -> dict[str, Any]:
+    """What the index says of a row: its texts and its picture, or why it cannot be used."""
+    place: dict[str, Any] = {"split": split, "row": number}
+    question, answer, image = (values[name] for name in ("question", "answer", "image"))
+    if not all(isinstance(text, str) and normalise(text) for text in (question, answer)):
+        return place | {"dropped": NO_TEXT}
+    data = image.get("bytes") if isinstance(image, dict) else None
+    if not data:
+        return place | {"dropped": NO_PICTURE}
+    picture = pictures.put(data)
+    if picture is None:
+        return place | {"dropped": DAMAGED}
+    texts = {"question": collapse(question), "answer": collapse(answer)}
+    return place | texts | {"picture": picture}
+
+
+def _rows(files: Sequence[Path], title: str, progress: bool) -> Iterator[dict[str, Any]]:
+    """The rows of files, one after the other."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            "Parquet files need the package pyarrow: run `pip install 'amif-lightning[data]'`."
+        ) from error
+    for path in files:
+        try:
+            with pyarrow.parquet.ParquetFile(path, **_READING) as stored:
+                _check_columns(path, stored.schema_arrow)
+                bar = tqdm(
+                    total=stored.metadata.num_rows,
+                    desc=title,
+                    unit="row",
+                    disable=None if progress else True,
+                )
+                with bar:
+                    for batch in stored.iter_batches(_BATCH, columns=_READ):
+                        columns = [_values(batch[name]) for name in COLUMNS]
+                        for values in zip(*columns, strict=True):
+                            yield dict(zip(COLUMNS, values, strict=True))
+                        bar.update(batch.num_rows)
+        except (pyarrow.ArrowException, OSError) as error:
+            what = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{path} cannot be read ({what}), probably a truncated download: fetch it again."
+            ) from error
+
+
+def _check_columns(path: Path, schema: Any) -> None:
+    """Refuse a file whose columns are not those of questions about pictures."""
+    if missing := [name for name in COLUMNS if schema.names.count(name) != 1]:
+        raise UserError(
+            f"{path} has no column {' and no column '.join(missing)}, so it is not the expected "
+            "release: download it again."
+        )
+    image = schema.field("image").type
+    fields = [image.field(number) for number in range(image.num_fields)]
+    kinds = [str(field.type) for field in fields if field.name == "bytes"]
+    if kinds not in (["binary"], ["large_binary"]):
+        raise UserError(
+            f"{path} holds no encoded pictures in its column image (it is of the type {image}), so "
+            "it is not the expected release: download it again."
+        )
+
+
+def _values(column: Any) -> list[Any]:
+    """The cells of a column; None where a text is not UTF-8, which Arrow does not check."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        values = [_value(cell) for cell in column]
+    return values
+
+
+def _value(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,214 @@
+"""Reduced copies of big pictures, made once, so that loaders decode little.
+
+A release of 2500-pixel radiographs costs more to decode than to train on. The copies have a short
+side that the run needs and no more. Each says in its JPEG comment what it was made of, so that a
+call that was stopped goes on where it was, and a changed picture is done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.errors import UserError
+
+_MARK = "amif-resized"
+_LOOKED_INTO = 1000  # copies opened before a run
+
+
+@dataclass(frozen=True)
+class Resized:
+    """What became of the pictures of a data set.
+
+    Attributes:
+        made: Copies that were made now.
+        kept: Copies that were there already, of the same pictures and settings.
+        failed: Pictures that are missing or damaged, each with its sentence.
+    """
+
+    made: int
+    kept: int
+    failed: dict[str, str]
+
+
+def resized_path(folder: Path, image_id: str) -> Path:
+    """Where the reduced copy of a picture lies.
+
+    Args:
+        folder: The folder of reduced copies.
+        image_id: ``<data set>/<path in the release>``.
+
+    Returns:
+        The same path below the folder; ``.jpg`` is appended where the name has another ending.
+    """
+    path = folder / image_id
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        return path
+    return path.with_name(f"{path.name}.jpg")
+
+
+def resize_all(
+    pictures: Mapping[str, Path],
+    folder: Path,
+    *,
+    short_side: int,
+    quality: int = 90,
+    workers: int = 2,
+    progress: bool = True,
+) -> Resized:
+    """Make the reduced copies of pictures, in parallel.
+
+    Args:
+        pictures: Where each picture lies, by ``<data set>/<path in the release>``.
+        folder: The folder of reduced copies.
+        short_side: Pixels of a copy's shorter side; smaller pictures are not enlarged.
+        quality: JPEG quality, 1 to 95.
+        workers: Processes; 0: this one.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        UserError: If a number is out of range or a copy cannot be written.
+    """
+    if short_side < 1 or not 1 <= quality <= 95 or workers < 0:
+        raise UserError(
+            f"--resize is {short_side}, --quality {quality} and --workers {workers}: give a short "
+            "side of at least 1, a quality from 1 to 95 and at least 0 workers."
+        )
+    one = partial(_resize, folder=folder, short_side=short_side, quality=quality)
+    made, kept, failed = 0, 0, {}
+    with contextlib.ExitStack() as stack:
+        done: Iterable[tuple[str, bool | str]] = map(one, pictures.items())
+        if workers:
+            # Spawned: a forked copy of a process that has started threads may hang.
+            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+            stack.enter_context(pool)
+            done = pool.map(one, pictures.items(), chunksize=16)
+        bar = tqdm(
+            done,
+            total=len(pictures),
+            desc="reduced copies",
+            unit="picture",
+            disable=None if progress else True,
+        )
+        for name, result in bar:
+            if isinstance(result, str):
+                failed[name] = result
+            elif result:
+                made += 1
+            else:
+                kept += 1
+    return Resized(made, kept, failed)
+
+
+def _resize(
+    item: tuple[str, Path], folder: Path, short_side: int, quality: int
+) -> tuple[str, bool | str]:
+    """True: made, False: kept, or the sentence that says why not."""
+    name, file = item
+    target = resized_path(folder, name)
+    try:
+        state = file.stat()
+    except OSError:
+        return name, f"The image {file} does not exist."
+    comment = f"{_MARK} {short_side} {quality} {state.st_size} {state.st_mtime_ns}"
+    if _comment(target) == comment:
+        return name, False
+    try:
+        picture = decode_image(file, short_side)
+    except UserError as error:
+        return name, str(error)
+    scale = short_side / min(picture.size)
+    if scale < 1:
+        size = tuple(max(1, round(side * scale)) for side in picture.size)
+        picture = picture.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if _is_grey(picture):
+        picture = picture.convert("L")  # a third of the channels to decode
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(temporary, "JPEG", quality=quality, comment=comment.encode())
+        os.replace(temporary, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{target} cannot be written ({reason}): make room or choose another --data.resized."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return name, True
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    red, green, blue = (band.tobytes() for band in picture.split())
+    return red == green == blue
+
+
+def _comment(path: Path) -> str:
+    """What a copy was made of; empty where there is none that can be read."""
+    try:
+        with Image.open(path) as picture:
+            found = picture.info.get("comment", b"")
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    return found.decode("ascii", "replace") if isinstance(found, bytes) else str(found)
+
+
+def check_copies(folder: Path, image_ids: Iterable[str], needed: int, data: str) -> None:
+    """Refuse a folder of reduced copies that cannot serve a run.
+
+    Every copy must be there. What it was made for is read of a thousand, evenly spread, since a
+    call that was stopped leaves a stretch undone; opening all takes minutes for a big set.
+
+    Args:
+        folder: The folder of reduced copies.
+        image_ids: The pictures that the run shows.
+        needed: Pixels that the shorter side must have, unless the released picture has fewer.
+        data: Name of the data class, for the message.
+
+    Raises:
+        UserError: Naming the command that makes them.
+    """
+    distinct = list(dict.fromkeys(image_ids))
+    looked_into = set(distinct[:: -(-len(distinct) // _LOOKED_INTO) or 1])
+    for image_id in distinct:
+        if image_id in looked_into or not resized_path(folder, image_id).is_file():
+            check_side(folder, image_id, needed, data)
+
+
+def check_side(folder: Path, image_id: str, needed: int, data: str) -> None:
+    """Refuse reduced copies that are not there or too small for a run.
+
+    Args:
+        folder: The folder of reduced copies.
+        image_id: A picture, ``<data set>/<path in the release>``.
+        needed: Pixels that the shorter side must have, unless the released picture has fewer.
+        data: Name of the data class, for the message.
+
+    Raises:
+        UserError: Naming the command that makes them.
+    """
+    path = resized_path(folder, image_id)
+    command = (
+        f"`python -m amif_lightning prepare data --data {data} --data.resized {folder} "
+        f"--resize {needed} ...`"
+    )
+    if not path.is_file():
+        raise UserError(f"The folder of reduced copies has no {path}: run {command}.")
+    words = _comment(path).split()
+    if len(words) != 5 or words[0] != _MARK or not words[1].isdigit():
+        raise UserError(f"{path} is no reduced copy that this suite made: run {command}.")
+    if int(words[1]) < needed:
+        raise UserError(
+            f"The reduced copies in {folder} have a short side of {words[1]} pixels and this run "
+            f"needs {needed}: run {command}."
+        )

@@ -1,0 +1,420 @@
+"""Pictures that train here and are scored in another data set: the audit across data sets."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from amif_lightning.arguments import check_choice
+from amif_lightning.data.audit.findings import NAMED, table
+from amif_lightning.data.leakage.held_out import Compare
+from amif_lightning.data.leakage.image_hash import (
+    Look,
+    Looks,
+    content_pairs,
+    look,
+    name_pairs,
+    unit,
+)
+from amif_lightning.data.schema.questions import QARow, SplitName
+from amif_lightning.data.schema.studies import StudyRow
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a set of questions or studies.
+
+    Attributes:
+        files: Where each lies, by ``<data set>/<path relative to its root>``.
+        rows: Ids of the questions or studies that show it, by the same name.
+    """
+
+    files: Mapping[str, Path]
+    rows: Mapping[str, frozenset[str]]
+
+
+class ComparedDataset(Protocol):
+    """A data module whose pictures can be compared with those of another one.
+
+    Attributes:
+        kind: What its rows are.
+    """
+
+    kind: Literal["questions", "studies"]
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+
+    @property
+    def protocol_label(self) -> str:
+        """The protocol that decides what trains."""
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Why a split is not on disk, by its name."""
+
+    def images_of(self, split: SplitName) -> Pictures:
+        """The pictures of one split in the role that it has for scoring."""
+
+    def trained_images(self) -> Pictures:
+        """The pictures that weights would see."""
+
+
+def pictures_of_questions(
+    dataset: str, rows: Iterable[QARow], file_of: Callable[[QARow], Path]
+) -> Pictures:
+    """The pictures that questions show.
+
+    Args:
+        dataset: Name of their data set.
+        rows: The questions.
+        file_of: Where the picture of a question lies.
+    """
+    files: dict[str, Path] = {}
+    showing: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        # Pictures of a mixture are named after their data set already.
+        name = row.image if row.source else f"{dataset}/{row.image}"
+        files[name] = file_of(row)
+        showing[name].add(row.question_id)
+    return Pictures(files, {name: frozenset(ids) for name, ids in showing.items()})
+
+
+def pictures_of_studies(rows: Iterable[StudyRow]) -> Pictures:
+    """The pictures that studies show."""
+    files: dict[str, Path] = {}
+    showing: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for picture in row.images:
+            files[picture.image_id] = picture.file
+            showing[picture.image_id].add(row.study_id)
+    return Pictures(files, {name: frozenset(ids) for name, ids in showing.items()})
+
+
+def across(
+    module: ComparedDataset,
+    held_out: Sequence[ComparedDataset],
+    compare: Compare = "content",
+    looks: Look = look,
+) -> Across:
+    """Finds pictures that would train and that other data sets hold.
+
+    Within one data set pictures are the same if their paths are; between two, if their file names
+    are, whatever the folder and the ending, or if they look the same.
+
+    Args:
+        module: What would train.
+        held_out: Data sets that the weights will be scored on.
+        compare: ``content``: by name, and by what pictures look like, which reads every picture
+            once; ``name``: by name only.
+        looks: Tells what pictures look like, such as ``HashStore(...).look``.
+
+    Returns:
+        The findings, with train splits of ``held_out`` apart.
+
+    Raises:
+        UserError: If ``compare`` is unknown or a release cannot be read.
+    """
+    check_choice("compare", compare, Compare)
+    trained = module.trained_images()
+    seen = looks(trained.files) if compare == "content" else None
+    found = []
+    for other in held_out:
+        splits = {name: other.images_of(name) for name in get_args(SplitName)}
+        files = {name: file for one in splits.values() for name, file in one.files.items()}
+        theirs = looks(files) if compare == "content" else None
+        found.append(
+            HeldOutAcross(
+                dataset=other.dataset,
+                kind=other.kind,
+                splits={
+                    name: shared(trained, one, seen, theirs)
+                    for name, one in splits.items()
+                    if one.files
+                },
+                unread=len(theirs.damaged) if theirs else 0,
+                absent={
+                    what: sentence
+                    for what, sentence in other.absent.items()
+                    if what in ("validation", "test") and not splits[what].files
+                },
+            )
+        )
+    return Across(
+        dataset=module.dataset,
+        protocol=module.protocol_label,
+        trained=len(trained.files),
+        unread=len(seen.damaged) if seen else 0,
+        compare=compare,
+        held_out=tuple(found),
+    )
+
+
+def shared(
+    trained: Pictures,
+    held_out: Pictures,
+    seen: Looks | None = None,
+    theirs: Looks | None = None,
+) -> SplitAcross:
+    """Compare two sets of pictures.
+
+    Args:
+        trained: What trains.
+        held_out: A split of another data set.
+        seen: What the pictures that train look like; None compares by name only.
+        theirs: What those of the other data set look like, further splits included.
+
+    Returns:
+        The pairs and what they concern.
+    """
+    named = _named(trained.files, held_out.files)
+    alike = {}
+    if seen is not None and theirs is not None:
+        inside = _only(theirs, held_out.files)
+        alike = {(p.first, p.second): p for p in content_pairs(seen, inside)}
+    apart = _apart(named - alike.keys(), seen, theirs)
+    pairs = []
+    for key in sorted(named | alike.keys()):
+        pair = alike.get(key)
+        bits, correlation = (pair.bits, pair.correlation) if pair else apart.get(key, (None, None))
+        pairs.append(SharedPicture(*key, key in named, pair is not None, bits, correlation))
+
+    def extent(some: Iterable[SharedPicture]) -> Extent:
+        some = list(some)
+        images = {pair.held_out for pair in some}
+        rows = {row for image in images for row in held_out.rows[image]}
+        return Extent(len({pair.trained for pair in some}), len(images), len(rows))
+
+    return SplitAcross(
+        images=len(held_out.files),
+        rows=len({row for rows in held_out.rows.values() for row in rows}),
+        by_name=extent(pair for pair in pairs if pair.by_name),
+        by_content=extent(pair for pair in pairs if pair.by_content),
+        either=extent(pairs),
+        pairs=tuple(pairs),
+    )
+
+
+def _named(trained: Iterable[str], held_out: Iterable[str]) -> set[tuple[str, str]]:
+    """Pairs of names that mean the same picture, each data set with each."""
+    pairs = set()
+    for one, paths in _by_dataset(trained).items():
+        for other, others in _by_dataset(held_out).items():
+            # Names count anew in each split of one data set, so there the whole path decides.
+            same = (
+                [(path, path) for path in set(paths) & set(others)]
+                if one == other
+                else name_pairs(paths, [others])
+            )
+            pairs |= {(f"{one}/{a}", f"{other}/{b}") for a, b in same}
+    return pairs
+
+
+def _by_dataset(names: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        dataset, _, path = name.partition("/")
+        groups[dataset].append(path)
+    return groups
+
+
+def _only(looks: Looks, names: Mapping[str, Path]) -> Looks:
+    places = [place for place, name in enumerate(looks.names) if name in names]
+    return Looks(
+        tuple(looks.names[place] for place in places),
+        looks.hashes[places],
+        looks.pixels[places],
+        {},
+    )
+
+
+def _apart(
+    pairs: Iterable[tuple[str, str]], seen: Looks | None, theirs: Looks | None
+) -> dict[tuple[str, str], tuple[int, float]]:
+    """Bits and correlation of pairs of equal name that do not look the same."""
+    if seen is None or theirs is None:
+        return {}
+    first = {name: place for place, name in enumerate(seen.names)}
+    second = {name: place for place, name in enumerate(theirs.names)}
+    found = {}
+    for one, other in pairs:
+        if one in first and other in second:
+            a, b = first[one], second[other]
+            correlation = float(unit(seen.pixels[a]) @ unit(theirs.pixels[b]))
+            found[one, other] = (int((seen.hashes[a] ^ theirs.hashes[b]).sum()), correlation)
+    return found
+
+
+Kind = Literal["questions", "studies"]
+
+
+@dataclass(frozen=True)
+class SharedPicture:
+    """A picture that trains and one of a held-out set that is the same or looks the same.
+
+    Attributes:
+        trained: ``<data set>/<path>`` of the one that trains.
+        held_out: The same of the held-out one.
+        by_name: Whether they are found by file name.
+        by_content: Whether they are found by what they look like.
+        bits: Number of bits in which their perceptual hashes differ; None where not compared.
+        correlation: Correlation of their small copies; None where not compared.
+    """
+
+    trained: str
+    held_out: str
+    by_name: bool
+    by_content: bool
+    bits: int | None
+    correlation: float | None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is concerned.
+
+    Attributes:
+        trained: Pictures that train.
+        images: Pictures of the held-out set.
+        rows: Questions, or studies, of the held-out set that show them.
+    """
+
+    trained: int
+    images: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class SplitAcross:
+    """What one split of a held-out data set shares with the pictures that train.
+
+    Attributes:
+        images: Number of its pictures.
+        rows: Number of its questions or studies.
+        by_name: What is found by file name.
+        by_content: What is found by what it looks like.
+        either: What is found in one way or both.
+        pairs: All pairs.
+    """
+
+    images: int
+    rows: int
+    by_name: Extent
+    by_content: Extent
+    either: Extent
+    pairs: tuple[SharedPicture, ...]
+
+
+@dataclass(frozen=True)
+class HeldOutAcross:
+    """What one held-out data set shares with the pictures that train.
+
+    Attributes:
+        dataset: Its name.
+        kind: What its rows are.
+        splits: By split. ``test`` holds all that is released for scoring or scored by this data
+            module; ``train`` what is left, of which another split seed carves other rows for
+            validation.
+        unread: Its pictures that are not on disk or damaged, and told by name only.
+        absent: Splits that are not on disk, each with its sentence.
+    """
+
+    dataset: str
+    kind: Kind
+    splits: dict[SplitName, SplitAcross]
+    unread: int
+    absent: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Across:
+    """The findings.
+
+    Attributes:
+        dataset: Name of the data set that trains.
+        protocol: Its protocol.
+        trained: Number of pictures that it trains on.
+        unread: Those that are not on disk or damaged, and told by name only.
+        compare: ``content``: by name and by what pictures look like; ``name``: by name only.
+        held_out: By held-out data set, in the order given.
+    """
+
+    dataset: str
+    protocol: str
+    trained: int
+    unread: int
+    compare: Compare
+    held_out: tuple[HeldOutAcross, ...]
+
+    @property
+    def leaks(self) -> int:
+        """Number of trained pictures that a held-out validation or test set shows."""
+        return len(
+            {
+                pair.trained
+                for one in self.held_out
+                for name, split in one.splits.items()
+                if name != "train"
+                for pair in split.pairs
+            }
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether something must be mended: such a picture under the protocol ``clean``."""
+        return self.protocol == "clean" and self.leaks > 0
+
+    def to_json(self) -> str:
+        """Gives the findings with all pairs as indented JSON text."""
+        fields: dict[str, Any] = asdict(self) | {"leaks": self.leaks, "failed": self.failed}
+        return json.dumps(fields, indent=2, ensure_ascii=False)
+
+    def to_text(self) -> str:
+        """Gives the findings as a page for the terminal, without a final line break."""
+        lines = [f"across data sets: {self.dataset} trains on {self.trained} pictures", ""]
+        for one in self.held_out:
+            lines += _held_out_text(one, self.compare)
+        if self.unread:
+            lines.append(f"{self.unread} trained pictures cannot be read and are told by name only")
+        if self.leaks:
+            lines.append(
+                f"NOT CLEAN ({self.protocol}): {self.leaks} trained pictures are in a held-out "
+                "validation or test set: leave them out of training (`held_out` of "
+                "CaptionsFromQA, Mixture and QuestionMixture does) or score elsewhere"
+            )
+        else:
+            lines.append("clean: no trained picture found in a held-out validation or test set")
+        return "\n".join(lines)
+
+
+def _held_out_text(one: HeldOutAcross, compare: Compare) -> list[str]:
+    ways = ("by_name", "by_content", "either") if compare == "content" else ("by_name",)
+    rows = [(f"in {one.dataset}", "found", "trained pictures", "its images", f"its {one.kind}")]
+    named = []
+    for name, split in one.splits.items():
+        for way in ways:
+            extent: Extent = getattr(split, way)
+            numbers = (
+                str(extent.trained),
+                f"{extent.images}/{split.images}",
+                f"{extent.rows}/{split.rows}",
+            )
+            rows.append((name, way.replace("_", " "), *numbers))
+        named += [f"{name}: {pair.trained} = {pair.held_out}" for pair in split.pairs[:NAMED]]
+        if len(split.pairs) > NAMED:
+            named.append(f"{name}: {len(split.pairs) - NAMED} further pairs, listed by --json")
+    lines = [*table(rows), *named]
+    lines += [f"absent: {what} of {one.dataset}: {why}" for what, why in one.absent.items()]
+    if one.unread:
+        lines.append(f"{one.unread} pictures of {one.dataset} cannot be read: told by name only")
+    if (train := one.splits.get("train")) and train.pairs:
+        lines.append(
+            f"warning: another split seed carves other training rows of {one.dataset} for "
+            f"validation, and {train.either.images} of their images are trained on"
+        )
+    return [*lines, ""]

@@ -1,0 +1,248 @@
+"""Pictures that two sets have in common, found by file name and by content.
+
+Data sets take pictures from the same archives, so a picture that trains may be one that another
+data set scores, in another size or format or under another name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.errors import UserError
+
+_SIDE = 64  # pixels a side of the square that is transformed
+_WAVES = 16  # the lowest frequencies of each direction
+BITS = _WAVES * _WAVES - 1
+_COPY = 32  # pixels a side of the small copies that confirm a hash
+PIXELS = _COPY * _COPY
+_BLOCK = 1024  # pictures compared with all others at a time
+#: Most bits in which the hashes of the same picture differ, where one expects 127 by chance, and
+#: the least correlation of its copies. Counted on VQA-RAD and VQA-Med-2019, whose copies differ in
+#: size and compression: the 38 pictures of equal name differ in 28 bits at most and correlate at
+#: 0.975 or more. The limits are wider on purpose: what else they let through has neighbouring
+#: numbers, slices of one patient, which must not be seen either. See the test marked real_data.
+ALIKE, SAME = 40, 0.9
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What pictures look like.
+
+    Attributes:
+        names: The N pictures that could be read.
+        hashes: Their perceptual hashes, (N, 255) bool.
+        pixels: Their grey squares of 32 pixels, (N, 1024) uint8; the product of two :func:`unit`
+            squares is their correlation, and one of a single shade is like no other.
+        damaged: The others by name, with the sentence that says what is wrong.
+    """
+
+    names: tuple[str, ...]
+    hashes: NDArray[np.bool_]
+    pixels: NDArray[np.uint8]
+    damaged: Mapping[str, str]
+
+
+#: Tells what pictures look like, by name and file; :func:`look` and ``HashStore.look`` do.
+Look = Callable[[Mapping[str, Path]], Looks]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that look the same.
+
+    Attributes:
+        first: Name of the one.
+        second: Name of the other.
+        bits: Number of bits in which their hashes differ, 0 to 255.
+        correlation: Correlation of their small copies, -1 to 1.
+    """
+
+    first: str
+    second: str
+    bits: int
+    correlation: float
+
+
+def _grey(path: Path) -> Image.Image:
+    return decode_image(path, _SIDE).convert("L")
+
+
+def _hash(picture: Image.Image) -> NDArray[np.bool_]:
+    """The signs of the lowest 16 x 16 frequencies, but for the mean, against their median.
+
+    Frequencies are those of the cosine transform of the picture as a grey square of 64 pixels.
+    """
+    grey = picture.resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    waves = _cosines()
+    found = (waves @ np.asarray(grey, dtype=np.float64) @ waves.T).ravel()[1:]
+    bits: NDArray[np.bool_] = found > np.median(found)
+    return bits
+
+
+@cache
+def _cosines() -> NDArray[np.float64]:
+    place = np.arange(_SIDE) + 0.5
+    waves: NDArray[np.float64] = np.cos(np.pi / _SIDE * np.outer(np.arange(_WAVES), place))
+    return waves
+
+
+def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    grey = picture.resize((_COPY, _COPY), Image.Resampling.BOX)
+    return np.asarray(grey, dtype=np.uint8).ravel()
+
+
+def unit(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey values (..., 1024) less their mean, divided by their norm."""
+    values = pixels.astype(np.float64)
+    values -= values.mean(axis=-1, keepdims=True)
+    copies: NDArray[np.float64] = values / np.maximum(
+        np.linalg.norm(values, axis=-1, keepdims=True), 1e-9
+    )
+    return copies
+
+
+def look(pictures: Mapping[str, Path]) -> Looks:
+    """Read pictures and tell what they look like; decoding runs outside Python's lock.
+
+    Args:
+        pictures: Files by any name; a damaged or missing one is named in the result.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        read = list(pool.map(look_at, pictures.values()))
+    found = {name: one for name, one in zip(pictures, read, strict=True) if isinstance(one, tuple)}
+    return Looks(
+        names=tuple(found),
+        hashes=np.array([bits for bits, _ in found.values()], dtype=bool).reshape(-1, BITS),
+        pixels=np.array([p for _, p in found.values()], dtype=np.uint8).reshape(-1, PIXELS),
+        damaged={
+            name: one for name, one in zip(pictures, read, strict=True) if isinstance(one, str)
+        },
+    )
+
+
+def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
+    """Hash (255,) and grey square (1024,) of one picture, or the sentence on why there is none."""
+    try:
+        grey = _grey(path)
+    except UserError as error:
+        return str(error)
+    return _hash(grey), _pixels(grey)
+
+
+def remembering(looks: Look) -> Look:
+    """A way of looking that looks at every picture once, however often it is asked.
+
+    Args:
+        looks: How a picture is looked at that has not been.
+
+    Returns:
+        The same, with what it has seen; names must mean the same file each time.
+    """
+    seen: dict[str, tuple[NDArray[np.bool_], NDArray[np.uint8]]] = {}
+    damaged: dict[str, str] = {}
+
+    def remembered(pictures: Mapping[str, Path]) -> Looks:
+        new = {n: f for n, f in pictures.items() if n not in seen and n not in damaged}
+        if new:
+            found = looks(new)
+            seen.update(zip(found.names, zip(found.hashes, found.pixels, strict=True), strict=True))
+            damaged.update(found.damaged)
+        names = tuple(name for name in pictures if name in seen)
+        return Looks(
+            names=names,
+            hashes=np.array([seen[n][0] for n in names], dtype=bool).reshape(-1, BITS),
+            pixels=np.array([seen[n][1] for n in names], dtype=np.uint8).reshape(-1, PIXELS),
+            damaged={name: damaged[name] for name in pictures if name in damaged},
+        )
+
+    return remembered
+
+
+def distances(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number of bits (N, M) in which hashes (N, 255) and (M, 255) differ."""
+    one, other = first.astype(np.float32), second.astype(np.float32)
+    same = one @ other.T + (1 - one) @ (1 - other).T  # whole numbers below 2^24: exact
+    return BITS - same.astype(np.int64)
+
+
+def distinctive_names(paths: Iterable[str]) -> dict[str, str]:
+    """File names without folder and ending, in lower case, of the paths that can be told by them.
+
+    A name that several of these pictures share, such as SLAKE's ``source.jpg``, says nothing.
+
+    Args:
+        paths: Paths of different pictures, of one split of one data set.
+
+    Returns:
+        Name by path.
+    """
+    names = {path: PurePosixPath(path).stem.lower() for path in paths}
+    seen = Counter(names.values())
+    return {path: name for path, name in names.items() if seen[name] == 1}
+
+
+def name_pairs(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> list[tuple[str, str]]:
+    """Find the pictures whose name another data set uses as well.
+
+    Args:
+        images: Paths of the pictures that would train, relative to their data set.
+        held_out: Paths of the pictures of each split of another data set.
+
+    Returns:
+        Path of the one and path of the other of all pictures of equal distinctive name, sorted.
+    """
+    others: dict[str, set[str]] = defaultdict(set)
+    for split in held_out:
+        for path, name in distinctive_names(split).items():
+            others[name].add(path)
+    return sorted(
+        (path, other)
+        for path, name in distinctive_names(images).items()
+        for other in others.get(name, ())
+    )
+
+
+def same_names(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> set[str]:
+    """The paths among ``images`` that :func:`name_pairs` finds in ``held_out``."""
+    return {path for path, _ in name_pairs(images, held_out)}
+
+
+def content_pairs(
+    first: Looks, second: Looks, most: int = ALIKE, least: float = SAME
+) -> list[Pair]:
+    """Find the pictures of two sets that look the same.
+
+    Hashes alone confuse pictures of one kind, such as chest films, so what they find is compared
+    pixel by pixel in small copies.
+
+    Args:
+        first: What the pictures of the one set look like.
+        second: What those of the other look like.
+        most: Most bits in which the hashes of the same picture differ.
+        least: Least correlation of small copies of the same picture.
+
+    Returns:
+        The pairs, in the order of the sets.
+    """
+    found = []
+    # In blocks: two corpora have more pairs than fit into memory.
+    for start in range(0, len(first.names), _BLOCK):
+        apart = distances(first.hashes[start : start + _BLOCK], second.hashes)
+        for row, column in np.argwhere(apart <= most):
+            copies = unit(np.stack([first.pixels[start + row], second.pixels[column]]))
+            correlation = float(copies[0] @ copies[1])
+            if correlation >= least:
+                one, other = first.names[start + row], second.names[column]
+                found.append(Pair(one, other, int(apart[row, column]), correlation))
+    return found

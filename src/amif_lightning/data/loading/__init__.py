@@ -1,0 +1,1 @@
+"""Base data modules, datasets and samplers: from rows to batches."""

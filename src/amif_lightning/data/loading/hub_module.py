@@ -1,0 +1,46 @@
+"""Data sets of questions that may lie on disk as the hub's parquet files."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from amif_lightning.data.files.parquet import ParquetQuestions, find_parquet
+from amif_lightning.data.loading.vqa_module import VQADataModule
+from amif_lightning.data.schema.questions import QARow
+
+
+class HubQuestions(VQADataModule):
+    """Base of a data set with several layouts, one of which is the hub's parquet files.
+
+    Args:
+        root: Folder of the data set.
+        unpacked: Folder that the pictures of parquet files are written into once.
+        **kwargs: Arguments of :class:`VQADataModule`.
+    """
+
+    def __init__(self, root: str, unpacked: str = "data/unpacked", **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.unpacked = Path(unpacked)
+
+    @abstractmethod
+    def reads_parquet(self) -> bool:
+        """Whether the parquet files are what is read."""
+
+    @cached_property
+    def parquet(self) -> ParquetQuestions | None:
+        """The parquet files; None where another layout is read."""
+        if not self.reads_parquet():
+            return None
+        return ParquetQuestions(type(self).__name__, find_parquet(self.root), self.unpacked)
+
+    def prepare_data(self) -> None:
+        """Unpack the parquet files once, where they are what is read."""
+        if self.parquet is not None:
+            self.parquet.prepare()
+
+    def file_of(self, row: QARow) -> Path:
+        """Below the root, or where the parquet files were unpacked."""
+        return super().file_of(row) if self.parquet is None else self.parquet.file_of(row)

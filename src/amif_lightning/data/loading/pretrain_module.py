@@ -1,0 +1,404 @@
+"""The base of all data modules of studies: pictures with a report or a caption.
+
+A subclass reads its release; splits, views, tokens, a teacher's features and loaders are here and
+therefore the same for every data set.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader
+
+from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.arguments import check_choice, check_least
+from amif_lightning.batch import StudyBatch
+from amif_lightning.data.audit.studies import StudyAudit, study_audit
+from amif_lightning.data.leakage.cross_dataset import Pictures, pictures_of_studies
+from amif_lightning.data.leakage.held_out import Scored, scored_in_studies
+from amif_lightning.data.loading.base_module import TextDataModule
+from amif_lightning.data.loading.fixed_negatives import negatives_of
+from amif_lightning.data.loading.question_dataset import ImageCache
+from amif_lightning.data.loading.shards import check_batch, check_shards
+from amif_lightning.data.loading.study_dataset import (
+    StudySample,
+    StudyViews,
+    TeacherTable,
+    make_study_batch,
+)
+from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
+from amif_lightning.data.schema.questions import SplitName
+from amif_lightning.data.schema.studies import StudyRelease, StudyRow
+from amif_lightning.data.schema.study_splits import StudySplits, split_studies
+from amif_lightning.errors import UserError
+from amif_lightning.evaluation import FixedNegatives, Region, StudyFacts
+
+#: The splits that weights are not trained on.
+EVALUATED: tuple[SplitName, ...] = ("validation", "test")
+
+TeacherName = Literal["none", "open_clip", "checkpoint", "embeddings"]
+
+
+class StudyDataModule(TextDataModule):
+    """Studies as batches of two views and a text, for :class:`AMiFPretrain`.
+
+    Args:
+        root: Folder of the data set.
+        max_text_tokens: Most tokens of a text, [CLS] and [SEP] included.
+        teacher: Whose features batches carry for soft labels: ``none``; ``open_clip``: a model of
+            that library; ``checkpoint``: an earlier pre-training run; ``embeddings``: a file made
+            by anyone (see data/teacher/cache.py).
+        teacher_source: The teacher's hub name, ``local-dir:FOLDER``, checkpoint or file; empty:
+            the default of its kind.
+        teacher_cache: Folder that a teacher's features are stored in once and read back from.
+        augmentation: As in :class:`TextDataModule`; by default that of the paper's pre-training.
+        **kwargs: Arguments of :class:`TextDataModule`.
+
+    Raises:
+        UserError: If a number is out of range or a word is unknown.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        max_text_tokens: int = 120,
+        teacher: TeacherName = "none",
+        teacher_source: str = "",
+        teacher_cache: str = "data/teacher",
+        augmentation: Augmentation = "paper_pretrain",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, augmentation=augmentation, **kwargs)
+        check_least({"max_text_tokens": (max_text_tokens, 3)})  # [CLS], one token, [SEP]
+        check_choice("teacher", teacher, TeacherName)
+        self.max_text_tokens = max_text_tokens
+        self.teacher: str = teacher
+        self._read_teacher: TeacherName = teacher  # the one whose file is read
+        self.teacher_source, self.teacher_cache = teacher_source, Path(teacher_cache)
+
+    # ---- what a data set is -------------------------------------------------------------------
+
+    @abstractmethod
+    def read_release(self) -> StudyRelease:
+        """Read all studies of the release under ``root``."""
+
+    def training_texts(self) -> list[str]:
+        """Texts that the ``words`` table is built from: those of the training studies."""
+        return [row.text for row in self.splits.train]
+
+    def class_prompts(self) -> dict[str, list[str]]:
+        """Sentences that describe each class, for classification without training.
+
+        The names are those of ``StudyRow.classes``; empty where the data has no classes.
+        """
+        return {}
+
+    # ---- derived once, from files alone -------------------------------------------------------
+
+    @cached_property
+    def release(self) -> StudyRelease:
+        """The release's studies."""
+        return self.read_release()
+
+    @cached_property
+    def splits(self) -> StudySplits:
+        """Which studies train, validate and test."""
+        return split_studies(
+            self.release,
+            split_seed=self.split_seed,
+            validation_fraction=self.validation_fraction,
+        )
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set, as its reader gives it."""
+        return self.release.dataset
+
+    @property
+    def where(self) -> str:
+        """The data set and its folder, for messages."""
+        return f"{self.dataset} under {self.root}"
+
+    def rows(self, split: SplitName) -> tuple[StudyRow, ...]:
+        """The studies of a split; a batch's ``position`` is a place in them."""
+        found: tuple[StudyRow, ...] = getattr(self.splits, split)
+        return found
+
+    def pictures(self) -> dict[str, Path]:
+        """Where every picture of the release lies."""
+        rows = [row for split in self.release.splits.values() for row in split]
+        return {picture.image_id: picture.file for row in rows for picture in row.images}
+
+    kind: Literal["questions", "studies"] = "studies"
+    protocol_label = "clean"
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Why a split of the release is not on disk, by its name."""
+        return self.release.absent
+
+    def images_of(self, split: SplitName) -> Pictures:
+        """The pictures of the studies of a split."""
+        return pictures_of_studies(self.rows(split))
+
+    def trained_images(self) -> Pictures:
+        """The pictures that weights would see."""
+        return self.images_of("train")
+
+    def scored(self) -> Scored:
+        """The pictures that choose or score weights trained here, which no part may train on."""
+        return scored_in_studies([self.rows(split) for split in EVALUATED])
+
+    def class_labels(self, split: SplitName) -> list[tuple[str, ...]]:
+        """For each study of a split the names of its classes, by ``position``."""
+        return [row.classes for row in self.rows(split)]
+
+    def fixed_negatives(self, split: SplitName) -> FixedNegatives:
+        """The negatives that matching is judged by, the same for every model and seed.
+
+        A random one is any study with other findings, or with another text where findings are not
+        known. A hard one is the study whose text the teacher finds most alike; without a teacher
+        there is none.
+
+        Args:
+            split: ``validation`` or ``test``.
+        """
+        seed = f"{self.dataset}/{split}/{self.split_seed}"
+        return negatives_of(self.rows(split), self.teacher_table, seed)
+
+    def regions(self, study_id: str, image_id: str) -> Sequence[Region]:
+        """Where the findings that an image shows lie; empty where the data does not say.
+
+        Args:
+            study_id: The study.
+            image_id: One of its images.
+        """
+        return ()
+
+    def region_words(self) -> Mapping[str, frozenset[str]]:
+        """By kind of finding the words, in lower case, that name it in a text."""
+        return {}
+
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """Plain values that say which studies trained and chose the weights."""
+        return {
+            "dataset": self.release.dataset,
+            "layout": self.release.layout,
+            "split_seed": self.split_seed,
+            "validation_fraction": self.validation_fraction,
+        }
+
+    def answer_space(self) -> AnswerSpace:
+        """The tokenizer and the selection; no candidates, since studies ask nothing."""
+        tokenizer = self.tokenizer
+        return AnswerSpace(
+            protocol="clean",
+            candidates=(),
+            candidate_ids=(),
+            vocabulary=(),
+            vocabulary_ids=(),
+            tokenizer=tokenizer.to_json(),
+            cls_id=tokenizer.cls_id,
+            sep_id=tokenizer.sep_id,
+            pad_id=tokenizer.pad_id,
+            table_size=tokenizer.table_size,
+            selection=self.selection(),
+        )
+
+    def facts(self) -> StudyFacts:
+        """What a record must say about the test studies."""
+        return StudyFacts(
+            dataset=self.dataset,
+            layout=self.release.layout,
+            split="test",
+            study_ids=tuple(row.study_id for row in self.splits.test),
+            groups=tuple(row.carved_with for row in self.splits.test),
+            warnings=(*self.release.notes, *self._dropped()),
+        )
+
+    def audit(self, check_images: bool = True) -> StudyAudit:
+        """Count, compare and judge what training would see, see :mod:`data.audit.studies`.
+
+        Args:
+            check_images: Whether to decode every picture once.
+        """
+        return study_audit(self.release, self.splits, self._fitting, check_images)
+
+    def _fitting(self) -> Callable[[str], bool]:
+        return partial(self.tokenizer.fits, limit=self.max_text_tokens)
+
+    # ---- teacher ------------------------------------------------------------------------------
+
+    def embeddings_file(self) -> Path | None:
+        """The file of the teacher's features, made where it is not there yet; None without one.
+
+        It covers every usable study, so that validation can be compared with the teacher too.
+
+        Raises:
+            UserError: If the teacher cannot be loaded, or its file does not belong to this data.
+        """
+        if self._read_teacher == "none":
+            return None
+        from amif_lightning.data.teacher.cache import (
+            teacher_embeddings,  # needed with a teacher only
+        )
+
+        rows = [*self.splits.train, *self.splits.validation, *self.splits.test]
+        return teacher_embeddings(
+            self.teacher_cache,
+            self._read_teacher,
+            self.teacher_source,
+            {picture.image_id: picture.file for row in rows for picture in row.images},
+            {row.study_id: row.text for row in rows},
+            num_workers=self.num_workers,
+        )
+
+    def without_teacher(self) -> None:
+        """Read pictures and texts only, as a check of the files does: no teacher's file is made."""
+        self._read_teacher = "none"
+
+    @cached_property
+    def teacher_table(self) -> TeacherTable | None:
+        """The teacher's features by id; None without a teacher."""
+        path = self.embeddings_file()
+        if path is None:
+            return None
+        from amif_lightning.data.teacher.cache import Embeddings
+
+        return Embeddings(path)
+
+    # ---- Lightning ----------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Let the teacher read the data once, where there is a teacher; nothing is downloaded."""
+        self.embeddings_file()
+
+    def setup(self, stage: str) -> None:
+        """Read the release and say what was left out; may be called again.
+
+        Raises:
+            UserError: If a split that is needed is empty, or smaller than one training batch.
+        """
+        needed: dict[str, tuple[SplitName, ...]] = {
+            "fit": ("train", "validation"),
+            "validate": ("validation",),
+        }
+        splits = needed.get(stage, ("test",))
+        for split in splits:
+            if not self.rows(split):
+                raise UserError(self._emptiness(split))
+            check_shards(self.where, split, len(self.rows(split)), self._world()[0])
+        if stage == "fit":
+            check_batch(self.where, self._epoch_studies(), self.batch_size, self._world()[0])
+        for sentence in self.release.notes:
+            rank_zero_info(f"{self.dataset}: {sentence}")
+        for sentence in self._dropped():
+            rank_zero_info(f"{self.dataset}: {sentence}")
+        if stage == "fit" and self.augmentation == "none":
+            self._say_equal_views()
+        self._check_resized(image for split in splits for image in _pictures(self.rows(split)))
+        self._counted = splits
+        self._say_cut()
+
+    def _dropped(self) -> list[str]:
+        counts = Counter(row.reason for row in self.splits.dropped)
+        return [f"{number} studies dropped: {reason}" for reason, number in counts.items()]
+
+    def _emptiness(self, split: SplitName) -> str:
+        why = self.release.absent.get(split) or "; ".join(self._dropped()) or "none was found"
+        return (
+            f"{self.where} has no {split} studies that can be used ({why}): "
+            "check the folder, or ask for another split."
+        )
+
+    def _epoch_studies(self) -> int:
+        """How many training studies an epoch shows."""
+        return len(self.splits.train)
+
+    def _say_equal_views(self) -> None:
+        train = self.splits.train
+        alone = sum(len(row.images) == 1 for row in train)
+        if alone:
+            rank_zero_info(
+                f"{self.dataset}: {alone} of {len(train)} train studies have one picture and "
+                "augmentation is none, so their two views are equal"
+            )
+
+    def _say_cut(self) -> None:
+        limit = self.max_text_tokens
+        for split in self._counted:
+            texts = [row.text for row in getattr(self.splits, split)]
+            cut = sum(not self.tokenizer.fits(text, limit) for text in texts)
+            if cut:
+                rank_zero_info(
+                    f"{self.dataset}: {cut} of {len(texts)} {split} texts are cut to {limit} tokens"
+                )
+
+    # Two caches, for the reason that `_cached` gives.
+    @cached_property
+    def _train_cache(self) -> ImageCache | None:
+        return self._cached(_pictures(self.splits.train), self._train_transform.decoded_size)
+
+    @cached_property
+    def _validation_cache(self) -> ImageCache | None:
+        return self._cached(_pictures(self.splits.validation), self.image_size)
+
+    @property
+    def _collate(self) -> Callable[[Sequence[StudySample]], StudyBatch]:
+        return partial(make_study_batch, pad_id=self.tokenizer.pad_id, teacher=self.teacher_table)
+
+    def train_dataloader(self) -> DataLoader[StudyBatch]:
+        """Shuffled studies in full batches, equally many on all processes.
+
+        Losses compare all samples of the global batch, so a last batch that is not full is left
+        out; the next epoch shuffles anew.
+        """
+        data = self._train_views()
+        return self._train_loader(data, len(data), self._collate, drop_last=True)
+
+    def _train_views(self) -> StudyViews:
+        return StudyViews(
+            self.splits.train,
+            self._train_transform,
+            self.tokenizer,
+            self.max_text_tokens,
+            shuffle=True,
+            seed=self.seed,
+            cache=self._train_cache,
+            resized=self.resized,
+        )
+
+    def val_dataloader(self) -> DataLoader[StudyBatch]:
+        """The validation studies, each once over all processes."""
+        return self._evaluation_loader(self.splits.validation, self._validation_cache)
+
+    def test_dataloader(self) -> DataLoader[StudyBatch]:
+        """The test studies, each once over all processes."""
+        return self._evaluation_loader(self.splits.test)
+
+    def predict_dataloader(self) -> DataLoader[StudyBatch]:
+        """The test studies."""
+        return self._evaluation_loader(self.splits.test)
+
+    def _evaluation_loader(
+        self, rows: Sequence[StudyRow], cache: ImageCache | None = None
+    ) -> DataLoader[StudyBatch]:
+        data = StudyViews(
+            rows,
+            ImageTransform(self.image_size),
+            self.tokenizer,
+            self.max_text_tokens,
+            cache=cache,
+            resized=self.resized,
+        )
+        return self._shard_loader(data, len(data), self._collate)
+
+
+def _pictures(rows: Sequence[StudyRow]) -> list[str]:
+    return [picture.image_id for row in rows for picture in row.images]

@@ -1,0 +1,1 @@
+"""Pixels and token ids: decoding, transforms, tokenizer, text normalization."""

@@ -1,0 +1,79 @@
+"""Picture files as people have them: PNG and JPEG of any depth, DICOM, and folders of these."""
+
+from __future__ import annotations
+
+import os
+from os import PathLike
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from amif_lightning.data.preprocessing.images import DAMAGED, decode_image, to_rgb
+from amif_lightning.errors import UserError
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom"}
+)
+_DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+_DICOMDIR = "DICOMDIR"  # the table of contents of a disc: DICOM, and no picture
+_PREAMBLE = 128  # bytes before the letters that every DICOM file of the standard carries
+
+
+def read_picture(
+    picture: Image.Image | str | PathLike[str], least_side: int, frame: int | None = None
+) -> Image.Image:
+    """A picture as 8-bit RGB, decoded as those of a data set are.
+
+    Args:
+        picture: A picture, or the path of a file.
+        least_side: Pixels that the shorter side is needed with; large JPEGs are decoded reduced.
+        frame: Frame of a DICOM file with several, counted from 0.
+
+    Raises:
+        UserError: If the file is missing or damaged, is a DICOM file of several frames and none is
+            chosen, or is none and one is.
+    """
+    if isinstance(picture, Image.Image):
+        try:
+            return to_rgb(ImageOps.exif_transpose(picture))
+        except DAMAGED as error:  # one that was opened and not yet read
+            raise UserError(f"The picture cannot be read ({error}): give another.") from error
+    path = Path(picture)
+    if not os.path.exists(path):
+        raise UserError(
+            f"The image {path} does not exist, or its folder cannot be read: check the path."
+        )
+    if is_dicom(path):
+        from amif_lightning.data.preprocessing.dicom import read_dicom  # its library is an extra
+
+        return read_dicom(path, frame)
+    if frame is not None:
+        raise UserError(f"{path} is no DICOM file, so it has no frames: leave the frame out.")
+    if os.path.isdir(path):
+        raise UserError(f"{path} is a folder: give one picture.")
+    return decode_image(path, least_side)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file says that it is DICOM, by its name or by its first bytes."""
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
+    except OSError:
+        return False  # whoever decodes it says what is wrong
+
+
+def pictures_in(folder: Path) -> tuple[list[Path], int]:
+    """The pictures of a folder and its subfolders, sorted, and how many other files it holds.
+
+    DICOM files are often named without a suffix; their first bytes tell.
+    """
+    files = sorted(path for path in folder.rglob("*") if os.path.isfile(path))
+    found = [
+        path
+        for path in files
+        if path.suffix.lower() in SUFFIXES or (path.name != _DICOMDIR and is_dicom(path))
+    ]
+    return found, len(files) - len(found)

@@ -1,0 +1,79 @@
+"""Decode picture files: any mode to 8-bit RGB, large JPEGs at reduced size."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from amif_lightning.errors import UserError
+
+# What Pillow's readers raise on damaged files, depending on where the damage is; UnidentifiedImage
+# is an OSError, and a bomb is a header that claims more pixels than any picture has.
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a picture of any mode to 8-bit RGB.
+
+    Deep grey values (16 or 32 bits) are scaled linearly so that the picture's own darkest and
+    brightest values become 0 and 255: released 16-bit radiographs rarely use their whole range.
+    Floating point values are scaled likewise; those that are not finite become black. Transparent
+    parts become black, the background of radiographs.
+    """
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        finite = np.isfinite(values)
+        low = float(values.min(where=finite, initial=np.inf))
+        high = float(values.max(where=finite, initial=-np.inf))
+        values = np.where(finite, values, low)
+        scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
+        return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        background = Image.new("RGBA", layered.size, (0, 0, 0, 255))
+        return Image.alpha_composite(background, layered).convert("RGB")
+    return image.convert("RGB")
+
+
+def decode_image(path: Path, least_side: int | None = None) -> Image.Image:
+    """Read a picture as 8-bit RGB.
+
+    Args:
+        path: The file.
+        least_side: For JPEGs, decode at the smallest of libjpeg's scales whose shorter side is
+            still at least this many pixels; much faster for large pictures. None decodes whole.
+
+    Raises:
+        UserError: If the file is missing, truncated or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            if least_side is not None:
+                # draft() keeps both sides at least as long as the box's, so the shorter decides.
+                image.draft(None, (least_side, least_side))
+            image.load()
+            return to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"The image {path} does not exist: check the data set's folder with "
+            "`python -m amif_lightning audit`."
+        ) from error
+    except DAMAGED as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"The image {path} is damaged or truncated ({what}): copy or download it again."
+        ) from error

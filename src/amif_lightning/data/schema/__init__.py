@@ -1,0 +1,1 @@
+"""Questions, studies and their splits: what trains, what is tested, what counts as right."""

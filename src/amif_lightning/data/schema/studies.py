@@ -1,0 +1,76 @@
+"""What a reader of studies returns: pictures with a report, before anything is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amif_lightning.data.schema.questions import DroppedRow, SplitName
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a study.
+
+    Attributes:
+        image_id: ``<dataset>/<path relative to the root>``; equal ids mean the same picture.
+        file: Where it lies.
+        view: The projection as released (``frontal``, ``PA``, ``lateral`` ...), empty where unknown
+            or where the word has no meaning.
+    """
+
+    image_id: str
+    file: Path
+    view: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """One study: its pictures and its text.
+
+    Attributes:
+        study_id: ``<dataset>/<the release's id>``, unique within the data set.
+        split: The released split.
+        images: Its pictures in released order, each once.
+        text: The report or caption, white space collapsed, otherwise as released.
+        finding: What studies with equal findings have in common, as text; empty where the data says
+            nothing of findings.
+        classes: Names of the classes it belongs to, among those of ``class_prompts``.
+        group: What it must stay together with when validation is carved, such as its patient;
+            empty where studies stand alone.
+    """
+
+    study_id: str
+    split: SplitName
+    images: tuple[Picture, ...]
+    text: str
+    finding: str = ""
+    classes: tuple[str, ...] = ()
+    group: str = ""
+
+    @property
+    def carved_with(self) -> str:
+        """The group, or the study itself where it stands alone."""
+        return self.group or self.study_id
+
+
+@dataclass(frozen=True)
+class StudyRelease:
+    """All studies that a reader found.
+
+    Attributes:
+        dataset: Name of the data set, the first part of all ids.
+        layout: Which of the published layouts was read.
+        splits: Studies per released split in released order.
+        absent: What is not on disk (``test`` ...), and the sentence that says so.
+        dropped: Studies that could not be used.
+        notes: Sentences that every run repeats.
+    """
+
+    dataset: str
+    layout: str
+    splits: Mapping[SplitName, tuple[StudyRow, ...]]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[DroppedRow, ...] = ()
+    notes: tuple[str, ...] = ()

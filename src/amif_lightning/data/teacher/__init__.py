@@ -1,0 +1,1 @@
+"""The teacher's embeddings: its networks, the cache, and how it is filled."""

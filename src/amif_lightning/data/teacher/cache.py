@@ -1,0 +1,210 @@
+"""A teacher's embeddings of a data set: computed once, stored, read back by id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from amif_lightning.arguments import check_choice
+from amif_lightning.data.files.atomic import locked
+from amif_lightning.data.teacher.extract import compute, finished
+from amif_lightning.data.teacher.store import (
+    About,
+    check_header,
+    read_about,
+    read_embeddings,
+    write_embeddings,
+)
+from amif_lightning.errors import UserError
+
+TeacherKind = Literal["open_clip", "checkpoint", "embeddings"]
+
+
+class Embeddings:
+    """A file of embeddings in memory.
+
+    Args:
+        path: The file, see :mod:`amif_lightning.data.teacher.store`.
+
+    Attributes:
+        scale: The teacher's logit scale, a natural logarithm.
+        width: T.
+
+    Raises:
+        UserError: If the file is missing or wrong; a wrong row is named.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.about, rows = read_embeddings(path)
+        self.scale, self.width = self.about.logit_scale, rows["image"].shape[1]
+        self._image, self._text = rows["image"], rows["text"]
+        self._images = {name: row for row, name in enumerate(self.about.image_ids)}
+        self._texts = {name: row for row, name in enumerate(self.about.text_ids)}
+
+    def image(self, ids: Sequence[str]) -> Tensor:
+        """Rows (B, T) of images, float32.
+
+        Raises:
+            UserError: If an id is not there.
+        """
+        return self._rows("image", self._image, self._images, ids)
+
+    def text(self, ids: Sequence[str]) -> Tensor:
+        """Rows (B, T) of texts, float32.
+
+        Raises:
+            UserError: If an id is not there.
+        """
+        return self._rows("text", self._text, self._texts, ids)
+
+    def _rows(
+        self, what: str, rows: Tensor, known: Mapping[str, int], ids: Sequence[str]
+    ) -> Tensor:
+        _check_ids(self.path, what, ids, known)
+        return rows[torch.tensor([known[name] for name in ids], dtype=torch.long)].float()
+
+
+def fingerprint(ids: Sequence[str], sizes: Sequence[int], texts: Mapping[str, str]) -> str:
+    """What tells one data set from another, whatever the order of its samples.
+
+    SHA-256 over the lines ``["image", id, size]`` sorted by id, then ``["text", id, hash]`` sorted
+    by id: each a JSON list as Python's ``json.dumps`` writes it, in ASCII, and a line feed.
+
+    Args:
+        ids: N ids of the images.
+        sizes: N sizes of their files in bytes.
+        texts: Text by id; its hash is the hexadecimal SHA-256 of its UTF-8 bytes.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    lines: list[list[str | int]] = [
+        ["image", name, size] for name, size in sorted(zip(ids, sizes, strict=True))
+    ]
+    lines += [["text", name, _sha256(text)] for name, text in sorted(texts.items())]
+    for line in lines:
+        digest.update(json.dumps(line).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def teacher_embeddings(
+    folder: Path,
+    teacher: TeacherKind,
+    source: str,
+    images: Mapping[str, Path],
+    texts: Mapping[str, str],
+    *,
+    num_workers: int = 2,
+    progress: bool = True,
+) -> Path:
+    """The file with a teacher's embeddings of a data set, made where it is not there yet.
+
+    What was computed before an interruption is kept beside the file and not computed again. Two
+    processes on one machine may ask at the same time: the second waits for the first. A file is
+    named after teacher and data, so neither is mistaken for another.
+
+    Args:
+        folder: Where files are made.
+        teacher: ``open_clip``, ``checkpoint`` (an earlier pre-training run), or ``embeddings`` (a
+            file made by anyone, which is checked against the data).
+        source: ``hf-hub:NAME`` or ``local-dir:FOLDER`` (empty: BiomedCLIP from the hub), the
+            checkpoint, or the embeddings file.
+        images: File by id ``<dataset>/<relative path>``.
+        texts: Text by id ``<dataset>/<study id>``.
+        num_workers: Processes that decode images.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The path of the file, for :class:`Embeddings`.
+
+    Raises:
+        UserError: If the teacher cannot be loaded, an image is missing or damaged, or a file is of
+            another teacher or data set.
+    """
+    check_choice("teacher", teacher, TeacherKind)
+    if teacher != "open_clip" and not source:
+        raise UserError(
+            f"The teacher `{teacher}` needs a file: give --data.init_args.teacher_source FILE."
+        )
+    if not images or not texts:
+        raise UserError(
+            f"There are {len(images)} images and {len(texts)} texts for the teacher to read: give "
+            "a data set that has both."
+        )
+    images, texts = dict(sorted(images.items())), dict(sorted(texts.items()))
+    data = fingerprint(list(images), [_size(path) for path in images.values()], texts)
+    if teacher == "embeddings":
+        path = Path(source)
+        _check(path, read_about(path), data, images, texts)
+        return path
+
+    from amif_lightning.data.teacher.build import (  # torch's model libraries are slow
+        open_teacher,
+        teacher_name,
+    )
+
+    name = teacher_name(teacher, source)
+    path = folder / f"{teacher}-{_sha256(name + data)[:16]}.safetensors"
+    if not path.is_file():
+        parts = path.with_suffix(".parts")
+        with locked(path):
+            if not path.is_file():  # another process may have made it meanwhile
+                print(f"Teacher embeddings ({name}): computing {path}", flush=True)
+                check_header(About(tuple(images), tuple(texts), 0.0, name, data))
+                given = open_teacher(teacher, source)
+                rows = compute(given, images, texts, parts, num_workers, progress)
+                about = About(tuple(images), tuple(texts), given.scale, name, data)
+                write_embeddings(path, *rows, about)
+                finished(parts)
+    about = read_about(path)
+    if about.teacher != name:
+        raise UserError(
+            f"{path} holds embeddings of another teacher ({about.teacher}; asked for: {name}): "
+            "delete the file, and it is made again."
+        )
+    _check(path, about, data, images, texts)
+    return path
+
+
+def _check(
+    path: Path, about: About, data: str, images: Collection[str], texts: Collection[str]
+) -> None:
+    _check_ids(path, "image", images, frozenset(about.image_ids))
+    _check_ids(path, "text", texts, frozenset(about.text_ids))
+    if about.data_fingerprint != data:
+        raise UserError(
+            f"{path} holds embeddings of other data: its data_fingerprint is "
+            f"{about.data_fingerprint} and that of this data set is {data}, so image files or "
+            "texts have changed; make it again from this data."
+        )
+
+
+def _check_ids(path: Path, what: str, ids: Iterable[str], known: Collection[str]) -> None:
+    missing = [name for name in ids if name not in known]
+    if missing:
+        raise UserError(
+            f"{path} holds no {what} {missing[0]} ({len(missing)} asked for are missing): make "
+            "the embeddings of this data set with `python -m amif_lightning prepare teacher`."
+        )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UserError(
+            f"The image {path} does not exist: check the data set's folder with "
+            "`python -m amif_lightning audit`."
+        ) from error
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,270 @@
+"""Frozen teachers: unit vectors of un-augmented pictures and of texts, and a logit scale.
+
+What a teacher says is a function of the sample alone, so it is computed once and stored. Letters
+used in shapes: B samples, T the teacher's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from amif_lightning.data.preprocessing.transforms import whole_picture
+from amif_lightning.errors import UserError, first_line
+from amif_lightning.models.text import TextEncoder
+from amif_lightning.models.vision import CHANNELS, build_vision
+
+#: The paper's teacher, and the most tokens of a text that it reads.
+BIOMEDCLIP = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
+MAX_TOKENS = 120
+
+
+class FrozenTeacher(nn.Module):
+    """What both teachers share: no gradient, no dropout, full precision.
+
+    Attributes:
+        scale: Logit scale, the natural logarithm of the factor of the cosines.
+        image_size: Side of the input in pixels.
+        max_tokens: Most tokens of a text, specials included; a longer text's end is cut.
+        prepare: Turns an RGB picture of any size into an input (3, image_size, image_size). It can
+            be sent to other processes without the teacher.
+    """
+
+    scale: float
+    image_size: int
+    max_tokens: int
+    prepare: Callable[[Image.Image], Tensor]
+
+    def _freeze(self) -> None:
+        self.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> FrozenTeacher:
+        """Stay in evaluation mode, also as a part of a module in training."""
+        super().train(False)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def image(self, pixels: Tensor) -> Tensor:
+        """Unit rows (B, T), float32, of prepared pictures (B, 3, image_size, image_size)."""
+        with torch.autocast(self.device.type, enabled=False):
+            return F.normalize(self._image(pixels.to(self.device)).float(), dim=1)
+
+    @torch.no_grad()
+    def text(self, texts: Sequence[str]) -> Tensor:
+        """Unit rows (B, T), float32, of texts."""
+        with torch.autocast(self.device.type, enabled=False):
+            return F.normalize(self._text(texts).float(), dim=1)
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many texts have more than ``max_tokens`` tokens."""
+        raise NotImplementedError
+
+    def _image(self, pixels: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _text(self, texts: Sequence[str]) -> Tensor:
+        raise NotImplementedError
+
+
+class OpenClipTeacher(FrozenTeacher):
+    """An open_clip model with its own weights, transform and tokenizer; BiomedCLIP in the paper.
+
+    Args:
+        source: ``hf-hub:NAME`` or ``local-dir:FOLDER``.
+        max_tokens: Most tokens of a text; a model with fewer positions reads fewer.
+
+    Raises:
+        UserError: If the model cannot be reached or loaded.
+    """
+
+    def __init__(self, source: str, max_tokens: int = MAX_TOKENS) -> None:
+        super().__init__()
+        self.model, self.prepare, self._tokenize = _open_clip(source)
+        self.max_tokens = min(max_tokens, int(self._tokenize.context_length))
+        size = self.model.visual.image_size
+        self.image_size = int(size[0] if isinstance(size, Sequence) else size)
+        self.scale = float(self.model.logit_scale.detach())
+        self._freeze()
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many texts have more than ``max_tokens`` tokens."""
+        inner = getattr(self._tokenize, "tokenizer", None)
+        padding = getattr(inner, "pad_token_id", None) or 0
+        count = 0
+        for start in range(0, len(texts), 1024):
+            # Only a text that is cut fills one more place than it is given later.
+            ids = self._tokenize(list(texts[start : start + 1024]), self.max_tokens + 1)
+            count += int((ids[:, -1] != padding).sum())
+        return count
+
+    def _image(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.model.encode_image(pixels)
+        return features
+
+    def _text(self, texts: Sequence[str]) -> Tensor:
+        ids = self._tokenize(list(texts), self.max_tokens).to(self.device)
+        features: Tensor = self.model.encode_text(ids)
+        return features
+
+
+def _open_clip(source: str) -> tuple[Any, Callable[[Image.Image], Tensor], Any]:
+    """Model, transform and tokenizer of an open_clip source."""
+    import open_clip
+
+    folder = source.startswith("local-dir:")
+    if not folder and not source.startswith("hf-hub:"):
+        raise UserError(
+            f"The teacher {source!r} is neither hf-hub:NAME nor local-dir:FOLDER: write one of "
+            f"them as --data.init_args.teacher_source, such as {BIOMEDCLIP}."
+        )
+    try:
+        # Unlike the other factories, this one never goes on with random weights.
+        model, prepare = open_clip.create_model_from_pretrained(source)
+        return model, prepare, open_clip.get_tokenizer(source)
+    except Exception as error:  # readers of json, pickles, safetensors and two hubs raise their own
+        if folder:
+            advice = (
+                "the folder needs open_clip_config.json, the weights and the tokenizer's files, "
+                "and hf_model_name in it has to name a local folder too"
+            )
+        else:
+            advice = (
+                "download the model's folder on a machine with network and give "
+                "--data.init_args.teacher_source local-dir:FOLDER"
+            )
+        raise UserError(
+            f"The teacher {source!r} could not be loaded ({first_line(error)}): {advice}."
+        ) from error
+
+
+class CheckpointTeacher(FrozenTeacher):
+    """The encoders and projections of an earlier pre-training run.
+
+    Args:
+        path: A checkpoint that ``fit`` wrote with ``AMiFPretrain`` and image-text alignment.
+        max_tokens: Most tokens of a text; an encoder with fewer positions reads fewer.
+
+    Raises:
+        UserError: If the file is missing, damaged or of something else.
+    """
+
+    def __init__(self, path: Path, max_tokens: int = MAX_TOKENS) -> None:
+        super().__init__()
+        checkpoint = _read(path)
+        state: Mapping[str, Tensor] = checkpoint["state_dict"]
+        given: Mapping[str, Any] = checkpoint["hyper_parameters"]
+        layers = ("fusion.text_projection", "fusion.image_projection")
+        if "projections.0.weight" in state:  # the run had layers of their own for the alignment
+            layers = ("projections.0", "projections.1")
+        try:
+            self.image_size = int(given["image_size"])
+            self.vision = build_vision(
+                given["vision"],
+                None,
+                self.image_size,
+                given["vision_quick_gelu"],
+                # Checkpoints from before these options lack them.
+                given.get("vision_channels", CHANNELS),
+                given.get("vision_summary_channels", ()),
+            )
+            self.words = TextEncoder(
+                given["text"],
+                pretrained=False,
+                width=given["width"],
+                layers=given["text_layers"],
+                heads=given["heads"],
+                attention=given["attention"],
+            )
+            self.vision.load_state_dict(_below("vision.", state))
+            self.words.load_state_dict(_below("text.", state))
+            text, image = (_linear(_below(f"{layer}.", state)) for layer in layers)
+            self.scale = -float(state["alignment.pairs.image_text.log_temperature"])
+            fast = Tokenizer.from_str(checkpoint["tokenizer"])
+        except KeyError as error:
+            raise UserError(
+                f"The teacher's checkpoint {path} has no {error.args[0]}: give one that `fit` "
+                "wrote with AMiFPretrain and an image_text weight as "
+                "--data.init_args.teacher_source."
+            ) from error
+        except RuntimeError as error:  # torch's word for tensors of other names or shapes
+            raise UserError(
+                f"The teacher's checkpoint {path} does not fit the encoders that it names "
+                f"({first_line(error)}): train it again with this version."
+            ) from error
+        self.text_projection, self.image_projection = text, image
+        fast.no_padding()
+        fast.no_truncation()
+        fast.encode_special_tokens = True  # a text that spells a special, such as "[SEP]", is text
+        self._fast = fast
+        self._cls, self._sep, self._pad = map(fast.token_to_id, ("[CLS]", "[SEP]", "[PAD]"))
+        self.max_tokens = min(max_tokens, int(self.words.bert.config.max_position_embeddings))
+        self.prepare = partial(whole_picture, size=self.image_size)
+        self._freeze()
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many texts have more than ``max_tokens`` tokens."""
+        return sum(len(self._pieces(text)) + 2 > self.max_tokens for text in texts)
+
+    def _image(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.image_projection(self.vision(pixels)[:, 0])
+        return features
+
+    def _text(self, texts: Sequence[str]) -> Tensor:
+        rows = [
+            [self._cls, *self._pieces(text)[: self.max_tokens - 2], self._sep] for text in texts
+        ]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [self._pad] * (longest - len(row)) for row in rows])
+        mask = torch.arange(longest) < torch.tensor([[len(row)] for row in rows])
+        states = self.words(ids.to(self.device), mask.to(self.device))
+        features: Tensor = self.text_projection(states[:, 0])
+        return features
+
+    def _pieces(self, text: str) -> list[int]:
+        return list(self._fast.encode(text, add_special_tokens=False).ids)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(
+            f"The teacher's checkpoint {path} does not exist: check "
+            "--data.init_args.teacher_source."
+        )
+    try:
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises whatever its unpickler and zip reader raise
+        raise UserError(
+            f"The teacher's checkpoint {path} cannot be read ({type(error).__name__}): it is "
+            "damaged or not a checkpoint of this suite; train again or copy it again."
+        ) from error
+    for key in ("state_dict", "hyper_parameters"):
+        if key not in loaded:
+            raise UserError(
+                f"The teacher's checkpoint {path} has no {key}: give one that `fit` wrote with "
+                "AMiFPretrain as --data.init_args.teacher_source."
+            )
+    return loaded
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _linear(state: Mapping[str, Tensor]) -> nn.Linear:
+    layer = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
+    layer.load_state_dict(state)
+    return layer

@@ -1,0 +1,243 @@
+"""The file of a teacher's embeddings: a format that anyone can write, every row checked on reading.
+
+A safetensors file with the tensors ``image`` (N, T) and ``text`` (M, T), float16 or float32, rows
+of unit norm, and as string metadata
+
+- ``image_ids``, ``text_ids``: JSON lists of N and M ids, ``<dataset>/<relative path>`` and
+  ``<dataset>/<study id>``;
+- ``logit_scale``: natural logarithm of what the teacher multiplies its cosines with;
+- ``teacher``: what made the rows, in words;
+- ``data_fingerprint``: see :func:`amif_lightning.data.teacher.cache.fingerprint`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from amif_lightning.data.files.atomic import write_whole
+from amif_lightning.errors import UserError
+
+#: float16 rounds a unit row's norm by less than 1e-3.
+NORM_TOLERANCE = 0.01
+#: CLIP clamps its factor to 100, whose logarithm is 4.6; a factor instead of its logarithm is more.
+GREATEST_SCALE = 10.0
+#: The safetensors library reads no longer header, which is where ids stand.
+LARGEST_HEADER = 100_000_000
+_NAMES = {"image": "image_ids", "text": "text_ids"}
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file says of itself.
+
+    Attributes:
+        image_ids: N ids of the rows of ``image``.
+        text_ids: M ids of the rows of ``text``.
+        logit_scale: The teacher's logit scale, a natural logarithm.
+        teacher: What made the rows, in words.
+        data_fingerprint: Of the data that they were made from.
+    """
+
+    image_ids: tuple[str, ...]
+    text_ids: tuple[str, ...]
+    logit_scale: float
+    teacher: str
+    data_fingerprint: str
+
+
+def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> None:
+    """Write a file whole or not at all; equal contents give equal bytes.
+
+    The header is written here because the safetensors library orders metadata differently in every
+    call.
+
+    Args:
+        path: The file; missing folders are created.
+        image: (N, T) float32.
+        text: (M, T) float32.
+        about: What the file says of itself.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    header: dict[str, Any] = {"__metadata__": _metadata(about)}
+    start = 0
+    arrays = [values.detach().cpu().contiguous().numpy().astype("<f4") for values in (image, text)]
+    for name, array in zip(_NAMES, arrays, strict=True):
+        stop = start + array.nbytes
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [start, stop]}
+        start = stop
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # the format asks for aligned tensors
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            stream.write(struct.pack("<Q", len(encoded)) + encoded)
+            for array in arrays:
+                stream.write(array.data)
+            stream.flush()
+            os.fsync(stream.fileno())  # the rename must not reach the disk before the content
+
+    write_whole(path, write)
+
+
+def check_header(about: About) -> None:
+    """Refuse ids that no file can hold, before anything is computed for them.
+
+    Raises:
+        UserError: If there are too many.
+    """
+    size = len(json.dumps(_metadata(about)))
+    if size > LARGEST_HEADER - 1024:  # what else a header holds is shorter
+        raise UserError(
+            f"The ids of {len(about.image_ids)} images and {len(about.text_ids)} texts take "
+            f"{size / 1e6:.0f} MB and an embeddings file holds {LARGEST_HEADER / 1e6:.0f} MB of "
+            "them: give fewer studies or shorter file names."
+        )
+
+
+def _metadata(about: About) -> dict[str, str]:
+    return {
+        "data_fingerprint": about.data_fingerprint,
+        "image_ids": json.dumps(about.image_ids),
+        "logit_scale": repr(about.logit_scale),
+        "teacher": about.teacher,
+        "text_ids": json.dumps(about.text_ids),
+    }
+
+
+def read_about(path: Path) -> About:
+    """Read and check what a file says of itself, without its rows.
+
+    Raises:
+        UserError: If the file is missing or not of this format.
+    """
+    with _opened(path) as stored:
+        return _about(path, stored)
+
+
+def read_embeddings(path: Path) -> tuple[About, dict[str, Tensor]]:
+    """Read and check a file.
+
+    Returns:
+        What it says of itself, and its tensors ``image`` (N, T) and ``text`` (M, T), float16 or
+        float32.
+
+    Raises:
+        UserError: If the file is missing or not of this format, or a row is not a finite vector of
+            unit norm; the first such row is named.
+    """
+    with _opened(path) as stored:
+        about = _about(path, stored)
+        rows = {name: stored.get_tensor(name) for name in _NAMES}
+    for name, ids in (("image", about.image_ids), ("text", about.text_ids)):
+        _check_rows(path, name, rows[name], ids)
+    return about, rows
+
+
+def _opened(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(
+            f"The embeddings file {path} does not exist: give a file as "
+            "--data.init_args.teacher_source, or another teacher as --data.init_args.teacher."
+        )
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"The embeddings file {path} cannot be read ({error}): it is damaged or no safetensors "
+            "file, so copy or make it again."
+        ) from error
+
+
+def _about(path: Path, stored: Any) -> About:
+    metadata: Mapping[str, str] = stored.metadata() or {}
+    wanted = (*_NAMES.values(), "logit_scale", "teacher", "data_fingerprint")
+    for key in wanted:
+        if key not in metadata:
+            raise _wrong(path, f"has no metadata `{key}`")
+    ids = {name: _ids(path, key, metadata[key]) for name, key in _NAMES.items()}
+    widths = []
+    for name in _NAMES:
+        if name not in stored.keys():  # noqa: SIM118  # the library's object is no mapping
+            raise _wrong(path, f"has no tensor `{name}`")
+        part = stored.get_slice(name)
+        shape, kind = part.get_shape(), part.get_dtype()
+        if len(shape) != 2 or kind not in ("F16", "F32"):
+            raise _wrong(path, f"has `{name}` of type {kind} and shape {tuple(shape)}")
+        if shape[0] != len(ids[name]):
+            raise _wrong(path, f"has {shape[0]} rows of `{name}` and {len(ids[name])} ids of them")
+        widths.append(shape[1])
+    if widths[0] != widths[1]:
+        raise _wrong(
+            path,
+            f"has images of width {widths[0]} and texts of width {widths[1]}, not of one space",
+        )
+    return About(
+        ids["image"],
+        ids["text"],
+        _scale(path, metadata["logit_scale"]),
+        metadata["teacher"],
+        metadata["data_fingerprint"],
+    )
+
+
+def _ids(path: Path, key: str, text: str) -> tuple[str, ...]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
+        raise _wrong(path, f"has metadata `{key}` that is no JSON list of strings")
+    seen: set[str] = set()
+    for entry in found:
+        if entry in seen:
+            raise _wrong(path, f"names {entry} twice in `{key}`")
+        seen.add(entry)
+    return tuple(found)
+
+
+def _scale(path: Path, text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = math.nan
+    if not scale <= GREATEST_SCALE or math.isinf(scale):  # also where it is not a number
+        raise _wrong(
+            path,
+            f"has logit_scale {text}, which is not the natural logarithm of a factor that cosines "
+            "are multiplied with (CLIP's is 4.6)",
+        )
+    return scale
+
+
+def _check_rows(path: Path, name: str, rows: Tensor, ids: Sequence[str]) -> None:
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
+    # Written so that a norm which is not a number is wrong too.
+    wrong = ~((norms - 1).abs() <= NORM_TOLERANCE)
+    if not wrong.any():
+        return
+    first = int(wrong.nonzero()[0])
+    norm = float(norms[first])
+    what = "zero" if norm == 0 else f"of norm {norm:.3g}" if math.isfinite(norm) else "not finite"
+    raise _wrong(
+        path, f"has a row of `{name}` that is {what}, the first of {int(wrong.sum())}: {ids[first]}"
+    )
+
+
+def _wrong(path: Path, what: str) -> UserError:
+    return UserError(
+        f"The embeddings file {path} {what}: make it again as docs/architecture.md describes "
+        "(rows of unit norm, one for each id)."
+    )

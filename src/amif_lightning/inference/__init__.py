@@ -1,0 +1,1 @@
+"""A checkpoint and one image, without a data set: load it, and explain an answer."""

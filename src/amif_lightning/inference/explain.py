@@ -1,0 +1,73 @@
+"""Where the words of a question are transported on its picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+
+from amif_lightning.callbacks.alignment_sheets import WordMap, plans_sheet
+from amif_lightning.callbacks.drawing import headline, shown, stacked
+from amif_lightning.losses.transport import TokenTransport
+from amif_lightning.models.eval_mode import at_rest
+from amif_lightning.models.patch_grid import patch_centres
+from amif_lightning.models.words import Word, informative, words_of
+from amif_lightning.tasks.answering.single_question import (
+    Answered,
+    Asked,
+    answers_known,
+    inputs_of,
+    streams_of,
+)
+
+if TYPE_CHECKING:
+    from amif_lightning.tasks.vqa import AMiFVQA
+
+SIDE = 280  # pixels of each picture on the sheet
+WORDS = 4  # most heat maps
+
+CAUTION = (
+    "This shows how the network aligns words and patches, and not why it gave its answer. "
+    "On generated images such plans often miss what the words name (docs/results.md). "
+    "Not for clinical use."
+)
+
+
+def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
+    """A sheet: the picture with question and answers, then a heat map for each telling word.
+
+    The plan is that of the transport between the words of the question and the patches (paper,
+    unified local alignment), refined until its marginals are exact. The task says which tokens are
+    compared; one that was trained without the transport has the plan of its default settings.
+
+    Args:
+        task: The task that answered.
+        asked: The question and its picture.
+        answered: What the task said.
+
+    Raises:
+        UserError: See :func:`amif_lightning.tasks.answering.single_question.ask`.
+    """
+    inputs = inputs_of(task, [asked])
+    transport = task.transport or TokenTransport()
+    with at_rest(task):
+        streams = streams_of(task, inputs)
+        index = torch.zeros(1, dtype=torch.long, device=streams.image.device)
+        plan, _ = task.local_tokens(inputs.tokens, streams, index).plan(transport)
+    tokenizer = Tokenizer.from_str(answers_known(task).tokenizer)
+    words = _telling(words_of(inputs.tokens.ids[0], inputs.tokens.mask[0], tokenizer))
+    mass = plan[0].double().cpu().numpy()
+    maps = [WordMap(word.text, mass[list(word.places)].sum(0)) for word in words]
+    given = "; ".join(f"{one.answer} {one.probability:.1%}" for one in answered.answers[:3])
+    picture = shown(inputs.images[0], SIDE)
+    centres = patch_centres(task.vision, task.image_size)
+    said = f"Question: {asked.question} Answers: {given}"
+    sheet = plans_sheet([(picture, said, maps)], centres, len(maps))
+    return stacked([sheet, headline(CAUTION, sheet.width)])
+
+
+def _telling(words: list[Word]) -> list[Word]:
+    """The words worth a heat map; of a question of stop words alone, its first ones."""
+    return informative(words, WORDS) or words[:WORDS]

@@ -1,0 +1,170 @@
+"""What questions read of the answer vocabulary, beside the answers that they should have.
+
+Letters used in shapes: B questions, S fused tokens, D width, N entries of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from amif_lightning.evaluation import VocabularyReading
+from amif_lightning.losses.knowledge import log_mass
+from amif_lightning.models.knowledge import KnowledgeReading
+
+#: Most entries that a prediction names.
+NAMED = 3
+
+
+class AnswerEntries:
+    """Finds the entries of the vocabulary that are in an answer.
+
+    An entry is in an answer if it is one of its words or the whole answer.
+
+    Args:
+        vocabulary: N normalised entries.
+    """
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        self._size = len(vocabulary)
+        self._places = {entry: place for place, entry in enumerate(vocabulary)}
+
+    def of(self, references: Sequence[Sequence[str]], device: torch.device) -> Tensor:
+        """Which entries (B, N) bool are in one of the answers that count as right.
+
+        Args:
+            references: For each of B questions its normalised answers.
+            device: Where the result is needed.
+        """
+        found = torch.zeros(len(references), self._size, dtype=torch.bool)
+        for row, answers in enumerate(references):
+            parts = {part for answer in answers for part in (answer, *answer.split())}
+            places = [self._places[part] for part in parts if part in self._places]
+            found[row, places] = True
+        return found.to(device, non_blocking=True)  # a training step must not wait for it
+
+
+@dataclass(frozen=True)
+class Use:
+    """Of B questions, what they read; float32 on the task's device.
+
+    Attributes:
+        mass: (B,) attention on the answer's entries, in [0, 1]; meaningless where not ``known``.
+        even: (B,) what even attention would put there: their share of the vocabulary.
+        top: (B,) bool, whether the most attended entry is one of them.
+        known: (B,) bool, whether the answer has an entry.
+        effective: (B,) exp of the entropy of the attention, 1 to N: how many entries share it.
+        gate: (B,) openness of the gate in [0, 1], mean over the question's tokens and channels.
+        best: (B, K) long, the most attended entries.
+        weight: (B, K) their attention.
+    """
+
+    mass: Tensor
+    even: Tensor
+    top: Tensor
+    known: Tensor
+    effective: Tensor
+    gate: Tensor
+    best: Tensor
+    weight: Tensor
+
+    def readings(self, vocabulary: Sequence[str]) -> list[VocabularyReading]:
+        """The same as plain values, for records.
+
+        Args:
+            vocabulary: The entries.
+        """
+        rows = zip(
+            *(part.tolist() for part in (self.mass, self.even, self.top, self.known)),
+            *(part.tolist() for part in (self.effective, self.gate, self.best, self.weight)),
+            strict=True,
+        )
+        return [
+            VocabularyReading(
+                mass=mass if known else None,
+                even=even if known else None,
+                top=top if known else None,
+                effective=effective,
+                gate=gate,
+                read=tuple((vocabulary[n], w) for n, w in zip(best, weight, strict=True)),
+            )
+            for mass, even, top, known, effective, gate, best, weight in rows
+        ]
+
+
+@torch.no_grad()
+def use_of(reading: KnowledgeReading, mask: Tensor, entries: Tensor) -> Use:
+    """Measure what was read.
+
+    Args:
+        reading: Of the gated cross-attention.
+        mask: (B, S) bool, false on padding.
+        entries: (B, N) bool, those of each question's answer.
+    """
+    # Rounding can carry a sum of weights beyond 1.
+    attention = reading.log_attention.float().clamp_max(0.0)
+    weight, best = attention.exp().topk(min(NAMED, attention.shape[1]), 1)
+    return Use(
+        mass=log_mass(attention, entries).exp().clamp_max(1.0),
+        even=entries.float().mean(1),
+        top=entries.gather(1, best[:, :1])[:, 0],
+        known=entries.any(1),
+        effective=torch.special.entr(attention.exp()).sum(1).exp().clamp_min(1.0),
+        gate=gate_means(reading.gate, mask),
+        best=best,
+        weight=weight,
+    )
+
+
+def gate_means(gate: Tensor, mask: Tensor) -> Tensor:
+    """Mean openness (B,) float32 of each question's tokens and channels.
+
+    Args:
+        gate: (B, S, D) from :class:`KnowledgeReading`.
+        mask: (B, S) bool, false on padding; true somewhere in each row.
+    """
+    # No boolean indexing: its size is known on the GPU only, and the step would wait for it.
+    openness = gate.detach().float().mean(-1).where(mask, 0.0)
+    return openness.sum(1) / mask.sum(1)
+
+
+class VocabularyUse(Metric):
+    """Means of :class:`Use` over all questions and processes.
+
+    ``mass``, ``even`` and ``top`` are means over the questions whose answer has an entry, and
+    ``covered`` is the share of those; each is left out where it would be a mean over nothing.
+    """
+
+    full_state_update = False
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(7), dist_reduce_fx="sum")
+
+    def update(self, use: Use) -> None:
+        """Add questions."""
+        among = [
+            value.float().where(use.known, 0.0).sum() for value in (use.mass, use.even, use.top)
+        ]
+        known = use.known.sum(dtype=torch.float32)
+        count = torch.full_like(known, len(use.known))
+        self.sums += torch.stack([*among, known, use.effective.sum(), use.gate.sum(), count])
+
+    def compute(self) -> dict[str, Tensor]:
+        """The means that there are, by name."""
+        mass, even, top, known, effective, gate, count = self.sums
+        found: dict[str, Tensor] = {}
+        if known > 0:
+            found |= {"mass": mass / known, "even": even / known, "top": top / known}
+        if count > 0:
+            found |= {
+                "covered": known / count,
+                "effective": effective / count,
+                "gate": gate / count,
+            }
+        return found

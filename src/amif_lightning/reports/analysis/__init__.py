@@ -1,0 +1,1 @@
+"""Records grouped by configuration, and the statistics of their scores."""

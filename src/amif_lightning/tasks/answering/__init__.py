@@ -1,0 +1,1 @@
+"""What `AMiFVQA` is made of: answer decoding, auxiliary alignment, single questions."""

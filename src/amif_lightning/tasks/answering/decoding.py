@@ -1,0 +1,219 @@
+"""How answers are found once words, patches and knowledge are fused: by ranking or by writing.
+
+Letters used in shapes: B questions, S fused tokens, D width, k answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.batch import pad_tokens
+from amif_lightning.errors import UserError
+from amif_lightning.losses.likelihood import sequence_log_likelihood
+from amif_lightning.models.decoder import AnswerDecoder
+from amif_lightning.models.generation import generate
+from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
+
+MAX_ANSWER_POSITIONS = 64
+
+#: Texts with their log-likelihoods, the best first.
+Ranked = list[tuple[str, float]]
+
+
+class Answerer:
+    """Answers fused questions with a decoder and what may be answered.
+
+    Args:
+        decoder: The decoder, of :data:`MAX_ANSWER_POSITIONS` positions; called in evaluation mode.
+        space: What may be answered.
+        answer_by: See :class:`amif_lightning.tasks.vqa.AMiFVQA`, as for the other options.
+        beams: Beam width of ``generate``.
+        restrict_closed: Whether closed questions are answered by yes or no only.
+        length_penalty: p >= 0.
+
+    Raises:
+        UserError: If a candidate is too long for the decoder, or closed questions are to be
+            restricted and yes or no is no candidate.
+    """
+
+    def __init__(
+        self,
+        decoder: AnswerDecoder,
+        space: AnswerSpace,
+        answer_by: Literal["rank", "generate"],
+        beams: int,
+        restrict_closed: bool,
+        length_penalty: float,
+    ) -> None:
+        longest = max((len(ids) for ids in space.candidate_ids), default=0)
+        if longest >= MAX_ANSWER_POSITIONS:
+            raise UserError(
+                f"A candidate answer has {longest} tokens and the decoder {MAX_ANSWER_POSITIONS} "
+                f"positions: lower --data.init_args.max_answer_tokens to {MAX_ANSWER_POSITIONS}."
+            )
+        closed = [space.candidates.index(c) for c in ("yes", "no") if c in space.candidates]
+        if restrict_closed and len(closed) < 2:
+            raise UserError(
+                "model.init_args.restrict_closed needs yes and no among the candidate answers, and "
+                "these data do not have both: leave the option off."
+            )
+        self.decoder, self.space = decoder, space
+        self.answer_by, self.beams = answer_by, beams
+        self.length_penalty = length_penalty
+        self.tree = CandidateTree(space.candidate_ids, space.cls_id, space.sep_id)
+        self.closed_candidates = tuple(closed)
+        if restrict_closed:
+            ids = [space.candidate_ids[i] for i in closed]
+            self.closed_tree = CandidateTree(ids, space.cls_id, space.sep_id)
+        if answer_by == "generate":
+            self.spelling = Spelling(space)
+
+    @torch.no_grad()
+    def ranked(self, states: Tensor, mask: Tensor, most: int) -> list[Ranked]:
+        """The best answers to each question, all candidates allowed; of generated ones one.
+
+        Args:
+            states: (B, S, D) fused tokens.
+            mask: (B, S) bool, true on tokens.
+            most: Most answers of each.
+        """
+        if self.answer_by == "generate":
+            return [[one] for one in self._generate(states, mask, [()] * len(states))]
+        candidates = self.space.candidates
+        self.tree = _on(self.tree, states)
+        values, chosen = self._choose(self.tree, states, mask, min(most, len(candidates)))
+        return [
+            [(candidates[i], value) for i, value in zip(row, scores, strict=True)]
+            for row, scores in zip(chosen.tolist(), values.tolist(), strict=True)
+        ]
+
+    @torch.no_grad()
+    def answers(
+        self,
+        states: Tensor,
+        mask: Tensor,
+        references: Sequence[Sequence[str]],
+        closed: Tensor | None = None,
+    ) -> Ranked:
+        """One answer to each question.
+
+        Args:
+            states: (B, S, D) fused tokens.
+            mask: (B, S) bool, true on tokens.
+            references: Answers that count as right, which give a generated one its spelling.
+            closed: Rows of the questions that yes or no must answer; None: of no question.
+        """
+        if self.answer_by == "generate":
+            return self._generate(states, mask, references)
+        self.tree = _on(self.tree, states)
+        values, chosen = self._choose(self.tree, states, mask)
+        if closed is not None and len(closed):
+            self.closed_tree = _on(self.closed_tree, states)
+            values[closed], among = self._choose(self.closed_tree, states[closed], mask[closed])
+            chosen[closed] = chosen.new_tensor(self.closed_candidates)[among]
+        texts = [self.space.candidates[i] for i in chosen[:, 0].tolist()]
+        return list(zip(texts, values[:, 0].tolist(), strict=True))
+
+    def _choose(
+        self, tree: CandidateTree, states: Tensor, mask: Tensor, k: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Log-likelihood (B, k) and index (B, k) of the best candidates of each question."""
+        if not self.length_penalty:
+            scores, chosen = best(self.decoder, tree, states, mask, k)
+            return scores, chosen
+        every = rank(self.decoder, tree, states, mask, self.length_penalty)
+        scores, chosen = top_k(every, k)
+        lengths = tree.lengths[chosen].float()
+        return scores * lengths**self.length_penalty, chosen
+
+    def _generate(
+        self, states: Tensor, mask: Tensor, references: Sequence[Sequence[str]]
+    ) -> Ranked:
+        space = self.space
+        sequences = generate(
+            self.decoder,
+            states,
+            mask,
+            bos=space.cls_id,
+            eos=space.sep_id,
+            pad=space.pad_id,
+            beams=self.beams,
+        )
+        texts = map(self.spelling.of, sequences, references)
+        return list(zip(texts, self.likelihood_of(sequences, states, mask), strict=True))
+
+    def likelihood_of(
+        self, sequences: Sequence[Sequence[int]], states: Tensor, mask: Tensor
+    ) -> list[float]:
+        """Log-likelihood of written answers; one that fills all positions has no end token.
+
+        Args:
+            sequences: B lists of token ids, without beginning and end.
+            states: (B, S, D) fused tokens.
+            mask: (B, S) bool, true on tokens.
+        """
+        space = self.space
+        tokens = pad_tokens(
+            [[space.cls_id, *ids, space.sep_id][: MAX_ANSWER_POSITIONS + 1] for ids in sequences],
+            space.pad_id,
+        ).to(states.device)
+        logits = self.decoder(tokens.ids[:, :-1], tokens.mask[:, :-1], states, mask)
+        values: list[float] = sequence_log_likelihood(
+            logits, tokens.ids[:, 1:], tokens.mask[:, 1:]
+        ).tolist()
+        return values
+
+
+def _on(tree: CandidateTree, states: Tensor) -> CandidateTree:
+    """The tree on the device of the states."""
+    return tree if tree.tokens.device == states.device else tree.to(states.device)
+
+
+class Spelling:
+    """Gives generated tokens the spelling of a known answer of the same tokens, else their own.
+
+    ``mr/t2`` is read as three tokens and decoded as ``mr / t2``. So answers are compared as tokens,
+    after one pass through text, because a beam may also write a word in other pieces.
+
+    Args:
+        space: The tokenizer and the candidates.
+    """
+
+    def __init__(self, space: AnswerSpace) -> None:
+        self._fast = Tokenizer.from_str(space.tokenizer)
+        self._fast.no_padding()
+        self._fast.no_truncation()
+        # A text that spells a special, such as "[SEP]", is text.
+        self._fast.encode_special_tokens = True
+        self._candidates: dict[tuple[int, ...], str] = {}
+        for text, ids in zip(space.candidates, space.candidate_ids, strict=True):
+            self._candidates.setdefault(tuple(ids), text)  # the first, as in ranking
+
+    def of(self, ids: Sequence[int], references: Sequence[str] = ()) -> str:
+        """The text of generated tokens.
+
+        Args:
+            ids: Token ids without beginning and end.
+            references: Answers that count as right; one of equal tokens gives its spelling.
+        """
+        tokens = tuple(ids)
+        text = str(self._fast.decode(list(ids), skip_special_tokens=True))
+        written = self._pieces(text)
+        # A cut candidate, or one with an unknown sign, is itself: its text loses the unknown sign,
+        # and would be right where the text without that sign is.
+        if tokens != written and tokens in self._candidates:
+            return self._candidates[tokens]
+        if written:
+            for reference in references:
+                if self._pieces(reference) == written:
+                    return reference
+        return self._candidates.get(written, text)
+
+    def _pieces(self, text: str) -> tuple[int, ...]:
+        return tuple(self._fast.encode(text, add_special_tokens=False).ids)

@@ -1,0 +1,191 @@
+"""From pictures and questions to ranked answers, with a task as a checkpoint restores it.
+
+Letters used in shapes: B questions, I pictures, L question tokens, P patches, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import NamedTuple, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.batch import Tokens, pad_tokens
+from amif_lightning.data.preprocessing.image_files import read_picture
+from amif_lightning.data.preprocessing.image_tensors import to_square
+from amif_lightning.data.preprocessing.normalization import collapse
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
+from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.errors import UserError
+from amif_lightning.models.eval_mode import Switchable, at_rest
+from amif_lightning.models.knowledge import Fused
+from amif_lightning.models.text import TextEncoder
+from amif_lightning.tasks.base import Streams
+
+
+class AnsweringTask(Switchable, Protocol):
+    """What is used here of :class:`AMiFVQA`, which stands above this module."""
+
+    space: AnswerSpace | None
+    text: TextEncoder
+    image_size: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+
+    def streams(self, text: Tokens, images: Tensor, image_index: Tensor) -> Streams:
+        """Questions and pictures, encoded and fused."""
+
+    def read(self, streams: Streams) -> Fused:
+        """The vocabulary read for each question."""
+
+    def ranked(self, fused: Fused, most: int) -> list[list[tuple[str, float]]]:
+        """The best answers of each question with their log-probabilities."""
+
+
+class RankedAnswer(NamedTuple):
+    """An answer and the probability that the decoder writes exactly it, 0 to 1."""
+
+    answer: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about a picture.
+
+    Attributes:
+        image: A picture, or the path of a file.
+        question: The question.
+        frame: Frame of a DICOM file with several.
+    """
+
+    image: Image.Image | str | PathLike[str]
+    question: str
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the task says to one question.
+
+    Attributes:
+        answers: The best first.
+        cut: Tokens of the question's end that were left out, since training saw none that long.
+        unknown: Words that the tokenizer has no pieces for, such as those of another script.
+    """
+
+    answers: list[RankedAnswer]
+    cut: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the networks see of B questions about I pictures.
+
+    Attributes:
+        images: (I, 3, H, W) float, normalised.
+        image_index: (B,) picture of each question.
+        tokens: (B, L) the questions.
+        cut: B numbers of tokens left out.
+        unknown: B numbers of unknown words.
+    """
+
+    images: Tensor
+    image_index: Tensor
+    tokens: Tokens
+    cut: list[int]
+    unknown: list[int]
+
+
+def ask(task: AnsweringTask, asked: Sequence[Asked], most: int = 5) -> list[Answered]:
+    """Answer questions in one batch.
+
+    Args:
+        task: A task with an answer space: from data, or from a checkpoint.
+        asked: At least one question.
+        most: Most answers of each, at least 1.
+
+    Returns:
+        What it says to each, in order.
+
+    Raises:
+        UserError: If a picture cannot be read, a question is empty, ``most`` is below 1, the
+            task knows no answers, or its weights are not finite.
+    """
+    if most < 1:
+        raise UserError(f"{most} answers are asked for: give at least 1.")
+    inputs = inputs_of(task, asked)
+    with at_rest(task):
+        try:
+            ranked = task.ranked(task.read(streams_of(task, inputs)), most)
+        except FloatingPointError as error:
+            raise UserError(
+                f"The checkpoint gives no answer, for {error}: use one from before that."
+            ) from error
+    return [
+        Answered([RankedAnswer(text, math.exp(value)) for text, value in row], cut, unknown)
+        for row, cut, unknown in zip(ranked, inputs.cut, inputs.unknown, strict=True)
+    ]
+
+
+def streams_of(task: AnsweringTask, inputs: Inputs) -> Streams:
+    """The questions and pictures, encoded and fused; call it in evaluation mode."""
+    return task.streams(inputs.tokens, inputs.images, inputs.image_index)
+
+
+def inputs_of(task: AnsweringTask, asked: Sequence[Asked]) -> Inputs:
+    """Read pictures and write questions as ids, as for a test split; equal pictures once.
+
+    Raises:
+        UserError: See :func:`ask`.
+    """
+    space = answers_known(task)
+    tokenizer = Tokenizer.from_json(space.tokenizer)
+    limit = space.question_tokens or int(task.text.bert.config.max_position_embeddings)
+    transform = ImageTransform(task.image_size, "none")
+    rows: dict[tuple[object, int | None], int] = {}
+    images: list[Tensor] = []
+    index, ids, cut, unknown = [], [], [], []
+    for one in asked:
+        same = id(one.image) if isinstance(one.image, Image.Image) else str(one.image)
+        row = rows.setdefault((same, one.frame), len(images))
+        if row == len(images):
+            picture = read_picture(one.image, task.image_size, one.frame)
+            images.append(transform(to_square(picture, task.image_size)))
+        index.append(row)
+        pieces = tokenizer.pieces(collapse(one.question))
+        if not pieces:
+            raise UserError("The question is empty: write it in words.")
+        ids.append(tokenizer.encode(collapse(one.question), limit))
+        cut.append(len(pieces) + 2 - len(ids[-1]))
+        unknown.append(sum(piece == tokenizer.unk_id for piece in pieces))
+    return Inputs(
+        torch.stack(images).to(task.device),
+        torch.tensor(index, device=task.device),
+        pad_tokens(ids, space.pad_id).to(task.device),
+        cut,
+        unknown,
+    )
+
+
+def answers_known(task: AnsweringTask) -> AnswerSpace:
+    """The task's answer space.
+
+    Raises:
+        UserError: If it has none, or one without candidates.
+    """
+    if task.space is None or not task.space.candidates:
+        raise UserError(
+            "The task knows no answers: load it from a checkpoint of the answering stage "
+            "(`AMiFVQA.load_from_checkpoint`)."
+        )
+    return task.space

@@ -1,0 +1,1 @@
+"""What `AMiFPretrain` is made of: retrieval, mining of negatives, local alignment, pair scores."""

@@ -1,0 +1,347 @@
+"""Scores of single pairs of a split: fixed negatives, re-ranked lists, transport, localisation.
+
+Letters used in shapes: B studies of a batch, N of a split, L tokens, P patches, D width.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from amif_lightning.batch import StudyBatch, Tokens, pad_tokens
+from amif_lightning.evaluation import FixedNegatives, Localised, PairScores, Region
+from amif_lightning.losses.transport import TokenTransport
+from amif_lightning.metrics.auc import auc
+from amif_lightning.metrics.gathered_rows import GatheredRows
+from amif_lightning.metrics.localisation import Found, found_regions, localised
+from amif_lightning.metrics.study_features import SplitFeatures
+from amif_lightning.models.fusion import CoAttention
+from amif_lightning.models.matching import MatchingHead
+from amif_lightning.models.patch_grid import patch_centres
+from amif_lightning.models.text import TextEncoder
+from amif_lightning.models.vision import CLIPTower, ConvTower
+from amif_lightning.models.words import words_of
+from amif_lightning.tasks.local_tokens import LocalTokens
+
+#: How many of the nearest texts are put in the order of matching, and how many of them count.
+RERANKED, JUDGED = 20, 5
+#: Most images whose lists are re-ranked: twenty fused pairs each.
+QUERIES = {"validation": 64, "test": 1000}
+_CHUNK = 8  # lists that are fused at once
+_FINDINGS = 64  # more than any image shows
+_PAIRS = ("own", "random", "hard")
+
+
+class LocalTask(Protocol):
+    """What is used here of :class:`LocalAlignmentTask`, which stands above this module."""
+
+    text: TextEncoder
+    vision: CLIPTower | ConvTower
+    fusion: CoAttention
+    matching_head: MatchingHead
+    transport: TokenTransport
+    tokenizer: str | None
+    image_size: int
+
+    def local_tokens(self, text: Tokens, states: Tensor, image: Tensor) -> LocalTokens:
+        """The words and patches that this run's transport compares."""
+
+
+class PairEvaluation(nn.Module):
+    """Collects the scores of one pass over a split, on any number of processes.
+
+    Args:
+        data: The data module: it names the negatives and the regions.
+        matching: Whether the run trains matching; without it there are no scores to judge.
+    """
+
+    def __init__(self, data: Any, matching: bool) -> None:
+        super().__init__()
+        self._data, self._matching = data, matching
+        scores = [f"matching_{name}" for name in _PAIRS] if matching else []
+        self.rows = GatheredRows(["transport_own", "transport_random", "cosine", *scores])
+        self.lists = GatheredRows(["reranked"])
+        self.findings = GatheredRows(["kind", "area", "mass", "other", "shares"])
+        self._negatives: dict[str, FixedNegatives] = {}
+        self._names = data.region_words()
+        self._kinds = list(self._names)
+        self._queries: list[tuple[int, Tensor]] = []
+
+    def update(
+        self, task: LocalTask, batch: StudyBatch, states: Tensor, image: Tensor, split: str
+    ) -> None:
+        """Score the pairs of a batch.
+
+        Args:
+            task: In evaluation mode.
+            batch: B studies of the split.
+            states: (B, L, text width) states of their texts.
+            image: (B, 1 + P, image width) tokens of their view 1.
+            split: ``validation`` or ``test``.
+        """
+        negatives = self.negatives(split)
+        places = batch.position.tolist()
+        values: dict[str, Tensor] = {"position": batch.position}
+        own = task.local_tokens(batch.text, states, image)
+        values["transport_own"] = _without(own.moved(task.transport), ~own.mask.any(1))
+        if self._matching:
+            values["matching_own"] = self._odds(task, states, batch.text.mask, image)
+        drawn = {"random": negatives.random, "hard": negatives.hard}
+        for name, chosen in drawn.items():
+            if chosen is None or not (self._matching or name == "random"):
+                if self._matching:
+                    values[f"matching_{name}"] = torch.full_like(values["matching_own"], math.nan)
+                continue
+            others = [chosen[place] for place in places]
+            missing = torch.tensor([other < 0 for other in others], device=image.device)
+            # A study without a negative is paired with itself for the shape, and counts nothing.
+            text = self._texts(
+                split, [o if o >= 0 else p for o, p in zip(others, places, strict=True)], image
+            )
+            their = task.text(text.ids, text.mask)
+            if self._matching:
+                odds = self._odds(task, their, text.mask, image)
+                values[f"matching_{name}"] = _without(odds, missing)
+            if name == "random":
+                pair = task.local_tokens(text, their, image)
+                empty = missing | ~pair.mask.any(1)
+                values["transport_random"] = _without(pair.moved(task.transport), empty)
+                values["cosine"] = _without(mean_cosine(pair), empty)
+        self.rows.update(**values)
+        self._keep_queries(places, image, split)
+        self._localise(task, batch, own)
+
+    def compute(self, task: LocalTask, features: SplitFeatures, split: str) -> PairScores:
+        """The scores of the split, in the order of the features; starts anew.
+
+        Args:
+            task: As for :meth:`update`.
+            features: The split's vectors, gathered from all processes.
+            split: As for :meth:`update`.
+        """
+        reranked = self._rerank(task, features, split) if self._matching else None
+        rows, found = self.rows.compute(), self.findings.compute()
+        for metric in (self.rows, self.findings):
+            metric.reset()
+        numbers = found["position"]
+        return PairScores(
+            negatives=self.negatives(split),
+            matching={name: rows[f"matching_{name}"] for name in _PAIRS}
+            if self._matching
+            else None,
+            reranked=reranked,
+            transport={name: rows[f"transport_{name}"] for name in ("own", "random")},
+            cosine=rows["cosine"],
+            localised=localised(
+                (numbers // _FINDINGS).tolist(),
+                [self._kinds[kind] for kind in found["kind"].tolist()],
+                found["area"],
+                found["mass"],
+                found["other"],
+                found["shares"],
+            )
+            if len(numbers)
+            else (),
+        )
+
+    def negatives(self, split: str) -> FixedNegatives:
+        """The fixed negatives of a split."""
+        if split not in self._negatives:
+            self._negatives[split] = self._data.fixed_negatives(split)
+        return self._negatives[split]
+
+    def named(self, study_id: str, image_id: str) -> dict[str, NDArray[np.bool_]]:
+        """By word, in lower case, the region of the finding that it names on an image.
+
+        Args:
+            study_id: A study.
+            image_id: One of its images.
+        """
+        return {
+            word: region.mask
+            for region in self._data.regions(study_id, image_id)
+            for word in sorted(self._names[region.kind])
+        }
+
+    def _texts(self, split: str, places: list[int], like: Tensor) -> Tokens:
+        """Tokens of the texts at some places of the split, on the device of ``like``."""
+        rows, data = self._data.rows(split), self._data
+        ids = [data.tokenizer.encode(rows[place].text, data.max_text_tokens) for place in places]
+        return pad_tokens(ids, data.tokenizer.pad_id).to(like.device)
+
+    @staticmethod
+    def _odds(
+        task: LocalTask,
+        states: Tensor,
+        mask: Tensor,
+        image: Tensor,
+        image_index: Tensor | None = None,
+    ) -> Tensor:
+        """Log-odds (B,) float64 that texts and images belong together."""
+        words, patches = task.fusion(states, mask, image, image_index)
+        scores = task.matching_head(words, patches).double()
+        odds: Tensor = scores[:, 1] - scores[:, 0]
+        return odds
+
+    # ---- re-ranking ---------------------------------------------------------------------------
+
+    def _keep_queries(self, places: list[int], image: Tensor, split: str) -> None:
+        """Keep the tokens of the images whose lists will be re-ranked: evenly many of the split."""
+        if self._matching:
+            stride = -(-len(self._data.rows(split)) // QUERIES[split])
+            # Copies, so that a query does not keep its whole batch, off the accelerator.
+            self._queries += [
+                (place, image[row].detach().clone().cpu())
+                for row, place in enumerate(places)
+                if place % stride == 0
+            ]
+
+    def _rerank(self, task: LocalTask, features: SplitFeatures, split: str) -> Tensor:
+        """Precision (N,) float64 of the re-ordered lists; NaN for images that are no queries."""
+        row_of = {place: row for row, place in enumerate(features.position.tolist())}
+        relevance = features.relevance
+        none = features.position[:0]  # kept where a process has no query: all hold the same shapes
+        self.lists.update(position=none, reranked=none.double())
+        for start in range(0, len(self._queries), _CHUNK):
+            chunk = self._queries[start : start + _CHUNK]
+            rows = torch.tensor([row_of[place] for place, _ in chunk], device=relevance.device)
+            order = (features.image[rows] @ features.text.T).sort(
+                stable=True, dim=1, descending=True
+            )
+            nearest = order.indices[:, :RERANKED]  # (C, R)
+            image = torch.stack([tokens for _, tokens in chunk]).to(relevance.device)
+            text = self._texts(split, features.position[nearest.flatten()].tolist(), image)
+            index = torch.arange(len(chunk), device=image.device).repeat_interleave(
+                nearest.shape[1]
+            )
+            odds = self._odds(task, task.text(text.ids, text.mask), text.mask, image, index)
+            again = odds.view_as(nearest).sort(stable=True, dim=1, descending=True).indices
+            best = nearest.gather(1, again)[:, :JUDGED]
+            hits = (relevance[best] == relevance[rows, None]).double().mean(1)
+            self.lists.update(position=features.position[rows], reranked=hits)
+        lists = self.lists.compute()
+        self.lists.reset()
+        self._queries = []
+        reranked = torch.full((len(features.position),), math.nan, dtype=torch.float64)
+        # The split's places are sorted, so that a place is found by bisection.
+        at = torch.searchsorted(features.position.cpu(), lists["position"])
+        reranked[at] = lists["reranked"]
+        return reranked
+
+    # ---- localisation -------------------------------------------------------------------------
+
+    def _localise(self, task: LocalTask, batch: StudyBatch, own: LocalTokens) -> None:
+        shown: dict[int, Sequence[Region]] = {}
+        if task.tokenizer is not None:
+            names = zip(batch.study_ids, batch.first_ids, strict=True)
+            regions = [self._data.regions(study, image) for study, image in names]
+            shown = {row: its for row, its in enumerate(regions) if its}
+        found: dict[int, Found] = {}
+        if shown and task.tokenizer is not None:
+            chosen = torch.tensor(list(shown), device=own.words.device)
+            plans, _ = own.rows(chosen, chosen).plan(task.transport)
+            tokenizer = Tokenizer.from_str(task.tokenizer)
+            centres = patch_centres(task.vision, task.image_size)
+            for plan, (row, its) in zip(plans.double().cpu().numpy(), shown.items(), strict=True):
+                words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
+                place = int(batch.position[row])
+                rng = np.random.default_rng(place)  # the same draw in every run
+                ones = found_regions(plan, words, its, self._names, centres, rng)
+                found |= {place * _FINDINGS + number: one for number, one in enumerate(ones)}
+        self._keep_findings(found, own.patches.shape[1], batch.position.device)
+
+    def _keep_findings(self, found: dict[int, Found], patches: int, device: torch.device) -> None:
+        """Keep the findings of a batch; none too, so that all processes hold the same shapes."""
+        ones = found.values()
+        kinds = torch.tensor([self._kinds.index(one.kind) for one in ones], device=device)
+        self.findings.update(
+            position=torch.tensor(list(found), dtype=torch.long, device=device),
+            kind=kinds.long(),
+            area=torch.tensor([one.area for one in ones], dtype=torch.float64, device=device),
+            **{
+                name: torch.from_numpy(
+                    np.array([getattr(one, name) for one in ones]).reshape(-1, patches)
+                ).to(device)
+                for name in ("mass", "other", "shares")
+            },
+        )
+
+
+def mean_cosine(tokens: LocalTokens) -> Tensor:
+    """Mean cosine (B,) of the words and the patches of each pair; NaN without words.
+
+    Args:
+        tokens: B pairs.
+    """
+    words = F.normalize(tokens.words.double(), dim=-1)
+    kept = tokens.mask[..., None].to(words.dtype)
+    words = (words * kept).sum(1) / kept.sum(1)
+    patches = F.normalize(tokens.patches.double(), dim=-1).mean(1)
+    return (words * patches).sum(1)
+
+
+def _without(values: Tensor, missing: Tensor) -> Tensor:
+    """Values in float64, NaN where one is missing."""
+    return values.double().masked_fill(missing, math.nan)
+
+
+def logged_pairs(scores: PairScores, prefix: str) -> dict[str, float]:
+    """Means of the scores that there are, by the name that they are logged under.
+
+    Args:
+        scores: Of a split.
+        prefix: ``val`` or ``test``.
+    """
+    made: dict[str, float] = {}
+    if scores.matching is not None:
+        own = _numbers(scores.matching["own"])
+        areas = {}
+        for name in ("random", "hard"):
+            negative = _numbers(scores.matching[name])
+            if own and negative:
+                areas[f"matching_auc_{name}"] = auc(own, negative)
+        made |= areas
+        if areas:
+            made["matching_auc"] = statistics.fmean(areas.values())
+    if scores.reranked is not None and (lists := _numbers(scores.reranked)):
+        made[f"precision@{JUDGED}_reranked"] = statistics.fmean(lists)
+    own, drawn = (_numbers(scores.transport[name]) for name in ("own", "random"))
+    if own and drawn:
+        made["transport_own"] = statistics.fmean(own)
+        made["transport_margin"] = statistics.fmean(drawn) - statistics.fmean(own)
+    if cosine := _numbers(scores.cosine):
+        made["transport_cosine"] = statistics.fmean(cosine)
+    made |= _localisation(scores.localised)
+    return {f"{prefix}/{name}": value for name, value in made.items()}
+
+
+def _localisation(found: tuple[Localised, ...]) -> dict[str, float]:
+    if not found:
+        return {}
+    ratios = [one.inside / one.area for one in found]
+    made = {
+        "localisation": statistics.fmean(ratios),
+        "localisation_median": statistics.median(ratios),
+    }
+    for name in ("other_word", "elsewhere"):
+        pairs = [(value, one.area) for one in found if (value := getattr(one, name)) is not None]
+        if pairs:
+            made[f"localisation_{name}"] = statistics.fmean(value / area for value, area in pairs)
+    for kind in sorted({one.kind for one in found}):
+        own = [one.inside / one.area for one in found if one.kind == kind]
+        made[f"localisation/{kind}"] = statistics.fmean(own)
+    return made
+
+
+def _numbers(values: Tensor) -> list[float]:
+    """Those that are numbers."""
+    return [value for value in values.tolist() if not math.isnan(value)]

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import amif_lightning
+from amif_lightning.cli import main as command_line
+from amif_lightning.cli.commands.report import main
+from amif_lightning.errors import UserError
+
+Writer = Callable[..., Path]
+Capture = pytest.CaptureFixture[str]
+
+
+def test_prints_the_report(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
+    write_run(0)
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("VQARAD osf [clean, test], vqa-rad, 1 seed:")
+    assert "## Results" in out
+    assert "## Published numbers" not in out
+
+
+def test_writes_files(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
+    write_run(0)
+    output, figure = tmp_path / "out" / "report.md", tmp_path / "out" / "scores.svg"
+    options = ["--output", str(output), "--figure", str(figure), "--published"]
+    assert main([str(tmp_path / "runs"), *options]) == 0
+    out = capsys.readouterr().out
+    assert "## Results" not in out
+    assert str(output) in out
+    assert str(figure) in out
+    text = output.read_text(encoding="utf-8")
+    assert text.split("\n")[0] == out.split("\n")[0]
+    # Published numbers stand below our own, in a table of their own.
+    assert text.index("## Results") < text.index("## Notes") < text.index("## Published numbers")
+    assert figure.read_text(encoding="utf-8").rstrip().endswith("</svg>")
+
+
+def test_both_kinds_stand_in_one_report(
+    write_run: Writer, write_search: Writer, tmp_path: Path, capsys: Capture
+) -> None:
+    write_run(0)
+    write_search(0)
+    output, figure = tmp_path / "report.md", tmp_path / "scores.svg"
+    main([str(tmp_path), "--output", str(output), "--figure", str(figure), "--published"])
+    printed = capsys.readouterr().out.split("\n\n")
+    text = output.read_text(encoding="utf-8")
+    assert text.split("\n\n")[:2] == printed[:2]
+    assert [line.split(" ")[0] for line in printed[:2]] == ["VQARAD", "Phantom"]
+    assert re.findall("^## (.*)", text, re.MULTILINE) == [
+        "Results",
+        "Image-text retrieval",
+        "Notes",
+        "Published numbers",
+    ]
+    drawn = figure.read_text(encoding="utf-8")
+    assert "vqa-rad" in drawn
+    assert "Phantom" in drawn
+
+
+def test_searches_alone(write_search: Writer, tmp_path: Path, capsys: Capture) -> None:
+    write_search(0)
+    figure = tmp_path / "scores.svg"
+    assert main([str(tmp_path), "--figure", str(figure)]) == 0
+    assert "## Results" not in capsys.readouterr().out
+    assert "<title>Image-text retrieval</title>" in figure.read_text(encoding="utf-8")
+
+
+def test_the_baseline_picks_the_pairs_of_both_kinds(
+    write_run: Writer, write_search: Writer, tmp_path: Path, capsys: Capture
+) -> None:
+    for name, accuracy, skill in (("base", 0.6, 1.5), ("same", 0.6, 1.5), ("worse", 0.2, 0.0)):
+        write_run(0, experiment=name, accuracy=accuracy)
+        write_search(0, experiment=name, skill=skill)
+    main([str(tmp_path), "--baseline", "base"])
+    text = capsys.readouterr().out
+    said = [line for line in text.splitlines() if "the baseline base" in line]
+    assert [line.split("], ")[1].split(": ")[0] for line in said] == ["same", "worse"] * 2
+    for same, worse in (said[:2], said[2:]):
+        assert "no evidence of a difference from the baseline base: 0.0 points of " in same
+        assert "BELOW the baseline base (95 % interval -" in worse
+    assert not re.search(r"\| same +\| worse", text)
+    main([str(tmp_path)])
+    assert re.search(r"\| same +\| worse", capsys.readouterr().out)
+
+
+def test_a_baseline_that_is_not_there(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
+    write_run(0)
+    with pytest.raises(UserError, match=r"--baseline full: no record .* one of vqa-rad"):
+        main([str(tmp_path), "--baseline", "full"])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["", "missing"])
+def test_nothing_found(tmp_path: Path, capsys: Capture, name: str) -> None:
+    with pytest.raises(UserError, match=re.escape(str(tmp_path))) as caught:
+        main([str(tmp_path / name)])
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_broken_record_is_named(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
+    write_run(0)
+    path = write_run(1)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        main([str(tmp_path)])
+    assert capsys.readouterr().out == ""
+
+
+def test_the_figure_must_be_svg(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0)
+    with pytest.raises(UserError, match=re.escape("end its name in .svg")):
+        main([str(tmp_path), "--figure", str(tmp_path / "a.png")])
+
+
+def test_the_page_stands_beside_the_markdown(
+    write_run: Writer, tmp_path: Path, capsys: Capture
+) -> None:
+    write_run(0)
+    file = tmp_path / "out" / "report.html"
+    main([str(tmp_path), "--html", str(file), "--no-images"])
+    out = capsys.readouterr().out
+    assert "## Results" in out
+    assert out.endswith(f"\nPage written to {file}.\n")
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "Pictures were left out of this page (--no-images)." in text
+    assert "Published numbers" not in text
+    main([str(tmp_path), "--html", str(file), "--published", "--baseline", "vqa-rad"])
+    text = file.read_text(encoding="utf-8")
+    assert "Published numbers" in text
+    assert "--no-images" not in text
+    assert "with 95 % intervals; at the right the difference from the baseline vqa-rad" in text
+    assert [path.name for path in file.parent.iterdir()] == ["report.html"]
+
+
+def test_a_half_written_record_makes_no_page(write_run: Writer, tmp_path: Path) -> None:
+    path = write_run(0)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        main([str(tmp_path), "--html", str(tmp_path / "a.html")])
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_options_of_the_page_are_checked(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0)
+    with pytest.raises(UserError, match=re.escape("end its name in .html")):
+        main([str(tmp_path), "--html", str(tmp_path / "a.md")])
+    with pytest.raises(UserError, match=r"--no-images is about the page: give --html FILE\.html"):
+        main([str(tmp_path), "--no-images"])
+
+
+def test_the_entry_prints_its_errors_like_those_of_the_other_commands(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    assert command_line(["report", str(tmp_path)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    with pytest.raises(UserError):
+        command_line(["report", str(tmp_path), "--debug"])
+
+
+def test_options_are_not_abbreviated(tmp_path: Path, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path), "--publ"])
+    assert caught.value.code == 2
+    assert "--publ" in capsys.readouterr().err
+
+
+def test_the_report_is_quick_and_needs_no_framework(
+    write_run: Writer, write_search: Writer, tmp_path: Path
+) -> None:
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    for seed in range(3):
+        path = write_search(seed, studies=120)
+        EventFileWriter(str(path.parent)).close()  # the page reads it
+        write_search(seed, studies=120, experiment="other")
+        write_run(seed, images=200)
+        write_run(seed, images=200, experiment="other")
+    program = (
+        "import sys\n"
+        "from amif_lightning.cli.commands import report\n"
+        "from amif_lightning.reports.records import answering, predictions, provenance, retrieval\n"
+        "from amif_lightning.reports.records import study_scores, test_counter\n"
+        f"code = report.main([{str(tmp_path)!r}, '--published', '--figure', "
+        f"{str(tmp_path / 'a.svg')!r}, '--html', {str(tmp_path / 'a.html')!r}])\n"
+        "heavy = {'torch', 'lightning', 'pytorch_lightning', 'transformers', 'torchmetrics', "
+        "'scipy', 'pandas', 'matplotlib', 'tensorflow', 'jsonargparse', 'data_modules'}\n"
+        "found = sorted(heavy & set(sys.modules))\n"
+        "sys.exit(code or (f'imported {found}' if found else 0))"
+    )
+    source = str(Path(amif_lightning.__file__).parents[1])
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": source},
+        check=False,
+    )
+    taken = time.perf_counter() - start
+    assert done.returncode == 0, done.stderr
+    assert taken < 5  # 0.5 s on an idle machine; an import of torch alone takes longer when busy

@@ -1,0 +1,202 @@
+"""Downloads are whole and the right ones, or there is one sentence and nothing that looks whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from amif_lightning.data.files import downloads
+from amif_lightning.data.files.downloads import RemoteFile, digest, download
+from amif_lightning.errors import UserError
+from tests.http_server import Page, Server, serving
+
+BODY = bytes(range(256)) * 4096  # 1 MiB
+SHA = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def offered(server: Server, page: Page | None = None, **more: object) -> RemoteFile:
+    server.pages["/a.bin"] = page or Page(BODY)
+    given: dict[str, object] = {"size": len(BODY), "algorithm": "sha256", "digest": SHA}
+    return RemoteFile("sub/a.bin", f"{server.base}/a.bin", **(given | more))  # type: ignore[arg-type]  # typed by the test
+
+
+def fetched(file: RemoteFile, folder: Path, **more: object) -> Path:
+    return download(file, folder, pause=0.0, **more)  # type: ignore[arg-type]  # as above
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_file_arrives_and_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    file = offered(server)
+    path = fetched(file, tmp_path)
+    assert path.read_bytes() == BODY
+    assert left(tmp_path) == {"a.bin"}
+    assert fetched(file, tmp_path) == path
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("tag", ['"1"', ""])
+def test_a_server_that_dies_half_way_is_continued(server: Server, tmp_path: Path, tag: str) -> None:
+    file = offered(server, Page(BODY, tag=tag, breaks=[400_000, 200_000]))
+    assert fetched(file, tmp_path).read_bytes() == BODY
+    starts = [int(asked[6:-1]) if asked else 0 for _, asked in server.asked]
+    assert len(starts) == 3
+    assert starts[0] == 0 < starts[1] < starts[2]
+    assert left(tmp_path) == {"a.bin"}
+
+
+def test_a_later_call_continues_where_an_earlier_one_gave_up(
+    server: Server, tmp_path: Path
+) -> None:
+    file = offered(server, Page(BODY, breaks=[300_000]))
+    with pytest.raises(UserError, match=r"in 1 attempts .* continues where it stopped"):
+        fetched(file, tmp_path, attempts=1)
+    assert left(tmp_path) == {"a.bin.part", "a.bin.part.json"}
+    assert fetched(file, tmp_path).read_bytes() == BODY
+    assert server.asked[-1][1].startswith("bytes=")
+
+
+def test_a_file_that_changed_in_between_begins_anew(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY, breaks=[300_000]), algorithm=None, digest="")
+    with pytest.raises(UserError, match="in 1 attempts"):
+        fetched(file, tmp_path, attempts=1)
+    other = BODY[::-1]
+    server.pages["/a.bin"] = Page(other, tag='"2"')
+    assert fetched(file, tmp_path).read_bytes() == other
+
+
+def test_without_tag_and_checksum_nothing_is_continued(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY, tag="", breaks=[300_000]), algorithm=None, digest="")
+    assert fetched(file, tmp_path).read_bytes() == BODY
+    assert [asked for _, asked in server.asked] == ["", ""]
+
+
+def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY, ranges=False, breaks=[300_000]))
+    assert fetched(file, tmp_path).read_bytes() == BODY
+
+
+def test_passing_failures_are_tried_again(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY, failures=[503, 429]))
+    assert fetched(file, tmp_path).read_bytes() == BODY
+    assert len(server.asked) == 3
+
+
+def test_failures_that_do_not_pass_are_said(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY, failures=[503] * 9))
+    with pytest.raises(UserError, match=r"in 5 attempts \(HTTP status 503\)"):
+        fetched(file, tmp_path)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_truncated_body_is_no_file(server: Server, tmp_path: Path, known: bool) -> None:
+    file = offered(server, Page(BODY, breaks=[300_000] * 9), size=len(BODY) if known else None)
+    with pytest.raises(UserError, match="in 3 attempts"):
+        fetched(file, tmp_path, attempts=3)
+    assert "a.bin" not in left(tmp_path)
+
+
+def test_a_body_of_another_length_is_refused(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY + b"x"))
+    with pytest.raises(UserError, match=f"has {len(BODY) + 1} bytes"):
+        fetched(file, tmp_path)
+    assert left(tmp_path) == set()
+
+
+def test_a_body_without_end_does_not_fill_the_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = offered(server, Page(BODY * 30))
+    seen: list[int] = []
+    check = downloads._check
+
+    def watched(file: RemoteFile, path: Path, checksum: bool, remedy: str) -> None:
+        seen.append(path.stat().st_size)
+        check(file, path, checksum, remedy)
+
+    monkeypatch.setattr(downloads, "_check", watched)
+    with pytest.raises(UserError, match=r"has \d+ bytes and .* has 1048576"):
+        fetched(file, tmp_path)
+    assert seen[0] < 2 * len(BODY)
+    assert left(tmp_path) == set()
+
+
+def test_a_wrong_checksum_is_refused_and_forgotten(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY[:-1] + b"!"))
+    with pytest.raises(UserError, match="has not the sha256 checksum"):
+        fetched(file, tmp_path)
+    assert left(tmp_path) == set()  # to continue it would never mend it
+    assert fetched(file, tmp_path, checksum=False).is_file()
+
+
+def test_a_file_on_disk_is_compared_too(server: Server, tmp_path: Path) -> None:
+    file = offered(server)
+    path = fetched(file, tmp_path)
+    path.write_bytes(BODY[:-1] + b"!")
+    with pytest.raises(UserError, match=r"delete .* and run the command again"):
+        fetched(file, tmp_path)
+    assert path.is_file()  # what a user put there is not deleted
+    path.write_bytes(BODY[:9])
+    with pytest.raises(UserError, match="has 9 bytes"):
+        fetched(file, tmp_path, checksum=False)
+
+
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
+def test_a_login_page_is_no_file(server: Server, tmp_path: Path, kind: str) -> None:
+    server.pages["/login"] = Page(b"<!DOCTYPE html><html>Sign in</html>", kind=kind)
+    file = offered(server, Page(redirect="/login"), size=None, algorithm=None)
+    with pytest.raises(UserError, match=r"answered with a web page \(.*/login\)"):
+        fetched(file, tmp_path)
+    assert "a.bin" not in left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(404, "is not there"), (403, "needs a login"), (401, "needs a login")]
+)
+def test_a_refusal_is_not_tried_again(
+    server: Server, tmp_path: Path, status: int, message: str
+) -> None:
+    file = offered(server, Page(BODY, failures=[status] * 9))
+    with pytest.raises(UserError, match=rf"{message}.*{status}"):
+        fetched(file, tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_nothing_is_fetched_over_open_connections(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not encrypted"):
+        fetched(RemoteFile("a", "http://example.org/a"), tmp_path)
+    for hop in ("http://example.invalid/a", "/hop"):  # refused before it is asked
+        server.pages["/hop"] = Page(redirect="http://example.invalid/b")
+        file = offered(server, Page(redirect=hop))
+        with pytest.raises(UserError, match=r"example.invalid/. leads to .* not encrypted"):
+            fetched(file, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/a", "../a", "b/../../a", "c\\a", ""])
+def test_a_name_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="lies outside"):
+        fetched(RemoteFile(name, "https://example.org/a"), tmp_path)
+
+
+def test_digests(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"hello\n")
+    assert digest(path, "md5") == "b1946ac92492d2347c6235b4d2611184"
+    assert digest(path, "git") == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "requests", None)
+    with pytest.raises(UserError, match=r"pip install 'amif-lightning\[data\]'"):
+        downloads.session()

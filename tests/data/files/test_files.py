@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from amif_lightning.data.files.atomic import read_text, write_atomically
+from amif_lightning.errors import UserError
+
+
+def test_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.json"
+    write_atomically(path, "old")
+    write_atomically(path, "new µ\n")
+    assert path.read_bytes() == "new µ\n".encode()
+    assert [item.name for item in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_failed_rename_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def fail(source: object, target: object) -> None:
+        # The new content is complete under another name before the old one is touched.
+        assert Path(str(source)).read_text() == "new"
+        assert Path(str(source)).parent == tmp_path
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match=r"a\.json cannot be written \(No space left on device\)"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_in_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "a.json", "x")
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_folder_in_place_of_a_file_is_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x").mkdir()
+    for path in (Path(name), tmp_path / "x"):
+        with pytest.raises(UserError, match="is a folder: give the name of a file"):
+            write_atomically(path, "x")
+    assert [item.name for item in tmp_path.iterdir()] == ["x"]
+
+
+def test_unreadable_text_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none cannot be read"):
+        read_text(tmp_path / "none")
+    (tmp_path / "latin").write_bytes(b"\xff")
+    with pytest.raises(UserError, match="latin is not UTF-8"):
+        read_text(tmp_path / "latin")

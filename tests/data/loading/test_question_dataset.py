@@ -1,0 +1,306 @@
+"""Groups hold every question once an epoch, whoever makes them, and share their picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from amif_lightning.batch import VQABatch
+from amif_lightning.data.loading.question_dataset import (
+    Encoder,
+    QuestionGroups,
+    Sample,
+    make_batch,
+    other_images,
+)
+from amif_lightning.data.loading.samplers import EpochIndexSampler
+from amif_lightning.data.preprocessing.image_tensors import DecodedImages, to_square
+from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
+from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.schema.questions import QARow
+from amif_lightning.seeding import stable_seed
+from tests.data.tiny_release import TRAIN_COUNTS, make_rows
+
+STRATA = ("overall", "closed/field", "open/answer")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("questions")
+
+
+@pytest.fixture(scope="module")
+def rows(root: Path) -> list[QARow]:
+    return make_rows(root, "train", TRAIN_COUNTS)
+
+
+@pytest.fixture(scope="module")
+def encoder(rows: list[QARow]) -> Encoder:
+    texts = [row.question for row in rows] + [row.references[0] for row in rows]
+    return Encoder(Tokenizer.from_texts(texts), 12, 8, STRATA)
+
+
+def files_in(root: Path) -> Callable[[QARow], Path]:
+    return lambda row: root / row.image
+
+
+def groups(
+    rows: list[QARow], root: Path, encoder: Encoder, per_image: int, **options: Any
+) -> QuestionGroups:
+    defaults: dict[str, Any] = {"shuffle": True, "seed": 5}
+    return QuestionGroups(
+        rows, files_in(root), ImageTransform(16, "mild"), encoder, per_image, **(defaults | options)
+    )
+
+
+def asked(sample: Sample) -> tuple[str, ...]:
+    return tuple(row.question_id for row in sample.rows)
+
+
+def epoch_of(data: QuestionGroups, epoch: int) -> list[tuple[str, ...]]:
+    return [asked(data[epoch, index]) for index in range(len(data))]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("per_image", [1, 2, 3, 8])
+def test_every_question_once_an_epoch(
+    rows: list[QARow], root: Path, encoder: Encoder, per_image: int, shuffle: bool
+) -> None:
+    data = groups(rows, root, encoder, per_image, shuffle=shuffle)
+    assert len(data) == sum(-(-count // per_image) for count in TRAIN_COUNTS)
+    for epoch in range(3):
+        made = epoch_of(data, epoch)
+        assert Counter(q for group in made for q in group) == Counter(r.question_id for r in rows)
+        assert max(map(len, made)) <= per_image
+        for sample in (data[epoch, index] for index in range(len(data))):
+            assert {row.image_id for row in sample.rows} == {sample.image_id}
+
+
+def test_groups_change_with_the_epoch_and_the_seed_and_nothing_else(
+    rows: list[QARow], root: Path, encoder: Encoder
+) -> None:
+    data = groups(rows, root, encoder, 2)
+    first = epoch_of(data, 1)
+    torch.manual_seed(99)
+    assert epoch_of(data, 0) != first  # in between, the state of the data set could move
+    assert epoch_of(data, 1) == first
+    assert epoch_of(groups(rows, root, encoder, 2), 1) == first
+    assert epoch_of(groups(rows, root, encoder, 2, seed=6), 1) != first
+    still = groups(rows, root, encoder, 2, shuffle=False)
+    assert epoch_of(still, 0) == epoch_of(still, 1)
+
+
+def test_the_order_of_other_images_does_not_change_a_group(
+    rows: list[QARow], root: Path, encoder: Encoder
+) -> None:
+    moved = sorted(rows, key=lambda row: (row.image_id == "train04", row.image_id))
+    first = {frozenset(g) for g in epoch_of(groups(rows, root, encoder, 2), 3)}
+    assert {frozenset(g) for g in epoch_of(groups(moved, root, encoder, 2), 3)} == first
+
+
+def test_augmentation_is_drawn_anew_each_epoch_and_for_each_group(
+    rows: list[QARow], root: Path, encoder: Encoder
+) -> None:
+    data = groups(rows, root, encoder, 1)
+    first, again, later, sibling = data[0, 0], data[0, 0], data[1, 0], data[0, 1]
+    assert torch.equal(first.image, again.image)
+    assert not torch.equal(first.image, later.image)
+    assert first.image_id == sibling.image_id
+    assert not torch.equal(first.image, sibling.image)
+
+
+def batches(data: QuestionGroups, workers: int, epochs: int) -> list[VQABatch]:
+    sampler = EpochIndexSampler(data, 1, 0, seed=2)
+    loader = DataLoader(
+        cast("torch.utils.data.Dataset[VQABatch]", data),
+        batch_size=4,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=partial(make_batch, pad_id=data.encoder.tokenizer.pad_id),
+        persistent_workers=workers > 0,
+    )
+    made = []
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        made += list(loader)
+    return made
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_persistent_workers_give_the_same_samples_as_none(
+    rows: list[QARow], root: Path, encoder: Encoder, cached: bool
+) -> None:
+    def made(workers: int) -> list[VQABatch]:
+        cache = None
+        if cached:
+            images = sorted({row.image_id for row in rows})
+            size = ImageTransform(16, "mild").decoded_size
+            cache = (DecodedImages(len(images), size), {image: i for i, image in enumerate(images)})
+        return batches(groups(rows, root, encoder, 2, cache=cache), workers, 3)
+
+    for alone, parallel in zip(made(0), made(2), strict=True):
+        assert alone.question_ids == parallel.question_ids
+        assert torch.equal(alone.images, parallel.images)
+        assert torch.equal(alone.question.ids, parallel.question.ids)
+        assert torch.equal(alone.answer.ids, parallel.answer.ids)
+        assert torch.equal(alone.image_index, parallel.image_index)
+
+
+def test_cached_pictures_equal_uncached_ones(
+    rows: list[QARow], root: Path, encoder: Encoder
+) -> None:
+    images = sorted({row.image_id for row in rows})
+    kept = DecodedImages(len(images), ImageTransform(16, "mild").decoded_size)
+    cached = groups(rows, root, encoder, 2, cache=(kept, {k: i for i, k in enumerate(images)}))
+    fresh = groups(rows, root, encoder, 2)
+    for epoch in (0, 1):  # the second epoch reads what the first one stored
+        for index in range(len(fresh)):
+            assert torch.equal(cached[epoch, index].image, fresh[epoch, index].image)
+
+
+def test_several_questions_share_one_image_row(
+    rows: list[QARow], root: Path, encoder: Encoder
+) -> None:
+    data = groups(rows, root, encoder, 3, shuffle=False)
+    batch = make_batch([data[0], data[1], data[2]], pad_id=0)  # images of 3, 1 and 4 questions
+    assert batch.images.shape == (3, 3, 16, 16)
+    assert batch.image_index.tolist() == [0, 0, 0, 1, 2, 2, 2]
+    assert batch.image_ids == ["train00"] * 3 + ["train01"] + ["train02"] * 3
+    assert batch.question_ids == [row.question_id for row in rows[:7]]
+    assert batch.questions == [row.question for row in rows[:7]]
+    assert batch.references == [row.references for row in rows[:7]]
+    assert len(batch) == 7
+    assert torch.equal(batch.images[1], data[1].image)
+
+
+def test_tokens_and_strata_belong_to_their_question(
+    rows: list[QARow], root: Path, encoder: Encoder
+) -> None:
+    data = groups(rows, root, encoder, 3, shuffle=False)
+    batch = make_batch([data[index] for index in range(5)], pad_id=0)
+    by_id = {row.question_id: row for row in rows}
+    for i, question_id in enumerate(batch.question_ids):
+        row = by_id[question_id]
+        for tokens, text in ((batch.question, row.question), (batch.answer, row.references[0])):
+            ids = tokens.ids[i][tokens.mask[i]].tolist()
+            assert ids[0] == encoder.tokenizer.cls_id
+            assert ids[-1] == encoder.tokenizer.sep_id
+            assert ids[1:-1] == encoder.tokenizer.pieces(text)
+            assert not tokens.ids[i][~tokens.mask[i]].any()  # padding
+        closed = row.answer_type == "closed"
+        assert batch.strata[i].tolist() == [True, closed, not closed]
+    assert batch.strata.dtype == torch.bool
+
+
+def test_the_control_shows_another_image_with_its_name(
+    rows: list[QARow], root: Path, encoder: Encoder
+) -> None:
+    shown = other_images([row.image_id for row in rows], 0)
+    options: dict[str, Any] = {"shuffle": False}
+    own = QuestionGroups(rows, files_in(root), ImageTransform(32), encoder, 8, **options)
+    control = QuestionGroups(
+        rows, files_in(root), ImageTransform(32), encoder, 8, shown=shown, **options
+    )
+    pictures = {own[i].image_id: own[i].image for i in range(len(own))}
+    for index in range(len(own)):
+        sample = control[index]
+        assert asked(sample) == asked(own[index])
+        assert sample.image_id == shown[sample.rows[0].image_id] != sample.rows[0].image_id
+        assert torch.equal(sample.image, pictures[sample.image_id])
+    path = root / rows[0].image
+    assert torch.equal(pictures["train00"], ImageTransform(32)(to_square(decode_image(path), 32)))
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 97])
+def test_the_control_permutes_and_leaves_no_image_in_place(count: int) -> None:
+    images = [f"i{k % count}" for k in range(3 * count)]
+    for seed in range(5):
+        shown = other_images(images, seed)
+        assert sorted(shown) == sorted(shown.values()) == sorted(set(images))
+        assert all(image != other for image, other in shown.items())
+        assert other_images(images[::-1], seed) == shown
+    if count > 3:
+        assert other_images(images, 0) != other_images(images, 1)
+
+
+def test_a_single_image_stays() -> None:
+    assert other_images(["a", "a"], 0) == {"a": "a"}
+
+
+def test_seeds_tell_their_parts_apart() -> None:
+    seeds = {stable_seed(*parts) for parts in ((1, 2), (12,), (2, 1), ("1", "2", ""), (1, 23))}
+    assert len(seeds) == 5
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    torch.Generator().manual_seed(max(seeds))  # torch takes all of them
+
+
+def test_seeds_groups_and_control_are_the_same_in_every_process(
+    rows: list[QARow], root: Path, encoder: Encoder
+) -> None:
+    code = """
+import json, sys
+from pathlib import Path
+from amif_lightning.data.loading.question_dataset import Encoder, QuestionGroups, other_images
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
+from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.schema.questions import QARow
+from amif_lightning.seeding import stable_seed
+given = json.load(sys.stdin)
+rows = [QARow(**{**row, "references": tuple(row["references"])}) for row in given["rows"]]
+encoder = Encoder(Tokenizer.from_json(given["tokenizer"]), 12, 8, ("overall",))
+data = QuestionGroups(
+    rows,
+    lambda row: Path(given["root"]) / row.image,
+    ImageTransform(16, "mild"),
+    encoder,
+    2,
+    shuffle=True,
+    seed=5,
+)
+samples = [data[3, i] for i in range(len(data))]
+print(json.dumps([
+    stable_seed("a", 1),
+    other_images([row.image_id for row in rows], 4),
+    [[row.question_id for row in sample.rows] for sample in samples],
+    [sample.image.sum().item() for sample in samples],
+]))
+"""
+    given = {
+        "root": str(root),
+        "tokenizer": encoder.tokenizer.to_json(),
+        "rows": [{name: getattr(row, name) for name in QARow.__slots__} for row in rows],
+    }
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(given),
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    data = groups(rows, root, encoder, 2)
+    samples = [data[3, i] for i in range(len(data))]
+    assert json.loads(done.stdout) == [
+        stable_seed("a", 1),
+        other_images([row.image_id for row in rows], 4),
+        [list(asked(sample)) for sample in samples],
+        [pytest.approx(sample.image.sum().item()) for sample in samples],
+    ]
+
+
+def test_the_seed_formula_is_fixed() -> None:
+    # `printf 'a\x1f1' | sha256sum` starts with 839e11a421d370be; half of that.
+    assert stable_seed("a", 1) == 0x839E11A421D370BE >> 1

@@ -1,0 +1,326 @@
+"""DICOM files look as on a viewer's screen."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage
+
+from amif_lightning.data.preprocessing.dicom import read_dicom
+from amif_lightning.errors import UserError
+
+
+def written(path: Path, values: NDArray[Any], **fields: Any) -> Path:
+    """A DICOM file of one grey frame (H, W), several (F, H, W), or with colours (H, W, 3)."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+    made: Any = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    made.SOPClassUID, made.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    colours = values.ndim == 3 and values.shape[-1] == 3
+    made.SamplesPerPixel = 3 if colours else 1
+    made.PhotometricInterpretation = "RGB" if colours else "MONOCHROME2"
+    if colours:
+        made.PlanarConfiguration = 0
+    elif values.ndim == 3:
+        made.NumberOfFrames = len(values)
+    made.Rows, made.Columns = values.shape[:2] if colours else values.shape[-2:]
+    bits = 8 * values.dtype.itemsize
+    made.BitsAllocated = made.BitsStored = bits
+    made.HighBit = bits - 1
+    made.PixelRepresentation = int(values.dtype.kind == "i")
+    made.PixelData = values.tobytes()
+    for name, value in fields.items():
+        setattr(made, name, value)
+    made.save_as(path, enforce_file_format=True)
+    return path
+
+
+def grey(path: Path, frame: int | None = None) -> NDArray[np.uint8]:
+    """(H, W) of a grey picture, whose three channels are equal."""
+    pixels = np.asarray(read_dicom(path, frame))
+    assert pixels.shape[-1] == 3
+    assert (pixels == pixels[..., :1]).all()
+    return pixels[..., 0]
+
+
+VALUES = np.array([[0, 500, 1000], [1500, 2000, 4000]], dtype=np.uint16)
+
+
+def test_without_a_window_the_values_are_stretched(tmp_path: Path) -> None:
+    read = grey(written(tmp_path / "a.dcm", VALUES))
+    np.testing.assert_array_equal(read, (VALUES / 4000 * 255).round())
+
+
+def test_the_window_of_the_file_is_applied(tmp_path: Path) -> None:
+    """PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5), cut off at 0 and 1."""
+    read = grey(written(tmp_path / "a.dcm", VALUES, WindowCenter=1200, WindowWidth=1001))
+    share = np.clip((VALUES - 1199.5) / 1000 + 0.5, 0, 1)
+    np.testing.assert_array_equal(read, (share * 255).round())
+    assert read[0, 0] == 0
+    assert read[1, 2] == 255
+
+
+def test_a_window_that_no_value_fills_keeps_its_contrast(tmp_path: Path) -> None:
+    dull = np.full((2, 2), 1000, dtype=np.uint16)
+    dull[0, 0] = 1100
+    read = grey(written(tmp_path / "a.dcm", dull, WindowCenter=1000, WindowWidth=2001))
+    assert 120 < read[1, 1] < 130 < read[0, 0] < 145
+
+
+def test_several_windows_count_by_the_first(tmp_path: Path) -> None:
+    one = grey(written(tmp_path / "a.dcm", VALUES, WindowCenter=1200, WindowWidth=1001))
+    fields = {"WindowCenter": [1200, 40], "WindowWidth": [1001, 80]}
+    np.testing.assert_array_equal(grey(written(tmp_path / "b.dcm", VALUES, **fields)), one)
+
+
+def test_hounsfield_units_are_windowed(tmp_path: Path) -> None:
+    stored = np.array([[24, 1024, 1064, 1104, 3000]], dtype=np.int16)
+    fields = {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 40, "WindowWidth": 81}
+    read = grey(written(tmp_path / "ct.dcm", stored, **fields))
+    assert read[0].tolist() == [0, 2, 129, 255, 255]  # -1000, 0, 40, 80 and 1976 units
+
+
+def test_a_falling_rescale_turns_its_window_round(tmp_path: Path) -> None:
+    """Stored 4095 is the least value, so it is the darkest."""
+    stored = np.array([[4095, 2095, 95, 0]], dtype=np.uint16)
+    fields = {"RescaleSlope": -1, "RescaleIntercept": 4095, "BitsStored": 12, "HighBit": 11}
+    window = {"WindowCenter": 2000, "WindowWidth": 4001}
+    read = grey(written(tmp_path / "a.dcm", stored, **fields, **window))
+    assert read[0].tolist() == [0, 128, 255, 255]  # values 0, 2000, 4000 and 4095
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"WindowCenter": None, "WindowWidth": None},
+        {"WindowCenter": 1200, "WindowWidth": 0},
+        {"RescaleSlope": None, "RescaleIntercept": None},
+        {"VOILUTFunction": None, "VOILUTSequence": []},
+        {"PixelPaddingRangeLimit": None},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_elements_without_a_value_say_nothing(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """Anonymised files are full of them."""
+    plain = grey(written(tmp_path / "a.dcm", VALUES))
+    np.testing.assert_array_equal(grey(written(tmp_path / "b.dcm", VALUES, **fields)), plain)
+
+
+def table(first: int, bits: int, entries: NDArray[Any], vr: str = "US") -> Sequence:
+    """A table of values of interest, as numbers or as packed bytes."""
+    item = Dataset()
+    item.LUTDescriptor = [len(entries) % 2**16, first, bits]
+    value = entries.tobytes() if vr == "OW" else [int(number) for number in entries]
+    item.add_new("LUTData", vr, value)
+    return Sequence([item])
+
+
+@pytest.mark.parametrize("vr", ["US", "OW"])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_table_of_values_of_interest_is_applied(tmp_path: Path, vr: str, bits: int) -> None:
+    """More entries than 8 bits can count, also where each entry has 8."""
+    most = 2**bits - 1
+    entries = np.linspace(most, 0, 4096).round().astype(np.uint16)  # bright where values are low
+    stored = np.array([[0, 500, 3000, 4095]], dtype=np.uint16)
+    fields = {"VOILUTSequence": table(0, bits, entries, vr), "BitsStored": 12, "HighBit": 11}
+    read = grey(written(tmp_path / "a.dcm", stored, **fields))
+    np.testing.assert_allclose(read[0], 255 * (1 - stored[0] / 4095), atol=1)
+
+
+def test_a_table_holds_its_ends_beyond_them(tmp_path: Path) -> None:
+    """After the rescale, to -1024, the table starts at -24; its bytes are packed."""
+    stored = np.array([[0, 1000, 1001, 1002, 1003, 4000]], dtype=np.uint16)
+    tables = table(-24, 8, np.array([10, 100, 200, 250], dtype=np.uint8), "OW")
+    fields = {"RescaleSlope": 1, "RescaleIntercept": -1024, "VOILUTSequence": tables}
+    tables[0]["LUTDescriptor"].VR = "SS"
+    read = grey(written(tmp_path / "a.dcm", stored, **fields))
+    assert read[0].tolist() == [10, 10, 100, 200, 250, 250]
+
+
+@pytest.mark.parametrize("vr", ["US", "OW"])
+def test_a_table_of_the_modality_is_applied(tmp_path: Path, vr: str) -> None:
+    """Its first value is -32768, from which no place fits into the 16 bits of the pixels."""
+    entries = (2 * np.arange(30000)).astype(np.uint16)
+    tables = table(-32768, 16, entries, vr)
+    tables[0]["LUTDescriptor"].VR = "SS"
+    stored = np.array([[-32768, -32668, -22768, 0]], dtype=np.int16)
+    read = grey(written(tmp_path / "a.dcm", stored, ModalityLUTSequence=tables))
+    assert read[0].tolist() == [0, 1, 85, 255]  # values 0, 200, 20000 and the last, 59998
+
+
+def test_the_first_value_of_a_table_has_the_sign_of_what_it_is_for(tmp_path: Path) -> None:
+    """Without stored types it is read with the pixels' sign; the rescale can give another."""
+    stored = np.array([[0, 1024, 3071, 4000]], dtype=np.uint16)
+    entries = np.arange(4096).astype(np.uint16)
+    fields = {
+        "RescaleSlope": 1,
+        "RescaleIntercept": -1024,
+        "VOILUTSequence": table(2**16 - 1024, 12, entries),
+    }
+    read = grey(written(tmp_path / "a.dcm", stored, **fields))
+    np.testing.assert_allclose(read[0], 255.0 * stored[0] / 4095, atol=0.51)
+
+
+def group(**fields: float) -> Dataset:
+    """A functional group of an enhanced object."""
+    made, window, rescale = Dataset(), Dataset(), Dataset()
+    for name, value in fields.items():
+        setattr(window if name.startswith("Window") else rescale, name, value)
+    if len(window):
+        made.FrameVOILUTSequence = Sequence([window])
+    if len(rescale):
+        made.PixelValueTransformationSequence = Sequence([rescale])
+    return made
+
+
+def test_each_frame_of_an_enhanced_file_has_its_own_window(tmp_path: Path) -> None:
+    stored = np.array([[24, 1024, 1064, 1104, 3000]], dtype=np.int16)
+    shared = group(RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=500, WindowWidth=3001)
+    fields = {
+        "SharedFunctionalGroupsSequence": Sequence([shared]),
+        "PerFrameFunctionalGroupsSequence": Sequence(
+            [group(), group(WindowCenter=40, WindowWidth=81)]
+        ),
+    }
+    path = written(tmp_path / "ct.dcm", np.stack([stored, stored]), **fields)
+    assert grey(path, 1)[0].tolist() == [0, 2, 129, 255, 255]
+    assert grey(path, 0)[0].tolist() == [0, 85, 88, 92, 253]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_palette_gives_its_colours(tmp_path: Path, bits: int) -> None:
+    stored = np.array([[0, 1, 2]], dtype=np.uint8)
+    dtype, most = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
+    fields: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for place, name in enumerate(("Red", "Green", "Blue")):
+        entries = np.zeros(4, dtype=dtype)
+        entries[place] = most
+        fields[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, bits]
+        fields[f"{name}PaletteColorLookupTableData"] = entries.tobytes()
+    read = np.asarray(read_dicom(written(tmp_path / "us.dcm", stored, **fields)))
+    np.testing.assert_array_equal(read[0], 255 * np.eye(3))
+
+
+def test_a_palette_of_bytes_in_words_holds_its_end(tmp_path: Path) -> None:
+    """More indices than entries, and entries of 8 bits in words of 16."""
+    stored = np.array([[0, 255, 300]], dtype=np.uint16)
+    fields: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name in ("Red", "Green", "Blue"):
+        fields[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 8]
+        fields[f"{name}PaletteColorLookupTableData"] = np.arange(256).astype("<u2").tobytes()
+    read = grey(written(tmp_path / "us.dcm", stored, **fields))
+    assert read[0].tolist() == [0, 255, 255]
+
+
+def test_a_grey_picture_in_colours_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.dcm", VALUES, PhotometricInterpretation="HSV")
+    with pytest.raises(UserError, match="stores its picture as HSV"):
+        read_dicom(path)
+
+
+def test_monochrome1_is_inverted(tmp_path: Path) -> None:
+    plain = grey(written(tmp_path / "a.dcm", VALUES))
+    other = written(tmp_path / "b.dcm", VALUES, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_allclose(grey(other), 255.0 - plain, atol=1)  # one rounding apart
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_black_and_moves_no_contrast(tmp_path: Path, photometric: str) -> None:
+    padded = np.array([[65535, 100, 200]], dtype=np.uint16)
+    fields = {"PixelPaddingValue": 65535, "PhotometricInterpretation": photometric}
+    read = grey(written(tmp_path / "a.dcm", padded, **fields))
+    ends = [0, 255] if photometric == "MONOCHROME2" else [255, 0]
+    assert read[0].tolist() == [0, *ends]
+
+
+def test_colours_are_kept(tmp_path: Path) -> None:
+    colours = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
+    read = np.asarray(read_dicom(written(tmp_path / "us.dcm", colours)))
+    np.testing.assert_array_equal(read, colours)
+
+
+def test_brightness_and_colour_difference_becomes_rgb(tmp_path: Path) -> None:
+    ybr = np.zeros((1, 2, 3), dtype=np.uint8)
+    ybr[0, :] = [(100, 128, 128), (81, 90, 240)]  # grey, and about pure red
+    path = written(tmp_path / "us.dcm", ybr, PhotometricInterpretation="YBR_FULL")
+    read = np.asarray(read_dicom(path))
+    assert read[0, 0].tolist() == [100, 100, 100]
+    assert read[0, 1, 0] > 200 > 60 > read[0, 1, 1:].max()
+
+
+def test_frames_are_chosen(tmp_path: Path) -> None:
+    frames = np.stack([VALUES.T, VALUES.T[:, ::-1]])
+    path = written(tmp_path / "cine.dcm", frames)
+    np.testing.assert_array_equal(grey(path, 1), grey(path, 0)[:, ::-1])
+    with pytest.raises(UserError, match="holds 2 frames: choose a frame"):
+        read_dicom(path)
+    with pytest.raises(UserError, match="the frame is 0 to 1"):
+        read_dicom(path, 2)
+
+
+def test_a_lossless_compression_that_pydicom_brings_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.dcm", VALUES)
+    plain = grey(path)
+    made = pydicom.dcmread(path)
+    made.compress(RLELossless)
+    made.save_as(tmp_path / "rle.dcm")
+    np.testing.assert_array_equal(grey(tmp_path / "rle.dcm"), plain)
+
+
+def test_a_compression_without_decoder_is_one_sentence(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.dcm", VALUES)
+    made = pydicom.dcmread(path)
+    made.compress(RLELossless)
+    made.file_meta.TransferSyntaxUID = pydicom.uid.HEVCMP51
+    made.save_as(tmp_path / "hevc.dcm")
+    with pytest.raises(UserError, match=r"is compressed as .*convert the file to PNG"):
+        read_dicom(tmp_path / "hevc.dcm")
+
+
+def test_a_damaged_stream_is_not_a_missing_decoder(tmp_path: Path) -> None:
+    made = pydicom.dcmread(written(tmp_path / "a.dcm", VALUES))
+    made.compress(RLELossless)
+    made.PixelData = made.PixelData[:8] + b"\xff" * (len(made.PixelData) - 8)
+    made.save_as(tmp_path / "rle.dcm")
+    with pytest.raises(UserError, match="cannot be read as DICOM"):
+        read_dicom(tmp_path / "rle.dcm")
+
+
+def test_a_file_without_picture_is_one_sentence(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.dcm", VALUES)
+    made = pydicom.dcmread(path)
+    del made.PixelData
+    made.save_as(path)
+    with pytest.raises(UserError, match="without a picture"):
+        read_dicom(path)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 132, 300, 700])
+def test_a_damaged_file_is_one_sentence(tmp_path: Path, kept: int) -> None:
+    path = written(tmp_path / "a.dcm", np.zeros((40, 40), dtype=np.uint16))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"cannot be read as DICOM|without a picture"):
+        read_dicom(path)
+
+
+def test_a_missing_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.startswith("pydicom"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match=r"pip install 'amif-lightning\[dicom\]'"):
+        read_dicom(tmp_path / "a.dcm")

@@ -1,0 +1,317 @@
+"""A teacher's embeddings of a data set: equal to the online teacher's, made once, never stale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.teacher import build as teachers
+from amif_lightning.data.teacher import extract as teacher_parts
+from amif_lightning.data.teacher.cache import Embeddings, fingerprint, teacher_embeddings
+from amif_lightning.data.teacher.networks import OpenClipTeacher
+from amif_lightning.data.teacher.store import About, write_embeddings
+from amif_lightning.errors import UserError
+from amif_lightning.losses.alignment import soft_labels
+from tests.tiny_biomedclip import WORDS, write_biomedclip
+
+STUDIES = 6
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("teacher") / "tiny_model_of_embeddings_tests"
+    return f"local-dir:{write_biomedclip(folder)}"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> dict[str, Path]:
+    """Two views of each study, of different sizes."""
+    found = {}
+    for number in range(2 * STUDIES):
+        values = np.random.default_rng(number).integers(0, 256, (90 + 7 * number, 80), np.uint8)
+        path = tmp_path / "files" / f"{number}.{'png' if number % 3 else 'jpg'}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(values).save(path)
+        found[f"d/files/{path.name}"] = path
+    return found
+
+
+@pytest.fixture
+def texts() -> dict[str, str]:
+    words = np.random.default_rng(0).choice(WORDS, (STUDIES, 8))
+    return {f"d/s{number}": " ".join(row) for number, row in enumerate(words)}
+
+
+def make(folder: Path, source: str, images: Mapping[str, Path], texts: Mapping[str, str]) -> Path:
+    return teacher_embeddings(
+        folder, "open_clip", source, images, texts, num_workers=0, progress=False
+    )
+
+
+def same(count: int) -> torch.Tensor:
+    return torch.eye(count, dtype=torch.bool)
+
+
+def test_soft_labels_equal_the_online_teachers_in_any_order(
+    source: str, images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+) -> None:
+    given = Embeddings(make(tmp_path / "cache", source, images, texts))
+    teacher = OpenClipTeacher(source)
+    order = [4, 0, 5, 2]  # neither all studies nor their order in the file
+    firsts, seconds = list(images)[:STUDIES], list(images)[STUDIES:]
+    online = {}
+    for name, ids in (("first", firsts), ("second", seconds)):
+        pictures = [decode_image(images[ids[number]]) for number in order]
+        online[name] = teacher.image(torch.stack([teacher.prepare(one) for one in pictures]))
+    studies = [list(texts)[number] for number in order]
+    online["text"] = teacher.text([texts[study] for study in studies])
+    stored = {
+        "first": given.image([firsts[number] for number in order]),
+        "second": given.image([seconds[number] for number in order]),
+        "text": given.text(studies),
+    }
+    assert given.scale == pytest.approx(teacher.scale)
+    for a, b in (("first", "text"), ("first", "second"), ("text", "text"), ("text", "first")):
+        expected = soft_labels(online[a], online[b], teacher.scale, same(4))
+        found = soft_labels(stored[a], stored[b], given.scale, same(4))
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+        assert float(expected.max() - expected.min()) > 0.05  # not the same for all
+        if (a, b) != ("text", "text"):  # which a wrong order leaves as it is but for its columns
+            wrong = soft_labels(stored[a].roll(1, 0), stored[b], given.scale, same(4))
+            assert float((wrong - expected).abs().max()) > 1e-2
+
+
+def test_large_jpegs_teach_what_the_whole_file_does(
+    source: str, texts: dict[str, str], tmp_path: Path
+) -> None:
+    images = {}
+    for number in range(STUDIES):
+        rng, shape = np.random.default_rng(number), (1300 + 90 * number, 1500)
+        pixels = np.zeros(shape)
+        for side in (3, 12, 50, 400):  # structure at all scales
+            layer = Image.fromarray(rng.normal(size=(side, side)).astype(np.float32))
+            pixels += np.asarray(layer.resize(shape[::-1], Image.Resampling.BICUBIC))
+        path = tmp_path / f"{number}.jpg"
+        scaled = 255 * (pixels - pixels.min()) / np.ptp(pixels)
+        Image.fromarray(scaled.astype(np.uint8)).save(path, quality=90)
+        images[f"d/{number}.jpg"] = path
+    given = Embeddings(make(tmp_path / "cache", source, images, texts))
+    teacher = OpenClipTeacher(source)
+    whole = torch.stack([teacher.prepare(decode_image(path)) for path in images.values()])
+    online, text = teacher.image(whole), teacher.text(list(texts.values()))
+    expected = soft_labels(online, text, teacher.scale, same(STUDIES))
+    found = soft_labels(given.image(list(images)), text, given.scale, same(STUDIES))
+    assert float(expected.max() - expected.min()) > 0.05
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_a_reordered_data_set_is_the_same_one(
+    source: str, images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+) -> None:
+    path = make(tmp_path / "cache", source, images, texts)
+    before = path.stat().st_mtime_ns
+    turned = dict(reversed(images.items())), dict(reversed(texts.items()))
+    assert make(tmp_path / "cache", source, *turned) == path
+    assert path.stat().st_mtime_ns == before
+    other = make(tmp_path / "other", source, *turned)
+    assert other.read_bytes() == path.read_bytes()
+
+
+def test_a_finished_file_needs_no_teacher(
+    source: str,
+    images: dict[str, Path],
+    texts: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = make(tmp_path / "cache", source, images, texts)
+    monkeypatch.setattr(teachers, "open_teacher", lambda *args: pytest.fail("loaded a teacher"))
+    assert make(tmp_path / "cache", source, images, texts) == path
+    assert not list((tmp_path / "cache").glob("*.parts"))
+
+
+@pytest.mark.parametrize("batches", [1, 6, 7])
+def test_interrupted_and_resumed_the_file_is_byte_equal(
+    source: str,
+    images: dict[str, Path],
+    texts: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batches: int,
+) -> None:
+    monkeypatch.setattr(teacher_parts, "BATCH", 2)
+    monkeypatch.setattr(teacher_parts, "PART", 4)
+    whole = make(tmp_path / "whole", source, images, texts)
+    calls = {"left": batches, "seen": 0}
+    image, text = OpenClipTeacher.image, OpenClipTeacher.text
+
+    def stops(rows: Any) -> Any:
+        def call(self: OpenClipTeacher, inputs: Any) -> torch.Tensor:
+            calls["left"] -= 1
+            if calls["left"] < 0:
+                raise KeyboardInterrupt
+            calls["seen"] += len(inputs)
+            return rows(self, inputs)
+
+        return call
+
+    monkeypatch.setattr(OpenClipTeacher, "image", stops(image))
+    monkeypatch.setattr(OpenClipTeacher, "text", stops(text))
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "half", source, images, texts)
+    assert not list((tmp_path / "half").glob("*.safetensors"))
+    calls["left"] = 1000
+    resumed = make(tmp_path / "half", source, images, texts)
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert calls["seen"] < 3 * STUDIES + 4  # less than one part was computed twice
+
+
+def test_a_file_belongs_to_its_teacher_and_its_data(
+    source: str, images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+) -> None:
+    path = make(tmp_path / "cache", source, images, texts)
+    other = f"local-dir:{write_biomedclip(tmp_path / 'tiny_model_of_another_seed', seed=1)}"
+    found = {make(tmp_path / "cache", other, images, texts)}
+    changed = texts | {"d/s0": "nodule"}
+    found.add(make(tmp_path / "cache", source, images, changed))
+    next(iter(images.values())).write_bytes(Path(images["d/files/1.png"]).read_bytes())
+    found.add(make(tmp_path / "cache", source, images, texts))
+    assert len(found | {path}) == 4
+
+
+def test_a_file_under_the_name_of_another_is_refused(
+    source: str, images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+) -> None:
+    path = make(tmp_path / "cache", source, images, texts)
+    changed = make(tmp_path / "cache", source, images, texts | {"d/s0": "nodule"})
+    path.write_bytes(changed.read_bytes())
+    with pytest.raises(UserError, match="of other data") as error:
+        make(tmp_path / "cache", source, images, texts)
+    assert str(path) in str(error.value)
+    other = f"local-dir:{write_biomedclip(tmp_path / 'tiny_model_of_another_name', seed=1)}"
+    path.write_bytes(make(tmp_path / "other", other, images, texts).read_bytes())
+    with pytest.raises(UserError, match="of another teacher"):
+        make(tmp_path / "cache", source, images, texts)
+
+
+# ---- a file made by anyone --------------------------------------------------------------------
+
+
+def anyones(path: Path, images: Mapping[str, Path], texts: Mapping[str, str]) -> Path:
+    data = fingerprint(list(images), [file.stat().st_size for file in images.values()], dict(texts))
+    about = About(tuple(images), tuple(texts), 4.0, "anyone", data)
+    image, text = torch.eye(len(images), 20), torch.eye(len(texts), 20)
+    write_embeddings(path, image, text, about)
+    return path
+
+
+def given(path: Path, images: Mapping[str, Path], texts: Mapping[str, str]) -> Path:
+    return teacher_embeddings(path.parent, "embeddings", str(path), images, texts)
+
+
+def test_anyones_file_is_used_as_it_is(
+    images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+) -> None:
+    path = anyones(tmp_path / "mine.safetensors", images, texts)
+    assert given(path, dict(reversed(images.items())), texts) == path
+    rows = Embeddings(path).image([list(images)[3], next(iter(images))])
+    assert rows.argmax(1).tolist() == [3, 0]
+    assert rows.dtype == torch.float32
+
+
+def test_anyones_file_of_other_data(
+    images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+) -> None:
+    path = anyones(tmp_path / "mine.safetensors", images, texts)
+    with pytest.raises(UserError, match=r"no text d/new \(1 asked for are missing\)"):
+        given(path, images, texts | {"d/new": "nodule"})
+    more = images | {"d/b.png": images["d/files/0.jpg"], "d/a.png": images["d/files/0.jpg"]}
+    with pytest.raises(UserError, match=r"no image d/a.png \(2 asked for are missing\)"):
+        given(path, more, texts)
+    with pytest.raises(UserError, match="data_fingerprint"):
+        given(path, images, texts | {"d/s0": "changed"})
+    with pytest.raises(UserError, match="data_fingerprint"):  # holds more than the data set
+        given(path, dict(list(images.items())[:3]), texts)
+
+
+def test_ids_that_are_not_there(
+    images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+) -> None:
+    found = Embeddings(anyones(tmp_path / "mine.safetensors", images, texts))
+    with pytest.raises(UserError, match="no image d/x"):
+        found.image([next(iter(images)), "d/x"])
+    with pytest.raises(UserError, match="no text d/files/0"):
+        found.text(["d/files/0.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("teacher", "source", "sentence"),
+    [
+        ("embeddings", "", "teacher_source FILE"),
+        ("checkpoint", "", "teacher_source FILE"),
+        ("checkpoint", "none.ckpt", "none.ckpt does not exist"),
+        ("embeddings", "none.safetensors", "none.safetensors does not exist"),
+        ("open_clip", "local-dir:/nowhere", "does not exist"),
+        ("openclip", "", "give one of open_clip, checkpoint, embeddings"),
+    ],
+)
+def test_teachers_that_are_not_there(
+    teacher: Any,
+    source: str,
+    sentence: str,
+    images: dict[str, Path],
+    texts: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        teacher_embeddings(tmp_path, teacher, source, images, texts)
+
+
+def test_nothing_to_read(tmp_path: Path, images: dict[str, Path], texts: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="0 images and 6 texts"):
+        make(tmp_path, "local-dir:x", {}, texts)
+    images["d/gone.png"] = tmp_path / "gone.png"
+    with pytest.raises(UserError, match=r"gone\.png does not exist"):
+        make(tmp_path, "local-dir:x", images, texts)
+
+
+# ---- fingerprint ------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_is_that_of_its_description() -> None:
+    found = fingerprint(["d/b", "d/ä"], [20, 10], {"d/2": "zwölf", "d/1": ""})
+    lines = [
+        ["image", "d/b", 20],
+        ["image", "d/ä", 10],
+        ["text", "d/1", hashlib.sha256(b"").hexdigest()],
+        ["text", "d/2", hashlib.sha256("zwölf".encode()).hexdigest()],
+    ]
+    plain = "".join(json.dumps(line) + "\n" for line in lines)
+    assert found == hashlib.sha256(plain.encode("ascii")).hexdigest()
+
+
+def test_the_fingerprint_tells_data_apart_but_not_their_order() -> None:
+    def of(images: dict[str, int], texts: dict[str, str]) -> str:
+        return fingerprint(list(images), list(images.values()), texts)
+
+    images, texts = {"a": 1, "b": 2}, {"x": "one", "y": "two"}
+    base = of(images, texts)
+    assert of({"b": 2, "a": 1}, {"y": "two", "x": "one"}) == base
+    others = [
+        of({"a": 2, "b": 1}, texts),
+        of({"a": 1, "c": 2}, texts),
+        of({"a": 1}, texts),
+        of(images, {"x": "two", "y": "one"}),
+        of(images, {"x": "one"}),
+        of({"a": 1}, {"b": "2", **texts}),
+    ]
+    assert len({base, *others}) == 1 + len(others)

@@ -1,0 +1,221 @@
+"""Running a teacher in parts: order, interruption, and only what is missing is computed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from amif_lightning.data.files.atomic import locked
+from amif_lightning.data.teacher import extract as teacher_parts
+from amif_lightning.data.teacher.extract import compute, finished
+from amif_lightning.errors import UserError
+
+
+def shade(image: Image.Image) -> Tensor:
+    """A prepared picture: its red value alone."""
+    red = image.getpixel((0, 0))
+    assert isinstance(red, tuple)
+    return torch.tensor([float(red[0])])
+
+
+class Toy:
+    """A teacher whose vectors say what it was given, and a little of who came with it."""
+
+    scale, image_size, max_tokens = 1.0, 8, 3
+
+    def __init__(self) -> None:
+        self.prepare: Callable[[Image.Image], Tensor] = shade
+        self.seen: list[float] = []
+
+    def _rows(self, values: Tensor) -> Tensor:
+        self.seen += values.tolist()
+        angles = values / 100 + values.sum() * 1e-6  # as the last bits of a matrix product
+        return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+    def image(self, pixels: Tensor) -> Tensor:
+        return self._rows(pixels[:, 0])
+
+    def text(self, texts: Sequence[str]) -> Tensor:
+        return self._rows(torch.tensor([float(len(text)) for text in texts]))
+
+    def cut(self, texts: Sequence[str]) -> int:
+        return sum(len(text.split()) > self.max_tokens for text in texts)
+
+
+class Stops(Toy):
+    """Is interrupted before its n-th batch."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.left = batches
+
+    def _rows(self, values: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super()._rows(values)
+
+
+IMAGES, TEXTS = 23, 9
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Mapping[str, Path]:
+    (tmp_path / "images").mkdir()
+    for number in range(IMAGES):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
+    return {f"d/{n:02d}.png": tmp_path / "images" / f"{n}.png" for n in range(IMAGES)}
+
+
+@pytest.fixture
+def texts() -> Mapping[str, str]:
+    return {f"d/{number}": "x " * number for number in range(TEXTS)}
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_parts, "BATCH", 2)
+    monkeypatch.setattr(teacher_parts, "PART", 5)  # batches of 2, 2 and 1
+
+
+def test_rows_are_those_of_their_ids(
+    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    image, text = compute(Toy(), images, texts, tmp_path / "parts", 0, False)
+    angles = torch.atan2(image[:, 1], image[:, 0])
+    torch.testing.assert_close(angles, torch.arange(IMAGES) / 100, atol=2e-4, rtol=0)
+    assert text.shape == (TEXTS, 2)
+    assert image.dtype == text.dtype == torch.float32
+
+
+def test_workers_change_nothing(
+    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    alone = compute(Toy(), images, texts, tmp_path / "one", 0, False)
+    helped = compute(Toy(), images, texts, tmp_path / "two", 2, False)
+    assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
+
+
+@pytest.mark.parametrize("batches", [1, 3, 9, 16])  # amid a part, after one, among the images
+def test_what_was_done_before_an_interruption_is_not_done_again(
+    batches: int, images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    whole = compute(Toy(), images, texts, tmp_path / "whole", 0, False)
+    parts, first, second = tmp_path / "parts", Stops(batches), Toy()
+    with pytest.raises(KeyboardInterrupt):
+        compute(first, images, texts, parts, 0, False)
+    resumed = compute(second, images, texts, parts, 0, False)
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    repeated = len(first.seen) + len(second.seen) - IMAGES - TEXTS
+    assert 0 <= repeated < 5  # less than one part
+
+
+def test_a_damaged_part_is_made_again(
+    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    whole = compute(Toy(), images, texts, tmp_path, 0, False)
+    files = sorted(tmp_path.glob("*.npy"))
+    assert len(files) == 5 + 2
+    files[1].write_bytes(files[1].read_bytes()[:-1])
+    files[2].write_bytes(b"")
+    files[3].write_bytes(files[4].read_bytes())  # of the last, shorter part
+    again = Toy()
+    assert torch.equal(compute(again, images, texts, tmp_path, 0, False)[0], whole[0])
+    assert again.seen == [float(number) for number in range(5, 20)]
+
+
+def test_a_run_draws_the_same_numbers_with_and_without(
+    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    compute(Toy(), images, texts, tmp_path / "parts", 0, False)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_cut_texts_are_counted(
+    images: Mapping[str, Path],
+    texts: Mapping[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    compute(Toy(), images, texts, tmp_path / "parts", 0, False)
+    assert "reads 3 tokens: 5 of 9 texts are cut" in capsys.readouterr().out
+
+
+class TwoWidths(Toy):
+    """Has no common space."""
+
+    def text(self, texts: Sequence[str]) -> Tensor:
+        return torch.nn.functional.pad(super().text(texts), (0, 1))
+
+
+def test_a_teacher_of_two_widths_is_found_before_it_reads_all_pictures(
+    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    teacher = TwoWidths()
+    with pytest.raises(UserError, match="pictures of width 2 and texts of width 3"):
+        compute(teacher, images, texts, tmp_path / "parts", 0, False)
+    assert len(teacher.seen) == TEXTS + 2  # one batch of pictures
+
+
+class Broken(Toy):
+    """Loses itself in one picture."""
+
+    def image(self, pixels: Tensor) -> Tensor:
+        rows = super().image(pixels)
+        rows[pixels[:, 0] == 7] = torch.nan
+        return rows
+
+
+def test_a_vector_that_is_not_finite_names_its_picture(
+    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"d/07\.png"):
+        compute(Broken(), images, texts, tmp_path / "parts", 0, False)
+
+
+def test_a_damaged_picture_is_named(
+    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    images["d/07.png"].write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match=r"7\.png is damaged"):
+        compute(Toy(), images, texts, tmp_path / "parts", 0, False)
+
+
+def _hold(path: Path, log: Path) -> None:
+    with locked(path):
+        with log.open("a") as stream:
+            stream.write("in ")
+        time.sleep(0.2)
+        with log.open("a") as stream:
+            stream.write("out ")
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    work = [
+        context.Process(target=_hold, args=(tmp_path / "a.safetensors", tmp_path / "log"))
+        for _ in range(3)
+    ]
+    for process in work:
+        process.start()
+    for process in work:
+        process.join(20)
+    assert (tmp_path / "log").read_text() == "in out " * 3
+
+
+def test_parts_are_deleted_with_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "image-000000000.npy").write_bytes(b"")
+    finished(tmp_path / "parts")
+    finished(tmp_path / "parts")
+    assert not (tmp_path / "parts").exists()

@@ -1,0 +1,196 @@
+"""The test sets of five findings: who is eligible, who is drawn, and that nothing trains."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amif_lightning.data.files.tables import MALFORMED, NO_FILE, OUTSIDE
+from amif_lightning.errors import UserError
+from data_modules.pretrain.chexpert_5x200 import (
+    BAD_LABEL,
+    PROMPTS,
+    TWICE,
+    CheXpert5x200,
+    FiveClasses,
+    MIMIC5x200,
+)
+from tests.fakes_corpora import CLASSES, write_chexpert, write_mimic_cxr
+
+OPTIONS: dict[str, Any] = {"tokenizer": "words", "num_workers": 0, "image_size": 16}
+
+
+def drawn(data: FiveClasses) -> dict[str, str]:
+    return {row.images[0].image_id: row.finding for row in data.splits.test}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_chexpert(tmp_path)
+    return tmp_path
+
+
+def test_frontal_pictures_with_exactly_one_positive(root: Path) -> None:
+    data = CheXpert5x200(str(root), **OPTIONS)
+    assert Counter(drawn(data).values()) == dict.fromkeys(CLASSES, 3) | {"Edema": 4}
+    for row in data.splits.test:
+        assert row.classes == (row.finding,)
+        assert row.text in PROMPTS[row.finding]
+        assert row.group in row.images[0].image_id
+        assert row.images[0].file.is_file()
+    notes = "\n".join(data.release.notes)
+    assert "3 of 200 pictures of Cardiomegaly" in notes
+    sure = CheXpert5x200(str(root), exclude_uncertain=True, **OPTIONS)
+    assert Counter(drawn(sure).values()) == dict.fromkeys(CLASSES, 3)
+
+
+def test_the_draw_depends_on_the_seed_alone(root: Path, tmp_path: Path) -> None:
+    first = drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS))
+    assert Counter(first.values()) == dict.fromkeys(CLASSES, 2)
+    table = root / "train.csv"
+    header, *rows = table.read_text().splitlines()
+    random.Random(1).shuffle(rows)
+    # The other copy of the release, in another order, with the pictures elsewhere.
+    text = "\n".join([header, *rows]).replace("CheXpert-v1.0-small", "CheXpert-v1.0")
+    table.write_text(text)
+    assert drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS)) == first
+    assert set(first) < set(drawn(CheXpert5x200(str(root), per_class=3, **OPTIONS)))
+    others = [drawn(CheXpert5x200(str(root), per_class=2, draw_seed=s, **OPTIONS)) for s in (1, 2)]
+    assert any(other != first for other in others)
+
+
+def test_the_root_may_be_the_release_itself(root: Path) -> None:
+    inner = root / "CheXpert-v1.0-small"
+    (root / "train.csv").rename(inner / "train.csv")
+    data = CheXpert5x200(str(inner), **OPTIONS)
+    assert all(row.images[0].file.is_file() for row in data.splits.test)
+
+
+def test_batches_and_prompts(root: Path) -> None:
+    data = CheXpert5x200(str(root), eval_batch_size=16, **OPTIONS)
+    data.setup("test")
+    (batch,) = data.test_dataloader()
+    assert batch.first.shape == (16, 3, 16, 16)
+    # All pictures of a class, and none else, are relevant to each other.
+    assert len(set(batch.relevance.tolist())) == 5
+    assert list(data.class_prompts()) == list(CLASSES)
+    assert data.class_labels("test")[0] == ("Atelectasis",)
+    assert set(data.training_texts()) == {t for texts in PROMPTS.values() for t in texts}
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate"])
+def test_there_is_nothing_to_train(root: Path, stage: str) -> None:
+    with pytest.raises(UserError, match="CheXpert5x200 is a test set and holds nothing to train"):
+        CheXpert5x200(str(root), **OPTIONS).setup(stage)
+
+
+def test_a_missing_picture_is_replaced_by_none(root: Path) -> None:
+    before = drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS))
+    gone = CheXpert5x200(str(root), per_class=2, **OPTIONS).splits.test[0]
+    gone.images[0].file.unlink()
+    data = CheXpert5x200(str(root), per_class=2, missing_pictures="skip", **OPTIONS)
+    assert drawn(data) == {k: v for k, v in before.items() if k != gone.study_id}
+    assert [row.reason for row in data.splits.dropped] == [NO_FILE]
+
+
+def test_missing_labels_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.csv is not there, so fetch CheXpert from"):
+        CheXpert5x200(str(tmp_path), **OPTIONS).read_release()
+
+
+def test_labels_without_an_eligible_picture_are_one_sentence(root: Path) -> None:
+    table = root / "train.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:1]))
+    data = CheXpert5x200(str(root), **OPTIONS)
+    with pytest.raises(UserError, match="has no test studies that can be used"):
+        data.setup("test")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"50000008": "Atelectasis", "50000009": "Cardiomegaly"}),
+        (
+            {"take_from": "held_out"},
+            {"50000007": "Atelectasis", "50000008": "Atelectasis", "50000009": "Cardiomegaly"},
+        ),
+        (
+            {"take_from": "any"},
+            {
+                "50000002": "Pleural Effusion",
+                "50000003": "Edema",
+                "50000004": "Cardiomegaly",
+                "50000007": "Atelectasis",
+                "50000008": "Atelectasis",
+                "50000009": "Cardiomegaly",
+            },
+        ),
+    ],
+)
+def test_mimic_is_drawn_from_its_test_split(
+    tmp_path: Path, options: dict[str, Any], expected: dict[str, str]
+) -> None:
+    write_mimic_cxr(tmp_path, reports=False)
+    data = MIMIC5x200(str(tmp_path), **options, **OPTIONS)
+    found = {image_id.split("/")[-2][1:]: name for image_id, name in drawn(data).items()}
+    assert found == expected
+    assert all(row.images[0].file.is_file() for row in data.splits.test)
+    trains = [note for note in data.release.notes if "official training split" in note]
+    assert bool(trains) == (options.get("take_from") == "any")
+    assert all(note.startswith("3 pictures") for note in trains)
+    data.setup("test")
+
+
+cell = st.sampled_from(["", "1", "1.0", "0.0", "-1.0", "2", "yes", "nan", " 1.0 ", '"', "1,0"])
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("chexpert")
+    write_chexpert(root)
+    return root
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from(["a/patient7/b.jpg", "../a.jpg", "", "/x.jpg", "CheXpert-v1.0/"]),
+            st.sampled_from(["Frontal", "Lateral", "", "?"]),
+            st.lists(cell, min_size=8, max_size=10),
+        ),
+        max_size=4,
+    )
+)
+def test_any_label_is_counted_or_exact(
+    shared: Path, rows: list[tuple[str, str, list[str]]]
+) -> None:
+    table = shared / "train.csv"
+    good = table.read_bytes()
+    lines = [",".join([p, "Male", "7", side, "AP", "", *cells]) for p, side, cells in rows]
+    table.write_bytes(good + "".join(f"{line}\r\n" for line in lines).encode())
+    try:
+        data = CheXpert5x200(str(shared), **OPTIONS)
+        try:
+            found = data.splits.test
+        except UserError as error:
+            assert "ends within a quoted cell" in str(error)  # noqa: PT017 (either is allowed)
+            assert '"' in "".join(lines)
+            return
+        new = [row for row in found if "patient7/b" in row.study_id]
+        assert len(found) - len(new) == 16
+        assert len(new) <= 1
+        assert {row.reason for row in data.splits.dropped} <= {
+            BAD_LABEL,
+            MALFORMED,
+            OUTSIDE,
+            TWICE,
+        }
+    finally:
+        table.write_bytes(good)

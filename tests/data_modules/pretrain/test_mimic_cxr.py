@@ -1,0 +1,243 @@
+"""MIMIC-CXR: all views of a study, the official split, texts from the reports' sections."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amif_lightning.data.files.tables import MALFORMED, NO_FILE
+from amif_lightning.data.schema.studies import StudyRow
+from amif_lightning.data.schema.study_splits import NO_PICTURE
+from amif_lightning.errors import UserError
+from data_modules.pretrain.mimic_cxr import MIMICCXR, NO_REPORT, NO_SECTION
+from data_modules.pretrain.mimic_tables import BAD_ID, NO_SPLIT, TWICE
+from tests.fakes_corpora import (
+    STUDIES,
+    dicom,
+    picture_path,
+    report_path,
+    write_csv,
+    write_mimic_cxr,
+)
+
+OPTIONS: dict[str, Any] = {"tokenizer": "words", "num_workers": 0, "image_size": 16}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_mimic_cxr(tmp_path / "mimic")
+    return tmp_path / "mimic"
+
+
+def module(root: Path, **options: Any) -> MIMICCXR:
+    given = {"sections_file": str(root.parent / "sections.csv"), "batch_size": 2}
+    return MIMICCXR(str(root), **(OPTIONS | given | options))
+
+
+def rows_of(data: MIMICCXR) -> dict[str, StudyRow]:
+    rows = (row for split in data.release.splits.values() for row in split)
+    return {row.study_id.removeprefix("MIMICCXR/s"): row for row in rows}
+
+
+def reasons(data: MIMICCXR) -> Counter[str]:
+    return Counter(row.reason for row in data.splits.dropped)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_studies_views_split_and_patients(tmp_path: Path, packed: bool) -> None:
+    write_mimic_cxr(tmp_path / "mimic", packed=packed)
+    data = module(tmp_path / "mimic")
+    rows = rows_of(data)
+    assert list(rows) == [str(study[0]) for study in STUDIES]
+    split = {"train": "train", "validate": "validation", "test": "test"}
+    for number, patient, name, views, *_ in STUDIES:
+        row = rows[str(number)]
+        assert (row.split, row.group) == (split[name], f"p{patient}")
+        assert tuple(picture.view for picture in row.images) == views
+        paths = [picture_path(number, patient, place) for place in range(len(views))]
+        assert [picture.image_id for picture in row.images] == [f"MIMICCXR/{p}" for p in paths]
+        assert all(picture.file.is_file() for picture in row.images)
+    assert rows["50000001"].text == "Lungs are clear. Normal study number 1."
+    assert not data.splits.dropped
+    assert data.dataset == "MIMICCXR"
+
+
+def test_nothing_is_written_into_the_root(root: Path) -> None:
+    before = sorted(root.rglob("*"))
+    module(root).prepare_data()
+    assert sorted(root.rglob("*")) == before
+    assert (root.parent / "sections.csv").is_file()
+    inner = module(root, sections_file=str(root / "files" / "sections.csv"))
+    with pytest.raises(UserError, match="would be written into the release's folder"):
+        inner.prepare_data()
+
+
+def test_batches_are_made_of_both_views(root: Path) -> None:
+    data = module(root)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch.first.shape == (2, 3, 16, 16)
+    data.setup("test")
+    shown = next(iter(data.test_dataloader()))
+    assert shown.first_ids[0].endswith(f"{dicom(50000008, 0)}.jpg")
+    assert shown.second_ids[0].endswith(f"{dicom(50000008, 1)}.jpg")
+
+
+def test_no_picture_is_opened_or_looked_for_at_the_start(root: Path) -> None:
+    for place in range(3):
+        (root / picture_path(50000003, 10000764, place)).unlink()
+    data = module(root, batch_size=1)
+    data.setup("fit")
+    assert len(rows_of(data)["50000003"].images) == 3
+    with pytest.raises(UserError, match=r"The image .* does not exist"):
+        list(data.train_dataloader())
+
+
+def test_missing_pictures_are_skipped_and_counted_where_asked_for(root: Path) -> None:
+    (root / picture_path(50000003, 10000764, 1)).unlink()
+    (root / picture_path(50000002, 10000032, 0)).unlink()
+    data = module(root, missing_pictures="skip")
+    assert [picture.view for picture in rows_of(data)["50000003"].images] == ["AP", "LL"]
+    assert reasons(data) == {NO_FILE: 2, NO_PICTURE: 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"sections": ["impression"]}, "Number 3 of."),
+        ({"sections": ["impression", "findings"]}, "Number 3 of. Since, larger."),
+        ({"underscores": "keep"}, "Since ___, larger. Number 3 of ___."),
+    ],
+)
+def test_which_sections_make_the_text(root: Path, options: dict[str, Any], text: str) -> None:
+    data = module(root, **options)
+    assert rows_of(data)["50000003"].text == text
+    wanted = ", ".join(options.get("sections", ["findings", "impression"]))
+    assert data.selection()["sections"] == wanted
+
+
+def test_reports_without_sections_give_their_last_paragraph_or_are_dropped(root: Path) -> None:
+    report = root / "mimic-cxr-reports" / report_path(50000002, 10000032)
+    report.write_text("FINAL REPORT\n HISTORY: Cough.\n\n A large effusion.\n")
+    other = root / "mimic-cxr-reports" / report_path(50000004, 11000011)
+    other.write_text("FINAL REPORT\n FINDINGS: Big heart.\n")
+    data = module(root)
+    assert rows_of(data)["50000002"].text == "A large effusion."
+    assert any(note.startswith("1 texts are the last paragraph") for note in data.release.notes)
+    strict = module(root, last_paragraph=False, sections=["impression"])
+    assert reasons(strict) == {NO_SECTION: 2}
+
+
+def test_a_missing_report_is_counted(root: Path) -> None:
+    (root / "mimic-cxr-reports" / report_path(50000002, 10000032)).unlink()
+    assert reasons(module(root)) == {NO_REPORT: 1}
+
+
+def test_the_roots_own_table_comes_first(root: Path) -> None:
+    rows = [[f"s{study[0]}", f"Made\nby hand {study[0]}.", ""] for study in STUDIES]
+    rows.append(rows[0])
+    # As other tools write it, without a last paragraph for every report.
+    write_csv(
+        root / "mimic_cxr_sectioned.csv",
+        ["study", "impression", "findings", "last_paragraph", "comparison"],
+        [[*row, "", ""] for row in rows],
+    )
+    data = MIMICCXR(str(root), **OPTIONS)
+    assert rows_of(data)["50000001"].text == "Made by hand 50000001."
+    assert any("1 rows of" in note for note in data.release.notes)
+
+
+def test_a_table_without_a_needed_column_is_one_sentence(root: Path) -> None:
+    (root / "mimic_cxr_sectioned.csv").write_text("study,findings,impression\ns50000001,a,b\n")
+    with pytest.raises(UserError, match="has no column 'last_paragraph'"):
+        MIMICCXR(str(root), **OPTIONS).read_release()
+    data = MIMICCXR(str(root), last_paragraph=False, **OPTIONS)
+    dropped = [row.reason for row in data.release.dropped]
+    assert dropped == [NO_REPORT] * (len(STUDIES) - 1)
+
+
+@pytest.mark.parametrize("name", ["metadata", "split"])
+def test_a_missing_table_says_where_to_apply(root: Path, name: str) -> None:
+    (root / f"mimic-cxr-2.0.0-{name}.csv.gz").unlink()
+    with pytest.raises(UserError, match=rf"{name}\.csv\.gz is not there, so fetch .*physionet"):
+        module(root).read_release()
+
+
+def test_a_missing_root_and_missing_reports_say_where_to_apply(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"does not exist.*credentialed access"):
+        module(tmp_path / "none").prepare_data()
+    write_mimic_cxr(tmp_path / "mimic", reports=False)
+    with pytest.raises(UserError, match=r"unpack mimic-cxr-reports\.zip .*init_args\.reports"):
+        module(tmp_path / "mimic").prepare_data()
+
+
+def test_a_study_in_two_splits_is_refused(root: Path) -> None:
+    path = root / "mimic-cxr-2.0.0-split.csv.gz"
+    text = gzip.decompress(path.read_bytes()).decode()
+    path.write_bytes(gzip.compress(text.replace("train", "test", 1).encode()))
+    with pytest.raises(UserError, match="puts study 50000001 into two splits"):
+        module(root).read_release()
+
+
+@pytest.mark.parametrize("sections", [[], ["findings", "findings"], ["wet read"]])
+def test_sections_are_checked_at_construction(tmp_path: Path, sections: list[Any]) -> None:
+    with pytest.raises(UserError, match=r"data\.init_args\.sections"):
+        MIMICCXR(str(tmp_path), sections=sections, **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shared") / "mimic"
+    write_mimic_cxr(root, packed=False)
+    module(root).prepare_data()
+    return root
+
+
+cell = st.text(st.sampled_from("pa10-/.;\"'\t \u00e9_"), max_size=12)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(bad=st.lists(st.lists(cell, max_size=6), max_size=4))
+def test_bad_lines_of_the_metadata_are_counted(shared: Path, bad: list[list[str]]) -> None:
+    path = shared / "mimic-cxr-2.0.0-metadata.csv"
+    good = path.read_bytes()
+    with path.open("a", newline="") as stream:
+        csv.writer(stream).writerows(bad)
+    try:
+        data = module(shared)
+        known = {str(study[0]) for study in STUDIES}
+        assert set(rows_of(data)) == known
+        assert [len(rows_of(data)[str(s[0])].images) for s in STUDIES] == [
+            len(study[3]) for study in STUDIES
+        ]
+        counts = reasons(data)
+        # csv writes an empty list as an empty line, which is none.
+        assert counts.total() == sum(map(bool, bad))
+        assert set(counts) <= {MALFORMED, BAD_ID, TWICE, NO_SPLIT}
+    finally:
+        path.write_bytes(good)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("abc,10000032,50000001,,PA,1,1,1,1", None),
+        (f"{dicom(50000001, 0)},10000032,50000001,,PA,1,1,1,1", TWICE),
+        ("abc,10000764,50000001,,PA,1,1,1,1", BAD_ID),
+        ("../abc,10000032,50000001,,PA,1,1,1,1", BAD_ID),
+        ("abc,10000032,../5,,PA,1,1,1,1", BAD_ID),
+        ("abc,10000032,50009999,,PA,1,1,1,1", NO_SPLIT),
+    ],
+)
+def test_each_bad_id_has_its_reason(tmp_path: Path, row: str, reason: str | None) -> None:
+    write_mimic_cxr(tmp_path / "mimic", packed=False)
+    with (tmp_path / "mimic" / "mimic-cxr-2.0.0-metadata.csv").open("a") as stream:
+        stream.write(f"{row}\n")
+    assert reasons(module(tmp_path / "mimic")) == ({reason: 1} if reason else {})

@@ -1,0 +1,155 @@
+"""ROCO: both versions, vanished pictures, and lines of any kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amif_lightning.data.files.tables import MALFORMED, NO_FILE
+from amif_lightning.data.preprocessing.normalization import collapse
+from amif_lightning.data.schema.study_splits import NO_TEXT
+from amif_lightning.errors import UserError
+from data_modules.pretrain.roco import BAD_LINE, ROCO, TWICE
+from tests.fakes_corpora import ROCO_V1, write_roco_v1, write_roco_v2
+
+OPTIONS: dict[str, Any] = {
+    "tokenizer": "words",
+    "num_workers": 0,
+    "image_size": 16,
+    "batch_size": 2,
+}
+
+
+def texts(data: ROCO) -> dict[str, str]:
+    rows = (row for split in data.release.splits.values() for row in split)
+    return {row.study_id: row.text for row in rows}
+
+
+def reasons(data: ROCO) -> Counter[str]:
+    return Counter(row.reason for row in data.splits.dropped)
+
+
+@pytest.mark.parametrize("subsets", ["radiology", "all"])
+@pytest.mark.parametrize("inner", ["", "data"])
+def test_v1_less_vanished_pictures(tmp_path: Path, subsets: Any, inner: str) -> None:
+    write_roco_v1(tmp_path)
+    data = ROCO(str(tmp_path / inner), subsets=subsets, **OPTIONS)
+    wanted = [row for row in ROCO_V1 if subsets == "all" or row[1] == "radiology"]
+    assert texts(data) == {f"ROCO/{row[2]}": collapse(row[3]) for row in wanted if row[4]}
+    assert reasons(data) == {NO_FILE: sum(not row[4] for row in wanted)}
+    for split in ("train", "validation", "test"):
+        there = [row for row in wanted if row[0] == split and row[4]]
+        assert len(data.rows(split)) == len(there)
+    assert all(p.file.is_file() for row in data.splits.train for p in row.images)
+    assert data.splits.carved_from_train is False
+
+
+def test_a_caption_keeps_its_separators_as_blanks(tmp_path: Path) -> None:
+    write_roco_v1(tmp_path)
+    found = texts(ROCO(str(tmp_path), **OPTIONS))
+    assert found["ROCO/ROCO_00003"] == "Radiograph of the chest, caf\u00e9-au-lait."
+    assert found["ROCO/ROCO_00007"] == "Axial view of the knee."
+
+
+@pytest.mark.parametrize("folders", ["{}", "{}_images"])
+def test_v2(tmp_path: Path, folders: str) -> None:
+    write_roco_v2(tmp_path)
+    for name in ("train", "valid", "test"):
+        (tmp_path / name).rename(tmp_path / folders.format(name))
+    data = ROCO(str(tmp_path), version="v2", **OPTIONS)
+    assert [len(data.rows(split)) for split in ("train", "validation", "test")] == [3, 2, 2]
+    row = data.splits.validation[0]
+    assert row.study_id == "ROCO/ROCOv2_2023_valid_000001"
+    assert row.text == 'CT, "axial", of valid case 1. Arrow: cyst.'
+    assert row.images[0].file.is_file()
+    assert reasons(data) == {NO_FILE: 1}
+    assert data.selection()["version"] == "v2"
+
+
+def test_batches(tmp_path: Path) -> None:
+    write_roco_v1(tmp_path)
+    data = ROCO(str(tmp_path), **OPTIONS)
+    data.setup("fit")
+    assert next(iter(data.train_dataloader())).first.shape == (2, 3, 16, 16)
+
+
+def test_no_picture_is_opened(tmp_path: Path) -> None:
+    write_roco_v1(tmp_path)
+    for picture in tmp_path.rglob("*.jpg"):
+        picture.write_bytes(b"")
+    assert len(ROCO(str(tmp_path), **OPTIONS).splits.train) == 3
+
+
+def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"does not exist.*fetch the release from https://github"):
+        ROCO(str(tmp_path / "none"), **OPTIONS).read_release()
+    with pytest.raises(UserError, match=r"captions\.txt is not there.*init_args\.version"):
+        ROCO(str(tmp_path), **OPTIONS).read_release()
+    with pytest.raises(UserError, match=r"train_captions\.csv is not there.*zenodo"):
+        ROCO(str(tmp_path), version="v2", **OPTIONS).read_release()
+    write_roco_v1(tmp_path)
+    for picture in (tmp_path / "data" / "train" / "radiology" / "images").iterdir():
+        picture.unlink()
+    (tmp_path / "data" / "train" / "radiology" / "images").rmdir()
+    with pytest.raises(UserError, match=r"does not exist, so run its scripts/fetch\.py"):
+        ROCO(str(tmp_path), **OPTIONS).read_release()
+
+
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
+    write_roco_v1(tmp_path)
+    (tmp_path / "data" / "test" / "radiology" / "captions.txt").unlink()
+    data = ROCO(str(tmp_path), **OPTIONS)
+    data.setup("fit")
+    with pytest.raises(UserError, match="no caption of the test split has its picture"):
+        data.setup("test")
+
+
+def test_v2_has_no_subsets() -> None:
+    with pytest.raises(UserError, match="ROCO v2 holds radiology alone"):
+        ROCO(version="v2", subsets="all", **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("roco")
+    write_roco_v1(root)
+    return root
+
+
+line = st.one_of(
+    st.binary(max_size=30),
+    st.sampled_from(
+        [
+            b"ROCO_00002\t Again.",
+            b"ROCO_00099\tGone.",
+            b"ROCO_00004\t",
+            b"../x\tA.",
+            b"\t",
+            b"a\tb\0",
+        ]
+    ),
+)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(lines=st.lists(line, max_size=6))
+def test_any_line_is_counted_or_none(shared: Path, lines: list[bytes]) -> None:
+    path = shared / "data" / "train" / "radiology" / "captions.txt"
+    good = path.read_bytes()
+    path.write_bytes(good + b"\n".join(lines))
+    try:
+        data = ROCO(str(shared), **OPTIONS)
+        expected = {f"ROCO/{r[2]}" for r in ROCO_V1 if r[4] and r[1] == "radiology"}
+        assert set(texts(data)) == expected
+        assert texts(data)["ROCO/ROCO_00002"] == "CT of the abdomen with a large cyst."
+        assert set(reasons(data)) <= {BAD_LINE, MALFORMED, NO_FILE, TWICE, NO_TEXT}
+        written = b"\n".join(lines).split(b"\n") if lines else []
+        blank = sum(not part.decode(errors="replace").strip() for part in written)
+        assert reasons(data).total() == 1 + len(written) - blank
+    finally:
+        path.write_bytes(good)

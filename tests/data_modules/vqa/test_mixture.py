@@ -1,0 +1,255 @@
+"""Questions of several data sets in one run: rows, leaks, candidates, order and validation."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amif_lightning.batch import VQABatch
+from amif_lightning.data.leakage import hash_cache as hash_store
+from amif_lightning.data.leakage import image_hash as alike
+from amif_lightning.data.leakage.held_out import CONTENT, NAME, PATIENT
+from amif_lightning.errors import UserError
+from data_modules import VQARAD, VQAMed2019
+from data_modules.vqa.mixture import QuestionMixture
+from tests.data.tiny_parts import named_tiny, with_copy
+from tests.data.tiny_release import TRAIN_COUNTS, VALIDATION_COUNTS, Tiny
+
+OPTIONS: dict[str, Any] = {
+    "tokenizer": "words",
+    "num_workers": 0,
+    "image_size": 16,
+    "batch_size": 4,
+    "eval_batch_size": 4,
+    "augmentation": "none",
+}
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[Tiny]:
+    return [named_tiny(tmp_path, "First"), named_tiny(tmp_path, "Second", seed=1)]
+
+
+def mixture(parts: list[Tiny], **options: Any) -> QuestionMixture:
+    return QuestionMixture(list(parts), **(OPTIONS | options))
+
+
+def trained(data: QuestionMixture) -> Counter[str]:
+    return Counter(row.source for row in data.partition.train)
+
+
+def test_rows_of_all_parts_train_and_validate(parts: list[Tiny]) -> None:
+    data = mixture(parts)
+    assert trained(data) == {"First": 27, "Second": 27}
+    assert len(data.partition.validation) == 32
+    assert data.partition.candidates[0] in {"yes", "no"}
+    assert {"data/First", "data/Second"} <= set(data.strata)
+    assert len({row.image_id for row in data.partition.train}) == 2 * len(TRAIN_COUNTS)
+    assert all(data.file_of(row).is_file() for row in data.partition.train)
+    assert {data.file_of(row).parents[1].name for row in data.partition.train} == {
+        "First",
+        "Second",
+    }
+
+
+def test_every_question_is_asked_once_an_epoch(parts: list[Tiny]) -> None:
+    data = mixture(parts, questions_per_image=3)
+    data.setup("fit")
+    batches: list[VQABatch] = list(data.train_dataloader())
+    asked = [question for batch in batches for question in batch.question_ids]
+    assert sorted(asked) == sorted(row.question_id for row in data.partition.train)
+    mixed = [len({q.split("/")[0] for q in batch.question_ids}) for batch in batches]
+    assert max(mixed) == 2  # batches hold both
+
+
+def test_weights_decide_how_often_a_part_is_shown(parts: list[Tiny]) -> None:
+    data = mixture(parts, weights=[2.0, 0.5])
+    data.setup("fit")
+    shown = Counter(
+        question.split("/")[0]
+        for batch in data.train_dataloader()
+        for question in batch.question_ids
+    )
+    groups = sum(TRAIN_COUNTS)  # one question an image and group
+    assert shown == {"First": 2 * groups, "Second": round(groups / 2)}
+
+
+def test_a_training_picture_that_another_part_scores_goes(
+    tmp_path: Path, parts: list[Tiny], printed: list[str]
+) -> None:
+    first, second = parts
+    scored = second.made.splits["validation"][0], second.made.splits["test"][-1]
+    with_copy(first, (second, scored[0]), place=0)  # looks like a validation picture
+    shutil.copy(second.file_of(scored[1]), tmp_path / "same_name.png")
+    with_copy(first, (first, first.made.splits["train"][9]), place=2, as_name=scored[1].image)
+    data = mixture(parts)
+    reasons = Counter(row.reason for row in data.partition.dropped)
+    assert reasons == {CONTENT: TRAIN_COUNTS[0], NAME: TRAIN_COUNTS[2]}
+    assert trained(data) == {"First": 27 - TRAIN_COUNTS[0] - TRAIN_COUNTS[2], "Second": 27}
+    data.setup("fit")
+    assert f"QuestionMixture: {TRAIN_COUNTS[0]} rows dropped: {CONTENT}" in printed
+    # By name alone the copy is not found, and no picture is opened.
+    assert trained(mixture(parts, compare="name")) == {"First": 23, "Second": 27}
+
+
+def test_held_out_sets_lose_none_of_their_pictures_to_training(
+    tmp_path: Path, parts: list[Tiny]
+) -> None:
+    third = named_tiny(tmp_path, "Third", seed=2)
+    with_copy(parts[1], (third, third.made.splits["train"][0]), place=1)
+    assert trained(mixture(parts)) == {"First": 27, "Second": 27}
+    held = mixture(parts, held_out=[third])
+    assert trained(held) == {"First": 27, "Second": 27 - TRAIN_COUNTS[1]}
+    assert held.selection()["held_out"] == "Third"
+
+
+def test_validation_shares_the_questions_out_evenly(parts: list[Tiny]) -> None:
+    data = mixture(parts, validation_questions=10)
+    rows = data._validation_sample(data.partition.validation)
+    assert Counter(row.source for row in rows) == {"First": 5, "Second": 5}
+    alone = parts[0]._validation_sample(parts[0].partition.validation)
+    assert [r.question_id for r in rows[:5]] == [r.question_id for r in alone[:5]]
+    assert sum(VALIDATION_COUNTS) == 16
+
+
+def test_the_selection_names_every_part(parts: list[Tiny]) -> None:
+    stored = mixture(parts).selection()
+    assert stored["dataset"] == "QuestionMixture"
+    assert stored["First.dataset"] == "First"
+    assert stored["Second.split_seed"] == 0
+
+
+def test_what_a_mixture_cannot_be_made_of(tmp_path: Path, parts: list[Tiny]) -> None:
+    with pytest.raises(UserError, match=r"protocols clean and literature"):
+        mixture([parts[0], named_tiny(tmp_path, "Third", protocol="literature")])
+    with pytest.raises(UserError, match=r"Two parts of the mixture are First"):
+        _ = mixture([parts[0], parts[0]]).partition
+    with pytest.raises(UserError, match=r"has 1 numbers for 2 parts"):
+        mixture(parts, weights=[1.0])
+    with pytest.raises(UserError, match=r"compare is 'shape'"):
+        mixture(parts, compare="shape")
+
+
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_a_mixture_is_scored_on_its_parts(parts: list[Tiny], stage: str) -> None:
+    with pytest.raises(UserError, match="test --data First or Second --ckpt_path"):
+        mixture(parts).setup(stage)
+
+
+def test_the_audit_of_a_mixture_is_clean(parts: list[Tiny]) -> None:
+    found = mixture(parts).audit()
+    assert not found.failed, found.to_text()
+    assert found.sizes["trained"].rows == 54
+
+
+@pytest.mark.real_data
+def test_shared_pictures_of_the_real_sets_go(real_data: Path) -> None:
+    """38 names are shared; by content more go: slices beside a scored one."""
+    rad = VQARAD(str(real_data / "vqa_rad"))
+    med = VQAMed2019(str(real_data / "vqa_med_2019"), test_split="validation")
+    data = QuestionMixture([rad, med], **OPTIONS)
+    images = {
+        reason: {r.detail for r in data.partition.dropped if r.reason == reason}
+        for reason in (NAME, CONTENT)
+    }
+    scored = {r.image_id for s in ("validation", "test") for r in med.release.splits.get(s, ())}
+    scored |= {r.image_id for r in med.partition.validation}
+    rad_scored = {r.image_id for r in rad.release.splits["test"]}
+    rad_scored |= {r.image_id for r in rad.partition.validation}
+    expected = len({r.image_id for r in rad.partition.train} & scored)
+    expected += len({r.image_id for r in med.partition.train} & rad_scored)
+    # Pictures that one set tests do not choose checkpoints in the other one either.
+    rad_tests = {r.image_id for r in rad.partition.test}
+    med_tests = {r.image_id for r in med.partition.test}
+    chosen_on = {r.image_id for r in med.partition.validation} & rad_tests
+    chosen_on |= {r.image_id for r in rad.partition.validation} & med_tests
+    assert len(chosen_on) == 3
+    assert len(images[NAME]) == expected + len(chosen_on)
+    assert 0 < len(images[CONTENT]) < 60
+    assert not data.audit().not_clean
+
+
+def test_a_validation_picture_that_another_part_tests_does_not_choose(
+    parts: list[Tiny],
+) -> None:
+    first, second = parts
+    rows = first.made.splits["validation"]
+    shutil.copy(second.file_of(second.made.splits["test"][0]), first.file_of(rows[0]))
+    data = mixture(parts)
+    assert len(data.partition.validation) == 32 - VALIDATION_COUNTS[0]
+    assert {row.reason for row in data.partition.dropped} == {CONTENT}
+
+
+def test_a_patient_goes_with_a_picture(parts: list[Tiny]) -> None:
+    first, second = parts
+    train = tuple(
+        replace(row, group="p" if row.image_id in ("train00", "train01") else "")
+        for row in first.made.splits["train"]
+    )
+    first.made = replace(first.made, splits={**first.made.splits, "train": train})
+    shutil.copy(second.file_of(second.made.splits["test"][0]), first.file_of(train[0]))
+    data = mixture(parts)
+    reasons = Counter(row.reason for row in data.partition.dropped)
+    assert reasons == {CONTENT: TRAIN_COUNTS[0], PATIENT: TRAIN_COUNTS[1]}
+
+
+def test_what_is_not_compared_is_said_and_not_claimed(tmp_path: Path, parts: list[Tiny]) -> None:
+    third = named_tiny(tmp_path, "Third", seed=2)
+    third.file_of(third.made.splits["test"][0]).unlink()
+    data = mixture(parts, held_out=[third])
+    assert any(
+        "1 of 19 scored pictures of Third are not on disk" in n for n in data.partition.notes
+    )
+    assert "held_out" not in data.selection()
+    fourth = named_tiny(tmp_path, "Fourth", seed=3)
+    fourth.made = replace(fourth.made, absent={"test": "no folder"})
+    notes = mixture(parts, held_out=[fourth]).partition.notes
+    assert "the test pictures of Fourth are not compared: no folder" in notes
+    by_name = mixture(parts, compare="name")
+    assert "the pictures of First are compared by name only" in by_name.partition.notes
+
+
+def test_the_audit_finds_a_planted_leak(parts: list[Tiny]) -> None:
+    data = mixture(parts)
+    leaked = tuple(row for row in data.release.splits["test"] if row.source == "First")
+    data.__dict__["partition"] = replace(data.partition, train=(*data.partition.train, *leaked))
+    found = data.audit()
+    assert found.failed
+    assert any("equal a test question" in sentence for sentence in found.not_clean)
+
+
+def test_a_data_set_is_a_part_or_held_out(tmp_path: Path, parts: list[Tiny]) -> None:
+    with pytest.raises(UserError, match="First is a part of the mixture and held out of it"):
+        _ = mixture(parts, held_out=[named_tiny(tmp_path, "First")]).partition
+    with pytest.raises(UserError, match="a mixture itself"):
+        _ = QuestionMixture([mixture(parts), parts[0]], **OPTIONS).partition
+    with pytest.raises(TypeError, match="split_seed"):
+        mixture(parts, split_seed=3)  # it would decide nothing
+
+
+def test_what_pictures_look_like_is_kept(
+    tmp_path: Path, parts: list[Tiny], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = parts
+    with_copy(first, (second, second.made.splits["test"][0]), place=0)
+    kept = str(tmp_path / "hashes")
+    fresh = mixture(parts).partition.train
+    assert mixture(parts, hashes=kept).partition.train == fresh
+    read: list[Path] = []
+    real = alike.look_at
+
+    def watched(path: Path) -> Any:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(alike, "look_at", watched)
+    monkeypatch.setattr(hash_store, "look_at", watched)
+    assert mixture(parts, hashes=kept).partition.train == fresh
+    assert read == []
+    assert mixture(parts).partition.train == fresh
+    assert read != []

@@ -1,0 +1,80 @@
+"""The sheet behind an answer shows the plan of the question's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from amif_lightning.callbacks.alignment_sheets import WordMap
+from amif_lightning.inference import explain as explaining
+from amif_lightning.inference.explain import SIDE, explain
+from amif_lightning.losses.transport import TokenTransport
+from amif_lightning.models.eval_mode import at_rest
+from amif_lightning.tasks import AMiFVQA
+from amif_lightning.tasks.answering.single_question import Asked, ask, inputs_of, streams_of
+from tests.inference.conftest import Saved
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("Is there a nodule or an effusion?", ["nodule", "effusion"]),
+        ("what is there?", ["what", "is", "there", "?"]),  # nothing but stop words
+    ],
+)
+def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
+    saved: Saved,
+    restored: AMiFVQA,
+    monkeypatch: pytest.MonkeyPatch,
+    question: str,
+    words: list[str],
+) -> None:
+    drawn: list[WordMap] = []
+    real = explaining.plans_sheet
+
+    def sheet(studies: Any, centres: Any, columns: int) -> Image.Image:
+        drawn.extend(studies[0][2])
+        return real(studies, centres, columns)
+
+    monkeypatch.setattr(explaining, "plans_sheet", sheet)
+    asked = Asked(saved.data.file_of(saved.data.partition.test[0]), question)
+    made = explain(restored, asked, ask(restored, [asked])[0])
+    assert made.width > (1 + len(words)) * SIDE
+    assert len(made.getcolors(1 << 24) or []) > 50
+    assert [one.word for one in drawn] == words
+
+    inputs = inputs_of(restored, [asked])
+    with at_rest(restored):
+        streams = streams_of(restored, inputs)
+    kept = streams.mask.clone()
+    kept[:, 0] = kept[:, -1] = False  # [CLS] and [SEP]
+    patches = streams.patches[:, 1:]
+    every = torch.ones(patches.shape[:2], dtype=torch.bool)
+    plan, _ = TokenTransport().plan(streams.words, patches, kept, every)
+    pieces = [saved.data.tokenizer.decode([i]) for i in inputs.tokens.ids[0].tolist()]
+    for one in drawn:
+        row = plan[0, pieces.index(one.word)].numpy()
+        np.testing.assert_allclose(one.mass, row, atol=1e-9)
+
+
+def test_a_task_with_transport_is_drawn_with_its_own_settings(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restored = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", transport=0.1, reach=0.5)
+    asked = Asked(saved.data.file_of(saved.data.partition.test[0]), "is there a nodule?")
+    assert restored.transport is not None
+    used: list[float | None] = []
+    plan = TokenTransport.plan
+
+    def spy(transport: TokenTransport, *given: Tensor) -> tuple[Tensor, Tensor]:
+        used.append(transport.reach)
+        return plan(transport, *given)
+
+    monkeypatch.setattr(TokenTransport, "plan", spy)
+    explain(restored, asked, ask(restored, [asked])[0])
+    assert used == [0.5]

@@ -1,0 +1,73 @@
+"""Checkpoints that can answer, and those that cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from amif_lightning.errors import UserError
+from amif_lightning.inference.load import restore
+from amif_lightning.tasks import AMiFPretrain
+from tests.inference.conftest import Saved
+from tests.small import SMALL
+
+
+def test_the_weights_are_those_of_the_file(saved: Saved) -> None:
+    restored = restore(saved.path)
+    assert not restored.training
+    stored: dict[str, Any] = torch.load(saved.path, weights_only=True)["state_dict"]
+    for name, tensor in restored.state_dict().items():
+        assert torch.equal(tensor.cpu(), stored[name])
+
+
+def test_no_pretrained_weights_are_fetched(saved: Saved, tmp_path: Path) -> None:
+    """A tag of the hub in the file, which no test can reach, changes nothing."""
+    state = torch.load(saved.path, weights_only=True)
+    state["hyper_parameters"] |= {"vision_pretrained": "openai", "text_pretrained": True}
+    torch.save(state, tmp_path / "tagged.ckpt")
+    restore(tmp_path / "tagged.ckpt")
+
+
+def test_a_pretraining_checkpoint_answers_nothing(tmp_path: Path) -> None:
+    restored = AMiFPretrain(**SMALL)
+    torch.save({"state_dict": restored.state_dict()}, tmp_path / "pretrained.ckpt")
+    with pytest.raises(UserError, match="holds no answer decoder"):
+        restore(tmp_path / "pretrained.ckpt")
+
+
+def test_a_checkpoint_without_candidates_is_one_sentence(saved: Saved, tmp_path: Path) -> None:
+    state = torch.load(saved.path, weights_only=True)
+    del state["answer_space"]
+    torch.save(state, tmp_path / "bare.ckpt")
+    with pytest.raises(UserError, match="holds no candidate answers"):
+        restore(tmp_path / "bare.ckpt")
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "nonsense"])
+def test_a_device_that_is_not_there_is_one_sentence(saved: Saved, device: str) -> None:
+    with pytest.raises(UserError, match="is not there"):
+        restore(saved.path, device)
+
+
+def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        restore(tmp_path / "none.ckpt")
+
+
+@pytest.mark.gpu
+def test_a_gpu_answers_as_the_cpu_does(saved: Saved) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    picture = saved.data.file_of(saved.data.partition.test[0])
+    here, there = restore(saved.path, "cpu"), restore(saved.path)
+    assert there.device.type == "cuda"
+    for one, other in zip(
+        here.answer(picture, "is there a nodule?"),
+        there.answer(picture, "is there a nodule?"),
+        strict=True,
+    ):
+        assert one.answer == other.answer
+        assert one.probability == pytest.approx(other.probability, rel=1e-3)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amif_lightning.reports.page.thumbnails import SIDE, NoPicture, data_root, data_uri
+
+
+def decoded(address: str) -> Image.Image:
+    kind, _, content = address.partition(",")
+    assert kind == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(content)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [("RGB", "a.png"), ("L", "a.jpg"), ("RGBA", "b/a.png"), ("P", "a.gif")]
+)
+def test_pictures_are_shrunk_and_keep_their_shape(tmp_path: Path, mode: str, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (1000, 500), (200, 200, 200)).convert(mode).save(path)
+    small = decoded(data_uri(tmp_path, name))
+    assert small.size == (SIDE, SIDE // 2)
+    assert small.convert("L").getpixel((5, 5)) == pytest.approx(200, abs=3)
+
+
+def test_small_pictures_are_not_enlarged(tmp_path: Path) -> None:
+    Image.new("L", (30, 20)).save(tmp_path / "a.png")
+    assert decoded(data_uri(tmp_path, "a.png")).size == (30, 20)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int32", "float32"])
+def test_deep_pictures_use_the_whole_range(tmp_path: Path, kind: str) -> None:
+    values = np.linspace(500, 1500, 64 * 64).reshape(64, 64).astype(kind)
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    low, high = decoded(data_uri(tmp_path, "a.tiff")).getextrema()
+    assert low < 6  # type: ignore[operator]  # one band: two numbers
+    assert high > 249  # type: ignore[operator]  # as above
+
+
+def test_an_even_deep_picture_is_black(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / "a.png")
+    assert decoded(data_uri(tmp_path, "a.png")).getextrema() == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["missing.png", "../secret.png", "a/../../secret.png", "", "."])
+def test_what_is_not_below_the_root_is_not_found(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "secret.png")
+    with pytest.raises(NoPicture, match="not found"):
+        data_uri(tmp_path / "data", name)
+    with pytest.raises(NoPicture, match="not found"):
+        data_uri(tmp_path / "data", str(tmp_path / "secret.png"))
+
+
+def test_a_damaged_file_is_not_readable(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(stream, "PNG")
+    (tmp_path / "a.png").write_bytes(stream.getvalue()[:200])
+    (tmp_path / "b.png").write_text("<html>")
+    for name in ("a.png", "b.png"):
+        with pytest.raises(NoPicture, match="not readable"):
+            data_uri(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"data": {"class_path": "X", "init_args": {"root": "data/x"}}}, Path("data/x")),
+        ({"data": {"root": "data/x"}}, Path("data/x")),
+        ({"data": {"init_args": {"parts": []}}}, None),
+        ({"data": {"init_args": {"root": ""}}}, None),
+        ({"data": {"init_args": None}}, None),
+        ({"data": "VQARAD"}, None),
+        ({}, None),
+    ],
+)
+def test_the_root_stands_in_the_configuration(config: dict[str, Any], expected: Path) -> None:
+    assert data_root(config) == expected

@@ -1,0 +1,142 @@
+"""A question asked of a checkpoint gets the answer that a test run gives it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from amif_lightning.errors import UserError
+from amif_lightning.tasks import AMiFVQA
+from amif_lightning.tasks.answering.single_question import Asked, ask, inputs_of
+from tests.inference.conftest import Saved
+from tests.small import SMALL, trainer
+
+
+@pytest.fixture(scope="module")
+def picture(saved: Saved) -> Path:
+    return saved.data.file_of(saved.data.partition.test[0])
+
+
+def test_answers_equal_those_of_a_test_run(saved: Saved, restored: AMiFVQA, tmp_path: Path) -> None:
+    rows = {row.question_id: row for row in saved.data.partition.test}
+    assert any(len(saved.data.tokenizer.pieces(row.question)) > 8 for row in rows.values())
+    batches = trainer(tmp_path).predict(restored, datamodule=saved.data)
+    assert batches is not None
+    predictions = [one for batch in batches for one in batch]
+    assert len(predictions) == len(rows)
+    asked = [rows[p.question_id] for p in predictions]
+    said = ask(restored, [Asked(saved.data.file_of(row), row.question) for row in asked])
+    for prediction, answered in zip(predictions, said, strict=True):
+        best = answered.answers[0]
+        assert best.answer == prediction.answer
+        assert best.probability == pytest.approx(math.exp(prediction.log_likelihood), rel=1e-4)
+
+
+def test_the_task_itself_answers(restored: AMiFVQA, picture: Path) -> None:
+    by_path = restored.answer(picture, "is there a nodule?", 3)
+    assert len(by_path) == 3
+    assert by_path == restored.answer(str(picture), "is there a nodule?", 3)
+    with Image.open(picture) as opened:
+        assert by_path == restored.answer(opened, "is  there a\tnodule?", 3)
+    shares = [one.probability for one in by_path]
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 1
+
+
+def test_a_task_in_training_keeps_its_mode(saved: Saved, picture: Path) -> None:
+    restored = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu").train()
+    before = {name: tensor.clone() for name, tensor in restored.state_dict().items()}
+    first, second = (restored.answer(picture, "is there a nodule?") for _ in range(2))
+    assert first == second
+    assert restored.training
+    assert restored.decoder.training
+    after = restored.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)  # batch norm included
+
+
+def test_more_answers_than_candidates_are_all_of_them(restored: AMiFVQA, picture: Path) -> None:
+    assert restored.space is not None
+    said = restored.answer(picture, "is there a nodule?", 10**6)
+    assert sorted(one.answer for one in said) == sorted(restored.space.candidates)
+
+
+def test_all_candidates_are_ranked_although_closed_questions_are_restricted(
+    saved: Saved, restored: AMiFVQA, picture: Path
+) -> None:
+    strict = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", restrict_closed=True)
+    question = "which side is it on?"
+    assert strict.answer(picture, question) == restored.answer(picture, question)
+
+
+def test_generation_gives_one_answer(saved: Saved, picture: Path) -> None:
+    restored = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", answer_by="generate")
+    (one,) = restored.answer(picture, "is there a nodule?")
+    assert 0 <= one.probability <= 1
+
+
+def test_a_length_penalty_changes_the_order_and_not_the_probabilities(
+    saved: Saved, restored: AMiFVQA, picture: Path
+) -> None:
+    plain = dict(restored.answer(picture, "is there a nodule?", 10**6))
+    penal = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", length_penalty=2.0)
+    said = penal.answer(picture, "is there a nodule?", 10**6)
+    assert [one.answer for one in said] != list(plain)
+    for one in said:
+        assert one.probability == pytest.approx(plain[one.answer], rel=1e-3)
+
+
+def test_equal_pictures_are_read_once(restored: AMiFVQA, picture: Path) -> None:
+    asked = [
+        Asked(picture, "one?"),
+        Asked(str(picture), "and two?"),
+        Asked(picture, "three?", None),
+    ]
+    inputs = inputs_of(restored, asked)
+    assert len(inputs.images) == 1
+    assert inputs.image_index.tolist() == [0, 0, 0]
+
+
+def test_what_is_not_read_of_a_question_is_counted(restored: AMiFVQA, picture: Path) -> None:
+    long, foreign, plain = ask(
+        restored,
+        [
+            Asked(picture, "is " * 30),
+            Asked(picture, "结节 nodule?"),
+            Asked(picture, "is there a nodule?"),
+        ],
+    )
+    assert (long.cut, long.unknown) == (30 - 8, 0)  # 10 tokens, [CLS] and [SEP] among them
+    assert foreign.unknown == 2  # a word each, as BERT splits Chinese
+    assert (plain.cut, plain.unknown) == (0, 0)
+
+
+def test_an_unknown_limit_is_that_of_the_text_encoder(restored: AMiFVQA, picture: Path) -> None:
+    known = restored.space
+    assert known is not None
+    restored.space = replace(known, question_tokens=0)
+    try:
+        (answered,) = ask(restored, [Asked(picture, "is " * 130)])
+    finally:
+        restored.space = known
+    assert answered.cut == 130 + 2 - 128
+
+
+@pytest.mark.parametrize("question", ["", " \t\n", "\x00\x07"])
+def test_an_empty_question_is_one_sentence(restored: AMiFVQA, picture: Path, question: str) -> None:
+    with pytest.raises(UserError, match="The question is empty"):
+        restored.answer(picture, question)
+
+
+def test_no_answers_wanted_is_one_sentence(restored: AMiFVQA, picture: Path) -> None:
+    with pytest.raises(UserError, match="0 answers are asked for"):
+        restored.answer(picture, "is there a nodule?", 0)
+
+
+def test_a_task_without_answers_is_one_sentence(picture: Path) -> None:
+    with pytest.raises(UserError, match="The task knows no answers"):
+        AMiFVQA(**SMALL).answer(picture, "is there a nodule?")

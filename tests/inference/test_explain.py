@@ -65,7 +65,9 @@ def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
 def test_a_task_with_transport_is_drawn_with_its_own_settings(
     saved: Saved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restored = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", transport=0.1, reach=0.5)
+    restored = AMiFVQA.load_from_checkpoint(
+        saved.path, map_location="cpu", transport=0.1, reach=0.5
+    )
     asked = Asked(saved.data.file_of(saved.data.partition.test[0]), "is there a nodule?")
     assert restored.transport is not None
     used: list[float | None] = []

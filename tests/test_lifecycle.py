@@ -307,7 +307,7 @@ def test_a_checkpoint_answers_without_a_data_set(command: Command, trained: Path
 
 
 @pytest.mark.parametrize(
-    "option", ["lr=0.5", "least_lr=1e-5", "warmup=0.5", "weight_decay=0.5", "betas=[0.9,0.999]"]
+    "option", ["lr=0.5", "min_lr=1e-5", "warmup=0.5", "weight_decay=0.5", "betas=[0.9,0.999]"]
 )
 def test_what_the_optimizer_state_would_undo_is_refused(
     command: Command, trained: Path, option: str, capsys: pytest.CaptureFixture[str]

@@ -28,7 +28,7 @@ IMAGES = 8  # over all processes
 KEPT = ("gradient", "samples", "validated", "logged", "drawn", "spoken")
 # A rate so small leaves the weights: the sign of a gradient that is only rounding would decide a
 # step of AdamW.
-OPTIONS = SMALL | {"image_size": 64, "lr": 1e-12, "least_lr": 0.0}
+OPTIONS = SMALL | {"image_size": 64, "lr": 1e-12, "min_lr": 0.0}
 
 
 class FirstStep(Callback):

@@ -15,7 +15,7 @@ from amif_lightning.data.files.tables import (
     NO_FILE,
     OUTSIDE,
     Listing,
-    MissingPictures,
+    MissingImages,
     Source,
     inside,
     read_table,
@@ -109,7 +109,7 @@ class FiveClasses(StudyDataModule):
         draw_seed: Seed of the draw.
         exclude_uncertain: Leave out pictures that have another of the five labels uncertain (-1).
             The published rule asks for exactly one positive and says nothing of uncertain ones.
-        missing_pictures: ``error``: a drawn picture that is not there stops the run; ``skip``: it
+        missing_images: ``error``: a drawn picture that is not there stops the run; ``skip``: it
             is left out and counted, and none takes its place.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -123,14 +123,14 @@ class FiveClasses(StudyDataModule):
         per_class: int = 200,
         draw_seed: int = 0,
         exclude_uncertain: bool = False,
-        missing_pictures: MissingPictures = "error",
+        missing_images: MissingImages = "error",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
         check_least({"per_class": (per_class, 1)})
-        check_choice("missing_pictures", missing_pictures, MissingPictures)
+        check_choice("missing_images", missing_images, MissingImages)
         self.per_class, self.draw_seed = per_class, draw_seed
-        self.exclude_uncertain, self.missing_pictures = exclude_uncertain, missing_pictures
+        self.exclude_uncertain, self.missing_images = exclude_uncertain, missing_images
 
     @property
     @abstractmethod
@@ -155,7 +155,7 @@ class FiveClasses(StudyDataModule):
             "per_class": self.per_class,
             "draw_seed": self.draw_seed,
             "exclude_uncertain": self.exclude_uncertain,
-            "missing_pictures": self.missing_pictures,
+            "missing_images": self.missing_images,
         }
 
     def setup(self, stage: str) -> None:
@@ -198,7 +198,7 @@ class FiveClasses(StudyDataModule):
         for name, found in drawn.items():
             for rank, picture in enumerate(found):
                 row = self._row(name, rank, picture)
-                if self.missing_pictures == "skip" and not listing.has(row.images[0].file):
+                if self.missing_images == "skip" and not listing.has(row.images[0].file):
                     dropped.append(DroppedRow(row.study_id, NO_FILE))
                 else:
                     rows.append(row)

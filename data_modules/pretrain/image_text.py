@@ -15,7 +15,7 @@ from amif_lightning.data.files.tables import (
     NO_FILE,
     OUTSIDE,
     Listing,
-    MissingPictures,
+    MissingImages,
     Source,
     inside,
     is_text,
@@ -92,7 +92,7 @@ class ImageText(StudyDataModule):
         group_column: Column of what stays together, such as the patient; empty: nothing does.
         finding_column: Column of what equal studies have in common, for retrieval; empty: none.
         separator: What separates paths, and views, within one cell; empty: nothing does.
-        missing_pictures: ``error``: no file is looked for at the start, and a picture that is not
+        missing_images: ``error``: no file is looked for at the start, and a picture that is not
             there stops the run; ``skip``: they are left out and counted.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -112,11 +112,11 @@ class ImageText(StudyDataModule):
         group_column: str = "",
         finding_column: str = "",
         separator: str = "",
-        missing_pictures: MissingPictures = "error",
+        missing_images: MissingImages = "error",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
-        check_choice("missing_pictures", missing_pictures, MissingPictures)
+        check_choice("missing_images", missing_images, MissingImages)
         for name, column in (("image_column", image_column), ("text_column", text_column)):
             if not column:
                 raise UserError(f"data.init_args.{name} is empty: give the name of a column.")
@@ -134,7 +134,7 @@ class ImageText(StudyDataModule):
         self.table, self.separator = table, separator
         self.image_column, self.text_column, self.view_column = columns[:3]
         self.study_column, self.split_column, self.group_column = columns[3:]
-        self.finding_column, self.missing_pictures = finding_column, missing_pictures
+        self.finding_column, self.missing_images = finding_column, missing_images
 
     def selection(self) -> dict[str, str | int | float | bool]:
         """As in the base, with the table, its columns and how they are read."""
@@ -146,7 +146,7 @@ class ImageText(StudyDataModule):
             | {
                 "table": self.table,
                 "separator": self.separator,
-                "missing_pictures": self.missing_pictures,
+                "missing_images": self.missing_images,
             }
         )
 
@@ -158,7 +158,7 @@ class ImageText(StudyDataModule):
         """
         dropped: list[DroppedRow] = []
         studies: dict[str, _Study] = {}
-        listing = Listing() if self.missing_pictures == "skip" else None
+        listing = Listing() if self.missing_images == "skip" else None
         for row in self._rows(dropped):
             study = studies.setdefault(row.study, _Study())
             # One bad row spoils its study: what is left of it could be another one.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.tables import NO_FILE, Listing, MissingPictures, either
+from amif_lightning.data.files.tables import NO_FILE, Listing, MissingImages, either
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
@@ -52,7 +52,7 @@ class MIMICCXR(StudyDataModule):
             nor impression; else such a study is dropped.
         underscores: ``remove`` the runs of underscores that stand for what was taken out to protect
             patients, together with the blank before a point or comma that follows; or ``keep``.
-        missing_pictures: ``error``: no file is looked for at the start, and a picture that is not
+        missing_images: ``error``: no file is looked for at the start, and a picture that is not
             there stops the run; ``skip``: every study's folder is listed, and pictures that are not
             there are left out and counted.
         **kwargs: Arguments of :class:`StudyDataModule`.
@@ -69,12 +69,12 @@ class MIMICCXR(StudyDataModule):
         sections: list[Section] | None = None,
         last_paragraph: bool = True,
         underscores: Underscores = "remove",
-        missing_pictures: MissingPictures = "error",
+        missing_images: MissingImages = "error",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("underscores", underscores, Underscores)
-        check_choice("missing_pictures", missing_pictures, MissingPictures)
+        check_choice("missing_images", missing_images, MissingImages)
         wanted = ["findings", "impression"] if sections is None else list(sections)
         for section in wanted:
             check_choice("sections", section, Section)
@@ -85,7 +85,7 @@ class MIMICCXR(StudyDataModule):
             )
         self.reports, self.sections_file = reports, sections_file
         self.sections, self.last_paragraph = tuple(wanted), last_paragraph
-        self.underscores, self.missing_pictures = underscores, missing_pictures
+        self.underscores, self.missing_images = underscores, missing_images
 
     def prepare_data(self) -> None:
         """Make the table of sections unless it is there, then as in the base."""
@@ -97,7 +97,7 @@ class MIMICCXR(StudyDataModule):
         return super().selection() | {
             "sections": ", ".join(self.sections),
             "last_paragraph": self.last_paragraph,
-            "missing_pictures": self.missing_pictures,
+            "missing_images": self.missing_images,
         }
 
     def read_release(self) -> StudyRelease:
@@ -111,7 +111,7 @@ class MIMICCXR(StudyDataModule):
         split_of = read_split(DATASET, self.root, dropped)
         pictures: dict[str, list[Picture]] = {}
         patients: dict[str, str] = {}
-        listing = Listing() if self.missing_pictures == "skip" else None
+        listing = Listing() if self.missing_images == "skip" else None
         for entry in read_metadata(DATASET, self.root, dropped):
             # Named even if none of its pictures is there: the base drops and counts it.
             mine = pictures.setdefault(entry.study, [])

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from amif_lightning.renamed_options import current_arguments
+
 
 @dataclass(frozen=True)
 class AnswerSpace:
@@ -59,5 +61,5 @@ class AnswerSpace:
             values[key] = tuple(tuple(ids) for ids in values[key])
         for key in ("candidates", "vocabulary"):
             values[key] = tuple(values[key])
-        values["selection"] = dict(values.get("selection", {}))
+        values["selection"] = current_arguments(values.get("selection", {}))
         return cls(**values)

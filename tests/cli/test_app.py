@@ -381,7 +381,7 @@ def test_print_config_is_itself_a_config(
 
 
 def test_callbacks_take_arguments(toy_main: Main) -> None:
-    words = ["fit", *QUICK, "--pictures.samples=3", "--checkpoint.save_top_k=2"]
+    words = ["fit", *QUICK, "--answer_images.samples=3", "--checkpoint.save_top_k=2"]
     cli = app.run([*words, "--lr_monitor.logging_interval=epoch"], toy_suite())
     trainer: Any = cli.trainer  # its callbacks have no common type
     found = {type(callback).__name__: callback for callback in trainer.callbacks}

@@ -17,7 +17,7 @@ from amif_lightning.errors import UserError
 
 ARGUMENTS: dict[str, Any] = {
     "lr": 1e-3,
-    "least_lr": 1e-6,
+    "min_lr": 1e-6,
     "warmup": 0.06,
     "betas": (0.9, 0.98),
     "weight_decay": 0.05,
@@ -103,7 +103,7 @@ def test_equal_values_pass() -> None:
     check_checkpoint(checkpoint(), "x.ckpt", "fit", 3, ARGUMENTS)
 
 
-@pytest.mark.parametrize("name", ["lr", "least_lr", "warmup", "weight_decay", "betas"])
+@pytest.mark.parametrize("name", ["lr", "min_lr", "warmup", "weight_decay", "betas"])
 def test_fit_refuses_what_the_optimizer_state_would_undo(name: str) -> None:
     other = (0.9, 0.999) if name == "betas" else 0.5
     arguments = ARGUMENTS | {name: other}

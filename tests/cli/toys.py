@@ -161,4 +161,4 @@ class ToyPictures(L.Callback):
 
 
 def toy_suite() -> Suite:
-    return Suite(ToyTask, ToyData, records=ToyRecords, callbacks={"pictures": ToyPictures})
+    return Suite(ToyTask, ToyData, records=ToyRecords, callbacks={"answer_images": ToyPictures})

@@ -143,5 +143,5 @@ def test_warm_up_is_a_share(warmup: float) -> None:
 
 @pytest.mark.parametrize(("lr", "least"), [(0.0, 0.0), (1e-4, 1e-3), (1e-4, -1e-6)])
 def test_rates_that_make_no_cosine(lr: float, least: float) -> None:
-    with pytest.raises(UserError, match="least_lr between 0 and lr"):
+    with pytest.raises(UserError, match="min_lr between 0 and lr"):
         schedule(lr=lr, least=least)

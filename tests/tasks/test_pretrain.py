@@ -449,7 +449,7 @@ def test_the_divergence_takes_the_tasks_own_lambda(data: PhantomStudies) -> None
 
 
 def test_temperatures_are_brought_back_after_a_step(data: PhantomStudies) -> None:
-    task = pretraining(stage="global", temperature=0.01, lr=10.0, least_lr=0.0)
+    task = pretraining(stage="global", temperature=0.01, lr=10.0, min_lr=0.0)
     fitted(data.root, task, data, max_steps=2)
     for temperature in task._temperatures().values():
         assert 0.0099 < float(temperature) < 1.0001
@@ -556,7 +556,7 @@ def test_without_a_teacher_and_classes_only_retrieval_is_scored(data: PhantomStu
 
 def test_a_few_steps_align_image_and_text(data: PhantomStudies) -> None:
     torch.manual_seed(0)
-    task = pretraining(stage="global", lr=3e-3, least_lr=0.0, width=64, heads=2, seed=1)
+    task = pretraining(stage="global", lr=3e-3, min_lr=0.0, width=64, heads=2, seed=1)
     learning = phantom_studies(data.root, batch_size=24)
     losses: list[float] = []
 

@@ -112,7 +112,7 @@ def test_smoothing_is_part_of_the_training_loss_alone(data: Phantom, smoothing: 
             trained.append((batch, float(out["loss"])))
 
     # In evaluation mode, which `fit` keeps, and at so small a rate nothing changes.
-    still = ready(data, label_smoothing=smoothing, lr=1e-12, least_lr=0.0)
+    still = ready(data, label_smoothing=smoothing, lr=1e-12, min_lr=0.0)
     options = {"max_steps": 1, "val_check_interval": 1, "num_sanity_val_steps": 0}
     running = trainer(data.root, callbacks=[Keep()], **options)
     running.fit(still, datamodule=data)
@@ -154,7 +154,7 @@ def _first_step(data: Phantom, **options: Any) -> tuple[AMiFVQA, VQABatch, dict[
 
     keep = Keep()
     given = {"max_steps": 1, "val_check_interval": 1, "num_sanity_val_steps": 0}
-    task = ready(data, lr=1e-12, least_lr=0.0, **options)
+    task = ready(data, lr=1e-12, min_lr=0.0, **options)
     running = trainer(data.root, callbacks=[keep], **given)
     running.fit(task, datamodule=data)
     said = {name: float(value) for name, value in running.callback_metrics.items()}

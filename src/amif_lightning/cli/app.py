@@ -34,7 +34,13 @@ from amif_lightning.cli.checkpoints import (
     WholeFileCheckpointIO,
     check_checkpoint,
 )
-from amif_lightning.cli.config_files import read_config, sets, split_configs
+from amif_lightning.cli.config_files import (
+    current_words,
+    read_config,
+    sets,
+    split_configs,
+    warn_of_old_names,
+)
 from amif_lightning.cli.error_messages import (
     import_class,
     parser_error,
@@ -75,8 +81,10 @@ def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
         UserError: If the user can mend what went wrong.
     """
     _silence()
-    for name in split_configs(argv)[0]:
+    files = split_configs(argv)[0]
+    for name in files:
         read_config(name)
+    warn_of_old_names(files)
     return AmifCLI(suite or load_suite(), argv)
 
 
@@ -193,7 +201,7 @@ class AmifCLI(LightningCLI):
             if sets(target, files, words):
                 raise UserError(f"{target} follows --seed_everything: leave it out.")
         try:
-            self.config = parser.parse_args(self.argv)
+            self.config = parser.parse_args(current_words(self.argv))
         except argparse.ArgumentError as error:
             of_command = dict(zip(self.subcommands(), self.parsers, strict=True))[self.argv[0]]
             raise UserError(

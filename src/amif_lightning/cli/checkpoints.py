@@ -19,7 +19,7 @@ from amif_lightning.errors import UserError
 # What the optimizer and scheduler states bring back, or what was computed from it at the start.
 # Lightning restores these states after `configure_optimizers`, so another value would be ignored.
 # The number of steps is not among them: the schedule is built anew from the configuration.
-_OF_THE_OPTIMIZER = ("lr", "least_lr", "warmup", "betas", "weight_decay")
+_OF_THE_OPTIMIZER = ("lr", "min_lr", "warmup", "betas", "weight_decay")
 
 
 class LastCheckpoint(ModelCheckpoint):

@@ -5,6 +5,7 @@ They run before Lightning is imported, so a slip is answered at once and with fi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from amif_lightning.errors import UserError
+from amif_lightning.renamed_options import ARGUMENT, RENAMED, new_name, removed
 
 _OPTIONS = ("--config", "-c")
 
@@ -78,7 +80,89 @@ def read_config(name: str) -> yaml.MappingNode:
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{name}: a config file holds keys such as `model:` and `data:`.")
     _refuse_repeated_keys(node, name)
+    rename_keys(node)
     return node
+
+
+def rename_keys(node: yaml.Node) -> list[str]:
+    """Give the keys of a configuration the names that they have now, in place.
+
+    Args:
+        node: The whole configuration.
+
+    Returns:
+        What was renamed or left out, in words, without repetition.
+    """
+    said: dict[str, None] = {}
+    _rename(node, "", said)
+    return list(said)
+
+
+def _rename(node: yaml.Node, above: str, said: dict[str, None]) -> None:
+    kept = []
+    for key, value in _entries(node):
+        if key is None:
+            _rename(value, above, said)
+            continue
+        option = f"{above}.{key.value}" if above else str(key.value)
+        # Arguments of any class, at any depth, are named by what stands directly above them.
+        place = f"{ARGUMENT}{key.value}" if above.endswith("init_args") else option
+        _rename(value, option, said)
+        now = RENAMED.get(place, place)
+        if now is None:
+            said[f"`{place}` was removed and is left out"] = None
+            continue
+        if now != place:
+            said[f"`{key.value}` is now `{now.rpartition('.')[2]}`"] = None
+            key.value = now.rpartition(".")[2]
+        kept.append((key, value))
+    if isinstance(node, yaml.MappingNode):
+        node.value = kept
+
+
+def current_words(argv: Sequence[str]) -> list[str]:
+    """A command line without old names of options, for the parser.
+
+    A config file that has some is given as its text under the new names, with one warning.
+
+    Args:
+        argv: The words of the command line.
+
+    Raises:
+        UserError: If an option on the command line has an old name.
+    """
+    words: list[str] = []
+    for word in argv:
+        option = word.partition("=")[0]
+        if option.startswith("--") and removed(option[2:]):
+            raise UserError(f"`{option}` was removed: leave it out.")
+        if option.startswith("--") and (now := new_name(option[2:])):
+            raise UserError(f"`{option}` has another name now: give `--{now}`.")
+        words.append(word)
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if word in _OPTIONS and place + 1 < len(words):
+            words[place + 1] = _current_text(words[place + 1])
+        elif option in _OPTIONS and equals:
+            words[place] = f"{option}={_current_text(value)}"
+    return words
+
+
+def _current_text(name: str) -> str:
+    node = _compose(name)
+    return yaml.serialize(node) if node is not None and rename_keys(node) else name
+
+
+def warn_of_old_names(files: Sequence[str]) -> None:
+    """Print one line for each config file that has old names."""
+    for name in files:
+        node = _compose(name)
+        if node is not None and (said := rename_keys(node)):
+            print(f"warning: {name}: {', '.join(said)}.", file=sys.stderr)
+
+
+def _compose(name: str) -> yaml.Node | None:
+    return yaml.compose(Path(name).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
 
 
 def locate(key: str, files: Sequence[str]) -> str:

@@ -9,7 +9,12 @@ from typing import Any
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
-from amif_lightning.cli.config_files import read_config, split_configs
+from amif_lightning.cli.config_files import (
+    current_words,
+    read_config,
+    split_configs,
+    warn_of_old_names,
+)
 from amif_lightning.cli.error_messages import parser_error, user_error_behind
 from amif_lightning.errors import UserError
 
@@ -57,6 +62,10 @@ def build_data(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple
 def build_all(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[Any, Namespace]:
     """As :func:`build_data`, with all that was built instead of ``data`` alone."""
     files, options = split_configs(argv)
+    options = current_words(options)
+    for name in files:
+        read_config(name)
+    warn_of_old_names(files)
     try:
         config = parser.parse_args([*_data_nodes(files, helping="--help" in options), *options])
     except argparse.ArgumentError as error:

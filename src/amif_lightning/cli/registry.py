@@ -30,7 +30,7 @@ class Suite:
 def load_suite() -> Suite:
     """Import the suite's classes, which makes their short names known to the parser."""
     import data_modules
-    from amif_lightning.callbacks import AlignmentPictures, AnswerPictures, Dashboard, ResultWriter
+    from amif_lightning.callbacks import AlignmentImages, AnswerImages, Dashboard, ResultWriter
     from amif_lightning.data.loading.base_module import TextDataModule
     from amif_lightning.tasks import pretrain, vqa
     from amif_lightning.tasks.base import AMiFTask
@@ -43,8 +43,8 @@ def load_suite() -> Suite:
         data=TextDataModule,
         records=ResultWriter,
         callbacks={
-            "pictures": AnswerPictures,
-            "alignment_pictures": AlignmentPictures,
+            "answer_images": AnswerImages,
+            "alignment_images": AlignmentImages,
             "dashboard": Dashboard,
         },
     )

@@ -25,6 +25,7 @@ from amif_lightning.tasks.checkpoints import (
     check_selection,
     load_checkpoint,
     origin_of,
+    readable_by_lightning,
     seen_elsewhere,
     tokenizer_of,
     trained_seconds,
@@ -77,7 +78,7 @@ class AMiFTask(L.LightningModule):
         attention: Attention implementation in transformers.
         init_from: Checkpoint of an earlier run whose weights this one starts from.
         lr: Highest learning rate.
-        least_lr: Learning rate at the end of the cosine.
+        min_lr: Learning rate at the end of the cosine.
         warmup: Share of all steps in which the rate rises.
         weight_decay: AdamW's weight decay, on matrices only.
         betas: AdamW's moment coefficients.
@@ -105,7 +106,7 @@ class AMiFTask(L.LightningModule):
         attention: Literal["sdpa", "eager"] = "sdpa",
         init_from: str | None = None,
         lr: float = 1.5e-5,
-        least_lr: float = 1e-8,
+        min_lr: float = 1e-8,
         warmup: float = 0.1,
         weight_decay: float = 0.05,
         betas: tuple[float, float] = (0.9, 0.98),
@@ -119,7 +120,7 @@ class AMiFTask(L.LightningModule):
             )
         self.image_size, self.init_from = image_size, init_from
         self.heads, self.dropout, self.attention = heads, dropout, attention
-        self.lr, self.least_lr, self.warmup = lr, least_lr, warmup
+        self.lr, self.min_lr, self.warmup = lr, min_lr, warmup
         self.weight_decay, self.betas, self.seed = weight_decay, betas, seed
         self.untrained = True  # until weights are loaded or a training step is made
         self.vision = build_vision(
@@ -176,8 +177,14 @@ class AMiFTask(L.LightningModule):
             **kwargs: Hyper-parameters that replace those of the checkpoint.
         """
         given = {"vision_pretrained": None, "text_pretrained": False} | kwargs
+        checkpoint = readable_by_lightning(checkpoint_path) if weights_only else checkpoint_path
         return super().load_from_checkpoint(
-            checkpoint_path, map_location, hparams_file, strict, weights_only, **given
+            checkpoint,
+            map_location,
+            hparams_file,
+            strict,
+            weights_only,
+            **given,
         )
 
     def setup(self, stage: str) -> None:
@@ -360,7 +367,7 @@ class AMiFTask(L.LightningModule):
                 "The learning rate falls until the last step and this run has none: set "
                 "--trainer.max_epochs or --trainer.max_steps."
             )
-        scheduler = cosine_with_warmup(optimizer, int(steps), self.warmup, self.least_lr)
+        scheduler = cosine_with_warmup(optimizer, int(steps), self.warmup, self.min_lr)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.errors import UserError
+from amif_lightning.renamed_options import current_arguments
 
 #: Key of a selection that names the data sets whose pictures were left out, comma-separated.
 HELD_OUT = "held_out"
@@ -70,7 +73,47 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if "state_dict" not in loaded:
         raise UserError(f"{path} holds no state_dict: give a checkpoint that `fit` wrote.")
+    if rename_stored(loaded):
+        rank_zero_warn(
+            f"{path} names options as they were called before; they are read as renamed."
+        )
     return loaded
+
+
+def rename_stored(checkpoint: dict[str, Any]) -> bool:
+    """Give stored arguments the names that they have now, in place.
+
+    Returns:
+        Whether one had another name.
+    """
+    stored = checkpoint.get("hyper_parameters", {})
+    now = current_arguments(stored)
+    if list(now) == list(stored):
+        return False
+    checkpoint["hyper_parameters"] = now
+    return True
+
+
+def _warn_of_old_names(path: str | Path) -> None:
+    rank_zero_warn(f"{path} names options as they were called before; they are read as renamed.")
+
+
+def readable_by_lightning(path: Any) -> Any:
+    """The checkpoint, or a copy in memory where Lightning would pass old names on.
+
+    Args:
+        path: What ``load_from_checkpoint`` was given.
+    """
+    if not isinstance(path, (str, Path)) or not Path(path).is_file():
+        return path
+    stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not rename_stored(stored):
+        return path
+    _warn_of_old_names(path)
+    copy = io.BytesIO()
+    torch.save(stored, copy)
+    copy.seek(0)
+    return copy
 
 
 def tokenizer_of(checkpoint: Mapping[str, Any]) -> str | None:

@@ -23,30 +23,28 @@ def parameter_groups(
     ]
 
 
-def cosine_with_warmup(
-    optimizer: Optimizer, steps: int, warmup: float, least_lr: float
-) -> LambdaLR:
-    """Linear rise to the set rate, then half a cosine down to ``least_lr``.
+def cosine_with_warmup(optimizer: Optimizer, steps: int, warmup: float, min_lr: float) -> LambdaLR:
+    """Linear rise to the set rate, then half a cosine down to ``min_lr``.
 
     Args:
         optimizer: Its present rate is the highest.
         steps: Optimizer steps of the whole run.
         warmup: Share of the steps spent rising, 0 to 1.
-        least_lr: Rate at the end.
+        min_lr: Rate at the end.
 
     Raises:
-        UserError: If ``warmup`` is no share, or the rates are not 0 <= ``least_lr`` <= highest > 0.
+        UserError: If ``warmup`` is no share, or the rates are not 0 <= ``min_lr`` <= highest > 0.
     """
     highest = float(optimizer.param_groups[0]["lr"])
     if not 0 <= warmup <= 1:
         raise UserError(f"model.init_args.warmup is {warmup}: give a share of the steps, 0 to 1.")
-    if not 0 <= least_lr <= highest or not highest > 0:
+    if not 0 <= min_lr <= highest or not highest > 0:
         raise UserError(
-            f"model.init_args.lr is {highest} and least_lr is {least_lr}: give an lr above 0 and a "
-            "least_lr between 0 and lr."
+            f"model.init_args.lr is {highest} and min_lr is {min_lr}: give an lr above 0 and a "
+            "min_lr between 0 and lr."
         )
     rising = max(1, round(steps * warmup))
-    floor = least_lr / highest
+    floor = min_lr / highest
 
     def factor(step: int) -> float:
         if step < rising:

@@ -22,13 +22,12 @@ from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.knowledge import Fused, GatedCrossAttention, Vocabulary
 from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
+from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
 from amif_lightning.tasks.argument_checks import check_weights
 from amif_lightning.tasks.base import Streams
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from amif_lightning.tasks.answering.single_question import RankedAnswer
 
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
 
@@ -257,8 +256,6 @@ class AMiFVQA(AuxiliaryTask):
             UserError: If the picture cannot be read, the question is empty, or the task knows no
                 answers because it comes from neither data nor a checkpoint.
         """
-        from amif_lightning.tasks.answering.single_question import Asked, ask  # stands above tasks
-
         return ask(self, [Asked(image, question, frame)], most)[0].answers
 
     def ranked(self, fused: Fused, most: int) -> list[Ranked]:

@@ -94,7 +94,7 @@ def test_a_missing_picture_is_replaced_by_none(root: Path) -> None:
     before = drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS))
     gone = CheXpert5x200(str(root), per_class=2, **OPTIONS).splits.test[0]
     gone.images[0].file.unlink()
-    data = CheXpert5x200(str(root), per_class=2, missing_pictures="skip", **OPTIONS)
+    data = CheXpert5x200(str(root), per_class=2, missing_images="skip", **OPTIONS)
     assert drawn(data) == {k: v for k, v in before.items() if k != gone.study_id}
     assert [row.reason for row in data.splits.dropped] == [NO_FILE]
 

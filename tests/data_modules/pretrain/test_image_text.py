@@ -119,7 +119,7 @@ def test_each_bad_row_has_its_reason(tmp_path: Path, row: Any, reason: str) -> N
         [row, *[good] * 2],
         split_column="split",
         view_column="view",
-        missing_pictures="skip",
+        missing_images="skip",
     )
     assert reason in {dropped.reason for dropped in data.release.dropped} or reason in (
         NO_PICTURE,

@@ -103,7 +103,7 @@ def test_no_picture_is_opened_or_looked_for_at_the_start(root: Path) -> None:
 def test_missing_pictures_are_skipped_and_counted_where_asked_for(root: Path) -> None:
     (root / picture_path(50000003, 10000764, 1)).unlink()
     (root / picture_path(50000002, 10000032, 0)).unlink()
-    data = module(root, missing_pictures="skip")
+    data = module(root, missing_images="skip")
     assert [picture.view for picture in rows_of(data)["50000003"].images] == ["AP", "LL"]
     assert reasons(data) == {NO_FILE: 2, NO_PICTURE: 1}
 

@@ -153,7 +153,7 @@ def one_step(
 @pytest.mark.parametrize("tokens", ["words", "contextual", "fused"])
 def test_a_step_adds_the_weighted_losses(data: Phantom, tokens: str) -> None:
     # In evaluation mode, which `fit` keeps, and at so small a rate nothing changes.
-    task = ready(data, lr=1e-12, least_lr=0.0, transport_tokens=tokens, **WEIGHTS, **OPTIONS)
+    task = ready(data, lr=1e-12, min_lr=0.0, transport_tokens=tokens, **WEIGHTS, **OPTIONS)
     kept, logged = one_step(data, task)
     batch, task = kept.batch, task.eval()
     assert len(batch) > len(batch.images)
@@ -244,7 +244,7 @@ def test_transport_adds_no_parameter_and_alignment_its_temperature() -> None:
 
 
 def test_mixed_precision_rounds_the_tokens_and_not_the_losses(data: Phantom) -> None:
-    options = {"lr": 1e-12, "least_lr": 0.0, **WEIGHTS}
+    options = {"lr": 1e-12, "min_lr": 0.0, **WEIGHTS}
     (_, single), (kept, mixed) = (
         one_step(data, ready(data, **options), precision) for precision in ("32-true", "bf16-mixed")
     )
@@ -258,7 +258,7 @@ def test_mixed_precision_rounds_the_tokens_and_not_the_losses(data: Phantom) -> 
 def test_the_temperature_is_clamped_after_a_step(
     data: Phantom, beyond: float, limit: float
 ) -> None:
-    task = ready(data, image_text=1.0, lr=1e-12, least_lr=0.0)
+    task = ready(data, image_text=1.0, lr=1e-12, min_lr=0.0)
     (temperature,) = (p for n, p in task.named_parameters() if n.startswith("alignment"))
     nn.init.constant_(temperature, beyond)
     one_step(data, task)

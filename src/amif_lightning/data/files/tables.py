@@ -20,7 +20,7 @@ from typing import IO, Any, Literal
 from amif_lightning.data.schema.questions import DroppedRow
 from amif_lightning.errors import UserError
 
-MissingPictures = Literal["error", "skip"]
+MissingImages = Literal["error", "skip"]
 
 MALFORMED = "a malformed line of the table"
 NO_FILE = "its picture is not on disk"

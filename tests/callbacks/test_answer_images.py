@@ -17,12 +17,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from amif_lightning.batch import Tokens, VQABatch
+from amif_lightning.callbacks.answer_images import AnswerImages, answer_card, one_per_image
 from amif_lightning.callbacks.drawing import contact_sheet
-from amif_lightning.callbacks.pictures import (
-    AnswerPictures,
-    answer_card,
-    one_per_image,
-)
 from amif_lightning.evaluation import Prediction, VocabularyReading
 
 SIDE = 160
@@ -142,7 +138,7 @@ def a_batch(images: int) -> VQABatch:
 
 
 def _validate(
-    callback: AnswerPictures, trainer: Any, batches: list[VQABatch], task: Any = None
+    callback: AnswerImages, trainer: Any, batches: list[VQABatch], task: Any = None
 ) -> None:
     callback.on_validation_start(trainer, task)
     for number, batch in enumerate(batches):
@@ -164,7 +160,7 @@ def _events(trainer: Any) -> EventAccumulator:
 
 def test_the_sheet_is_a_png_in_the_event_file(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path)
-    callback = AnswerPictures(samples=6, side=64)
+    callback = AnswerImages(samples=6, side=64)
     _validate(callback, trainer, [a_batch(4)])
     events = _events(trainer)
     (image,) = events.Images("answers/validation")
@@ -181,7 +177,7 @@ def test_batches_are_kept_until_there_are_pictures_enough(tmp_path: Path) -> Non
     batches = [a_batch(1) for _ in range(6)]
     for number, batch in enumerate(batches):
         batch.image_ids = [f"image{number}"] * 2
-    callback = AnswerPictures(samples=4, side=64)
+    callback = AnswerImages(samples=4, side=64)
     _validate(callback, trainer, batches)
     (image,) = _events(trainer).Images("answers/validation")
     assert image.width == 4 * (64 + 12)
@@ -189,7 +185,7 @@ def test_batches_are_kept_until_there_are_pictures_enough(tmp_path: Path) -> Non
 
 def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
     trainer, task = _trainer(tmp_path), cast(Any, None)
-    callback = AnswerPictures()
+    callback = AnswerImages()
     callback.on_validation_start(trainer, task)
     callback.on_validation_batch_end(trainer, task, None, {"image": torch.zeros(1)}, 0)
     callback.on_validation_end(trainer, task)
@@ -199,9 +195,9 @@ def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("state", [{"sanity_checking": True}, {"is_global_zero": False}])
 def test_it_rests_where_nothing_should_be_drawn(tmp_path: Path, state: dict[str, Any]) -> None:
     trainer = _trainer(tmp_path, **state)
-    _validate(AnswerPictures(), trainer, [a_batch(2)])
+    _validate(AnswerImages(), trainer, [a_batch(2)])
     assert not list(tmp_path.glob("events*"))
 
 
 def test_no_logger_is_no_error(tmp_path: Path) -> None:
-    _validate(AnswerPictures(), _trainer(tmp_path, logger=None), [a_batch(2)])
+    _validate(AnswerImages(), _trainer(tmp_path, logger=None), [a_batch(2)])

@@ -20,8 +20,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, Tokens, VQABatch
-from amif_lightning.callbacks import alignment_pictures, alignment_sheets
-from amif_lightning.callbacks.alignment_pictures import AlignmentPictures, first_studies
+from amif_lightning.callbacks import alignment_images as alignment_images
+from amif_lightning.callbacks import alignment_sheets
+from amif_lightning.callbacks.alignment_images import AlignmentImages, first_studies
 from amif_lightning.callbacks.drawing import headline
 from amif_lightning.errors import UserError
 from amif_lightning.models.eval_mode import at_rest
@@ -75,7 +76,7 @@ def trainer_of(folder: Path, **more: Any) -> Any:
     return SimpleNamespace(**(state | more))
 
 
-def validate(callback: AlignmentPictures, trainer: Any, task: Any, batches: Sequence[Any]) -> None:
+def validate(callback: AlignmentImages, trainer: Any, task: Any, batches: Sequence[Any]) -> None:
     callback.on_validation_start(trainer, task)
     for number, given in enumerate(batches):
         callback.on_validation_batch_end(trainer, task, None, given, number)
@@ -87,7 +88,7 @@ def events(folder: Path) -> EventAccumulator:
 
 
 def sheets(task: AMiFPretrain, batch: StudyBatch, **options: Any) -> dict[str, Image.Image]:
-    callback = AlignmentPictures(**({"side": 64} | options))
+    callback = AlignmentImages(**({"side": 64} | options))
     with at_rest(task):
         return callback.sheets(task, batch)
 
@@ -95,14 +96,14 @@ def sheets(task: AMiFPretrain, batch: StudyBatch, **options: Any) -> dict[str, I
 def caught(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
     """What a sheet is called with from now on."""
     given: list[Any] = []
-    drawn = getattr(alignment_pictures, name)
+    drawn = getattr(alignment_images, name)
 
     def catch(*arguments: Any) -> Image.Image:
         given.extend(arguments)
         made: Image.Image = drawn(*arguments)
         return made
 
-    monkeypatch.setattr(alignment_pictures, name, catch)
+    monkeypatch.setattr(alignment_images, name, catch)
     return given
 
 
@@ -299,7 +300,7 @@ def test_two_validations_of_a_training_run_are_drawn(data: PhantomStudies, tmp_p
         max_steps=2,
         val_check_interval=1,
         num_sanity_val_steps=1,
-        callbacks=[AlignmentPictures(side=64)],
+        callbacks=[AlignmentImages(side=64)],
     )
     trainer.fit(task_of(data), datamodule=data)
     found = events(tmp_path)
@@ -320,7 +321,7 @@ def test_drawing_leaves_the_training_as_it_was(
     assert task.fusion.training
     wanted = [parameter.requires_grad for parameter in task.parameters()]
     drawn = _generators()
-    validate(AlignmentPictures(side=64), trainer_of(tmp_path), task, [batch])
+    validate(AlignmentImages(side=64), trainer_of(tmp_path), task, [batch])
     assert len(list(tmp_path.glob("events*"))) == 1
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
     assert [module.training for module in task.modules()] == modes
@@ -341,10 +342,10 @@ def test_only_the_first_batch_is_shown(
 ) -> None:
     given = caught(monkeypatch, "similarity_sheet")
     second = replace(batch, first=batch.first.flip(0))
-    validate(AlignmentPictures(samples=5, side=64), trainer_of(tmp_path), task, [batch, second])
+    validate(AlignmentImages(samples=5, side=64), trainer_of(tmp_path), task, [batch, second])
     assert given[0].shape == (5, 5)
     first = embedded(task, first_studies(batch, 5))
-    order = alignment_pictures.neighbours(batch.relevance[:5].tolist())
+    order = alignment_images.neighbours(batch.relevance[:5].tolist())
     assert given[0] == pytest.approx((first[0] @ first[1].T)[order][:, order].numpy(), abs=1e-5)
 
 
@@ -353,7 +354,7 @@ def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
     asked = VQABatch(
         torch.rand(1, 3, 8, 8), torch.zeros(1).long(), tokens, tokens, torch.ones(1, 1)
     )
-    validate(AlignmentPictures(), trainer_of(tmp_path), None, [asked, {"image": torch.zeros(1)}])
+    validate(AlignmentImages(), trainer_of(tmp_path), None, [asked, {"image": torch.zeros(1)}])
     assert not list(tmp_path.glob("events*"))
 
 
@@ -364,12 +365,12 @@ def test_it_rests_where_nothing_should_be_drawn(
     batch: StudyBatch, tmp_path: Path, state: dict[str, Any]
 ) -> None:
     # Without a task: it is not even asked for anything.
-    validate(AlignmentPictures(), trainer_of(tmp_path, **state), None, [batch])
+    validate(AlignmentImages(), trainer_of(tmp_path, **state), None, [batch])
     assert not list(tmp_path.glob("events*"))
 
 
 @pytest.mark.parametrize("name", ["samples", "studies", "words", "negatives", "side"])
 def test_numbers_below_one_are_named(name: str) -> None:
     options: dict[str, int] = {name: 0}
-    with pytest.raises(UserError, match=rf"AlignmentPictures: {name} is 0: give at least 1"):
-        AlignmentPictures(**options)
+    with pytest.raises(UserError, match=rf"AlignmentImages: {name} is 0: give at least 1"):
+        AlignmentImages(**options)

@@ -34,7 +34,7 @@ from amif_lightning.models.words import Word, informative, words_of
 _OPTIONS = ("samples", "studies", "words", "negatives", "side")
 
 
-class AlignmentPictures(Callback):
+class AlignmentImages(Callback):
     """Shows after each validation what pre-training makes of the first validation batch.
 
     ``alignment/similarity``: the student's similarities of images and reports beside the teacher's
@@ -64,7 +64,7 @@ class AlignmentPictures(Callback):
         given = (samples, studies, words, negatives, side)
         for name, number in zip(_OPTIONS, given, strict=True):
             if number < 1:
-                raise UserError(f"AlignmentPictures: {name} is {number}: give at least 1.")
+                raise UserError(f"AlignmentImages: {name} is {number}: give at least 1.")
         self.samples, self.studies, self.words = samples, studies, words
         self.negatives, self.side = negatives, side
         self._batch: StudyBatch | None = None

@@ -21,7 +21,7 @@ _RIGHT, _WRONG = (0, 110, 40), (180, 20, 20)
 _QUESTION_LINES, _ANSWER_LINES, _READ_LINES = 3, 2, 2  # most lines of each text on a card
 
 
-class AnswerPictures(Callback):
+class AnswerImages(Callback):
     """Shows fixed validation questions after each validation, and what they read of the vocabulary.
 
     Args:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amif_lightning.arguments import check_least
+from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.schema.questions import Release
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 from data_modules.phantom.generate import generate
 from data_modules.phantom.read import read_phantom, read_studies
 
@@ -37,7 +37,7 @@ class Phantom(VQADataModule):
         validation_studies: int = 200,
         test_studies: int = 300,
         compositional: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[VQAOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_least(

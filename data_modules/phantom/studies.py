@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from amif_lightning.arguments import check_choice, check_least
 from amif_lightning.data.loading.fixed_negatives import hard_negatives, random_negatives
+from amif_lightning.data.loading.options import GeneratedOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule, TeacherName
 from amif_lightning.data.loading.question_dataset import other_images
 from amif_lightning.data.loading.study_dataset import TeacherTable
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from amif_lightning.evaluation import FixedNegatives, Region
+from amif_lightning.signatures import Unpack
 from data_modules.phantom.generate import generate
 from data_modules.phantom.read import DATASET, Study, read_phantom, read_studies
 from data_modules.phantom.regions import NAMES, Regions
@@ -71,7 +73,7 @@ class PhantomStudies(StudyDataModule):
         test_studies: int = 300,
         teacher: PhantomTeacher = "vectors",
         vector_scale: float = 3.0,
-        **kwargs: Any,
+        **kwargs: Unpack[GeneratedOptions],
     ) -> None:
         check_choice("teacher", teacher, PhantomTeacher)
         # The vectors need no file of embeddings; this class looks them up itself.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from amif_lightning.data.leakage.held_out import (
     NAME,
@@ -16,12 +15,14 @@ from amif_lightning.data.leakage.held_out import (
     reasons_to_go,
     scored_of,
 )
+from amif_lightning.data.loading.options import CorpusOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.questions import DroppedRow, QARow
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 NO_FILE = "the picture is not on disk"
 
@@ -53,7 +54,7 @@ class CaptionsFromQA(StudyDataModule):
         source: VQADataModule,
         held_out: list[VQADataModule] | None = None,
         hashes: str = "",
-        **kwargs: Any,
+        **kwargs: Unpack[CorpusOptions],
     ) -> None:
         super().__init__(
             root=str(source.root),

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from amif_lightning.arguments import check_choice, check_least
 from amif_lightning.data.files.tables import (
@@ -20,11 +20,13 @@ from amif_lightning.data.files.tables import (
     inside,
     read_table,
 )
+from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from amif_lightning.data.schema.views import kind_of
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 from data_modules.pretrain.mimic_tables import (
     CHEXPERT,
     check_root,
@@ -92,6 +94,15 @@ class Labelled:
     trains: bool = False
 
 
+class FiveClassesOptions(StudyOptions, total=False):
+    """Arguments of :class:`FiveClasses` but the root."""
+
+    per_class: int
+    draw_seed: int
+    exclude_uncertain: bool
+    missing_images: MissingImages
+
+
 class FiveClasses(StudyDataModule):
     """A test set of five classes with ``per_class`` pictures each; there is nothing to train.
 
@@ -124,7 +135,7 @@ class FiveClasses(StudyDataModule):
         draw_seed: int = 0,
         exclude_uncertain: bool = False,
         missing_images: MissingImages = "error",
-        **kwargs: Any,
+        **kwargs: Unpack[StudyOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_least({"per_class": (per_class, 1)})
@@ -258,7 +269,10 @@ class CheXpert5x200(FiveClasses):
     """
 
     def __init__(
-        self, root: str = "data/chexpert", labels_file: str = "train.csv", **kwargs: Any
+        self,
+        root: str = "data/chexpert",
+        labels_file: str = "train.csv",
+        **kwargs: Unpack[FiveClassesOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         self.labels_file = labels_file
@@ -323,7 +337,10 @@ class MIMIC5x200(FiveClasses):
     """
 
     def __init__(
-        self, root: str = "data/mimic_cxr_jpg", take_from: TakeFrom = "test", **kwargs: Any
+        self,
+        root: str = "data/mimic_cxr_jpg",
+        take_from: TakeFrom = "test",
+        **kwargs: Unpack[FiveClassesOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("take_from", take_from, TakeFrom)

@@ -22,11 +22,13 @@ from amif_lightning.data.files.tables import (
     read_json_lines,
     read_table,
 )
+from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 DATASET = "ImageText"
 BAD_CELL = "a cell is missing or of the wrong kind"
@@ -113,7 +115,7 @@ class ImageText(StudyDataModule):
         finding_column: str = "",
         separator: str = "",
         missing_images: MissingImages = "error",
-        **kwargs: Any,
+        **kwargs: Unpack[StudyOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("missing_images", missing_images, MissingImages)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from amif_lightning.data.files.tables import NO_FILE, Listing, Source, is_text, read_json_lines
+from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 DATASET = "MedICaT"
 FILE = "s2_full_figures_oa_nonroco_combined_medical_top4_public.jsonl"
@@ -49,7 +51,7 @@ class MedICaT(StudyDataModule):
         root: str = "data/medicat",
         radiology_only: bool = True,
         inline_references: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[StudyOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         self.radiology_only, self.inline_references = radiology_only, inline_references

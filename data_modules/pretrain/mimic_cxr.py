@@ -6,15 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.tables import NO_FILE, Listing, MissingImages, either
+from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 from data_modules.pretrain.mimic_sections import (
     NAME,
     build_sectioned,
@@ -70,7 +72,7 @@ class MIMICCXR(StudyDataModule):
         last_paragraph: bool = True,
         underscores: Underscores = "remove",
         missing_images: MissingImages = "error",
-        **kwargs: Any,
+        **kwargs: Unpack[StudyOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("underscores", underscores, Underscores)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from torch.utils.data import DataLoader
 
@@ -24,6 +23,7 @@ from amif_lightning.data.leakage.held_out import (
 )
 from amif_lightning.data.leakage.image_hash import Look
 from amif_lightning.data.loading.mixture_parts import check_parts, folder_of, joint_selection
+from amif_lightning.data.loading.options import CorpusOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.loading.weighted import Mixed, check_weights, epoch_sizes
@@ -31,6 +31,7 @@ from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.data.schema.studies import StudyRelease, StudyRow
 from amif_lightning.data.schema.study_splits import StudySplits
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 
 class Mixture(StudyDataModule):
@@ -65,7 +66,7 @@ class Mixture(StudyDataModule):
         held_out: list[VQADataModule] | None = None,
         compare: Compare = "content",
         hashes: str = "",
-        **kwargs: Any,
+        **kwargs: Unpack[CorpusOptions],
     ) -> None:
         check_weights(len(parts), weights)
         # What decides studies is the parts' own: given here it would do nothing, so it cannot be.

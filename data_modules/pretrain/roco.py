@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.tables import NO_FILE, Listing, Source, read_lines, read_table
+from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 DATASET = "ROCO"
 Version = Literal["v1", "v2"]
@@ -57,7 +59,7 @@ class ROCO(StudyDataModule):
         root: str = "data/roco",
         version: Version = "v1",
         subsets: Subsets = "radiology",
-        **kwargs: Any,
+        **kwargs: Unpack[StudyOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("version", version, Version)

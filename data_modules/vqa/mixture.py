@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from torch.utils.data import DataLoader
 
@@ -27,12 +26,14 @@ from amif_lightning.data.leakage.held_out import (
 )
 from amif_lightning.data.leakage.image_hash import Look
 from amif_lightning.data.loading.mixture_parts import check_parts, folder_of, joint_selection
+from amif_lightning.data.loading.options import QuestionOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule, validation_sample
 from amif_lightning.data.loading.weighted import Mixed, check_weights
 from amif_lightning.data.schema.answers import candidates
 from amif_lightning.data.schema.question_splits import Partition
 from amif_lightning.data.schema.questions import DroppedRow, QARow, Release, SplitName
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 ELSEWHERE = "a mixture is scored on each of its parts, with that part's own candidates"
 
@@ -71,7 +72,7 @@ class QuestionMixture(VQADataModule):
         held_out: list[VQADataModule] | None = None,
         compare: Compare = "content",
         hashes: str = "",
-        **kwargs: Any,
+        **kwargs: Unpack[QuestionOptions],
     ) -> None:
         check_weights(len(parts), weights)
         protocols = {part.protocol for part in parts}

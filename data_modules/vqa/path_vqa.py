@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.json_files import read_json, read_pickle
 from amif_lightning.data.files.parquet import find_parquet
 from amif_lightning.data.files.tables import is_text
 from amif_lightning.data.loading.hub_module import HubQuestions
+from amif_lightning.data.loading.options import HubOptions
 from amif_lightning.data.preprocessing.normalization import collapse, is_yes_no, normalise
 from amif_lightning.data.schema.questions import AnswerType, DroppedRow, QARow, Release, SplitName
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 Layout = Literal["hf", "lxmert", "original"]
 LayoutChoice = Literal["auto", "hf", "lxmert", "original"]
@@ -50,7 +52,7 @@ class PathVQA(HubQuestions):
         root: str,
         layout: LayoutChoice = "auto",
         allow_pickle: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[HubOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("layout", layout, LayoutChoice)

@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.json_files import load_questions, unexpected
+from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.answers import ListAnswers, list_references
 from amif_lightning.data.schema.questions import AnswerType, DroppedRow, QARow, Release, SplitName
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 Language = Literal["en", "zh", "all"]
 
@@ -56,7 +58,7 @@ class SLAKE(VQADataModule):
         root: str,
         language: Language = "en",
         list_answers: ListAnswers = "as_released",
-        **kwargs: Any,
+        **kwargs: Unpack[VQAOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("language", language, Language)

@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from amif_lightning.arguments import check_choice
+from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.answers import med_2019_references
 from amif_lightning.data.schema.questions import DroppedRow, QARow, Release, SplitName
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 Task = Literal["official", "no_abnormality"]
 
@@ -73,7 +75,7 @@ class VQAMed2019(VQADataModule):
         root: str,
         task: Task = "official",
         unpacked: str = "data/unpacked",
-        **kwargs: Any,
+        **kwargs: Unpack[VQAOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("task", task, Task)  # here too: the release is read later

@@ -16,10 +16,12 @@ from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.json_files import load_questions, unexpected
 from amif_lightning.data.files.parquet import ParquetQuestions, find_parquet
 from amif_lightning.data.loading.hub_module import HubQuestions
+from amif_lightning.data.loading.options import HubOptions
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.question_splits import Protocol, question_key, restated
 from amif_lightning.data.schema.questions import AnswerType, DroppedRow, QARow, Release, SplitName
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import Unpack
 
 Layout = Literal["osf", "mevf", "hf"]
 LayoutChoice = Literal["auto", "osf", "mevf", "hf"]
@@ -69,7 +71,7 @@ class VQARAD(HubQuestions):
         self,
         root: str,
         layout: LayoutChoice = "auto",
-        **kwargs: Any,
+        **kwargs: Unpack[HubOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("layout", layout, LayoutChoice)

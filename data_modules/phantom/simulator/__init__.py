@@ -1,1 +1,10 @@
 """The simulated thorax: geometry, anatomy, findings, lesions, rendering."""
+
+__all__ = [
+    "anatomy",
+    "findings",
+    "geometry",
+    "lesions",
+    "masks",
+    "render",
+]

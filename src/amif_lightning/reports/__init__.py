@@ -1,1 +1,8 @@
 """Result records, prediction files and the tables made from them; nothing here imports torch."""
+
+__all__ = [
+    "analysis",
+    "page",
+    "records",
+    "render",
+]

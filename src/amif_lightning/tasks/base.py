@@ -19,6 +19,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, CLIPTower, build_vision
+from amif_lightning.signatures import describe
 from amif_lightning.tasks.checkpoints import (
     Origin,
     check_activation,
@@ -87,6 +88,11 @@ class AMiFTask(L.LightningModule):
 
     monitor: str
     mode: Literal["min", "max"]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let ``help`` and editors show every argument of a subclass."""
+        super().__init_subclass__(**kwargs)
+        describe(cls)
 
     def __init__(
         self,

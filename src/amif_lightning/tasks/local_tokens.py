@@ -6,7 +6,6 @@ Letters used in shapes: B pairs, L tokens, P patches, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,6 @@ from amif_lightning.tasks.base import AMiFTask, Streams
 
 #: ``words``: word embeddings before any context, and patches without positions. ``contextual``:
 #: states of the text encoder, and the same patches. ``fused``: both after the fusion layers.
-TransportTokens = Literal["words", "contextual", "fused"]
 
 
 @dataclass(frozen=True)

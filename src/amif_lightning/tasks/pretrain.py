@@ -17,7 +17,9 @@ from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import GlobalAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
 from amif_lightning.losses.unified import Labels, Sides, UnifiedAlignment
+from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import check_smoothing, check_temperature, check_weights
+from amif_lightning.tasks.options import LocalAlignmentOptions
 from amif_lightning.tasks.pretraining.local_alignment import GlobalBatch, LocalAlignmentTask
 
 
@@ -53,7 +55,7 @@ class AMiFPretrain(LocalAlignmentTask):
         same_weight: float = 0.01,
         label_smoothing: float = 0.1,
         temperature: float = 0.07,
-        **kwargs: Any,
+        **kwargs: Unpack[LocalAlignmentOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.save_hyperparameters()

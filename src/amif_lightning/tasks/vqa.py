@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -20,11 +20,13 @@ from amif_lightning.metrics.vocabulary_use import AnswerEntries, VocabularyUse, 
 from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.knowledge import Fused, GatedCrossAttention, Vocabulary
+from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
 from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
 from amif_lightning.tasks.argument_checks import check_weights
 from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.options import AuxiliaryOptions
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,7 +69,7 @@ class AMiFVQA(AuxiliaryTask):
         restrict_closed: bool = False,
         label_smoothing: float = 0.0,
         length_penalty: float = 0.0,
-        **kwargs: Any,
+        **kwargs: Unpack[AuxiliaryOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.save_hyperparameters()

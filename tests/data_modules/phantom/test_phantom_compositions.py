@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,7 +157,7 @@ def test_answers_are_those_of_the_studies(phantom_root: Path) -> None:
 
 
 def test_the_module_asks_for_them_on_request(phantom_root: Path) -> None:
-    sizes = {"train_studies": 160, "validation_studies": 30, "test_studies": 60}
+    sizes: dict[str, Any] = {"train_studies": 160, "validation_studies": 30, "test_studies": 60}
     types = []
     for on in (False, True):
         data = Phantom(str(phantom_root), phantom_seed=3, compositional=on, **sizes)

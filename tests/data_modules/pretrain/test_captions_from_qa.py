@@ -19,6 +19,7 @@ from amif_lightning.cli.data_command import build_data, data_parser
 from amif_lightning.data.leakage.cross_dataset import across
 from amif_lightning.data.leakage.held_out import CONTENT, NAME
 from amif_lightning.data.loading.base_module import TextDataModule
+from amif_lightning.data.schema.question_splits import EvaluationSplit
 from amif_lightning.data.schema.questions import QARow, Release, SplitName
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.checkpoints import check_selection
@@ -290,7 +291,12 @@ def test_an_option_that_the_source_has_not_is_a_sentence(
     [("test", 3200, 32, 26), ("validation", 2880, 28, 25)],
 )
 def test_captions_of_med_2019_hold_out_rad(
-    real_data: Path, printed: list[str], test_split: str, captions: int, named: int, alike: int
+    real_data: Path,
+    printed: list[str],
+    test_split: EvaluationSplit,
+    captions: int,
+    named: int,
+    alike: int,
 ) -> None:
     source = VQAMed2019(str(real_data / "vqa_med_2019"), test_split=test_split)
     held_out = VQARAD(str(real_data / "vqa_rad"), layout="osf")

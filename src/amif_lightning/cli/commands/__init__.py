@@ -1,1 +1,9 @@
 """The commands beside those of the Trainer, one file each."""
+
+__all__ = [
+    "answer",
+    "audit",
+    "prepare",
+    "prepare_data",
+    "report",
+]

@@ -1,1 +1,8 @@
 """Images that occur in more than one split or data set: hashes, comparison, held-out sets."""
+
+__all__ = [
+    "cross_dataset",
+    "hash_cache",
+    "held_out",
+    "image_hash",
+]

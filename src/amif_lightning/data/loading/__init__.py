@@ -1,1 +1,16 @@
 """Base data modules, datasets and samplers: from rows to batches."""
+
+__all__ = [
+    "base_module",
+    "fixed_negatives",
+    "hub_module",
+    "mixture_parts",
+    "options",
+    "pretrain_module",
+    "question_dataset",
+    "samplers",
+    "shards",
+    "study_dataset",
+    "vqa_module",
+    "weighted",
+]

@@ -21,6 +21,7 @@ from amif_lightning.data.preprocessing.image_tensors import DecodedImages
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer, corpus_texts
 from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
 from amif_lightning.errors import UserError
+from amif_lightning.signatures import describe
 
 
 class TextDataModule(L.LightningDataModule, ABC):
@@ -49,6 +50,11 @@ class TextDataModule(L.LightningDataModule, ABC):
     Raises:
         UserError: If a number is out of range or the augmentation is unknown.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let ``help`` and editors show every argument of a subclass."""
+        super().__init_subclass__(**kwargs)
+        describe(cls)
 
     def __init__(
         self,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from amif_lightning.data.files.parquet import ParquetQuestions, find_parquet
+from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.schema.questions import QARow
+from amif_lightning.signatures import Unpack
 
 
 class HubQuestions(VQADataModule):
@@ -21,7 +22,9 @@ class HubQuestions(VQADataModule):
         **kwargs: Arguments of :class:`VQADataModule`.
     """
 
-    def __init__(self, root: str, unpacked: str = "data/unpacked", **kwargs: Any) -> None:
+    def __init__(
+        self, root: str, unpacked: str = "data/unpacked", **kwargs: Unpack[VQAOptions]
+    ) -> None:
         super().__init__(root, **kwargs)
         self.unpacked = Path(unpacked)
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
@@ -24,6 +24,7 @@ from amif_lightning.data.leakage.cross_dataset import Pictures, pictures_of_stud
 from amif_lightning.data.leakage.held_out import Scored, scored_in_studies
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.fixed_negatives import negatives_of
+from amif_lightning.data.loading.options import SplitOptions, TeacherName
 from amif_lightning.data.loading.question_dataset import ImageCache
 from amif_lightning.data.loading.shards import check_batch, check_shards
 from amif_lightning.data.loading.study_dataset import (
@@ -38,11 +39,10 @@ from amif_lightning.data.schema.studies import StudyRelease, StudyRow
 from amif_lightning.data.schema.study_splits import StudySplits, split_studies
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import FixedNegatives, Region, StudyFacts
+from amif_lightning.signatures import Unpack
 
 #: The splits that weights are not trained on.
 EVALUATED: tuple[SplitName, ...] = ("validation", "test")
-
-TeacherName = Literal["none", "open_clip", "checkpoint", "embeddings"]
 
 
 class StudyDataModule(TextDataModule):
@@ -72,7 +72,7 @@ class StudyDataModule(TextDataModule):
         teacher_source: str = "",
         teacher_cache: str = "data/teacher",
         augmentation: Augmentation = "paper_pretrain",
-        **kwargs: Any,
+        **kwargs: Unpack[SplitOptions],
     ) -> None:
         super().__init__(root, augmentation=augmentation, **kwargs)
         check_least({"max_text_tokens": (max_text_tokens, 3)})  # [CLS], one token, [SEP]

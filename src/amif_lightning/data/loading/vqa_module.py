@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
@@ -25,6 +25,7 @@ from amif_lightning.data.audit.truncation import cut_sentences
 from amif_lightning.data.files.reduced_copies import resized_path
 from amif_lightning.data.leakage.cross_dataset import Pictures, pictures_of_questions
 from amif_lightning.data.loading.base_module import TextDataModule
+from amif_lightning.data.loading.options import TextOptions
 from amif_lightning.data.loading.question_dataset import (
     Encoder,
     ImageCache,
@@ -47,6 +48,7 @@ from amif_lightning.data.schema.subsets import strata_of
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import SplitFacts
 from amif_lightning.seeding import stable_seed
+from amif_lightning.signatures import Unpack
 
 Stage = Literal["fit", "validate", "test", "predict"]
 
@@ -90,7 +92,7 @@ class VQADataModule(TextDataModule):
         vocabulary_size: int = 3000,
         validation_questions: int = 400,
         control: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[TextOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_least(

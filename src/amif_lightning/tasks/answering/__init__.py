@@ -1,1 +1,7 @@
 """What `AMiFVQA` is made of: answer decoding, auxiliary alignment, single questions."""
+
+__all__ = [
+    "auxiliary_alignment",
+    "decoding",
+    "single_question",
+]

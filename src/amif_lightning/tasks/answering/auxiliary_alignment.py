@@ -20,6 +20,7 @@ from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import Sides, UnifiedAlignment
 from amif_lightning.models.fusion import global_embedding
 from amif_lightning.seeding import _identity
+from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import (
     check_smoothing,
     check_temperature,
@@ -29,10 +30,10 @@ from amif_lightning.tasks.argument_checks import (
 from amif_lightning.tasks.base import AMiFTask, Streams
 from amif_lightning.tasks.local_tokens import (
     LocalTokens,
-    TransportTokens,
     fused_tokens,
     unfused_tokens,
 )
+from amif_lightning.tasks.options import TaskOptions, TransportTokens
 
 
 class AuxiliaryTask(AMiFTask):
@@ -70,7 +71,7 @@ class AuxiliaryTask(AMiFTask):
         blur: float = 0.05,
         scaling: float = 0.5,
         reach: float | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TaskOptions],
     ) -> None:
         super().__init__(**kwargs)
         check_weights(transport=transport, image_text=image_text)

@@ -22,6 +22,7 @@ from amif_lightning.losses.unified import Aligned, Sides, UnifiedAlignment
 from amif_lightning.metrics.study_features import SplitFeatures
 from amif_lightning.models.matching import MatchingHead
 from amif_lightning.models.words import affirmed, denial_ids
+from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import (
     check_contrast,
     check_mining,
@@ -31,13 +32,18 @@ from amif_lightning.tasks.argument_checks import (
 from amif_lightning.tasks.base import Streams
 from amif_lightning.tasks.local_tokens import (
     LocalTokens,
-    TransportTokens,
     fused_tokens,
     unfused_tokens,
 )
+from amif_lightning.tasks.options import (
+    Negatives,
+    RetrievalOptions,
+    Stage,
+    TransportLoss,
+    TransportTokens,
+)
 from amif_lightning.tasks.pretraining.mining import (
     Drawn,
-    Negatives,
     draw_for_rank,
     even_log_weights,
     fuse_drawn,
@@ -46,9 +52,6 @@ from amif_lightning.tasks.pretraining.mining import (
 )
 from amif_lightning.tasks.pretraining.pair_scores import PairEvaluation, logged_pairs
 from amif_lightning.tasks.pretraining.retrieval import SearchedTask
-
-Stage = Literal["global", "local", "joint"]
-TransportLoss = Literal["contrast", "matched"]
 
 #: Mean cosine of words and patches of different studies from which on all tokens are alike.
 COLLAPSED = 0.9
@@ -135,7 +138,7 @@ class LocalAlignmentTask(SearchedTask):
         blur: float = 0.05,
         scaling: float = 0.5,
         reach: float | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[RetrievalOptions],
     ) -> None:
         super().__init__(**kwargs)
         check_weights(transport=transport, view_transport=view_transport, matching=matching)

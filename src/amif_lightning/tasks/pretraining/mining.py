@@ -6,7 +6,6 @@ Letters used in shapes: B pairs of this process, G of all processes, L tokens, P
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -21,8 +20,6 @@ from amif_lightning.losses.matching import (
     negative_log_weights,
 )
 from amif_lightning.tasks.base import Streams
-
-Negatives = Literal["curriculum", "hard", "random"]
 
 
 @dataclass(frozen=True)

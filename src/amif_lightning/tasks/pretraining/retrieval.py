@@ -18,7 +18,9 @@ from amif_lightning.metrics.retrieval import relevant_studies, retrieval, zero_s
 from amif_lightning.metrics.study_features import SplitFeatures, StudyFeatures
 from amif_lightning.metrics.teacher_agreement import teacher_divergence
 from amif_lightning.models.fusion import global_embedding
+from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.options import TaskOptions
 
 
 class SearchedTask(AMiFTask, ABC):
@@ -34,7 +36,7 @@ class SearchedTask(AMiFTask, ABC):
         **kwargs: Arguments of :class:`AMiFTask`.
     """
 
-    def __init__(self, shared_projection: bool = True, **kwargs: Any) -> None:
+    def __init__(self, shared_projection: bool = True, **kwargs: Unpack[TaskOptions]) -> None:
         super().__init__(**kwargs)
         self.projections = (
             None

@@ -1,0 +1,101 @@
+"""Signatures and docstrings that name every argument of a class, also those of its bases.
+
+Classes hand arguments on to their bases by ``**kwargs: Unpack[SomeOptions]``. An editor reads the
+names from the typed dictionary; ``help`` and ``inspect.signature`` read what is made here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Unpack
+else:
+
+    class Unpack:
+        """Stands for :class:`typing.Unpack` at run time, where jsonargparse reads annotations.
+
+        That library takes an unpacked dictionary for arguments without defaults. ``Any`` makes it
+        follow ``**kwargs`` into the base class, where the defaults are.
+        """
+
+        def __class_getitem__(cls, options: object) -> object:
+            """Any, whatever the options are."""
+            return Any
+
+
+def describe(cls: type) -> None:
+    """Set ``__signature__`` and complete the section ``Args`` of the docstring.
+
+    Args:
+        cls: A class whose ``__init__`` may end in ``**kwargs: Unpack[SomeOptions]``.
+    """
+    parameters = _parameters(cls)
+    cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect
+    cls.__doc__ = _with_arguments(cls, [parameter.name for parameter in parameters])
+
+
+def options_of(cls: type) -> tuple[str, ...]:
+    """Names that the ``**kwargs`` of a class's constructor take; empty without ``Unpack``."""
+    owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    annotation = str(vars(owner)["__init__"].__annotations__.get("kwargs", ""))
+    found = re.fullmatch(r"Unpack\[(\w+)\]", annotation)
+    if found is None:
+        return ()
+    options: Any = getattr(sys.modules[owner.__module__], found[1])
+    # The whole hierarchy: a typed dictionary's own annotations leave its bases out in 3.14.
+    return tuple(dict.fromkeys((*options.__required_keys__, *options.__optional_keys__)))
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    initialisers = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
+    own = list(inspect.signature(initialisers[0]).parameters.values())[1:]
+    accepted = set(options_of(cls))
+    found = {p.name: p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD}
+    for initialiser in initialisers[1:]:
+        for name, parameter in inspect.signature(initialiser).parameters.items():
+            if name in accepted:
+                found.setdefault(name, parameter)
+    # Those of a base follow others that have defaults, so all but the class's own need their names.
+    named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in found.values() if p not in own]
+    rest = [p for p in own if p.kind is inspect.Parameter.VAR_KEYWORD and not accepted]
+    return [p for p in found.values() if p in own] + named + rest
+
+
+def _with_arguments(cls: type, names: list[str]) -> str:
+    """The docstring with the entries of bases in place of the line on ``**kwargs``."""
+    text = cls.__dict__.get("__doc__") or ""
+    lines = text.split("\n")
+    at = next((n for n, line in enumerate(lines) if line.startswith("        **kwargs: ")), None)
+    if at is None:
+        return text
+    own = _entries(text)
+    known: dict[str, list[str]] = {}
+    for base in reversed(cls.__mro__[1:]):
+        known |= _entries(vars(base).get("__doc__") or "")
+    inherited = [line for name in names if name not in own for line in known.get(name, [])]
+    end = at + 1
+    while end < len(lines) and lines[end].startswith("            "):
+        end += 1
+    return "\n".join([*lines[:at], *inherited, *lines[end:]])
+
+
+def _entries(text: str) -> dict[str, list[str]]:
+    """The lines of each argument in the section ``Args`` of a class's docstring."""
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    inside = False
+    for line in text.split("\n"):
+        if line.strip() and not line.startswith("        "):
+            inside = line.strip() == "Args:"
+            current = None
+        elif inside and (start := re.match(r" {8}(\w+): ", line)):
+            current = found[start[1]] = [line]
+        elif inside and current is not None and line.startswith("            "):
+            current.append(line)
+        else:
+            current = None
+    return found

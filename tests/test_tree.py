@@ -1,0 +1,67 @@
+"""The tree keeps its rules: short files, small folders, packages that name what they hold."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [ROOT / "src" / "amif_lightning", ROOT / "data_modules"]
+PACKAGES = sorted(path.parent for root in SOURCES for path in root.rglob("__init__.py"))
+
+
+def name_of(package: Path) -> str:
+    root = ROOT / "src" if ROOT / "src" in package.parents else ROOT
+    return ".".join(package.relative_to(root).parts)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_a_folder_has_twelve_modules_at_most(package: Path) -> None:
+    modules = [path for path in package.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= 12
+
+
+def test_a_file_has_four_hundred_lines_at_most() -> None:
+    files = [p for root in [*SOURCES, ROOT / "benchmarks"] for p in root.rglob("*.py")]
+    long = {str(p.relative_to(ROOT)): n for p in files if (n := len(p.open().readlines())) > 400}
+    assert long == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_a_package_names_what_it_holds(package: Path) -> None:
+    module = importlib.import_module(name_of(package))
+    inside = {path.stem for path in package.glob("*.py") if not path.name.startswith("__")}
+    inside |= {path.parent.name for path in package.glob("*/__init__.py")}
+    assert sorted(module.__all__) == sorted(set(module.__all__))
+    if not set(module.__all__) & inside:  # it exports classes
+        assert all(hasattr(module, name) for name in module.__all__)
+    else:
+        assert set(module.__all__) == inside
+
+
+def test_the_package_imports_nothing_heavy_until_a_task_is_asked_for() -> None:
+    program = (
+        "import sys, amif_lightning\n"
+        "assert amif_lightning.__version__ and 'torch' not in sys.modules\n"
+        "assert 'AMiFVQA' in dir(amif_lightning)\n"
+        "from amif_lightning import AMiFPretrain, AMiFVQA\n"
+        "from amif_lightning.tasks import AMiFVQA as same\n"
+        "assert AMiFVQA is same\n"
+        "try:\n    amif_lightning.Nothing\nexcept AttributeError: print('no such name')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "no such name\n"), done.stderr
+
+
+def test_tests_repeat_the_tree() -> None:
+    """Every folder of tests has a folder of sources of the same name."""
+    folders = {
+        path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    roots = [ROOT / "src" / "amif_lightning", ROOT]
+    alone = [str(f) for f in folders if not any((root / f).is_dir() for root in roots)]
+    assert alone == []

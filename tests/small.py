@@ -10,7 +10,7 @@ import lightning as L
 import torch
 
 from amif_lightning.answer_space import AnswerSpace
-from amif_lightning.models.knowledge import Fused
+from amif_lightning.models.knowledge import DecoderInput
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom
 
@@ -72,7 +72,7 @@ def space_of(task: AMiFVQA) -> AnswerSpace:
 
 @torch.no_grad()
 def slow_likelihood(
-    task: AMiFVQA, fused: Fused, row: int, written: Sequence[int], smoothing: float = 0.0
+    task: AMiFVQA, fused: DecoderInput, row: int, written: Sequence[int], smoothing: float = 0.0
 ) -> float:
     """Log-likelihood of the tokens that are written after [CLS], one decoder call for each.
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from amif_lightning.arguments import check_choice, check_least
+from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.errors import UserError
 
 
@@ -15,6 +15,6 @@ def test_an_unknown_word_is_told_the_known_ones() -> None:
 
 
 def test_the_least_number_passes_and_the_first_smaller_one_is_named() -> None:
-    check_least({"workers": (0, 0), "size": (1, 1)})
+    check_minimum({"workers": (0, 0), "size": (1, 1)})
     with pytest.raises(UserError, match=r"^data\.init_args\.size is 0: give at least 1\.$"):
-        check_least({"workers": (0, 0), "size": (0, 1), "width": (-1, 0)})
+        check_minimum({"workers": (0, 0), "size": (0, 1), "width": (-1, 0)})

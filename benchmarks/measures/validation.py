@@ -176,7 +176,7 @@ def table(runs: Sequence[Run], images: Mapping[str, str]) -> str:
 
 def floor(data: VQADataModule) -> str:
     """What the training answers alone give on the validation questions."""
-    rows, train = data.partition.validation, data.partition.floor_rows("validation")
+    rows, train = data.splits.validation, data.splits.floor_rows("validation")
     guesses = {
         "question-only lookup": floors.question_only(train, rows),
         "majority answer": [floors.majority_answer(train)] * len(rows),
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"The runs have different numbers of seeds ({seeds}): finish them, for the difference "
             "is paired by question over equal seeds."
         )
-    parts = data.partition
+    parts = data.splits
     where = "carved from training" if parts.carved_from_train else "released"
     print(
         f"{parts.dataset} {parts.layout} [{parts.label}], validation ({where}), "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amif_lightning.arguments import check_least
+from amif_lightning.arguments import check_minimum
 from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.schema.questions import Release
@@ -40,7 +40,7 @@ class Phantom(VQADataModule):
         **kwargs: Unpack[VQAOptions],
     ) -> None:
         super().__init__(root, **kwargs)
-        check_least(
+        check_minimum(
             {
                 "phantom_seed": (phantom_seed, 0),
                 "train_studies": (train_studies, 1),

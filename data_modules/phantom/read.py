@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amif_lightning.data.schema.questions import QARow, Release, SplitName
+from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from data_modules.phantom.generate import (
     COMPOSITION_FILE,
@@ -122,7 +122,7 @@ def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
             manifest says.
     """
     root = Path(root)
-    splits: dict[SplitName, list[QARow]] = {split: [] for split in SPLITS}
+    splits: dict[SplitName, list[VQAExample]] = {split: [] for split in SPLITS}
     patients = {row["study_id"]: row["patient_id"] for row in _rows(root, STUDY_FILE)}
     files = {"questions": QUESTION_FILE}
     if compositional:
@@ -146,12 +146,12 @@ def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
 
 def _read_questions(
     root: Path, file: str, patients: Mapping[str, str]
-) -> dict[SplitName, list[QARow]]:
-    splits: dict[SplitName, list[QARow]] = {split: [] for split in SPLITS}
+) -> dict[SplitName, list[VQAExample]]:
+    splits: dict[SplitName, list[VQAExample]] = {split: [] for split in SPLITS}
     mark = "" if file == QUESTION_FILE else "composition-"
     for number, row in enumerate(_rows(root, file)):
         splits[row["split"]].append(
-            QARow(
+            VQAExample(
                 question_id=f"{DATASET}/{row['split']}/{mark}{number}",
                 qid="",
                 split=row["split"],

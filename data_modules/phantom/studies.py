@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from amif_lightning.arguments import check_choice, check_least
+from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.data.loading.fixed_negatives import hard_negatives, random_negatives
 from amif_lightning.data.loading.options import GeneratedOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule, TeacherName
@@ -81,7 +81,7 @@ class PhantomStudies(StudyDataModule):
             "none" if teacher == "vectors" or teacher == "shuffled_vectors" else teacher
         )
         super().__init__(root, teacher=stored, **kwargs)
-        check_least(
+        check_minimum(
             {
                 "phantom_seed": (phantom_seed, 0),
                 "train_studies": (train_studies, 1),

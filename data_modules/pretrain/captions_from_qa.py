@@ -19,7 +19,7 @@ from amif_lightning.data.loading.options import CorpusOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
-from amif_lightning.data.schema.questions import DroppedRow, QARow
+from amif_lightning.data.schema.questions import DroppedRow, VQAExample
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
@@ -81,8 +81,8 @@ class CaptionsFromQA(StudyDataModule):
         Raises:
             UserError: If a release cannot be read or a picture is damaged.
         """
-        parts = self.source.partition
-        of_image: dict[str, list[QARow]] = defaultdict(list)
+        parts = self.source.splits
+        of_image: dict[str, list[VQAExample]] = defaultdict(list)
         for row in parts.train:
             of_image[row.image_id].append(row)
         paths = {image: group[0].image for image, group in of_image.items()}
@@ -127,7 +127,7 @@ class CaptionsFromQA(StudyDataModule):
             ),
         )
 
-    def _study(self, image: str, rows: Sequence[QARow]) -> StudyRow:
+    def _study(self, image: str, rows: Sequence[VQAExample]) -> StudyRow:
         dataset, text = self.source.dataset, caption(rows)
         picture = Picture(f"{dataset}/{rows[0].image}", self.source.file_of(rows[0]))
         return StudyRow(
@@ -142,7 +142,7 @@ class CaptionsFromQA(StudyDataModule):
     def _own_identities(self) -> set[str]:
         """Pictures of the source's validation and test rows, and of the carve."""
         released = [r for split, r in self.source.release.splits.items() if split != "train"]
-        held_out = [*released, self.source.partition.validation]
+        held_out = [*released, self.source.splits.validation]
         return {row.image_id for rows in held_out for row in rows}
 
     def scored(self) -> Scored:
@@ -160,7 +160,7 @@ class CaptionsFromQA(StudyDataModule):
         return self.source.selection() | ({"held_out": names} if names else {})
 
 
-def caption(rows: Iterable[QARow]) -> str:
+def caption(rows: Iterable[VQAExample]) -> str:
     """A text of questions and their answers, in released order, equal pairs once."""
     pairs = (f"{row.question.rstrip(' ?.:')}? {row.answer.rstrip(' .')}." for row in rows)
     return collapse(" ".join(dict.fromkeys(pairs)))

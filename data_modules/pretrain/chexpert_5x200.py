@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from amif_lightning.arguments import check_choice, check_least
+from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.data.files.tables import (
     NO_FILE,
     OUTSIDE,
@@ -138,7 +138,7 @@ class FiveClasses(StudyDataModule):
         **kwargs: Unpack[StudyOptions],
     ) -> None:
         super().__init__(root, **kwargs)
-        check_least({"per_class": (per_class, 1)})
+        check_minimum({"per_class": (per_class, 1)})
         check_choice("missing_images", missing_images, MissingImages)
         self.per_class, self.draw_seed = per_class, draw_seed
         self.exclude_uncertain, self.missing_images = exclude_uncertain, missing_images

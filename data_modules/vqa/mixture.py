@@ -30,8 +30,8 @@ from amif_lightning.data.loading.options import QuestionOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule, validation_sample
 from amif_lightning.data.loading.weighted import Mixed, check_weights
 from amif_lightning.data.schema.answers import candidates
-from amif_lightning.data.schema.question_splits import Partition
-from amif_lightning.data.schema.questions import DroppedRow, QARow, Release, SplitName
+from amif_lightning.data.schema.question_splits import Splits
+from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -123,7 +123,7 @@ class QuestionMixture(VQADataModule):
         whole = left_out(self.held_out, self.compare)
         return joint_selection(type(self).__name__, self.parts, whole)
 
-    def file_of(self, row: QARow) -> Path:
+    def file_of(self, row: VQAExample) -> Path:
         """Where the part has the picture."""
         part, original = self._originals[row.question_id]
         return part.file_of(original)
@@ -132,7 +132,7 @@ class QuestionMixture(VQADataModule):
 
     def read_release(self) -> Release:
         """The rows of all parts; pictures and groups are named ``<data set>/...``."""
-        splits: dict[SplitName, list[QARow]] = {}
+        splits: dict[SplitName, list[VQAExample]] = {}
         for part in self.parts:
             for split, rows in part.release.splits.items():
                 splits.setdefault(split, []).extend(_of_mixture(row) for row in rows)
@@ -147,19 +147,19 @@ class QuestionMixture(VQADataModule):
         )
 
     @cached_property
-    def partition(self) -> Partition:
+    def splits(self) -> Splits:
         """The parts' own partitions joined, less training pictures that another set scores."""
         check_parts(self.parts, self.held_out)
-        joined = [part.partition for part in self.parts]
+        joined = [part.splits for part in self.parts]
         named = {r.question_id: r for rows in self.release.splits.values() for r in rows}
         dropped = [row for one in joined for row in one.dropped]
-        train: list[QARow] = []
-        validation: list[QARow] = []
+        train: list[VQAExample] = []
+        validation: list[VQAExample] = []
         held_out = [all_of(module) for module in self.held_out]
         looks = looks_from(self.hashes)
         for part in self.parts:
             others = [other for other in self.parts if other is not part]
-            own = part.partition
+            own = part.splits
             # A picture that another set tests must not choose checkpoints either.
             for rows, scored, kept in (
                 (own.train, [scored_of(other) for other in others], train),
@@ -173,7 +173,7 @@ class QuestionMixture(VQADataModule):
                     if row.question_id in reasons
                 ]
         answer_rows = tuple(named[r.question_id] for one in joined for r in one.answer_rows)
-        return Partition(
+        return Splits(
             dataset=type(self).__name__,
             layout=self.release.layout,
             protocol=self.protocol,
@@ -200,7 +200,7 @@ class QuestionMixture(VQADataModule):
         )
 
     def _reasons(
-        self, part: VQADataModule, rows: Sequence[QARow], scored: Sequence[Scored], looks: Look
+        self, part: VQADataModule, rows: Sequence[VQAExample], scored: Sequence[Scored], looks: Look
     ) -> dict[str, str]:
         """Why rows of a part must go, by question id: for their picture or for its patient."""
         first = {row.image_id: row for row in reversed(rows)}
@@ -219,7 +219,7 @@ class QuestionMixture(VQADataModule):
         }
 
     @cached_property
-    def _originals(self) -> Mapping[str, tuple[VQADataModule, QARow]]:
+    def _originals(self) -> Mapping[str, tuple[VQADataModule, VQAExample]]:
         """The part and its own row, by question id."""
         return {
             row.question_id: (part, row)
@@ -238,7 +238,7 @@ class QuestionMixture(VQADataModule):
         data = Mixed(groups, sizes, self.weights, self.seed)
         return self._train_loader(data, len(data), self._collate, drop_last=False)
 
-    def _validation_sample(self, rows: Sequence[QARow]) -> list[QARow]:
+    def _validation_sample(self, rows: Sequence[VQAExample]) -> list[VQAExample]:
         share = max(1, self.validation_questions // len(self.parts))
         return [
             row
@@ -247,7 +247,7 @@ class QuestionMixture(VQADataModule):
         ]
 
 
-def _of_mixture(row: QARow) -> QARow:
+def _of_mixture(row: VQAExample) -> VQAExample:
     """The row with picture and group named ``<data set>/...``, since names repeat across sets."""
     source = row.question_id.partition("/")[0]
     return replace(
@@ -259,7 +259,7 @@ def _of_mixture(row: QARow) -> QARow:
     )
 
 
-def _absent(parts: Sequence[Release] | Sequence[Partition]) -> dict[str, str]:
+def _absent(parts: Sequence[Release] | Sequence[Splits]) -> dict[str, str]:
     return {
         f"{part.dataset} {what}": sentence
         for part in parts

@@ -14,7 +14,13 @@ from amif_lightning.data.files.tables import is_text
 from amif_lightning.data.loading.hub_module import HubQuestions
 from amif_lightning.data.loading.options import HubOptions
 from amif_lightning.data.preprocessing.normalization import collapse, is_yes_no, normalise
-from amif_lightning.data.schema.questions import AnswerType, DroppedRow, QARow, Release, SplitName
+from amif_lightning.data.schema.questions import (
+    AnswerType,
+    DroppedRow,
+    Release,
+    SplitName,
+    VQAExample,
+)
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -88,7 +94,7 @@ class PathVQA(HubQuestions):
             for split in ("validation", "test")
             if split not in splits
         }
-        kept: dict[SplitName, tuple[QARow, ...]] = {}
+        kept: dict[SplitName, tuple[VQAExample, ...]] = {}
         for split, rows in splits.items():
             kept[split], repeated = _distinct(rows)
             dropped += repeated
@@ -142,7 +148,7 @@ def _list_file(root: Path, split: SplitName, ending: str) -> Path | None:
 
 def _read_lists(
     root: Path, layout: Layout, allow_pickle: bool
-) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
+) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
     """The splits of the layouts whose files are lists of questions."""
     ending = "json" if layout == "lxmert" else "pkl"
     if layout == "original" and not allow_pickle:
@@ -151,7 +157,7 @@ def _read_lists(
             "code, so fetch the parquet files instead or give --data.init_args.allow_pickle true "
             "if you trust where it comes from."
         )
-    splits: dict[SplitName, tuple[QARow, ...]] = {}
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {}
     dropped: list[DroppedRow] = []
     for split in SHORT:
         path = _list_file(root, split, ending)
@@ -179,7 +185,7 @@ def _read_lists(
     return splits, dropped
 
 
-def _row(item: object, split: SplitName, number: int) -> QARow | None:
+def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
     """One entry as a row; None where it cannot be used."""
     if not isinstance(item, Mapping):
         return None
@@ -195,7 +201,7 @@ def _row(item: object, split: SplitName, number: int) -> QARow | None:
     if not normalise(question) or not normalise(answer):
         return None
     image = image.removesuffix(".jpg")
-    return QARow(
+    return VQAExample(
         question_id=f"{NAME}/{split}/{number}",
         qid=_word(item.get("question_id")),
         split=split,
@@ -241,7 +247,7 @@ def _answer_type(released: object, answer: str) -> AnswerType:
     return "closed" if is_yes_no(normalise(answer)) else "open"
 
 
-def _distinct(rows: tuple[QARow, ...]) -> tuple[tuple[QARow, ...], list[DroppedRow]]:
+def _distinct(rows: tuple[VQAExample, ...]) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
     seen: set[tuple[str, str, str]] = set()
     kept, repeated = [], []
     for row in rows:

@@ -14,7 +14,13 @@ from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.answers import ListAnswers, list_references
-from amif_lightning.data.schema.questions import AnswerType, DroppedRow, QARow, Release, SplitName
+from amif_lightning.data.schema.questions import (
+    AnswerType,
+    DroppedRow,
+    Release,
+    SplitName,
+    VQAExample,
+)
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -70,7 +76,7 @@ class SLAKE(VQADataModule):
         """Read all rows of the release under ``root``; no images are opened."""
         return read_slake(self.root, self.language, self.list_answers)
 
-    def file_of(self, row: QARow) -> Path:
+    def file_of(self, row: VQAExample) -> Path:
         """Where the picture lies; mirrors spell its ending once (``.jpg``) or twice."""
         released = super().file_of(row)
         name = released.name
@@ -122,7 +128,7 @@ def read_slake(
             f"SLAKE: the folder {root} does not exist, so give the right --data.init_args.root or "
             f"download the data set from {SOURCE} into it."
         )
-    splits: dict[SplitName, tuple[QARow, ...]] = {}
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {}
     absent: dict[str, str] = {}
     dropped: list[DroppedRow] = []
     for split, names in FILES.items():
@@ -163,8 +169,8 @@ def read_slake(
 
 def _read_file(
     path: Path, split: SplitName, language: Language, list_answers: ListAnswers
-) -> tuple[tuple[QARow, ...], list[DroppedRow]]:
-    rows: list[QARow] = []
+) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
+    rows: list[VQAExample] = []
     dropped: list[DroppedRow] = []
     for number, item in enumerate(load_questions(NAME, path, _KEYS, SOURCE)):
         question_id = f"{NAME}/{split}/{number}"
@@ -182,7 +188,7 @@ def _read_file(
             dropped.append(DroppedRow(question_id, "empty answer", path.name))
             continue
         rows.append(
-            QARow(
+            VQAExample(
                 question_id=question_id,
                 qid=str(item.get("qid", "")),
                 split=split,
@@ -218,8 +224,8 @@ def _check(path: Path, number: int, item: Mapping[str, Any]) -> tuple[str, Answe
 
 
 def _with_translations(
-    splits: Mapping[SplitName, tuple[QARow, ...]],
-) -> dict[SplitName, tuple[QARow, ...]]:
+    splits: Mapping[SplitName, tuple[VQAExample, ...]],
+) -> dict[SplitName, tuple[VQAExample, ...]]:
     """Gives held-out rows the training questions about their picture as other wordings."""
     asked: dict[str, list[str]] = {}
     for row in splits["train"]:

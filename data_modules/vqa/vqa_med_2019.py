@@ -13,7 +13,7 @@ from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.answers import med_2019_references
-from amif_lightning.data.schema.questions import DroppedRow, QARow, Release, SplitName
+from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -98,7 +98,7 @@ class VQAMed2019(VQADataModule):
         """Read all rows of the release under ``root``; no images are opened."""
         return read_vqa_med_2019(self.root, self.task, self.unpacked)
 
-    def file_of(self, row: QARow) -> Path:
+    def file_of(self, row: VQAExample) -> Path:
         """Where the picture lies, under the root or among what was unpacked."""
         folder, _, name = row.image.rpartition("/")
         if folder not in self._found:
@@ -148,7 +148,7 @@ def read_vqa_med_2019(
             f"VQA-Med-2019: the folder {root} does not exist, so give the right "
             f"--data.init_args.root or download the data set from {SOURCE} into it."
         )
-    splits: dict[SplitName, tuple[QARow, ...]] = {}
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {}
     absent: dict[str, str] = {}
     dropped: list[DroppedRow] = []
     notes = [SHARED_NOTE]
@@ -190,10 +190,10 @@ def read_vqa_med_2019(
     return Release(NAME, "zenodo", splits, absent, tuple(dropped), tuple(notes))
 
 
-def _read_split(path: Path, name: SplitName) -> tuple[tuple[QARow, ...], list[DroppedRow]]:
+def _read_split(path: Path, name: SplitName) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
     categories = {} if name == "test" else _categories(path.parent, _SPLITS[name])
     width = 4 if name == "test" else 3
-    rows: list[QARow] = []
+    rows: list[VQAExample] = []
     dropped: list[DroppedRow] = []
     for number, line in enumerate(_lines(path)):
         if not line.strip():
@@ -214,7 +214,7 @@ def _read_split(path: Path, name: SplitName) -> tuple[tuple[QARow, ...], list[Dr
             dropped.append(DroppedRow(question_id, "empty answer", detail))
             continue
         rows.append(
-            QARow(
+            VQAExample(
                 question_id=question_id,
                 qid="",
                 split=name,
@@ -271,9 +271,9 @@ def _missing_images(folders: Folders, files: _Split) -> str:
 
 
 def _without_abnormality(
-    splits: Mapping[SplitName, tuple[QARow, ...]],
-) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
-    kept: dict[SplitName, tuple[QARow, ...]] = {}
+    splits: Mapping[SplitName, tuple[VQAExample, ...]],
+) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
+    kept: dict[SplitName, tuple[VQAExample, ...]] = {}
     dropped: list[DroppedRow] = []
     for name, rows in splits.items():
         if unknown := sum(not row.question_type for row in rows):

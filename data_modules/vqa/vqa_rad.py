@@ -19,7 +19,13 @@ from amif_lightning.data.loading.hub_module import HubQuestions
 from amif_lightning.data.loading.options import HubOptions
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.question_splits import Protocol, question_key, restated
-from amif_lightning.data.schema.questions import AnswerType, DroppedRow, QARow, Release, SplitName
+from amif_lightning.data.schema.questions import (
+    AnswerType,
+    DroppedRow,
+    Release,
+    SplitName,
+    VQAExample,
+)
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -181,18 +187,18 @@ def _choose_layout(root: Path, layout: str, protocol: Protocol) -> Layout:
 class _File:
     """One released file: its rows, the ids of its templated rows, and what could not be used."""
 
-    rows: list[QARow]
+    rows: list[VQAExample]
     frames: frozenset[str]
     dropped: list[DroppedRow]
 
-    def split(self, name: SplitName) -> tuple[QARow, ...]:
+    def split(self, name: SplitName) -> tuple[VQAExample, ...]:
         return tuple(row for row in self.rows if row.split == name)
 
 
 def _read_osf(root: Path, protocol: Protocol) -> Release:
     folder, absent = _image_folder(root, (OSF_IMAGES, MEVF_IMAGES))
     file = _read_file(root / OSF_FILE, "osf", "train", folder)
-    splits: dict[SplitName, tuple[QARow, ...]] = {"train": file.split("train")}
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {"train": file.split("train")}
     if test := file.split("test"):
         splits["test"] = test
     else:
@@ -214,7 +220,7 @@ def _read_mevf(root: Path, protocol: Protocol) -> Release:
     folder, absent = _image_folder(root, (MEVF_IMAGES, OSF_IMAGES))
     train_file = _read_file(root / MEVF_FILES["train"], "mevf", "train", folder)
     dropped = list(train_file.dropped)
-    test: Sequence[QARow] = ()
+    test: Sequence[VQAExample] = ()
     if (root / MEVF_FILES["test"]).is_file():
         test_file = _read_file(root / MEVF_FILES["test"], "mevf", "test", folder)
         test, dropped = test_file.rows, dropped + test_file.dropped
@@ -242,13 +248,13 @@ def _read_mevf(root: Path, protocol: Protocol) -> Release:
     else:
         train = train_file.rows
         notes = _frame_leak(frames, test, osf.split("train") if osf else None)
-    splits: dict[SplitName, tuple[QARow, ...]] = {"train": tuple(train)}
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {"train": tuple(train)}
     if test:
         splits["test"] = tuple(test)
     return Release(NAME, "mevf", splits, absent, tuple(dropped), (SHARED_NOTE, *notes))
 
 
-def _with_variants(rows: Sequence[QARow], osf_rows: Sequence[QARow]) -> list[QARow]:
+def _with_variants(rows: Sequence[VQAExample], osf_rows: Sequence[VQAExample]) -> list[VQAExample]:
     """Gives rows of the re-split the released rephrases and frames of the same OSF questions."""
     variants: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in osf_rows:
@@ -258,7 +264,7 @@ def _with_variants(rows: Sequence[QARow], osf_rows: Sequence[QARow]) -> list[QAR
 
 
 def _frame_leak(
-    frames: Sequence[QARow], test: Sequence[QARow], osf_train: Sequence[QARow] | None
+    frames: Sequence[VQAExample], test: Sequence[VQAExample], osf_train: Sequence[VQAExample] | None
 ) -> tuple[str, ...]:
     """Says in numbers how many templated training rows restate test questions."""
     file = MEVF_FILES["train"]
@@ -278,12 +284,12 @@ def _frame_leak(
     )
 
 
-def _variant_keys(rows: Sequence[QARow]) -> frozenset[tuple[str, str]]:
+def _variant_keys(rows: Sequence[VQAExample]) -> frozenset[tuple[str, str]]:
     return frozenset((row.image_id, normalise(text)) for row in rows for text in row.variants)
 
 
 def _read_file(path: Path, layout: Layout, file_split: SplitName, folder: str) -> _File:
-    rows: list[QARow] = []
+    rows: list[VQAExample] = []
     frames: set[str] = set()
     dropped: list[DroppedRow] = []
     for number, item in enumerate(_load(path, layout)):
@@ -301,7 +307,7 @@ def _read_file(path: Path, layout: Layout, file_split: SplitName, folder: str) -
             frames.add(question_id)
         image = item["image_name"].strip()
         rows.append(
-            QARow(
+            VQAExample(
                 question_id=question_id,
                 qid=str(item["qid"]),
                 split=split,

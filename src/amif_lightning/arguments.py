@@ -24,7 +24,7 @@ def check_choice(name: str, word: str, choices: object) -> None:
         raise UserError(f"data.init_args.{name} is {word!r}: give one of {', '.join(known)}.")
 
 
-def check_least(limits: Mapping[str, tuple[int, int]]) -> None:
+def check_minimum(limits: Mapping[str, tuple[int, int]]) -> None:
     """Refuse numbers that are too small.
 
     Args:

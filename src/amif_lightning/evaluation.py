@@ -55,7 +55,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class SplitFacts:
+class EvaluationContext:
     """What a record must say about the questions that were scored, apart from the model.
 
     Attributes:
@@ -89,7 +89,7 @@ class SplitFacts:
 
 
 @dataclass(frozen=True)
-class StudyFacts:
+class RetrievalContext:
     """What a record must say about the studies that were searched, apart from the model.
 
     Attributes:

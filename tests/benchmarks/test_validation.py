@@ -64,7 +64,7 @@ def test_a_run_answers_every_validation_question(
     options += ["--data.image_size=32", "--data.tokenizer=words", "--data.num_workers=0"]
     main([str(run), "--data=Phantom", f"--data.root={tmp_path / 'phantom'}", *options])
     printed = capsys.readouterr().out
-    count = len(data.partition.validation)
+    count = len(data.splits.validation)
     assert count > 5  # all of them, not the sample of training
     assert f"validation (released), {count} questions on" in printed
     assert f" of {count} " in printed

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from amif_lightning.callbacks import ResultWriter, results
-from amif_lightning.evaluation import Prediction, SplitFacts
+from amif_lightning.evaluation import EvaluationContext, Prediction
 from amif_lightning.reports.records.answering import Score, read_record
 from amif_lightning.reports.records.predictions import read_predictions
 from amif_lightning.tasks.checkpoints import Origin
@@ -22,7 +22,7 @@ QUESTIONS = ("q0", "q1", "q2", "q3")
 STRATA = (("overall", "closed/answer"), ("overall", "open/answer"), ("overall", "open/answer"))
 
 
-def facts() -> SplitFacts:
+def facts() -> EvaluationContext:
     strata = [*STRATA, ("overall", "closed/answer")]
     rows = {
         question: {
@@ -40,7 +40,7 @@ def facts() -> SplitFacts:
     }
     counts = {"overall": (3, 4), "closed/answer": (2, 2), "open/answer": (1, 2)}
     none = {name: (0, count) for name, (_, count) in counts.items()}
-    return SplitFacts(
+    return EvaluationContext(
         dataset="Toys",
         layout="toy box",
         protocol="clean",

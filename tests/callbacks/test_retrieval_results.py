@@ -16,7 +16,13 @@ from torch.utils.data import DataLoader
 
 from amif_lightning.callbacks import ResultWriter, results
 from amif_lightning.errors import UserError
-from amif_lightning.evaluation import FixedNegatives, Localised, PairScores, StudyFacts, StudyScores
+from amif_lightning.evaluation import (
+    FixedNegatives,
+    Localised,
+    PairScores,
+    RetrievalContext,
+    StudyScores,
+)
 from amif_lightning.reports.analysis.retrieval_groups import collect_searches
 from amif_lightning.reports.records.answering import Score
 from amif_lightning.reports.records.pair_averages import pair_averages
@@ -38,8 +44,8 @@ class ToyStudies(L.LightningDataModule):
 
     train_dataloader = test_dataloader = predict_dataloader = _loader
 
-    def facts(self) -> StudyFacts:
-        return StudyFacts(
+    def evaluation_context(self) -> RetrievalContext:
+        return RetrievalContext(
             dataset="Toys",
             layout="toy box",
             split="test",
@@ -255,7 +261,7 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
 def test_task_and_data_must_be_of_one_kind(tmp_path: Path) -> None:
     running: Any = SimpleNamespace(is_global_zero=True, datamodule=ToyStudies())
     answering: Any = SimpleNamespace(answer_by="rank")
-    with pytest.raises(TypeError, match="needs the attribute study_scores here and StudyFacts"):
+    with pytest.raises(TypeError, match="study_scores here and RetrievalContext"):
         ResultWriter("toys", 0, str(tmp_path)).on_test_start(running, answering)
     assert not list(tmp_path.iterdir())
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from PIL import Image
 
-from amif_lightning.data.schema.questions import QARow, Release
+from amif_lightning.data.schema.questions import Release, VQAExample
 from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
 from tests.data.tiny_release import Tiny, tiny_release
 from tests.data.tiny_studies import TinyStudies, tiny_studies
 
 
-def renamed(row: QARow, name: str, seed: int) -> QARow:
+def renamed(row: VQAExample, name: str, seed: int) -> VQAExample:
     """The row as one of another data set, with pictures under names of its own."""
     file = row.image.replace("/", f"/{name.lower()}{seed}_")
     return replace(row, question_id=row.question_id.replace("Tiny", name, 1), image=file)
@@ -38,7 +38,7 @@ def named_tiny(root: Path, name: str, seed: int = 0, **options: Any) -> Tiny:
 
 
 def with_copy(
-    module: Tiny, of: tuple[Tiny, QARow], *, place: int, as_name: str | None = None
+    module: Tiny, of: tuple[Tiny, VQAExample], *, place: int, as_name: str | None = None
 ) -> Tiny:
     """The data set with the picture of its training image ``place`` replaced by another set's."""
     other, row = of

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from amif_lightning.data.loading.vqa_module import VQADataModule
-from amif_lightning.data.schema.questions import AnswerType, QARow, Release, SplitName
+from amif_lightning.data.schema.questions import AnswerType, Release, SplitName, VQAExample
 
 SIDE = 32
 
@@ -23,9 +23,9 @@ def write_png(path: Path, seed: int) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def make_rows(root: Path, split: SplitName, counts: list[int], seed: int = 0) -> list[QARow]:
+def make_rows(root: Path, split: SplitName, counts: list[int], seed: int = 0) -> list[VQAExample]:
     """One picture per entry of ``counts`` with that many questions, closed and open in turn."""
-    rows: list[QARow] = []
+    rows: list[VQAExample] = []
     for image, count in enumerate(counts):
         name = f"{split}/{image:02d}.png"
         write_png(root / name, stable(split) + 1000 * seed + image)
@@ -34,7 +34,7 @@ def make_rows(root: Path, split: SplitName, counts: list[int], seed: int = 0) ->
             answer = ("yes", "no")[(image + number) % 2] if closed else f"{split} zone {image % 3}"
             answer_type: AnswerType = "closed" if closed else "open"
             rows.append(
-                QARow(
+                VQAExample(
                     question_id=f"Tiny/{split}/{len(rows)}",
                     qid=str(len(rows)),
                     split=split,

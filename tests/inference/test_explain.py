@@ -16,7 +16,7 @@ from amif_lightning.inference.explain import SIDE, explain
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.eval_mode import at_rest
 from amif_lightning.tasks import AMiFVQA
-from amif_lightning.tasks.answering.single_question import Asked, ask, inputs_of, streams_of
+from amif_lightning.tasks.answering.single_question import Asked, ask, encoded_pair_of, inputs_of
 from tests.inference.conftest import Saved
 
 
@@ -42,7 +42,7 @@ def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
         return real(studies, centres, columns)
 
     monkeypatch.setattr(explaining, "plans_sheet", sheet)
-    asked = Asked(saved.data.file_of(saved.data.partition.test[0]), question)
+    asked = Asked(saved.data.file_of(saved.data.splits.test[0]), question)
     made = explain(restored, asked, ask(restored, [asked])[0])
     assert made.width > (1 + len(words)) * SIDE
     assert len(made.getcolors(1 << 24) or []) > 50
@@ -50,12 +50,12 @@ def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
 
     inputs = inputs_of(restored, [asked])
     with at_rest(restored):
-        streams = streams_of(restored, inputs)
-    kept = streams.mask.clone()
+        encoded = encoded_pair_of(restored, inputs)
+    kept = encoded.mask.clone()
     kept[:, 0] = kept[:, -1] = False  # [CLS] and [SEP]
-    patches = streams.patches[:, 1:]
+    patches = encoded.patches[:, 1:]
     every = torch.ones(patches.shape[:2], dtype=torch.bool)
-    plan, _ = TokenTransport().plan(streams.words, patches, kept, every)
+    plan, _ = TokenTransport().plan(encoded.words, patches, kept, every)
     pieces = [saved.data.tokenizer.decode([i]) for i in inputs.tokens.ids[0].tolist()]
     for one in drawn:
         row = plan[0, pieces.index(one.word)].numpy()
@@ -68,7 +68,7 @@ def test_a_task_with_transport_is_drawn_with_its_own_settings(
     restored = AMiFVQA.load_from_checkpoint(
         saved.path, map_location="cpu", transport=0.1, reach=0.5
     )
-    asked = Asked(saved.data.file_of(saved.data.partition.test[0]), "is there a nodule?")
+    asked = Asked(saved.data.file_of(saved.data.splits.test[0]), "is there a nodule?")
     assert restored.transport is not None
     used: list[float | None] = []
     plan = TokenTransport.plan

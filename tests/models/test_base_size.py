@@ -87,8 +87,8 @@ def test_the_paper_s_size_learns_and_ranks_in_16_gb(
     embeddings = (SLOTS + 512 + 2) * WIDTH + norm
     assert parts["text"] == embeddings + LAYERS * LAYER
     linear = WIDTH**2 + WIDTH
-    streams = 2 * (linear + WIDTH + norm)  # projection, modality embedding, norm
-    assert parts["fusion"] == streams + 2 * 6 * (LAYER + attention + norm)
+    encoded = 2 * (linear + WIDTH + norm)  # projection, modality embedding, norm
+    assert parts["fusion"] == encoded + 2 * 6 * (LAYER + attention + norm)
     feed_forward = 8 * WIDTH**2 + 5 * WIDTH
     assert parts["knowledge"] == 2 * attention + 2 * feed_forward + linear + 4 * norm
     head = linear + norm + SLOTS  # output transform and bias; the matrix is the word embeddings

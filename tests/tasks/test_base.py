@@ -114,7 +114,7 @@ def test_streams_are_what_encoders_and_fusion_give(data: Phantom) -> None:
     task = AMiFVQA(**SMALL).eval()
     batch = next(iter(data.train_dataloader()))
     with torch.no_grad():
-        found = task.streams(batch.question, batch.images, batch.image_index)
+        found = task.encode_pair(batch.question, batch.images, batch.image_index)
         text = task.text(batch.question.ids, batch.question.mask)
         image = task.vision(batch.images)
         words, patches = task.fusion(text, batch.question.mask, image, batch.image_index)

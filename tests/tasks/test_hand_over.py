@@ -104,7 +104,7 @@ def test_weights_and_words_are_those_of_pre_training(pretrained: Path, root: Pat
     assert data.tokenizer.to_json() == task.tokenizer == checkpoint["tokenizer"]
     assert task.space is not None
     assert task.space.tokenizer == checkpoint["tokenizer"]
-    assert task.space.candidates == tuple(data.partition.candidates)
+    assert task.space.candidates == tuple(data.splits.candidates)
 
 
 def test_the_temperature_goes_on_where_alignment_goes_on(

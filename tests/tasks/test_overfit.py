@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, phantom, trainer
@@ -44,9 +44,9 @@ def _phantom(root: Path) -> Phantom:
     )
 
 
-def _without_shortcut(rows: Sequence[QARow]) -> list[QARow]:
+def _without_shortcut(rows: Sequence[VQAExample]) -> list[VQAExample]:
     """Two questions on each of 32 images; no wording is always answered alike."""
-    of_image: dict[str, list[QARow]] = defaultdict(list)
+    of_image: dict[str, list[VQAExample]] = defaultdict(list)
     for row in rows:
         of_image[row.image_id].append(row)
     texts = sorted({row.question for row in rows})
@@ -68,11 +68,11 @@ def _blind(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     return torch.zeros_like(output)
 
 
-def _accuracy(root: Path, rows: Sequence[QARow], tmp_path: Path, *, blind: bool) -> float:
+def _accuracy(root: Path, rows: Sequence[VQAExample], tmp_path: Path, *, blind: bool) -> float:
     """Training accuracy once it is 1, else after the last step."""
     data = _phantom(root)
     data.__dict__["partition"] = dataclasses.replace(  # in place of the cached property's value
-        data.partition, train=tuple(rows), validation=tuple(rows)
+        data.splits, train=tuple(rows), validation=tuple(rows)
     )
     L.seed_everything(0, verbose=False)
     sizes = {"image_size": 64, "width": 64, "heads": 4}
@@ -93,19 +93,21 @@ def _accuracy(root: Path, rows: Sequence[QARow], tmp_path: Path, *, blind: bool)
 
 
 @pytest.fixture(scope="module")
-def rows(root: Path) -> list[QARow]:
+def rows(root: Path) -> list[VQAExample]:
     """The 64 questions."""
-    return _without_shortcut(_phantom(root).partition.train)
+    return _without_shortcut(_phantom(root).splits.train)
 
 
 @pytest.mark.slow
-def test_64_questions_are_learned_by_heart(root: Path, rows: list[QARow], tmp_path: Path) -> None:
+def test_64_questions_are_learned_by_heart(
+    root: Path, rows: list[VQAExample], tmp_path: Path
+) -> None:
     assert len({row.image_id for row in rows}) == IMAGES
     assert _accuracy(root, rows, tmp_path, blind=False) == 1.0
 
 
 @pytest.mark.slow
-def test_without_pictures_they_are_not(root: Path, rows: list[QARow], tmp_path: Path) -> None:
+def test_without_pictures_they_are_not(root: Path, rows: list[VQAExample], tmp_path: Path) -> None:
     answers: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         answers[row.question][row.references[0]] += 1

@@ -12,7 +12,7 @@ import torch
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
-from amif_lightning.models.knowledge import Fused
+from amif_lightning.models.knowledge import DecoderInput
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, ready, slow_likelihood, space_of, trainer
@@ -90,7 +90,7 @@ def _slow(task: AMiFVQA, batch: VQABatch, smoothing: float) -> list[float]:
     ]
 
 
-def _openness(batches: list[Fused]) -> float:
+def _openness(batches: list[DecoderInput]) -> float:
     """The mean over questions of the gate's mean over their tokens, without padding."""
     seen: list[float] = []
     for fused in batches:
@@ -134,7 +134,7 @@ def test_smoothing_is_part_of_the_training_loss_alone(data: Phantom, smoothing: 
     batches = list(data.val_dataloader())
     assert len({len(b) for b in batches}) > 1  # a mean over batches would weigh questions unequally
     values = [value for b in batches for value in _slow(still, b, 0.0)]
-    assert len(values) == len(data.partition.validation)
+    assert len(values) == len(data.splits.validation)
     assert float(logged["val/answer_loss"]) == pytest.approx(sum(values) / len(values), rel=1e-4)
 
 
@@ -254,7 +254,7 @@ def test_the_control_is_counted_by_itself(data: Phantom, task: AMiFVQA) -> None:
     right = []
     for loader in data.test_dataloader():
         answered = [p.correct for b in loader for p in task.eval().predict_step(b, 0)]
-        assert len(answered) == len(data.partition.test)
+        assert len(answered) == len(data.splits.test)
         right.append(sum(answered) / len(answered))
     assert float(scores["test/overall"]) == pytest.approx(right[0])
     assert float(scores["control/overall"]) == pytest.approx(right[1])
@@ -262,7 +262,7 @@ def test_the_control_is_counted_by_itself(data: Phantom, task: AMiFVQA) -> None:
 
 def test_the_control_shows_other_pictures(data: Phantom) -> None:
     own, other = data.test_dataloader()
-    of = {row.question_id: row.image_id for row in data.partition.test}
+    of = {row.question_id: row.image_id for row in data.splits.test}
     assert all(
         of[q] == image for b in own for q, image in zip(b.question_ids, b.image_ids, strict=True)
     )

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from amif_lightning.data.files.atomic import write_atomically
-from amif_lightning.evaluation import Prediction, SplitFacts
+from amif_lightning.evaluation import EvaluationContext, Prediction
 from amif_lightning.reports.records import predictions as files
 from amif_lightning.reports.records.answering import (
     Floors,
@@ -40,7 +40,7 @@ def gather(mine: Answers) -> Answers:
 
 def write_test(
     folder: Path,
-    facts: SplitFacts,
+    facts: EvaluationContext,
     answered: Answers,
     control: Answers,
     run: RunRecord,
@@ -105,7 +105,7 @@ def answers_path(folder: Path, split: str) -> Path:
     return folder / f"answers-{split}.jsonl"
 
 
-def write_answers(folder: Path, facts: SplitFacts, answered: Answers) -> str:
+def write_answers(folder: Path, facts: EvaluationContext, answered: Answers) -> str:
     """Write ``answers-<split>.jsonl`` in the release's order.
 
     Returns:
@@ -141,7 +141,7 @@ def _check_metric(scores: Scores, logged: Mapping[str, torch.Tensor]) -> None:
             )
 
 
-def _tally(facts: SplitFacts, correct: Mapping[str, bool]) -> Scores:
+def _tally(facts: EvaluationContext, correct: Mapping[str, bool]) -> Scores:
     counts: dict[str, list[int]] = {}
     for question, row in facts.rows.items():
         for name in row["strata"]:
@@ -156,7 +156,7 @@ def _scores(counts: Mapping[str, Sequence[int]]) -> Scores:
 
 
 def _line(
-    question: str, facts: SplitFacts, given: Prediction, control: Prediction | None
+    question: str, facts: EvaluationContext, given: Prediction, control: Prediction | None
 ) -> files.Prediction:
     row = facts.rows[question]
     return files.Prediction(

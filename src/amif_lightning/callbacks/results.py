@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from amif_lightning.callbacks.answer_results import Answers, gather, write_answers, write_test
 from amif_lightning.callbacks.retrieval_results import SearchTask, write_search
 from amif_lightning.errors import UserError
-from amif_lightning.evaluation import SplitFacts, StudyFacts
+from amif_lightning.evaluation import EvaluationContext, RetrievalContext
 from amif_lightning.reports.records.provenance import git_state, machine, now, package_versions
 from amif_lightning.reports.records.run import Durations, RunRecord
 from amif_lightning.reports.records.test_counter import count_test_run
@@ -87,10 +87,10 @@ class ResultWriter(Callback):
         self._answers, self._seconds = [{}, {}], [0.0, 0.0]
         if trainer.is_global_zero:
             self._facts = _facts(trainer)
-            if isinstance(self._facts, StudyFacts) != isinstance(pl_module, SearchTask):
+            if isinstance(self._facts, RetrievalContext) != isinstance(pl_module, SearchTask):
                 raise TypeError(
                     f"{type(pl_module).__name__} and its data module do not go together: a search "
-                    "needs the attribute study_scores here and StudyFacts there"
+                    "needs the attribute study_scores here and RetrievalContext there"
                 )
             self._test_runs = count_test_run(self._folder(trainer), self._facts.split)
         self._last = time.monotonic()
@@ -213,7 +213,7 @@ class ResultWriter(Callback):
 
 
 def _facts(trainer: L.Trainer) -> Any:
-    """The data module's facts, `SplitFacts` of questions or `StudyFacts` of studies."""
+    """The data module's `EvaluationContext` of questions or `RetrievalContext` of studies."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
-    facts: SplitFacts | StudyFacts = data.facts()
+    facts: EvaluationContext | RetrievalContext = data.evaluation_context()
     return facts

@@ -11,7 +11,7 @@ import torch
 
 from amif_lightning.callbacks.pair_results import pair_lines
 from amif_lightning.errors import UserError
-from amif_lightning.evaluation import StudyFacts, StudyScores
+from amif_lightning.evaluation import RetrievalContext, StudyScores
 from amif_lightning.reports.records.pair_averages import pair_averages
 from amif_lightning.reports.records.retrieval import RetrievalRecord, write_retrieval_record
 from amif_lightning.reports.records.run import RunRecord, record_path
@@ -42,7 +42,7 @@ class SearchTask(Protocol):
 
 def write_search(
     folder: Path,
-    facts: StudyFacts,
+    facts: RetrievalContext,
     scores: StudyScores | None,
     run: RunRecord,
     logged: Mapping[str, torch.Tensor],
@@ -98,7 +98,7 @@ def write_search(
     return _scored(record, folder)
 
 
-def _lines(facts: StudyFacts, scores: StudyScores) -> list[StudyLine]:
+def _lines(facts: RetrievalContext, scores: StudyScores) -> list[StudyLine]:
     """One line per study, in the order of their places in the split."""
     rankings = {way: _rankings(scores, way) for way in DIRECTIONS}
     found = None if scores.zero_shot is None else scores.zero_shot.tolist()

@@ -18,8 +18,8 @@ from amif_lightning.tasks.answering.single_question import (
     Answered,
     Asked,
     answers_known,
+    encoded_pair_of,
     inputs_of,
-    streams_of,
 )
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
     inputs = inputs_of(task, [asked])
     transport = task.transport or TokenTransport()
     with at_rest(task):
-        streams = streams_of(task, inputs)
-        index = torch.zeros(1, dtype=torch.long, device=streams.image.device)
-        plan, _ = task.local_tokens(inputs.tokens, streams, index).plan(transport)
+        encoded = encoded_pair_of(task, inputs)
+        index = torch.zeros(1, dtype=torch.long, device=encoded.image.device)
+        plan, _ = task.local_tokens(inputs.tokens, encoded, index).plan(transport)
     tokenizer = Tokenizer.from_str(answers_known(task).tokenizer)
     words = _telling(words_of(inputs.tokens.ids[0], inputs.tokens.mask[0], tokenizer))
     mass = plan[0].double().cpu().numpy()

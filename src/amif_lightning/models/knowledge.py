@@ -30,7 +30,7 @@ class KnowledgeReading:
 
 
 @dataclass(frozen=True)
-class Fused:
+class DecoderInput:
     """What the decoder reads, and how it came about.
 
     Attributes:

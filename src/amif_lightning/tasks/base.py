@@ -35,7 +35,7 @@ from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_grou
 
 
 @dataclass(frozen=True)
-class Streams:
+class EncodedPair:
     """What the encoders and the fusion layers say of a batch; B texts, I <= B images.
 
     Attributes:
@@ -337,7 +337,9 @@ class AMiFTask(L.LightningModule):
 
     # ---- encoders and fusion ------------------------------------------------------------------
 
-    def streams(self, text: Tokens, images: Tensor, image_index: Tensor | None = None) -> Streams:
+    def encode_pair(
+        self, text: Tokens, images: Tensor, image_index: Tensor | None = None
+    ) -> EncodedPair:
         """Encode texts and images and fuse them.
 
         Args:
@@ -347,7 +349,7 @@ class AMiFTask(L.LightningModule):
         """
         states, tokens = self.text(text.ids, text.mask), self.vision(images)
         words, patches = self.fusion(states, text.mask, tokens, image_index)
-        return Streams(states, tokens, words, patches, text.mask)
+        return EncodedPair(states, tokens, words, patches, text.mask)
 
     # ---- optimisation -------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from amif_lightning.batch import Tokens
 from amif_lightning.losses.gather import gather, gather_padded, longest
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.matching import inner_words
-from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.base import AMiFTask, EncodedPair
 
 #: ``words``: word embeddings before any context, and patches without positions. ``contextual``:
 #: states of the text encoder, and the same patches. ``fused``: both after the fusion layers.
@@ -76,9 +76,9 @@ class LocalTokens:
         return torch.ones(self.patches.shape[:2], dtype=torch.bool, device=self.patches.device)
 
 
-def fused_tokens(streams: Streams) -> LocalTokens:
+def fused_tokens(encoded: EncodedPair) -> LocalTokens:
     """Fused words and patches: each has read all words and all patches of its pair."""
-    return LocalTokens(streams.words, streams.patches[:, 1:], inner_words(streams.mask))
+    return LocalTokens(encoded.words, encoded.patches[:, 1:], inner_words(encoded.mask))
 
 
 def unfused_tokens(

@@ -19,13 +19,13 @@ from amif_lightning.losses.likelihood import sequence_log_likelihood
 from amif_lightning.metrics.vocabulary_use import AnswerEntries, VocabularyUse, gate_means, use_of
 from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder
-from amif_lightning.models.knowledge import Fused, GatedCrossAttention, Vocabulary
+from amif_lightning.models.knowledge import DecoderInput, GatedCrossAttention, Vocabulary
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
 from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
 from amif_lightning.tasks.argument_checks import check_weights
-from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.base import EncodedPair
 from amif_lightning.tasks.options import AuxiliaryOptions
 
 if TYPE_CHECKING:
@@ -200,33 +200,33 @@ class AMiFVQA(AuxiliaryTask):
 
     # ---- forward ------------------------------------------------------------------------------
 
-    def forward(self, batch: VQABatch) -> Fused:
+    def forward(self, batch: VQABatch) -> DecoderInput:
         """Fuse questions and images and let them read the answer vocabulary.
 
         Args:
             batch: B questions.
         """
-        return self.read(self._streams(batch))
+        return self.read(self._encode(batch))
 
-    def _streams(self, batch: VQABatch) -> Streams:
-        return self.streams(batch.question, batch.images, batch.image_index)
+    def _encode(self, batch: VQABatch) -> EncodedPair:
+        return self.encode_pair(batch.question, batch.images, batch.image_index)
 
-    def read(self, streams: Streams) -> Fused:
+    def read(self, encoded: EncodedPair) -> DecoderInput:
         """Let fused questions and images read the answer vocabulary.
 
         Args:
-            streams: B fused questions and images.
+            encoded: B fused questions and images.
         """
-        states, mask = self.fusion.join(streams.words, streams.mask, streams.patches)
+        states, mask = self.fusion.join(encoded.words, encoded.mask, encoded.patches)
         if self.knowledge is not None and self.space is None:
             raise RuntimeError(NO_SPACE)
         if self.knowledge is None or self.vocabulary is None:
-            return Fused(states, mask, streams.words.shape[1], None)
+            return DecoderInput(states, mask, encoded.words.shape[1], None)
         reading = self.knowledge(states, self.vocabulary(self.text.word_embedding))
-        return Fused(reading.states, mask, streams.words.shape[1], reading)
+        return DecoderInput(reading.states, mask, encoded.words.shape[1], reading)
 
     def answer_log_likelihood(
-        self, fused: Fused, batch: VQABatch, label_smoothing: float = 0.0
+        self, fused: DecoderInput, batch: VQABatch, label_smoothing: float = 0.0
     ) -> Tensor:
         """Log-likelihood (B,) of the batch's answers, end token included."""
         ids, mask = batch.answer.ids, batch.answer.mask
@@ -260,7 +260,7 @@ class AMiFVQA(AuxiliaryTask):
         """
         return ask(self, [Asked(image, question, frame)], most)[0].answers
 
-    def ranked(self, fused: Fused, most: int) -> list[Ranked]:
+    def ranked(self, fused: DecoderInput, most: int) -> list[Ranked]:
         """The best answers to each question, with their log-likelihoods, all candidates allowed.
 
         Args:
@@ -269,7 +269,7 @@ class AMiFVQA(AuxiliaryTask):
         """
         return self._answerer().ranked(fused.states, fused.mask, most)
 
-    def answers(self, fused: Fused, batch: VQABatch) -> Ranked:
+    def answers(self, fused: DecoderInput, batch: VQABatch) -> Ranked:
         """Answer each question of a batch: the text, and its log-likelihood.
 
         Raises:
@@ -290,8 +290,8 @@ class AMiFVQA(AuxiliaryTask):
 
     def training_step(self, batch: VQABatch, batch_idx: int) -> Tensor:
         """Mean negative log-likelihood of the answers, and auxiliary losses that have a weight."""
-        streams = self._streams(batch)
-        fused = self.read(streams)
+        encoded = self._encode(batch)
+        fused = self.read(encoded)
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
         # float32 whatever the default type, and filled where it is needed: a copy would wait.
         questions = torch.full((), len(batch), dtype=torch.float32, device=self.device)
@@ -318,7 +318,7 @@ class AMiFVQA(AuxiliaryTask):
                 self.log("train/knowledge_loss", totals[3] / count, batch_size=size)
                 mean = pointed / (count / self.trainer.world_size)
                 loss = loss + self.knowledge_supervision * mean
-        for auxiliary in self.auxiliary_losses(batch, streams, totals[1]):
+        for auxiliary in self.auxiliary_losses(batch, encoded, totals[1]):
             loss = loss + auxiliary
         return loss
 
@@ -346,7 +346,7 @@ class AMiFVQA(AuxiliaryTask):
 
     def _predict(
         self,
-        fused: Fused,
+        fused: DecoderInput,
         batch: VQABatch,
         metric: VQAAccuracy | None,
         knowledge: VocabularyUse | None,

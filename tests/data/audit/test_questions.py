@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 from amif_lightning.data.audit.image_check import check_images
 from amif_lightning.data.audit.questions import audit
 from amif_lightning.data.preprocessing.images import decode_image
-from amif_lightning.data.schema.question_splits import Protocol, partition
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.question_splits import Protocol, split_questions
+from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.data.schema.subsets import Count
 from amif_lightning.errors import UserError
 from data_modules.vqa.slake import read_slake
@@ -35,13 +35,13 @@ def fake(tmp_path: Path) -> FakeRAD:
     return write_vqa_rad(tmp_path)
 
 
-def files_in(root: Path) -> Callable[[QARow], Path]:
+def files_in(root: Path) -> Callable[[VQAExample], Path]:
     return lambda row: root / row.image
 
 
 def audit_rad(root: Path, protocol: Protocol = "clean", layout: Any = "auto", **kwargs: Any) -> Any:
     release = read_vqa_rad(root, layout, protocol)
-    return audit(partition(release, protocol), release, files_in(root), **kwargs)
+    return audit(split_questions(release, protocol), release, files_in(root), **kwargs)
 
 
 def test_clean_release_is_clean(tmp_path: Path, fake: FakeRAD) -> None:
@@ -78,7 +78,9 @@ def test_text_names_what_a_reader_must_know(tmp_path: Path, fake: FakeRAD) -> No
 def test_unusable_rows_are_counted_apart_from_those_an_option_leaves_out(tmp_path: Path) -> None:
     fake = write_slake(tmp_path)
     release = read_slake(tmp_path)
-    found = audit(partition(release, "clean"), release, files_in(tmp_path), check_images=False)
+    found = audit(
+        split_questions(release, "clean"), release, files_in(tmp_path), check_images=False
+    )
     assert found.sizes["released train"].unusable == fake.english_without_answer
     assert found.sizes["test"].unusable == 0
     (row,) = (line for line in found.to_text().splitlines() if line.startswith("released train"))
@@ -107,7 +109,7 @@ def test_literature_is_labelled_and_not_a_failure(tmp_path: Path, fake: FakeRAD)
 def test_clean_with_test_answers_among_the_candidates_fails(tmp_path: Path, fake: FakeRAD) -> None:
     # What the reference implementation does: rank the test answers, and call it validation.
     release = read_vqa_rad(tmp_path)
-    honest = partition(release, "clean")
+    honest = split_questions(release, "clean")
     test_answers = tuple(row.references[0] for row in honest.test)
     wrong = replace(honest, candidates=honest.candidates + test_answers, answer_rows=honest.test)
     found = audit(wrong, release, files_in(tmp_path), check_images=False)
@@ -118,7 +120,7 @@ def test_clean_with_test_answers_among_the_candidates_fails(tmp_path: Path, fake
 
 def test_validation_that_is_the_test_set_or_trained_on_fails(tmp_path: Path, fake: FakeRAD) -> None:
     release = read_vqa_rad(tmp_path)
-    honest = partition(release, "clean")
+    honest = split_questions(release, "clean")
     for wrong in (
         replace(honest, validation=honest.test),
         replace(honest, train=honest.released_train),
@@ -130,7 +132,7 @@ def test_validation_that_is_the_test_set_or_trained_on_fails(tmp_path: Path, fak
 
 def test_trained_rows_that_restate_test_questions_fail(tmp_path: Path, fake: FakeRAD) -> None:
     release = read_vqa_rad(tmp_path, "mevf", "literature")
-    wrong = replace(partition(release, "literature"), protocol="clean")
+    wrong = replace(split_questions(release, "literature"), protocol="clean")
     found = audit(wrong, release, files_in(tmp_path), check_images=False)
     assert found.failed
     assert any("trained rows equal a test question" in s for s in found.not_clean)
@@ -198,7 +200,7 @@ def test_picture_check_counts_each_file_once(tmp_path: Path, fake: FakeRAD) -> N
 def test_absent_test_split_is_named_and_its_checks_left_out(tmp_path: Path) -> None:
     write_vqa_med_2019(tmp_path, splits=["train", "validation"])
     release = read_vqa_med_2019(tmp_path)
-    found = audit(partition(release, "clean"), release, files_in(tmp_path))
+    found = audit(split_questions(release, "clean"), release, files_in(tmp_path))
     assert set(found.splits) == {"validation"}
     assert "absent: test: VQAMed2019Test/" in found.to_text()
     assert "closed/field" not in found.splits["validation"].question_only
@@ -263,7 +265,7 @@ def test_real_vqa_med_2019_validation(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQAMed2019"]["official"]
     root = real_data / "vqa_med_2019"
     release = read_vqa_med_2019(root)
-    found = audit(partition(release, "clean"), release, files_in(root), check_images=False)
+    found = audit(split_questions(release, "clean"), release, files_in(root), check_images=False)
     assert found.clean
     assert found.majority_answer == facts["majority_answer"]
     assert found.sizes["released train"].answers == facts["answers"]
@@ -275,7 +277,7 @@ def test_real_slake_prints_the_released_counts(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["SLAKE"]["english"]
     root = real_data / "slake"
     release = read_slake(root)
-    found = audit(partition(release, "clean"), release, files_in(root), check_images=False)
+    found = audit(split_questions(release, "clean"), release, files_in(root), check_images=False)
     for name, split in (("released train", "train"), ("validation",) * 2, ("test",) * 2):
         assert found.sizes[name].rows + found.sizes[name].unusable == facts["rows"][split]
         assert found.sizes[name].unusable == facts["without_answer"][split]

@@ -143,7 +143,7 @@ def test_one_copy_that_is_not_there_is_found_before_the_run(tmp_path: Path) -> N
     resize_all(data.pictures(), cache, short_side=16, workers=0)
     again = tiny(tmp_path / "set", resized=str(cache))
     again.setup("fit")
-    for row in (again.partition.train[-1], again.partition.validation[-1]):
+    for row in (again.splits.train[-1], again.splits.validation[-1]):
         lost = resized_path(cache, again.image_id_of(row))
         kept = lost.read_bytes()
         lost.unlink()

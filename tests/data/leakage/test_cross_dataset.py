@@ -14,7 +14,7 @@ import yaml
 from amif_lightning.data.leakage.cross_dataset import Extent, Pictures, across, shared
 from amif_lightning.data.leakage.hash_cache import HashStore
 from amif_lightning.data.leakage.image_hash import look
-from amif_lightning.data.schema.questions import QARow, SplitName
+from amif_lightning.data.schema.questions import SplitName, VQAExample
 from data_modules import VQARAD, CaptionsFromQA, Mixture, VQAMed2019
 from tests.data.tiny_parts import named_studies, named_tiny, with_copy
 from tests.data.tiny_release import Tiny
@@ -146,7 +146,7 @@ def test_pictures_that_cannot_be_read_are_counted_and_told_by_name(
 
 
 def test_absent_splits_are_named(first: Tiny, second: Tiny) -> None:
-    splits: dict[SplitName, tuple[QARow, ...]] = {
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {
         name: rows for name, rows in second.made.splits.items() if name != "test"
     }
     release = replace(second.made, splits=splits, absent={"test": "no file"})

@@ -251,7 +251,7 @@ def test_a_record_is_told_of_the_test_studies(tmp_path: Path, studies: StudyRele
         "test": (empty, dataclasses.replace(first, group="anna"), *rest),
     }
     made = dataclasses.replace(studies, splits=splits, notes=("a note",))
-    facts = TinyStudies(tmp_path, made).facts()
+    facts = TinyStudies(tmp_path, made).evaluation_context()
     assert (facts.dataset, facts.layout, facts.split) == ("Tiny", "made", "test")
     assert facts.study_ids == ("Tiny/test00", "Tiny/test01", "Tiny/test02")
     assert facts.groups == ("anna", "Tiny/test01", "Tiny/test02")

@@ -29,7 +29,7 @@ from amif_lightning.data.preprocessing.image_tensors import DecodedImages, to_sq
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.seeding import stable_seed
 from tests.data.tiny_release import TRAIN_COUNTS, make_rows
 
@@ -42,22 +42,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rows(root: Path) -> list[QARow]:
+def rows(root: Path) -> list[VQAExample]:
     return make_rows(root, "train", TRAIN_COUNTS)
 
 
 @pytest.fixture(scope="module")
-def encoder(rows: list[QARow]) -> Encoder:
+def encoder(rows: list[VQAExample]) -> Encoder:
     texts = [row.question for row in rows] + [row.references[0] for row in rows]
     return Encoder(Tokenizer.from_texts(texts), 12, 8, STRATA)
 
 
-def files_in(root: Path) -> Callable[[QARow], Path]:
+def files_in(root: Path) -> Callable[[VQAExample], Path]:
     return lambda row: root / row.image
 
 
 def groups(
-    rows: list[QARow], root: Path, encoder: Encoder, per_image: int, **options: Any
+    rows: list[VQAExample], root: Path, encoder: Encoder, per_image: int, **options: Any
 ) -> QuestionGroups:
     defaults: dict[str, Any] = {"shuffle": True, "seed": 5}
     return QuestionGroups(
@@ -76,7 +76,7 @@ def epoch_of(data: QuestionGroups, epoch: int) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("per_image", [1, 2, 3, 8])
 def test_every_question_once_an_epoch(
-    rows: list[QARow], root: Path, encoder: Encoder, per_image: int, shuffle: bool
+    rows: list[VQAExample], root: Path, encoder: Encoder, per_image: int, shuffle: bool
 ) -> None:
     data = groups(rows, root, encoder, per_image, shuffle=shuffle)
     assert len(data) == sum(-(-count // per_image) for count in TRAIN_COUNTS)
@@ -89,7 +89,7 @@ def test_every_question_once_an_epoch(
 
 
 def test_groups_change_with_the_epoch_and_the_seed_and_nothing_else(
-    rows: list[QARow], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     data = groups(rows, root, encoder, 2)
     first = epoch_of(data, 1)
@@ -103,7 +103,7 @@ def test_groups_change_with_the_epoch_and_the_seed_and_nothing_else(
 
 
 def test_the_order_of_other_images_does_not_change_a_group(
-    rows: list[QARow], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     moved = sorted(rows, key=lambda row: (row.image_id == "train04", row.image_id))
     first = {frozenset(g) for g in epoch_of(groups(rows, root, encoder, 2), 3)}
@@ -111,7 +111,7 @@ def test_the_order_of_other_images_does_not_change_a_group(
 
 
 def test_augmentation_is_drawn_anew_each_epoch_and_for_each_group(
-    rows: list[QARow], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     data = groups(rows, root, encoder, 1)
     first, again, later, sibling = data[0, 0], data[0, 0], data[1, 0], data[0, 1]
@@ -140,7 +140,7 @@ def batches(data: QuestionGroups, workers: int, epochs: int) -> list[VQABatch]:
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_persistent_workers_give_the_same_samples_as_none(
-    rows: list[QARow], root: Path, encoder: Encoder, cached: bool
+    rows: list[VQAExample], root: Path, encoder: Encoder, cached: bool
 ) -> None:
     def made(workers: int) -> list[VQABatch]:
         cache = None
@@ -159,7 +159,7 @@ def test_persistent_workers_give_the_same_samples_as_none(
 
 
 def test_cached_pictures_equal_uncached_ones(
-    rows: list[QARow], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     images = sorted({row.image_id for row in rows})
     kept = DecodedImages(len(images), ImageTransform(16, "mild").decoded_size)
@@ -171,7 +171,7 @@ def test_cached_pictures_equal_uncached_ones(
 
 
 def test_several_questions_share_one_image_row(
-    rows: list[QARow], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     data = groups(rows, root, encoder, 3, shuffle=False)
     batch = make_batch([data[0], data[1], data[2]], pad_id=0)  # images of 3, 1 and 4 questions
@@ -186,7 +186,7 @@ def test_several_questions_share_one_image_row(
 
 
 def test_tokens_and_strata_belong_to_their_question(
-    rows: list[QARow], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     data = groups(rows, root, encoder, 3, shuffle=False)
     batch = make_batch([data[index] for index in range(5)], pad_id=0)
@@ -205,7 +205,7 @@ def test_tokens_and_strata_belong_to_their_question(
 
 
 def test_the_control_shows_another_image_with_its_name(
-    rows: list[QARow], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     shown = other_images([row.image_id for row in rows], 0)
     options: dict[str, Any] = {"shuffle": False}
@@ -247,7 +247,7 @@ def test_seeds_tell_their_parts_apart() -> None:
 
 
 def test_seeds_groups_and_control_are_the_same_in_every_process(
-    rows: list[QARow], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     code = """
 import json, sys
@@ -255,10 +255,10 @@ from pathlib import Path
 from amif_lightning.data.loading.question_dataset import Encoder, QuestionGroups, other_images
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.seeding import stable_seed
 given = json.load(sys.stdin)
-rows = [QARow(**{**row, "references": tuple(row["references"])}) for row in given["rows"]]
+rows = [VQAExample(**{**row, "references": tuple(row["references"])}) for row in given["rows"]]
 encoder = Encoder(Tokenizer.from_json(given["tokenizer"]), 12, 8, ("overall",))
 data = QuestionGroups(
     rows,
@@ -280,7 +280,7 @@ print(json.dumps([
     given = {
         "root": str(root),
         "tokenizer": encoder.tokenizer.to_json(),
-        "rows": [{name: getattr(row, name) for name in QARow.__slots__} for row in rows],
+        "rows": [{name: getattr(row, name) for name in VQAExample.__slots__} for row in rows],
     }
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

@@ -19,8 +19,8 @@ from amif_lightning.cli.entry import _message
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.schema.question_splits import LITERATURE_LABEL
-from amif_lightning.data.schema.questions import QARow, Release, SplitName
-from amif_lightning.data.schema.subsets import strata_of
+from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
+from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.errors import UserError
 from tests.data.tiny_release import (
     TEST_COUNTS,
@@ -51,7 +51,7 @@ def test_train_batches_keep_the_contract(root: Path, release: Release, per_image
     assert len(loader) == -(-sum(-(-c // per_image) for c in TRAIN_COUNTS) // 4)
 
 
-def check_contract(batch: VQABatch, data: Tiny, rows: dict[str, QARow]) -> None:
+def check_contract(batch: VQABatch, data: Tiny, rows: dict[str, VQAExample]) -> None:
     """Shapes and types of :class:`VQABatch`, and that columns belong to their rows."""
     count, pictures = len(batch), len(batch.images)
     assert batch.images.shape == (pictures, 3, 16, 16)
@@ -75,7 +75,7 @@ def check_contract(batch: VQABatch, data: Tiny, rows: dict[str, QARow]) -> None:
         assert batch.references[i] == row.references
         assert batch.questions[i] == row.question
         named = {n for n, flag in zip(data.strata, batch.strata[i].tolist(), strict=True) if flag}
-        assert named == set(strata_of(row))
+        assert named == set(subsets_of(row))
 
 
 def test_evaluation_loaders_hold_every_question_once(root: Path, release: Release) -> None:
@@ -128,11 +128,11 @@ def test_setup_reads_once_and_may_be_called_again(
 ) -> None:
     data = Tiny(root, release)
     data.setup("fit")
-    parts, tokenizer, lines = data.partition, data.tokenizer, list(printed)
+    parts, tokenizer, lines = data.splits, data.tokenizer, list(printed)
     for stage in ("fit", "validate", "test", "predict"):
         data.setup(stage)
     assert data.reads == 1
-    assert data.partition is parts
+    assert data.splits is parts
     assert data.tokenizer is tokenizer
     assert printed == lines == []  # nothing is dropped or cut here
 
@@ -159,14 +159,14 @@ def test_a_training_split_that_is_dropped_whole_is_an_error(root: Path, release:
     # Every training picture is a validation picture too, so the clean protocol leaves none.
     train = release.splits["train"]
     validation = tuple(dataclasses.replace(row, split="validation") for row in train)
-    splits: dict[SplitName, tuple[QARow, ...]] = {"train": train, "validation": validation}
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {"train": train, "validation": validation}
     shared = dataclasses.replace(release, splits=splits)
     with pytest.raises(UserError, match=r"Tiny under .* has no train rows .*audit --data Tiny"):
         Tiny(root, shared).setup("fit")
 
 
 def test_an_absent_split_gives_the_readers_reason(root: Path, release: Release) -> None:
-    splits: dict[SplitName, tuple[QARow, ...]] = {
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {
         name: rows for name, rows in release.splits.items() if name != "test"
     }
     absent = {"test": "testset.json is not there"}
@@ -211,7 +211,7 @@ def test_dropped_rows_are_counted(root: Path, release: Release, printed: list[st
     data.setup("fit")
     assert len(printed) == 2  # the leaks show a test picture too
     assert printed[1].startswith("Tiny: 2 rows dropped: not clean")
-    assert any(w.startswith("2 rows dropped") for w in data.facts().warnings)
+    assert any(w.startswith("2 rows dropped") for w in data.evaluation_context().warnings)
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])

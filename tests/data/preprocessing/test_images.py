@@ -118,15 +118,15 @@ def test_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
         assert np.abs(colour - [220, 40, 60]).max() <= 6
 
 
-@pytest.mark.parametrize("least_side", [None, 20])
-def test_exif_orientation_is_applied(tmp_path: Path, least_side: int | None) -> None:
+@pytest.mark.parametrize("min_side", [None, 20])
+def test_exif_orientation_is_applied(tmp_path: Path, min_side: int | None) -> None:
     # Orientation 6: the camera was turned, so the stored left edge is shown at the top.
     stored = np.zeros((40, 80, 3), dtype=np.uint8)
     stored[:, :20] = 250
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(stored).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    shown = pixels(decode_image(tmp_path / "a.jpg", least_side)).astype(int)
+    shown = pixels(decode_image(tmp_path / "a.jpg", min_side)).astype(int)
     height, width = shown.shape[:2]
     assert height == 2 * width
     assert shown[: height // 5].mean() > 200
@@ -201,17 +201,17 @@ def test_no_corruption_raises_anything_but_a_sentence(
 
 
 @pytest.mark.parametrize("size", [(1600, 1200), (1000, 1999), (801, 3000), (372, 500), (120, 90)])
-@pytest.mark.parametrize("least_side", [100, 372])
+@pytest.mark.parametrize("min_side", [100, 372])
 def test_a_drafted_jpeg_is_never_smaller_than_asked(
-    tmp_path: Path, size: tuple[int, int], least_side: int
+    tmp_path: Path, size: tuple[int, int], min_side: int
 ) -> None:
     smooth(*size).save(tmp_path / "a.jpg", quality=92)
-    decoded = decode_image(tmp_path / "a.jpg", least_side)
-    assert min(decoded.size) >= min(least_side, *size)
+    decoded = decode_image(tmp_path / "a.jpg", min_side)
+    assert min(decoded.size) >= min(min_side, *size)
     # The next smaller of libjpeg's scales (1, 2, 4, 8) would be too small or does not exist.
     factor = round(size[0] / decoded.width)
     assert factor in (1, 2, 4, 8)
-    assert factor == 8 or min(size) / (2 * factor) < least_side
+    assert factor == 8 or min(size) / (2 * factor) < min_side
 
 
 def test_large_jpegs_are_drafted_and_other_files_decoded_whole(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from amif_lightning.data.schema.answers import (
     med_2019_references,
     vocabulary,
 )
-from amif_lightning.data.schema.questions import QARow, SplitName
+from amif_lightning.data.schema.questions import SplitName, VQAExample
 
 
-def row(answer: str, split: SplitName = "train", references: tuple[str, ...] = ()) -> QARow:
-    return QARow(
+def row(answer: str, split: SplitName = "train", references: tuple[str, ...] = ()) -> VQAExample:
+    return VQAExample(
         question_id=f"X/{split}/{answer}",
         qid="",
         split=split,

@@ -15,14 +15,16 @@ from amif_lightning.data.schema.baselines import (
     question_only,
     same_image_copy,
 )
-from amif_lightning.data.schema.questions import AnswerType, QARow, SplitName
+from amif_lightning.data.schema.questions import AnswerType, SplitName, VQAExample
 from amif_lightning.data.schema.subsets import Count, tally
 
 FACTS = Path(__file__).parents[2] / "facts.yaml"
 
 
-def row(question: str, answer: str = "?", image: str = "i", split: SplitName = "train") -> QARow:
-    return QARow("X", "", split, image, image, question, answer, (normalise(answer),))
+def row(
+    question: str, answer: str = "?", image: str = "i", split: SplitName = "train"
+) -> VQAExample:
+    return VQAExample("X", "", split, image, image, question, answer, (normalise(answer),))
 
 
 def test_majority_answer_ties_go_to_the_answer_released_first() -> None:
@@ -94,17 +96,17 @@ def test_same_image_copy_ties_go_to_the_training_question_released_first() -> No
 
 def test_ceiling_accepts_any_reference() -> None:
     asked = [
-        QARow("X", "", "test", "i", "i", "q", "", ("a", "b")),
-        QARow("X", "", "test", "i", "i", "q", "", ("c",)),
+        VQAExample("X", "", "test", "i", "i", "q", "", ("a", "b")),
+        VQAExample("X", "", "test", "i", "i", "q", "", ("c",)),
     ]
     assert ceiling(["b", "d"], asked) == [True, False]
 
 
-def read_slake(root: Path, name: str, split: SplitName) -> list[QARow]:
+def read_slake(root: Path, name: str, split: SplitName) -> list[VQAExample]:
     types: dict[str, AnswerType] = {"CLOSED": "closed", "OPEN": "open"}
     items: list[dict[str, Any]] = json.loads((root / "slake" / name).read_text(encoding="utf-8"))
     return [
-        QARow(
+        VQAExample(
             question_id=str(item["qid"]),
             qid=str(item["qid"]),
             split=split,

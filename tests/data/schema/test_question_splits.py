@@ -12,12 +12,12 @@ from amif_lightning.data.schema.question_splits import (
     Protocol,
     carve_images,
     images_of,
-    partition,
     restated,
     restating,
     shared_images,
+    split_questions,
 )
-from amif_lightning.data.schema.questions import QARow, Release, SplitName
+from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 
 
@@ -28,8 +28,8 @@ def row(
     question: str,
     answer: str,
     variants: tuple[str, ...] = (),
-) -> QARow:
-    return QARow(
+) -> VQAExample:
+    return VQAExample(
         question_id=f"X/{split}/{number}",
         qid="",
         split=split,
@@ -48,7 +48,7 @@ def release(validation: bool = False, test: bool = True) -> Release:
         for i in range(20)
         for k in range(2)
     ]
-    splits: dict[SplitName, tuple[QARow, ...]] = {"train": tuple(train)}
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {"train": tuple(train)}
     if validation:
         splits["validation"] = (
             row(0, "validation", "v0", "question 0?", "train0"),
@@ -65,13 +65,13 @@ def release(validation: bool = False, test: bool = True) -> Release:
 
 def test_clean_candidates_and_vocabulary_hold_no_test_answer() -> None:
     # The reference implementation ranks the test answers and builds its vocabulary from them.
-    part = partition(release(validation=True), "clean")
+    part = split_questions(release(validation=True), "clean")
     assert set(part.candidates) == {"train0", "train1"}
     assert set(vocabulary(part.answer_rows, "words", 99)) == {"train0", "train1"}
 
 
 def test_literature_candidates_hold_the_answers_of_all_splits_and_say_so() -> None:
-    part = partition(release(validation=True), "literature")
+    part = split_questions(release(validation=True), "literature")
     assert set(part.candidates) == {"train0", "train1", "unseen validation", "unseen test"}
     assert "unseen" in vocabulary(part.answer_rows, "words", 99)
     assert part.label == LITERATURE_LABEL
@@ -79,7 +79,7 @@ def test_literature_candidates_hold_the_answers_of_all_splits_and_say_so() -> No
 
 
 def test_literature_without_test_answers_says_so() -> None:
-    part = partition(release(validation=True, test=False), "literature")
+    part = split_questions(release(validation=True, test=False), "literature")
     assert set(part.candidates) == {"train0", "train1", "unseen validation"}
     assert any("test answers are not on disk" in note for note in part.notes)
     assert part.test == ()
@@ -88,7 +88,7 @@ def test_literature_without_test_answers_says_so() -> None:
 
 @pytest.mark.parametrize("protocol", ["clean", "literature"])
 def test_validation_is_never_the_test_set(protocol: Protocol) -> None:
-    part = partition(release(), protocol)
+    part = split_questions(release(), protocol)
     assert part.carved_from_train
     assert part.validation
     assert {r.split for r in part.validation} == {"train"}
@@ -98,7 +98,7 @@ def test_validation_is_never_the_test_set(protocol: Protocol) -> None:
 @pytest.mark.parametrize("protocol", ["clean", "literature"])
 @pytest.mark.parametrize("seed", range(5))
 def test_no_validation_image_is_trained_on_after_a_carve(protocol: Protocol, seed: int) -> None:
-    part = partition(release(), protocol, split_seed=seed)
+    part = split_questions(release(), protocol, split_seed=seed)
     assert len(images_of(part.validation)) == 2
     assert shared_images(part.train, part.validation) == ()
     # Every released row is trained on, validated on, or dropped and counted.
@@ -133,7 +133,7 @@ def test_carve_needs_two_images() -> None:
 
 
 def test_clean_drops_trained_rows_that_restate_a_test_question() -> None:
-    part = partition(release(), "clean")
+    part = split_questions(release(), "clean")
     reasons = {d.question_id: d.reason for d in part.dropped}
     # Row 0: equal up to normalisation. Row 3: equal to the released rephrase of a test question.
     # The same words on another image are another question.
@@ -144,7 +144,7 @@ def test_clean_drops_trained_rows_that_restate_a_test_question() -> None:
 
 
 def test_literature_keeps_the_restating_rows() -> None:
-    part = partition(release(), "literature")
+    part = split_questions(release(), "literature")
     kept = {r.question_id for r in (*part.train, *part.validation)}
     assert {"X/train/0", "X/train/3"} <= kept
     assert part.dropped == ()
@@ -163,7 +163,7 @@ def test_rows_on_released_validation_images_are_not_trained_on(protocol: Protoco
     rel = release(validation=True)
     validation = (*rel.splits["validation"], row(2, "validation", "t5", "new?", "train0"))
     rel = replace(rel, splits={**rel.splits, "validation": validation})
-    part = partition(rel, protocol)
+    part = split_questions(rel, protocol)
     assert part.validation == validation
     assert not part.carved_from_train
     assert shared_images(part.train, part.validation) == ()
@@ -173,7 +173,7 @@ def test_rows_on_released_validation_images_are_not_trained_on(protocol: Protoco
 
 def test_test_split_validation_scores_the_released_set_and_carves_another() -> None:
     rel = release(validation=True)
-    part = partition(rel, "clean", test_split="validation")
+    part = split_questions(rel, "clean", test_split="validation")
     assert part.test == rel.splits["validation"]
     assert {r.split for r in part.validation} == {"train"}
     assert not images_of(part.validation) & images_of(part.test)
@@ -182,7 +182,7 @@ def test_test_split_validation_scores_the_released_set_and_carves_another() -> N
 
 def test_test_split_validation_without_one_is_refused() -> None:
     with pytest.raises(UserError, match="layout 'fake' has none on disk"):
-        partition(release(), "clean", test_split="validation")
+        split_questions(release(), "clean", test_split="validation")
 
 
 def test_images_of_a_group_are_carved_together() -> None:
@@ -199,16 +199,16 @@ def test_images_of_a_group_are_carved_together() -> None:
 
 
 def test_floors_of_a_carved_validation_set_do_not_look_up_its_own_rows() -> None:
-    part = partition(release(), "clean")
+    part = split_questions(release(), "clean")
     assert part.floor_rows("test") == part.released_train
     assert shared_images(part.floor_rows("validation"), part.validation) == ()
 
 
 def test_reader_drops_are_kept_and_unknown_names_refused() -> None:
     with pytest.raises(UserError, match="protocol is 'honest': give one of clean, literature"):
-        partition(release(), "honest")  # type: ignore[arg-type]  # the point of the test
+        split_questions(release(), "honest")  # type: ignore[arg-type]  # the point of the test
     for fraction in (0.0, 1.0, 1.5):
         with pytest.raises(UserError, match=f"got {fraction}"):
-            partition(release(), "clean", validation_fraction=fraction)
+            split_questions(release(), "clean", validation_fraction=fraction)
     with pytest.raises(UserError, match="no usable training rows"):
-        partition(Release("X", "fake", {}), "clean")
+        split_questions(Release("X", "fake", {}), "clean")

@@ -2,28 +2,28 @@ from __future__ import annotations
 
 import pytest
 
-from amif_lightning.data.schema.questions import AnswerType, QARow
-from amif_lightning.data.schema.subsets import Count, strata_of, tally
+from amif_lightning.data.schema.questions import AnswerType, VQAExample
+from amif_lightning.data.schema.subsets import Count, subsets_of, tally
 
 
-def row(answer: str, answer_type: AnswerType = "", question_type: str = "") -> QARow:
-    return QARow(
+def row(answer: str, answer_type: AnswerType = "", question_type: str = "") -> VQAExample:
+    return VQAExample(
         "X/test/0", "", "test", "i", "i", "q", answer, (answer,), answer_type, question_type
     )
 
 
 def test_both_closed_open_rules_are_named() -> None:
-    assert strata_of(row("left", "closed", "pos")) == (
+    assert subsets_of(row("left", "closed", "pos")) == (
         "overall",
         "closed/field",
         "open/answer",
         "type/pos",
     )
-    assert strata_of(row("yes", "open")) == ("overall", "open/field", "closed/answer")
+    assert subsets_of(row("yes", "open")) == ("overall", "open/field", "closed/answer")
 
 
 def test_a_release_without_the_field_has_no_field_strata() -> None:
-    assert strata_of(row("yes")) == ("overall", "closed/answer")
+    assert subsets_of(row("yes")) == ("overall", "closed/answer")
 
 
 def test_tally_counts_each_row_once_per_stratum() -> None:

@@ -67,7 +67,7 @@ def test_no_patient_is_trained_on_and_validated_on_after_a_carve(tmp_path: Path)
     _phantom(folder, **sizes).prepare_data()
     of_study = {study.study_id: study.patient_id for study in read_studies(folder)}
     for seed in range(5):
-        parts = _phantom(folder, **sizes, split_seed=seed, validation_fraction=0.3).partition
+        parts = _phantom(folder, **sizes, split_seed=seed, validation_fraction=0.3).splits
         assert parts.carved_from_train
         trained, held_out = (
             {of_study[Path(row.image).name.rsplit("_", 1)[0]] for row in rows}
@@ -101,15 +101,15 @@ def test_the_clean_protocol_keeps_the_generated_splits(root: Path) -> None:
     data = _phantom(root)
     lines = [json.loads(x) for x in (root / "questions.jsonl").read_text().splitlines()]
     for split, rows in (
-        ("train", data.partition.train),
-        ("validation", data.partition.validation),
-        ("test", data.partition.test),
+        ("train", data.splits.train),
+        ("validation", data.splits.validation),
+        ("test", data.splits.test),
     ):
         asked = [(x["image"], x["question"]) for x in lines if x["split"] == split]
         assert [(row.image, row.question) for row in rows] == asked
-    assert not data.partition.dropped
-    assert not data.partition.carved_from_train
-    assert set(data.partition.candidates) == {x["answer"] for x in lines if x["split"] == "train"}
+    assert not data.splits.dropped
+    assert not data.splits.carved_from_train
+    assert set(data.splits.candidates) == {x["answer"] for x in lines if x["split"] == "train"}
 
 
 def test_its_word_table_knows_the_training_reports_and_no_others(root: Path) -> None:
@@ -136,7 +136,7 @@ def test_its_batches_hold_pictures_and_questions(root: Path) -> None:
     assert batch.images.shape == (4, 3, 32, 32)
     assert 4 <= len(batch) <= 8
     assert batch.strata[:, data.strata.index("overall")].all()
-    by_id = {row.question_id: row for row in data.partition.train}
+    by_id = {row.question_id: row for row in data.splits.train}
     for question_id, question, image in zip(
         batch.question_ids, batch.questions, batch.image_ids, strict=True
     ):

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.data.preprocessing.normalization import normalise
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 from data_modules.phantom.questions import QUESTION_TYPES, wordings
 from data_modules.phantom.read import read_phantom, read_studies
 
 
 @pytest.fixture(scope="module")
-def splits(phantom_root: Path) -> dict[str, tuple[QARow, ...]]:
+def splits(phantom_root: Path) -> dict[str, tuple[VQAExample, ...]]:
     return {str(name): rows for name, rows in read_phantom(phantom_root).splits.items()}
 
 
-def floor(train: Sequence[QARow], rows: Sequence[QARow]) -> dict[str, tuple[int, int]]:
+def floor(train: Sequence[VQAExample], rows: Sequence[VQAExample]) -> dict[str, tuple[int, int]]:
     """Question-only lookup: same question, else first three words, else first word, else all."""
-    keys: list[Callable[[QARow], str]] = [
+    keys: list[Callable[[VQAExample], str]] = [
         lambda row: normalise(row.question),
         lambda row: " ".join(normalise(row.question).split()[:3]),
         lambda row: normalise(row.question).split()[0],
@@ -44,7 +44,7 @@ def floor(train: Sequence[QARow], rows: Sequence[QARow]) -> dict[str, tuple[int,
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_question_only_floor_is_at_most_45_percent(
-    splits: dict[str, tuple[QARow, ...]], split: str
+    splits: dict[str, tuple[VQAExample, ...]], split: str
 ) -> None:
     scores = floor(splits["train"], splits[split])
     correct, count = scores["overall"]
@@ -53,7 +53,7 @@ def test_question_only_floor_is_at_most_45_percent(
         assert scores[name][0] / scores[name][1] <= 0.56, name
 
 
-def test_types_have_equal_shares(splits: dict[str, tuple[QARow, ...]]) -> None:
+def test_types_have_equal_shares(splits: dict[str, tuple[VQAExample, ...]]) -> None:
     for name, rows in splits.items():
         counts = Counter(row.question_type for row in rows)
         assert set(counts) == set(QUESTION_TYPES)
@@ -62,7 +62,7 @@ def test_types_have_equal_shares(splits: dict[str, tuple[QARow, ...]]) -> None:
     assert len(splits["train"]) >= 6 * 160
 
 
-def test_answers_are_balanced_for_each_wording(splits: dict[str, tuple[QARow, ...]]) -> None:
+def test_answers_are_balanced_for_each_wording(splits: dict[str, tuple[VQAExample, ...]]) -> None:
     per_text: dict[str, Counter[str]] = defaultdict(Counter)
     for row in splits["train"]:
         per_text[row.question][row.answer] += 1
@@ -73,14 +73,14 @@ def test_answers_are_balanced_for_each_wording(splits: dict[str, tuple[QARow, ..
         assert max(answers.values()) - min(answers.values()) <= 3, (text, answers)
 
 
-def test_side_is_asked_on_frontal_images_only(splits: dict[str, tuple[QARow, ...]]) -> None:
+def test_side_is_asked_on_frontal_images_only(splits: dict[str, tuple[VQAExample, ...]]) -> None:
     rows = [row for found in splits.values() for row in found if row.question_type == "side"]
     assert rows
     assert all(row.image.endswith("_frontal.png") for row in rows)
 
 
 def test_no_question_is_asked_twice_and_every_wording_belongs_to_one_topic(
-    splits: dict[str, tuple[QARow, ...]],
+    splits: dict[str, tuple[VQAExample, ...]],
 ) -> None:
     rows = [row for found in splits.values() for row in found]
     assert len({(row.image, normalise(row.question)) for row in rows}) == len(rows)
@@ -92,7 +92,7 @@ def test_no_question_is_asked_twice_and_every_wording_belongs_to_one_topic(
 
 
 def test_answers_are_short_and_already_normalised(
-    splits: dict[str, tuple[QARow, ...]],
+    splits: dict[str, tuple[VQAExample, ...]],
 ) -> None:
     for rows in splits.values():
         for row in rows:

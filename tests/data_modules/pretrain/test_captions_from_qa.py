@@ -20,7 +20,7 @@ from amif_lightning.data.leakage.cross_dataset import across
 from amif_lightning.data.leakage.held_out import CONTENT, NAME
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.schema.question_splits import EvaluationSplit
-from amif_lightning.data.schema.questions import QARow, Release, SplitName
+from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.checkpoints import check_selection
 from data_modules import VQARAD, CaptionsFromQA, VQAMed2019
@@ -92,7 +92,7 @@ def test_a_carved_validation_set_is_no_caption(
     release: Release, make: Callable[..., CaptionsFromQA]
 ) -> None:
     data = make(release, test_split="validation", validation_fraction=0.3)
-    held = {row.image_id for row in data.source.partition.validation}
+    held = {row.image_id for row in data.source.splits.validation}
     assert len(held) == 3
     assert all(image.startswith("train") for image in held)
     used = {row.study_id for row in (*data.splits.train, *data.splits.validation)}
@@ -127,7 +127,7 @@ def test_a_held_out_set_keeps_its_pictures_by_name_and_content(
     tmp_path: Path, release: Release, make: Callable[..., CaptionsFromQA], printed: list[str]
 ) -> None:
     folder = tmp_path / "other"
-    rows: dict[SplitName, tuple[QARow, ...]] = {
+    rows: dict[SplitName, tuple[VQAExample, ...]] = {
         "train": tuple(make_rows(folder, "train", [1, 1, 1], seed=7)),
         "test": tuple(make_rows(folder, "test", [1, 1, 1], seed=7)),
     }
@@ -173,7 +173,7 @@ def test_missing_pictures_are_counted(
 def test_sets_that_are_not_there_are_named(
     release: Release, make: Callable[..., CaptionsFromQA], printed: list[str]
 ) -> None:
-    splits: dict[SplitName, tuple[QARow, ...]] = {
+    splits: dict[SplitName, tuple[VQAExample, ...]] = {
         name: rows for name, rows in release.splits.items() if name != "test"
     }
     make(replace(release, splits=splits, absent={"test": "no file"})).setup("fit")
@@ -253,7 +253,7 @@ def test_it_can_be_configured(config: Path) -> None:
     counts = Counter(row.reason for row in data.splits.dropped)
     used = len(data.splits.train) + len(data.splits.validation)
     assert used >= 1
-    assert used + sum(counts.values()) == len({r.image_id for r in data.source.partition.train})
+    assert used + sum(counts.values()) == len({r.image_id for r in data.source.splits.train})
 
 
 def test_the_command_line_parses_it(
@@ -311,7 +311,7 @@ def test_captions_of_med_2019_hold_out_rad(
     assert (counts[NAME], len(counts)) == (named, 2)
     # Counted; a pair or two lie on the limits, where Pillow's decoder decides.
     assert abs(counts[CONTENT] - alike) <= 2
-    trained = {row.image_id for row in source.partition.train}
+    trained = {row.image_id for row in source.splits.train}
     theirs = {Path(row.image).stem for rows in held_out.release.splits.values() for row in rows}
     assert {f"VQAMed2019/{name}" for name in trained & theirs} == {
         name for name, reason in reasons.items() if reason == NAME
@@ -319,6 +319,6 @@ def test_captions_of_med_2019_hold_out_rad(
     # Nothing of what validates or tests under either split of the source is left.
     used = {row.study_id for row in (*data.splits.train, *data.splits.validation)}
     scored = {row.image_id for row in source.release.splits["validation"]}
-    scored |= {row.image_id for row in source.partition.validation} | theirs
+    scored |= {row.image_id for row in source.splits.validation} | theirs
     assert not used & {f"VQAMed2019/{name}" for name in scored}
     assert len(used) == captions - len(reasons)

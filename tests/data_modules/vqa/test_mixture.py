@@ -40,18 +40,18 @@ def mixture(parts: list[Tiny], **options: Any) -> QuestionMixture:
 
 
 def trained(data: QuestionMixture) -> Counter[str]:
-    return Counter(row.source for row in data.partition.train)
+    return Counter(row.source for row in data.splits.train)
 
 
 def test_rows_of_all_parts_train_and_validate(parts: list[Tiny]) -> None:
     data = mixture(parts)
     assert trained(data) == {"First": 27, "Second": 27}
-    assert len(data.partition.validation) == 32
-    assert data.partition.candidates[0] in {"yes", "no"}
+    assert len(data.splits.validation) == 32
+    assert data.splits.candidates[0] in {"yes", "no"}
     assert {"data/First", "data/Second"} <= set(data.strata)
-    assert len({row.image_id for row in data.partition.train}) == 2 * len(TRAIN_COUNTS)
-    assert all(data.file_of(row).is_file() for row in data.partition.train)
-    assert {data.file_of(row).parents[1].name for row in data.partition.train} == {
+    assert len({row.image_id for row in data.splits.train}) == 2 * len(TRAIN_COUNTS)
+    assert all(data.file_of(row).is_file() for row in data.splits.train)
+    assert {data.file_of(row).parents[1].name for row in data.splits.train} == {
         "First",
         "Second",
     }
@@ -62,7 +62,7 @@ def test_every_question_is_asked_once_an_epoch(parts: list[Tiny]) -> None:
     data.setup("fit")
     batches: list[VQABatch] = list(data.train_dataloader())
     asked = [question for batch in batches for question in batch.question_ids]
-    assert sorted(asked) == sorted(row.question_id for row in data.partition.train)
+    assert sorted(asked) == sorted(row.question_id for row in data.splits.train)
     mixed = [len({q.split("/")[0] for q in batch.question_ids}) for batch in batches]
     assert max(mixed) == 2  # batches hold both
 
@@ -88,7 +88,7 @@ def test_a_training_picture_that_another_part_scores_goes(
     shutil.copy(second.file_of(scored[1]), tmp_path / "same_name.png")
     with_copy(first, (first, first.made.splits["train"][9]), place=2, as_name=scored[1].image)
     data = mixture(parts)
-    reasons = Counter(row.reason for row in data.partition.dropped)
+    reasons = Counter(row.reason for row in data.splits.dropped)
     assert reasons == {CONTENT: TRAIN_COUNTS[0], NAME: TRAIN_COUNTS[2]}
     assert trained(data) == {"First": 27 - TRAIN_COUNTS[0] - TRAIN_COUNTS[2], "Second": 27}
     data.setup("fit")
@@ -110,9 +110,9 @@ def test_held_out_sets_lose_none_of_their_pictures_to_training(
 
 def test_validation_shares_the_questions_out_evenly(parts: list[Tiny]) -> None:
     data = mixture(parts, validation_questions=10)
-    rows = data._validation_sample(data.partition.validation)
+    rows = data._validation_sample(data.splits.validation)
     assert Counter(row.source for row in rows) == {"First": 5, "Second": 5}
-    alone = parts[0]._validation_sample(parts[0].partition.validation)
+    alone = parts[0]._validation_sample(parts[0].splits.validation)
     assert [r.question_id for r in rows[:5]] == [r.question_id for r in alone[:5]]
     assert sum(VALIDATION_COUNTS) == 16
 
@@ -128,7 +128,7 @@ def test_what_a_mixture_cannot_be_made_of(tmp_path: Path, parts: list[Tiny]) -> 
     with pytest.raises(UserError, match=r"protocols clean and literature"):
         mixture([parts[0], named_tiny(tmp_path, "Third", protocol="literature")])
     with pytest.raises(UserError, match=r"Two parts of the mixture are First"):
-        _ = mixture([parts[0], parts[0]]).partition
+        _ = mixture([parts[0], parts[0]]).splits
     with pytest.raises(UserError, match=r"has 1 numbers for 2 parts"):
         mixture(parts, weights=[1.0])
     with pytest.raises(UserError, match=r"compare is 'shape'"):
@@ -154,20 +154,20 @@ def test_shared_pictures_of_the_real_sets_go(real_data: Path) -> None:
     med = VQAMed2019(str(real_data / "vqa_med_2019"), test_split="validation")
     data = QuestionMixture([rad, med], **OPTIONS)
     images = {
-        reason: {r.detail for r in data.partition.dropped if r.reason == reason}
+        reason: {r.detail for r in data.splits.dropped if r.reason == reason}
         for reason in (NAME, CONTENT)
     }
     scored = {r.image_id for s in ("validation", "test") for r in med.release.splits.get(s, ())}
-    scored |= {r.image_id for r in med.partition.validation}
+    scored |= {r.image_id for r in med.splits.validation}
     rad_scored = {r.image_id for r in rad.release.splits["test"]}
-    rad_scored |= {r.image_id for r in rad.partition.validation}
-    expected = len({r.image_id for r in rad.partition.train} & scored)
-    expected += len({r.image_id for r in med.partition.train} & rad_scored)
+    rad_scored |= {r.image_id for r in rad.splits.validation}
+    expected = len({r.image_id for r in rad.splits.train} & scored)
+    expected += len({r.image_id for r in med.splits.train} & rad_scored)
     # Pictures that one set tests do not choose checkpoints in the other one either.
-    rad_tests = {r.image_id for r in rad.partition.test}
-    med_tests = {r.image_id for r in med.partition.test}
-    chosen_on = {r.image_id for r in med.partition.validation} & rad_tests
-    chosen_on |= {r.image_id for r in rad.partition.validation} & med_tests
+    rad_tests = {r.image_id for r in rad.splits.test}
+    med_tests = {r.image_id for r in med.splits.test}
+    chosen_on = {r.image_id for r in med.splits.validation} & rad_tests
+    chosen_on |= {r.image_id for r in rad.splits.validation} & med_tests
     assert len(chosen_on) == 3
     assert len(images[NAME]) == expected + len(chosen_on)
     assert 0 < len(images[CONTENT]) < 60
@@ -181,8 +181,8 @@ def test_a_validation_picture_that_another_part_tests_does_not_choose(
     rows = first.made.splits["validation"]
     shutil.copy(second.file_of(second.made.splits["test"][0]), first.file_of(rows[0]))
     data = mixture(parts)
-    assert len(data.partition.validation) == 32 - VALIDATION_COUNTS[0]
-    assert {row.reason for row in data.partition.dropped} == {CONTENT}
+    assert len(data.splits.validation) == 32 - VALIDATION_COUNTS[0]
+    assert {row.reason for row in data.splits.dropped} == {CONTENT}
 
 
 def test_a_patient_goes_with_a_picture(parts: list[Tiny]) -> None:
@@ -194,7 +194,7 @@ def test_a_patient_goes_with_a_picture(parts: list[Tiny]) -> None:
     first.made = replace(first.made, splits={**first.made.splits, "train": train})
     shutil.copy(second.file_of(second.made.splits["test"][0]), first.file_of(train[0]))
     data = mixture(parts)
-    reasons = Counter(row.reason for row in data.partition.dropped)
+    reasons = Counter(row.reason for row in data.splits.dropped)
     assert reasons == {CONTENT: TRAIN_COUNTS[0], PATIENT: TRAIN_COUNTS[1]}
 
 
@@ -202,22 +202,20 @@ def test_what_is_not_compared_is_said_and_not_claimed(tmp_path: Path, parts: lis
     third = named_tiny(tmp_path, "Third", seed=2)
     third.file_of(third.made.splits["test"][0]).unlink()
     data = mixture(parts, held_out=[third])
-    assert any(
-        "1 of 19 scored pictures of Third are not on disk" in n for n in data.partition.notes
-    )
+    assert any("1 of 19 scored pictures of Third are not on disk" in n for n in data.splits.notes)
     assert "held_out" not in data.selection()
     fourth = named_tiny(tmp_path, "Fourth", seed=3)
     fourth.made = replace(fourth.made, absent={"test": "no folder"})
-    notes = mixture(parts, held_out=[fourth]).partition.notes
+    notes = mixture(parts, held_out=[fourth]).splits.notes
     assert "the test pictures of Fourth are not compared: no folder" in notes
     by_name = mixture(parts, compare="name")
-    assert "the pictures of First are compared by name only" in by_name.partition.notes
+    assert "the pictures of First are compared by name only" in by_name.splits.notes
 
 
 def test_the_audit_finds_a_planted_leak(parts: list[Tiny]) -> None:
     data = mixture(parts)
     leaked = tuple(row for row in data.release.splits["test"] if row.source == "First")
-    data.__dict__["partition"] = replace(data.partition, train=(*data.partition.train, *leaked))
+    data.__dict__["partition"] = replace(data.splits, train=(*data.splits.train, *leaked))
     found = data.audit()
     assert found.failed
     assert any("equal a test question" in sentence for sentence in found.not_clean)
@@ -225,9 +223,9 @@ def test_the_audit_finds_a_planted_leak(parts: list[Tiny]) -> None:
 
 def test_a_data_set_is_a_part_or_held_out(tmp_path: Path, parts: list[Tiny]) -> None:
     with pytest.raises(UserError, match="First is a part of the mixture and held out of it"):
-        _ = mixture(parts, held_out=[named_tiny(tmp_path, "First")]).partition
+        _ = mixture(parts, held_out=[named_tiny(tmp_path, "First")]).splits
     with pytest.raises(UserError, match="a mixture itself"):
-        _ = QuestionMixture([mixture(parts), parts[0]], **OPTIONS).partition
+        _ = QuestionMixture([mixture(parts), parts[0]], **OPTIONS).splits
     with pytest.raises(TypeError, match="split_seed"):
         mixture(parts, split_seed=3)  # it would decide nothing
 
@@ -238,8 +236,8 @@ def test_what_pictures_look_like_is_kept(
     first, second = parts
     with_copy(first, (second, second.made.splits["test"][0]), place=0)
     kept = str(tmp_path / "hashes")
-    fresh = mixture(parts).partition.train
-    assert mixture(parts, hashes=kept).partition.train == fresh
+    fresh = mixture(parts).splits.train
+    assert mixture(parts, hashes=kept).splits.train == fresh
     read: list[Path] = []
     real = alike.look_at
 
@@ -249,7 +247,7 @@ def test_what_pictures_look_like_is_kept(
 
     monkeypatch.setattr(alike, "look_at", watched)
     monkeypatch.setattr(hash_store, "look_at", watched)
-    assert mixture(parts, hashes=kept).partition.train == fresh
+    assert mixture(parts, hashes=kept).splits.train == fresh
     assert read == []
-    assert mixture(parts).partition.train == fresh
+    assert mixture(parts).splits.train == fresh
     assert read != []

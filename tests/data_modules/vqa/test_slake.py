@@ -11,10 +11,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amif_lightning.data.audit.record_facts import split_facts
+from amif_lightning.data.audit.evaluation_context import evaluation_context
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.answers import is_correct, list_references
-from amif_lightning.data.schema.question_splits import images_of, partition
+from amif_lightning.data.schema.question_splits import images_of, split_questions
 from amif_lightning.errors import UserError
 from data_modules.vqa.slake import SLAKE, read_slake
 from tests.fakes_slake import FakeSlake, write_slake
@@ -75,18 +75,18 @@ def test_no_translation_of_a_held_out_question_is_trained_on(
     tmp_path: Path, fake: FakeSlake
 ) -> None:
     release = read_slake(tmp_path, "all")
-    parts = partition(release, "clean")
+    parts = split_questions(release, "clean")
     assert not images_of(parts.train) & (images_of(parts.test) | images_of(parts.validation))
     # What the released split gives stays in the counts; only the trained rows lose it.
     assert parts.released_train == release.splits["train"]
     chinese = [r for r in parts.dropped if "held-out question" in r.reason and "图片" in r.detail]
     assert len(chinese) == fake.chinese_about_english_test // 2
-    assert images_of(partition(release, "literature").train) & images_of(parts.test)
+    assert images_of(split_questions(release, "literature").train) & images_of(parts.test)
 
 
 def test_the_order_of_a_list_counts_by_option(tmp_path: Path, fake: FakeSlake) -> None:
-    strict = partition(read_slake(tmp_path), "clean")
-    loose = partition(read_slake(tmp_path, list_answers="any_order"), "clean")
+    strict = split_questions(read_slake(tmp_path), "clean")
+    loose = split_questions(read_slake(tmp_path, list_answers="any_order"), "clean")
     assert {"mass atelectasis", "atelectasis mass"} <= set(strict.candidates)
     assert "mass atelectasis" not in loose.candidates
     assert "atelectasis mass" in loose.candidates
@@ -262,10 +262,10 @@ def test_real_counts(real_data: Path) -> None:
         assert len(rows) + english["without_answer"][name] == english["rows"][name]
         assert len(images_of(rows)) == english["images"][name]
     assert sum(r.reason == "empty answer" for r in release.dropped) == 1
-    parts = partition(release, "clean")
+    parts = split_questions(release, "clean")
     assert parts.train == parts.released_train
     assert len(parts.candidates) == english["answers"]
-    found = split_facts(parts, lambda row: row.image)
+    found = evaluation_context(parts, lambda row: row.image)
     overall = found.ceiling["overall"]
     assert overall[1] - overall[0] == english["test"]["unseen"]
     closed = [row for row in parts.test if row.answer_type == "closed"]
@@ -279,7 +279,7 @@ def test_real_counts(real_data: Path) -> None:
     for name, rows in chinese.splits.items():
         assert len(rows) == facts["chinese"]["rows"][name]
         assert len(images_of(rows)) == facts["chinese"]["images"][name]
-    both = partition(read_slake(root, "all"), "clean")
+    both = split_questions(read_slake(root, "all"), "clean")
     assert len(both.released_train) + 1 == facts["all_languages"]["rows"]["train"]
     assert len(both.validation) == facts["all_languages"]["rows"]["validation"]
     assert len(both.test) == facts["all_languages"]["rows"]["test"]

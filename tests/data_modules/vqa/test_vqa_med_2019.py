@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from amif_lightning.data.schema.question_splits import partition
+from amif_lightning.data.schema.question_splits import split_questions
 from amif_lightning.errors import UserError
 from data_modules.vqa.vqa_med_2019 import SHARED_NOTE, VQAMed2019, read_vqa_med_2019
 from tests.fakes import FakeMed2019, write_vqa_med_2019
@@ -85,7 +85,7 @@ def test_absent_test_set_is_named(tmp_path: Path) -> None:
     release = read_vqa_med_2019(tmp_path)
     assert set(release.splits) == {"train", "validation"}
     assert "w_Ref_Answers.txt" in release.absent["test"]
-    part = partition(release, "clean", test_split="validation")
+    part = split_questions(release, "clean", test_split="validation")
     assert part.test == release.splits["validation"]
 
 
@@ -172,8 +172,8 @@ def test_real_counts(real_data: Path) -> None:
     assert not release.dropped
     types = Counter(r.question_type for r in release.splits["train"])
     assert types == facts["official"]["train_types"]
-    assert len(partition(release, "clean").candidates) == facts["official"]["answers"]
+    assert len(split_questions(release, "clean").candidates) == facts["official"]["answers"]
     variant = read_vqa_med_2019(root, "no_abnormality")
     for name, rows in variant.splits.items():
         assert len(rows) == facts["no_abnormality"]["rows"][name]
-    assert len(partition(variant, "clean").candidates) == facts["no_abnormality"]["answers"]
+    assert len(split_questions(variant, "clean").candidates) == facts["no_abnormality"]["answers"]

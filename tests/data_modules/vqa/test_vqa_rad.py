@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from amif_lightning.data.schema.question_splits import partition, restating
+from amif_lightning.data.schema.question_splits import restating, split_questions
 from amif_lightning.errors import UserError
 from data_modules.vqa import vqa_med_2019
 from data_modules.vqa.vqa_med_2019 import read_vqa_med_2019
@@ -96,7 +96,7 @@ def test_clean_leaves_the_frame_rows_out_and_counts_them(tmp_path: Path, fake: F
 
     assert content(mevf.splits["train"]) == content(osf.splits["train"])
     # Both layouts carve the same images, so their results can be compared.
-    parts = [partition(r, "clean") for r in (osf, mevf)]
+    parts = [split_questions(r, "clean") for r in (osf, mevf)]
     assert content(parts[0].validation) == content(parts[1].validation)
 
 
@@ -127,7 +127,7 @@ def test_clean_without_the_osf_file_says_what_could_not_be_looked_for(tmp_path: 
 
 def test_clean_drops_the_row_that_restates_a_test_question(tmp_path: Path, fake: FakeRAD) -> None:
     for seed in range(5):
-        part = partition(read_vqa_rad(tmp_path), "clean", split_seed=seed)
+        part = split_questions(read_vqa_rad(tmp_path), "clean", split_seed=seed)
         assert len(part.dropped) == fake.restating_train_rows
         assert restating((*part.train, *part.validation), part.test) == ()
 
@@ -235,7 +235,7 @@ def test_every_record_says_which_pictures_another_set_shows(tmp_path: Path, fake
     for layout in ("osf", "mevf"):
         for protocol in ("clean", "literature"):
             data = VQARAD(str(tmp_path), layout=layout, protocol=protocol)
-            assert SHARED_NOTE in data.facts().warnings
+            assert SHARED_NOTE in data.evaluation_context().warnings
 
 
 @pytest.mark.real_data
@@ -288,7 +288,7 @@ def test_real_osf_counts(real_data: Path) -> None:
 @pytest.mark.real_data
 def test_real_clean_drops_exactly_one_row(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQARAD"]["osf"]
-    part = partition(read_vqa_rad(real_data / "vqa_rad"), "clean")
+    part = split_questions(read_vqa_rad(real_data / "vqa_rad"), "clean")
     assert len(part.dropped) == facts["restating_train_rows"] == 1
     assert len(part.train) + len(part.validation) == 1796
     assert len(part.candidates) == facts["answers"]
@@ -320,7 +320,7 @@ def test_real_mevf_literature_leak(real_data: Path) -> None:
     assert f"{leak['test_questions_with_own_frame_and_answer']} of 451 test questions" in notes
     assert f"{leak['frames_equal_to_a_test_frame']} of its 1267 frame rows equal" in notes
     assert f"{leak['of_those_also_a_training_frame']} of those also a training row's" in notes
-    assert len(partition(release, "literature").candidates) == facts["literature_candidates"]
+    assert len(split_questions(release, "literature").candidates) == facts["literature_candidates"]
 
 
 def test_the_hubs_parquet_files_are_read_where_no_json_is(tmp_path: Path) -> None:

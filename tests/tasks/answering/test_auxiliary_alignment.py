@@ -19,7 +19,7 @@ from amif_lightning.models.matching import inner_words
 from amif_lightning.tasks import AMiFVQA
 from amif_lightning.tasks.answering import auxiliary_alignment as auxiliary
 from amif_lightning.tasks.answering.auxiliary_alignment import question_alignment
-from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.base import EncodedPair
 from amif_lightning.tasks.local_tokens import fused_tokens
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, ready, trainer
@@ -81,7 +81,7 @@ def test_neither_an_image_nor_a_text_is_its_own_negative(change: str) -> None:
     assert abs(float(loss.detach()) - float(other.detach())) > 1e-3
 
 
-def streams(lengths: tuple[int, ...], count: int) -> Streams:
+def encoded_pair(lengths: tuple[int, ...], count: int) -> EncodedPair:
     """Fused texts of these lengths and their patches; nonsense on padding."""
     generator = torch.Generator().manual_seed(5)
     size = len(lengths)
@@ -89,13 +89,13 @@ def streams(lengths: tuple[int, ...], count: int) -> Streams:
     patches = torch.randn(size, 1 + count, 8, generator=generator, dtype=torch.double)
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     words[~mask] = 1e30
-    return Streams(words, patches, words, patches, mask)
+    return EncodedPair(words, patches, words, patches, mask)
 
 
 @pytest.mark.parametrize(("blur", "scaling"), [(0.05, 0.5), (0.3, 0.7)])
 def test_transport_of_words_follows_the_schedule(blur: float, scaling: float) -> None:
     """[CLS] and [SEP] of the words and the patches' summary take no part."""
-    given = streams((7, 5, 3), 9)
+    given = encoded_pair((7, 5, 3), 9)
     values = fused_tokens(given).moved(TokenTransport(blur, scaling))
     slow = [
         slow_transport(given.words[i, 1 : length - 1], given.patches[i, 1:], blur, scaling)
@@ -105,7 +105,7 @@ def test_transport_of_words_follows_the_schedule(blur: float, scaling: float) ->
 
 
 def test_a_question_without_words_costs_nothing() -> None:
-    given = streams((4, 2), 3)
+    given = encoded_pair((4, 2), 3)
     assert not inner_words(given.mask)[1].any()
     values = fused_tokens(given).moved(TokenTransport())
     assert float(values[1]) == 0.0
@@ -113,7 +113,7 @@ def test_a_question_without_words_costs_nothing() -> None:
 
 
 def test_reach_makes_transport_unbalanced() -> None:
-    given = streams((7, 5), 9)
+    given = encoded_pair((7, 5), 9)
     balanced, unbalanced = (
         fused_tokens(given).moved(TokenTransport(reach=reach)) for reach in (None, 0.3)
     )
@@ -158,7 +158,7 @@ def test_a_step_adds_the_weighted_losses(data: Phantom, tokens: str) -> None:
     batch, task = kept.batch, task.eval()
     assert len(batch) > len(batch.images)
     with torch.no_grad():
-        given = task.streams(batch.question, batch.images, batch.image_index)
+        given = task.encode_pair(batch.question, batch.images, batch.image_index)
         text, image = task.fusion.project(given.text, given.image)
         layers = task.fusion.text_projection, task.fusion.image_projection
         alone = {"words": task.text.words(batch.question.ids), "contextual": given.text}
@@ -209,7 +209,7 @@ def test_a_weight_changes_the_graph(
     task = ready(data, transport_tokens="fused", **{option: WEIGHTS[option]})
     logged: list[str] = []
     monkeypatch.setattr(task, "log", lambda name, *_, **__: logged.append(name))
-    given = task.streams(batch.question, batch.images, batch.image_index)
+    given = task.encode_pair(batch.question, batch.images, batch.image_index)
     (loss,) = task.auxiliary_losses(batch, given, torch.tensor(float(len(batch))))
     names, parameters = zip(*task.named_parameters(), strict=True)
     slopes = torch.autograd.grad(loss, parameters, allow_unused=True)

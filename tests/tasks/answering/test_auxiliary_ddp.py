@@ -96,7 +96,7 @@ def test_the_gradient_is_that_of_one_process_with_the_whole_batch(
     assert len(first) != len(second)
     assert sorted(first + second) == sorted(one.samples)
     # The processes ask the same: positives that only gathered words can show.
-    asked = {row.question_id: row.question for row in phantom(folder / "phantom").partition.train}
+    asked = {row.question_id: row.question for row in phantom(folder / "phantom").splits.train}
     assert {asked[name] for name in first} & {asked[name] for name in second}
     for share in two:
         assert share["gradient"].keys() == one.gradient.keys()

@@ -19,11 +19,11 @@ from tests.small import SMALL, trainer
 
 @pytest.fixture(scope="module")
 def picture(saved: Saved) -> Path:
-    return saved.data.file_of(saved.data.partition.test[0])
+    return saved.data.file_of(saved.data.splits.test[0])
 
 
 def test_answers_equal_those_of_a_test_run(saved: Saved, restored: AMiFVQA, tmp_path: Path) -> None:
-    rows = {row.question_id: row for row in saved.data.partition.test}
+    rows = {row.question_id: row for row in saved.data.splits.test}
     assert any(len(saved.data.tokenizer.pieces(row.question)) > 8 for row in rows.values())
     batches = trainer(tmp_path).predict(restored, datamodule=saved.data)
     assert batches is not None

@@ -11,7 +11,7 @@ from torch import Tensor
 from amif_lightning.losses.matching import negative_log_weights
 from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.matching import MatchingHead
-from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.base import EncodedPair
 from amif_lightning.tasks.pretraining.mining import (
     Drawn,
     draw_for_rank,
@@ -24,7 +24,7 @@ from amif_lightning.tasks.pretraining.mining import (
 B, L, P1, WIDTH = 64, 12, 65, 64
 
 
-def small_streams(fusion: CoAttention, lengths: tuple[int, ...] = (3, 6, 4, 5)) -> Streams:
+def small_streams(fusion: CoAttention, lengths: tuple[int, ...] = (3, 6, 4, 5)) -> EncodedPair:
     """As many pairs as there are lengths of texts."""
     generator = torch.Generator().manual_seed(0)
     count, longest = len(lengths), max(lengths)
@@ -32,7 +32,7 @@ def small_streams(fusion: CoAttention, lengths: tuple[int, ...] = (3, 6, 4, 5)) 
     image = torch.randn(count, 5, 8, generator=generator)
     mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
     words, patches = fusion(text, mask, image)
-    return Streams(text, image, words, patches, mask)
+    return EncodedPair(text, image, words, patches, mask)
 
 
 def small_parts() -> tuple[CoAttention, MatchingHead]:
@@ -52,7 +52,7 @@ def test_gradients_of_what_several_draw_are_the_same_every_time(two_threads: Non
 
     def gradients() -> bytes:
         words, patches = fusion(text, mask, image)
-        own = Streams(text, image, words, patches, mask)
+        own = EncodedPair(text, image, words, patches, mask)
         loss, _ = score_pairs(head, own, fuse_drawn(fusion, own, drawn), drawn)
         return b"".join(part.numpy().tobytes() for part in torch.autograd.grad(loss, (text, image)))
 
@@ -87,10 +87,10 @@ def test_the_loss_and_the_accuracy_are_means_over_the_pairs_that_there_are() -> 
     negatives = fuse_drawn(fusion, own, drawn)
     loss, health = score_pairs(head, own, negatives, drawn)
     total, right, count = 0.0, 0, 0
-    for streams, label, kept in ((own, 1, [True] * 4), (negatives, 0, valid.flatten().tolist())):
+    for encoded, label, kept in ((own, 1, [True] * 4), (negatives, 0, valid.flatten().tolist())):
         for row, counts in enumerate(kept):
             if counts:
-                scores = head(streams.words[[row]], streams.patches[[row]])[0]
+                scores = head(encoded.words[[row]], encoded.patches[[row]])[0]
                 total -= float(scores.log_softmax(0)[label].detach())
                 right += int(scores.argmax()) == label
                 count += 1

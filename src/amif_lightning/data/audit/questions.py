@@ -15,13 +15,13 @@ from amif_lightning.data.schema.answers import answers_of, candidates, is_correc
 from amif_lightning.data.schema.image_overlap import Overlap, overlap
 from amif_lightning.data.schema.question_splits import (
     EvaluationSplit,
-    Partition,
+    Splits,
     images_of,
     restated,
     restating,
     shared_images,
 )
-from amif_lightning.data.schema.questions import QARow, Release
+from amif_lightning.data.schema.questions import Release, VQAExample
 from amif_lightning.data.schema.subsets import Count, tally
 
 
@@ -29,7 +29,7 @@ from amif_lightning.data.schema.subsets import Count, tally
 class SplitAudit:
     """What can be said about the scores of one split before any model is trained.
 
-    All counts are by stratum (see ``strata_of``).
+    All counts are by stratum (see ``subsets_of``).
 
     Attributes:
         role: ``validation`` or ``test``.
@@ -157,15 +157,15 @@ class Audit(Findings):
 
 
 def audit(
-    partition: Partition,
+    splits: Splits,
     release: Release,
-    file_of: Callable[[QARow], Path],
+    file_of: Callable[[VQAExample], Path],
     check_images: bool = True,
 ) -> Audit:
     """Counts, compares and judges what a run under this partition would train on.
 
     Args:
-        partition: The release under its protocol.
+        splits: The release under its protocol.
         release: The release itself, whose held-out splits must not be restated in training even if
             they are not scored.
         file_of: Where the picture of a row lies.
@@ -174,8 +174,8 @@ def audit(
     Returns:
         The findings. Absent splits and picture folders are named and their checks left out.
     """
-    parts = partition
-    sets: dict[str, Sequence[QARow]] = {
+    parts = splits
+    sets: dict[str, Sequence[VQAExample]] = {
         "released train": parts.released_train,
         "trained": parts.train,
         "validation": parts.validation,
@@ -205,7 +205,7 @@ def audit(
     )
 
 
-def _unusable(parts: Partition, release: Release) -> Counter[str]:
+def _unusable(parts: Splits, release: Release) -> Counter[str]:
     """Unusable rows by the set of rows that they would be in as released."""
     sets = {"train": "released train", parts.test_split: "test"}
     if not parts.carved_from_train:
@@ -214,11 +214,11 @@ def _unusable(parts: Partition, release: Release) -> Counter[str]:
     return Counter(sets[split] for split in released if split in sets)
 
 
-def _size(rows: Sequence[QARow], unusable: int) -> SplitSize:
+def _size(rows: Sequence[VQAExample], unusable: int) -> SplitSize:
     return SplitSize(len(rows), len(images_of(rows)), len(candidates(rows)), unusable)
 
 
-def _split(parts: Partition, role: EvaluationSplit) -> SplitAudit:
+def _split(parts: Splits, role: EvaluationSplit) -> SplitAudit:
     rows = parts.validation if role == "validation" else parts.test
     train = parts.floor_rows(role)
     if role == "validation" and parts.carved_from_train:
@@ -244,7 +244,7 @@ def _split(parts: Partition, role: EvaluationSplit) -> SplitAudit:
     )
 
 
-def _overlaps(sets: dict[str, Sequence[QARow]]) -> tuple[Overlap, ...]:
+def _overlaps(sets: dict[str, Sequence[VQAExample]]) -> tuple[Overlap, ...]:
     pairs = (
         ("released train", "test"),
         ("trained", "test"),
@@ -254,7 +254,7 @@ def _overlaps(sets: dict[str, Sequence[QARow]]) -> tuple[Overlap, ...]:
     return tuple(overlap(a, sets[a], b, sets[b]) for a, b in pairs if sets[a] and sets[b])
 
 
-def _not_clean(parts: Partition, release: Release) -> list[str]:
+def _not_clean(parts: Splits, release: Release) -> list[str]:
     known = {row.references[0] for row in parts.released_train}
     found: list[str] = []
     if unknown := [answer for answer in parts.candidates if answer not in known]:
@@ -266,7 +266,7 @@ def _not_clean(parts: Partition, release: Release) -> list[str]:
     source = {w for row in parts.answer_rows for a in answers_of(row) for w in a.split()}
     if source - words:
         found.append(f"{len(source - words)} vocabulary words occur in no training answer")
-    held_out: dict[str, Sequence[QARow]] = {
+    held_out: dict[str, Sequence[VQAExample]] = {
         "validation": parts.validation,
         parts.test_split if parts.test_split == "test" else "scored validation": parts.test,
     }
@@ -288,14 +288,14 @@ def _not_clean(parts: Partition, release: Release) -> list[str]:
     return found
 
 
-def _dropped(parts: Partition) -> dict[str, tuple[int, tuple[str, ...]]]:
+def _dropped(parts: Splits) -> dict[str, tuple[int, tuple[str, ...]]]:
     counts = Counter(row.reason for row in parts.dropped)
     return {
         reason: (number, tuple(_names(parts, reason)[:NAMED])) for reason, number in counts.items()
     }
 
 
-def _names(parts: Partition, reason: str) -> list[str]:
+def _names(parts: Splits, reason: str) -> list[str]:
     rows = [row for row in parts.dropped if row.reason == reason]
     return [f"{row.question_id}: {row.detail}" if row.detail else row.question_id for row in rows]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.schema.question_splits import Partition
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.question_splits import Splits
+from amif_lightning.data.schema.questions import VQAExample
 
 
 def cut_sentences(
-    parts: Partition,
+    parts: Splits,
     splits: Sequence[str],
     tokenizer: Tokenizer,
     max_question_tokens: int,
@@ -32,7 +32,7 @@ def cut_sentences(
     """
     sentences: list[str] = []
     for split in splits:
-        rows: tuple[QARow, ...] = getattr(parts, split)
+        rows: tuple[VQAExample, ...] = getattr(parts, split)
         for kind, limit, texts in (
             ("questions", max_question_tokens, [row.question for row in rows]),
             ("answers", max_answer_tokens, [row.references[0] for row in rows]),

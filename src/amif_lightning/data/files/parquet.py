@@ -22,7 +22,7 @@ from tqdm import tqdm
 from amif_lightning.data.files.atomic import locked, write_whole
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
-from amif_lightning.data.schema.questions import DroppedRow, QARow, SplitName
+from amif_lightning.data.schema.questions import DroppedRow, SplitName, VQAExample
 from amif_lightning.errors import UserError
 
 COLUMNS = ("image", "question", "answer")
@@ -100,7 +100,7 @@ class ParquetQuestions:
 
             write_whole(self.index, write, "unpacked")
 
-    def read(self) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
+    def read(self) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
         """The rows of all splits, and those that cannot be used.
 
         Raises:
@@ -126,8 +126,10 @@ class ParquetQuestions:
             f"{error}), so delete the folder {self.folder} and run again to have it made anew."
         )
 
-    def _parsed(self, text: str) -> tuple[dict[SplitName, tuple[QARow, ...]], list[DroppedRow]]:
-        splits: dict[SplitName, list[QARow]] = {split: [] for split in self.files}
+    def _parsed(
+        self, text: str
+    ) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
+        splits: dict[SplitName, list[VQAExample]] = {split: [] for split in self.files}
         dropped = []
         for line in text.splitlines():
             entry = json.loads(line)
@@ -137,7 +139,7 @@ class ParquetQuestions:
                 dropped.append(DroppedRow(identity, entry["dropped"]))
                 continue
             splits[split].append(
-                QARow(
+                VQAExample(
                     question_id=identity,
                     qid="",
                     split=split,
@@ -150,7 +152,7 @@ class ParquetQuestions:
             )
         return {split: tuple(rows) for split, rows in splits.items()}, dropped
 
-    def file_of(self, row: QARow) -> Path:
+    def file_of(self, row: VQAExample) -> Path:
         """Where a row's picture lies."""
         return self.folder / row.image
 

@@ -20,7 +20,7 @@ from amif_lightning.data.leakage.image_hash import (
     name_pairs,
     unit,
 )
-from amif_lightning.data.schema.questions import QARow, SplitName
+from amif_lightning.data.schema.questions import SplitName, VQAExample
 from amif_lightning.data.schema.studies import StudyRow
 
 
@@ -66,7 +66,7 @@ class ComparedDataset(Protocol):
 
 
 def pictures_of_questions(
-    dataset: str, rows: Iterable[QARow], file_of: Callable[[QARow], Path]
+    dataset: str, rows: Iterable[VQAExample], file_of: Callable[[VQAExample], Path]
 ) -> Pictures:
     """The pictures that questions show.
 

@@ -17,8 +17,8 @@ from amif_lightning.data.leakage.image_hash import (
 from amif_lightning.errors import UserError
 
 if TYPE_CHECKING:
-    from amif_lightning.data.schema.question_splits import Partition
-    from amif_lightning.data.schema.questions import QARow, Release
+    from amif_lightning.data.schema.question_splits import Splits
+    from amif_lightning.data.schema.questions import Release, VQAExample
     from amif_lightning.data.schema.studies import StudyRow
 
 Compare = Literal["content", "name"]
@@ -32,13 +32,13 @@ class QuestionSet(Protocol):
         """All its questions."""
 
     @property
-    def partition(self) -> Partition:
+    def splits(self) -> Splits:
         """Which of them train, validate and test."""
 
-    def file_of(self, row: QARow) -> Path:
+    def file_of(self, row: VQAExample) -> Path:
         """Where the picture of a question lies."""
 
-    def image_id_of(self, row: QARow) -> str:
+    def image_id_of(self, row: VQAExample) -> str:
         """Its name, unique over data sets."""
 
 
@@ -66,12 +66,12 @@ class Scored:
 def scored_of(module: QuestionSet) -> Scored:
     """What validates or tests in a data set of questions: released splits and the carve."""
     released = [rows for split, rows in module.release.splits.items() if split != "train"]
-    return _scored(module, [*released, module.partition.validation])
+    return _scored(module, [*released, module.splits.validation])
 
 
 def tested_of(module: QuestionSet) -> Scored:
     """The pictures of the questions that a data set scores."""
-    return _scored(module, [module.partition.test])
+    return _scored(module, [module.splits.test])
 
 
 def scored_in_studies(splits: Iterable[Sequence[StudyRow]]) -> Scored:
@@ -130,7 +130,7 @@ def all_of(module: QuestionSet) -> Scored:
     return _scored(module, module.release.splits.values())
 
 
-def _scored(module: QuestionSet, splits: Iterable[Iterable[QARow]]) -> Scored:
+def _scored(module: QuestionSet, splits: Iterable[Iterable[VQAExample]]) -> Scored:
     rows = [tuple(split) for split in splits]
     return Scored(
         names=tuple(tuple(dict.fromkeys(row.image for row in split)) for split in rows),

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from amif_lightning.answer_space import AnswerSpace
-from amif_lightning.arguments import check_least
+from amif_lightning.arguments import check_minimum
 from amif_lightning.data.files.reduced_copies import check_copies
 from amif_lightning.data.loading.question_dataset import ImageCache
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler, position
@@ -77,7 +77,7 @@ class TextDataModule(L.LightningDataModule, ABC):
             raise UserError(
                 f"validation_fraction is {validation_fraction}: give a share between 0 and 1."
             )
-        check_least(
+        check_minimum(
             {
                 "batch_size": (batch_size, 1),
                 "eval_batch_size": (eval_batch_size, 1),

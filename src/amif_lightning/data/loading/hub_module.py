@@ -9,7 +9,7 @@ from pathlib import Path
 from amif_lightning.data.files.parquet import ParquetQuestions, find_parquet
 from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.signatures import Unpack
 
 
@@ -44,6 +44,6 @@ class HubQuestions(VQADataModule):
         if self.parquet is not None:
             self.parquet.prepare()
 
-    def file_of(self, row: QARow) -> Path:
+    def file_of(self, row: VQAExample) -> Path:
         """Below the root, or where the parquet files were unpacked."""
         return super().file_of(row) if self.parquet is None else self.parquet.file_of(row)

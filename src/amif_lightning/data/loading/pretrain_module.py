@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from amif_lightning.answer_space import AnswerSpace
-from amif_lightning.arguments import check_choice, check_least
+from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.batch import StudyBatch
 from amif_lightning.data.audit.studies import StudyAudit, study_audit
 from amif_lightning.data.leakage.cross_dataset import Pictures, pictures_of_studies
@@ -38,7 +38,7 @@ from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.data.schema.studies import StudyRelease, StudyRow
 from amif_lightning.data.schema.study_splits import StudySplits, split_studies
 from amif_lightning.errors import UserError
-from amif_lightning.evaluation import FixedNegatives, Region, StudyFacts
+from amif_lightning.evaluation import FixedNegatives, Region, RetrievalContext
 from amif_lightning.signatures import Unpack
 
 #: The splits that weights are not trained on.
@@ -75,7 +75,7 @@ class StudyDataModule(TextDataModule):
         **kwargs: Unpack[SplitOptions],
     ) -> None:
         super().__init__(root, augmentation=augmentation, **kwargs)
-        check_least({"max_text_tokens": (max_text_tokens, 3)})  # [CLS], one token, [SEP]
+        check_minimum({"max_text_tokens": (max_text_tokens, 3)})  # [CLS], one token, [SEP]
         check_choice("teacher", teacher, TeacherName)
         self.max_text_tokens = max_text_tokens
         self.teacher: str = teacher
@@ -211,9 +211,9 @@ class StudyDataModule(TextDataModule):
             selection=self.selection(),
         )
 
-    def facts(self) -> StudyFacts:
+    def evaluation_context(self) -> RetrievalContext:
         """What a record must say about the test studies."""
-        return StudyFacts(
+        return RetrievalContext(
             dataset=self.dataset,
             layout=self.release.layout,
             split="test",

@@ -16,8 +16,8 @@ from amif_lightning.data.preprocessing.image_tensors import DecodedImages, to_sq
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
-from amif_lightning.data.schema.questions import QARow
-from amif_lightning.data.schema.subsets import strata_of
+from amif_lightning.data.schema.questions import VQAExample
+from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.seeding import stable_seed
 
 # Decoded pictures shared between workers, and each image's row in them.
@@ -40,17 +40,17 @@ class Encoder:
     max_answer_tokens: int
     strata: tuple[str, ...]
 
-    def question(self, row: QARow) -> list[int]:
+    def question(self, row: VQAExample) -> list[int]:
         """Token ids of the question."""
         return self.tokenizer.encode(row.question, self.max_question_tokens)
 
-    def answer(self, row: QARow) -> list[int]:
+    def answer(self, row: VQAExample) -> list[int]:
         """Token ids of the usual answer."""
         return self.tokenizer.encode(row.references[0], self.max_answer_tokens)
 
-    def membership(self, row: QARow) -> list[bool]:
+    def membership(self, row: VQAExample) -> list[bool]:
         """Which strata the row belongs to."""
-        mine = set(strata_of(row))
+        mine = set(subsets_of(row))
         return [name in mine for name in self.strata]
 
 
@@ -69,7 +69,7 @@ class Sample:
 
     image: Tensor
     image_id: str
-    rows: list[QARow]
+    rows: list[VQAExample]
     questions: list[list[int]]
     answers: list[list[int]]
     membership: list[list[bool]]
@@ -95,8 +95,8 @@ class QuestionGroups(Dataset[Sample]):
 
     def __init__(
         self,
-        rows: Sequence[QARow],
-        file_of: Callable[[QARow], Path],
+        rows: Sequence[VQAExample],
+        file_of: Callable[[VQAExample], Path],
         transform: ImageTransform,
         encoder: Encoder,
         per_image: int,
@@ -109,7 +109,7 @@ class QuestionGroups(Dataset[Sample]):
         self.transform, self.encoder = transform, encoder
         self.per_image, self.shuffle, self.seed = per_image, shuffle, seed
         self.cache, self.shown = cache, shown
-        self._of_image: dict[str, list[QARow]] = defaultdict(list)
+        self._of_image: dict[str, list[VQAExample]] = defaultdict(list)
         for row in rows:
             self._of_image[row.image_id].append(row)
         # Files now, not the function: workers started by spawn must unpickle this data set.

@@ -17,10 +17,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from amif_lightning.answer_space import AnswerSpace
-from amif_lightning.arguments import check_choice, check_least
+from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.batch import VQABatch
+from amif_lightning.data.audit.evaluation_context import evaluation_context, shared_picture_warnings
 from amif_lightning.data.audit.questions import Audit, audit
-from amif_lightning.data.audit.record_facts import shared_picture_warnings, split_facts
 from amif_lightning.data.audit.truncation import cut_sentences
 from amif_lightning.data.files.reduced_copies import resized_path
 from amif_lightning.data.leakage.cross_dataset import Pictures, pictures_of_questions
@@ -39,14 +39,14 @@ from amif_lightning.data.schema import answers
 from amif_lightning.data.schema.answers import VocabularyKind
 from amif_lightning.data.schema.question_splits import (
     EvaluationSplit,
-    Partition,
     Protocol,
-    partition,
+    Splits,
+    split_questions,
 )
-from amif_lightning.data.schema.questions import QARow, Release, SplitName
-from amif_lightning.data.schema.subsets import strata_of
+from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
+from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.errors import UserError
-from amif_lightning.evaluation import SplitFacts
+from amif_lightning.evaluation import EvaluationContext
 from amif_lightning.seeding import stable_seed
 from amif_lightning.signatures import Unpack
 
@@ -95,7 +95,7 @@ class VQADataModule(TextDataModule):
         **kwargs: Unpack[TextOptions],
     ) -> None:
         super().__init__(root, **kwargs)
-        check_least(
+        check_minimum(
             {
                 "questions_per_image": (questions_per_image, 1),
                 "max_question_tokens": (max_question_tokens, 3),  # [CLS], one token, [SEP]
@@ -119,11 +119,11 @@ class VQADataModule(TextDataModule):
     def read_release(self) -> Release:
         """Read all rows of the release under ``root``; no images are opened."""
 
-    def file_of(self, row: QARow) -> Path:
+    def file_of(self, row: VQAExample) -> Path:
         """Where the picture that a row asks about lies."""
         return self.root / row.image
 
-    def image_id_of(self, row: QARow) -> str:
+    def image_id_of(self, row: VQAExample) -> str:
         """``<data set>/<path in the release>``, which names the picture among all data sets."""
         return row.image if row.source else f"{self.release.dataset}/{row.image}"
 
@@ -137,7 +137,7 @@ class VQADataModule(TextDataModule):
     @property
     def protocol_label(self) -> str:
         """The protocol as records name it."""
-        return self.partition.label
+        return self.splits.label
 
     @property
     def absent(self) -> Mapping[str, str]:
@@ -152,7 +152,7 @@ class VQADataModule(TextDataModule):
                 the released test set also where another set takes its role; ``train``: the
                 released training questions that do not validate.
         """
-        parts = self.partition
+        parts = self.splits
         if split == "validation":
             rows = list(parts.validation)
         elif split == "test":
@@ -164,9 +164,9 @@ class VQADataModule(TextDataModule):
 
     def trained_images(self) -> Pictures:
         """The pictures that weights would see."""
-        return pictures_of_questions(self.dataset, self.partition.train, self.file_of)
+        return pictures_of_questions(self.dataset, self.splits.train, self.file_of)
 
-    def _shown_file(self, row: QARow) -> Path:
+    def _shown_file(self, row: VQAExample) -> Path:
         """What the loaders read: the released picture or its reduced copy."""
         if self.resized is None:
             return self.file_of(row)
@@ -175,11 +175,11 @@ class VQADataModule(TextDataModule):
     @property
     def dataset(self) -> str:
         """Name of the data set, as its reader gives it."""
-        return self.partition.dataset
+        return self.splits.dataset
 
     def training_texts(self) -> list[str]:
         """Texts that the ``words`` table is built from: questions and answers of training rows."""
-        rows = self.partition.released_train
+        rows = self.splits.released_train
         return [row.question for row in rows] + [row.references[0] for row in rows]
 
     # ---- derived once, from files alone -------------------------------------------------------
@@ -190,9 +190,9 @@ class VQADataModule(TextDataModule):
         return self.read_release()
 
     @cached_property
-    def partition(self) -> Partition:
+    def splits(self) -> Splits:
         """Who trains, validates and tests under the protocol."""
-        return partition(
+        return split_questions(
             self.release,
             self.protocol,
             split_seed=self.split_seed,
@@ -203,8 +203,8 @@ class VQADataModule(TextDataModule):
     @cached_property
     def strata(self) -> tuple[str, ...]:
         """Names of all strata that occur, ``overall`` first."""
-        parts = self.partition
-        names = {n for r in (*parts.train, *parts.validation, *parts.test) for n in strata_of(r)}
+        parts = self.splits
+        names = {n for r in (*parts.train, *parts.validation, *parts.test) for n in subsets_of(r)}
         return ("overall", *sorted(names - {"overall"}))
 
     def answer_space(self) -> AnswerSpace:
@@ -214,7 +214,7 @@ class VQADataModule(TextDataModule):
         cut and how many can no longer be told apart. A vocabulary entry without any token, such as
         a lone accent, has no vector and is left out.
         """
-        tokenizer, parts = self.tokenizer, self.partition
+        tokenizer, parts = self.tokenizer, self.splits
         limit = self.max_answer_tokens - 2
         entries = {
             entry: tuple(tokenizer.pieces(entry))
@@ -251,18 +251,18 @@ class VQADataModule(TextDataModule):
         A checkpoint keeps them, so that no one scores it on rows that it was chosen on.
         """
         return {
-            "dataset": self.partition.dataset,
-            "layout": self.partition.layout,
+            "dataset": self.splits.dataset,
+            "layout": self.splits.layout,
             "test_split": self.test_split,
             "split_seed": self.split_seed,
             "validation_fraction": self.validation_fraction,
         }
 
-    def facts(self) -> SplitFacts:
+    def evaluation_context(self) -> EvaluationContext:
         """What a record of the tested questions must say apart from the model."""
-        return split_facts(self.partition, self._named_file)
+        return evaluation_context(self.splits, self._named_file)
 
-    def _named_file(self, row: QARow) -> str:
+    def _named_file(self, row: VQAExample) -> str:
         """A row's picture below the root, so that records hold on another machine; or in full."""
         path = self.file_of(row)
         return (
@@ -275,7 +275,7 @@ class VQADataModule(TextDataModule):
         Args:
             check_images: Whether to decode every picture once.
         """
-        return audit(self.partition, self.release, self.file_of, check_images)
+        return audit(self.splits, self.release, self.file_of, check_images)
 
     # ---- Lightning ----------------------------------------------------------------------------
 
@@ -284,7 +284,7 @@ class VQADataModule(TextDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the release and say what was left out; may be called again."""
-        parts = self.partition
+        parts = self.splits
         needed = {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ("test",))
         for name in needed:
             if not getattr(parts, name):
@@ -306,7 +306,7 @@ class VQADataModule(TextDataModule):
 
     def _say_cut(self) -> None:
         for sentence in cut_sentences(
-            self.partition,
+            self.splits,
             self._counted,
             self.tokenizer,
             self.max_question_tokens,
@@ -322,12 +322,12 @@ class VQADataModule(TextDataModule):
 
     @cached_property
     def _train_cache(self) -> ImageCache | None:
-        images = (row.image_id for row in self.partition.train)
+        images = (row.image_id for row in self.splits.train)
         return self._cached(images, self._train_transform.decoded_size)
 
     @cached_property
     def _validation_cache(self) -> ImageCache | None:
-        return self._cached((row.image_id for row in self.partition.validation), self.image_size)
+        return self._cached((row.image_id for row in self.splits.validation), self.image_size)
 
     @property
     def _collate(self) -> Callable[[Sequence[Sample]], VQABatch]:
@@ -340,7 +340,7 @@ class VQADataModule(TextDataModule):
 
     def _train_groups(self) -> QuestionGroups:
         return QuestionGroups(
-            self.partition.train,
+            self.splits.train,
             self._shown_file,
             self._train_transform,
             self._encoder,
@@ -352,18 +352,18 @@ class VQADataModule(TextDataModule):
 
     def val_dataloader(self) -> DataLoader[VQABatch]:
         """The validation rows; while training, a fixed seeded sample of them."""
-        rows = list(self.partition.validation)
+        rows = list(self.splits.validation)
         if self.trainer is not None and self.trainer.state.fn == "fit":
             rows = self._validation_sample(rows)
         return self._evaluation_loader(rows, cache=self._validation_cache)
 
-    def _validation_sample(self, rows: Sequence[QARow]) -> list[QARow]:
+    def _validation_sample(self, rows: Sequence[VQAExample]) -> list[VQAExample]:
         """The questions that are ranked during training, the same in every run."""
         return validation_sample(rows, self.validation_questions)
 
     def test_dataloader(self) -> list[DataLoader[VQABatch]]:
         """The test rows, then (as a second loader) the same with other images, the control."""
-        rows = self.partition.test
+        rows = self.splits.test
         loaders = [self._evaluation_loader(rows)]
         if self.control:
             shown = other_images([row.image_id for row in rows], self.split_seed)
@@ -372,11 +372,11 @@ class VQADataModule(TextDataModule):
 
     def predict_dataloader(self) -> DataLoader[VQABatch]:
         """The test rows."""
-        return self._evaluation_loader(self.partition.test)
+        return self._evaluation_loader(self.splits.test)
 
     def _evaluation_loader(
         self,
-        rows: Sequence[QARow],
+        rows: Sequence[VQAExample],
         *,
         cache: ImageCache | None = None,
         shown: dict[str, str] | None = None,
@@ -393,7 +393,7 @@ class VQADataModule(TextDataModule):
         return self._shard_loader(data, len(data), self._collate)
 
 
-def validation_sample(rows: Sequence[QARow], most: int) -> list[QARow]:
+def validation_sample(rows: Sequence[VQAExample], most: int) -> list[VQAExample]:
     """At most ``most`` questions, chosen by a hash of their ids."""
     ranked = sorted(rows, key=lambda row: stable_seed("validation sample", row.question_id))
     return ranked[:most]

@@ -20,13 +20,13 @@ _PREAMBLE = 128  # bytes before the letters that every DICOM file of the standar
 
 
 def read_picture(
-    picture: Image.Image | str | PathLike[str], least_side: int, frame: int | None = None
+    picture: Image.Image | str | PathLike[str], min_side: int, frame: int | None = None
 ) -> Image.Image:
     """A picture as 8-bit RGB, decoded as those of a data set are.
 
     Args:
         picture: A picture, or the path of a file.
-        least_side: Pixels that the shorter side is needed with; large JPEGs are decoded reduced.
+        min_side: Pixels that the shorter side is needed with; large JPEGs are decoded reduced.
         frame: Frame of a DICOM file with several, counted from 0.
 
     Raises:
@@ -51,7 +51,7 @@ def read_picture(
         raise UserError(f"{path} is no DICOM file, so it has no frames: leave the frame out.")
     if os.path.isdir(path):
         raise UserError(f"{path} is a folder: give one picture.")
-    return decode_image(path, least_side)
+    return decode_image(path, min_side)
 
 
 def is_dicom(path: Path) -> bool:

@@ -49,12 +49,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def decode_image(path: Path, least_side: int | None = None) -> Image.Image:
+def decode_image(path: Path, min_side: int | None = None) -> Image.Image:
     """Read a picture as 8-bit RGB.
 
     Args:
         path: The file.
-        least_side: For JPEGs, decode at the smallest of libjpeg's scales whose shorter side is
+        min_side: For JPEGs, decode at the smallest of libjpeg's scales whose shorter side is
             still at least this many pixels; much faster for large pictures. None decodes whole.
 
     Raises:
@@ -62,9 +62,9 @@ def decode_image(path: Path, least_side: int | None = None) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            if least_side is not None:
+            if min_side is not None:
                 # draft() keeps both sides at least as long as the box's, so the shorter decides.
-                image.draft(None, (least_side, least_side))
+                image.draft(None, (min_side, min_side))
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from typing import Literal
 
 from amif_lightning.data.preprocessing.normalization import normalise
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 
 VocabularyKind = Literal["words", "answers"]
 
 _OPTIONAL_PART = re.compile(r"\(([^()]*)\)")
 
 
-def answers_of(row: QARow) -> tuple[str, ...]:
+def answers_of(row: VQAExample) -> tuple[str, ...]:
     """Normalised answers that a row contributes to candidates and vocabulary.
 
     A test row may list alternatives that all count as right, and a protocol that shows test answers
@@ -31,12 +31,12 @@ def answers_of(row: QARow) -> tuple[str, ...]:
     return row.references if row.split == "test" else row.references[:1]
 
 
-def candidates(rows: Iterable[QARow]) -> list[str]:
+def candidates(rows: Iterable[VQAExample]) -> list[str]:
     """Distinct normalised answers, the list that ``rank`` chooses from.
 
     Args:
         rows: Rows whose answers may be used, in released order. The caller decides which splits
-            that includes; see ``Partition.answer_rows``.
+            that includes; see ``Splits.answer_rows``.
 
     Returns:
         Answers by frequency, highest first; ties keep the order of first appearance.
@@ -45,7 +45,7 @@ def candidates(rows: Iterable[QARow]) -> list[str]:
     return [answer for answer, _ in counts.most_common()]
 
 
-def vocabulary(rows: Iterable[QARow], kind: VocabularyKind, size: int) -> list[str]:
+def vocabulary(rows: Iterable[VQAExample], kind: VocabularyKind, size: int) -> list[str]:
     """Entries of the answer vocabulary that the gated cross-attention attends to.
 
     Words are compared as whole words: a word that is part of a longer one (``no`` in ``node``) is
@@ -73,7 +73,7 @@ def vocabulary(rows: Iterable[QARow], kind: VocabularyKind, size: int) -> list[s
     return sorted(counts, key=lambda word: (-counts[word], word))[:size]
 
 
-def is_correct(prediction: str, row: QARow) -> bool:
+def is_correct(prediction: str, row: VQAExample) -> bool:
     """Scores one prediction: exact match after normalisation, no partial credit.
 
     Args:

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from amif_lightning.data.preprocessing.normalization import normalise
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 
 #: Answer of the same-image copy where the image has no training question.
 NO_TRAINING_QUESTION = "no"
 
 
-def majority_answer(train: Iterable[QARow]) -> str:
+def majority_answer(train: Iterable[VQAExample]) -> str:
     """Most frequent normalised training answer, ties to the one released first.
 
     Args:
@@ -34,7 +34,7 @@ def majority_answer(train: Iterable[QARow]) -> str:
     return _most_frequent(counts)
 
 
-def question_only(train: Sequence[QARow], rows: Iterable[QARow]) -> list[str]:
+def question_only(train: Sequence[VQAExample], rows: Iterable[VQAExample]) -> list[str]:
     """Question-only lookup: answers from the wording of the question alone.
 
     For each question the most frequent training answer of the same normalised question; if there is
@@ -60,7 +60,7 @@ def question_only(train: Sequence[QARow], rows: Iterable[QARow]) -> list[str]:
     return [_first_hit(tables, _question_keys(row), majority) for row in rows]
 
 
-def same_image_copy(train: Iterable[QARow], rows: Iterable[QARow]) -> list[str]:
+def same_image_copy(train: Iterable[VQAExample], rows: Iterable[VQAExample]) -> list[str]:
     """Same-image copy: the answer of the most similar training question on the same image.
 
     Similarity is the Jaccard overlap of the two questions' sets of normalised words. It measures
@@ -88,7 +88,7 @@ def same_image_copy(train: Iterable[QARow], rows: Iterable[QARow]) -> list[str]:
     return predictions
 
 
-def ceiling(candidates: Iterable[str], rows: Iterable[QARow]) -> list[bool]:
+def ceiling(candidates: Iterable[str], rows: Iterable[VQAExample]) -> list[bool]:
     """Says for each question whether a perfect choice among the candidates could be right.
 
     Args:
@@ -107,7 +107,7 @@ def _most_frequent(counts: Counter[str]) -> str:
     return max(counts, key=counts.__getitem__)
 
 
-def _question_keys(row: QARow) -> tuple[str, str, str]:
+def _question_keys(row: VQAExample) -> tuple[str, str, str]:
     question = normalise(row.question)
     words = question.split()
     return question, " ".join(words[:3]), " ".join(words[:1])
@@ -120,7 +120,7 @@ def _first_hit(tables: Sequence[Mapping[str, str]], keys: Sequence[str], default
     return default
 
 
-def _words(row: QARow) -> frozenset[str]:
+def _words(row: VQAExample) -> frozenset[str]:
     return frozenset(normalise(row.question).split())
 
 

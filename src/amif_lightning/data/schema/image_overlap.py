@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amif_lightning.data.schema.question_splits import images_of, shared_images
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Overlap:
     images_of_second: int
 
 
-def overlap(first: str, rows: Sequence[QARow], second: str, others: Sequence[QARow]) -> Overlap:
+def overlap(
+    first: str, rows: Sequence[VQAExample], second: str, others: Sequence[VQAExample]
+) -> Overlap:
     """Count the images that two sets of rows share.
 
     Args:

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.answers import candidates
-from amif_lightning.data.schema.questions import DroppedRow, QARow, Release, SplitName
+from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 
 Protocol = Literal["clean", "literature"]
@@ -29,7 +29,7 @@ LITERATURE_LABEL = "literature (test answers visible)"
 
 
 @dataclass(frozen=True)
-class Partition:
+class Splits:
     """A release under one protocol.
 
     Attributes:
@@ -54,14 +54,14 @@ class Partition:
     layout: str
     protocol: Protocol
     test_split: EvaluationSplit
-    released_train: tuple[QARow, ...]
-    train: tuple[QARow, ...]
-    validation: tuple[QARow, ...]
-    test: tuple[QARow, ...]
+    released_train: tuple[VQAExample, ...]
+    train: tuple[VQAExample, ...]
+    validation: tuple[VQAExample, ...]
+    test: tuple[VQAExample, ...]
     dropped: tuple[DroppedRow, ...]
     carved_from_train: bool
     candidates: tuple[str, ...]
-    answer_rows: tuple[QARow, ...]
+    answer_rows: tuple[VQAExample, ...]
     absent: dict[str, str]
     notes: tuple[str, ...] = ()
 
@@ -75,7 +75,7 @@ class Partition:
         """The splits whose answers are candidates, such as ``train + validation``."""
         return " + ".join(dict.fromkeys(row.split for row in self.answer_rows))
 
-    def floor_rows(self, split: EvaluationSplit) -> tuple[QARow, ...]:
+    def floor_rows(self, split: EvaluationSplit) -> tuple[VQAExample, ...]:
         """Training rows that the no-vision floors of one split may look things up in.
 
         Args:
@@ -91,14 +91,14 @@ class Partition:
         return tuple(row for row in self.released_train if row.image_id not in held_out)
 
 
-def partition(
+def split_questions(
     release: Release,
     protocol: Protocol,
     *,
     split_seed: int = 0,
     validation_fraction: float = 0.1,
     test_split: EvaluationSplit = "test",
-) -> Partition:
+) -> Splits:
     """Applies a protocol to a release.
 
     Args:
@@ -152,12 +152,12 @@ def partition(
         train, on_validation = _drop_images(usable, held_out)
         dropped += on_validation
 
-    answer_rows: tuple[QARow, ...] = released_train
+    answer_rows: tuple[VQAExample, ...] = released_train
     if protocol == "literature":
         seen = [name for name in get_args(SplitName) if release.splits.get(name)]
         answer_rows = tuple(row for name in seen for row in release.splits[name])
         notes.append(_literature_note(seen))
-    return Partition(
+    return Splits(
         dataset=release.dataset,
         layout=release.layout,
         protocol=protocol,
@@ -175,7 +175,7 @@ def partition(
     )
 
 
-def carve_images(rows: Iterable[QARow], split_seed: int, fraction: float) -> frozenset[str]:
+def carve_images(rows: Iterable[VQAExample], split_seed: int, fraction: float) -> frozenset[str]:
     """Chooses validation images by a hash, whatever the order of the rows.
 
     The groups of images (single images, or a patient's where the data set names patients) are
@@ -225,7 +225,7 @@ def carve_groups(groups: Iterable[str], split_seed: int, fraction: float) -> fro
     return frozenset(ranked[:count])
 
 
-def images_of(rows: Iterable[QARow]) -> frozenset[str]:
+def images_of(rows: Iterable[VQAExample]) -> frozenset[str]:
     """Ids of the images that rows ask about.
 
     Args:
@@ -237,7 +237,7 @@ def images_of(rows: Iterable[QARow]) -> frozenset[str]:
     return frozenset(row.image_id for row in rows)
 
 
-def shared_images(rows: Iterable[QARow], others: Iterable[QARow]) -> tuple[str, ...]:
+def shared_images(rows: Iterable[VQAExample], others: Iterable[VQAExample]) -> tuple[str, ...]:
     """Lists the images that two sets of rows have in common.
 
     Args:
@@ -250,7 +250,7 @@ def shared_images(rows: Iterable[QARow], others: Iterable[QARow]) -> tuple[str, 
     return tuple(sorted(images_of(rows) & images_of(others)))
 
 
-def question_key(row: QARow) -> QuestionKey:
+def question_key(row: VQAExample) -> QuestionKey:
     """What makes two questions the same one.
 
     Args:
@@ -262,7 +262,7 @@ def question_key(row: QARow) -> QuestionKey:
     return row.image_id, normalise(row.question)
 
 
-def restatement_keys(rows: Iterable[QARow]) -> frozenset[QuestionKey]:
+def restatement_keys(rows: Iterable[VQAExample]) -> frozenset[QuestionKey]:
     """Keys of questions and of their released rephrases and frames.
 
     Args:
@@ -278,7 +278,9 @@ def restatement_keys(rows: Iterable[QARow]) -> frozenset[QuestionKey]:
     )
 
 
-def restating(train: Iterable[QARow], held_out: Iterable[QARow]) -> tuple[QARow, ...]:
+def restating(
+    train: Iterable[VQAExample], held_out: Iterable[VQAExample]
+) -> tuple[VQAExample, ...]:
     """Lists training rows equal to a held-out question or one of its released wordings.
 
     Args:
@@ -292,7 +294,7 @@ def restating(train: Iterable[QARow], held_out: Iterable[QARow]) -> tuple[QARow,
     return tuple(row for row in train if question_key(row) in keys)
 
 
-def restated(train: Iterable[QARow], held_out: Iterable[QARow]) -> tuple[QARow, ...]:
+def restated(train: Iterable[VQAExample], held_out: Iterable[VQAExample]) -> tuple[VQAExample, ...]:
     """Lists held-out questions whose answer a training row gives away.
 
     Args:
@@ -314,8 +316,8 @@ def restated(train: Iterable[QARow], held_out: Iterable[QARow]) -> tuple[QARow, 
 
 
 def _drop_restated(
-    train: tuple[QARow, ...], held_out: Iterable[QARow]
-) -> tuple[tuple[QARow, ...], list[DroppedRow]]:
+    train: tuple[VQAExample, ...], held_out: Iterable[VQAExample]
+) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
     leaky = {row.question_id for row in restating(train, held_out)}
     reason = "not clean: equal to a held-out question or its released rephrase or frame"
     return (
@@ -325,8 +327,8 @@ def _drop_restated(
 
 
 def _drop_images(
-    train: tuple[QARow, ...], images: frozenset[str]
-) -> tuple[tuple[QARow, ...], list[DroppedRow]]:
+    train: tuple[VQAExample, ...], images: frozenset[str]
+) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
     # This also removes every trained row that equals a validation question: equal questions have
     # equal images.
     return (

@@ -11,7 +11,7 @@ SplitName = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
-class QARow:
+class VQAExample:
     """One question about one image, as released.
 
     Attributes:
@@ -85,7 +85,7 @@ class Release:
 
     dataset: str
     layout: str
-    splits: Mapping[SplitName, tuple[QARow, ...]]
+    splits: Mapping[SplitName, tuple[VQAExample, ...]]
     absent: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[DroppedRow, ...] = ()
     notes: tuple[str, ...] = ()

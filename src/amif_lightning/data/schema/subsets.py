@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from amif_lightning.data.preprocessing.normalization import is_yes_no
-from amif_lightning.data.schema.questions import QARow
+from amif_lightning.data.schema.questions import VQAExample
 
 #: Below this many questions a share is printed as counts only.
 SMALLEST_PRINTED_PERCENTAGE = 30
@@ -39,7 +39,7 @@ class Count:
         return f"{self.percent} ({self.correct}/{self.count})"
 
 
-def strata_of(row: QARow) -> tuple[str, ...]:
+def subsets_of(row: VQAExample) -> tuple[str, ...]:
     """Names the strata a question belongs to.
 
     Two rules for closed/open are in use and give different numbers, so both are reported:
@@ -65,7 +65,7 @@ def strata_of(row: QARow) -> tuple[str, ...]:
     return tuple(names)
 
 
-def tally(rows: Iterable[QARow], correct: Sequence[bool]) -> dict[str, Count]:
+def tally(rows: Iterable[VQAExample], correct: Sequence[bool]) -> dict[str, Count]:
     """Counts right answers per stratum.
 
     Args:
@@ -81,7 +81,7 @@ def tally(rows: Iterable[QARow], correct: Sequence[bool]) -> dict[str, Count]:
     right: dict[str, int] = {}
     total: dict[str, int] = {}
     for row, flag in zip(rows, correct, strict=True):
-        for name in strata_of(row):
+        for name in subsets_of(row):
             right[name] = right.get(name, 0) + int(flag)
             total[name] = total.get(name, 0) + 1
     return {name: Count(right[name], total[name]) for name in sorted(total, key=_position)}

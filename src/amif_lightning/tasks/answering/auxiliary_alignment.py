@@ -27,7 +27,7 @@ from amif_lightning.tasks.argument_checks import (
     check_transport,
     check_weights,
 )
-from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.base import AMiFTask, EncodedPair
 from amif_lightning.tasks.local_tokens import (
     LocalTokens,
     fused_tokens,
@@ -94,19 +94,19 @@ class AuxiliaryTask(AMiFTask):
         )
 
     def auxiliary_losses(
-        self, batch: VQABatch, streams: Streams, questions: Tensor
+        self, batch: VQABatch, encoded: EncodedPair, questions: Tensor
     ) -> list[Tensor]:
         """The weighted losses that are switched on, logged, and scaled for DDP's average.
 
         Args:
             batch: B questions.
-            streams: What encoders and fusion layers say of them.
+            encoded: What encoders and fusion layers say of them.
             questions: Scalar G.
         """
         losses: list[Tensor] = []
         size = len(batch)
         if self.transport is not None:
-            tokens = self.local_tokens(batch.question, streams, batch.image_index)
+            tokens = self.local_tokens(batch.question, encoded, batch.image_index)
             total = tokens.moved(self.transport).sum()
             # Divided by the average number of questions, for DDP takes the mean over processes.
             losses.append(self.transport_weight * total / (questions / world()[1]))
@@ -115,8 +115,8 @@ class AuxiliaryTask(AMiFTask):
                 torch.distributed.all_reduce(everywhere)
             self.log("train/transport_loss", everywhere / questions, batch_size=size)
         if self.alignment is not None:
-            image = global_embedding(self.fusion.image_projection, streams.image)
-            question = global_embedding(self.fusion.text_projection, streams.text)
+            image = global_embedding(self.fusion.image_projection, encoded.image)
+            question = global_embedding(self.fusion.text_projection, encoded.text)
             # Every process computes the whole loss, so it needs no factor.
             loss = question_alignment(self.alignment, image, question, batch)
             losses.append(self.alignment.weights["image_text"] * loss)
@@ -126,19 +126,19 @@ class AuxiliaryTask(AMiFTask):
             self.log("train/image_text_temperature", pair.temperature.detach(), batch_size=size)
         return losses
 
-    def local_tokens(self, question: Tokens, streams: Streams, index: Tensor) -> LocalTokens:
+    def local_tokens(self, question: Tokens, encoded: EncodedPair, index: Tensor) -> LocalTokens:
         """The words and patches that transport compares.
 
         Args:
             question: (B, L) tokens of the questions.
-            streams: What encoders and fusion layers say of them.
+            encoded: What encoders and fusion layers say of them.
             index: (B,) which of the I images each question is about.
         """
         if self.transport_tokens == "fused":
-            return fused_tokens(streams)
-        context = streams.text if self.transport_tokens == "contextual" else None
+            return fused_tokens(encoded)
+        context = encoded.text if self.transport_tokens == "contextual" else None
         layers = self.fusion.text_projection, self.fusion.image_projection
-        image = streams.image.index_select(0, index)
+        image = encoded.image.index_select(0, index)
         every = torch.ones_like(question.mask)
         return unfused_tokens(self, question, image, context, layers, every)
 

@@ -24,9 +24,9 @@ from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.errors import UserError
 from amif_lightning.models.eval_mode import Switchable, at_rest
-from amif_lightning.models.knowledge import Fused
+from amif_lightning.models.knowledge import DecoderInput
 from amif_lightning.models.text import TextEncoder
-from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.base import EncodedPair
 
 
 class AnsweringTask(Switchable, Protocol):
@@ -40,13 +40,13 @@ class AnsweringTask(Switchable, Protocol):
     def device(self) -> torch.device:
         """Where its weights lie."""
 
-    def streams(self, text: Tokens, images: Tensor, image_index: Tensor) -> Streams:
+    def encode_pair(self, text: Tokens, images: Tensor, image_index: Tensor) -> EncodedPair:
         """Questions and pictures, encoded and fused."""
 
-    def read(self, streams: Streams) -> Fused:
+    def read(self, encoded: EncodedPair) -> DecoderInput:
         """The vocabulary read for each question."""
 
-    def ranked(self, fused: Fused, most: int) -> list[list[tuple[str, float]]]:
+    def ranked(self, fused: DecoderInput, most: int) -> list[list[tuple[str, float]]]:
         """The best answers of each question with their log-probabilities."""
 
 
@@ -126,7 +126,7 @@ def ask(task: AnsweringTask, asked: Sequence[Asked], most: int = 5) -> list[Answ
     inputs = inputs_of(task, asked)
     with at_rest(task):
         try:
-            ranked = task.ranked(task.read(streams_of(task, inputs)), most)
+            ranked = task.ranked(task.read(encoded_pair_of(task, inputs)), most)
         except FloatingPointError as error:
             raise UserError(
                 f"The checkpoint gives no answer, for {error}: use one from before that."
@@ -137,9 +137,9 @@ def ask(task: AnsweringTask, asked: Sequence[Asked], most: int = 5) -> list[Answ
     ]
 
 
-def streams_of(task: AnsweringTask, inputs: Inputs) -> Streams:
+def encoded_pair_of(task: AnsweringTask, inputs: Inputs) -> EncodedPair:
     """The questions and pictures, encoded and fused; call it in evaluation mode."""
-    return task.streams(inputs.tokens, inputs.images, inputs.image_index)
+    return task.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
 
 
 def inputs_of(task: AnsweringTask, asked: Sequence[Asked]) -> Inputs:

@@ -29,7 +29,7 @@ from amif_lightning.tasks.argument_checks import (
     check_transport,
     check_weights,
 )
-from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.base import EncodedPair
 from amif_lightning.tasks.local_tokens import (
     LocalTokens,
     fused_tokens,
@@ -222,15 +222,15 @@ class LocalAlignmentTask(SearchedTask):
             losses["transport_loss"] = self._unfused_transport(tokens, whole)
         if not self.fused_losses:
             return losses, health
-        streams = self.fuse(states, text.mask, shown)
+        encoded = self.fuse(states, text.mask, shown)
         if self.weights["view_transport"]:
-            losses["view_transport_loss"] = self._view_transport(streams, second)
+            losses["view_transport_loss"] = self._view_transport(encoded, second)
         contrasts = self.moves_fused and self.transport_loss == "contrast"
         if self.weights["matching"] or contrasts:
             drawn = self.draw(self._log_weights(whole), whole.study)
-            negatives = fuse_drawn(self.fusion, streams, drawn)
+            negatives = fuse_drawn(self.fusion, encoded, drawn)
         if self.moves_fused:
-            tokens = fused_tokens(streams)
+            tokens = fused_tokens(encoded)
             own = tokens.moved(self.transport)
             losses["transport_loss"] = own.mean()
             if contrasts:
@@ -238,7 +238,7 @@ class LocalAlignmentTask(SearchedTask):
                 losses["transport_loss"] = self._contrast(tokens, own, *others, drawn)
         if self.weights["matching"]:
             losses["matching_loss"], health = score_pairs(
-                self.matching_head, streams, negatives, drawn
+                self.matching_head, encoded, negatives, drawn
             )
         return losses, health
 
@@ -300,15 +300,15 @@ class LocalAlignmentTask(SearchedTask):
             self.transport_temperature,
         )
 
-    def _view_transport(self, streams: Streams, second: Tensor) -> Tensor:
+    def _view_transport(self, encoded: EncodedPair, second: Tensor) -> Tensor:
         """Mean transport between the patches of both views, each fused with the report.
 
         Args:
-            streams: The fused pairs of the view that is read and the report.
+            encoded: The fused pairs of the view that is read and the report.
             second: (B, 1 + P, image width) tokens of view 2.
         """
-        patches = streams.patches[:, 1:]
-        other = self.fuse(streams.text, streams.mask, second).patches[:, 1:]
+        patches = encoded.patches[:, 1:]
+        other = self.fuse(encoded.text, encoded.mask, second).patches[:, 1:]
         every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
         moved: Tensor = self.transport(patches, other, every, every)
         return moved.mean()

@@ -19,7 +19,7 @@ from amif_lightning.losses.matching import (
     matching_loss,
     negative_log_weights,
 )
-from amif_lightning.tasks.base import Streams
+from amif_lightning.tasks.base import EncodedPair
 
 
 @dataclass(frozen=True)
@@ -115,18 +115,18 @@ def hard_log_weights(
     return forward, backward
 
 
-def fuse_drawn(fusion: nn.Module, streams: Streams, drawn: Drawn) -> Streams:
+def fuse_drawn(fusion: nn.Module, encoded: EncodedPair, drawn: Drawn) -> EncodedPair:
     """Fuse both kinds of drawn pairs.
 
     Args:
         fusion: The co-attention layers.
-        streams: The true pairs.
+        encoded: The true pairs.
         drawn: Their negatives.
 
     Returns:
         2B pairs: every image with the text that it drew, then every text with its drawn image.
     """
-    states, mask, tokens = streams.text, streams.mask, streams.image
+    states, mask, tokens = encoded.text, encoded.mask, encoded.image
     length = longest(states.shape[1], mask.device)
     every_text = gather_padded(states, length)
     every_mask = gather_padded(mask.long(), length).bool()
@@ -137,11 +137,11 @@ def fuse_drawn(fusion: nn.Module, streams: Streams, drawn: Drawn) -> Streams:
     masks = torch.cat([every_mask[drawn.texts], F.pad(mask, (0, padding))])
     image = torch.cat([tokens, gather(tokens).index_select(0, drawn.images)])
     words, patches = fusion(text, masks, image)
-    return Streams(text, image, words, patches, masks)
+    return EncodedPair(text, image, words, patches, masks)
 
 
 def score_pairs(
-    head: nn.Module, own: Streams, negatives: Streams, drawn: Drawn
+    head: nn.Module, own: EncodedPair, negatives: EncodedPair, drawn: Drawn
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Image-text matching of the true pairs and of both kinds of drawn pairs.
 

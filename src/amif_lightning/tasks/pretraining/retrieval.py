@@ -19,7 +19,7 @@ from amif_lightning.metrics.study_features import SplitFeatures, StudyFeatures
 from amif_lightning.metrics.teacher_agreement import teacher_divergence
 from amif_lightning.models.fusion import global_embedding
 from amif_lightning.signatures import Unpack
-from amif_lightning.tasks.base import AMiFTask, Streams
+from amif_lightning.tasks.base import AMiFTask, EncodedPair
 from amif_lightning.tasks.options import TaskOptions
 
 
@@ -93,10 +93,10 @@ class SearchedTask(AMiFTask, ABC):
         """Unit vectors (I, D) of the image tower's tokens (I, 1 + P, image width)."""
         return global_embedding(self.image_layer, tokens)
 
-    def fuse(self, states: Tensor, mask: Tensor, tokens: Tensor) -> Streams:
+    def fuse(self, states: Tensor, mask: Tensor, tokens: Tensor) -> EncodedPair:
         """Fuse text states (B, L, text width) with as many images' tokens."""
         words, patches = self.fusion(states, mask, tokens)
-        return Streams(states, tokens, words, patches, mask)
+        return EncodedPair(states, tokens, words, patches, mask)
 
     # ---- validation and test ------------------------------------------------------------------
 

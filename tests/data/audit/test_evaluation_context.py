@@ -10,21 +10,23 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.data.preprocessing.normalization import normalise
-from amif_lightning.data.schema.questions import QARow, Release, SplitName
-from amif_lightning.data.schema.subsets import strata_of
-from amif_lightning.evaluation import SplitFacts
+from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
+from amif_lightning.data.schema.subsets import subsets_of
+from amif_lightning.evaluation import EvaluationContext
 from tests.data.tiny_release import Tiny
 
 
-def recount(train: Sequence[QARow], test: Sequence[QARow]) -> dict[str, dict[str, list[int]]]:
+def recount(
+    train: Sequence[VQAExample], test: Sequence[VQAExample]
+) -> dict[str, dict[str, list[int]]]:
     """Ceiling and floors per stratum, with a loop per question over the training rows."""
 
-    def best(rows: list[QARow]) -> str:
+    def best(rows: list[VQAExample]) -> str:
         counted = Counter(row.references[0] for row in rows)
         top = max(counted.values())
         return next(row.references[0] for row in rows if counted[row.references[0]] == top)
 
-    def words(row: QARow) -> list[str]:
+    def words(row: VQAExample) -> list[str]:
         return normalise(row.question).split()
 
     majority = best(list(train))
@@ -45,14 +47,16 @@ def recount(train: Sequence[QARow], test: Sequence[QARow]) -> dict[str, dict[str
             "same_image_copy": copy in row.references,
         }
         for kind, flag in right.items():
-            for stratum in strata_of(row):
+            for stratum in subsets_of(row):
                 entry = made.setdefault(kind, {}).setdefault(stratum, [0, 0])
                 entry[0] += flag
                 entry[1] += 1
     return made
 
 
-def check_facts(facts: SplitFacts, train: Sequence[QARow], test: Sequence[QARow]) -> None:
+def check_facts(
+    facts: EvaluationContext, train: Sequence[VQAExample], test: Sequence[VQAExample]
+) -> None:
     expected = recount(train, test)
     assert {k: list(v) for k, v in facts.ceiling.items()} == expected.pop("ceiling")
     assert {n: {k: list(v) for k, v in c.items()} for n, c in facts.floors.items()} == expected
@@ -61,7 +65,7 @@ def check_facts(facts: SplitFacts, train: Sequence[QARow], test: Sequence[QARow]
     assert [right, len(test)] == expected["question_only"]["overall"]
     for row in test:
         assert facts.rows[row.question_id]["references"] == row.references
-        assert facts.rows[row.question_id]["strata"] == list(strata_of(row))
+        assert facts.rows[row.question_id]["strata"] == list(subsets_of(row))
 
 
 def test_facts_equal_a_slow_recount(root: Path, release: Release) -> None:
@@ -74,7 +78,7 @@ def test_facts_equal_a_slow_recount(root: Path, release: Release) -> None:
         for i, row in enumerate(release.splits["test"])
     )
     made = replace(release, splits={**release.splits, "test": test})
-    facts = Tiny(root, made).facts()
+    facts = Tiny(root, made).evaluation_context()
     check_facts(facts, train, test)
     assert facts.candidates == 5
     assert facts.answers_from == "train"
@@ -90,22 +94,25 @@ def test_facts_of_a_validation_set_in_the_role_of_the_test_set(
     root: Path, release: Release
 ) -> None:
     data = Tiny(root, release, test_split="validation")
-    facts = data.facts()
+    facts = data.evaluation_context()
     assert facts.split == "validation"
     check_facts(facts, release.splits["train"], release.splits["validation"])
     # Checkpoints are chosen on pictures carved from training; floors still use all training rows.
-    assert {row.split for row in data.partition.validation} == {"train"}
+    assert {row.split for row in data.splits.validation} == {"train"}
 
 
 class Elsewhere(Tiny):
     """A release whose pictures were unpacked outside its folder."""
 
-    def file_of(self, row: QARow) -> Path:
+    def file_of(self, row: VQAExample) -> Path:
         return self.root.parent / "unpacked" / row.image
 
 
 def test_a_picture_is_named_below_the_root_or_in_full(root: Path, release: Release) -> None:
-    below, beside = Tiny(root, release).facts(), Elsewhere(root, release).facts()
+    below, beside = (
+        Tiny(root, release).evaluation_context(),
+        Elsewhere(root, release).evaluation_context(),
+    )
     test = release.splits["test"]
     assert {row.question_id: row.image for row in test} == {
         name: row["image_file"] for name, row in below.rows.items()
@@ -133,10 +140,10 @@ def test_pictures_shared_with_training_are_printed_and_in_every_record(
     sentence = f"1 of {images} {role} images are also in the released training split"
     data.setup("test")
     assert printed == [f"Tiny: {sentence}"]
-    assert sentence in data.facts().warnings
+    assert sentence in data.evaluation_context().warnings
     (told,) = [
         o for o in data.audit().overlaps if (o.first, o.second) == ("released train", "test")
     ]
     assert (told.shared, told.images_of_second) == (1, images)
-    plain = Tiny(root, release, test_split=role).facts().warnings
+    plain = Tiny(root, release, test_split=role).evaluation_context().warnings
     assert not any("images are also" in warning for warning in plain)

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from amif_lightning.data.schema import answers
 from amif_lightning.data.schema import baselines as floors
 from amif_lightning.data.schema.image_overlap import overlap
-from amif_lightning.data.schema.question_splits import Partition
-from amif_lightning.data.schema.questions import QARow
-from amif_lightning.data.schema.subsets import strata_of, tally
-from amif_lightning.evaluation import SplitFacts
+from amif_lightning.data.schema.question_splits import Splits
+from amif_lightning.data.schema.questions import VQAExample
+from amif_lightning.data.schema.subsets import subsets_of, tally
+from amif_lightning.evaluation import EvaluationContext
 
 
-def split_facts(parts: Partition, file_of: Callable[[QARow], str]) -> SplitFacts:
+def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> EvaluationContext:
     """Count floors, ceiling and warnings of the tested questions.
 
     Args:
@@ -41,7 +41,7 @@ def split_facts(parts: Partition, file_of: Callable[[QARow], str]) -> SplitFacts
         return {name: (c.correct, c.count) for name, c in tally(rows, correct).items()}
 
     dropped = Counter(row.reason for row in parts.dropped)
-    return SplitFacts(
+    return EvaluationContext(
         dataset=parts.dataset,
         layout=parts.layout,
         protocol=parts.protocol,
@@ -56,7 +56,7 @@ def split_facts(parts: Partition, file_of: Callable[[QARow], str]) -> SplitFacts
         },
         rows={
             row.question_id: asdict(row)
-            | {"strata": list(strata_of(row)), "image_file": file_of(row)}
+            | {"strata": list(subsets_of(row)), "image_file": file_of(row)}
             for row in rows
         },
         warnings=(
@@ -67,7 +67,7 @@ def split_facts(parts: Partition, file_of: Callable[[QARow], str]) -> SplitFacts
     )
 
 
-def shared_picture_warnings(parts: Partition) -> tuple[str, ...]:
+def shared_picture_warnings(parts: Splits) -> tuple[str, ...]:
     """Say how many tested pictures the released training split shows as well.
 
     Args:

@@ -86,7 +86,7 @@ endef
 
 define dashboard
 	@echo
-	@echo "Curves, pictures and scores: make tensorboard RUNS=\"$(RUNS)\""
+	@echo "Curves, images and scores: make tensorboard RUNS=\"$(RUNS)\""
 endef
 
 # Answering at size tiny has options that studies have no use for.

@@ -1,17 +1,17 @@
-"""Time of reading a picture as the loaders do, against plain decoding, and from reduced copies.
+"""Time of reading an image as the loaders do, against plain decoding, and from reduced copies.
 
-Run ``python benchmarks/loader.py [--repeats 5] [--pictures 8]``. JPEG files of 512, 1024 and 2500
+Run ``python benchmarks/loader.py [--repeats 5] [--images 8]``. JPEG files of 512, 1024 and 2500
 pixels a side are generated (grey, smooth shapes with noise of a detector, quality 90), and each is
 made a square of ``--size`` pixels (288, the paper's) by three ways, in turn, in one process:
 
-- plain: PIL decodes the whole picture, converts it to RGB and resizes it;
+- plain: PIL decodes the whole image, converts it to RGB and resizes it;
 - draft: what the loaders do: libjpeg decodes at the smallest scale that is large enough for the
-  smallest crop, then the picture is reduced (`decode_image`, `to_square`);
+  smallest crop, then the image is reduced (`decode_image`, `to_square`);
 - reduced copy: the same on the copies that ``prepare data --resize`` makes once.
 
-Printed are pictures per second of one loader process, from the median time of the repeats, each a
-pass over all pictures, and how many times plain that is. Files are warm in the system's cache. The
-last line is ``ratio: <plain time / draft time>`` of the largest pictures.
+Printed are images per second of one loader process, from the median time of the repeats, each a
+pass over all images, and how many times plain that is. Files are warm in the system's cache. The
+last line is ``ratio: <plain time / draft time>`` of the largest images.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SIDES = (512, 1024, 2500)
 WAYS = ("plain", "draft", "reduced copy")
 
 
-def write_picture(path: Path, side: int, seed: int) -> None:
+def write_image(path: Path, side: int, seed: int) -> None:
     """A grey JPEG file that compresses like a radiograph: shapes, a gradient, some noise."""
     rng = np.random.default_rng(seed)
     across = np.linspace(-1, 1, side, dtype=np.float32)
@@ -60,19 +60,19 @@ def plain(path: Path, size: int) -> torch.Tensor:
 
 
 def ours(path: Path, size: int) -> torch.Tensor:
-    """As the data sets read a picture."""
+    """As the data sets read an image."""
     return to_square(decode_image(path, size), size)
 
 
 def measure(
-    sides: Sequence[int], size: int, pictures: int, repeats: int, folder: Path
+    sides: Sequence[int], size: int, images: int, repeats: int, folder: Path
 ) -> dict[int, dict[str, float]]:
-    """Seconds a picture.
+    """Seconds an image.
 
     Args:
-        sides: Pixels a side of the generated pictures.
+        sides: Pixels a side of the generated images.
         size: Pixels a side that the loaders decode to; a reduced copy has as many.
-        pictures: Number of pictures of each size.
+        images: Number of images of each size.
         repeats: Passes of which the median counts.
         folder: Where files are written.
 
@@ -81,9 +81,9 @@ def measure(
     """
     found = {}
     for side in sides:
-        files = {f"Bench/{side}/{n}.jpg": folder / f"{side}_{n}.jpg" for n in range(pictures)}
+        files = {f"Bench/{side}/{n}.jpg": folder / f"{side}_{n}.jpg" for n in range(images)}
         for seed, path in enumerate(files.values()):
-            write_picture(path, side, seed)
+            write_image(path, side, seed)
         copies = folder / "copies"
         resize_all(files, copies, short_side=size, workers=0, progress=False)
         originals, reduced = list(files.values()), [resized_path(copies, name) for name in files]
@@ -99,13 +99,13 @@ def measure(
                 start = time.perf_counter()
                 for path in paths:
                     read(path, size)
-                times[way].append((time.perf_counter() - start) / pictures)
+                times[way].append((time.perf_counter() - start) / images)
         found[side] = {way: statistics.median(values) for way, values in times.items()}
     return found
 
 
 def _agree(original: Path, copy: Path, size: int) -> None:
-    """A fast way that shows another picture would be no way at all."""
+    """A fast way that shows another image would be no way at all."""
     whole = plain(original, size).float()
     for read in (ours(original, size), ours(copy, size)):
         apart = (read.float() - whole).abs().mean().item()
@@ -114,7 +114,7 @@ def _agree(original: Path, copy: Path, size: int) -> None:
 
 
 def table(found: dict[int, dict[str, float]]) -> str:
-    """Pictures per second by size and way, and how many times plain."""
+    """Images per second by size and way, and how many times plain."""
     lines = [f"{'pixels':>7}" + "".join(f"{way:>24}" for way in WAYS)]
     for side, seconds in found.items():
         cells = []
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES))
     parser.add_argument("--size", type=int, default=288, help="the network's input in pixels")
-    parser.add_argument("--pictures", type=int, default=8, help="of each size")
+    parser.add_argument("--images", type=int, default=8, help="of each size")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)  # one loader process
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"Pillow {PIL.__version__}, one process"
     )
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(given.sides, size, given.pictures, given.repeats, Path(folder))
+        found = measure(given.sides, size, given.images, given.repeats, Path(folder))
     print(table(found))
     largest = found[max(found)]
     print(f"ratio: {largest['plain'] / largest['draft']:.2f}")

@@ -3,12 +3,12 @@
 Run ``python benchmarks/pretrain_step.py [--device cuda] [--batch 64] [--repeats 3]``. Sizes are the
 paper's: two views of 288 pixels through ViT-B/16 and 120 tokens through BERT-base are trained
 (stage ``global``, soft labels, AdamW); the online teacher, of BiomedCLIP's shape, reads the same
-two pictures at 224 pixels and the same texts in every step. Weights and inputs are random, in
+two images at 224 pixels and the same texts in every step. Weights and inputs are random, in
 float32.
 
 - cached: rows are looked up in an embeddings file, as loaders do, then the step;
 - online: the teacher's forward passes, then the same step. Decoding and augmenting are left out,
-  and with them the second version of each picture that an online teacher needs.
+  and with them the second version of each image that an online teacher needs.
 
 Both give the same loss, which is checked. The last line is online / cached: the ratio of the median
 times, beside the ratio of multiplications. Times can lie above that ratio, because the optimizer's
@@ -73,7 +73,7 @@ class Size:
 
     Attributes:
         transformer: All four encoders.
-        image: Side of the student's pictures in pixels.
+        image: Side of the student's images in pixels.
         teacher_image: Side of the teacher's.
         patch: Side of a patch.
         tokens: Tokens of a text.
@@ -92,10 +92,10 @@ class Size:
     teacher_vision: str = "vit_base_patch16_224"
 
     def sample(self, side: int) -> int:
-        """Multiplications of one forward pass of two pictures of this side and a text."""
+        """Multiplications of one forward pass of two images of this side and a text."""
         patches = (side // self.patch) ** 2
-        picture = self.transformer.multiplications(patches + 1, 3 * side**2)
-        return 2 * picture + self.transformer.multiplications(self.tokens)
+        image = self.transformer.multiplications(patches + 1, 3 * side**2)
+        return 2 * image + self.transformer.multiplications(self.tokens)
 
     def bound(self) -> float:
         """Multiplications of an online step over those of a cached one.
@@ -243,21 +243,21 @@ def measure(size: Size, batch: int, repeats: int, device: str, folder: Path) -> 
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6)
     data = make_batch(size, batch)
-    pictures = torch.randn(2 * batch, 3, size.teacher_image, size.teacher_image)
-    image, text = teacher.image(pictures), teacher.text(data.texts)
+    images = torch.randn(2 * batch, 3, size.teacher_image, size.teacher_image)
+    image, text = teacher.image(images), teacher.text(data.texts)
     about = About(
         (*data.first_ids, *data.second_ids), tuple(data.study_ids), teacher.scale, "random", ""
     )
     write_embeddings(folder / "embeddings.safetensors", image, text, about)
     stored = Embeddings(folder / "embeddings.safetensors")
-    data, pictures = data.to(device), pictures.to(device)
+    data, images = data.to(device), images.to(device)
 
     def look_up() -> TeacherFeatures:
         rows = (stored.image(data.first_ids), stored.image(data.second_ids))
         return TeacherFeatures(*rows, stored.text(data.study_ids), stored.scale).to(device)
 
     def ask() -> TeacherFeatures:
-        first, second = teacher.image(pictures).chunk(2)
+        first, second = teacher.image(images).chunk(2)
         return TeacherFeatures(first, second, teacher.text(data.texts), teacher.scale)
 
     def step(features: Callable[[], TeacherFeatures]) -> None:

@@ -19,7 +19,7 @@ SIDE = 32
 
 
 def write_image(path: Path, seed: int) -> None:
-    """Writes a grey 32-pixel picture: a bright square on noise, its place given by the seed."""
+    """Writes a grey 32-pixel image: a bright square on noise, its place given by the seed."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 60, (SIDE, SIDE), dtype=np.uint8)
     row, column = rng.integers(0, SIDE - 8, 2)
@@ -52,19 +52,19 @@ def write_vqa_rad(
     images: int = 12,
     seed: int = 0,
 ) -> FakeRAD:
-    """Writes VQA-RAD's OSF file, its MEVF re-split, or both, with their pictures.
+    """Writes VQA-RAD's OSF file, its MEVF re-split, or both, with their images.
 
     Traps: integer answers, ``'CLOSED '``, ids of two types, tabs and outer blanks, question type
-    typos and lists, ``NULL`` and missing rephrases, a triplet released twice, a picture no question
+    typos and lists, ``NULL`` and missing rephrases, a triplet released twice, an image no question
     asks about, a training row that equals a test row up to normalisation, closed answers that are
     not yes or no, an unseen test answer, and frame rows that restate test questions.
 
     Args:
         root: Folder to write into; made if missing.
         layouts: Which files to write.
-        image_folder: Where the pictures go.
+        image_folder: Where the images go.
         images: Training images, at least 8; the last four are test images too.
-        seed: Seed of answers and pictures.
+        seed: Seed of answers and images.
 
     Returns:
         The counts.
@@ -216,7 +216,7 @@ def write_vqa_med_2019(
         root: Folder to write into; made if missing.
         splits: Which folders to write.
         images: Training images, at least 4; validation and test have four each.
-        seed: Seed of answers and pictures.
+        seed: Seed of answers and images.
 
     Returns:
         The counts of the full release.

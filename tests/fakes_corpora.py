@@ -85,12 +85,12 @@ POSITIVE: Mapping[int, tuple[str, ...]] = {
 
 
 def dicom(study: int, place: int) -> str:
-    """The id of a study's picture."""
+    """The id of a study's image."""
     return f"{study:08x}-1a2b3c4d-{place:08x}-0f0f0f0f-{study + place:08x}"
 
 
-def picture_path(study: int, patient: int, place: int) -> str:
-    """Where MIMIC-CXR-JPG has a picture."""
+def image_path(study: int, patient: int, place: int) -> str:
+    """Where MIMIC-CXR-JPG has an image."""
     return f"files/p{str(patient)[:2]}/p{patient}/s{study}/{dicom(study, place)}.jpg"
 
 
@@ -102,13 +102,13 @@ def report_path(study: int, patient: int) -> str:
 def write_mimic_cxr(root: Path, *, packed: bool = True, reports: bool = True) -> None:
     """Writes MIMIC-CXR-JPG with labels and, in ``mimic-cxr-reports``, the reports.
 
-    Traps: empty and rare view words, studies of one and three pictures, two studies of a patient,
+    Traps: empty and rare view words, studies of one and three images, two studies of a patient,
     underscores, line breaks in sentences, a frontal-free study, numbers as ``1.0``.
     """
     metadata, split, labels = [], [], []
     for number, patient, name, views, findings, impression in STUDIES:
         for place, view in enumerate(views):
-            write_image(root / picture_path(number, patient, place), number + place)
+            write_image(root / image_path(number, patient, place), number + place)
             row = [dicom(number, place), patient, number, "CHEST (PA AND LAT)", view, 3056, 2544]
             metadata.append([*row, 21800506, 213014.531])
             split.append([dicom(number, place), number, patient, name])
@@ -130,7 +130,7 @@ def write_mimic_cxr(root: Path, *, packed: bool = True, reports: bool = True) ->
     write_csv(root / "mimic-cxr-2.0.0-chexpert.csv", header, labels, packed=packed)
 
 
-#: Captions of the fake ROCO v1: split, subset, id, caption, whether its picture is there.
+#: Captions of the fake ROCO v1: split, subset, id, caption, whether its image is there.
 ROCO_V1: tuple[tuple[str, str, str, str, bool], ...] = (
     ("train", "radiology", "ROCO_00002", " CT of the abdomen with a large cyst.", True),
     (
@@ -140,7 +140,7 @@ ROCO_V1: tuple[tuple[str, str, str, str, bool], ...] = (
         "  Radiograph\u2028of the chest, caf\u00e9-au-lait.",
         True,
     ),
-    ("train", "radiology", "ROCO_00004", " MRI whose picture has vanished.", False),
+    ("train", "radiology", "ROCO_00004", " MRI whose image has vanished.", False),
     ("train", "radiology", "ROCO_00007", " Axial \t view of the knee.", True),
     ("train", "non-radiology", "ROCO_00010", " A drawing of a stent.", True),
     ("validation", "radiology", "ROCO_00020", " Ultrasound of the liver.", True),
@@ -152,9 +152,9 @@ ROCO_V1: tuple[tuple[str, str, str, str, bool], ...] = (
 
 
 def write_roco_v1(root: Path) -> None:
-    """Writes ROCO v1 as its repository has it after the pictures were fetched.
+    """Writes ROCO v1 as its repository has it after the images were fetched.
 
-    Traps: vanished pictures, outer blanks, a tab and a line separator within captions.
+    Traps: vanished images, outer blanks, a tab and a line separator within captions.
     """
     for split in ("train", "validation", "test"):
         for subset in ("radiology", "non-radiology"):
@@ -169,13 +169,13 @@ def write_roco_v1(root: Path) -> None:
 
 
 def write_roco_v2(root: Path) -> None:
-    """Writes ROCOv2: three tables beside folders of pictures, captions with commas and quotes."""
+    """Writes ROCOv2: three tables beside folders of images, captions with commas and quotes."""
     for split, count in (("train", 4), ("valid", 2), ("test", 2)):
         rows = []
         for number in range(1, count + 1):
             name = f"ROCOv2_2023_{split}_{number:06d}"
             rows.append([name, f'CT, "axial", of {split} case {number}.\nArrow: cyst.'])
-            if (split, number) != ("train", 4):  # one picture has not come along
+            if (split, number) != ("train", 4):  # one image has not come along
                 write_image(root / split / f"{name}.jpg", number)
         write_csv(root / f"{split}_captions.csv", ["ID", "Caption"], rows)
 
@@ -211,7 +211,7 @@ MEDICAT_FILE = "s2_full_figures_oa_nonroco_combined_medical_top4_public.jsonl"
 
 
 def write_medicat(root: Path, lines: Iterable[str] | None = None) -> None:
-    """Writes MedICaT's release; the picture of figure 8 is missing."""
+    """Writes MedICaT's release; the image of figure 8 is missing."""
     folder = root / "release"
     folder.mkdir(parents=True, exist_ok=True)
     text = [json.dumps(figure) for figure in MEDICAT] if lines is None else lines
@@ -237,9 +237,9 @@ def write_image_text(root: Path) -> None:
 
 
 def write_chexpert(root: Path, per_class: int = 3, small: bool = True) -> int:
-    """Writes CheXpert's ``train.csv`` with pictures; returns the number of eligible ones.
+    """Writes CheXpert's ``train.csv`` with images; returns the number of eligible ones.
 
-    Traps: lateral pictures, two positives, an uncertain label beside a positive one, no positive.
+    Traps: lateral images, two positives, an uncertain label beside a positive one, no positive.
     """
     top = "CheXpert-v1.0-small" if small else "CheXpert-v1.0"
     header = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", *_LABELS[:-4]]

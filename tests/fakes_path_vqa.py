@@ -10,9 +10,9 @@ from typing import Any, Literal
 from tests.data.files.parquet_files import row, write_parquet
 from tests.fakes import write_image
 
-#: Usable questions of each split without exact duplicates, and pictures that they show.
+#: Usable questions of each split without exact duplicates, and images that they show.
 ROWS = {"train": 20, "val": 6, "test": 5}
-PICTURES = {"train": 10, "val": 3, "test": 3}
+IMAGES = {"train": 10, "val": 3, "test": 3}
 _LONG = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -52,7 +52,7 @@ def write_path_vqa(
                 for e in entries
             ]
             if traps and split == "train":
-                rows += [rows[3], row(None, "no picture?", "yes"), row(5, "no answer?", None)]
+                rows += [rows[3], row(None, "no image?", "yes"), row(5, "no answer?", None)]
             write_parquet(root, {_LONG[split]: rows})
             continue
         for number, entry in enumerate(entries):

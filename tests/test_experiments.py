@@ -61,7 +61,7 @@ SMALL = {
     "PhantomStudies": (*_FEW, "batch_size=8"),
     # The hub's teacher cannot be reached here; its embeddings have tests of their own.
     **dict.fromkeys(("CaptionsFromQA", "ROCO", "MedICaT", "ImageText"), _ALONE),
-    # The fakes draw their pictures from few seeds, so by content they are each other's.
+    # The fakes draw their images from few seeds, so by content they are each other's.
     "Mixture": (*_ALONE, "compare=name"),
     "MIMICCXR": (*_ALONE, "sections_file=sections.csv"),
 }

@@ -295,7 +295,7 @@ def test_a_checkpoint_answers_without_a_data_set(command: Command, trained: Path
         tokenizer="words",
         num_workers=0,
     )
-    batch = next(iter(data.predict_dataloader()))  # pictures and token ids; the task never sees it
+    batch = next(iter(data.predict_dataloader()))  # images and token ids; the task never sees it
     with torch.no_grad():
         answered = task.answers(task(batch), batch)
     for question, (answer, value) in zip(batch.question_ids, answered, strict=True):
@@ -421,7 +421,7 @@ def test_a_run_without_an_end_is_one_sentence(
     assert "set --trainer.max_epochs or --trainer.max_steps" in capsys.readouterr().err
 
 
-def test_pictures_of_another_size_are_one_sentence(
+def test_images_of_another_size_are_one_sentence(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command("fit", "--experiment=sizes", "--data.init_args.image_size=96")) == 2

@@ -38,7 +38,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/datasets.md")
 PYTHON = ["python", "-m", "amif_lightning"]
 ACTIVATE = [".", ".venv/bin/activate"]
 # In the workplace.
-CHECKPOINT, PICTURE = Path("made.ckpt"), Path("made.png")
+CHECKPOINT, IMAGE = Path("made.ckpt"), Path("made.png")
 
 
 def blocks(document: str, kind: str) -> list[str]:
@@ -101,9 +101,9 @@ def activated(words: list[str]) -> None:
 
 
 def answered(words: list[str]) -> None:
-    """Run, with the workplace's checkpoint and picture put where the command says."""
+    """Run, with the workplace's checkpoint and image put where the command says."""
     options = dict(pairwise(words))
-    for option, made in (("--ckpt_path", CHECKPOINT), ("--image", PICTURE)):
+    for option, made in (("--ckpt_path", CHECKPOINT), ("--image", IMAGE)):
         place = Path(options[option])
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(made, place)
@@ -166,7 +166,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     running = trainer(folder, max_steps=1, limit_val_batches=0)
     running.fit(AMiFVQA(**SMALL), datamodule=phantom(folder / "phantom", batch_size=8))
     running.save_checkpoint(folder / CHECKPOINT)
-    Image.new("L", (40, 40), 90).save(folder / PICTURE)
+    Image.new("L", (40, 40), 90).save(folder / IMAGE)
     return folder
 
 

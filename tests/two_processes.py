@@ -46,7 +46,7 @@ class FirstStep(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        # Batch normalisation sees its own process's pictures only, by design.
+        # Batch normalisation sees its own process's images only, by design.
         assert isinstance(pl_module, AMiFTask)
         pl_module.vision.eval()
         self.samples = ids_of(batch)
@@ -85,7 +85,7 @@ class Watched(AMiFPretrain):
     def draw(self, weights: tuple[Tensor, Tensor], study: Tensor | None = None) -> Drawn:
         """As in the task."""
         found = super().draw(weights, study)
-        if study is not None:  # else a picture is made
+        if study is not None:  # else an image is made
             size = len(found.texts)
             mine = study[self.global_rank * size : (self.global_rank + 1) * size].tolist()
             pairs = zip(study[found.texts].tolist(), study[found.images].tolist(), strict=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.records.predictions import Prediction, read_predictions
+from amif_lightning.reports.records.predictions import PredictionLine, read_predictions
 from amif_lightning.reports.render.markdown import markdown
 from data_modules.phantom.compositions import SEEN, UNSEEN
 from data_modules.phantom.simulator.findings import COUNTS, SIDES, SIZES, ZONES
@@ -43,13 +43,13 @@ def _singular(word: str) -> str:
     return word if word in WORDS else word.removesuffix("s")
 
 
-def read(runs: Path) -> dict[str, list[Prediction]]:
+def read(runs: Path) -> dict[str, list[PredictionLine]]:
     """Composed questions of each experiment, all seeds together.
 
     Raises:
         UserError: If no run under the folder was asked such questions.
     """
-    found: dict[str, list[Prediction]] = {}
+    found: dict[str, list[PredictionLine]] = {}
     for path in sorted(runs.glob(f"*/*/seed*/{FILE}")):
         lines = [line for line in read_predictions(path) if line.question_type in (SEEN, UNSEEN)]
         if lines:
@@ -62,7 +62,7 @@ def read(runs: Path) -> dict[str, list[Prediction]]:
     return found
 
 
-def row(lines: Iterable[Prediction]) -> list[int]:
+def row(lines: Iterable[PredictionLine]) -> list[int]:
     """Wrong answers, those with one kind of word wrong, and how many have each of `KINDS` wrong."""
     wrong = [wrong_kinds(line.answer, line.prediction) for line in lines if not line.correct]
     counts = Counter(kind for kinds in wrong for kind in kinds)

@@ -10,9 +10,9 @@ the plan; their mean, scaled to mass 1, says where the finding's words went. Pri
 mean over findings:
 
 - inside: its mass inside the finding's stored footprint, a patch's mass being spread evenly over
-  the part of the picture that is nearest to the patch's centre;
-- area: the footprint's share of the picture's area, which is what inside would be were the mass
-  spread evenly over the picture;
+  the part of the image that is nearest to the patch's centre;
+- area: the footprint's share of the image's area, which is what inside would be were the mass
+  spread evenly over the image;
 - even: what inside would be were the mass the same on every patch, as it is for all words of a
   report together (balanced transport); another number than area where outer patches are cut off;
 - the ratio and the differences, with 95 % bootstrap intervals over images.
@@ -67,7 +67,7 @@ class Sample:
         mask: (H, W) its footprint on the image.
         named: (P,) mass of the words that name it over the patches; sums to 1.
         other: (P,) the same of one word that names no finding; None where the report has none.
-        picture: The image as the network saw it, (3, h, w).
+        image: The image as the network saw it, (3, h, w).
     """
 
     study: str
@@ -75,7 +75,7 @@ class Sample:
     mask: NDArray[np.bool_]
     named: Array
     other: Array | None
-    picture: Tensor
+    image: Tensor
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def sheet(samples: Sequence[Sample], centres: Array, side: int = 224) -> Image.I
     cards = []
     for sample in few:
         found = compare(sample.study, sample.named, sample.mask, centres)
-        over = heat_map(shown(sample.picture, side), square(sample.named), centres, hottest)
+        over = heat_map(shown(sample.image, side), square(sample.named), centres, hottest)
         caption = f"inside {found.inside:.1%}, area {found.area:.1%}"
         cards.append(card(outlined(over, sample.mask), [(sample.kind, 1, INK), (caption, 1, INK)]))
     made = contact_sheet(cards, 6)
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=16, help="images encoded at once")
     parser.add_argument("--max_text_tokens", type=int, default=120, help="as in training")
     parser.add_argument("--seed", type=int, default=0, help="draws the controls")
-    parser.add_argument("--picture", type=Path, help="PNG file for a sheet of maps")
+    parser.add_argument("--image", type=Path, help="PNG file for a sheet of maps")
     given = parser.parse_args(arguments)
     load_checkpoint(given.ckpt_path)  # its errors say what to do
     task = AMiFPretrain.load_from_checkpoint(given.ckpt_path, map_location="cpu").eval()
@@ -279,9 +279,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     centres = patch_centres(task.vision, task.image_size)
     print(f"{len(centres)} x {len(centres)} patches, torch {torch.__version__}")
     print(table(lines(samples, centres, given.seed)))
-    if given.picture is not None:
-        sheet(samples, centres).save(given.picture)
-        print(f"maps in {given.picture}")
+    if given.image is not None:
+        sheet(samples, centres).save(given.image)
+        print(f"maps in {given.image}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from lightning.pytorch.callbacks import Callback
 
 from amif_lightning.cli.data_command import build_data, data_parser
 from amif_lightning.data.loading.vqa_module import VQADataModule
-from amif_lightning.data.schema import baselines as floors
+from amif_lightning.data.schema import baselines
 from amif_lightning.data.schema.answers import is_correct
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Prediction
@@ -178,8 +178,8 @@ def floor(data: VQADataModule) -> str:
     """What the training answers alone give on the validation questions."""
     rows, train = data.splits.validation, data.splits.floor_rows("validation")
     guesses = {
-        "question-only lookup": floors.question_only(train, rows),
-        "majority answer": [floors.majority_answer(train)] * len(rows),
+        "question-only lookup": baselines.question_only(train, rows),
+        "majority answer": [baselines.majority_answer(train)] * len(rows),
     }
     parts = []
     for name, made in guesses.items():
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "is paired by question over equal seeds."
         )
     parts = data.splits
-    where = "carved from training" if parts.carved_from_train else "released"
+    where = "held out from training" if parts.held_out_from_train else "released"
     print(
         f"{parts.dataset} {parts.layout} [{parts.label}], validation ({where}), "
         f"{len(parts.validation)} questions on "

@@ -13,13 +13,13 @@ from data_modules.phantom.read import read_phantom, read_studies
 
 
 class Phantom(VQADataModule):
-    """Radiographs of generated patients, with questions that the picture decides.
+    """Radiographs of generated patients, with questions that the image decides.
 
     Args:
         root: Folder that the data set is generated into, or lies in already.
         phantom_seed: Seed of the patients, 0 or more; independent of the training seed.
         train_studies: Studies (two views each) of the training split, 1 or more.
-        validation_studies: Studies of the validation split; with 0 validation is carved.
+        validation_studies: Studies of the validation split; with 0 validation is held out.
         test_studies: Studies of the test split.
         compositional: Whether to ask for composed answers as well, such as ``small left upper
             mass``, some of which are no answer of training.

@@ -29,7 +29,7 @@ DATASET = "Phantom"
 
 
 @dataclass(frozen=True, slots=True)
-class StudyImage:
+class PhantomImage:
     """One image of a study.
 
     Attributes:
@@ -60,7 +60,7 @@ class Study:
     study_id: str
     patient_id: str
     split: SplitName
-    images: tuple[StudyImage, ...]
+    images: tuple[PhantomImage, ...]
     findings_text: str
     impression: str
     findings: tuple[Finding, ...]
@@ -200,7 +200,7 @@ def read_studies(root: Path | str) -> list[Study]:
             study_id=row["study_id"],
             patient_id=row["patient_id"],
             split=row["split"],
-            images=tuple(StudyImage(image["view"], image["path"]) for image in row["images"]),
+            images=tuple(PhantomImage(image["view"], image["path"]) for image in row["images"]),
             findings_text=row["report"]["findings"],
             impression=row["report"]["impression"],
             findings=tuple(

@@ -17,7 +17,7 @@ from amif_lightning.data.loading.pretrain_module import StudyDataModule, Teacher
 from amif_lightning.data.loading.question_dataset import other_images
 from amif_lightning.data.loading.study_dataset import TeacherTable
 from amif_lightning.data.schema.questions import SplitName
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.evaluation import FixedNegatives, Region
 from amif_lightning.signatures import Unpack
 from data_modules.phantom.generate import generate
@@ -51,9 +51,9 @@ class PhantomStudies(StudyDataModule):
         root: Folder that the data set is generated into, or lies in already.
         phantom_seed: Seed of the patients, 0 or more; independent of the training seed.
         train_studies: Studies (two views each) of the training split, 1 or more.
-        validation_studies: Studies of the validation split; with 0 validation is carved.
+        validation_studies: Studies of the validation split; with 0 validation is held out.
         test_studies: Studies of the test split.
-        teacher: ``vectors``: the exact finding vector of a study as the features of its pictures
+        teacher: ``vectors``: the exact finding vector of a study as the features of its images
             and its report; ``shuffled_vectors``: that of another study of the same split, drawn by
             ``seed``, as a control: labels as sharp that know nothing; or a teacher of
             :class:`StudyDataModule`.
@@ -162,7 +162,7 @@ class PhantomStudies(StudyDataModule):
 
 
 class VectorTeacher:
-    """Exact finding vectors as features of pictures and reports.
+    """Exact finding vectors as features of images and reports.
 
     Both views and the report of a study have the same features, also where they are another's: so
     the labels' diagonal stays the greatest, and only what is said of other studies is wrong.
@@ -183,7 +183,7 @@ class VectorTeacher:
         }
 
     def image(self, ids: Sequence[str]) -> Tensor:
-        """Vectors (B, C) of the studies that pictures belong to."""
+        """Vectors (B, C) of the studies that images belong to."""
         return self._features[[self._images[name] for name in ids]]
 
     def text(self, ids: Sequence[str]) -> Tensor:
@@ -196,7 +196,7 @@ def _row(root: Path, study: Study) -> StudyRow:
         study_id=_id(study.study_id),
         split=study.split,
         images=tuple(
-            Picture(_id(image.path), root / image.path, image.view) for image in study.images
+            StudyImage(_id(image.path), root / image.path, image.view) for image in study.images
         ),
         text=study.report,
         finding="".join(map(str, study.vector)),

@@ -1,4 +1,4 @@
-"""Draw one study of the phantom data set: its pictures and what the files say of it.
+"""Draw one study of the phantom data set: its images and what the files say of it.
 
 Everything here depends on a study's own job alone, so studies may be drawn in any process.
 """
@@ -63,19 +63,19 @@ class Job:
         return f"{self.split}-p{self.patient:05d}"
 
     def image(self, view: View) -> str:
-        """Path of a picture below the root."""
+        """Path of an image below the root."""
         return f"{IMAGE_FOLDER}/{self.split}/{self.study_id}_{view}.png"
 
 
 @dataclass(frozen=True)
 class Written:
-    """A study whose pictures are on disk.
+    """A study whose images are on disk.
 
     Attributes:
         study: Its line of studies.jsonl.
         footprints: Its lines of footprints.jsonl.
-        candidates: The questions that its pictures decide.
-        composition: What its frontal picture decides as a whole, if anything.
+        candidates: The questions that its images decide.
+        composition: What its frontal image decides as a whole, if anything.
     """
 
     study: str
@@ -106,7 +106,7 @@ def plan(seed: int, split: SplitName, count: int) -> list[Job]:
 
 
 def write_study(folder: Path, job: Job) -> Written:
-    """Draw one study and save its pictures.
+    """Draw one study and save its images.
 
     Args:
         folder: Where the data set is written; the folder of the split's images exists.

@@ -20,28 +20,28 @@ from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.questions import DroppedRow, VQAExample
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
-NO_FILE = "the picture is not on disk"
+NO_FILE = "the image is not on disk"
 
 
 class CaptionsFromQA(StudyDataModule):
-    """Pictures with captions made of their questions and answers, ``Is it CT? yes. Which ...``.
+    """Images with captions made of their questions and answers, ``Is it CT? yes. Which ...``.
 
     The captions come from the training rows of ``source`` under the protocol ``clean``, never from
-    its validation or test rows. Pictures that a validation or test set of ``source`` holds as well,
+    its validation or test rows. Images that a validation or test set of ``source`` holds as well,
     or any set of ``held_out``, by file name or by content, are left out, counted and printed. A
-    part of what remains is carved for validation; there is no test split.
+    part of what remains is held out for validation; there is no test split.
 
     Args:
         source: The VQA data set. Its split options decide which rows train, so give those of the
             run that learns to answer afterwards.
-        held_out: Further VQA data sets that the weights will be scored on. None of their pictures
-            is seen, those of their training rows included: another split seed carves other ones of
-            them for validation.
-        hashes: Folder that keeps what pictures look like, so that each is read once and not at
+        held_out: Further VQA data sets that the weights will be scored on. None of their images
+            is seen, those of their training rows included: another split seed
+            validates on other ones of them.
+        hashes: Folder that keeps what images look like, so that each is read once and not at
             every start; empty: nothing is kept.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -76,10 +76,10 @@ class CaptionsFromQA(StudyDataModule):
         super().prepare_data()
 
     def read_release(self) -> StudyRelease:
-        """Make the captions, less those of pictures that are scored somewhere.
+        """Make the captions, less those of images that are scored somewhere.
 
         Raises:
-            UserError: If a release cannot be read or a picture is damaged.
+            UserError: If a release cannot be read or an image is damaged.
         """
         parts = self.source.splits
         of_image: dict[str, list[VQAExample]] = defaultdict(list)
@@ -89,7 +89,7 @@ class CaptionsFromQA(StudyDataModule):
         files = {image: self.source.file_of(group[0]) for image, group in of_image.items()}
         on_disk = {image for image, file in files.items() if file.is_file()}
         held_out = [all_of(module) for module in self.held_out]
-        # Within one data set the identity tells pictures apart: names may count anew in each split.
+        # Within one data set the identity tells images apart: names may count anew in each split.
         own = scored_of(self.source)
         reasons = reasons_to_go(
             {image: self.source.image_id_of(group[0]) for image, group in of_image.items()},
@@ -118,7 +118,7 @@ class CaptionsFromQA(StudyDataModule):
                 for image, reason in reasons.items()
             ),
             notes=(
-                f"captions from {len(of_image)} training pictures' questions and answers",
+                f"captions from {len(of_image)} training images' questions and answers",
                 *(
                     f"{number} questions are in no caption: {reason}"
                     for reason, number in Counter(row.reason for row in parts.dropped).items()
@@ -129,24 +129,24 @@ class CaptionsFromQA(StudyDataModule):
 
     def _study(self, image: str, rows: Sequence[VQAExample]) -> StudyRow:
         dataset, text = self.source.dataset, caption(rows)
-        picture = Picture(f"{dataset}/{rows[0].image}", self.source.file_of(rows[0]))
+        shown = StudyImage(f"{dataset}/{rows[0].image}", self.source.file_of(rows[0]))
         return StudyRow(
             study_id=f"{dataset}/{image}",
             split="train",
-            images=(picture,),
+            images=(shown,),
             text=text,
-            finding=normalise(text),  # a search cannot tell pictures of equal captions apart
+            finding=normalise(text),  # a search cannot tell images of equal captions apart
             group=rows[0].group,
         )
 
     def _own_identities(self) -> set[str]:
-        """Pictures of the source's validation and test rows, and of the carve."""
+        """Images of the source's validation and test rows, and of the hold-out."""
         released = [r for split, r in self.source.release.splits.items() if split != "train"]
         held_out = [*released, self.source.splits.validation]
         return {row.image_id for rows in held_out for row in rows}
 
     def scored(self) -> Scored:
-        """What is carved here, and what the questions' own data set validates and tests on."""
+        """What is held out here, and what the questions' own data set validates and tests on."""
         own, source = super().scored(), scored_of(self.source)
         return Scored(names=(*own.names, *source.names), files={**own.files, **source.files})
 

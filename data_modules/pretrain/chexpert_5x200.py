@@ -16,14 +16,14 @@ from amif_lightning.data.files.tables import (
     OUTSIDE,
     Listing,
     MissingImages,
-    Source,
+    TableFile,
     inside,
     read_table,
 )
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.data.schema.views import kind_of
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
@@ -75,7 +75,7 @@ _LABELS = {"": "", "1": "1", "1.0": "1", "0": "0", "0.0": "0", "-1": "-1", "-1.0
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One frontal picture with exactly one of the five findings.
+    """One frontal image with exactly one of the five findings.
 
     Attributes:
         path: Its path under the root, with forward slashes.
@@ -104,23 +104,23 @@ class FiveClassesOptions(StudyOptions, total=False):
 
 
 class FiveClasses(StudyDataModule):
-    """A test set of five classes with ``per_class`` pictures each; there is nothing to train.
+    """A test set of five classes with ``per_class`` images each; there is nothing to train.
 
-    A picture is eligible if it is frontal and exactly one of the five labels is positive. Those of
+    An image is eligible if it is frontal and exactly one of the five labels is positive. Those of
     a class are ranked by SHA-256 of ``<draw_seed>/<path>`` and the first ones taken, so the draw
     does not depend on the order of the labels, on what is on disk, or on how many are wanted.
 
-    No report is read: the text of a picture is one of its class's prompts, in turn, and all
-    pictures of a class are relevant to it. So image-to-text retrieval asks for the class, as
+    No report is read: the text of an image is one of its class's prompts, in turn, and all
+    images of a class are relevant to it. So image-to-text retrieval asks for the class, as
     classification does, and its numbers cannot be compared with retrieval of reports.
 
     Args:
         root: Folder of the release.
-        per_class: Pictures per class, at least 1; fewer where there are no more, which is said.
+        per_class: Images per class, at least 1; fewer where there are no more, which is said.
         draw_seed: Seed of the draw.
-        exclude_uncertain: Leave out pictures that have another of the five labels uncertain (-1).
+        exclude_uncertain: Leave out images that have another of the five labels uncertain (-1).
             The published rule asks for exactly one positive and says nothing of uncertain ones.
-        missing_images: ``error``: a drawn picture that is not there stops the run; ``skip``: it
+        missing_images: ``error``: a drawn image that is not there stops the run; ``skip``: it
             is left out and counted, and none takes its place.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -150,7 +150,7 @@ class FiveClasses(StudyDataModule):
 
     @abstractmethod
     def labelled(self, dropped: list[DroppedRow]) -> Iterator[Labelled]:
-        """The eligible pictures; lines that cannot be used go into ``dropped``."""
+        """The eligible images; lines that cannot be used go into ``dropped``."""
 
     def class_prompts(self) -> dict[str, list[str]]:
         """Sentences for each of the five findings."""
@@ -173,7 +173,7 @@ class FiveClasses(StudyDataModule):
         """As in the base, for ``test`` and ``predict``.
 
         Raises:
-            UserError: For ``fit`` and ``validate``: all pictures are test pictures.
+            UserError: For ``fit`` and ``validate``: all images are test images.
         """
         if stage in ("fit", "validate"):
             raise UserError(
@@ -183,32 +183,32 @@ class FiveClasses(StudyDataModule):
         super().setup(stage)
 
     def read_release(self) -> StudyRelease:
-        """Draw the pictures from the labels; none is opened.
+        """Draw the images from the labels; none is opened.
 
         Raises:
-            UserError: If a file is missing or damaged, or no picture is eligible.
+            UserError: If a file is missing or damaged, or no image is eligible.
         """
         dropped: list[DroppedRow] = []
         of_class: dict[str, list[Labelled]] = {name: [] for name in PROMPTS}
-        for picture in self.labelled(dropped):
-            of_class[picture.label].append(picture)
+        for image in self.labelled(dropped):
+            of_class[image.label].append(image)
         drawn = {name: self._draw(found) for name, found in of_class.items()}
         notes = [
-            f"{len(drawn[name])} of {self.per_class} pictures of {name}: the labels hold no more "
+            f"{len(drawn[name])} of {self.per_class} images of {name}: the labels hold no more "
             "that are eligible"
             for name in PROMPTS
             if len(drawn[name]) < self.per_class
         ]
-        if trains := sum(picture.trains for found in drawn.values() for picture in found):
+        if trains := sum(image.trains for found in drawn.values() for image in found):
             notes.append(
-                f"{trains} pictures are of the official training split: do not score weights that "
+                f"{trains} images are of the official training split: do not score weights that "
                 "were trained on it"
             )
         rows: list[StudyRow] = []
         listing = Listing()
         for name, found in drawn.items():
-            for rank, picture in enumerate(found):
-                row = self._row(name, rank, picture)
+            for rank, image in enumerate(found):
+                row = self._row(name, rank, image)
                 if self.missing_images == "skip" and not listing.has(row.images[0].file):
                     dropped.append(DroppedRow(row.study_id, NO_FILE))
                 else:
@@ -221,22 +221,22 @@ class FiveClasses(StudyDataModule):
             notes=tuple(notes),
         )
 
-    def _draw(self, pictures: list[Labelled]) -> list[Labelled]:
-        def rank(picture: Labelled) -> bytes:
-            return hashlib.sha256(f"{self.draw_seed}/{picture.ranked}".encode()).digest()
+    def _draw(self, images: list[Labelled]) -> list[Labelled]:
+        def rank(image: Labelled) -> bytes:
+            return hashlib.sha256(f"{self.draw_seed}/{image.ranked}".encode()).digest()
 
-        return sorted(pictures, key=rank)[: self.per_class]
+        return sorted(images, key=rank)[: self.per_class]
 
-    def _row(self, name: str, rank: int, picture: Labelled) -> StudyRow:
-        image_id = f"{self.dataset}/{picture.ranked}"
+    def _row(self, name: str, rank: int, image: Labelled) -> StudyRow:
+        image_id = f"{self.dataset}/{image.ranked}"
         return StudyRow(
             study_id=image_id,
             split="test",
-            images=(Picture(image_id, self.root / picture.path, picture.view),),
+            images=(StudyImage(image_id, self.root / image.path, image.view),),
             text=PROMPTS[name][rank % len(PROMPTS[name])],
             finding=name,
             classes=(name,),
-            group=picture.patient,
+            group=image.patient,
         )
 
     def only_positive(self, row: Mapping[str, str]) -> str | None:
@@ -253,14 +253,14 @@ class FiveClasses(StudyDataModule):
 class CheXpert5x200(FiveClasses):
     """Five findings of CheXpert, drawn from ``train.csv``.
 
-    Pre-training corpora of this suite hold no picture of CheXpert.
+    Pre-training corpora of this suite hold no image of CheXpert.
 
     Args:
         root: Folder that holds the labels and, under the paths that they name
             (``CheXpert-v1.0/train/...`` or ``CheXpert-v1.0-small/train/...``) or without the first
-            folder of these, the pictures.
+            folder of these, the images.
         labels_file: Labels, relative to the root: ``train.csv``, from which published sets were
-            drawn, or ``valid.csv`` (234 pictures). Columns: Path, Frontal/Lateral, AP/PA and one
+            drawn, or ``valid.csv`` (234 images). Columns: Path, Frontal/Lateral, AP/PA and one
             for each finding, 1, 0, -1 (uncertain) or empty.
         **kwargs: Arguments of :class:`FiveClasses`.
 
@@ -287,13 +287,13 @@ class CheXpert5x200(FiveClasses):
         return super().selection() | {"labels_file": self.labels_file}
 
     def labelled(self, dropped: list[DroppedRow]) -> Iterator[Labelled]:
-        """The eligible pictures of the file of labels."""
+        """The eligible images of the file of labels."""
         mend = (
             "fetch CheXpert from https://stanfordmlgroup.github.io/competitions/chexpert (an "
             f"agreement is asked for) and put it in {self.root}, or give another file as "
             "--data.init_args.labels_file"
         )
-        source = Source(self.root / self.labels_file, self.dataset, mend)
+        source = TableFile(self.root / self.labels_file, self.dataset, mend)
         columns = ("Path", "Frontal/Lateral", "AP/PA", *PROMPTS)
         seen: set[str] = set()
         for line, row in read_table(source, columns, dropped):
@@ -322,7 +322,7 @@ class CheXpert5x200(FiveClasses):
 class MIMIC5x200(FiveClasses):
     """The same of MIMIC-CXR-JPG's labels (``mimic-cxr-2.0.0-chexpert.csv.gz``).
 
-    By default only pictures of the official test split are drawn, which neither trained nor chose
+    By default only images of the official test split are drawn, which neither trained nor chose
     the weights of a run on :class:`MIMICCXR`; they may be fewer than 200 of a class, which is said.
 
     Args:
@@ -356,7 +356,7 @@ class MIMIC5x200(FiveClasses):
         return super().selection() | {"take_from": self.take_from}
 
     def labelled(self, dropped: list[DroppedRow]) -> Iterator[Labelled]:
-        """The eligible pictures: the labels of a study, joined with the views of its pictures."""
+        """The eligible images: the labels of a study, joined with the views of its images."""
         check_root(self.dataset, self.root)
         splits: dict[TakeFrom, tuple[SplitName, ...]] = {
             "test": ("test",),

@@ -1,4 +1,4 @@
-"""Any table of pictures and texts: the columns are named by options."""
+"""Any table of images and texts: the columns are named by options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from amif_lightning.data.files.tables import (
     OUTSIDE,
     Listing,
     MissingImages,
-    Source,
+    TableFile,
     inside,
     is_text,
     read_json_lines,
@@ -26,14 +26,14 @@ from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
 DATASET = "ImageText"
 BAD_CELL = "a cell is missing or of the wrong kind"
 BAD_SPLIT = "its split is none of train, validation (valid, val, validate, dev) and test"
-BAD_VIEWS = "it has another number of views than of pictures"
+BAD_VIEWS = "it has another number of views than of images"
 DISAGREE = "rows of one study differ in text, split, group or finding"
 
 _SPLITS: Mapping[str, SplitName] = {
@@ -50,7 +50,7 @@ class _Cells:
     """One row as its cells say it; ``problem`` names why it cannot be used."""
 
     study: str
-    pictures: Sequence[str] = ()
+    images: Sequence[str] = ()
     views: Sequence[str] = ()
     told: tuple[str, ...] = ()  # text, split, group, finding
     problem: str = ""
@@ -60,7 +60,7 @@ class _Cells:
 class _Study:
     """What the rows of one study have said so far."""
 
-    pictures: dict[str, Picture] = field(default_factory=dict)
+    images: dict[str, StudyImage] = field(default_factory=dict)
     told: list[str] = field(default_factory=lambda: [""] * 4)
     problem: str = ""
 
@@ -75,26 +75,26 @@ class _Study:
 class ImageText(StudyDataModule):
     """Studies of a CSV, TSV or JSONL file of one's own.
 
-    Paths of pictures are relative to the root and never leave it. Rows with one study id are the
+    Paths of images are relative to the root and never leave it. Rows with one study id are the
     views of one study; an empty text, split, group or finding takes the value of the study's other
-    rows. Studies that share a picture stay together when validation is carved.
+    rows. Studies that share an image stay together when validation is held out.
 
     Args:
-        root: Folder of the pictures.
+        root: Folder of the images.
         table: The file, relative to the root: ``.csv`` (commas), ``.tsv`` (tabs) or ``.jsonl`` (an
             object a line), each also packed (``.gz``). The first two begin with column names.
-        image_column: Column of the picture's path. A cell may hold several: a JSON list, or
+        image_column: Column of the image's path. A cell may hold several: a JSON list, or
             see ``separator``.
         text_column: Column of the report or caption.
-        view_column: Column of the projection (``PA``, ``lateral`` ...), as many as pictures; empty:
+        view_column: Column of the projection (``PA``, ``lateral`` ...), as many as images; empty:
             views are unknown.
         study_column: Column of the study's id; empty: every row is a study.
         split_column: Column with train, validation or test; empty: all rows train, and validation
-            is carved.
+            is held out.
         group_column: Column of what stays together, such as the patient; empty: nothing does.
         finding_column: Column of what equal studies have in common, for retrieval; empty: none.
         separator: What separates paths, and views, within one cell; empty: nothing does.
-        missing_images: ``error``: no file is looked for at the start, and a picture that is not
+        missing_images: ``error``: no file is looked for at the start, and an image that is not
             there stops the run; ``skip``: they are left out and counted.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -153,7 +153,7 @@ class ImageText(StudyDataModule):
         )
 
     def read_release(self) -> StudyRelease:
-        """Read the table in one pass; no picture is opened.
+        """Read the table in one pass; no image is opened.
 
         Raises:
             UserError: If the table is missing or damaged or lacks a column.
@@ -166,15 +166,15 @@ class ImageText(StudyDataModule):
             # One bad row spoils its study: what is left of it could be another one.
             study.problem = study.problem or row.problem
             study.add(row.told)
-            for path, view in zip(row.pictures, row.views, strict=True):
+            for path, view in zip(row.images, row.views, strict=True):
                 plain = inside(path)
                 if plain is None:
                     dropped.append(DroppedRow(f"{DATASET}/{row.study}", OUTSIDE, path))
                 elif listing is not None and not listing.has(self.root / plain):
                     dropped.append(DroppedRow(f"{DATASET}/{plain}", NO_FILE))
                 else:
-                    picture = Picture(f"{DATASET}/{plain}", self.root / plain, view)
-                    study.pictures.setdefault(picture.image_id, picture)
+                    image = StudyImage(f"{DATASET}/{plain}", self.root / plain, view)
+                    study.images.setdefault(image.image_id, image)
         rows: list[StudyRow] = []
         for name, study in studies.items():
             text, word, group, finding = study.told
@@ -182,8 +182,8 @@ class ImageText(StudyDataModule):
             if study.problem or split is None:
                 dropped.append(DroppedRow(f"{DATASET}/{name}", study.problem or BAD_SPLIT, word))
                 continue
-            pictures = tuple(study.pictures.values())
-            rows.append(StudyRow(f"{DATASET}/{name}", split, pictures, text, finding, group=group))
+            images = tuple(study.images.values())
+            rows.append(StudyRow(f"{DATASET}/{name}", split, images, text, finding, group=group))
         rows = stay_together(rows)
         found = {
             split: tuple(row for row in rows if row.split == split) for split in get_args(SplitName)
@@ -198,7 +198,7 @@ class ImageText(StudyDataModule):
 
     def _rows(self, dropped: list[DroppedRow]) -> Iterator[_Cells]:
         mend = "check the file, or give another one as --data.init_args.table"
-        source = Source(self.root / self.table, DATASET, mend)
+        source = TableFile(self.root / self.table, DATASET, mend)
         kind = self.table.removesuffix(".gz")
         needed = [column for column in self._columns() if column]
         rows: Iterator[tuple[int, Mapping[str, Any]]]
@@ -224,16 +224,16 @@ class ImageText(StudyDataModule):
         name = collapse(study) if isinstance(study, str) and self.study_column else str(number)
         if self.study_column and not (isinstance(study, str) and name):
             return _Cells("", problem=BAD_CELL)
-        # Of a picture's path only a text or a list is a path; a number is none.
-        pictures, views = self._several(image), self._several(view)
+        # Of an image's path only a text or a list is a path; a number is none.
+        images, views = self._several(image), self._several(view)
         said = [collapse(value) for value in told if isinstance(value, str)]
         text = row.get(self.text_column, "")
-        if pictures is None or views is None or len(said) < 4 or not isinstance(text, str | None):
+        if images is None or views is None or len(said) < 4 or not isinstance(text, str | None):
             return _Cells(name, problem=BAD_CELL)
-        views = views or [""] * len(pictures)
-        if len(views) != len(pictures):
+        views = views or [""] * len(images)
+        if len(views) != len(images):
             return _Cells(name, problem=BAD_VIEWS)
-        return _Cells(name, pictures, views, tuple(said))
+        return _Cells(name, images, views, tuple(said))
 
     def _several(self, value: object) -> list[str] | None:
         """The entries of a cell; None where it holds anything but texts."""
@@ -249,7 +249,7 @@ class ImageText(StudyDataModule):
 
 
 def stay_together(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Give studies that share a picture one group, and those of their groups with them.
+    """Give studies that share an image one group, and those of their groups with them.
 
     Args:
         rows: Studies of all splits.
@@ -267,7 +267,7 @@ def stay_together(rows: Sequence[StudyRow]) -> list[StudyRow]:
 
     for number, row in enumerate(rows):
         mine = top(f"row {number}")
-        keys = [f"picture {picture.image_id}" for picture in row.images]
+        keys = [f"image {image.image_id}" for image in row.images]
         for key in [*keys, *([f"group {row.group}"] if row.group else [])]:
             above[top(key)] = mine
     sizes = Counter(top(f"row {number}") for number in range(len(rows)))
@@ -275,7 +275,7 @@ def stay_together(rows: Sequence[StudyRow]) -> list[StudyRow]:
     result: list[StudyRow] = []
     for number, row in enumerate(rows):
         root = top(f"row {number}")
-        name = names.setdefault(root, row.carved_with)
+        name = names.setdefault(root, row.hold_out_group)
         result.append(row if sizes[root] == 1 else replace(row, group=name))
     return result
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from amif_lightning.data.files.tables import NO_FILE, Listing, Source, is_text, read_json_lines
+from amif_lightning.data.files.tables import NO_FILE, Listing, TableFile, is_text, read_json_lines
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -29,9 +29,9 @@ _URI = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class MedICaT(StudyDataModule):
-    """Figures with captions, one picture a study.
+    """Figures with captions, one image a study.
 
-    The release has one split, training; validation is carved, and the figures of one paper stay
+    The release has one split, training; validation is held out, and the figures of one paper stay
     together. The folder of figures is listed once, and figures that are not there are dropped and
     counted.
 
@@ -64,13 +64,15 @@ class MedICaT(StudyDataModule):
         }
 
     def read_release(self) -> StudyRelease:
-        """Read all figures line by line; no picture is opened.
+        """Read all figures line by line; no image is opened.
 
         Raises:
             UserError: If the file or the folder of figures is missing or damaged.
         """
         folder = self.root if (self.root / FILE).is_file() else self.root / "release"
-        source = Source(folder / FILE, DATASET, f"ask for the release through {HOME} and unpack it")
+        source = TableFile(
+            folder / FILE, DATASET, f"ask for the release through {HOME} and unpack it"
+        )
         if not (folder / "figures").is_dir() and source.path.is_file():
             raise UserError(
                 f"{DATASET}: the folder {folder / 'figures'} does not exist, so unpack the figures "
@@ -91,10 +93,10 @@ class MedICaT(StudyDataModule):
             if reason:
                 dropped.append(DroppedRow(f"{DATASET}/{name}", reason, f"line {number}"))
                 continue
-            picture = Picture(f"{DATASET}/{file.relative_to(self.root).as_posix()}", file)
+            image = StudyImage(f"{DATASET}/{file.relative_to(self.root).as_posix()}", file)
             text = self._text(figure)
             paper = figure["pdf_hash"]
-            rows.append(StudyRow(f"{DATASET}/{name}", "train", (picture,), text, group=paper))
+            rows.append(StudyRow(f"{DATASET}/{name}", "train", (image,), text, group=paper))
         return StudyRelease(
             dataset=DATASET,
             layout="release",

@@ -14,7 +14,7 @@ from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 from data_modules.pretrain.mimic_sections import (
@@ -38,7 +38,7 @@ _LOOSE = re.compile(r"\s+([.,;:)])")
 
 
 class MIMICCXR(StudyDataModule):
-    """Studies of MIMIC-CXR-JPG: all pictures of a study, findings and impression of its report.
+    """Studies of MIMIC-CXR-JPG: all images of a study, findings and impression of its report.
 
     The official split is used, and patients stay together. Texts come from
     ``mimic_cxr_sectioned.csv`` where the root holds it, else from a table that is made once of the
@@ -54,8 +54,8 @@ class MIMICCXR(StudyDataModule):
             nor impression; else such a study is dropped.
         underscores: ``remove`` the runs of underscores that stand for what was taken out to protect
             patients, together with the blank before a point or comma that follows; or ``keep``.
-        missing_images: ``error``: no file is looked for at the start, and a picture that is not
-            there stops the run; ``skip``: every study's folder is listed, and pictures that are not
+        missing_images: ``error``: no file is looked for at the start, and an image that is not
+            there stops the run; ``skip``: every study's folder is listed, and images that are not
             there are left out and counted.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -95,7 +95,7 @@ class MIMICCXR(StudyDataModule):
         super().prepare_data()
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """As in the base, with what decides which studies have a text and pictures."""
+        """As in the base, with what decides which studies have a text and images."""
         return super().selection() | {
             "sections": ", ".join(self.sections),
             "last_paragraph": self.last_paragraph,
@@ -103,7 +103,7 @@ class MIMICCXR(StudyDataModule):
         }
 
     def read_release(self) -> StudyRelease:
-        """Read the tables of the release; no picture is opened.
+        """Read the tables of the release; no image is opened.
 
         Raises:
             UserError: If a file is missing or damaged; the sentence says where to apply for it.
@@ -111,21 +111,21 @@ class MIMICCXR(StudyDataModule):
         check_root(DATASET, self.root)
         dropped: list[DroppedRow] = []
         split_of = read_split(DATASET, self.root, dropped)
-        pictures: dict[str, list[Picture]] = {}
+        images: dict[str, list[StudyImage]] = {}
         patients: dict[str, str] = {}
         listing = Listing() if self.missing_images == "skip" else None
         for entry in read_metadata(DATASET, self.root, dropped):
-            # Named even if none of its pictures is there: the base drops and counts it.
-            mine = pictures.setdefault(entry.study, [])
+            # Named even if none of its images is there: the base drops and counts it.
+            mine = images.setdefault(entry.study, [])
             patients[entry.study] = f"p{entry.subject}"
-            picture = Picture(f"{DATASET}/{entry.path}", self.root / entry.path, entry.view)
-            if listing is not None and not listing.has(picture.file):
-                dropped.append(DroppedRow(picture.image_id, NO_FILE))
+            image = StudyImage(f"{DATASET}/{entry.path}", self.root / entry.path, entry.view)
+            if listing is not None and not listing.has(image.file):
+                dropped.append(DroppedRow(image.image_id, NO_FILE))
             else:
-                mine.append(picture)
-        texts, notes = self._texts(pictures, dropped)
+                mine.append(image)
+        texts, notes = self._texts(images, dropped)
         rows: dict[SplitName, list[StudyRow]] = {name: [] for name in get_args(SplitName)}
-        for study, found in pictures.items():
+        for study, found in images.items():
             study_id = f"{DATASET}/s{study}"
             split, text = split_of.get(study), texts.get(study)
             reason = NO_SPLIT if split is None else NO_REPORT if text is None else ""

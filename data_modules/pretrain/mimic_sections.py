@@ -26,7 +26,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from amif_lightning.data.files.tables import Source, read_table
+from amif_lightning.data.files.tables import TableFile, read_table
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow
 from amif_lightning.errors import UserError
@@ -181,7 +181,7 @@ def read_sectioned(
     Raises:
         UserError: If it is damaged or has not these columns.
     """
-    source = Source(path, dataset, "delete it, and it is made anew from the reports")
+    source = TableFile(path, dataset, "delete it, and it is made anew from the reports")
     for _, row in read_table(source, ("study", *columns), dropped):
         yield row["study"].strip().removeprefix("s"), row
 
@@ -275,7 +275,7 @@ def _report_files(dataset: str, reports: Path) -> list[Path]:
 
 
 def _patients(folder: Path) -> Iterator[Path]:
-    """Folders of patients that hold a report: MIMIC-CXR-JPG's own hold pictures alone."""
+    """Folders of patients that hold a report: MIMIC-CXR-JPG's own hold images alone."""
     for group in sorted(folder.glob("p[0-9][0-9]")):
         for patient in sorted(group.glob("p[0-9]*")):
             if any(patient.glob("s*.txt")):

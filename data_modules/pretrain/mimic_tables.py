@@ -1,4 +1,4 @@
-"""MIMIC-CXR-JPG's tables: pictures by study, the official split, and where things are to be had."""
+"""MIMIC-CXR-JPG's tables: images by study, the official split, and where things are to be had."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from amif_lightning.data.files.tables import Source, either, read_table
+from amif_lightning.data.files.tables import TableFile, either, read_table
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.errors import UserError
 
@@ -19,7 +19,7 @@ CHEXPERT = "mimic-cxr-2.0.0-chexpert.csv"
 
 BAD_ID = "an id of the metadata is none of MIMIC-CXR's"
 NO_SPLIT = "the split file does not name its study"
-TWICE = "the metadata name its picture twice"
+TWICE = "the metadata name its image twice"
 
 _SPLITS: Mapping[str, SplitName] = {"train": "train", "validate": "validation", "test": "test"}
 _NUMBER = re.compile(r"[0-9]{1,12}")
@@ -28,12 +28,12 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture of the metadata.
+    """One image of the metadata.
 
     Attributes:
         subject: The patient's number.
         study: The study's number.
-        dicom: The picture's id.
+        dicom: The image's id.
         view: ViewPosition as released, often empty.
     """
 
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """Where the picture lies under the root, with forward slashes."""
+        """Where the image lies under the root, with forward slashes."""
         folder = f"files/p{self.subject[:2]}/p{self.subject}/s{self.study}"
         return f"{folder}/{self.dicom}.jpg"
 
@@ -63,13 +63,13 @@ def check_root(dataset: str, root: Path) -> None:
         )
 
 
-def table(dataset: str, root: Path, name: str) -> Source:
+def table(dataset: str, root: Path, name: str) -> TableFile:
     """A table of the release, packed or not."""
     mend = (
         f"fetch {name}.gz from {JPG} (PhysioNet credentialed access, signed agreement) and put it "
         f"in {root}"
     )
-    return Source(either(root, name), dataset, mend)
+    return TableFile(either(root, name), dataset, mend)
 
 
 def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str, SplitName]:
@@ -84,7 +84,7 @@ def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str,
         Study number to split.
 
     Raises:
-        UserError: If the file is missing, damaged, names another split, or puts pictures of one
+        UserError: If the file is missing, damaged, names another split, or puts images of one
             study into two splits.
     """
     source = table(dataset, root, SPLIT)
@@ -100,15 +100,15 @@ def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str,
 
 
 def read_metadata(dataset: str, root: Path, dropped: list[DroppedRow]) -> Iterator[Entry]:
-    """The pictures of the release in released order.
+    """The images of the release in released order.
 
     Args:
         dataset: Name of the data class.
         root: Folder of MIMIC-CXR-JPG.
-        dropped: Takes lines that cannot be read, and pictures that are named twice.
+        dropped: Takes lines that cannot be read, and images that are named twice.
 
     Yields:
-        One entry a picture.
+        One entry an image.
 
     Raises:
         UserError: If the file is missing or damaged.

@@ -35,9 +35,9 @@ from amif_lightning.signatures import Unpack
 
 
 class Mixture(StudyDataModule):
-    """Studies of several corpora in one pre-training run, less pictures that are scored later.
+    """Studies of several corpora in one pre-training run, less images that are scored later.
 
-    Each part keeps its own splits. Training studies go that show a picture which another part
+    Each part keeps its own splits. Training studies go that show an image which another part
     validates or tests on, or which any set of ``held_out`` holds; they are counted and printed.
     Questions are mixed by :class:`QuestionMixture`.
 
@@ -46,12 +46,12 @@ class Mixture(StudyDataModule):
             (root, splits, filters) is theirs; sizes, tokenizer, teacher and loader options stand
             once, beside ``parts``.
         weights: How often an epoch shows each part (see data/loading/weighted.py); null: once.
-        held_out: Data sets of questions that the weights will be scored on. None of their pictures
-            is seen, those of their training rows included: another split seed carves other ones of
-            them for validation.
-        compare: How pictures are found in other sets: ``content``: by file name, and by what they
-            look like, which reads every picture once; ``name``: by file name only.
-        hashes: Folder that keeps what pictures look like, so that each is read once and not at
+        held_out: Data sets of questions that the weights will be scored on. None of their images
+            is seen, those of their training rows included: another split seed
+            validates on other ones of them.
+        compare: How images are found in other sets: ``content``: by file name, and by what they
+            look like, which reads every image once; ``name``: by file name only.
+        hashes: Folder that keeps what images look like, so that each is read once and not at
             every start; empty: nothing is kept.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -130,7 +130,7 @@ class Mixture(StudyDataModule):
 
     @cached_property
     def splits(self) -> StudySplits:
-        """The parts' own splits joined, less training studies whose picture is scored somewhere."""
+        """The parts' own splits joined, less training studies whose image is scored somewhere."""
         release, dropped = self.release, list(self.release.dropped)
         kept: dict[SplitName, list[StudyRow]] = {"train": [], "validation": []}
         held_out = [all_of(module) for module in self.held_out]
@@ -141,9 +141,9 @@ class Mixture(StudyDataModule):
                 "train": [other.scored() for other in others],
                 "validation": [],
             }
-            for split, pictures in scored.items():
+            for split, images in scored.items():
                 mine = [row for row in release.splits[split] if _source(row) == part.dataset]
-                reasons = self._reasons(mine, [*pictures, *held_out], looks)
+                reasons = self._reasons(mine, [*images, *held_out], looks)
                 kept[split] += [row for row in mine if row.study_id not in reasons]
                 dropped += [DroppedRow(study, reason) for study, reason in reasons.items()]
         return StudySplits(
@@ -151,20 +151,20 @@ class Mixture(StudyDataModule):
             validation=tuple(kept["validation"]),
             test=release.splits["test"],
             dropped=tuple(dropped),
-            carved_from_train=any(part.splits.carved_from_train for part in self.parts),
+            held_out_from_train=any(part.splits.held_out_from_train for part in self.parts),
         )
 
     def _reasons(
         self, rows: Sequence[StudyRow], scored: Sequence[Scored], looks: Look
     ) -> dict[str, str]:
-        """Why studies of a part must go, by id: for a picture of theirs or for its patient."""
+        """Why studies of a part must go, by id: for an image of theirs or for its patient."""
         files = {p.image_id: p.file for row in rows for p in row.images}
         found = reasons_to_go({name: name for name in files}, files, scored, self.compare, looks)
         reasons = {
-            row.study_id: found[picture.image_id]
+            row.study_id: found[image.image_id]
             for row in rows
-            for picture in reversed(row.images)
-            if picture.image_id in found
+            for image in reversed(row.images)
+            if image.image_id in found
         }
         groups = {row.group for row in rows if row.study_id in reasons and row.group}
         return reasons | {

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.tables import NO_FILE, Listing, Source, read_lines, read_table
+from amif_lightning.data.files.tables import NO_FILE, Listing, TableFile, read_lines, read_table
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -36,17 +36,17 @@ _ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class ROCO(StudyDataModule):
-    """Figures with captions, one picture a study, in the released splits.
+    """Figures with captions, one image a study, in the released splits.
 
-    Many pictures of v1 have vanished from PubMed Central. Every folder of pictures is listed once,
-    and captions whose picture is not there are dropped and counted.
+    Many images of v1 have vanished from PubMed Central. Every folder of images is listed once,
+    and captions whose image is not there are dropped and counted.
 
     Args:
         root: Folder of the release. v1: the repository, or its ``data``, with
             ``<split>/<subset>/captions.txt`` and ``images/`` beside each. v2:
             ``train_captions.csv`` and so on, with the folders ``train/``, ``valid/`` and ``test/``
             (or ``train_images/`` ...) beside them.
-        version: ``v1`` or ``v2``; the two have other ids, pictures and splits.
+        version: ``v1`` or ``v2``; the two have other ids, images and splits.
         subsets: v1 only: ``radiology``, or ``all``, figures of other kinds too.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -75,7 +75,7 @@ class ROCO(StudyDataModule):
         return super().selection() | {"version": self.version, "subsets": self.subsets}
 
     def read_release(self) -> StudyRelease:
-        """Read all captions; no picture is opened.
+        """Read all captions; no image is opened.
 
         Raises:
             UserError: If the folder or the training captions are missing, or a file is damaged.
@@ -94,15 +94,15 @@ class ROCO(StudyDataModule):
             if found:
                 rows[split] = tuple(found)
             else:
-                absent[split] = f"no caption of the {split} split has its picture in {self.root}"
+                absent[split] = f"no caption of the {split} split has its image in {self.root}"
         return StudyRelease(DATASET, self.version, rows, absent, tuple(dropped))
 
     @property
     def _home(self) -> str:
         return V1 if self.version == "v1" else V2
 
-    def _source(self, path: Path) -> Source:
-        return Source(path, DATASET, f"fetch it again from {self._home}")
+    def _source(self, path: Path) -> TableFile:
+        return TableFile(path, DATASET, f"fetch it again from {self._home}")
 
     def _v1(
         self, split: SplitName, seen: set[str], dropped: list[DroppedRow]
@@ -113,7 +113,7 @@ class ROCO(StudyDataModule):
             source = self._source(folder / "captions.txt")
             if not self._is_there(source.path, split):
                 continue
-            pictures = self._pictures(folder / "images")
+            images = self._images(folder / "images")
             listing = Listing()
             for number, line in read_lines(source, dropped):
                 name, tab, caption = line.partition("\t")
@@ -123,7 +123,7 @@ class ROCO(StudyDataModule):
                     dropped.append(DroppedRow(where, BAD_LINE, f"{source.path}, line {number}"))
                     continue
                 yield from self._study(
-                    split, pictures / f"{name}.jpg", caption, seen, dropped, listing
+                    split, images / f"{name}.jpg", caption, seen, dropped, listing
                 )
 
     def _v2(
@@ -134,15 +134,15 @@ class ROCO(StudyDataModule):
         if not self._is_there(source.path, split):
             return
         plain = self.root / short
-        pictures = self._pictures(plain if plain.is_dir() else self.root / f"{short}_images")
+        images = self._images(plain if plain.is_dir() else self.root / f"{short}_images")
         listing = Listing()
         for number, row in read_table(source, ("ID", "Caption"), dropped):
             name = row["ID"].strip()
             if not _ID.fullmatch(name):
                 dropped.append(source.malformed(number, "no id of ROCO"))
                 continue
-            picture = pictures / f"{name}.jpg"
-            yield from self._study(split, picture, row["Caption"], seen, dropped, listing)
+            image = images / f"{name}.jpg"
+            yield from self._study(split, image, row["Caption"], seen, dropped, listing)
 
     def _study(
         self,
@@ -154,14 +154,14 @@ class ROCO(StudyDataModule):
         listing: Listing,
     ) -> Iterator[StudyRow]:
         study_id = f"{DATASET}/{file.stem}"
-        # Each id counts once, whether or not its picture is there.
+        # Each id counts once, whether or not its image is there.
         reason = TWICE if study_id in seen else "" if listing.has(file) else NO_FILE
         seen.add(study_id)
         if reason:
             dropped.append(DroppedRow(study_id, reason))
             return
-        picture = Picture(f"{DATASET}/{file.relative_to(self.root).as_posix()}", file)
-        yield StudyRow(study_id, split, (picture,), collapse(caption))
+        image = StudyImage(f"{DATASET}/{file.relative_to(self.root).as_posix()}", file)
+        yield StudyRow(study_id, split, (image,), collapse(caption))
 
     def _is_there(self, captions: Path, split: SplitName) -> bool:
         """Whether a split's captions are on disk; those of training must be."""
@@ -174,11 +174,11 @@ class ROCO(StudyDataModule):
             )
         return False
 
-    def _pictures(self, folder: Path) -> Path:
+    def _images(self, folder: Path) -> Path:
         if not folder.is_dir():
             how = "run its scripts/fetch.py" if self.version == "v1" else "unpack its zip there"
             raise UserError(
-                f"{DATASET}: the folder of pictures {folder} does not exist, so {how} (the release "
+                f"{DATASET}: the folder of images {folder} does not exist, so {how} (the release "
                 f"is at {self._home})."
             )
         return folder

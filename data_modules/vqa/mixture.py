@@ -41,7 +41,7 @@ ELSEWHERE = "a mixture is scored on each of its parts, with that part's own cand
 class QuestionMixture(VQADataModule):
     """Questions of several data sets in one training run.
 
-    Each part keeps its own splits. Training rows go whose picture another part, or any set of
+    Each part keeps its own splits. Training rows go whose image another part, or any set of
     ``held_out``, validates or tests on, found by file name and by content; they are counted and
     printed. Candidates and vocabulary are those of all parts. Validation scores all parts' rows,
     each part apart as the stratum ``data/<data set>``; there is no joint test set: score the
@@ -52,11 +52,11 @@ class QuestionMixture(VQADataModule):
             (root, splits, task ...) is theirs; sizes, tokenizer and loader options stand once,
             beside ``parts``.
         weights: How often an epoch shows each part (see data/loading/weighted.py); null: once.
-        held_out: Further data sets that the weights will be scored on; none of their pictures is
+        held_out: Further data sets that the weights will be scored on; none of their images is
             trained on.
-        compare: How pictures are found in other sets: ``content``: by file name, and by what they
-            look like; ``name``: by file name only, which reads no picture.
-        hashes: Folder that keeps what pictures look like, so that each is read once and not at
+        compare: How images are found in other sets: ``content``: by file name, and by what they
+            look like; ``name``: by file name only, which reads no image.
+        hashes: Folder that keeps what images look like, so that each is read once and not at
             every start; empty: nothing is kept.
         **kwargs: Arguments of :class:`VQADataModule`. ``validation_questions`` are shared out
             evenly among the parts.
@@ -124,14 +124,14 @@ class QuestionMixture(VQADataModule):
         return joint_selection(type(self).__name__, self.parts, whole)
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where the part has the picture."""
+        """Where the part has the image."""
         part, original = self._originals[row.question_id]
         return part.file_of(original)
 
     # ---- rows ---------------------------------------------------------------------------------
 
     def read_release(self) -> Release:
-        """The rows of all parts; pictures and groups are named ``<data set>/...``."""
+        """The rows of all parts; images and groups are named ``<data set>/...``."""
         splits: dict[SplitName, list[VQAExample]] = {}
         for part in self.parts:
             for split, rows in part.release.splits.items():
@@ -148,7 +148,7 @@ class QuestionMixture(VQADataModule):
 
     @cached_property
     def splits(self) -> Splits:
-        """The parts' own partitions joined, less training pictures that another set scores."""
+        """The parts' own partitions joined, less training images that another set scores."""
         check_parts(self.parts, self.held_out)
         joined = [part.splits for part in self.parts]
         named = {r.question_id: r for rows in self.release.splits.values() for r in rows}
@@ -160,7 +160,7 @@ class QuestionMixture(VQADataModule):
         for part in self.parts:
             others = [other for other in self.parts if other is not part]
             own = part.splits
-            # A picture that another set tests must not choose checkpoints either.
+            # An image that another set tests must not choose checkpoints either.
             for rows, scored, kept in (
                 (own.train, [scored_of(other) for other in others], train),
                 (own.validation, [tested_of(other) for other in others], validation),
@@ -183,7 +183,7 @@ class QuestionMixture(VQADataModule):
             validation=tuple(validation),
             test=(),
             dropped=tuple(dropped),
-            carved_from_train=any(one.carved_from_train for one in joined),
+            held_out_from_train=any(one.held_out_from_train for one in joined),
             candidates=tuple(candidates(answer_rows)),
             answer_rows=answer_rows,
             absent=_absent(joined) | {"test": ELSEWHERE},
@@ -202,7 +202,7 @@ class QuestionMixture(VQADataModule):
     def _reasons(
         self, part: VQADataModule, rows: Sequence[VQAExample], scored: Sequence[Scored], looks: Look
     ) -> dict[str, str]:
-        """Why rows of a part must go, by question id: for their picture or for its patient."""
+        """Why rows of a part must go, by question id: for their image or for its patient."""
         first = {row.image_id: row for row in reversed(rows)}
         reasons = reasons_to_go(
             {image: part.image_id_of(row) for image, row in first.items()},
@@ -248,7 +248,7 @@ class QuestionMixture(VQADataModule):
 
 
 def _of_mixture(row: VQAExample) -> VQAExample:
-    """The row with picture and group named ``<data set>/...``, since names repeat across sets."""
+    """The row with image and group named ``<data set>/...``, since names repeat across sets."""
     source = row.question_id.partition("/")[0]
     return replace(
         row,

@@ -1,4 +1,4 @@
-"""PathVQA: questions about pathology pictures of textbooks (He et al., 2020)."""
+"""PathVQA: questions about pathology images of textbooks (He et al., 2020)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NAME = "PathVQA"
 SOURCE = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
 #: Names of the splits in file names.
 SHORT: dict[SplitName, str] = {"train": "train", "validation": "val", "test": "test"}
-DUPLICATE = "an earlier row has the same picture, question and answer"
-UNUSABLE = "the row has no picture, no question or no answer"
+DUPLICATE = "an earlier row has the same image, question and answer"
+UNUSABLE = "the row has no image, no question or no answer"
 
 
 class PathVQA(HubQuestions):
@@ -43,7 +43,7 @@ class PathVQA(HubQuestions):
             ``data/{train,validation,test}-*.parquet``; ``lxmert``: ``{train,val,test}.json`` or
             ``{train,val,test}_vqa.json`` (in the folder or in ``qas/``), a list of questions with
             ``img_id``, ``sent`` and ``label``; ``original``: ``qas/{train,val,test}_vqa.pkl``; the
-            last two with pictures in ``images/{train,val,test}/``.
+            last two with images in ``images/{train,val,test}/``.
         layout: Which of them to read; ``auto``: the first that is there, in this order.
         allow_pickle: Whether the pickles of ``original`` may be opened. They are read without any
             class, so that they cannot run code, but they come from strangers all the same.

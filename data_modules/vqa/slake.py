@@ -40,7 +40,7 @@ FILES: dict[SplitName, tuple[str, ...]] = {
 _KEYS = frozenset({"img_name", "question", "answer", "q_lang", "answer_type", "content_type"})
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
 _ANSWER_TYPES: dict[str, AnswerType] = {"open": "open", "closed": "closed"}
-# <folder>/<file> and nothing that leaves the folder of the pictures.
+# <folder>/<file> and nothing that leaves the folder of the images.
 _IMG_NAME = re.compile(r"([\w-][\w.-]{0,99})/[\w-][\w.-]{0,99}")
 
 
@@ -50,7 +50,7 @@ class SLAKE(VQADataModule):
     Args:
         root: Folder of the data set, as :func:`read_slake` describes it.
         language: ``en``, ``zh`` or ``all``: which questions are used; the others are counted as
-            dropped. The two languages split the same pictures differently (docs/datasets.md).
+            dropped. The two languages split the same images differently (docs/datasets.md).
         list_answers: Whether the order of the parts counts in an answer that is a list:
             ``as_released`` as in published numbers, ``any_order`` as a reader would judge.
         **kwargs: Arguments of :class:`VQADataModule`.
@@ -77,7 +77,7 @@ class SLAKE(VQADataModule):
         return read_slake(self.root, self.language, self.list_answers)
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where the picture lies; mirrors spell its ending once (``.jpg``) or twice."""
+        """Where the image lies; mirrors spell its ending once (``.jpg``) or twice."""
         released = super().file_of(row)
         name = released.name
         other = name.removesuffix(".jpg") if name.endswith(".jpg.jpg") else f"{name}.jpg"
@@ -101,13 +101,13 @@ def read_slake(
 
     An image's identity is its folder (``xmlab7``), ``question_type`` is the release's
     ``content_type`` and ``answer_type`` its own. With ``language`` ``all``, a validation or test
-    row has as ``variants`` the questions that the other language asks about its picture: most are
-    translations, the release does not pair them, and the two languages put one picture into
+    row has as ``variants`` the questions that the other language asks about its image: most are
+    translations, the release does not pair them, and the two languages put one image into
     different splits.
 
     Args:
         root: Folder with ``train.json``, ``validate.json`` (or ``validation.json``), ``test.json``
-            and the pictures ``imgs/xmlabN/source.jpg``; only the first is required.
+            and the images ``imgs/xmlabN/source.jpg``; only the first is required.
         language: Whose questions are used.
         list_answers: How an answer that is a list is compared, see
             :func:`amif_lightning.data.schema.answers.list_references`.
@@ -153,12 +153,12 @@ def read_slake(
     if language == "all":
         splits = _with_translations(splits)
         notes = (
-            "The English and the Chinese questions split the same pictures differently: 'clean' "
-            "trains on no question about a validation picture, and on none about a test picture "
+            "The English and the Chinese questions split the same images differently: 'clean' "
+            "trains on no question about a validation image, and on none about a test image "
             "that the other language asks.",
         )
     elif language == "zh":
-        notes = ("Chinese questions: the question-only floor looks up whole questions only.",)
+        notes = ("Chinese questions: the question-only baseline looks up whole questions only.",)
     if list_answers == "any_order":
         notes += (
             "list_answers any_order: a list of answers counts in every order, so scores cannot be "
@@ -226,7 +226,7 @@ def _check(path: Path, number: int, item: Mapping[str, Any]) -> tuple[str, Answe
 def _with_translations(
     splits: Mapping[SplitName, tuple[VQAExample, ...]],
 ) -> dict[SplitName, tuple[VQAExample, ...]]:
-    """Gives held-out rows the training questions about their picture as other wordings."""
+    """Gives held-out rows the training questions about their image as other wordings."""
     asked: dict[str, list[str]] = {}
     for row in splits["train"]:
         asked.setdefault(row.image_id, []).append(row.question)
@@ -247,4 +247,4 @@ def _missing_images(root: Path) -> str:
             f"{IMAGES}.zip is not unpacked: unzip it in {root}, or run `python -m amif_lightning "
             f"prepare data --data {NAME} --data.root {root} --download`"
         )
-    return f"{IMAGES} is not in {root}, fetch the pictures from {SOURCE}"
+    return f"{IMAGES} is not in {root}, fetch the images from {SOURCE}"

@@ -99,7 +99,7 @@ class VQAMed2019(VQADataModule):
         return read_vqa_med_2019(self.root, self.task, self.unpacked)
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where the picture lies, under the root or among what was unpacked."""
+        """Where the image lies, under the root or among what was unpacked."""
         folder, _, name = row.image.rpartition("/")
         if folder not in self._found:
             # Remembered only once it is there: it may be unpacked later.
@@ -267,7 +267,7 @@ def _missing_images(folders: Folders, files: _Split) -> str:
         return ""
     if archive := folders.archive(folder):
         return f"{folder} is not unpacked: unzip {archive}"
-    return f"{folder} is not in {folders.root}, fetch the pictures from {SOURCE}"
+    return f"{folder} is not in {folders.root}, fetch the images from {SOURCE}"
 
 
 def _without_abnormality(

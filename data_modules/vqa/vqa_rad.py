@@ -60,7 +60,7 @@ _QUESTION_TYPE_TYPOS = {"atrib": "attrib", "prse": "pres"}
 class VQARAD(HubQuestions):
     """VQA-RAD as batches: 315 MedPix radiographs, 1797 training and 451 test questions.
 
-    No validation set is released, so one is always carved out of the training images.
+    No validation set is released, so one is always held out from the training images.
 
     Args:
         root: Folder of the data set, as :func:`read_vqa_rad` describes it.
@@ -125,7 +125,7 @@ def read_vqa_rad(
 
     Args:
         root: Folder with ``VQA_RAD Dataset Public.json`` (OSF) or ``trainset.json`` and
-            ``testset.json`` (MEVF), and the pictures in ``VQA_RAD Image Folder/`` or ``images/``.
+            ``testset.json`` (MEVF), and the images in ``VQA_RAD Image Folder/`` or ``images/``.
         layout: Which release to read; ``auto`` takes the one that is there, and where both are,
             ``clean`` takes ``osf`` and ``literature`` takes ``mevf``.
         protocol: ``clean`` leaves out the templated ``frame`` rows of the MEVF re-split.
@@ -363,4 +363,4 @@ def _image_folder(root: Path, names: Sequence[str]) -> tuple[str, dict[str, str]
         if (root / name).is_dir():
             return name, {}
     wanted = " nor ".join(f"'{name}'" for name in names)
-    return names[0], {"images": f"neither {wanted} is in {root}, fetch the pictures from {SOURCE}"}
+    return names[0], {"images": f"neither {wanted} is in {root}, fetch the images from {SOURCE}"}

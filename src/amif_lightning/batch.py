@@ -44,7 +44,7 @@ class VQABatch:
     """Questions about images.
 
     Attributes:
-        images: (I, 3, H, W) float, normalised; every picture of the batch once.
+        images: (I, 3, H, W) float, normalised; every image of the batch once.
         image_index: (B,) long, the row of ``images`` that each question is about.
         question: Question tokens ``[CLS] words [SEP]``, (B, L).
         answer: Answer tokens ``[CLS] words [SEP]``, (B, T); what the decoder learns to write.
@@ -94,9 +94,9 @@ class TeacherFeatures:
     T is the teacher's width.
 
     Attributes:
-        first: (B, T), the picture of view 1, not augmented.
-        second: (B, T), the picture of view 2, not augmented; equals ``first`` where a study has one
-            picture.
+        first: (B, T), the image of view 1, not augmented.
+        second: (B, T), the image of view 2, not augmented; equals ``first`` where a study has one
+            image.
         text: (B, T), the text.
         scale: The teacher's logit scale, as a natural logarithm.
     """
@@ -129,7 +129,7 @@ class StudyBatch:
     Attributes:
         first: (B, 3, H, W) float, view 1, normalised.
         second: (B, 3, H, W) float, view 2, normalised; another augmentation of view 1 where the
-            study has one picture.
+            study has one image.
         text: Report tokens ``[CLS] words [SEP]``, (B, L).
         study: (B,) long, a 63-bit identity of the study.
         text_id: (B,) long, a 63-bit identity of the normalised text.
@@ -140,7 +140,7 @@ class StudyBatch:
         second_frontal: (B,) bool, whether view 2 is a frontal image and view 1 is not; None where
             the projections are not known.
         study_ids: B ids, unique within the data set.
-        first_ids: For each study the identity of the picture shown as view 1.
+        first_ids: For each study the identity of the image shown as view 1.
         second_ids: The same of view 2.
         texts: The reports as text.
     """

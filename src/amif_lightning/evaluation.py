@@ -66,7 +66,7 @@ class EvaluationContext:
         candidates: Number of candidate answers.
         ceiling: Per stratum, questions whose answer is among the candidates: (correct, count).
         floors: Per floor (``question_only``, ``same_image_copy``, ``majority``) and stratum, what
-            is right without looking at a picture.
+            is right without looking at an image.
         majority: The most frequent training answer.
         answers_from: The splits whose answers are candidates.
         floor_correct: Per question id, whether the question-only lookup is right.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.records.predictions import Prediction, write_predictions
+from amif_lightning.reports.records.predictions import PredictionLine, write_predictions
 from benchmarks.measures import composition_errors as measure
 
 
@@ -29,9 +29,9 @@ def test_kinds_of_words_that_are_wrong(answer: str, prediction: str, wrong: set[
     assert measure.wrong_kinds(answer, prediction) == wrong
 
 
-def line(number: int, prediction: str, question_type: str) -> Prediction:
+def line(number: int, prediction: str, question_type: str) -> PredictionLine:
     answer = "small left upper mass"
-    return Prediction(
+    return PredictionLine(
         question_id=f"Phantom/test/{number}",
         qid="",
         image=f"image{number}",

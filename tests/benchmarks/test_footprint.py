@@ -122,7 +122,7 @@ def test_numbers_are_those_of_a_slow_count(
 
 
 def a_sample(study: str, kind: str, patch: int, **more: Any) -> Sample:
-    """All mass on one patch; the footprint is the picture's upper left quarter."""
+    """All mass on one patch; the footprint is the image's upper left quarter."""
     mask = np.zeros((112, 112), dtype=bool)
     mask[:56, :56] = True
     named, other = np.zeros(4), np.full(4, 0.25)
@@ -177,13 +177,13 @@ def test_a_trained_run_is_measured(
     trainer.save_checkpoint(tmp_path / "run.ckpt")
     capsys.readouterr()
     arguments = ["--ckpt_path", str(tmp_path / "run.ckpt"), "--root", str(data.root)]
-    picture = tmp_path / "maps.png"
-    footprint.main([*arguments, "--images", "5", "--batch", "4", "--picture", str(picture)])
+    image = tmp_path / "maps.png"
+    footprint.main([*arguments, "--images", "5", "--batch", "4", "--image", str(image)])
     printed = capsys.readouterr().out
     assert "findings on 5 images; 0 findings named by no token." in printed
     assert "2 x 2 patches" in printed
     assert "words of the finding" in printed
-    drawn = np.asarray(Image.open(picture))
+    drawn = np.asarray(Image.open(image))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 50
     assert (drawn == (0, 255, 255)).all(-1).any()  # outlines
     footprint.main([*arguments, "--images", "5", "--batch", "2"])

@@ -1,4 +1,4 @@
-"""The loader benchmark at a tiny size: all ways show the same picture, the output can be read."""
+"""The loader benchmark at a tiny size: all ways show the same image, the output can be read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from benchmarks import loader
 
 
 def test_the_table_and_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
-    loader.main(["--sides", "64", "128", "--size", "32", "--pictures", "2", "--repeats", "1"])
+    loader.main(["--sides", "64", "128", "--size", "32", "--images", "2", "--repeats", "1"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["pixels", "plain", "draft", "reduced", "copy"]
     assert [line.split()[0] for line in lines[2:4]] == ["64", "128"]
     assert re.fullmatch(r"ratio: \d+\.\d\d", lines[-1])
 
 
-def test_the_ratio_is_that_of_the_largest_pictures(
+def test_the_ratio_is_that_of_the_largest_images(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {
@@ -33,9 +33,7 @@ def test_the_ratio_is_that_of_the_largest_pictures(
     assert "(12.0 x plain)" in printed
 
 
-def test_another_picture_stops_the_benchmark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_image_stops_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "ours", lambda path, size: torch.zeros(3, size, size))
     with pytest.raises(RuntimeError, match="grey levels"):
         loader.measure([64], 32, 1, 1, tmp_path)

@@ -1,4 +1,4 @@
-"""Pictures of pre-training: what they show is what the task computes, and nothing is disturbed."""
+"""Images of pre-training: what they show is what the task computes, and nothing is disturbed."""
 
 from __future__ import annotations
 
@@ -172,8 +172,8 @@ def test_maps_are_the_rows_of_the_plan(
     assert centres == pytest.approx([0.5 / 64, 32.5 / 64])
     rows = [batch.texts.index(report) for _, report, _ in studies]
     assert rows == [0, 3, 6, 1]  # other findings first
-    for row, (picture, report, words) in zip(rows, studies, strict=True):
-        assert picture.size == (64, 64)
+    for row, (image, report, words) in zip(rows, studies, strict=True):
+        assert image.size == (64, 64)
         with at_rest(task):
             ids, mask = batch.text.ids[row][None], batch.text.mask[row][None]
             x = task.fusion.text_projection(task.text.words(ids))

@@ -21,7 +21,7 @@ CENTRES = np.array([0.25, 0.75])
 REPORT = "There is a small nodule in the left upper zone. No effusion is seen."
 
 
-def picture(level: int = 70) -> Image.Image:
+def image(level: int = 70) -> Image.Image:
     return Image.new("RGB", (SIDE, SIDE), (level, level, level))
 
 
@@ -64,7 +64,7 @@ def test_every_word_of_every_study_has_its_map() -> None:
     left = WordMap("left", np.array([0.1, 0.0, 0.1, 0.0]))
     corner = WordMap("effusion", np.array([0.0, 0.0, 0.0, 0.05]))
     sheet = plans_sheet(
-        [(picture(), REPORT, [left, corner]), (picture(90), REPORT, [left])], CENTRES, 2
+        [(image(), REPORT, [left, corner]), (image(90), REPORT, [left])], CENTRES, 2
     )
     assert distinct(sheet) > 50
     pixels = np.asarray(sheet).astype(int)
@@ -85,8 +85,8 @@ def test_every_word_of_every_study_has_its_map() -> None:
 def test_maps_share_one_scale() -> None:
     spread = WordMap("spread", np.full(4, 0.25))
     point = WordMap("point", np.array([1.0, 0.0, 0.0, 0.0]))
-    alone = np.asarray(plans_sheet([(picture(), REPORT, [spread])], CENTRES, 1))
-    beside = np.asarray(plans_sheet([(picture(), REPORT, [spread, point])], CENTRES, 2))
+    alone = np.asarray(plans_sheet([(image(), REPORT, [spread])], CENTRES, 1))
+    beside = np.asarray(plans_sheet([(image(), REPORT, [spread, point])], CENTRES, 2))
     middle = (alone.shape[0] - 60 - SIDE // 2, 2 * SIDE + 18 + 6 + SIDE // 2)
     place = (beside.shape[0] - 60 - SIDE // 2, middle[1])
     assert alone[middle].astype(int).sum() > beside[place].astype(int).sum() + 100
@@ -97,7 +97,7 @@ def test_every_part_of_a_negative_is_drawn(changed: str) -> None:
     given = {"own": REPORT, "drawn": "Clear.", "own_similarity": 0.5, "drawn_similarity": 0.25}
     other = given | {changed: 0.75 if "similarity" in changed else "The heart is enlarged."}
     plain, second = (
-        np.asarray(negatives_sheet([Negative(picture=picture(), **parts)]))  # type: ignore[arg-type]  # mixed dict
+        np.asarray(negatives_sheet([Negative(image=image(), **parts)]))  # type: ignore[arg-type]  # mixed dict
         for parts in (given, other)
     )
     assert plain.shape == second.shape
@@ -105,6 +105,6 @@ def test_every_part_of_a_negative_is_drawn(changed: str) -> None:
 
 
 def test_long_reports_keep_the_cards_equal() -> None:
-    long = Negative(picture(), REPORT * 20, REPORT * 20, 0.5, 0.4)
-    short = Negative(picture(), "", "a", 0.5, 0.4)
+    long = Negative(image(), REPORT * 20, REPORT * 20, 0.5, 0.4)
+    short = Negative(image(), "", "a", 0.5, 0.4)
     assert negatives_sheet([long, short]).size == negatives_sheet([short, short]).size

@@ -1,4 +1,4 @@
-"""The TensorBoard pictures: a person can read them, and they say what the model was shown."""
+"""The TensorBoard images: a person can read them, and they say what the model was shown."""
 
 from __future__ import annotations
 
@@ -78,16 +78,16 @@ def test_the_longest_texts_stay_on_the_card() -> None:
         assert (edge == 255).all()
 
 
-def test_a_grey_picture_stays_grey_under_any_normalisation() -> None:
+def test_a_grey_image_stays_grey_under_any_normalisation() -> None:
     grey = torch.linspace(0, 1, 32 * 32).reshape(1, 32, 32).expand(3, 32, 32)
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3])
     shown = answer_card((grey - mean[:, None, None]) / std[:, None, None], "", "", EMPTY, SIDE)
-    picture = np.asarray(shown)[6 : SIDE + 6, 6 : SIDE + 6].astype(int)
-    assert (picture.max(-1) - picture.min(-1)).max() <= 1
-    assert picture.max() - picture.min() > 240
+    image = np.asarray(shown)[6 : SIDE + 6, 6 : SIDE + 6].astype(int)
+    assert (image.max(-1) - image.min(-1)).max() <= 1
+    assert image.max() - image.min() > 240
 
 
-def test_an_even_picture_is_drawn() -> None:
+def test_an_even_image_is_drawn() -> None:
     shown = answer_card(torch.zeros(3, 8, 8), "q", "a", EMPTY, SIDE)
     assert shown.size[0] > SIDE
 
@@ -165,13 +165,13 @@ def test_the_sheet_is_a_png_in_the_event_file(tmp_path: Path) -> None:
     events = _events(trainer)
     (image,) = events.Images("answers/validation")
     assert image.step == 7
-    picture = Image.open(io.BytesIO(image.encoded_image_string))
-    assert picture.format == "PNG"
+    shown = Image.open(io.BytesIO(image.encoded_image_string))
+    assert shown.format == "PNG"
     width, height = contact_sheet([answer_card(torch.rand(3, 4, 4), "", "", EMPTY, 64)]).size
-    assert picture.size == (4 * width, height)  # one card an image, not one a question
+    assert shown.size == (4 * width, height)  # one card an image, not one a question
 
 
-def test_batches_are_kept_until_there_are_pictures_enough(tmp_path: Path) -> None:
+def test_batches_are_kept_until_there_are_images_enough(tmp_path: Path) -> None:
     # Two questions an image: three batches hold six questions, but only three images.
     trainer = _trainer(tmp_path)
     batches = [a_batch(1) for _ in range(6)]

@@ -1,4 +1,4 @@
-"""What TensorBoard pictures share: text that fits, sheets that hold everything, true colours."""
+"""What TensorBoard images share: text that fits, sheets that hold everything, true colours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from amif_lightning.callbacks.drawing import (
 SIDE = 160
 FONT = ImageFont.load_default(size=14)
 LONG = "Is there a small nodule in the left upper zone of this posteroanterior radiograph? " * 4
-PICTURE = Image.new("RGB", (SIDE, SIDE), (90, 20, 20))
+IMAGE = Image.new("RGB", (SIDE, SIDE), (90, 20, 20))
 
 
 @pytest.mark.parametrize(
@@ -53,17 +53,17 @@ def test_a_sheet_holds_every_card_once() -> None:
     assert (sheet[25, 25] == 255).all()
 
 
-def test_texts_stand_beside_the_picture_or_below_it() -> None:
+def test_texts_stand_beside_the_image_or_below_it() -> None:
     texts = [("one two three", 2, INK), (LONG, 3, INK)]
-    below = np.asarray(card(PICTURE, texts))
-    beside = np.asarray(card(PICTURE, texts, beside=200))
+    below = np.asarray(card(IMAGE, texts))
+    beside = np.asarray(card(IMAGE, texts, beside=200))
     assert below.shape == (SIDE + 18 + 5 * 18, SIDE + 12, 3)
     assert beside.shape == (SIDE + 12, SIDE + 200 + 18, 3)
     for made in (below, beside):
         assert (made[6 : SIDE + 6, 6 : SIDE + 6] == (90, 20, 20)).all()
         assert (made == INK).all(-1).sum() > 100
-    # More lines than the picture is high make the card higher.
-    assert card(PICTURE, [(LONG, 20, INK)], beside=200).height == 20 * 18 + 12
+    # More lines than the image is high make the card higher.
+    assert card(IMAGE, [(LONG, 20, INK)], beside=200).height == 20 * 18 + 12
 
 
 def test_parts_are_stacked_without_losing_any() -> None:

@@ -55,12 +55,12 @@ MORE = {
         "--model.init_args.knowledge_supervision=0.5",
     ),
 }
-# Pixels, written out here: side of a picture, margin, line of text.
+# Pixels, written out here: side of an image, margin, line of text.
 _SIDE, _MARGIN, _LINE = 224, 6, 18
 _NOTE = _LINE + 2 * _MARGIN  # one line across a sheet
-#: Width and height of each picture, and whether a colour bar's numbers make it wider still.
+#: Width and height of each image, and whether a colour bar's numbers make it wider still.
 SIZES = {
-    # Eight cards in rows of four: a picture above nine lines.
+    # Eight cards in rows of four: an image above nine lines.
     "answers/validation": (4 * (_SIDE + 2 * _MARGIN), 2 * (_SIDE + 3 * _MARGIN + 9 * _LINE), False),
     # Three matrices of 8 x 8 cells, each below two lines of title and beside a bar of 14.
     "alignment/similarity": (
@@ -68,14 +68,14 @@ SIZES = {
         2 * _LINE + 4 * _MARGIN + 8 * 42 + _NOTE,
         True,
     ),
-    # Four studies: picture and report, then three maps above two lines; one bar for all. The
+    # Four studies: image and report, then three maps above two lines; one bar for all. The
     # explanation takes two lines.
     "transport/plans": (
         (2 * _SIDE + 3 * _MARGIN) + 3 * (_SIDE + 2 * _MARGIN) + 14 + 3 * _MARGIN,
         4 * (_SIDE + 3 * _MARGIN + 2 * _LINE) + _NOTE + _LINE,
         True,
     ),
-    # Six cards in rows of two: a picture beside fourteen lines of twice its width.
+    # Six cards in rows of two: an image beside fourteen lines of twice its width.
     "negatives/hardest": (
         2 * (3 * _SIDE + 3 * _MARGIN),
         3 * (14 * _LINE + 2 * _MARGIN) + _NOTE,
@@ -151,7 +151,7 @@ def test_every_chart_has_its_points(runs: dict[str, Run], task: str) -> None:
     assert few == {}
 
 
-def test_pictures_have_their_size_and_are_not_empty(runs: dict[str, Run]) -> None:
+def test_images_have_their_size_and_are_not_empty(runs: dict[str, Run]) -> None:
     seen = set()
     for run in runs.values():
         for tag in run.events.Tags()["images"]:
@@ -160,12 +160,12 @@ def test_pictures_have_their_size_and_are_not_empty(runs: dict[str, Run]) -> Non
             shown = run.events.Images(tag)
             assert len(shown) == POINTS, tag
             for event in shown:
-                picture = Image.open(io.BytesIO(event.encoded_image_string)).convert("RGB")
-                assert picture.height == height, tag
-                more = picture.width - width
+                image = Image.open(io.BytesIO(event.encoded_image_string)).convert("RGB")
+                assert image.height == height, tag
+                more = image.width - width
                 panels = 3 if tag == "alignment/similarity" else 1
                 assert 0 < more < panels * _NUMBERS if bars else more == 0, tag
-                colours = picture.getcolors(maxcolors=picture.width * picture.height)
+                colours = image.getcolors(maxcolors=image.width * image.height)
                 assert colours is not None
                 assert len(colours) > COLOURS, tag
     assert seen == set(SIZES)

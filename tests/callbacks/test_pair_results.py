@@ -8,7 +8,7 @@ import torch
 
 from amif_lightning.callbacks.pair_results import pair_lines
 from amif_lightning.evaluation import FixedNegatives, Localised, PairScores
-from amif_lightning.reports.records.pairs import Finding, Odds, PairLine, Transported
+from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
 
 NAN = float("nan")
 
@@ -50,8 +50,8 @@ def test_each_study_has_its_own_numbers() -> None:
     assert second.transport == Transported(None, None)
     assert third.matching == Odds(3.5, -3.0, None)
     assert third.localised == (
-        Finding("mass", 0.1, 0.3, None, 0.2),
-        Finding("nodule", 0.01, 0.0, 0.1, None),
+        FindingLine("mass", 0.1, 0.3, None, 0.2),
+        FindingLine("nodule", 0.01, 0.0, 0.1, None),
     )
 
 

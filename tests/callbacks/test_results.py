@@ -59,7 +59,7 @@ def facts() -> EvaluationContext:
 def trainer(folder: Path, **more: Any) -> Any:
     state = {
         "is_global_zero": True,
-        "datamodule": SimpleNamespace(facts=facts),
+        "datamodule": SimpleNamespace(evaluation_context=facts),
         "log_dir": str(folder),
         "default_root_dir": str(folder),
         "world_size": 1,
@@ -178,7 +178,9 @@ def test_scores_are_printed_with_their_labels(
     monkeypatch.setattr(results, "rank_zero_info", said.append)
     loose = replace(facts(), protocol="literature", answers_from="train + test")
     for data, scored in ((facts(), task()), (loose, task(untrained=True))):
-        running = trainer(tmp_path, datamodule=SimpleNamespace(facts=lambda data=data: data))
+        running = trainer(
+            tmp_path, datamodule=SimpleNamespace(evaluation_context=lambda data=data: data)
+        )
         run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running, scored=scored)
     assert said[0].startswith("Toys test [clean], test run 1: 2/4 correct")
     label = "[literature (test answers visible)], UNTRAINED WEIGHTS, test run 2: 2/4 correct"

@@ -385,7 +385,7 @@ def test_callbacks_take_arguments(toy_main: Main) -> None:
     cli = app.run([*words, "--lr_monitor.logging_interval=epoch"], toy_suite())
     trainer: Any = cli.trainer  # its callbacks have no common type
     found = {type(callback).__name__: callback for callback in trainer.callbacks}
-    assert found["ToyPictures"].samples == 3
+    assert found["ToyImages"].samples == 3
     assert found["LearningRate"].logging_interval == "epoch"
     assert trainer.checkpoint_callbacks[0].save_top_k == 2
 

@@ -153,7 +153,7 @@ class ToyRecords(L.Callback):
         (self.folder / "result-test.json").write_text(json.dumps(record))
 
 
-class ToyPictures(L.Callback):
+class ToyImages(L.Callback):
     """A callback whose argument users may set."""
 
     def __init__(self, samples: int = 8) -> None:
@@ -161,4 +161,4 @@ class ToyPictures(L.Callback):
 
 
 def toy_suite() -> Suite:
-    return Suite(ToyTask, ToyData, records=ToyRecords, callbacks={"answer_images": ToyPictures})
+    return Suite(ToyTask, ToyData, records=ToyRecords, callbacks={"answer_images": ToyImages})

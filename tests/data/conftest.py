@@ -1,4 +1,4 @@
-"""A release of a few pictures, and what the data module prints."""
+"""A release of a few images, and what the data module prints."""
 
 from __future__ import annotations
 

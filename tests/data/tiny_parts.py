@@ -1,4 +1,4 @@
-"""Data sets that share pictures, for tests of mixtures."""
+"""Data sets that share images, for tests of mixtures."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from PIL import Image
 
 from amif_lightning.data.schema.questions import Release, VQAExample
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from tests.data.tiny_release import Tiny, tiny_release
 from tests.data.tiny_studies import TinyStudies, tiny_studies
 
 
 def renamed(row: VQAExample, name: str, seed: int) -> VQAExample:
-    """The row as one of another data set, with pictures under names of its own."""
+    """The row as one of another data set, with images under names of its own."""
     file = row.image.replace("/", f"/{name.lower()}{seed}_")
     return replace(row, question_id=row.question_id.replace("Tiny", name, 1), image=file)
 
 
 def named_tiny(root: Path, name: str, seed: int = 0, **options: Any) -> Tiny:
-    """:func:`tiny` as the data set ``name`` in a folder of its own; a seed gives other pictures."""
+    """:func:`tiny` as the data set ``name`` in a folder of its own; a seed gives other images."""
     release = tiny_release(root / name)
     splits = {}
     for split, rows in release.splits.items():
@@ -30,9 +30,9 @@ def named_tiny(root: Path, name: str, seed: int = 0, **options: Any) -> Tiny:
         for before, after in zip(rows, splits[split], strict=True):
             target = root / name / after.image
             if not target.exists():
-                with Image.open(root / name / before.image) as picture:
-                    # Turned and mirrored, so that no picture looks like another set's.
-                    picture.rotate(90 * (seed % 4)).save(target)
+                with Image.open(root / name / before.image) as image:
+                    # Turned and mirrored, so that no image looks like another set's.
+                    image.rotate(90 * (seed % 4)).save(target)
     made = Release(name, "made", splits)
     return Tiny(root / name, made, **options)
 
@@ -40,7 +40,7 @@ def named_tiny(root: Path, name: str, seed: int = 0, **options: Any) -> Tiny:
 def with_copy(
     module: Tiny, of: tuple[Tiny, VQAExample], *, place: int, as_name: str | None = None
 ) -> Tiny:
-    """The data set with the picture of its training image ``place`` replaced by another set's."""
+    """The data set with the image of its training image ``place`` replaced by another set's."""
     other, row = of
     rows = module.made.splits["train"]
     image = list(dict.fromkeys(r.image for r in rows))[place]
@@ -63,12 +63,12 @@ def named_studies(root: Path, name: str, **options: Any) -> TinyStudies:
 
 
 def _study(row: StudyRow, name: str) -> StudyRow:
-    pictures = []
-    for picture in row.images:
-        file = picture.file.with_name(f"{name.lower()}_{picture.file.name}")
+    images = []
+    for image in row.images:
+        file = image.file.with_name(f"{name.lower()}_{image.file.name}")
         if not file.exists():
-            with Image.open(picture.file) as image:
-                image.rotate(90 if name == "Second" else 0).save(file)
+            with Image.open(image.file) as opened:
+                opened.rotate(90 if name == "Second" else 0).save(file)
         identity = f"{name}/{file.parent.name}/{file.name}"
-        pictures.append(Picture(identity, file, picture.view))
-    return replace(row, study_id=row.study_id.replace("Tiny", name, 1), images=tuple(pictures))
+        images.append(StudyImage(identity, file, image.view))
+    return replace(row, study_id=row.study_id.replace("Tiny", name, 1), images=tuple(images))

@@ -1,4 +1,4 @@
-"""A release of a few 32-pixel pictures for tests of the data module base, and its data module."""
+"""A release of a few 32-pixel images for tests of the data module base, and its data module."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SIDE = 32
 
 
 def write_png(path: Path, seed: int) -> None:
-    """Writes a 32-pixel grey picture that differs for every seed."""
+    """Writes a 32-pixel grey image that differs for every seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
 
 
 def make_rows(root: Path, split: SplitName, counts: list[int], seed: int = 0) -> list[VQAExample]:
-    """One picture per entry of ``counts`` with that many questions, closed and open in turn."""
+    """One image per entry of ``counts`` with that many questions, closed and open in turn."""
     rows: list[VQAExample] = []
     for image, count in enumerate(counts):
         name = f"{split}/{image:02d}.png"
@@ -51,7 +51,7 @@ def make_rows(root: Path, split: SplitName, counts: list[int], seed: int = 0) ->
 
 
 def stable(split: SplitName) -> int:
-    """A number per split, so that no two splits share a picture."""
+    """A number per split, so that no two splits share an image."""
     return {"train": 0, "validation": 100_000, "test": 200_000}[split]
 
 
@@ -83,7 +83,7 @@ TEST_COUNTS = [3, 1, 2, 9, 1]  # 16
 
 
 def tiny_release(root: Path) -> Release:
-    """Writes the pictures of all three splits and returns their rows."""
+    """Writes the images of all three splits and returns their rows."""
     return Release(
         dataset="Tiny",
         layout="made",

@@ -1,4 +1,4 @@
-"""Studies of 32-pixel pictures for tests of the study data modules, with all awkward kinds."""
+"""Studies of 32-pixel images for tests of the study data modules, with all awkward kinds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.schema.questions import SplitName
-from amif_lightning.data.schema.studies import Picture, StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from tests.data.tiny_release import stable, write_png
 
 FRONTAL_AND_LATERAL = ("frontal", "lateral")
-# Views of each training study: one picture, ten, one kind only, unknown, the usual two.
+# Views of each training study: one image, ten, one kind only, unknown, the usual two.
 TRAIN_VIEWS: tuple[tuple[str, ...], ...] = (
     ("frontal",),
     ("lateral", *("PA", "AP", "lateral") * 3),
@@ -30,18 +30,18 @@ def make_study(
     text: str | None = None,
     **more: Any,
 ) -> StudyRow:
-    """One study with its pictures written under the root."""
-    pictures = []
+    """One study with its images written under the root."""
+    images = []
     for place, view in enumerate(views):
         name = f"{split}/{number:02d}_{place}.png"
         write_png(root / name, stable(split) + 50 * number + place)
-        pictures.append(Picture(f"Tiny/{name}", root / name, view))
+        images.append(StudyImage(f"Tiny/{name}", root / name, view))
     said = f"Report {number} of the {split} split." if text is None else text
-    return StudyRow(f"Tiny/{split}{number:02d}", split, tuple(pictures), said, **more)
+    return StudyRow(f"Tiny/{split}{number:02d}", split, tuple(images), said, **more)
 
 
 def tiny_studies(root: Path) -> StudyRelease:
-    """Ten training, five validation and three test studies, with all pictures on disk."""
+    """Ten training, five validation and three test studies, with all images on disk."""
     splits: dict[SplitName, tuple[StudyRow, ...]] = {
         "train": tuple(make_study(root, "train", i, v) for i, v in enumerate(TRAIN_VIEWS)),
         "validation": tuple(make_study(root, "validation", i) for i in range(5)),

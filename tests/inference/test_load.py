@@ -61,12 +61,12 @@ def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
 def test_a_gpu_answers_as_the_cpu_does(saved: Saved) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    picture = saved.data.file_of(saved.data.splits.test[0])
+    image = saved.data.file_of(saved.data.splits.test[0])
     here, there = restore(saved.path, "cpu"), restore(saved.path)
     assert there.device.type == "cuda"
     for one, other in zip(
-        here.answer(picture, "is there a nodule?"),
-        there.answer(picture, "is there a nodule?"),
+        here.answer(image, "is there a nodule?"),
+        there.answer(image, "is there a nodule?"),
         strict=True,
     ):
         assert one.answer == other.answer

@@ -15,7 +15,7 @@ from torch import Tensor
 from amif_lightning.losses.transport import TokenTransport, rounded
 from benchmarks.transport import FAMILIES, converged, cosine_cost, exact, family
 
-WORDS, PATCHES = 119, 324  # a report of 120 tokens less [CLS], a 288-pixel picture in patches of 16
+WORDS, PATCHES = 119, 324  # a report of 120 tokens less [CLS], a 288-pixel image in patches of 16
 
 
 def tokens(batch: int, count: int, seed: int, width: int = 8) -> Tensor:
@@ -274,7 +274,7 @@ def test_plans_are_near_the_best(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_plans_of_reports_and_pictures_are_near_the_best(name: str, seed: int) -> None:
+def test_plans_of_reports_and_images_are_near_the_best(name: str, seed: int) -> None:
     check_near_the_best(name, WORDS, PATCHES, seed)
     x, y = family(name, 1, WORDS, PATCHES, 64, seed)
     costs = cosine_cost(x[0], y[0])

@@ -98,7 +98,7 @@ STEPS = 200
 
 
 class Toy:
-    """Studies of five of ten words; one patch of the picture holds the first word, turned."""
+    """Studies of five of ten words; one patch of the image holds the first word, turned."""
 
     def __init__(self, contextual: bool) -> None:
         generator = torch.Generator().manual_seed(0)

@@ -303,7 +303,7 @@ def test_forgotten_by_a_training_step(switch: str) -> None:
 
 
 def test_what_was_kept_without_gradients_is_not_used_with_them() -> None:
-    # A picture of gradients in evaluation mode: every weight must still receive its gradient.
+    # An image of gradients in evaluation mode: every weight must still receive its gradient.
     module, states, vocabulary = make().eval(), draw(B, S, D), draw(N, D, seed=2)
     with torch.inference_mode():
         module(states, vocabulary)

@@ -32,7 +32,7 @@ VIT: dict[str, Any] = {
 }
 
 
-def pictures(count: int, side: int, seed: int = 0) -> Tensor:
+def inputs(count: int, side: int, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
@@ -70,7 +70,7 @@ def assert_batch_independent(tower: nn.Module, images: Tensor) -> None:
     together = tower(images)
     alone = torch.cat([tower(image[None]) for image in images])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
-    assert (together[0] - together[1]).abs().max() > 1e-2  # it does depend on the picture
+    assert (together[0] - together[1]).abs().max() > 1e-2  # it does depend on the image
 
 
 def assert_every_parameter_is_trained(tower: nn.Module, images: Tensor) -> None:
@@ -93,19 +93,19 @@ def test_conv_tower_gives_one_token_more_than_its_grid(side: int, grid: int) -> 
     tower = ConvTower(side, CHANNELS)
     assert tower.grid(side) == (grid, grid)
     assert tower.position.shape == (1, grid * grid, 24)
-    assert tower(pictures(2, side)).shape == (2, 1 + grid * grid, 24)
+    assert tower(inputs(2, side)).shape == (2, 1 + grid * grid, 24)
     assert tower.width == 24
 
 
 def test_the_number_of_stages_sets_the_stride() -> None:
     tower = ConvTower(96, (8, 8, 24))
     assert tower.grid(96) == (6, 6)
-    assert tower(pictures(1, 96)).shape == (1, 37, 24)
+    assert tower(inputs(1, 96)).shape == (1, 37, 24)
 
 
 def test_conv_summary_is_the_mean_of_the_patches_before_positions() -> None:
     tower = ConvTower(96, CHANNELS)
-    tokens = tower(pictures(2, 96))
+    tokens = tower(inputs(2, 96))
     features = tokens[:, 1:] - tower.position
     torch.testing.assert_close(tokens[:, 0], features.mean(1))
     assert (tokens[:, 0] - tokens[:, 1:].mean(1)).abs().max() > 1e-2
@@ -119,7 +119,7 @@ def test_three_stages_give_patches_of_16_pixels() -> None:
 
 @pytest.mark.parametrize("branch", [[], [24]])
 def test_patches_without_positions_are_those_of_a_tower_that_has_none(branch: list[int]) -> None:
-    tower, images = ConvTower(64, [8, 16], branch).eval(), pictures(2, 64)
+    tower, images = ConvTower(64, [8, 16], branch).eval(), inputs(2, 64)
     patches = tower.patches(tower(images))
     with torch.no_grad():
         tower.position.zero_()
@@ -133,59 +133,59 @@ def test_patches_are_given_without_their_positions() -> None:
         tower.position.add_(torch.randn_like(tower.position))
     moved = tower(torch.rand(2, 3, 64, 64) * 0)
     assert tower.patches(tokens).shape == (2, 64, 16)
-    # Of an even picture all inner patches are alike once the positions are gone.
+    # Of an even image all inner patches are alike once the positions are gone.
     inner = tower.patches(moved)[:, 27:29]
     torch.testing.assert_close(inner[:, 0], inner[:, 1], atol=1e-5, rtol=0)
     assert not torch.allclose(moved[:, 28], moved[:, 29], atol=1e-2)
 
 
 def test_a_branch_for_the_summary_leaves_patches_a_narrow_field() -> None:
-    """A patch sees 49 pixels; the summary sees the whole picture."""
+    """A patch sees 49 pixels; the summary sees the whole image."""
     tower = ConvTower(112, [8, 16, 32], [24, 40]).eval()
     assert tower.width == 32
-    picture = torch.rand(1, 3, 112, 112).requires_grad_()
-    tokens = tower(picture)
+    image = torch.rand(1, 3, 112, 112).requires_grad_()
+    tokens = tower(image)
     assert tokens.shape == (1, 50, 32)
     middle = 1 + 3 * 7 + 3  # row 3, column 3: centred on pixel 48
     for token, sees in ((middle, False), (0, True)):
-        (slope,) = torch.autograd.grad(tokens[0, token].sum(), picture, retain_graph=True)
+        (slope,) = torch.autograd.grad(tokens[0, token].sum(), image, retain_graph=True)
         seen = slope[0].abs().sum(0) > 0
         assert bool(seen[48, 48])
         assert bool(seen[:20].any() and seen[80:].any()) == sees
     whole = ConvTower(112, [8, 16, 32]).eval()
-    (slope,) = torch.autograd.grad(whole(picture)[0, middle].sum(), picture)
+    (slope,) = torch.autograd.grad(whole(image)[0, middle].sum(), image)
     assert bool((slope[0].abs().sum(0) > 0)[:20].any())
 
 
 def test_the_summary_of_a_branch_depends_on_no_patch_weight() -> None:
     tower = ConvTower(64, [8, 16, 32], [24]).eval()
-    picture = torch.rand(1, 3, 64, 64)
-    before = tower(picture)
+    image = torch.rand(1, 3, 64, 64)
+    before = tower(image)
     with torch.no_grad():
         for weight in tower.stages[-1].parameters():
             weight.mul_(2.0)
-    after = tower(picture)
+    after = tower(image)
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.allclose(before[:, 1:], after[:, 1:])
-    assert tower(picture).requires_grad
+    assert tower(image).requires_grad
 
 
 def test_the_weights_of_a_branch_change_the_summary_alone() -> None:
     tower = ConvTower(64, [8, 16, 32], [24]).eval()
     assert tower.grid(64) == ConvTower(64, [8, 16, 32]).grid(64) == (4, 4)
-    picture = pictures(2, 64)
-    before = tower(picture)
+    image = inputs(2, 64)
+    before = tower(image)
     assert tower.summary is not None
     with torch.no_grad():
         for weight in tower.summary.parameters():
             weight.mul_(2.0)
-    after = tower(picture)
+    after = tower(image)
     assert torch.equal(before[:, 1:], after[:, 1:])
     assert not torch.allclose(before[:, 0], after[:, 0])
 
 
 def test_a_branch_trains_every_parameter() -> None:
-    assert_every_parameter_is_trained(ConvTower(64, [8, 16, 32], [24, 40]), pictures(2, 64))
+    assert_every_parameter_is_trained(ConvTower(64, [8, 16, 32], [24, 40]), inputs(2, 64))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_positions_tell_equal_patches_apart() -> None:
     for name, parameter in tower.stages[-1].named_parameters():
         if name in ("body.4.weight", "shortcut.1.weight"):  # the scales of what is added last
             nn.init.zeros_(parameter)  # so every patch has the same features
-    tokens = tower(pictures(2, 96))[0]
+    tokens = tower(inputs(2, 96))[0]
     assert not tokens[0].any()
     torch.testing.assert_close(tokens[1:], tower.position[0])
     assert torch.cdist(tokens[1:], tokens[1:]).fill_diagonal_(9).min() > 1
@@ -215,7 +215,7 @@ def test_positions_tell_equal_patches_apart() -> None:
 
 def test_conv_patches_are_row_by_row_and_centred_on_multiples_of_32() -> None:
     torch.manual_seed(0)
-    tower, images = ConvTower(128, (16, 16, 32, 32)).eval(), 0.1 * pictures(1, 128)
+    tower, images = ConvTower(128, (16, 16, 32, 32)).eval(), 0.1 * inputs(1, 128)
     before = tower(images)[0, 1:]
     most_changed = []
     for row in range(4):
@@ -227,33 +227,33 @@ def test_conv_patches_are_row_by_row_and_centred_on_multiples_of_32() -> None:
     assert most_changed == list(range(16))
 
 
-def test_conv_tokens_depend_on_their_own_picture_only_once_trained() -> None:
-    tower, images = ConvTower(64, CHANNELS), pictures(3, 64)
+def test_conv_tokens_depend_on_their_own_image_only_once_trained() -> None:
+    tower, images = ConvTower(64, CHANNELS), inputs(3, 64)
     for seed in range(3):  # running statistics that are not those of initialisation
-        tower(2 + 3 * pictures(8, 64, seed))
+        tower(2 + 3 * inputs(8, 64, seed))
     assert_batch_independent(tower.eval(), images)
-    # In training the statistics are the batch's: what all pictures share is removed.
+    # In training the statistics are the batch's: what all images share is removed.
     tower.train()
     alone = torch.cat([tower(image[None]) for image in images])
     assert (tower(images) - alone).abs().max() > 1e-2
 
 
-def test_conv_training_removes_the_scale_that_all_pictures_share() -> None:
+def test_conv_training_removes_the_scale_that_all_images_share() -> None:
     tower = ConvTower(64, CHANNELS)
-    images = pictures(4, 64)
+    images = inputs(4, 64)
     torch.testing.assert_close(tower(images), tower(5 * images), atol=1e-2, rtol=0)
     tower.eval()
     assert (tower(images) - tower(5 * images)).abs().max() > 0.1
 
 
 def test_conv_does_not_see_the_memory_format() -> None:
-    tower, images = ConvTower(64, CHANNELS), pictures(2, 64)
+    tower, images = ConvTower(64, CHANNELS), inputs(2, 64)
     swapped = images.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(tower(images), tower(swapped))
 
 
 def test_conv_trains_every_parameter() -> None:
-    assert_every_parameter_is_trained(ConvTower(64, CHANNELS), pictures(2, 64))
+    assert_every_parameter_is_trained(ConvTower(64, CHANNELS), inputs(2, 64))
 
 
 def test_the_shortcut_is_the_identity_exactly_where_shapes_agree() -> None:
@@ -281,23 +281,23 @@ def reference_tokens(visual: Any, images: Tensor) -> Tensor:
 def test_clip_folder_gives_cls_then_patches_at_the_width_before_projection(tmp_path: Path) -> None:
     visual = write_folder(tmp_path / "tiny-vit-a", VIT).visual
     tower = build_vision(f"local-dir:{tmp_path / 'tiny-vit-a'}", None, SIDE)
-    images = pictures(2, SIDE)
+    images = inputs(2, SIDE)
     tokens = tower(images)
     assert tower.grid(SIDE) == (4, 4)
     assert tokens.shape == (2, 1 + 16, WIDTH)
     assert tower.width == WIDTH
     torch.testing.assert_close(tokens, reference_tokens(visual, images), atol=1e-5, rtol=1e-5)
-    # The projection of the CLS token is what the unchanged model gives for the picture.
+    # The projection of the CLS token is what the unchanged model gives for the image.
     torch.testing.assert_close(tokens[:, 0] @ visual.proj, visual(images), atol=1e-5, rtol=1e-5)
     assert_batch_independent(tower, images)
     assert_every_parameter_is_trained(tower, images)
 
 
-def test_position_embeddings_are_interpolated_to_the_picture_size(tmp_path: Path) -> None:
+def test_position_embeddings_are_interpolated_to_the_image_size(tmp_path: Path) -> None:
     visual = write_folder(tmp_path / "tiny-vit-b", VIT).visual
     tower = CLIPTower(f"local-dir:{tmp_path / 'tiny-vit-b'}", None, 48)
     assert tower.grid(48) == (6, 6)
-    assert tower(pictures(1, 48)).shape == (1, 37, WIDTH)
+    assert tower(inputs(1, 48)).shape == (1, 37, WIDTH)
     old, new = visual.positional_embedding, tower.visual.positional_embedding
     torch.testing.assert_close(new[0], old[0])
     wide = functional.interpolate(
@@ -359,7 +359,7 @@ def test_patch_dropout_of_a_configuration_is_left_out(tmp_path: Path) -> None:
     config = VIT | {"vision_cfg": VIT["vision_cfg"] | {"patch_dropout": 0.5}}
     open_clip.add_model_config(_named(tmp_path, "tiny-vit-dropping", config))
     tower = CLIPTower("tiny-vit-dropping", None, SIDE).train()
-    assert tower(pictures(1, SIDE)).shape[1] == 17
+    assert tower(inputs(1, SIDE)).shape[1] == 17
 
 
 # ---- timm towers -----------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_patch_dropout_of_a_configuration_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["test_vit", "test_vit2", "test_vit3"])
 def test_timm_towers_of_all_poolings(tmp_path: Path, name: str) -> None:
     open_clip.add_model_config(_named(tmp_path, f"timm-{name}", timm_config(name)))
-    tower, images = CLIPTower(f"timm-{name}", None, 160), pictures(2, 160)
+    tower, images = CLIPTower(f"timm-{name}", None, 160), inputs(2, 160)
     assert tower.grid(160) == (10, 10)
     assert tower(images).shape == (2, 101, tower.width)
     assert_batch_independent(tower.eval(), images)
@@ -379,15 +379,15 @@ def test_timm_towers_of_all_poolings(tmp_path: Path, name: str) -> None:
 def test_a_timm_folder_loads_and_is_resized(tmp_path: Path) -> None:
     trunk = write_folder(tmp_path / "timm-folder", timm_config("test_vit")).visual.trunk
     name = f"local-dir:{tmp_path / 'timm-folder'}"
-    images = pictures(2, 160)
+    images = inputs(2, 160)
     expected = trunk.eval().forward_features(images)
     torch.testing.assert_close(CLIPTower(name, None, 160).eval()(images), expected)
-    assert CLIPTower(name, None, 192)(pictures(1, 192)).shape == (1, 1 + 144, 64)
+    assert CLIPTower(name, None, 192)(inputs(1, 192)).shape == (1, 1 + 144, 64)
 
 
 def test_towers_without_cls_or_with_registers(tmp_path: Path) -> None:
     open_clip.add_model_config(_named(tmp_path, "timm-plain", timm_config("test_vit")))
-    tower, images = CLIPTower("timm-plain", None, 160).eval(), pictures(1, 160)
+    tower, images = CLIPTower("timm-plain", None, 160).eval(), inputs(1, 160)
     plain = tower(images)
     tower.prefix = 0  # as if the first token were a patch: summary = mean of all
     torch.testing.assert_close(tower(images)[:, 0], plain.mean(1))

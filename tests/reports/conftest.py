@@ -23,7 +23,7 @@ from amif_lightning.reports.records.answering import (
 )
 from amif_lightning.reports.records.pair_averages import pair_averages
 from amif_lightning.reports.records.predictions import (
-    Prediction,
+    PredictionLine,
     averages_by_stratum,
     predictions_path,
     write_predictions,
@@ -43,7 +43,7 @@ from tests.reports.readings import with_readings
 TYPES = ("modality", "organ", "size")
 
 
-def tally(lines: Iterable[Prediction], right: Callable[[Prediction], bool]) -> Scores:
+def tally(lines: Iterable[PredictionLine], right: Callable[[PredictionLine], bool]) -> Scores:
     """Scores per stratum, counted in the plainest way."""
     counts: dict[str, list[int]] = {}
     for line in lines:
@@ -61,7 +61,7 @@ def synthetic_predictions(
     floor: float | None,
     images: int,
     per_image: int,
-) -> list[Prediction]:
+) -> list[PredictionLine]:
     """Answers right with the given chances (accuracy up to 0.75); one floor for every seed."""
     model, fixed = random.Random(f"model {seed} {accuracy}"), random.Random(0)
     lines = []
@@ -72,7 +72,7 @@ def synthetic_predictions(
         reachable = number // 3 % 4 != 0  # three quarters of the answers are candidates
         floor_right = fixed.random() < (floor or 0)
         lines.append(
-            Prediction(
+            PredictionLine(
                 question_id=f"VQARAD/test/{number}",
                 qid=str(number),
                 image=f"image{number // per_image}",
@@ -93,7 +93,7 @@ def synthetic_predictions(
     return lines
 
 
-def record_for(lines: list[Prediction], seed: int, **changes: Any) -> ResultRecord:
+def record_for(lines: list[PredictionLine], seed: int, **changes: Any) -> ResultRecord:
     """A record that agrees with the lines."""
     question_only = tally(lines, lambda line: bool(line.floor_correct))
     control = tally(lines, lambda line: bool(line.control_correct))
@@ -317,6 +317,6 @@ def record() -> ResultRecord:
 
 
 @pytest.fixture
-def predictions() -> list[Prediction]:
+def predictions() -> list[PredictionLine]:
     """Valid lines."""
     return synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from amif_lightning.reports.records.pairs import Finding, Odds, PairLine, Transported
+from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
 from amif_lightning.reports.records.study_scores import StudyLine
 
 KINDS = ("mass", "nodule")
@@ -51,7 +51,7 @@ def with_pairs(
             noise.gauss(skill / 2, 1) if hard_id else None,
         )
         found = tuple(
-            Finding(
+            FindingLine(
                 KINDS[place % 2],
                 0.1,
                 min(max(0.1 * noise.gauss(points, 0.3), 0.0), 1.0),

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from amif_lightning.reports.records.knowledge import KnowledgeLine
-from amif_lightning.reports.records.predictions import Prediction
+from amif_lightning.reports.records.predictions import PredictionLine
 
 
-def with_readings(lines: Sequence[Prediction], seed: int = 0) -> list[Prediction]:
+def with_readings(lines: Sequence[PredictionLine], seed: int = 0) -> list[PredictionLine]:
     """The lines, each with what its question read; every seventh answer has no entry."""
     rng = random.Random(seed)
-    made: list[Prediction] = []
+    made: list[PredictionLine] = []
     for place, line in enumerate(lines):
         known = place % 7 != 0
         mass = rng.random()

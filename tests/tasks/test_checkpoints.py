@@ -339,14 +339,14 @@ def test_weights_without_their_names_are_one_sentence(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "bare.ckpt")
 
 
-def test_pictures_that_another_data_set_may_hold_are_spoken_of() -> None:
+def test_images_that_another_data_set_may_hold_are_spoken_of() -> None:
     def space(**selection: str) -> AnswerSpace:
         return AnswerSpace("clean", (), (), (), (), "{}", 1, 2, 0, 4, dict(selection))
 
     ours = space(dataset="VQARAD")
     doubt = seen_elsewhere(space(dataset="VQAMed2019"), ours)
     assert doubt is not None
-    assert "trained on VQAMed2019, and nothing says that pictures of VQARAD were left out" in doubt
+    assert "trained on VQAMed2019, and nothing says that images of VQARAD were left out" in doubt
     for theirs in (
         space(dataset="VQARAD"),
         space(),
@@ -426,4 +426,4 @@ def test_only_sets_outside_a_mixture_may_have_been_seen(saved: Path) -> None:
     doubt = seen_elsewhere(stored, chosen(any_space, dataset="D"))
     assert doubt is not None
     assert "trained on A and B" in doubt
-    assert "pictures of D" in doubt
+    assert "images of D" in doubt

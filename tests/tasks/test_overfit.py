@@ -1,4 +1,4 @@
-"""The whole task can learn a few questions by heart, and it needs the pictures for it."""
+"""The whole task can learn a few questions by heart, and it needs the images for it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_64_questions_are_learned_by_heart(
 
 
 @pytest.mark.slow
-def test_without_pictures_they_are_not(root: Path, rows: list[VQAExample], tmp_path: Path) -> None:
+def test_without_images_they_are_not(root: Path, rows: list[VQAExample], tmp_path: Path) -> None:
     answers: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         answers[row.question][row.references[0]] += 1

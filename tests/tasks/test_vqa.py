@@ -24,9 +24,7 @@ def _with(batch: VQABatch, **changes: Any) -> VQABatch:
     return VQABatch(**({name: getattr(batch, name) for name in names} | changes))
 
 
-def test_the_answer_depends_on_picture_question_and_knowledge(
-    task: AMiFVQA, batch: VQABatch
-) -> None:
+def test_the_answer_depends_on_image_question_and_knowledge(task: AMiFVQA, batch: VQABatch) -> None:
     with torch.no_grad():
         plain = task(batch).states
         assert not torch.allclose(task(_with(batch, images=batch.images.flip(0))).states, plain)
@@ -260,7 +258,7 @@ def test_the_control_is_counted_by_itself(data: Phantom, task: AMiFVQA) -> None:
     assert float(scores["control/overall"]) == pytest.approx(right[1])
 
 
-def test_the_control_shows_other_pictures(data: Phantom) -> None:
+def test_the_control_shows_other_images(data: Phantom) -> None:
     own, other = data.test_dataloader()
     of = {row.question_id: row.image_id for row in data.splits.test}
     assert all(

@@ -119,7 +119,7 @@ WHOLE = Box(slice(0, IMAGE_SIZE), slice(0, IMAGE_SIZE))
 
 
 @dataclass(frozen=True)
-class Interval:
+class Span:
     """What rays spend inside a convex body: entry and exit along the ray, mm, both (H, W).
 
     A ray that misses the body has an interval of length zero.
@@ -133,13 +133,13 @@ class Interval:
         """Chord lengths (H, W) in mm."""
         return self.far - self.near
 
-    def cut(self, index: tuple[slice, slice]) -> Interval:
+    def cut(self, index: tuple[slice, slice]) -> Span:
         """Return the intervals of a rectangle of the rays."""
-        return Interval(self.near[index], self.far[index])
+        return Span(self.near[index], self.far[index])
 
-    def clipped(self, other: Interval) -> Interval:
+    def clipped(self, other: Span) -> Span:
         """Return the intersection with another interval, which lies inside ``other``."""
-        return Interval(
+        return Span(
             np.minimum(np.maximum(self.near, other.near), other.far),
             np.minimum(np.maximum(self.far, other.near), other.far),
         )
@@ -170,7 +170,7 @@ def bounding_box(body: Ellipsoid, view: View) -> Box:
     return Box(inside(row - high, row + high), inside(column - wide, column + wide))
 
 
-def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Interval:
+def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Span:
     """Intersect the rays through a box of pixel centres with an ellipsoid.
 
     With offsets (u, w) in the image plane and t along the ray, the surface is
@@ -194,7 +194,7 @@ def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Interval:
         middle = middle - slope
     np.maximum(half, 0.0, out=half)
     np.sqrt(half, out=half)
-    return Interval(middle - half, middle + half)
+    return Span(middle - half, middle + half)
 
 
 @lru_cache(maxsize=64)
@@ -225,7 +225,7 @@ def _sorted(arrays: Sequence[Array]) -> list[Array]:
     return values
 
 
-def union_length(parts: Sequence[Interval]) -> Array:
+def union_length(parts: Sequence[Span]) -> Array:
     """Return the exact length (H, W) of the union of the intervals of each ray.
 
     With the entries and the exits sorted separately, the union is the hull less the gaps

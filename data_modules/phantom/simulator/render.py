@@ -20,7 +20,7 @@ from data_modules.phantom.simulator.geometry import (
     Array,
     Box,
     Ellipsoid,
-    Interval,
+    Span,
     View,
     bounding_box,
     chord,
@@ -86,21 +86,21 @@ class Projection:
         self.boxes: dict[LungSide, Box] = {
             side: bounding_box(lung.space, view) for side, lung in anatomy.lungs.items()
         }
-        self._spaces: dict[LungSide, Interval] = {}
-        self._bounds: dict[LungSide, list[Interval]] = {}
+        self._spaces: dict[LungSide, Span] = {}
+        self._bounds: dict[LungSide, list[Span]] = {}
         for side, lung in anatomy.lungs.items():
             space = chord(lung.space, view, self.boxes[side])
             self._spaces[side] = space
             self._bounds[side] = [
                 self._inside(side, body) for body in (lung.dome, anatomy.mediastinum)
             ]
-        self._covered: dict[tuple[LungSide, Ellipsoid], tuple[list[Interval], Array]] = {}
+        self._covered: dict[tuple[LungSide, Ellipsoid], tuple[list[Span], Array]] = {}
         self._vessel_sums: dict[LungSide, Array] = {}
         self._static = self._fixed()
         self._deficits: dict[tuple[LungSide, tuple[Lesion, ...]], Array] = {}
         self.black = self._automatic_exposure()
 
-    def _inside(self, side: LungSide, body: Ellipsoid) -> Interval:
+    def _inside(self, side: LungSide, body: Ellipsoid) -> Span:
         """Intersect a body with the pleural space of one lung, in the lung's box."""
         return chord(body, self.view, self.boxes[side]).clipped(self._spaces[side])
 
@@ -186,7 +186,7 @@ class Projection:
         return reduce(Box.hull, boxes)
 
     def _union(
-        self, side: LungSide, spot: Box, solid: Sequence[Interval], bodies: Sequence[Ellipsoid]
+        self, side: LungSide, spot: Box, solid: Sequence[Span], bodies: Sequence[Ellipsoid]
     ) -> Array:
         """Return how much of a lung's chords is covered, in a part of its box."""
         index = spot.within(self.boxes[side])
@@ -195,7 +195,7 @@ class Projection:
         parts += [chord(body, self.view, spot).clipped(space) for body in bodies]
         return union_length(parts)
 
-    def _bounded(self, side: LungSide, heart: Ellipsoid) -> tuple[list[Interval], Array]:
+    def _bounded(self, side: LungSide, heart: Ellipsoid) -> tuple[list[Span], Array]:
         """Return what bounds a lung beside a given heart, and the length that it covers."""
         key = (side, heart)
         if key not in self._covered:

@@ -1,4 +1,4 @@
-"""Callbacks: result records and prediction files, TensorBoard pictures, the dashboard's layout."""
+"""Callbacks: result records and prediction files, TensorBoard images, the dashboard's layout."""
 
 from amif_lightning.callbacks.alignment_images import AlignmentImages
 from amif_lightning.callbacks.answer_images import AnswerImages

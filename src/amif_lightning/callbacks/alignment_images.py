@@ -1,4 +1,4 @@
-"""TensorBoard pictures of pre-training: similarities, transport plans and hard negatives."""
+"""TensorBoard images of pre-training: similarities, transport plans and hard negatives."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class AlignmentImages(Callback):
         studies: Studies whose transport plans are shown.
         words: Words of each report that are shown: the longest different ones.
         negatives: Drawn texts that are shown.
-        side: Side of each picture in pixels.
+        side: Side of each image in pixels.
 
     Raises:
         UserError: If a number is below 1.
@@ -105,7 +105,7 @@ class AlignmentImages(Callback):
             )
 
     def sheets(self, task: Any, batch: StudyBatch) -> dict[str, Image.Image]:
-        """The pictures by their tags, without those that task or batch have nothing for.
+        """The images by their tags, without those that task or batch have nothing for.
 
         Args:
             task: An ``AMiFPretrain``, see :func:`at_rest`.

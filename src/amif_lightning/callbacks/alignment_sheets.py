@@ -1,4 +1,4 @@
-"""Pictures of what pre-training learned of one batch, made from its numbers alone."""
+"""Images of what pre-training learned of one batch, made from its numbers alone."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class Negative:
     """A text that was drawn for an image.
 
     Attributes:
-        picture: The image.
+        image: The image.
         own: Its own text.
         drawn: The text drawn for it.
         own_similarity: Cosine of image and own text.
         drawn_similarity: Cosine of image and drawn text.
     """
 
-    picture: Image.Image
+    image: Image.Image
     own: str
     drawn: str
     own_similarity: float
@@ -110,10 +110,10 @@ def similarity_sheet(
 def plans_sheet(
     studies: Sequence[tuple[Image.Image, str, Sequence[WordMap]]], centres: Array, columns: int
 ) -> Image.Image:
-    """One row for each study: its picture and report, then a heat map for each of its words.
+    """One row for each study: its image and report, then a heat map for each of its words.
 
     Args:
-        studies: At least one, each a square picture, its report and 1 to ``columns`` words.
+        studies: At least one, each a square image, its report and 1 to ``columns`` words.
         centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
         columns: Heat maps in a row.
     """
@@ -123,12 +123,12 @@ def plans_sheet(
     ]
     hottest = max(float(share.max()) for row in shares for share in row)
     rows = []
-    for (picture, report, words), row in zip(studies, shares, strict=True):
+    for (image, report, words), row in zip(studies, shares, strict=True):
         # As many lines of the report as there is room for beside a map and its two lines.
-        most = 2 + (picture.height + MARGIN) // LINE
-        cards = [card(picture, [(report, most, INK)], beside=picture.width)]
+        most = 2 + (image.height + MARGIN) // LINE
+        cards = [card(image, [(report, most, INK)], beside=image.width)]
         for word, share in zip(words, row, strict=True):
-            over = heat_map(picture, square(share), centres, hottest)
+            over = heat_map(image, square(share), centres, hottest)
             if word.region is not None:
                 over = outlined(over, word.region)
             caption = f"{word.word}: {float(word.mass.sum()):.1%} of the plan"
@@ -159,14 +159,14 @@ def negatives_sheet(negatives: Sequence[Negative], columns: int = 2) -> Image.Im
     """
     cards = [
         card(
-            negative.picture,
+            negative.image,
             [
                 (f"own text, cosine {negative.own_similarity:.2f}", 1, GREY),
                 (negative.own, _BESIDE_IMAGE, INK),
                 (f"drawn text, cosine {negative.drawn_similarity:.2f}", 1, GREY),
                 (negative.drawn, _BESIDE_IMAGE, _DRAWN),
             ],
-            beside=2 * negative.picture.width,
+            beside=2 * negative.image.width,
         )
         for negative in negatives
     ]

@@ -1,4 +1,4 @@
-"""TensorBoard pictures: validation images with question, answer and prediction."""
+"""TensorBoard images: validation images with question, answer and prediction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AnswerImages(Callback):
 
     Args:
         samples: Questions shown.
-        side: Side of each picture in pixels.
+        side: Side of each image in pixels.
     """
 
     def __init__(self, samples: int = 8, side: int = 224) -> None:
@@ -100,14 +100,14 @@ def one_per_image(image_ids: Sequence[str]) -> list[int]:
 def answer_card(
     image: Tensor, question: str, answer: str, given: Prediction, side: int
 ) -> Image.Image:
-    """One picture with its question, reference answer, prediction and what was read below it.
+    """One image with its question, reference answer, prediction and what was read below it.
 
     Args:
         image: (3, H, W) float, normalised in any way: shown from its own least to greatest value.
         question: The question.
         answer: The reference answer.
         given: The model's answer; whether it counts as right decides the colour.
-        side: Side of the picture in pixels.
+        side: Side of the image in pixels.
     """
     sign = "right" if given.correct else "wrong"
     lines = [

@@ -157,9 +157,9 @@ def _scores(counts: Mapping[str, Sequence[int]]) -> Scores:
 
 def _line(
     question: str, facts: EvaluationContext, given: Prediction, control: Prediction | None
-) -> files.Prediction:
+) -> files.PredictionLine:
     row = facts.rows[question]
-    return files.Prediction(
+    return files.PredictionLine(
         question_id=question,
         qid=row["qid"],
         image=row["image_id"],

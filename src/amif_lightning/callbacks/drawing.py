@@ -1,4 +1,4 @@
-"""What the TensorBoard pictures share: cards of pictures with text, colours, matrices."""
+"""What the TensorBoard images share: cards of images with text, colours, matrices."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ _RAMP = np.array(
 
 
 def letters() -> Font:
-    """The font of all pictures."""
+    """The font of all images."""
     return ImageFont.load_default(size=LETTERS)
 
 
 def shown(image: Tensor, side: int) -> Image.Image:
-    """A network's input as a picture.
+    """A network's input as an image.
 
     Args:
         image: (3, H, W) float, normalised in any way: shown from its own least to greatest value.
-        side: Side of the picture in pixels.
+        side: Side of the image in pixels.
     """
     pixels = image.detach().float().cpu()
-    # Per channel: normalisation differs between channels, and a grey picture must stay grey.
+    # Per channel: normalisation differs between channels, and a grey image must stay grey.
     low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)
     scaled = ((pixels - low) / (high - low).clamp(min=1e-6) * 255).byte()
     return Image.fromarray(scaled.permute(1, 2, 0).numpy()).resize((side, side))
@@ -84,20 +84,20 @@ def wrap(text: str, font: Font, width: int, most: int) -> list[str]:
 
 
 def card(
-    picture: Image.Image,
+    image: Image.Image,
     texts: Sequence[tuple[str, int, Colour]],
     beside: int | None = None,
 ) -> Image.Image:
-    """A picture with texts below it, or on its right.
+    """An image with texts below it, or on its right.
 
     Args:
-        picture: The picture.
+        image: The image.
         texts: Each text with the most lines that it may take and its colour. Cards of equal most
             lines are of one size.
         beside: Width in pixels of texts on the right; None puts them below.
     """
     font = letters()
-    width, height = picture.size
+    width, height = image.size
     rows = sum(most for _, most, _ in texts)
     lines = [
         (line, ink)
@@ -111,7 +111,7 @@ def card(
         size = (width + beside + 3 * MARGIN, max(height, rows * LINE) + 2 * MARGIN)
         left, top = width + 2 * MARGIN, MARGIN
     made = Image.new("RGB", size, PAPER)
-    made.paste(picture, (MARGIN, MARGIN))
+    made.paste(image, (MARGIN, MARGIN))
     draw = ImageDraw.Draw(made)
     for row, (line, ink) in enumerate(lines):
         draw.text((left, top + LINE * row), line, fill=ink, font=font)
@@ -129,10 +129,10 @@ def contact_sheet(cards: Sequence[Image.Image], columns: int = 4) -> Image.Image
 
 
 def stacked(parts: Sequence[Image.Image], *, across: bool = False) -> Image.Image:
-    """Pictures of any size one below the other, or one beside the other.
+    """Images of any size one below the other, or one beside the other.
 
     Args:
-        parts: At least one picture.
+        parts: At least one image.
         across: Whether they stand beside each other.
     """
     widths, heights = [part.width for part in parts], [part.height for part in parts]

@@ -1,4 +1,4 @@
-"""Heat maps: numbers of a grid of patches drawn over the picture that the patches are of."""
+"""Heat maps: numbers of a grid of patches drawn over the image that the patches are of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from amif_lightning.callbacks.drawing import Array, Pixels, coloured
 
-# A cold place shows the picture alone; a hot one hides most of it.
+# A cold place shows the image alone; a hot one hides most of it.
 _OPAQUE = 0.8
 # The ramp begins almost black, which on a radiograph would look like lung.
 _COLDEST = 0.25
@@ -31,17 +31,17 @@ def enlarged(grid: Array, centres: Array, side: int) -> Array:
     return heat
 
 
-def heat_map(picture: Image.Image, grid: Array, centres: Array, hottest: float) -> Image.Image:
-    """A picture under the colours of a grid; 0 leaves it as it is.
+def heat_map(image: Image.Image, grid: Array, centres: Array, hottest: float) -> Image.Image:
+    """An image under the colours of a grid; 0 leaves it as it is.
 
     Args:
-        picture: A square picture.
+        image: A square image.
         grid: (g, g) numbers of at least 0.
         centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
         hottest: The number that gets the lightest colour.
     """
-    heat = enlarged(grid, centres, picture.width) / max(hottest, 1e-12)
-    return Image.fromarray(_over(np.asarray(picture, dtype=np.float64), heat))
+    heat = enlarged(grid, centres, image.width) / max(hottest, 1e-12)
+    return Image.fromarray(_over(np.asarray(image, dtype=np.float64), heat))
 
 
 def heat_scale(height: int) -> Pixels:
@@ -50,17 +50,17 @@ def heat_scale(height: int) -> Pixels:
     return _over(np.full((height, 3), 96.0), heat)
 
 
-def outlined(picture: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
-    """A picture with the edge of a region drawn on it.
+def outlined(image: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
+    """An image with the edge of a region drawn on it.
 
     Args:
-        picture: A square picture.
+        image: A square image.
         mask: (H, W) the region, of any size.
     """
-    region = Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST)
+    region = Image.fromarray(mask).resize(image.size, Image.Resampling.NEAREST)
     inside = np.pad(np.asarray(region), 1)
     core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-    pixels = np.array(picture)
+    pixels = np.array(image)
     pixels[inside[1:-1, 1:-1] & ~core] = (0, 255, 255)
     return Image.fromarray(pixels)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from amif_lightning.evaluation import PairScores
-from amif_lightning.reports.records.pairs import Finding, Odds, PairLine, Transported
+from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
 
 
 def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
@@ -26,10 +26,10 @@ def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
     cosines = _numbers(scores.cosine)
     odds = _odds(scores.matching, count)
     reranked = [None] * count if scores.reranked is None else _numbers(scores.reranked)
-    found: dict[int, list[Finding]] = defaultdict(list)
+    found: dict[int, list[FindingLine]] = defaultdict(list)
     for one in scores.localised:
         found[one.position].append(
-            Finding(one.kind, one.area, one.inside, one.other_word, one.elsewhere)
+            FindingLine(one.kind, one.area, one.inside, one.other_word, one.elsewhere)
         )
     return [
         PairLine(

@@ -22,7 +22,7 @@ def main(args: Sequence[str] | None = None) -> int:
             has to come from a shell.
 
     Returns:
-        The exit code: 0 done, 1 ``audit`` found a leak or bad pictures or ``answer``
+        The exit code: 0 done, 1 ``audit`` found a leak or bad images or ``answer``
         left a question open, 2 the user can mend the
         error printed on stderr, 130 interrupted, 143 terminated. Any other exception is a bug and
         is raised.
@@ -100,8 +100,8 @@ TRAINER_COMMANDS = {
     "predict": "answer the questions of the test set",
 }
 OTHER_COMMANDS = {
-    "answer": "ask a checkpoint about a picture, a folder of pictures or a file of pairs",
-    "audit": "count a data set, report leaks and bad pictures (exit code 1); needs no model",
+    "answer": "ask a checkpoint about an image, a folder of images or a file of pairs",
+    "audit": "count a data set, report leaks and bad images (exit code 1); needs no model",
     "prepare": "with `data`: check or download a data set; with `teacher`: store its features",
     "report": "print the results table of a folder of runs",
 }

@@ -1,4 +1,4 @@
-"""Where the words of a question are transported on its picture."""
+"""Where the words of a question are transported on its image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from amif_lightning.tasks.answering.single_question import (
 if TYPE_CHECKING:
     from amif_lightning.tasks.vqa import AMiFVQA
 
-SIDE = 280  # pixels of each picture on the sheet
+SIDE = 280  # pixels of each image on the sheet
 WORDS = 4  # most heat maps
 
 CAUTION = (
@@ -36,7 +36,7 @@ CAUTION = (
 
 
 def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
-    """A sheet: the picture with question and answers, then a heat map for each telling word.
+    """A sheet: the image with question and answers, then a heat map for each telling word.
 
     The plan is that of the transport between the words of the question and the patches (paper,
     unified local alignment), refined until its marginals are exact. The task says which tokens are
@@ -44,7 +44,7 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
 
     Args:
         task: The task that answered.
-        asked: The question and its picture.
+        asked: The question and its image.
         answered: What the task said.
 
     Raises:
@@ -61,10 +61,10 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
     mass = plan[0].double().cpu().numpy()
     maps = [WordMap(word.text, mass[list(word.places)].sum(0)) for word in words]
     given = "; ".join(f"{one.answer} {one.probability:.1%}" for one in answered.answers[:3])
-    picture = shown(inputs.images[0], SIDE)
+    image = shown(inputs.images[0], SIDE)
     centres = patch_centres(task.vision, task.image_size)
     said = f"Question: {asked.question} Answers: {given}"
-    sheet = plans_sheet([(picture, said, maps)], centres, len(maps))
+    sheet = plans_sheet([(image, said, maps)], centres, len(maps))
     return stacked([sheet, headline(CAUTION, sheet.width)])
 
 

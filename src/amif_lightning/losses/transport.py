@@ -48,7 +48,7 @@ class TokenTransport(nn.Module):
     loss takes the fewest, 0.5. Blur 0.05 puts the temperature (0.0025) near the cost of moving
     nearly collapsed tokens (0.0015 at best), which larger ones would blur into one; smaller ones
     are even farther from convergence. 100 updates bring the worst plan to 4 % above the best cost,
-    200 to 2 %; pictures can wait for these.
+    200 to 2 %; images can wait for these.
 
     Args:
         blur: Length scale of the entropy; the cost's temperature is blur squared.

@@ -18,7 +18,7 @@ from amif_lightning.models.words import Word, proper
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRegion:
     """One finding before it is compared with those of other studies.
 
     Attributes:
@@ -62,7 +62,7 @@ def found_regions(
     names: Mapping[str, frozenset[str]],
     centres: Array,
     rng: np.random.Generator,
-) -> list[Found]:
+) -> list[FoundRegion]:
     """The findings of one image whose words are in its text.
 
     Args:
@@ -83,7 +83,7 @@ def found_regions(
         if places and region.mask.any():  # else they are denied, or the token limit cut them off
             shares = covered(region.mask, centres)
             mass = mean_row(plan, places)
-            found.append(Found(region.kind, float(region.mask.mean()), mass, other, shares))
+            found.append(FoundRegion(region.kind, float(region.mask.mean()), mass, other, shares))
     return found
 
 
@@ -107,7 +107,7 @@ def localised(
     Args:
         positions: F places of the studies that they are of, rising.
         kinds: F kinds.
-        area: (F,) see :class:`Found`.
+        area: (F,) see :class:`FoundRegion`.
         mass: (F, P).
         other: (F, P).
         shares: (F, P).

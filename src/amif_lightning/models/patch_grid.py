@@ -21,7 +21,7 @@ def patch_centres(vision: Any, image_size: int) -> Array:
         image_size: Side of its input in pixels.
 
     Returns:
-        (g,) centres as shares of the picture's side, rising.
+        (g,) centres as shares of the image's side, rising.
     """
     count = vision.grid(image_size)[0]
     if isinstance(vision, ConvTower):  # row r stands over pixel (stride r), see its docstring
@@ -42,7 +42,7 @@ def square(values: Array) -> Array:
 
 
 def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
-    """How much of each patch's part of the picture a region covers.
+    """How much of each patch's part of the image a region covers.
 
     A patch's part is what is nearer to its centre than to the others'.
 

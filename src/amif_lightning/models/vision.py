@@ -1,6 +1,6 @@
 """Image towers: a CLIP vision transformer, and a narrow convolutional net that needs no download.
 
-Both map pictures (I, 3, H, W) to tokens (I, 1 + P, D): a summary token, then P patches row by row.
+Both map images (I, 3, H, W) to tokens (I, 1 + P, D): a summary token, then P patches row by row.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class ConvTower(nn.Module):
 
     A vision transformer of the same cost learns too little there. Patches are the last grid, row r
     and column c centred on pixel (stride r, stride c), each with a learned position embedding; the
-    summary token is their mean before it. Batch normalisation, because it removes what all pictures
+    summary token is their mean before it. Batch normalisation, because it removes what all images
     share; in single trial runs with group normalisation even the phantom data's view (frontal or
-    lateral) was learned late. In training a picture's tokens therefore depend a
+    lateral) was learned late. In training an image's tokens therefore depend a
     little on the batch, and on several GPUs each normalises by its own share unless
     ``--trainer.sync_batchnorm true`` is given.
 
@@ -77,7 +77,7 @@ class ConvTower(nn.Module):
         self.position = nn.Parameter(0.5 * torch.randn(1, rows * columns, self.width))
 
     def grid(self, image_size: int) -> tuple[int, int]:
-        """Rows and columns of patches for a square picture."""
+        """Rows and columns of patches for a square image."""
         side = -(-image_size // self.stride)
         return side, side
 
@@ -182,7 +182,7 @@ class CLIPTower(nn.Module):
             raise _no_patches(name)
 
     def grid(self, image_size: int) -> tuple[int, int]:
-        """Rows and columns of patches for the picture size that the tower was built for."""
+        """Rows and columns of patches for the image size that the tower was built for."""
         return self._side, self._side
 
     def forward(self, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from amif_lightning.models.matching import inner_words
 
 _CONTINUED = "##"  # how WordPiece marks a piece that continues a word
 
-# English words that say nothing of a picture, and those that stand in almost every report.
+# English words that say nothing of an image, and those that stand in almost every report.
 _STOP = """
 a about above after again all also an and any are as at be been before being below between both but
 by can could did do does during each either few for from further had has have here how if in into is

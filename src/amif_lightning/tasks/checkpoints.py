@@ -15,7 +15,7 @@ from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.errors import UserError
 from amif_lightning.renamed_options import current_arguments
 
-#: Key of a selection that names the data sets whose pictures were left out, comma-separated.
+#: Key of a selection that names the data sets whose images were left out, comma-separated.
 HELD_OUT = "held_out"
 
 
@@ -144,16 +144,16 @@ def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> Non
 
 
 def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
-    """Whether weights may have seen pictures of a data set that they were not trained on.
+    """Whether weights may have seen images of a data set that they were not trained on.
 
-    Data sets take pictures from the same archives; what pre-training left out is stored.
+    Data sets take images from the same archives; what pre-training left out is stored.
 
     Args:
         stored: What the weights were trained with.
         present: What the data module gives.
 
     Returns:
-        A sentence; None where the data sets are the same, one is unknown, or its pictures were
+        A sentence; None where the data sets are the same, one is unknown, or its images were
         left out.
     """
     theirs, ours = by_dataset(stored.selection), by_dataset(present.selection)
@@ -166,7 +166,7 @@ def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
     if not theirs or not unknown:
         return None
     return (
-        f"The weights were trained on {' and '.join(theirs)}, and nothing says that pictures of "
+        f"The weights were trained on {' and '.join(theirs)}, and nothing says that images of "
         f"{' and '.join(unknown)} were left out: those that both data sets hold may have been seen "
         "(pre-training's held_out)."
     )

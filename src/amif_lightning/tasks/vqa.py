@@ -240,13 +240,13 @@ class AMiFVQA(AuxiliaryTask):
         most: int = 5,
         frame: int | None = None,
     ) -> list[RankedAnswer]:
-        """Answer one question about one picture, ``task.answer("scan.png", "is there a mass?")``.
+        """Answer one question about one image, ``task.answer("scan.png", "is there a mass?")``.
 
         All candidates are ranked, also with ``restrict_closed``: nobody marks a new question as
         closed. Not for clinical use.
 
         Args:
-            image: A picture, or the path of a PNG, JPEG, TIFF or DICOM file.
+            image: An image, or the path of a PNG, JPEG, TIFF or DICOM file.
             question: The question, of at least one word.
             most: Most answers.
             frame: Frame of a DICOM file with several, counted from 0.
@@ -255,7 +255,7 @@ class AMiFVQA(AuxiliaryTask):
             Answers with their probabilities, the best first; with ``answer_by`` ``generate`` one.
 
         Raises:
-            UserError: If the picture cannot be read, the question is empty, or the task knows no
+            UserError: If the image cannot be read, the question is empty, or the task knows no
                 answers because it comes from neither data nor a checkpoint.
         """
         return ask(self, [Asked(image, question, frame)], most)[0].answers

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from amif_lightning.cli import main
-from amif_lightning.cli.commands.answer import Pair, read_questions
+from amif_lightning.cli.commands.answer import AskedFile, read_questions
 from amif_lightning.errors import UserError
 from amif_lightning.tasks import AMiFVQA
 from tests.small import SMALL, phantom, trainer
@@ -33,13 +33,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of three pictures and a file that is none."""
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    """A folder of three images and a file that is none."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for place, name in enumerate(("a.png", "b.jpg", "c.png")):
         Image.new("L", (40, 50), 80 * place).save(folder / name)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -48,12 +48,12 @@ def ask(checkpoint: Path, *words: object) -> int:
 
 
 def test_a_table_for_a_person(
-    checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ask(checkpoint, "--image", pictures / "a.png", "--question", QUESTION, "--top", 3) == 0
+    assert ask(checkpoint, "--image", images / "a.png", "--question", QUESTION, "--top", 3) == 0
     printed = capsys.readouterr().out
     head, *rows = printed.splitlines()
-    assert head == f"{pictures / 'a.png'}: {QUESTION}"
+    assert head == f"{images / 'a.png'}: {QUESTION}"
     assert [row.split()[0] for row in rows[:4]] == ["1", "2", "3", "-"]
     shares = [float(row.split()[-2]) for row in rows[:4]]
     assert sum(shares) == pytest.approx(100, abs=0.2)
@@ -71,7 +71,7 @@ def test_a_table_for_a_person(
 )
 def test_what_the_literature_protocol_has_seen(
     checkpoint: Path,
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     answers_from: str,
@@ -80,32 +80,32 @@ def test_what_the_literature_protocol_has_seen(
     stored = torch.load(checkpoint, weights_only=True)
     stored["answer_space"] |= {"protocol": "literature", "answers_from": answers_from}
     torch.save(stored, tmp_path / "seen.ckpt")
-    words = ("--image", pictures / "a.png", "--question", QUESTION)
+    words = ("--image", images / "a.png", "--question", QUESTION)
     assert ask(tmp_path / "seen.ckpt", *words) == 0
     assert f"protocol {label}, trained on Phantom" in capsys.readouterr().out
 
 
 def test_the_split_that_a_checkpoint_was_made_for_is_named(
-    checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = torch.load(checkpoint, weights_only=True)
     space = stored["answer_space"]
     space |= {"protocol": "literature", "answers_from": "train + validation"}
     space["selection"]["test_split"] = "validation"
     torch.save(stored, tmp_path / "seen.ckpt")
-    words = ("--image", pictures / "a.png", "--question", QUESTION)
+    words = ("--image", images / "a.png", "--question", QUESTION)
     assert ask(tmp_path / "seen.ckpt", *words) == 0
     assert "protocol literature (validation answers visible)" in capsys.readouterr().out
 
 
 def test_a_name_that_is_no_text_and_one_too_long_lose_no_other_answer(
-    checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    latin = pictures / "M\udcfcller.png"  # a byte of Latin-1
+    latin = images / "M\udcfcller.png"  # a byte of Latin-1
     Image.new("L", (40, 50)).save(latin)
     pairs = [{"image": name, "question": QUESTION} for name in (latin.name, "a" * 300, "a.png")]
-    (pictures / "asked.jsonl").write_text("\n".join(json.dumps(pair) for pair in pairs))
-    assert ask(checkpoint, "--questions", pictures / "asked.jsonl", "--json") == 1
+    (images / "asked.jsonl").write_text("\n".join(json.dumps(pair) for pair in pairs))
+    assert ask(checkpoint, "--questions", images / "asked.jsonl", "--json") == 1
     first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["image"] == str(latin)  # not a byte of it is lost
     assert "does not exist" in second["error"]
@@ -114,14 +114,14 @@ def test_a_name_that_is_no_text_and_one_too_long_lose_no_other_answer(
 
 
 def test_weights_that_are_not_finite_give_no_answer(
-    checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = torch.load(checkpoint, weights_only=True)
     for name, value in stored["state_dict"].items():
         if name.startswith("decoder.") and value.is_floating_point():
             value.fill_(float("nan"))
     torch.save(stored, tmp_path / "diverged.ckpt")
-    words = ("--image", pictures / "a.png", "--question", QUESTION)
+    words = ("--image", images / "a.png", "--question", QUESTION)
     assert ask(tmp_path / "diverged.ckpt", *words) == 2
     assert "gives no answer, for the answer decoder's scores are not finite" in (
         capsys.readouterr().err
@@ -129,9 +129,9 @@ def test_weights_that_are_not_finite_give_no_answer(
 
 
 def test_json_lines_for_a_program(
-    checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("--image", pictures, "--question", QUESTION, "--question", "which side?")
+    asked = ("--image", images, "--question", QUESTION, "--question", "which side?")
     assert ask(checkpoint, *asked, "--json", "--top", 2, "--batch_size", 4) == 0
     printed = capsys.readouterr()
     lines = [json.loads(line) for line in printed.out.splitlines()]
@@ -147,28 +147,28 @@ def test_json_lines_for_a_program(
         shares = [one["probability"] for one in line["answers"]]
         assert shares == pytest.approx([one.probability for one in said], rel=1e-4)
     assert printed.err.count("not for clinical use") == 1
-    assert "1 files are no pictures: skipped" in printed.err
+    assert "1 files are no images: skipped" in printed.err
 
 
 def test_a_file_of_pairs(
-    checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = [
         {"image": "a.png", "question": QUESTION, "id": 7},
-        {"image": str(pictures / "c.png"), "question": "which side?"},
+        {"image": str(images / "c.png"), "question": "which side?"},
     ]
-    (pictures / "asked.jsonl").write_text("\n\n".join(json.dumps(pair) for pair in pairs))
-    assert ask(checkpoint, "--questions", pictures / "asked.jsonl", "--json") == 0
+    (images / "asked.jsonl").write_text("\n\n".join(json.dumps(pair) for pair in pairs))
+    assert ask(checkpoint, "--questions", images / "asked.jsonl", "--json") == 0
     one, other = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (one["id"], one["image"]) == ("7", str(pictures / "a.png"))
+    assert (one["id"], one["image"]) == ("7", str(images / "a.png"))
     assert other["question"] == "which side?"
 
 
 def test_of_several_the_others_are_answered(
-    checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "b.jpg").write_bytes(b"damaged")
-    assert ask(checkpoint, "--image", pictures, "--question", QUESTION, "--json") == 1
+    (images / "b.jpg").write_bytes(b"damaged")
+    assert ask(checkpoint, "--image", images, "--question", QUESTION, "--json") == 1
     printed = capsys.readouterr()
     first, second, third = map(json.loads, printed.out.splitlines())
     assert "b.jpg is damaged or truncated" in second["error"]
@@ -179,17 +179,17 @@ def test_of_several_the_others_are_answered(
 
 
 def test_a_single_failure_is_one_sentence(
-    checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "a.png").write_bytes(b"damaged")
-    assert ask(checkpoint, "--image", pictures / "a.png", "--question", QUESTION) == 2
+    (images / "a.png").write_bytes(b"damaged")
+    assert ask(checkpoint, "--image", images / "a.png", "--question", QUESTION) == 2
     assert capsys.readouterr().err.startswith("error: The image")
 
 
 def test_the_drawing(
-    checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("--image", pictures / "a.png", "--question", QUESTION)
+    asked = ("--image", images / "a.png", "--question", QUESTION)
     assert ask(checkpoint, *asked, "--explain", tmp_path / "new" / "out.png") == 0
     with Image.open(tmp_path / "new" / "out.png") as drawn:
         assert drawn.width > 2 * 280
@@ -204,7 +204,7 @@ def test_the_drawing(
         (["--image", "a.png"], "give --image and --question"),
         (["--image", "none.png", "--question", "x"], "none.png does not exist"),
         (["--image", "a.png", "--question", " "], "--question is empty"),
-        (["--image", "empty", "--question", "x"], "holds no picture"),
+        (["--image", "empty", "--question", "x"], "holds no image"),
         (["--questions", "none.jsonl"], "none.jsonl cannot be read"),
         (["--questions", "x.jsonl", "--image", "a.png"], "leave out --image"),
         (["--image", "a.png", "--question", "x", "--top", "0"], "--top is 0"),
@@ -215,14 +215,14 @@ def test_the_drawing(
     ],
 )
 def test_wrong_options_are_one_sentence(
-    pictures: Path,
+    images: Path,
     words: list[str],
     message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (pictures / "empty").mkdir()
-    monkeypatch.chdir(pictures)
+    (images / "empty").mkdir()
+    monkeypatch.chdir(images)
     assert main(["answer", "--ckpt_path", "none.ckpt", *words]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -257,16 +257,16 @@ def test_an_empty_file_of_pairs_is_one_sentence(tmp_path: Path) -> None:
 def test_paths_start_from_the_file(tmp_path: Path) -> None:
     path = tmp_path / "asked.jsonl"
     path.write_text('{"image": "deep/a.dcm", "question": "x", "frame": 2}\n')
-    assert read_questions(path) == [Pair(tmp_path / "deep" / "a.dcm", "x", 2)]
+    assert read_questions(path) == [AskedFile(tmp_path / "deep" / "a.dcm", "x", 2)]
 
 
 @pytest.mark.slow
 def test_from_the_prompt_to_the_answer_takes_less_than_nine_seconds(
-    checkpoint: Path, pictures: Path
+    checkpoint: Path, images: Path
 ) -> None:
     """On two cores that are not shared with other work."""
     command = [sys.executable, "-m", "amif_lightning", "answer", "--ckpt_path", str(checkpoint)]
-    command += ["--image", str(pictures / "a.png"), "--question", QUESTION]
+    command += ["--image", str(images / "a.png"), "--question", QUESTION]
     start = time.monotonic()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert time.monotonic() - start < 9

@@ -21,11 +21,11 @@ def test_clean_is_0_and_a_leak_is_1(toy_main: Main, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("protocol", ["clean", "literature"])
-def test_bad_pictures_fail_under_any_protocol(toy_main: Main, protocol: str) -> None:
+def test_bad_images_fail_under_any_protocol(toy_main: Main, protocol: str) -> None:
     assert toy_main("audit", "--data=Toys", "--data.root=blind", f"--data.protocol={protocol}") == 1
 
 
-def test_a_missing_picture_of_a_real_data_class_is_exit_code_1(
+def test_a_missing_image_of_a_real_data_class_is_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["audit", "--data=Phantom", f"--data.root={tmp_path / 'phantom'}"]
@@ -106,7 +106,7 @@ def test_studies_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(json.loads(capsys.readouterr().out)["images"]["missing"]) == 1
 
 
-def test_a_trained_picture_of_a_held_out_set_is_exit_code_1(
+def test_a_trained_image_of_a_held_out_set_is_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_vqa_med_2019(tmp_path / "med")
@@ -119,16 +119,16 @@ def test_a_trained_picture_of_a_held_out_set_is_exit_code_1(
     assert not (tmp_path / "hashes").exists()
     words += [f"--held_out={held_out}", "--compare=name"]
     assert main(words) == 0
-    assert "clean: no trained picture found in a held-out" in capsys.readouterr().out
-    # A training picture gets the name of the test picture that VQA-RAD shows nowhere else.
-    pictures = tmp_path / "med/ImageClef-2019-VQA-Med-Training"
-    for listing in pictures.rglob("*.txt"):
+    assert "clean: no trained image found in a held-out" in capsys.readouterr().out
+    # A training image gets the name of the test image that VQA-RAD shows nowhere else.
+    shown = tmp_path / "med/ImageClef-2019-VQA-Med-Training"
+    for listing in shown.rglob("*.txt"):
         listing.write_text(listing.read_text().replace("synpic20000", "synpic10444"))
-    images = pictures / "Train_images"
+    images = shown / "Train_images"
     shutil.copy(tmp_path / "rad/VQA_RAD Image Folder/synpic10444.jpg", images)
     assert main(words) == 1
     printed = capsys.readouterr().out
-    assert "NOT CLEAN (clean): 1 trained pictures" in printed
+    assert "NOT CLEAN (clean): 1 trained images" in printed
     assert "synpic10444.jpg = VQARAD/VQA_RAD Image Folder/synpic10444.jpg" in printed
     assert main([*words, "--compare=content", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)

@@ -111,7 +111,7 @@ def test_phantom_studies_are_generated_and_read_by_a_teacher(
     words += [f"--data.teacher_cache={tmp_path / 'cache'}"]
     assert main(words) == 0
     printed = capsys.readouterr()
-    assert "30/30" in printed.err  # the progress bar: 20 pictures and 10 reports
+    assert "30/30" in printed.err  # the progress bar: 20 images and 10 reports
     path = Path(printed.out.splitlines()[-1])
     assert path.parent == tmp_path / "cache"
     about = Embeddings(path).about

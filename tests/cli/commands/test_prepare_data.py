@@ -13,7 +13,7 @@ import pytest
 from amif_lightning.cli import main
 from amif_lightning.data.files import sources
 from amif_lightning.data.files.downloads import RemoteFile
-from amif_lightning.data.files.sources import SOURCES, Source, fetch, source_of
+from amif_lightning.data.files.sources import SOURCES, ReleaseSource, fetch, source_of
 from amif_lightning.errors import UserError
 from data_modules import VQARAD, PhantomStudies
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
@@ -47,13 +47,13 @@ def test_what_is_missing_and_what_is_corrupt(
     second.write_bytes(second.read_bytes()[:200])
     assert prepare(tmp_path) == 1
     printed = capsys.readouterr().out
-    assert f"pictures: 1 missing: VQARAD/VQA_RAD Image Folder/{first.name}" in printed
-    assert f"pictures: 1 corrupt: VQARAD/VQA_RAD Image Folder/{second.name}" in printed
+    assert f"images: 1 missing: VQARAD/VQA_RAD Image Folder/{first.name}" in printed
+    assert f"images: 1 corrupt: VQARAD/VQA_RAD Image Folder/{second.name}" in printed
     assert "to download it: the same command with --download" in printed
     assert prepare(tmp_path, "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["missing"] == [f"VQARAD/VQA_RAD Image Folder/{first.name}"]
-    assert (found["whole"], found["pictures"]) == (False, 13)
+    assert (found["whole"], found["images"]) == (False, 13)
 
 
 def test_absent_parts_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,18 +113,18 @@ def test_a_download_is_unpacked_and_checked(
         with zipfile.ZipFile(archive, "w") as packed:
             inner = tmp_path / "VQAMed2019_Test_Images.zip"
             for path in sorted(folder.rglob("*")):
-                pictures = folder / "VQAMed2019_Test_Images"
-                if path.is_file() and pictures not in path.parents:
+                images = folder / "VQAMed2019_Test_Images"
+                if path.is_file() and images not in path.parents:
                     packed.write(path, path.relative_to(tmp_path / "made"))
             if (folder / "VQAMed2019_Test_Images").is_dir():
-                # As in some copies: the pictures are an archive inside the archive.
+                # As in some copies: the images are an archive inside the archive.
                 with zipfile.ZipFile(inner, "w") as nested:
                     for path in sorted((folder / "VQAMed2019_Test_Images").iterdir()):
                         nested.write(path, path.relative_to(folder))
                 packed.write(inner, f"{folder.name}/{inner.name}")
         files.append(offered(server, archive.name, archive.read_bytes()))
     files.append(offered(server, "notes.pdf", b"not wanted"))
-    source = Source("https://page", "CC", lambda: files, wanted=("*.zip",))
+    source = ReleaseSource("https://page", "CC", lambda: files, wanted=("*.zip",))
     monkeypatch.setitem(sources.SOURCES, "VQAMed2019", source)
     root = tmp_path / "root"
     assert prepare(root, "--download", data="VQAMed2019") == 0
@@ -144,7 +144,9 @@ def test_gated_sets_say_where_to_apply(tmp_path: Path) -> None:
 
 
 def test_a_listing_without_a_wanted_file_is_one_sentence(tmp_path: Path) -> None:
-    source = Source("https://page", "CC", lambda: [RemoteFile("a", "https://a")], wanted=("*.b",))
+    source = ReleaseSource(
+        "https://page", "CC", lambda: [RemoteFile("a", "https://a")], wanted=("*.b",)
+    )
     with pytest.raises(UserError, match="lists none of the files"):
         fetch(source, tmp_path)
 

@@ -133,7 +133,7 @@ def test_the_page_stands_beside_the_markdown(
     assert out.endswith(f"\nPage written to {file}.\n")
     text = file.read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
-    assert "Pictures were left out of this page (--no-images)." in text
+    assert "Images were left out of this page (--no-images)." in text
     assert "Published numbers" not in text
     main([str(tmp_path), "--html", str(file), "--published", "--baseline", "vqa-rad"])
     text = file.read_text(encoding="utf-8")

@@ -69,7 +69,7 @@ def check_facts(
 
 
 def test_facts_equal_a_slow_recount(root: Path, release: Release) -> None:
-    # Half of the test questions are asked of training pictures, so the copy floor has work to do.
+    # Half of the test questions are asked of training images, so the copy floor has work to do.
     train = release.splits["train"]
     test = tuple(
         replace(row, image_id=train[i].image_id, image=train[i].image)
@@ -97,18 +97,18 @@ def test_facts_of_a_validation_set_in_the_role_of_the_test_set(
     facts = data.evaluation_context()
     assert facts.split == "validation"
     check_facts(facts, release.splits["train"], release.splits["validation"])
-    # Checkpoints are chosen on pictures carved from training; floors still use all training rows.
+    # Checkpoints are chosen on images held out from training; floors still use all training rows.
     assert {row.split for row in data.splits.validation} == {"train"}
 
 
 class Elsewhere(Tiny):
-    """A release whose pictures were unpacked outside its folder."""
+    """A release whose images were unpacked outside its folder."""
 
     def file_of(self, row: VQAExample) -> Path:
         return self.root.parent / "unpacked" / row.image
 
 
-def test_a_picture_is_named_below_the_root_or_in_full(root: Path, release: Release) -> None:
+def test_a_image_is_named_below_the_root_or_in_full(root: Path, release: Release) -> None:
     below, beside = (
         Tiny(root, release).evaluation_context(),
         Elsewhere(root, release).evaluation_context(),
@@ -124,7 +124,7 @@ def test_a_picture_is_named_below_the_root_or_in_full(root: Path, release: Relea
 
 
 @pytest.mark.parametrize("role", ["test", "validation"])
-def test_pictures_shared_with_training_are_printed_and_in_every_record(
+def test_images_shared_with_training_are_printed_and_in_every_record(
     root: Path, release: Release, printed: list[str], role: SplitName
 ) -> None:
     shown = release.splits["train"][0]

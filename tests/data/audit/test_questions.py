@@ -27,7 +27,7 @@ from tests.fakes import FakeRAD, write_vqa_med_2019, write_vqa_rad
 from tests.fakes_slake import write_slake
 
 FACTS = Path(__file__).parents[2] / "facts.yaml"
-PICTURES = "VQA_RAD Image Folder"
+IMAGES = "VQA_RAD Image Folder"
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_text_names_what_a_reader_must_know(tmp_path: Path, fake: FakeRAD) -> No
         "dropped: 1 rows, not clean: equal to a held-out question",
         "type/modality",
         "question-only",
-        "pictures: 13 checked",
+        "images: 13 checked",
     ):
         assert expected in text
     # Twelve questions are too few for percentages.
@@ -138,34 +138,34 @@ def test_trained_rows_that_restate_test_questions_fail(tmp_path: Path, fake: Fak
     assert any("trained rows equal a test question" in s for s in found.not_clean)
 
 
-def test_same_image_validation_floor_of_a_carve_is_not_its_own_answer(
+def test_same_image_validation_floor_of_a_hold_out_is_not_its_own_answer(
     tmp_path: Path, fake: FakeRAD
 ) -> None:
     validation = audit_rad(tmp_path).splits["validation"]
     # Looking a question up in rows that hold it would give every answer.
     assert validation.same_image_copy["overall"].correct < validation.rows
-    assert validation.source.startswith("carved")
+    assert validation.source.startswith("held out")
 
 
-def test_missing_and_damaged_pictures_are_counted_and_named(tmp_path: Path, fake: FakeRAD) -> None:
-    pictures = sorted((tmp_path / PICTURES).iterdir())
-    pictures[0].unlink()
-    pictures[1].write_bytes(b"no picture")
-    pictures[2].write_bytes(pictures[2].read_bytes()[:400])
+def test_missing_and_damaged_images_are_counted_and_named(tmp_path: Path, fake: FakeRAD) -> None:
+    images = sorted((tmp_path / IMAGES).iterdir())
+    images[0].unlink()
+    images[1].write_bytes(b"no image")
+    images[2].write_bytes(images[2].read_bytes()[:400])
     found = audit_rad(tmp_path)
     assert found.failed
-    assert found.images.missing == (f"{PICTURES}/{pictures[0].name}",)
-    assert found.images.undecodable == tuple(f"{PICTURES}/{p.name}" for p in pictures[1:3])
+    assert found.images.missing == (f"{IMAGES}/{images[0].name}",)
+    assert found.images.undecodable == tuple(f"{IMAGES}/{p.name}" for p in images[1:3])
     text = found.to_text()
-    assert f"1 missing ({PICTURES}/{pictures[0].name})" in text
+    assert f"1 missing ({IMAGES}/{images[0].name})" in text
     assert "2 undecodable" in text
 
 
 @pytest.mark.parametrize("fault", [struct.error, IndexError, ValueError])
-def test_the_picture_check_refuses_what_training_refuses(
+def test_the_image_check_refuses_what_training_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
-    # Turning and converting a picture comes after reading it and can fail by itself.
+    # Turning and converting an image comes after reading it and can fail by itself.
     def breaks(image: Image.Image) -> Image.Image:
         if image.size == (41, 40):
             raise fault("bad tag")
@@ -181,19 +181,19 @@ def test_the_picture_check_refuses_what_training_refuses(
     )
 
 
-def test_absent_picture_folder_is_named_once(tmp_path: Path, fake: FakeRAD) -> None:
-    shutil.rmtree(tmp_path / PICTURES)
+def test_absent_image_folder_is_named_once(tmp_path: Path, fake: FakeRAD) -> None:
+    shutil.rmtree(tmp_path / IMAGES)
     found = audit_rad(tmp_path)
     assert not found.failed
     assert found.images.missing == ()
-    assert f"folder {PICTURES} is absent, its 13 pictures not checked" in found.to_text()
+    assert f"folder {IMAGES} is absent, its 13 images not checked" in found.to_text()
 
 
-def test_picture_check_can_be_left_out(tmp_path: Path, fake: FakeRAD) -> None:
-    assert "pictures: not checked" in audit_rad(tmp_path, check_images=False).to_text()
+def test_image_check_can_be_left_out(tmp_path: Path, fake: FakeRAD) -> None:
+    assert "images: not checked" in audit_rad(tmp_path, check_images=False).to_text()
 
 
-def test_picture_check_counts_each_file_once(tmp_path: Path, fake: FakeRAD) -> None:
+def test_image_check_counts_each_file_once(tmp_path: Path, fake: FakeRAD) -> None:
     assert audit_rad(tmp_path).images.checked == 13  # of twice as many questions
 
 

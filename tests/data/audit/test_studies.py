@@ -1,4 +1,4 @@
-"""The audit of studies: counts, leaks between splits, pictures."""
+"""The audit of studies: counts, leaks between splits, images."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def made(release: StudyRelease, **used: Any) -> StudySplits:
 
 def test_sets_are_counted(tmp_path: Path) -> None:
     found = TinyStudies(tmp_path, tiny_studies(tmp_path), max_text_tokens=8).audit()
-    # One picture; ten; three laterals; two of unknown view; six times the usual two.
+    # One image; ten; three laterals; two of unknown view; six times the usual two.
     assert (
         found.sizes["trained"]
         == found.sizes["released train"]
         == StudyCounts(
             studies=10,
-            pictures=28,
+            images=28,
             groups=10,
             per_study={1: 1, 2: 7, 3: 1, 10: 1},
             views={"frontal": 13, "lateral": 13, "unknown": 2},
@@ -55,7 +55,7 @@ def test_sets_are_counted(tmp_path: Path) -> None:
     assert enough.sizes["trained"].cut_texts == 0
 
 
-def test_equal_and_empty_texts_and_shared_pictures_are_counted(tmp_path: Path) -> None:
+def test_equal_and_empty_texts_and_shared_images_are_counted(tmp_path: Path) -> None:
     release = tiny_studies(tmp_path)
     first, second, *rest = release.splits["train"]
     odd = (first, replace(second, text=first.text.upper()), replace(rest[0], text=" . "), *rest[1:])
@@ -83,7 +83,7 @@ def test_a_released_overlap_is_a_warning_and_is_not_trained_on(tmp_path: Path) -
     assert shared["trained", "test"] == StudyOverlap("trained", "test", 0, 6, 0, 1)
     assert not found.failed
     assert found.dropped[HELD_OUT] == (2, ("Tiny/train04", "Tiny/train05"))
-    sentence = "2 of 6 test pictures and 1 of 1 test groups also in released train"
+    sentence = "2 of 6 test images and 1 of 1 test groups also in released train"
     assert f"warning: {sentence}" in found.to_text()
 
 
@@ -94,7 +94,7 @@ def test_training_on_what_is_scored_fails(tmp_path: Path, split: str) -> None:
     honest = made(release, **{split: held})
     assert study_audit(release, honest, fits, check_images=False).clean
     for leak, sentence in (
-        (replace(held[0], group=""), f"2 {split} pictures are in the trained studies"),
+        (replace(held[0], group=""), f"2 {split} images are in the trained studies"),
         (make_study(tmp_path, "train", 40, group="p1"), f"1 {split} groups (patients) are in the"),
     ):
         wrong = replace(honest, train=(*honest.train, leak))
@@ -104,22 +104,20 @@ def test_training_on_what_is_scored_fails(tmp_path: Path, split: str) -> None:
         assert f"NOT CLEAN: {sentence}" in found.to_text()
 
 
-def test_a_carved_validation_set_is_no_overlap_with_the_released_one(tmp_path: Path) -> None:
+def test_a_held_out_validation_set_is_no_overlap_with_the_released_one(tmp_path: Path) -> None:
     release = tiny_studies(tmp_path)
     alone: dict[SplitName, tuple[StudyRow, ...]] = {"train": release.splits["train"]}
     data = TinyStudies(tmp_path, replace(release, splits=alone, absent={"test": "no file"}))
     found = data.audit()
-    assert [(o.first, o.second, o.pictures) for o in found.overlaps] == [
-        ("trained", "validation", 0)
-    ]
+    assert [(o.first, o.second, o.images) for o in found.overlaps] == [("trained", "validation", 0)]
     assert "absent: test: no file" in found.to_text()
     assert "warning" not in found.to_text()
 
 
-def test_bad_pictures_fail_and_are_named(tmp_path: Path) -> None:
+def test_bad_images_fail_and_are_named(tmp_path: Path) -> None:
     data = TinyStudies(tmp_path, tiny_studies(tmp_path))
     (tmp_path / "train/04_0.png").unlink()
-    (tmp_path / "test/01_1.png").write_bytes(b"no picture")
+    (tmp_path / "test/01_1.png").write_bytes(b"no image")
     found = data.audit()
     assert found.failed
     assert found.clean
@@ -128,10 +126,10 @@ def test_bad_pictures_fail_and_are_named(tmp_path: Path) -> None:
     assert found.images.undecodable == ("test/01_1.png",)
     unread = data.audit(check_images=False)
     assert not unread.failed
-    assert "pictures: not checked" in unread.to_text()
+    assert "images: not checked" in unread.to_text()
 
 
-def test_equal_paths_of_two_data_sets_are_two_pictures(tmp_path: Path) -> None:
+def test_equal_paths_of_two_data_sets_are_two_images(tmp_path: Path) -> None:
     first = tiny_studies(tmp_path / "one").splits["train"]
     second = tuple(
         replace(
@@ -143,13 +141,13 @@ def test_equal_paths_of_two_data_sets_are_two_pictures(tmp_path: Path) -> None:
         )
         for row in tiny_studies(tmp_path / "two").splits["train"]
     )
-    second[0].images[0].file.write_bytes(b"no picture")
+    second[0].images[0].file.write_bytes(b"no image")
     (tmp_path / "one/train/04_0.png").unlink()
     both = StudyRelease("Mixture", "made", {"train": first + second})
     splits = StudySplits(first + second, (), (), (), False)
     found = study_audit(both, splits, fits)
     assert found.images is not None
-    assert found.images.checked == found.sizes["trained"].pictures == 2 * 28
+    assert found.images.checked == found.sizes["trained"].images == 2 * 28
     assert found.images.missing == ("Tiny/train/04_0.png",)
     assert found.images.undecodable == ("Other/train/00_0.png",)
     assert found.failed

@@ -22,8 +22,8 @@ SCHEMA = pa.schema(
 )
 
 
-def picture(seed: int, kind: str = "PNG", **options: Any) -> bytes:
-    """An encoded grey picture that differs for every seed."""
+def image(seed: int, kind: str = "PNG", **options: Any) -> bytes:
+    """An encoded grey image that differs for every seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
@@ -31,11 +31,11 @@ def picture(seed: int, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def row(seed: int | None, question: Any, answer: Any, data: bytes | None = None) -> dict[str, Any]:
-    """A row about the picture of a seed, or about given bytes; None: without a picture."""
+    """A row about the image of a seed, or about given bytes; None: without an image."""
     if data is None and seed is not None:
-        data = picture(seed)
-    image = None if data is None else {"bytes": data, "path": None}
-    return {"image": image, "question": question, "answer": answer}
+        data = image(seed)
+    column = None if data is None else {"bytes": data, "path": None}
+    return {"image": column, "question": question, "answer": answer}
 
 
 def write_parquet(root: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

@@ -68,19 +68,19 @@ def osf_file(name: str) -> dict[str, Any]:
 
 def test_an_osf_project_with_pages_and_folders(server: Server) -> None:
     folder = {
-        "attributes": {"kind": "folder", "name": "Pictures"},
-        "relationships": {"files": {"links": {"related": {"href": f"{server.base}/pictures"}}}},
+        "attributes": {"kind": "folder", "name": "Images"},
+        "relationships": {"files": {"links": {"related": {"href": f"{server.base}/images"}}}},
     }
     root = "/v2/nodes/ab12/files/osfstorage/?page%5Bsize%5D=100"
     server.pages[root] = page(
         {"data": [osf_file("a.json"), folder], "links": {"next": f"{server.base}/second"}}
     )
     server.pages["/second"] = page({"data": [osf_file("b.txt")], "links": {"next": None}})
-    server.pages["/pictures"] = page({"data": [osf_file("c.jpg")], "links": {"next": None}})
+    server.pages["/images"] = page({"data": [osf_file("c.jpg")], "links": {"next": None}})
     found = osf("ab12", server.base)
-    assert [file.name for file in found] == ["a.json", "Pictures/c.jpg", "b.txt"]
+    assert [file.name for file in found] == ["a.json", "Images/c.jpg", "b.txt"]
     assert found[1] == RemoteFile(
-        "Pictures/c.jpg", "https://osf.io/download/c.jpg", 5, "sha256", "sha of c.jpg"
+        "Images/c.jpg", "https://osf.io/download/c.jpg", 5, "sha256", "sha of c.jpg"
     )
 
 

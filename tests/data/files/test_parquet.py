@@ -1,4 +1,4 @@
-"""Parquet files: streamed, unpacked once, every picture once, and what is damaged is counted."""
+"""Parquet files: streamed, unpacked once, every image once, and what is damaged is counted."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from hypothesis import strategies as st
 from amif_lightning.data.files import parquet
 from amif_lightning.data.files.parquet import (
     DAMAGED,
-    NO_PICTURE,
+    NO_IMAGE,
     NO_TEXT,
     ParquetQuestions,
     find_parquet,
 )
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.errors import UserError
-from tests.data.files.parquet_files import SCHEMA, picture, row, write_parquet
+from tests.data.files.parquet_files import SCHEMA, image, row, write_parquet
 
 
 def questions(root: Path) -> ParquetQuestions:
     return ParquetQuestions("Set", find_parquet(root), root / "unpacked")
 
 
-def test_rows_and_pictures_are_those_of_the_files(tmp_path: Path) -> None:
+def test_rows_and_images_are_those_of_the_files(tmp_path: Path) -> None:
     rows = [row(1, "Is it\tred?", " Yes "), row(2, "Where?", "liver"), row(1, "Why?", "no")]
     write_parquet(tmp_path, {"train": rows, "test": [row(3, "What?", "cell")]})
     made = questions(tmp_path)
@@ -46,16 +46,16 @@ def test_rows_and_pictures_are_those_of_the_files(tmp_path: Path) -> None:
     first, second, third = splits["train"]
     assert (first.question, first.answer, first.references) == ("Is it red?", "Yes", ("yes",))
     assert first.image_id == third.image_id != second.image_id
-    assert made.file_of(first).read_bytes() == picture(1)  # the bytes as they were stored
+    assert made.file_of(first).read_bytes() == image(1)  # the bytes as they were stored
     seen = decode_image(made.file_of(first))
     pixels = hashlib.sha256(f"{seen.size} ".encode() + seen.tobytes()).hexdigest()
     assert first.image_id == pixels
     assert len(list((made.folder / "pictures").iterdir())) == 3
 
 
-def test_equal_pixels_are_one_picture_whatever_the_file(tmp_path: Path) -> None:
-    other = picture(1, compress_level=0)
-    assert other != picture(1)
+def test_equal_pixels_are_one_image_whatever_the_file(tmp_path: Path) -> None:
+    other = image(1, compress_level=0)
+    assert other != image(1)
     rows = [row(1, "A?", "a"), row(None, "B?", "b", other)]
     write_parquet(tmp_path, {"train": rows, "test": [row(None, "C?", "c", other)]})
     made = questions(tmp_path)
@@ -71,8 +71,8 @@ def test_unusable_rows_are_counted_and_keep_their_number(tmp_path: Path) -> None
         row(1, "?", "a"),
         row(1, "A?", " . "),
         row(None, "A?", "a"),
-        row(None, "A?", "a", b"no picture"),
-        row(None, "A?", "a", picture(1, "JPEG")[:150]),
+        row(None, "A?", "a", b"no image"),
+        row(None, "A?", "a", image(1, "JPEG")[:150]),
         row(1, "Good?", "yes"),
     ]
     write_parquet(tmp_path, {"train": rows})
@@ -80,7 +80,7 @@ def test_unusable_rows_are_counted_and_keep_their_number(tmp_path: Path) -> None
     made.prepare(progress=False)
     splits, dropped = made.read()
     assert [r.question_id for r in splits["train"]] == ["Set/train/6"]
-    assert Counter(d.reason for d in dropped) == {NO_TEXT: 3, NO_PICTURE: 1, DAMAGED: 2}
+    assert Counter(d.reason for d in dropped) == {NO_TEXT: 3, NO_IMAGE: 1, DAMAGED: 2}
 
 
 def test_a_finished_folder_is_not_made_again(
@@ -117,7 +117,7 @@ def test_an_interrupted_unpacking_ends_as_an_uninterrupted_one(
     made.prepare(progress=False)
     again = {p.name: p.stat().st_mtime_ns for p in (made.folder / "pictures").iterdir()}
     assert len(again) == 6
-    assert written.items() <= again.items()  # pictures that were there are kept
+    assert written.items() <= again.items()  # images that were there are kept
     assert len(made.read()[0]["train"]) == 6
 
 
@@ -162,7 +162,7 @@ def test_a_file_is_never_whole_in_memory(tmp_path: Path, written: dict[str, int]
     assert most < path.stat().st_size / 3
 
 
-def test_a_run_keeps_its_pictures_when_a_file_is_touched_or_moved(tmp_path: Path) -> None:
+def test_a_run_keeps_its_images_when_a_file_is_touched_or_moved(tmp_path: Path) -> None:
     write_parquet(tmp_path, {"train": [row(1, "A?", "a")]})
     made = questions(tmp_path)
     made.prepare(progress=False)
@@ -226,7 +226,7 @@ def test_text_that_is_no_utf8_is_one_row_less(tmp_path: Path) -> None:
     """Arrow takes the bytes as they are; the good rows of the same batch stay."""
     stored = pa.array([b"caf\xe9?", b"why?"], pa.binary()).buffers()
     text = pa.Array.from_buffers(pa.string(), 2, stored)
-    images = pa.array([{"bytes": picture(1), "path": None}] * 2, SCHEMA.field("image").type)
+    images = pa.array([{"bytes": image(1), "path": None}] * 2, SCHEMA.field("image").type)
     table = pa.table({"image": images, "question": text, "answer": pa.array(["yes", "no"])})
     pq.write_table(table, tmp_path / "train.parquet")
     made = questions(tmp_path)
@@ -239,10 +239,10 @@ def test_text_that_is_no_utf8_is_one_row_less(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "images", [["a.jpg"], [7], [{"bytes": "text"}], [{"bytes": [1]}], [{"path": "a.jpg"}], [[1]]]
 )
-def test_columns_without_encoded_pictures_are_refused(tmp_path: Path, images: list[Any]) -> None:
+def test_columns_without_encoded_images_are_refused(tmp_path: Path, images: list[Any]) -> None:
     table = pa.table({"image": images, "question": ["A?"], "answer": ["a"]})
     pq.write_table(table, tmp_path / "train.parquet")
-    with pytest.raises(UserError, match="holds no encoded pictures in its column image"):
+    with pytest.raises(UserError, match="holds no encoded images in its column image"):
         questions(tmp_path).prepare(progress=False)
 
 
@@ -282,7 +282,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 TEXT = st.none() | st.text(max_size=12)
-IMAGE = st.none() | st.binary(max_size=40) | st.sampled_from([picture(1), picture(2, "JPEG")])
+IMAGE = st.none() | st.binary(max_size=40) | st.sampled_from([image(1), image(2, "JPEG")])
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -302,5 +302,5 @@ def test_any_row_is_read_rightly_or_counted(
         data, question, answer = rows[int(found.question_id.rpartition("/")[2])]
         assert found.question == " ".join(question.split())
         assert found.answer == " ".join(answer.split())
-        assert data in (picture(1), picture(2, "JPEG"))
+        assert data in (image(1), image(2, "JPEG"))
         assert os.path.getsize(made.file_of(found)) == len(data)

@@ -23,16 +23,16 @@ from tests.data.tiny_studies import TinyStudies, tiny_studies
 
 
 def smooth(path: Path, width: int, height: int, mode: str = "L") -> Path:
-    """A picture without sharp edges, which JPEG keeps well."""
+    """An image without sharp edges, which JPEG keeps well."""
     row = np.linspace(0, 200, width)[None] + np.linspace(0, 55, height)[:, None]
-    picture = Image.fromarray(row.astype(np.uint8)).convert(mode)
+    image = Image.fromarray(row.astype(np.uint8)).convert(mode)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    image.save(path)
     return path
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
+def images(tmp_path: Path) -> dict[str, Path]:
     folder = tmp_path / "set"
     return {
         "Set/a.jpg": smooth(folder / "a.jpg", 90, 120),
@@ -49,65 +49,63 @@ def state(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_short_sides_and_names(pictures: dict[str, Path], tmp_path: Path) -> None:
+def test_short_sides_and_names(images: dict[str, Path], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    result = resize_all(pictures, cache, short_side=40, workers=0)
+    result = resize_all(images, cache, short_side=40, workers=0)
     assert (result.made, result.kept, result.failed) == (3, 0, {})
     assert sorted(state(cache)) == ["Set/a.jpg", "Set/c.JPEG", "Set/sub/b.png.jpg"]
     sizes = {}
-    for name in pictures:
+    for name in images:
         with Image.open(resized_path(cache, name)) as copy:
             sizes[name] = copy.size
-            assert (copy.format, copy.mode) == ("JPEG", "L")  # grey pictures stay grey
+            assert (copy.format, copy.mode) == ("JPEG", "L")  # grey images stay grey
     assert sizes == {"Set/a.jpg": (40, 53), "Set/sub/b.png": (160, 40), "Set/c.JPEG": (20, 30)}
-    with Image.open(pictures["Set/a.jpg"]) as original:
+    with Image.open(images["Set/a.jpg"]) as original:
         small = np.asarray(original.resize((40, 53), Image.Resampling.BOX), dtype=float)
     reduced = np.asarray(Image.open(resized_path(cache, "Set/a.jpg")), dtype=float)
     assert np.abs(small - reduced).mean() < 2
 
 
 def test_a_second_call_keeps_and_a_stopped_one_goes_on(
-    pictures: dict[str, Path], tmp_path: Path
+    images: dict[str, Path], tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
-    first = dict(list(pictures.items())[:2])
+    first = dict(list(images.items())[:2])
     resize_all(first, cache, short_side=40, workers=0)
     before = state(cache)
-    result = resize_all(pictures, cache, short_side=40, workers=2)
+    result = resize_all(images, cache, short_side=40, workers=2)
     assert (result.made, result.kept) == (1, 2)
     after = state(cache)
     assert {name: after[name] for name in before} == before
     alone = tmp_path / "alone"
-    resize_all(pictures, alone, short_side=40, workers=0)
+    resize_all(images, alone, short_side=40, workers=0)
     assert {n: data for n, (_, data) in state(alone).items()} == {
         n: data for n, (_, data) in after.items()
     }
 
 
-def test_another_picture_or_setting_is_done_again(
-    pictures: dict[str, Path], tmp_path: Path
-) -> None:
+def test_another_image_or_setting_is_done_again(images: dict[str, Path], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    resize_all(pictures, cache, short_side=40, workers=0)
-    smooth(pictures["Set/a.jpg"], 64, 64)
-    assert resize_all(pictures, cache, short_side=40, workers=0).made == 1
-    assert resize_all(pictures, cache, short_side=30, workers=0).made == 3
-    assert resize_all(pictures, cache, short_side=30, quality=80, workers=0).made == 3
+    resize_all(images, cache, short_side=40, workers=0)
+    smooth(images["Set/a.jpg"], 64, 64)
+    assert resize_all(images, cache, short_side=40, workers=0).made == 1
+    assert resize_all(images, cache, short_side=30, workers=0).made == 3
+    assert resize_all(images, cache, short_side=30, quality=80, workers=0).made == 3
     resized_path(cache, "Set/a.jpg").write_bytes(b"half a file")
-    assert resize_all(pictures, cache, short_side=30, quality=80, workers=0).made == 1
+    assert resize_all(images, cache, short_side=30, quality=80, workers=0).made == 1
 
 
-def test_what_cannot_be_read_is_named(pictures: dict[str, Path], tmp_path: Path) -> None:
-    pictures["Set/a.jpg"].write_bytes(b"no picture")
-    pictures["Set/c.JPEG"].unlink()
-    result = resize_all(pictures, tmp_path / "cache", short_side=40, workers=0)
+def test_what_cannot_be_read_is_named(images: dict[str, Path], tmp_path: Path) -> None:
+    images["Set/a.jpg"].write_bytes(b"no image")
+    images["Set/c.JPEG"].unlink()
+    result = resize_all(images, tmp_path / "cache", short_side=40, workers=0)
     assert result.made == 1
     assert set(result.failed) == {"Set/a.jpg", "Set/c.JPEG"}
     assert "does not exist" in result.failed["Set/c.JPEG"]
     assert len(state(tmp_path / "cache")) == 1
 
 
-def test_deep_pictures_become_what_training_sees(tmp_path: Path) -> None:
+def test_deep_images_become_what_training_sees(tmp_path: Path) -> None:
     deep = np.linspace(1000, 3000, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     resize_all({"Set/deep.png": tmp_path / "deep.png"}, tmp_path / "c", short_side=64, workers=0)
@@ -124,23 +122,23 @@ def test_numbers_out_of_range(tmp_path: Path, side: int, quality: int, workers: 
         resize_all({}, tmp_path, short_side=side, quality=quality, workers=workers)
 
 
-def test_copies_that_cannot_serve_are_refused(pictures: dict[str, Path], tmp_path: Path) -> None:
+def test_copies_that_cannot_serve_are_refused(images: dict[str, Path], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(UserError, match=r"has no .*a\.jpg: run .*prepare data --data Set"):
         check_side(cache, "Set/a.jpg", 30, "Set")
-    resize_all(pictures, cache, short_side=40, workers=0)
+    resize_all(images, cache, short_side=40, workers=0)
     check_side(cache, "Set/a.jpg", 40, "Set")
-    check_side(cache, "Set/c.JPEG", 40, "Set")  # smaller, since the released picture is
+    check_side(cache, "Set/c.JPEG", 40, "Set")  # smaller, since the released image is
     with pytest.raises(UserError, match="short side of 40 pixels and this run needs 41"):
         check_side(cache, "Set/a.jpg", 41, "Set")
-    shutil.copy(pictures["Set/a.jpg"], resized_path(cache, "Set/a.jpg"))
+    shutil.copy(images["Set/a.jpg"], resized_path(cache, "Set/a.jpg"))
     with pytest.raises(UserError, match="no reduced copy that this suite made"):
         check_side(cache, "Set/a.jpg", 41, "Set")
 
 
 def test_one_copy_that_is_not_there_is_found_before_the_run(tmp_path: Path) -> None:
     data, cache = tiny(tmp_path / "set"), tmp_path / "cache"
-    resize_all(data.pictures(), cache, short_side=16, workers=0)
+    resize_all(data.images(), cache, short_side=16, workers=0)
     again = tiny(tmp_path / "set", resized=str(cache))
     again.setup("fit")
     for row in (again.splits.train[-1], again.splits.validation[-1]):
@@ -155,15 +153,15 @@ def test_one_copy_that_is_not_there_is_found_before_the_run(tmp_path: Path) -> N
 
 def test_a_call_for_larger_copies_that_was_stopped_is_found(tmp_path: Path) -> None:
     source = smooth(tmp_path / "a.png", 60, 60)
-    pictures, cache = {f"Set/{i:04d}.png": source for i in range(2100)}, tmp_path / "cache"
+    images, cache = {f"Set/{i:04d}.png": source for i in range(2100)}, tmp_path / "cache"
     resize_all({"Set/0000.png": source}, cache, short_side=20, workers=0)
     small = resized_path(cache, "Set/0000.png")
-    for name in list(pictures)[1:]:
+    for name in list(images)[1:]:
         shutil.copy(small, resized_path(cache, name))
-    resize_all(dict(list(pictures.items())[:2090]), cache, short_side=40, workers=0)
+    resize_all(dict(list(images.items())[:2090]), cache, short_side=40, workers=0)
     with pytest.raises(UserError, match="short side of 20 pixels and this run needs 40"):
-        check_copies(cache, pictures, 40, "Set")
-    check_copies(cache, list(pictures)[:2090], 40, "Set")
+        check_copies(cache, images, 40, "Set")
+    check_copies(cache, list(images)[:2090], 40, "Set")
     check_copies(cache, [], 40, "Set")
 
 
@@ -172,12 +170,12 @@ def test_questions_are_asked_of_the_copies(tmp_path: Path, cached: bool) -> None
     data = tiny(tmp_path / "set")
     released = [batch.images for batch in data.val_dataloader()]
     cache = tmp_path / "cache"
-    resize_all(data.pictures(), cache, short_side=16, quality=95, workers=0)
+    resize_all(data.images(), cache, short_side=16, quality=95, workers=0)
     again = tiny(tmp_path / "set", resized=str(cache), cache_images=cached)
     with pytest.raises(UserError, match="this run needs 32"):
         tiny(tmp_path / "set", resized=str(cache), image_size=32).setup("fit")
     again.setup("fit")
-    shutil.rmtree(tmp_path / "set")  # no released picture is opened
+    shutil.rmtree(tmp_path / "set")  # no released image is opened
     shown = [batch.images for batch in again.val_dataloader()]
     assert len(list(again.train_dataloader())) > 0
     assert [s.shape for s in shown] == [r.shape for r in released]
@@ -191,7 +189,7 @@ def test_studies_show_the_copies(tmp_path: Path) -> None:
     data = TinyStudies(tmp_path / "set", release, augmentation="none", resized=str(cache))
     with pytest.raises(UserError, match="run `python -m amif_lightning prepare data"):
         data.setup("fit")
-    resize_all(data.pictures(), cache, short_side=32, workers=0)
+    resize_all(data.images(), cache, short_side=32, workers=0)
     data.setup("fit")
     shutil.rmtree(tmp_path / "set")
     assert sum(len(batch) for batch in data.train_dataloader()) == 8

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from amif_lightning.data.files.tables import (
     Listing,
-    Source,
+    TableFile,
     either,
     inside,
     is_text,
@@ -33,9 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("files")
 
 
-def source(path: Path, content: bytes) -> Source:
+def source(path: Path, content: bytes) -> TableFile:
     path.write_bytes(content)
-    return Source(path, "Made", "fetch it again")
+    return TableFile(path, "Made", "fetch it again")
 
 
 def table(path: Path, content: bytes) -> tuple[list[dict[str, str]], list[DroppedRow]]:
@@ -98,9 +98,9 @@ def test_a_packed_file_is_read(folder: Path) -> None:
 def test_missing_files_are_named(tmp_path: Path) -> None:
     for read in (read_lines, read_json_lines):
         with pytest.raises(UserError, match=r"none is not there, so"):
-            list(read(Source(tmp_path / "none", "Made", "fetch it"), []))
+            list(read(TableFile(tmp_path / "none", "Made", "fetch it"), []))
     with pytest.raises(UserError, match=r"none is not there, so"):
-        list(read_table(Source(tmp_path / "none", "Made", "fetch it"), ("id",), []))
+        list(read_table(TableFile(tmp_path / "none", "Made", "fetch it"), ("id",), []))
 
 
 @few

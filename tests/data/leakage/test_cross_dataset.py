@@ -1,4 +1,4 @@
-"""Pictures that train here and are scored in another data set."""
+"""Images that train here and are scored in another data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from amif_lightning.data.leakage.cross_dataset import Extent, Pictures, across, shared
+from amif_lightning.data.leakage.cross_dataset import DatasetImages, Extent, across, shared
 from amif_lightning.data.leakage.hash_cache import HashStore
 from amif_lightning.data.leakage.image_hash import look
 from amif_lightning.data.schema.questions import SplitName, VQAExample
@@ -33,7 +33,7 @@ def second(tmp_path: Path) -> Tiny:
     return named_tiny(tmp_path, "Second", seed=1)
 
 
-def test_sets_without_a_picture_in_common_are_clean(first: Tiny, second: Tiny) -> None:
+def test_sets_without_a_image_in_common_are_clean(first: Tiny, second: Tiny) -> None:
     found = across(first, [second])
     assert found.trained == 10
     (one,) = found.held_out
@@ -44,11 +44,11 @@ def test_sets_without_a_picture_in_common_are_clean(first: Tiny, second: Tiny) -
     }
     assert not any(split.pairs for split in one.splits.values())
     assert not found.failed
-    assert "clean: no trained picture found" in found.to_text()
+    assert "clean: no trained image found" in found.to_text()
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_a_copy_of_a_scored_picture_fails(first: Tiny, second: Tiny, split: SplitName) -> None:
+def test_a_copy_of_a_scored_image_fails(first: Tiny, second: Tiny, split: SplitName) -> None:
     row = second.made.splits[split][0]
     with_copy(first, (second, row), place=2)
     found = across(first, [second])
@@ -63,10 +63,10 @@ def test_a_copy_of_a_scored_picture_fails(first: Tiny, second: Tiny, split: Spli
     assert (pair.by_name, pair.by_content, pair.bits) == (False, True, 0)
     assert pair.correlation == pytest.approx(1)
     assert f"{split}: First/train/first0_02.png = Second/{row.image}" in found.to_text()
-    assert not across(first, [second], "name").leaks  # which reads no picture
+    assert not across(first, [second], "name").leaks  # which reads no image
 
 
-def test_a_picture_of_equal_name_is_told_by_name_and_not_by_content(
+def test_a_image_of_equal_name_is_told_by_name_and_not_by_content(
     tmp_path: Path, first: Tiny, second: Tiny
 ) -> None:
     stem = Path(second.made.splits["test"][0].image).stem.upper()
@@ -85,12 +85,12 @@ def test_training_rows_count_apart_and_do_not_fail(first: Tiny, second: Tiny) ->
     found = across(first, [second])
     assert not found.failed
     assert found.held_out[0].splits["train"].either == Extent(1, 1, 3)
-    assert "warning: another split seed carves other training rows of Second" in found.to_text()
+    assert "warning: another split seed holds out other training rows of Second" in found.to_text()
 
 
 def test_roles_of_splits(second: Tiny, tmp_path: Path) -> None:
-    carved = Tiny(second.root, second.made, test_split="validation", validation_fraction=0.3)
-    sizes = {n: len(carved.images_of(n).files) for n in ("train", "validation", "test")}
+    held_out = Tiny(second.root, second.made, test_split="validation", validation_fraction=0.3)
+    sizes = {n: len(held_out.images_of(n).files) for n in ("train", "validation", "test")}
     assert sizes == {"train": 7, "validation": 3, "test": 9}  # the released test set stays scored
 
 
@@ -111,14 +111,14 @@ def test_paths_decide_within_one_data_set(first: Tiny) -> None:
 def test_studies_train_and_are_held_out(tmp_path: Path, second: Tiny) -> None:
     studies = named_studies(tmp_path, "First")
     row = studies.made.splits["train"][2]
-    picture = row.images[1]
-    picture.file.write_bytes(second.file_of(second.made.splits["test"][0]).read_bytes())
+    image = row.images[1]
+    image.file.write_bytes(second.file_of(second.made.splits["test"][0]).read_bytes())
     found = across(studies, [second])
     assert found.leaks == 1
-    assert found.held_out[0].splits["test"].pairs[0].trained == picture.image_id
+    assert found.held_out[0].splits["test"].pairs[0].trained == image.image_id
     other = across(second, [studies])
     assert other.held_out[0].kind == "studies"
-    assert not other.leaks  # that study trains, and Second tests on the picture
+    assert not other.leaks  # that study trains, and Second tests on the image
     mixture = Mixture([studies], held_out=[second], **OPTIONS)
     assert not across(mixture, [second]).leaks  # which leaves the study out
 
@@ -132,17 +132,15 @@ def test_captions_that_hold_out_a_set_are_clean(first: Tiny, second: Tiny) -> No
     assert not any(split.pairs for split in found.held_out[0].splits.values())
 
 
-def test_pictures_that_cannot_be_read_are_counted_and_told_by_name(
-    first: Tiny, second: Tiny
-) -> None:
+def test_images_that_cannot_be_read_are_counted_and_told_by_name(first: Tiny, second: Tiny) -> None:
     name = second.made.splits["test"][0].image
     with_copy(first, (second, second.made.splits["test"][0]), place=2, as_name=name)
     second.file_of(second.made.splits["test"][0]).unlink()
-    (first.root / name).write_bytes(b"no picture")
+    (first.root / name).write_bytes(b"no image")
     found = across(first, [second])
     assert (found.unread, found.held_out[0].unread, found.leaks) == (1, 1, 1)
     assert found.held_out[0].splits["test"].pairs[0].bits is None
-    assert "1 trained pictures cannot be read and are told by name only" in found.to_text()
+    assert "1 trained images cannot be read and are told by name only" in found.to_text()
 
 
 def test_absent_splits_are_named(first: Tiny, second: Tiny) -> None:
@@ -176,9 +174,9 @@ def test_what_rad_and_med_share(real_data: Path, tmp_path: Path) -> None:
     assert found.failed
     start = time.monotonic()
     assert across(med, [rad], looks=store.look) == found
-    assert time.monotonic() - start < 5  # no picture is read again
+    assert time.monotonic() - start < 5  # no image is read again
     every = {s: rad.images_of(s) for s in ("train", "validation", "test")}
-    everything = Pictures(
+    everything = DatasetImages(
         {name: file for one in every.values() for name, file in one.files.items()},
         {
             name: frozenset(i for one in every.values() for i in one.rows.get(name, ()))

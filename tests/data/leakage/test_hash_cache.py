@@ -1,4 +1,4 @@
-"""What pictures look like, kept on disk."""
+"""What images look like, kept on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.data.tiny_release import write_png
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the pictures that are read."""
+    """Names of the images that are read."""
     names: list[str] = []
 
     def counted(path: Path) -> object:
@@ -30,53 +30,51 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
+def images(tmp_path: Path) -> dict[str, Path]:
     files = {f"{name}/x/{i}.png": tmp_path / name / f"{i}.png" for name in "AB" for i in range(5)}
     for seed, file in enumerate(files.values()):
         write_png(file, seed)
     return files
 
 
-def check(store: HashStore, pictures: Mapping[str, Path]) -> None:
+def check(store: HashStore, images: Mapping[str, Path]) -> None:
     """The store says exactly what reading says."""
-    kept, anew = store.look(pictures), look(pictures)
+    kept, anew = store.look(images), look(images)
     assert kept.names == anew.names
     assert kept.damaged == anew.damaged
     assert np.array_equal(kept.hashes, anew.hashes)
     assert np.array_equal(kept.pixels, anew.pixels)
 
 
-def test_each_picture_is_read_once(
-    tmp_path: Path, pictures: dict[str, Path], read: list[str]
-) -> None:
+def test_each_image_is_read_once(tmp_path: Path, images: dict[str, Path], read: list[str]) -> None:
     folder = tmp_path / "hashes"
-    check(HashStore(folder, progress=False), pictures)
+    check(HashStore(folder, progress=False), images)
     assert len(read) == 10
-    check(HashStore(folder, progress=False), dict(reversed(pictures.items())))
+    check(HashStore(folder, progress=False), dict(reversed(images.items())))
     assert len(read) == 10
     assert sorted(p.name for p in folder.glob("[!.]*")) == ["A.npz", "B.npz"]
     assert not list(folder.glob(".*part*"))
-    some = dict(list(pictures.items())[:2])
+    some = dict(list(images.items())[:2])
     check(HashStore(folder, progress=False), some)
-    check(HashStore(folder, progress=False), pictures)  # asking for some forgets none
+    check(HashStore(folder, progress=False), images)  # asking for some forgets none
     assert len(read) == 10
 
 
-def test_changed_pictures_are_read_again(
-    tmp_path: Path, pictures: dict[str, Path], read: list[str]
+def test_changed_images_are_read_again(
+    tmp_path: Path, images: dict[str, Path], read: list[str]
 ) -> None:
     store = HashStore(tmp_path / "hashes", progress=False)
-    check(store, pictures)
+    check(store, images)
     read.clear()
-    write_png(pictures["A/x/1.png"], 77)
-    os.utime(pictures["A/x/1.png"], ns=(5, 5))
-    os.utime(pictures["B/x/2.png"], ns=(6, 6))
-    check(store, pictures)
+    write_png(images["A/x/1.png"], 77)
+    os.utime(images["A/x/1.png"], ns=(5, 5))
+    os.utime(images["B/x/2.png"], ns=(6, 6))
+    check(store, images)
     assert sorted(read) == ["1.png", "2.png"]
 
 
 def test_a_killed_call_goes_on_where_it_was(
-    tmp_path: Path, pictures: dict[str, Path], read: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: dict[str, Path], read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_store, "PART", 2)
     store, write = HashStore(tmp_path / "hashes", progress=False), hash_store._write
@@ -91,56 +89,56 @@ def test_a_killed_call_goes_on_where_it_was(
 
     monkeypatch.setattr(hash_store, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
-        store.look(pictures)
+        store.look(images)
     assert len(list((tmp_path / "hashes").glob(".A.part-*.npz"))) == 2
     monkeypatch.setattr(hash_store, "_write", write)
     read.clear()
-    check(store, pictures)
+    check(store, images)
     assert sorted(read) == sorted(["4.png", *(f"{i}.png" for i in range(5))])
     assert not list((tmp_path / "hashes").glob(".*part*"))
 
 
 @pytest.mark.parametrize("fault", ["cut", "empty", "other"])
 def test_a_file_that_is_not_whole_is_made_anew(
-    tmp_path: Path, pictures: dict[str, Path], read: list[str], fault: str
+    tmp_path: Path, images: dict[str, Path], read: list[str], fault: str
 ) -> None:
     store = HashStore(tmp_path / "hashes", progress=False)
-    store.look(pictures)
+    store.look(images)
     file = tmp_path / "hashes" / "A.npz"
     whole = file.read_bytes()
     file.write_bytes({"cut": whole[:700], "empty": b"", "other": b"text"}[fault])
     read.clear()
-    check(store, pictures)
+    check(store, images)
     assert len(read) == 5
-    check(store, pictures)
+    check(store, images)
     assert len(read) == 5
 
 
-def test_damaged_and_missing_pictures_are_named_and_tried_again(
-    tmp_path: Path, pictures: dict[str, Path], read: list[str]
+def test_damaged_and_missing_images_are_named_and_tried_again(
+    tmp_path: Path, images: dict[str, Path], read: list[str]
 ) -> None:
     store = HashStore(tmp_path / "hashes", progress=False)
-    pictures["A/x/0.png"].write_bytes(b"no picture")
-    pictures["B/x/4.png"].unlink()
-    check(store, pictures)
-    found = store.look(pictures)
+    images["A/x/0.png"].write_bytes(b"no image")
+    images["B/x/4.png"].unlink()
+    check(store, images)
+    found = store.look(images)
     assert set(found.damaged) == {"A/x/0.png", "B/x/4.png"}
     assert "does not exist" in found.damaged["B/x/4.png"]
-    write_png(pictures["A/x/0.png"], 3)
+    write_png(images["A/x/0.png"], 3)
     read.clear()
-    assert set(store.look(pictures).damaged) == {"B/x/4.png"}
+    assert set(store.look(images).damaged) == {"B/x/4.png"}
     assert read == ["0.png", "4.png"]
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(
-    tmp_path: Path, pictures: dict[str, Path]
+    tmp_path: Path, images: dict[str, Path]
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written .*--hashes"):
-        HashStore(tmp_path / "file", progress=False).look(pictures)
+        HashStore(tmp_path / "file", progress=False).look(images)
 
 
-def test_no_pictures_write_nothing(tmp_path: Path) -> None:
+def test_no_images_write_nothing(tmp_path: Path) -> None:
     found = HashStore(tmp_path / "hashes", progress=False).look({})
     assert found.hashes.shape == (0, 255)
     assert found.pixels.shape == (0, 1024)

@@ -1,4 +1,4 @@
-"""Pictures that two sets share, told by name and by what they show."""
+"""Images that two sets share, told by name and by what they show."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from amif_lightning.data.preprocessing.images import decode_image
 
 
 def draw(path: Path, seed: int, side: int = 160) -> Path:
-    """A picture with structure at all scales, as photographs have and noise has not."""
+    """An image with structure at all scales, as photographs have and noise has not."""
     rng = np.random.default_rng(seed)
     pixels = np.zeros((side, side))
     for size in (2, 4, 8, 16):
@@ -56,12 +56,12 @@ def test_the_hash_is_the_sign_of_the_cosine_transform(tmp_path: Path) -> None:
     assert (seen([path]).hashes[0] == (waves > np.median(waves))).all()
 
 
-def test_a_copy_is_alike_and_another_picture_is_not(tmp_path: Path) -> None:
+def test_a_copy_is_alike_and_another_image_is_not(tmp_path: Path) -> None:
     paths = [draw(tmp_path / f"{i}.png", i) for i in range(12)]
     copies = []
     for path in paths:
-        with Image.open(path) as picture:
-            small = picture.resize((93, 93)).filter(ImageFilter.GaussianBlur(0.5))
+        with Image.open(path) as image:
+            small = image.resize((93, 93)).filter(ImageFilter.GaussianBlur(0.5))
             brighter = small.point(lambda value: int(20 + 0.8 * value))
             copies.append(path.with_suffix(".jpg"))
             brighter.save(copies[-1], quality=50)
@@ -86,14 +86,14 @@ def test_the_product_of_small_copies_is_their_correlation(tmp_path: Path) -> Non
     assert first @ first == pytest.approx(1)
 
 
-def test_a_picture_of_one_shade_is_like_no_other(tmp_path: Path) -> None:
+def test_a_image_of_one_shade_is_like_no_other(tmp_path: Path) -> None:
     train, test = tmp_path / "a.png", tmp_path / "b.png"
     for path in (train, test):
         Image.new("L", (80, 60), 7).save(path)
     assert same({"a.png": train}, [test]) == set()
 
 
-def test_pictures_of_one_kind_whose_hashes_are_alike_are_told_apart(tmp_path: Path) -> None:
+def test_images_of_one_kind_whose_hashes_are_alike_are_told_apart(tmp_path: Path) -> None:
     # The same large shape in each, as in chest films, and a part of its own.
     base = np.asarray(Image.open(draw(tmp_path / "base.png", 0, side=128)), dtype=float)
     rows, columns = np.mgrid[0:128, 0:128] / 128
@@ -114,7 +114,7 @@ def test_distances_count_differing_bits() -> None:
     assert distances(first, second).tolist() == expected
 
 
-def test_a_name_that_several_pictures_share_says_nothing() -> None:
+def test_a_name_that_several_images_share_says_nothing() -> None:
     paths = ["a/Source.JPG", "b/source.jpg", "a/synpic7.jpg", "b/synpic8.png"]
     assert distinctive_names(paths) == {"a/synpic7.jpg": "synpic7", "b/synpic8.png": "synpic8"}
 
@@ -138,7 +138,7 @@ def test_equal_content_is_found_whatever_its_size_and_name(tmp_path: Path) -> No
     assert same(train, []) == same({}, scored) == set()
 
 
-def test_damaged_and_missing_pictures_are_named(tmp_path: Path) -> None:
+def test_damaged_and_missing_images_are_named(tmp_path: Path) -> None:
     path = draw(tmp_path / "a.png", 0)
     path.write_bytes(path.read_bytes()[:100])
     good = draw(tmp_path / "b.png", 1)
@@ -148,18 +148,18 @@ def test_damaged_and_missing_pictures_are_named(tmp_path: Path) -> None:
     assert "does not exist" in found.damaged["c"]
 
 
-def test_no_pictures_have_no_hashes() -> None:
+def test_no_images_have_no_hashes() -> None:
     assert look({}).hashes.shape == (0, BITS)
 
 
 def test_what_was_looked_at_is_remembered(tmp_path: Path) -> None:
     files = {str(i): draw(tmp_path / f"{i}.png", i) for i in range(3)}
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     asked: list[list[str]] = []
 
-    def counted(pictures: Mapping[str, Path]) -> Looks:
-        asked.append(list(pictures))
-        return look(pictures)
+    def counted(images: Mapping[str, Path]) -> Looks:
+        asked.append(list(images))
+        return look(images)
 
     looks = remembering(counted)
     few = {"1": files["1"], "bad": tmp_path / "bad.png"}
@@ -202,6 +202,6 @@ def test_released_copies_are_found_by_content(real_data: Path) -> None:
     number = [[int(path.stem.removeprefix("synpic")) for path in paths] for paths in (rad, med)]
     apart = [abs(number[0][i] - number[1][j]) for i, j in np.argwhere(others)]
     assert max(apart) == 3  # slices of one patient
-    wide = (found <= 60) & ~equal  # where the hash confuses pictures, the copies do not
+    wide = (found <= 60) & ~equal  # where the hash confuses images, the copies do not
     assert wide.sum() == 22
     assert sum(value >= SAME for value in correlations(wide)) == 16

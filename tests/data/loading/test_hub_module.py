@@ -41,7 +41,7 @@ def test_parquet_is_unpacked_and_read_from_there(tmp_path: Path) -> None:
     write_parquet(tmp_path / "set", {"train": [row(1, "A?", "a")]})
     data = Either(tmp_path / "set", reads=True, unpacked=str(tmp_path / "unpacked"))
     data.prepare_data()
-    (file,) = data.pictures().values()
+    (file,) = data.images().values()
     assert file.is_file()
     assert tmp_path / "unpacked" in file.parents
     assert data.parquet is not None

@@ -83,7 +83,7 @@ def test_evaluation_loaders_hold_every_study_once_with_its_fixed_views(
         batches = list(loader)
         for batch in batches:
             check_contract(batch, data, rows)
-            assert all("_0." in name for name in batch.first_ids)  # the frontal picture is first
+            assert all("_0." in name for name in batch.first_ids)  # the frontal image is first
             assert all("_1." in name for name in batch.second_ids)
         assert [n for batch in batches for n in batch.study_ids] == list(rows)
         assert torch.cat([b.position for b in batches]).tolist() == list(range(len(rows)))
@@ -92,7 +92,7 @@ def test_evaluation_loaders_hold_every_study_once_with_its_fixed_views(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_cached_pictures_are_those_that_are_decoded_anew(
+def test_cached_images_are_those_that_are_decoded_anew(
     tmp_path: Path, studies: StudyRelease, workers: int
 ) -> None:
     plain = TinyStudies(tmp_path, studies)
@@ -121,7 +121,7 @@ def test_cut_and_dropped_studies_are_counted(
     data.setup("fit")
     assert printed == [
         "Tiny: 2 studies dropped: the report is empty",
-        "Tiny: 1 studies dropped: the study has no picture",
+        "Tiny: 1 studies dropped: the study has no image",
         "Tiny: 1 of 7 train texts are cut to 120 tokens",
     ]
     batches = [batch for _ in range(4) for batch in data.train_dataloader()]
@@ -145,7 +145,7 @@ def test_a_text_of_the_limit_is_whole(
 def test_equal_views_are_said(tmp_path: Path, studies: StudyRelease, printed: list[str]) -> None:
     TinyStudies(tmp_path, studies, augmentation="none").setup("fit")
     assert printed == [
-        "Tiny: 1 of 10 train studies have one picture and augmentation is none, so their two views "
+        "Tiny: 1 of 10 train studies have one image and augmentation is none, so their two views "
         "are equal"
     ]
 

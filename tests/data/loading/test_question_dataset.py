@@ -1,4 +1,4 @@
-"""Groups hold every question once an epoch, whoever makes them, and share their picture."""
+"""Groups hold every question once an epoch, whoever makes them, and share their image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from amif_lightning.batch import VQABatch
 from amif_lightning.data.loading.question_dataset import (
     Encoder,
     QuestionGroups,
-    Sample,
+    QuestionSample,
     make_batch,
     other_images,
 )
@@ -65,7 +65,7 @@ def groups(
     )
 
 
-def asked(sample: Sample) -> tuple[str, ...]:
+def asked(sample: QuestionSample) -> tuple[str, ...]:
     return tuple(row.question_id for row in sample.rows)
 
 
@@ -158,7 +158,7 @@ def test_persistent_workers_give_the_same_samples_as_none(
         assert torch.equal(alone.image_index, parallel.image_index)
 
 
-def test_cached_pictures_equal_uncached_ones(
+def test_cached_images_equal_uncached_ones(
     rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
     images = sorted({row.image_id for row in rows})
@@ -213,14 +213,14 @@ def test_the_control_shows_another_image_with_its_name(
     control = QuestionGroups(
         rows, files_in(root), ImageTransform(32), encoder, 8, shown=shown, **options
     )
-    pictures = {own[i].image_id: own[i].image for i in range(len(own))}
+    images = {own[i].image_id: own[i].image for i in range(len(own))}
     for index in range(len(own)):
         sample = control[index]
         assert asked(sample) == asked(own[index])
         assert sample.image_id == shown[sample.rows[0].image_id] != sample.rows[0].image_id
-        assert torch.equal(sample.image, pictures[sample.image_id])
+        assert torch.equal(sample.image, images[sample.image_id])
     path = root / rows[0].image
-    assert torch.equal(pictures["train00"], ImageTransform(32)(to_square(decode_image(path), 32)))
+    assert torch.equal(images["train00"], ImageTransform(32)(to_square(decode_image(path), 32)))
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 97])

@@ -43,7 +43,7 @@ def plain(path: Path) -> Tensor:
     return ImageTransform(16)(to_square(decode_image(path, 16), 16))
 
 
-def test_pixels_are_those_of_the_pictures_named(rows: tuple[StudyRow, ...]) -> None:
+def test_pixels_are_those_of_the_images_named(rows: tuple[StudyRow, ...]) -> None:
     files = {p.image_id: p.file for row in rows for p in row.images}
     data = studies(rows)
     for sample in (data[i] for i in range(len(data))):
@@ -51,7 +51,7 @@ def test_pixels_are_those_of_the_pictures_named(rows: tuple[StudyRow, ...]) -> N
         assert torch.equal(sample.second, plain(files[sample.shown[1]]))
 
 
-def test_one_picture_gives_two_augmentations_of_it(rows: tuple[StudyRow, ...]) -> None:
+def test_one_image_gives_two_augmentations_of_it(rows: tuple[StudyRow, ...]) -> None:
     sample = studies(rows, "mild")[0, 0]
     assert sample.shown[0] == sample.shown[1]
     assert not torch.allclose(sample.first, sample.second, atol=0.1)
@@ -159,14 +159,14 @@ class Table:
         return torch.tensor([[0.0, float(name[-2:])] for name in ids])
 
 
-def test_the_teachers_features_are_those_of_the_pictures_shown(rows: tuple[StudyRow, ...]) -> None:
+def test_the_teachers_features_are_those_of_the_images_shown(rows: tuple[StudyRow, ...]) -> None:
     data = studies(rows, "mild")
     samples = [data[epoch, index] for epoch in range(4) for index in (1, 4)]
     teacher = make_study_batch(samples, TOKENIZER.pad_id, Table()).teacher
     assert teacher is not None
     assert teacher.scale == 2.5
     for row, sample in enumerate(samples):
-        first, second = (float(name[-5]) for name in sample.shown)  # the picture's number
+        first, second = (float(name[-5]) for name in sample.shown)  # the image's number
         assert teacher.first[row].tolist() == [first, 0.0]
         assert teacher.second[row].tolist() == [second, 0.0]
         assert teacher.text[row].tolist() == [0.0, float(sample.position)]

@@ -36,7 +36,7 @@ from tests.tiny_biomedclip import WORDS, write_biomedclip
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> StudyRelease:
-    """Studies with one, two and ten pictures, in words that the tiny teacher knows."""
+    """Studies with one, two and ten images, in words that the tiny teacher knows."""
     made = tiny_studies(tmp_path_factory.mktemp("studies"))
     splits = {
         split: tuple(
@@ -63,7 +63,7 @@ def same_labels(batch: StudyBatch, teacher: OpenClipTeacher, studies: StudyRelea
     """Compare the labels of a batch with those of the teacher itself, for all three pairs."""
     assert batch.teacher is not None
     rows = [row for split in studies.splits.values() for row in split]
-    files = {picture.image_id: picture.file for row in rows for picture in row.images}
+    files = {image.image_id: image.file for row in rows for image in row.images}
 
     def view(ids: list[str]) -> Tensor:
         return teacher.image(torch.stack([teacher.prepare(decode_image(files[i])) for i in ids]))
@@ -136,7 +136,7 @@ def test_workers_started_afresh_get_the_same_samples(tmp_path: Path, studies: St
 def padded(studies: StudyRelease, path: Path, width: int) -> Path:
     """A file of vectors of 5 numbers, and of zeros up to the width: equal cosines at any width."""
     rows = [row for split in studies.splits.values() for row in split]
-    images = {picture.image_id: picture.file for row in rows for picture in row.images}
+    images = {image.image_id: image.file for row in rows for image in row.images}
     texts = {row.study_id: row.text for row in rows}
 
     def vectors(ids: Mapping[str, object], seed: int) -> Tensor:
@@ -207,7 +207,7 @@ def test_what_fit_wrote_is_a_teacher(tmp_path: Path, studies: StudyRelease) -> N
     with torch.no_grad():
         views = [earlier.embed_image(earlier.vision(x)) for x in (batch.first, batch.second)]
         text = earlier.embed_text(earlier.text(batch.text.ids, batch.text.mask))
-    # Evaluation pictures are not augmented, so the student is shown what its teacher was.
+    # Evaluation images are not augmented, so the student is shown what its teacher was.
     for given, expected in zip(
         (batch.teacher.first, batch.teacher.second, batch.teacher.text), (*views, text), strict=True
     ):

@@ -53,12 +53,12 @@ def test_train_batches_keep_the_contract(root: Path, release: Release, per_image
 
 def check_contract(batch: VQABatch, data: Tiny, rows: dict[str, VQAExample]) -> None:
     """Shapes and types of :class:`VQABatch`, and that columns belong to their rows."""
-    count, pictures = len(batch), len(batch.images)
-    assert batch.images.shape == (pictures, 3, 16, 16)
+    count, images = len(batch), len(batch.images)
+    assert batch.images.shape == (images, 3, 16, 16)
     assert batch.images.dtype == torch.float32
     assert batch.image_index.shape == (count,)
     assert batch.image_index.dtype == torch.long
-    assert sorted(set(batch.image_index.tolist())) == list(range(pictures))
+    assert sorted(set(batch.image_index.tolist())) == list(range(images))
     for tokens, limit in ((batch.question, 30), (batch.answer, 64)):
         assert tokens.ids.shape == tokens.mask.shape
         assert tokens.ids.shape[0] == count
@@ -106,7 +106,7 @@ def test_an_image_with_many_questions_bounds_the_evaluation_batch(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_cached_pictures_are_those_that_are_decoded_anew(
+def test_cached_images_are_those_that_are_decoded_anew(
     root: Path, release: Release, workers: int
 ) -> None:
     # Training decodes larger than validation: one shared cache would reduce validation twice.
@@ -156,7 +156,7 @@ def test_an_empty_split_says_what_to_do(
 
 
 def test_a_training_split_that_is_dropped_whole_is_an_error(root: Path, release: Release) -> None:
-    # Every training picture is a validation picture too, so the clean protocol leaves none.
+    # Every training image is a validation image too, so the clean protocol leaves none.
     train = release.splits["train"]
     validation = tuple(dataclasses.replace(row, split="validation") for row in train)
     splits: dict[SplitName, tuple[VQAExample, ...]] = {"train": train, "validation": validation}
@@ -209,7 +209,7 @@ def test_dropped_rows_are_counted(root: Path, release: Release, printed: list[st
     splits = {**release.splits, "train": (*release.splits["train"], *leaks)}
     data = Tiny(root, dataclasses.replace(release, splits=splits))
     data.setup("fit")
-    assert len(printed) == 2  # the leaks show a test picture too
+    assert len(printed) == 2  # the leaks show a test image too
     assert printed[1].startswith("Tiny: 2 rows dropped: not clean")
     assert any(w.startswith("2 rows dropped") for w in data.evaluation_context().warnings)
 

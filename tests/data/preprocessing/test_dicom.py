@@ -46,7 +46,7 @@ def written(path: Path, values: NDArray[Any], **fields: Any) -> Path:
 
 
 def grey(path: Path, frame: int | None = None) -> NDArray[np.uint8]:
-    """(H, W) of a grey picture, whose three channels are equal."""
+    """(H, W) of a grey image, whose three channels are equal."""
     pixels = np.asarray(read_dicom(path, frame))
     assert pixels.shape[-1] == 3
     assert (pixels == pixels[..., :1]).all()
@@ -222,9 +222,9 @@ def test_a_palette_of_bytes_in_words_holds_its_end(tmp_path: Path) -> None:
     assert read[0].tolist() == [0, 255, 255]
 
 
-def test_a_grey_picture_in_colours_is_refused(tmp_path: Path) -> None:
+def test_a_grey_image_in_colours_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.dcm", VALUES, PhotometricInterpretation="HSV")
-    with pytest.raises(UserError, match="stores its picture as HSV"):
+    with pytest.raises(UserError, match="stores its image as HSV"):
         read_dicom(path)
 
 
@@ -296,12 +296,12 @@ def test_a_damaged_stream_is_not_a_missing_decoder(tmp_path: Path) -> None:
         read_dicom(tmp_path / "rle.dcm")
 
 
-def test_a_file_without_picture_is_one_sentence(tmp_path: Path) -> None:
+def test_a_file_without_image_is_one_sentence(tmp_path: Path) -> None:
     path = written(tmp_path / "a.dcm", VALUES)
     made = pydicom.dcmread(path)
     del made.PixelData
     made.save_as(path)
-    with pytest.raises(UserError, match="without a picture"):
+    with pytest.raises(UserError, match="without an image"):
         read_dicom(path)
 
 
@@ -309,7 +309,7 @@ def test_a_file_without_picture_is_one_sentence(tmp_path: Path) -> None:
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, kept: int) -> None:
     path = written(tmp_path / "a.dcm", np.zeros((40, 40), dtype=np.uint16))
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(UserError, match=r"cannot be read as DICOM|without a picture"):
+    with pytest.raises(UserError, match=r"cannot be read as DICOM|without an image"):
         read_dicom(path)
 
 

@@ -86,7 +86,7 @@ def test_deep_grey_is_scaled_to_its_own_range(
         np.testing.assert_array_equal(decoded[..., channel], [[0, 64], [128, 255]])
 
 
-def test_a_constant_deep_picture_and_not_finite_values_are_black() -> None:
+def test_a_constant_deep_image_and_not_finite_values_are_black() -> None:
     constant = Image.fromarray(np.full((2, 2), 70_000, dtype=np.int32))
     assert not pixels(to_rgb(constant)).any()
     values = np.array([[np.nan, 1.0], [np.inf, 3.0]], dtype=np.float32)
@@ -104,7 +104,7 @@ def test_grey_gives_three_equal_channels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(decoded[..., channel], values)
 
 
-def test_one_bit_pictures(tmp_path: Path) -> None:
+def test_one_bit_images(tmp_path: Path) -> None:
     Image.fromarray(np.array([[True, False]])).save(tmp_path / "a.png")
     np.testing.assert_array_equal(pixels(decode_image(tmp_path / "a.png"))[0, :, 0], [255, 0])
 
@@ -134,7 +134,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, min_side: int | None) -> No
 
 
 def damaged(kind: str, folder: Path) -> Path:
-    """A file that is no readable picture."""
+    """A file that is no readable image."""
     path = folder / f"{kind}.jpg"
     whole = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -223,11 +223,11 @@ def test_large_jpegs_are_drafted_and_other_files_decoded_whole(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    # 1100 is no multiple of 8: the drafted picture ends up to half a reduced pixel later.
+    # 1100 is no multiple of 8: the drafted image ends up to half a reduced pixel later.
     ("size", "mean"),
     [((1600, 1200), 0.5), ((1500, 1100), 2.5)],
 )
-def test_a_drafted_picture_looks_like_the_whole_one(
+def test_a_drafted_image_looks_like_the_whole_one(
     tmp_path: Path, size: tuple[int, int], mean: float
 ) -> None:
     smooth(*size).save(tmp_path / "a.jpg", quality=92)
@@ -239,7 +239,7 @@ def test_a_drafted_picture_looks_like_the_whole_one(
     assert difference.max() < 12
 
 
-def test_to_square_takes_the_whole_picture_in_rgb_order() -> None:
+def test_to_square_takes_the_whole_image_in_rgb_order() -> None:
     wide = np.zeros((10, 40, 3), dtype=np.uint8)
     wide[:, :20] = (200, 100, 50)
     square = to_square(Image.fromarray(wide), 8)
@@ -249,7 +249,7 @@ def test_to_square_takes_the_whole_picture_in_rgb_order() -> None:
     assert square[:, 4, 6].tolist() == [0, 0, 0]
 
 
-def test_kept_pictures_equal_decoded_ones_and_are_read_once(tmp_path: Path) -> None:
+def test_kept_images_equal_decoded_ones_and_are_read_once(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.jpg" for i in range(3)]
     for i, path in enumerate(paths):
         smooth(200 + 30 * i, 150).save(path)

@@ -35,10 +35,10 @@ def test_constants_are_those_of_clip() -> None:
     assert CLIP_STD == (0.26862954, 0.26130258, 0.27577711)
 
 
-def test_none_only_normalises_a_picture_of_the_right_size() -> None:
-    picture = noise(24)
-    expected = (picture.double() / 255 - MEAN.double()) / STD.double()
-    torch.testing.assert_close(ImageTransform(24)(picture).double(), expected, rtol=1e-5, atol=1e-5)
+def test_none_only_normalises_a_image_of_the_right_size() -> None:
+    image = noise(24)
+    expected = (image.double() / 255 - MEAN.double()) / STD.double()
+    torch.testing.assert_close(ImageTransform(24)(image).double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("augmentation", ALL)
@@ -56,28 +56,28 @@ def test_shape_type_and_range(augmentation: Augmentation, side: int) -> None:
 
 @pytest.mark.parametrize("augmentation", ALL)
 def test_the_input_is_left_alone(augmentation: Augmentation) -> None:
-    # Cached pictures are views of shared memory: a transform in place would change every epoch.
-    picture = noise(24)
-    before = picture.clone()
-    out = ImageTransform(24, augmentation)(picture, 3)
+    # Cached images are views of shared memory: a transform in place would change every epoch.
+    image = noise(24)
+    before = image.clone()
+    out = ImageTransform(24, augmentation)(image, 3)
     out.zero_()
-    assert torch.equal(picture, before)
+    assert torch.equal(image, before)
 
 
 @pytest.mark.parametrize("augmentation", ALL)
 def test_depends_on_the_seed_alone_and_moves_no_generator(augmentation: Augmentation) -> None:
-    transform, picture = ImageTransform(24, augmentation), noise()
+    transform, image = ImageTransform(24, augmentation), noise()
     torch.manual_seed(1)
-    first = transform(picture, 5)
+    first = transform(image, 5)
     torch.manual_seed(2)
     np.random.seed(3)  # noqa: NPY002  # the legacy generator is what must not be read
     torch.rand(7)
     state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002  # likewise
-    assert torch.equal(transform(picture, 5), first)
+    assert torch.equal(transform(image, 5), first)
     assert torch.equal(torch.get_rng_state(), state)
     after: Any = np.random.get_state()  # noqa: NPY002  # likewise
     assert all(np.array_equal(a, b) for a, b in zip(numpy_state, after, strict=True))
-    different = sum(not torch.equal(transform(picture, seed), first) for seed in range(6, 16))
+    different = sum(not torch.equal(transform(image, seed), first) for seed in range(6, 16))
     assert different == (0 if augmentation == "none" else 10)
 
 
@@ -115,8 +115,8 @@ def test_never_flips(augmentation: Augmentation, axis: int) -> None:
 def ramp(axis: int) -> Tensor:
     """Bright at the left (or top), dark at the right; below the threshold of solarize."""
     line = torch.linspace(180, 20, 64)
-    picture = (line[None, :] if axis else line[:, None]).expand(64, 64).expand(3, 64, 64)
-    return picture.to(torch.uint8).contiguous()
+    image = (line[None, :] if axis else line[:, None]).expand(64, 64).expand(3, 64, 64)
+    return image.to(torch.uint8).contiguous()
 
 
 def test_the_released_pretraining_flips_sides_every_other_time() -> None:
@@ -126,7 +126,7 @@ def test_the_released_pretraining_flips_sides_every_other_time() -> None:
     assert all(slope(transform(ramp(0), seed), 0) < 0 for seed in range(100))
 
 
-def test_a_grey_picture_stays_grey_in_pretraining() -> None:
+def test_a_grey_image_stays_grey_in_pretraining() -> None:
     # Jitter of saturation and hue does nothing to a radiograph.
     transform, grey = ImageTransform(40, "paper_pretrain"), noise(40)[:1].expand(3, 40, 40)
     for seed in range(60):
@@ -135,16 +135,16 @@ def test_a_grey_picture_stays_grey_in_pretraining() -> None:
 
 
 def test_pretraining_loses_colour_as_often_as_released() -> None:
-    transform, picture = ImageTransform(32, "paper_pretrain"), noise(32)
+    transform, image = ImageTransform(32, "paper_pretrain"), noise(32)
     grey = 0
     for seed in range(600):
-        back = transform(picture, seed) * STD + MEAN
+        back = transform(image, seed) * STD + MEAN
         grey += float((back.amax(0) - back.amin(0)).max()) < 2.5 / 255
     assert 30 < grey < 95  # 60 expected, 4 standard deviations and more
 
 
 def test_operations_are_torchvisions_but_the_one_that_inverts() -> None:
-    # Below 221, where magnitude 4 begins to invert, solarize leaves pictures as they are.
+    # Below 221, where magnitude 4 begins to invert, solarize leaves images as they are.
     dark = noise(40) // 2
     given = v2.RandAugment(num_ops=1, magnitude=4)
     theirs = [given(dark) for _ in range(400)]
@@ -165,18 +165,18 @@ def test_operations_are_torchvisions_but_the_one_that_inverts() -> None:
 
 
 @pytest.mark.parametrize("size", [2, 5])  # torchvision cannot crop to one pixel
-def test_pretraining_takes_the_smallest_pictures(size: int) -> None:
+def test_pretraining_takes_the_smallest_images(size: int) -> None:
     for seed in range(40):
         assert ImageTransform(size, "paper_pretrain")(noise(9), seed).shape == (3, size, size)
 
 
-def test_mild_without_its_draws_is_the_picture_zoomed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mild_without_its_draws_is_the_image_zoomed(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every draw in the middle: no rotation, no shift, no change of brightness, zoom 0.925.
     monkeypatch.setattr(torch, "rand", lambda n, **_: torch.full((n,), 0.5))
     row = torch.linspace(0, 255, 200).to(torch.uint8)
-    picture = row.expand(3, 200, 200).contiguous()
-    back = (ImageTransform(100, "mild")(picture) * STD + MEAN)[0, 50]
-    # Output column centres map to 0.5 + 0.925 (c - 0.5) of the picture's width.
+    image = row.expand(3, 200, 200).contiguous()
+    back = (ImageTransform(100, "mild")(image) * STD + MEAN)[0, 50]
+    # Output column centres map to 0.5 + 0.925 (c - 0.5) of the image's width.
     centres = (torch.arange(100) + 0.5) / 100
     torch.testing.assert_close(back, 0.5 + 0.925 * (centres - 0.5), atol=0.01, rtol=0)
 

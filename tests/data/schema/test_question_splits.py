@@ -10,7 +10,7 @@ from amif_lightning.data.schema.answers import vocabulary
 from amif_lightning.data.schema.question_splits import (
     LITERATURE_LABEL,
     Protocol,
-    carve_images,
+    hold_out_images,
     images_of,
     restated,
     restating,
@@ -89,7 +89,7 @@ def test_literature_without_test_answers_says_so() -> None:
 @pytest.mark.parametrize("protocol", ["clean", "literature"])
 def test_validation_is_never_the_test_set(protocol: Protocol) -> None:
     part = split_questions(release(), protocol)
-    assert part.carved_from_train
+    assert part.held_out_from_train
     assert part.validation
     assert {r.split for r in part.validation} == {"train"}
     assert not {r.question_id for r in part.validation} & {r.question_id for r in part.test}
@@ -97,7 +97,7 @@ def test_validation_is_never_the_test_set(protocol: Protocol) -> None:
 
 @pytest.mark.parametrize("protocol", ["clean", "literature"])
 @pytest.mark.parametrize("seed", range(5))
-def test_no_validation_image_is_trained_on_after_a_carve(protocol: Protocol, seed: int) -> None:
+def test_no_validation_image_is_trained_on_after_a_hold_out(protocol: Protocol, seed: int) -> None:
     part = split_questions(release(), protocol, split_seed=seed)
     assert len(images_of(part.validation)) == 2
     assert shared_images(part.train, part.validation) == ()
@@ -106,30 +106,30 @@ def test_no_validation_image_is_trained_on_after_a_carve(protocol: Protocol, see
     assert used == len(part.released_train) == 40
 
 
-def test_carve_does_not_depend_on_the_order_of_rows() -> None:
+def test_hold_out_does_not_depend_on_the_order_of_rows() -> None:
     rows = list(release().splits["train"])
     shuffled = list(rows)
     random.Random(3).shuffle(shuffled)
     assert shuffled != rows
-    assert carve_images(rows, 7, 0.2) == carve_images(shuffled, 7, 0.2)
+    assert hold_out_images(rows, 7, 0.2) == hold_out_images(shuffled, 7, 0.2)
 
 
-def test_carve_depends_on_the_split_seed_and_nests() -> None:
+def test_hold_out_depends_on_the_split_seed_and_nests() -> None:
     rows = release().splits["train"]
-    chosen = [carve_images(rows, seed, 0.2) for seed in range(4)]
+    chosen = [hold_out_images(rows, seed, 0.2) for seed in range(4)]
     assert len(set(chosen)) > 1
     assert {len(images) for images in chosen} == {4}
-    assert carve_images(rows, 0, 0.1) < carve_images(rows, 0, 0.5)
+    assert hold_out_images(rows, 0, 0.1) < hold_out_images(rows, 0, 0.5)
 
 
-def test_carve_is_fixed_for_ever() -> None:
+def test_hold_out_is_fixed_for_ever() -> None:
     # Records of different versions stay comparable only if the split does not move.
-    assert sorted(carve_images(release().splits["train"], 0, 0.1)) == ["t0", "t7"]
+    assert sorted(hold_out_images(release().splits["train"], 0, 0.1)) == ["t0", "t7"]
 
 
-def test_carve_needs_two_images() -> None:
+def test_hold_out_needs_two_images() -> None:
     with pytest.raises(UserError, match=r"out of 1 training image.*use more data"):
-        carve_images([row(0, "train", "t", "q", "a")], 0, 0.1)
+        hold_out_images([row(0, "train", "t", "q", "a")], 0, 0.1)
 
 
 def test_clean_drops_trained_rows_that_restate_a_test_question() -> None:
@@ -165,13 +165,13 @@ def test_rows_on_released_validation_images_are_not_trained_on(protocol: Protoco
     rel = replace(rel, splits={**rel.splits, "validation": validation})
     part = split_questions(rel, protocol)
     assert part.validation == validation
-    assert not part.carved_from_train
+    assert not part.held_out_from_train
     assert shared_images(part.train, part.validation) == ()
     shown = [d for d in part.dropped if "shows a validation image" in d.reason]
     assert [d.question_id for d in shown] == ["X/train/10", "X/train/11"]
 
 
-def test_test_split_validation_scores_the_released_set_and_carves_another() -> None:
+def test_test_split_validation_scores_the_released_set_and_holds_out_another() -> None:
     rel = release(validation=True)
     part = split_questions(rel, "clean", test_split="validation")
     assert part.test == rel.splits["validation"]
@@ -185,20 +185,20 @@ def test_test_split_validation_without_one_is_refused() -> None:
         split_questions(release(), "clean", test_split="validation")
 
 
-def test_images_of_a_group_are_carved_together() -> None:
+def test_images_of_a_group_are_held_out_together() -> None:
     # Images t0, t1 are one patient's, t2, t3 the next one's.
     rows = [
         replace(r, group=f"patient {int(r.image_id[1:]) // 2}") for r in release().splits["train"]
     ]
     for seed in range(5):
-        chosen = carve_images(rows, seed, 0.3)
+        chosen = hold_out_images(rows, seed, 0.3)
         assert len(chosen) == 6
         assert len({r.group for r in rows if r.image_id in chosen}) == 3
     with pytest.raises(UserError, match="out of 1 training image"):
-        carve_images(rows[:4], 0, 0.1)
+        hold_out_images(rows[:4], 0, 0.1)
 
 
-def test_floors_of_a_carved_validation_set_do_not_look_up_its_own_rows() -> None:
+def test_floors_of_a_held_out_validation_set_do_not_look_up_its_own_rows() -> None:
     part = split_questions(release(), "clean")
     assert part.floor_rows("test") == part.released_train
     assert shared_images(part.floor_rows("validation"), part.validation) == ()

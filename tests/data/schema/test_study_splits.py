@@ -1,4 +1,4 @@
-"""Which studies are left out, what is held out, and who is carved for validation."""
+"""Which studies are left out, what is held out, and who is held out for validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.data.schema.studies import StudyRelease, StudyRow
-from amif_lightning.data.schema.study_splits import HELD_OUT, NO_PICTURE, NO_TEXT, split_studies
+from amif_lightning.data.schema.study_splits import HELD_OUT, NO_IMAGE, NO_TEXT, split_studies
 from amif_lightning.errors import UserError
 from tests.data.tiny_studies import make_study, tiny_studies
 
@@ -32,7 +32,7 @@ def test_a_whole_release_is_kept_in_its_order(tmp_path: Path) -> None:
         made.splits["test"],
     )
     assert found.dropped == ()
-    assert not found.carved_from_train
+    assert not found.held_out_from_train
 
 
 @pytest.mark.parametrize("text", ["", "  ", "...", "?!", "́"])
@@ -47,18 +47,18 @@ def test_an_empty_report_is_dropped_from_every_split(tmp_path: Path, text: str) 
     }
 
 
-def test_a_study_without_picture_is_dropped_once(tmp_path: Path) -> None:
+def test_a_study_without_image_is_dropped_once(tmp_path: Path) -> None:
     made = tiny_studies(tmp_path)
     rows = made.splits["train"]
     bare = (replace(rows[0], images=()), replace(rows[1], images=(), text=""), *rows[2:])
     earlier = DroppedRow("Tiny/x", "the reader's reason")
     found = split_studies(replace(made, splits={**made.splits, "train": bare}, dropped=(earlier,)))
     assert found.train == rows[2:]
-    assert [row.reason for row in found.dropped] == ["the reader's reason", NO_PICTURE, NO_PICTURE]
+    assert [row.reason for row in found.dropped] == ["the reader's reason", NO_IMAGE, NO_IMAGE]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_held_out_patients_and_pictures_do_not_train(tmp_path: Path, split: SplitName) -> None:
+def test_held_out_patients_and_images_do_not_train(tmp_path: Path, split: SplitName) -> None:
     made = tiny_studies(tmp_path)
     held = tuple(replace(row, group="anna") for row in made.splits[split])
     train = list(made.splits["train"])
@@ -78,12 +78,12 @@ def test_a_dropped_study_holds_nobody_out(tmp_path: Path) -> None:
     assert found.train == train
 
 
-def test_a_carve_keeps_patients_whole_and_ignores_the_order(tmp_path: Path) -> None:
+def test_a_hold_out_keeps_patients_whole_and_ignores_the_order(tmp_path: Path) -> None:
     rows = tuple(
         make_study(tmp_path, "train", i, ("frontal",), group=f"patient {i // 3}") for i in range(30)
     )
     found = split_studies(release(train=rows), validation_fraction=0.3)
-    assert found.carved_from_train
+    assert found.held_out_from_train
     assert (len(found.train), len(found.validation)) == (21, 9)
     assert Counter(row.group for row in found.validation).most_common() == [
         (group, 3) for group, _ in Counter(row.group for row in found.validation).most_common()
@@ -95,11 +95,11 @@ def test_a_carve_keeps_patients_whole_and_ignores_the_order(tmp_path: Path) -> N
     assert set(other.validation) != set(found.validation)
 
 
-def test_one_study_cannot_be_carved(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be carved"):
+def test_one_study_cannot_be_held_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be held out"):
         split_studies(release(train=(make_study(tmp_path, "train", 0),)))
 
 
-def test_nothing_is_carved_out_of_nothing(tmp_path: Path) -> None:
+def test_nothing_is_held_out_out_of_nothing(tmp_path: Path) -> None:
     found = split_studies(release(test=(make_study(tmp_path, "test", 0),)))
     assert (found.train, found.validation, len(found.test)) == ((), (), 1)

@@ -34,7 +34,7 @@ def test_spellings_of_a_view_are_one_kind(view: str, kind: str) -> None:
     assert kind_of(view) == kind
 
 
-def test_one_picture_is_both_views() -> None:
+def test_one_image_is_both_views() -> None:
     assert set(drawn(["lateral"], 20)) == {(0, 0)}
     assert fixed_views(["lateral"]) == (0, 0)
 
@@ -54,13 +54,13 @@ def test_of_ten_views_all_unlike_pairs_and_no_others_are_drawn() -> None:
     assert min(found.values()) > 30  # 83 expected each
 
 
-def test_views_of_one_kind_only_give_two_different_pictures() -> None:
+def test_views_of_one_kind_only_give_two_different_images() -> None:
     assert set(drawn(["PA", "AP", "PA"])) == {(i, j) for i in range(3) for j in range(3) if i != j}
 
 
 def test_an_unknown_view_is_not_another_view() -> None:
     assert set(drawn(["frontal", "", "lateral"])) == {(0, 2), (2, 0)}
-    assert set(drawn(["frontal", ""])) == {(0, 1), (1, 0)}  # but better than the same picture
+    assert set(drawn(["frontal", ""])) == {(0, 1), (1, 0)}  # but better than the same image
 
 
 def test_the_seed_alone_decides() -> None:
@@ -80,7 +80,7 @@ def test_the_seed_alone_decides() -> None:
         (TEN, (1, 0)),
     ],
 )
-def test_evaluation_shows_the_first_frontal_picture(
+def test_evaluation_shows_the_first_frontal_image(
     views: list[str], expected: tuple[int, int]
 ) -> None:
     assert fixed_views(views) == expected

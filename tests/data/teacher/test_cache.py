@@ -70,8 +70,8 @@ def test_soft_labels_equal_the_online_teachers_in_any_order(
     firsts, seconds = list(images)[:STUDIES], list(images)[STUDIES:]
     online = {}
     for name, ids in (("first", firsts), ("second", seconds)):
-        pictures = [decode_image(images[ids[number]]) for number in order]
-        online[name] = teacher.image(torch.stack([teacher.prepare(one) for one in pictures]))
+        decoded = [decode_image(images[ids[number]]) for number in order]
+        online[name] = teacher.image(torch.stack([teacher.prepare(one) for one in decoded]))
     studies = [list(texts)[number] for number in order]
     online["text"] = teacher.text([texts[study] for study in studies])
     stored = {

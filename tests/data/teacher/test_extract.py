@@ -19,7 +19,7 @@ from amif_lightning.errors import UserError
 
 
 def shade(image: Image.Image) -> Tensor:
-    """A prepared picture: its red value alone."""
+    """A prepared image: its red value alone."""
     red = image.getpixel((0, 0))
     assert isinstance(red, tuple)
     return torch.tensor([float(red[0])])
@@ -158,17 +158,17 @@ class TwoWidths(Toy):
         return torch.nn.functional.pad(super().text(texts), (0, 1))
 
 
-def test_a_teacher_of_two_widths_is_found_before_it_reads_all_pictures(
+def test_a_teacher_of_two_widths_is_found_before_it_reads_all_images(
     images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
     teacher = TwoWidths()
-    with pytest.raises(UserError, match="pictures of width 2 and texts of width 3"):
+    with pytest.raises(UserError, match="images of width 2 and texts of width 3"):
         compute(teacher, images, texts, tmp_path / "parts", 0, False)
-    assert len(teacher.seen) == TEXTS + 2  # one batch of pictures
+    assert len(teacher.seen) == TEXTS + 2  # one batch of images
 
 
 class Broken(Toy):
-    """Loses itself in one picture."""
+    """Loses itself in one image."""
 
     def image(self, pixels: Tensor) -> Tensor:
         rows = super().image(pixels)
@@ -176,14 +176,14 @@ class Broken(Toy):
         return rows
 
 
-def test_a_vector_that_is_not_finite_names_its_picture(
+def test_a_vector_that_is_not_finite_names_its_image(
     images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"d/07\.png"):
         compute(Broken(), images, texts, tmp_path / "parts", 0, False)
 
 
-def test_a_damaged_picture_is_named(
+def test_a_damaged_image_is_named(
     images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
     images["d/07.png"].write_bytes(b"\x89PNG")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from amif_lightning.batch import Tokens
 from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import ImageTransform, whole_picture
+from amif_lightning.data.preprocessing.transforms import ImageTransform, whole_image
 from amif_lightning.data.teacher.networks import CheckpointTeacher, OpenClipTeacher
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.pretrain import AMiFPretrain
@@ -25,7 +25,7 @@ from tests.tiny_biomedclip import SCALE, SIDE, WIDTH, write_biomedclip
 TEXTS = ["no finding in the left lung", "nodule", "effusion in the right lung " * 3]
 
 
-def picture(seed: int, size: tuple[int, int] = (200, 170)) -> Image.Image:
+def image(seed: int, size: tuple[int, int] = (200, 170)) -> Image.Image:
     values = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     return Image.fromarray(values)
 
@@ -41,7 +41,7 @@ def teacher(folder: Path) -> OpenClipTeacher:
 
 
 def pixels(teacher: OpenClipTeacher | CheckpointTeacher) -> torch.Tensor:
-    return torch.stack([teacher.prepare(picture(seed)) for seed in range(3)])
+    return torch.stack([teacher.prepare(image(seed)) for seed in range(3)])
 
 
 # ---- open_clip --------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def test_open_clip_says_what_the_model_says(folder: Path, teacher: OpenClipTeach
         assert float((rows @ rows.T)[0, 1]) < 0.99
 
 
-def test_pictures_are_prepared_as_the_model_was_trained(teacher: OpenClipTeacher) -> None:
+def test_images_are_prepared_as_the_model_was_trained(teacher: OpenClipTeacher) -> None:
     prepared = teacher.prepare(Image.new("RGB", (300, 200), (255, 0, 51)))
     assert prepared.shape == (3, SIDE, SIDE)
     expected = [(1 - 0.5) / 0.2, (0 - 0.4) / 0.3, (0.2 - 0.3) / 0.4]  # the folder's, not CLIP's
@@ -164,10 +164,10 @@ def test_a_checkpoint_says_what_its_task_says(tmp_path: Path, shared: bool) -> N
     assert teacher.scale == pytest.approx(-np.log(0.05))
 
 
-def test_pictures_for_a_checkpoint_are_those_of_the_data_modules() -> None:
-    image = picture(0)
+def test_images_for_a_checkpoint_are_those_of_the_data_modules() -> None:
+    drawn = image(0)
     torch.testing.assert_close(
-        whole_picture(image, 32), ImageTransform(32)(to_square(image, 32)), atol=1e-6, rtol=0
+        whole_image(drawn, 32), ImageTransform(32)(to_square(drawn, 32)), atol=1e-6, rtol=0
     )
 
 

@@ -48,10 +48,10 @@ def test_images_are_8_bit_grey_112(phantom_root: Path) -> None:
     studies = read_studies(phantom_root)
     for one in studies[::20]:
         for image in one.images:
-            with Image.open(phantom_root / image.path) as picture:
-                assert picture.mode == "L"
-                assert picture.size == (112, 112)
-                pixels = np.asarray(picture)
+            with Image.open(phantom_root / image.path) as opened:
+                assert opened.mode == "L"
+                assert opened.size == (112, 112)
+                pixels = np.asarray(opened)
             assert pixels.min() == 0
             assert pixels.max() > 230
             assert 60 < pixels[40:72, 30:82].mean() < 220

@@ -61,14 +61,14 @@ def test_bad_options_are_named(tmp_path: Path, name: str, value: int) -> None:
         _phantom(tmp_path / "set", **{name: value})
 
 
-def test_no_patient_is_trained_on_and_validated_on_after_a_carve(tmp_path: Path) -> None:
+def test_no_patient_is_trained_on_and_validated_on_after_a_hold_out(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     sizes = {"train_studies": 60, "validation_studies": 0, "test_studies": 8}
     _phantom(folder, **sizes).prepare_data()
     of_study = {study.study_id: study.patient_id for study in read_studies(folder)}
     for seed in range(5):
         parts = _phantom(folder, **sizes, split_seed=seed, validation_fraction=0.3).splits
-        assert parts.carved_from_train
+        assert parts.held_out_from_train
         trained, held_out = (
             {of_study[Path(row.image).name.rsplit("_", 1)[0]] for row in rows}
             for rows in (parts.train, parts.validation)
@@ -108,7 +108,7 @@ def test_the_clean_protocol_keeps_the_generated_splits(root: Path) -> None:
         asked = [(x["image"], x["question"]) for x in lines if x["split"] == split]
         assert [(row.image, row.question) for row in rows] == asked
     assert not data.splits.dropped
-    assert not data.splits.carved_from_train
+    assert not data.splits.held_out_from_train
     assert set(data.splits.candidates) == {x["answer"] for x in lines if x["split"] == "train"}
 
 
@@ -128,7 +128,7 @@ def test_its_audit_is_clean(root: Path) -> None:
     assert audit.clean, audit.not_clean
 
 
-def test_its_batches_hold_pictures_and_questions(root: Path) -> None:
+def test_its_batches_hold_images_and_questions(root: Path) -> None:
     data = _phantom(root, questions_per_image=2)
     data.prepare_data()
     data.setup("fit")

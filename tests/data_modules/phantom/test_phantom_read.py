@@ -60,8 +60,8 @@ def test_footprints_lie_where_the_image_differs(phantom_root: Path) -> None:
         if item.contrast < 3:
             continue
         mirrored = item.mask[:, ::-1]
-        with Image.open(phantom_root / study.images[0].path) as picture:
-            pixels = np.asarray(picture).astype(float)
+        with Image.open(phantom_root / study.images[0].path) as image:
+            pixels = np.asarray(image).astype(float)
         brighter.append(pixels[item.mask].mean() - pixels[mirrored].mean())
         columns = np.nonzero(item.mask)[1]
         assert (columns.mean() > 56) == (study.findings[0].side == "left")

@@ -62,8 +62,8 @@ def test_a_region_is_the_footprint_of_its_own_finding(data: PhantomStudies) -> N
     assert several > 2
 
 
-def test_a_region_lies_on_its_finding_s_side_of_the_frontal_picture(data: PhantomStudies) -> None:
-    """The patient's left is on the right of the picture; upper is above lower."""
+def test_a_region_lies_on_its_finding_s_side_of_the_frontal_image(data: PhantomStudies) -> None:
+    """The patient's left is on the right of the image; upper is above lower."""
     regions, sides = Regions(Path(data.root)), dict.fromkeys(("left", "right"), 0)
     heights: dict[str, list[float]] = {"upper": [], "middle": [], "lower": []}
     for study in read_studies(data.root):
@@ -85,11 +85,11 @@ def test_a_region_lies_on_its_finding_s_side_of_the_frontal_picture(data: Phanto
 
 
 def pixels(data: PhantomStudies, path: str) -> np.ndarray:
-    with Image.open(Path(data.root) / path) as picture:
-        return np.asarray(picture.convert("L"), dtype=float)
+    with Image.open(Path(data.root) / path) as image:
+        return np.asarray(image.convert("L"), dtype=float)
 
 
-def test_the_picture_is_brighter_in_a_region_than_pictures_without_a_finding_there(
+def test_the_image_is_brighter_in_a_region_than_images_without_a_finding_there(
     data: PhantomStudies,
 ) -> None:
     """Of solid kinds; air is darker. Other studies' regions of the kind are the control."""
@@ -101,10 +101,10 @@ def test_the_picture_is_brighter_in_a_region_than_pictures_without_a_finding_the
     for study in studies:
         frontal = study.images[0].path
         for region in regions.of(f"Phantom/{study.study_id}", f"Phantom/{frontal}"):
-            picture = pixels(data, frontal)
-            assert picture.shape == region.mask.shape
-            around = np.median((picture - usual)[~region.mask])
-            inside = float((picture - usual)[region.mask].mean() - around)
+            image = pixels(data, frontal)
+            assert image.shape == region.mask.shape
+            around = np.median((image - usual)[~region.mask])
+            inside = float((image - usual)[region.mask].mean() - around)
             gaps.setdefault(region.kind, []).append(inside)
     means = {kind: float(np.mean(found)) for kind, found in gaps.items() if len(found) > 2}
     assert means.pop("pneumothorax", -1.0) < 0

@@ -138,11 +138,11 @@ def test_both_classes_share_one_folder(root: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*.*")} == before
 
 
-def test_a_carve_keeps_patients_whole(tmp_path: Path) -> None:
+def test_a_hold_out_keeps_patients_whole(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     data = _studies(folder, train_studies=60, validation_studies=0, validation_fraction=0.3)
     data.prepare_data()
-    assert data.splits.carved_from_train
+    assert data.splits.held_out_from_train
     trained, held_out = (
         {row.group for row in rows} for rows in (data.splits.train, data.splits.validation)
     )

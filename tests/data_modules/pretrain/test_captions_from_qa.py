@@ -1,4 +1,4 @@
-"""Captions from questions and answers: whose rows they come from, and which pictures stay out."""
+"""Captions from questions and answers: whose rows they come from, and which images stay out."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_caption_holds_each_pair_once_in_released_order(release: Release) -> N
 def test_captions_come_from_clean_training_rows_alone(
     release: Release, make: Callable[..., CaptionsFromQA], printed: list[str]
 ) -> None:
-    # A training row that restates a test question is leaky: another question on the same picture.
+    # A training row that restates a test question is leaky: another question on the same image.
     test = release.splits["test"][0]
     leak = replace(test, split="train", question_id="Tiny/train/99", answer="leaked answer")
     splits = {**release.splits, "train": (*release.splits["train"], leak)}
@@ -76,19 +76,19 @@ def test_captions_come_from_clean_training_rows_alone(
     assert not any(word in words for word in ("leaked", "test zone", "validation zone"))
     assert len(used) == 10
     assert {row.study_id for row in used} == {f"Tiny/train{i:02d}" for i in range(10)}
-    assert len(data.splits.validation) == 1  # a tenth, carved
+    assert len(data.splits.validation) == 1  # a tenth, held out
     by_id = {row.study_id: row for row in used}
     first = [row for row in release.splits["train"] if row.image_id == "train00"]
     assert by_id["Tiny/train00"].text == caption(first)
     assert by_id["Tiny/train00"].images[0].image_id == "Tiny/train/00.png"
     assert printed[:2] == [
-        "Tiny: captions from 10 training pictures' questions and answers",
+        "Tiny: captions from 10 training images' questions and answers",
         "Tiny: 1 questions are in no caption: not clean: equal to a held-out question or its "
         "released rephrase or frame",
     ]
 
 
-def test_a_carved_validation_set_is_no_caption(
+def test_a_held_out_validation_set_is_no_caption(
     release: Release, make: Callable[..., CaptionsFromQA]
 ) -> None:
     data = make(release, test_split="validation", validation_fraction=0.3)
@@ -101,7 +101,7 @@ def test_a_carved_validation_set_is_no_caption(
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize("test_split", ["validation", "test"])
-def test_copies_of_held_out_pictures_are_left_out_and_counted(
+def test_copies_of_held_out_images_are_left_out_and_counted(
     tmp_path: Path,
     release: Release,
     make: Callable[..., CaptionsFromQA],
@@ -109,7 +109,7 @@ def test_copies_of_held_out_pictures_are_left_out_and_counted(
     split: SplitName,
     test_split: str,
 ) -> None:
-    # Training picture 03 is a picture of the other split, under a name of its own. The released
+    # Training image 03 is an image of the other split, under a name of its own. The released
     # test split is held out also where the validation split takes its role.
     held = tmp_path / release.splits[split][0].image
     shutil.copy(held, tmp_path / "train" / "03.png")
@@ -123,7 +123,7 @@ def test_copies_of_held_out_pictures_are_left_out_and_counted(
     assert f"Tiny: 1 studies dropped: {CONTENT}" in printed
 
 
-def test_a_held_out_set_keeps_its_pictures_by_name_and_content(
+def test_a_held_out_set_keeps_its_images_by_name_and_content(
     tmp_path: Path, release: Release, make: Callable[..., CaptionsFromQA], printed: list[str]
 ) -> None:
     folder = tmp_path / "other"
@@ -132,7 +132,7 @@ def test_a_held_out_set_keeps_its_pictures_by_name_and_content(
         "test": tuple(make_rows(folder, "test", [1, 1, 1], seed=7)),
     }
     shutil.copy(tmp_path / "train" / "05.png", folder / "test" / "00.png")
-    # A training picture there: another split seed may carve it for validation.
+    # A training image there: another split seed may hold-out it for validation.
     shutil.copy(tmp_path / "train" / "08.png", folder / "train" / "01.png")
     named = replace(rows["test"][1], image="test/scan.png", image_id="x")
     shutil.copy(folder / "test" / "01.png", folder / "test" / "scan.png")
@@ -159,14 +159,14 @@ def test_a_held_out_set_keeps_its_pictures_by_name_and_content(
     assert not found.failed
 
 
-def test_missing_pictures_are_counted(
+def test_missing_images_are_counted(
     tmp_path: Path, release: Release, make: Callable[..., CaptionsFromQA], printed: list[str]
 ) -> None:
     (tmp_path / "train" / "02.png").unlink()
     (tmp_path / "test" / "04.png").unlink()
     make(release).setup("fit")
     assert f"Tiny: 1 studies dropped: {NO_FILE}" in printed
-    said = "1 of 9 scored pictures of Tiny are not on disk and are told by name only"
+    said = "1 of 9 scored images of Tiny are not on disk and are told by name only"
     assert f"Tiny: {said}" in printed
 
 
@@ -177,7 +177,7 @@ def test_sets_that_are_not_there_are_named(
         name: rows for name, rows in release.splits.items() if name != "test"
     }
     make(replace(release, splits=splits, absent={"test": "no file"})).setup("fit")
-    assert "Tiny: the test pictures of Tiny are not compared: no file" in printed
+    assert "Tiny: the test images of Tiny are not compared: no file" in printed
 
 
 def test_equal_captions_are_relevant_to_each_other(
@@ -305,7 +305,7 @@ def test_captions_of_med_2019_hold_out_rad(
     data.setup("fit")
     assert time.monotonic() - start < 60
     print(*printed, sep="\n")
-    assert printed[0].endswith(f"captions from {captions} training pictures' questions and answers")
+    assert printed[0].endswith(f"captions from {captions} training images' questions and answers")
     reasons = {row.question_id: row.reason for row in data.splits.dropped}
     counts = Counter(reasons.values())
     assert (counts[NAME], len(counts)) == (named, 2)

@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_frontal_pictures_with_exactly_one_positive(root: Path) -> None:
+def test_frontal_images_with_exactly_one_positive(root: Path) -> None:
     data = CheXpert5x200(str(root), **OPTIONS)
     assert Counter(drawn(data).values()) == dict.fromkeys(CLASSES, 3) | {"Edema": 4}
     for row in data.splits.test:
@@ -45,7 +45,7 @@ def test_frontal_pictures_with_exactly_one_positive(root: Path) -> None:
         assert row.group in row.images[0].image_id
         assert row.images[0].file.is_file()
     notes = "\n".join(data.release.notes)
-    assert "3 of 200 pictures of Cardiomegaly" in notes
+    assert "3 of 200 images of Cardiomegaly" in notes
     sure = CheXpert5x200(str(root), exclude_uncertain=True, **OPTIONS)
     assert Counter(drawn(sure).values()) == dict.fromkeys(CLASSES, 3)
 
@@ -56,7 +56,7 @@ def test_the_draw_depends_on_the_seed_alone(root: Path, tmp_path: Path) -> None:
     table = root / "train.csv"
     header, *rows = table.read_text().splitlines()
     random.Random(1).shuffle(rows)
-    # The other copy of the release, in another order, with the pictures elsewhere.
+    # The other copy of the release, in another order, with the images elsewhere.
     text = "\n".join([header, *rows]).replace("CheXpert-v1.0-small", "CheXpert-v1.0")
     table.write_text(text)
     assert drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS)) == first
@@ -77,7 +77,7 @@ def test_batches_and_prompts(root: Path) -> None:
     data.setup("test")
     (batch,) = data.test_dataloader()
     assert batch.first.shape == (16, 3, 16, 16)
-    # All pictures of a class, and none else, are relevant to each other.
+    # All images of a class, and none else, are relevant to each other.
     assert len(set(batch.relevance.tolist())) == 5
     assert list(data.class_prompts()) == list(CLASSES)
     assert data.class_labels("test")[0] == ("Atelectasis",)
@@ -90,7 +90,7 @@ def test_there_is_nothing_to_train(root: Path, stage: str) -> None:
         CheXpert5x200(str(root), **OPTIONS).setup(stage)
 
 
-def test_a_missing_picture_is_replaced_by_none(root: Path) -> None:
+def test_a_missing_image_is_replaced_by_none(root: Path) -> None:
     before = drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS))
     gone = CheXpert5x200(str(root), per_class=2, **OPTIONS).splits.test[0]
     gone.images[0].file.unlink()
@@ -104,7 +104,7 @@ def test_missing_labels_are_one_sentence(tmp_path: Path) -> None:
         CheXpert5x200(str(tmp_path), **OPTIONS).read_release()
 
 
-def test_labels_without_an_eligible_picture_are_one_sentence(root: Path) -> None:
+def test_labels_without_an_eligible_image_are_one_sentence(root: Path) -> None:
     table = root / "train.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:1]))
     data = CheXpert5x200(str(root), **OPTIONS)
@@ -143,7 +143,7 @@ def test_mimic_is_drawn_from_its_test_split(
     assert all(row.images[0].file.is_file() for row in data.splits.test)
     trains = [note for note in data.release.notes if "official training split" in note]
     assert bool(trains) == (options.get("take_from") == "any")
-    assert all(note.startswith("3 pictures") for note in trains)
+    assert all(note.startswith("3 images") for note in trains)
     data.setup("test")
 
 

@@ -1,4 +1,4 @@
-"""Any table of pictures and texts: columns by name, views, groups, and cells of any kind."""
+"""Any table of images and texts: columns by name, views, groups, and cells of any kind."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amif_lightning.data.files.tables import MALFORMED, NO_FILE, OUTSIDE
-from amif_lightning.data.schema.studies import Picture, StudyRow
-from amif_lightning.data.schema.study_splits import NO_PICTURE, NO_TEXT
+from amif_lightning.data.schema.studies import StudyImage, StudyRow
+from amif_lightning.data.schema.study_splits import NO_IMAGE, NO_TEXT
 from amif_lightning.errors import UserError
 from data_modules.pretrain.image_text import (
     BAD_CELL,
@@ -73,7 +73,7 @@ def test_rows_of_one_study_are_its_views(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz"])
 @pytest.mark.parametrize("cell", ["a.png|b.png", '["a.png", "b.png"]'])
-def test_one_cell_holds_several_pictures(tmp_path: Path, name: str, cell: str) -> None:
+def test_one_cell_holds_several_images(tmp_path: Path, name: str, cell: str) -> None:
     comma = "\t" if "tsv" in name else ","
     quoted = '"' + cell.replace('"', '""') + '"'
     text = f"image{comma}text{comma}view\n{quoted}{comma}Said.{comma}PA|LL\n".encode()
@@ -98,8 +98,8 @@ def test_json_lists_and_numbers(tmp_path: Path) -> None:
     [
         ({"image": "../a.png", "text": "Said."}, OUTSIDE),
         ({"image": "/a.png", "text": "Said."}, OUTSIDE),
-        ({"image": "", "text": "Said."}, NO_PICTURE),
-        ({"text": "Said."}, NO_PICTURE),
+        ({"image": "", "text": "Said."}, NO_IMAGE),
+        ({"text": "Said."}, NO_IMAGE),
         ({"image": "a.png"}, NO_TEXT),
         ({"image": "a.png", "text": 3}, BAD_CELL),
         ({"image": 3.5, "text": "Said."}, BAD_CELL),
@@ -122,7 +122,7 @@ def test_each_bad_row_has_its_reason(tmp_path: Path, row: Any, reason: str) -> N
         missing_images="skip",
     )
     assert reason in {dropped.reason for dropped in data.release.dropped} or reason in (
-        NO_PICTURE,
+        NO_IMAGE,
         NO_TEXT,
     )
     kept = [study for study in rows_of(data).values() if study.images and study.text]
@@ -144,12 +144,12 @@ def test_rows_that_contradict_each_other_spoil_their_study(tmp_path: Path) -> No
     assert counts == {DISAGREE: 1, BAD_CELL: 1}
 
 
-def study(name: str, *pictures: str, group: str = "") -> StudyRow:
-    shown = tuple(Picture(picture, Path(picture)) for picture in pictures)
+def study(name: str, *images: str, group: str = "") -> StudyRow:
+    shown = tuple(StudyImage(image, Path(image)) for image in images)
     return StudyRow(name, "train", shown, "Said.", group=group)
 
 
-def test_studies_that_share_a_picture_stay_together() -> None:
+def test_studies_that_share_a_image_stay_together() -> None:
     rows = [
         study("1", "a", "b"),
         study("2", "c"),
@@ -161,7 +161,7 @@ def test_studies_that_share_a_picture_stay_together() -> None:
     assert groups == ["1", "", "1", "1", "q"]
 
 
-def test_a_shared_picture_never_trains_and_validates(tmp_path: Path) -> None:
+def test_a_shared_image_never_trains_and_validates(tmp_path: Path) -> None:
     rows = [{"image": f"{number // 2}.png", "text": f"Text {number}."} for number in range(12)]
     for seed in range(5):
         data = lines(tmp_path, rows, split_seed=seed)

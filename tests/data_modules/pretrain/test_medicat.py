@@ -68,17 +68,17 @@ def test_other_figures_and_references_by_option(root: Path) -> None:
 
 
 def test_the_figures_of_a_paper_stay_together(root: Path) -> None:
-    carved: set[str] = set()
+    held_out: set[str] = set()
     for seed in range(8):
         data = MedICaT(str(root), split_seed=seed, validation_fraction=0.4, **OPTIONS)
         data.setup("fit")
         train, validation = ({row.group for row in data.rows(s)} for s in ("train", "validation"))
         assert validation
         assert not train & validation
-        carved |= validation
+        held_out |= validation
         batch = next(iter(data.train_dataloader()))
         assert batch.first.shape == (1, 3, 16, 16)
-    assert len(carved) > 1
+    assert len(held_out) > 1
     with pytest.raises(UserError, match="MedICaT has no test split"):
         data.setup("test")
 
@@ -136,7 +136,7 @@ def test_any_line_is_a_figure_or_counted(shared: Path, lines: list[dict[str, Any
     write_medicat(shared, [json.dumps(MEDICAT[0]), *written, json.dumps(MEDICAT[5])])
     data = MedICaT(str(shared), radiology_only=False, **OPTIONS)
     found = texts(data)
-    # The pictures of figure 9 are not there, so nothing of the other lines may be used.
+    # The images of figure 9 are not there, so nothing of the other lines may be used.
     assert found == ["Fig. 1. CT of case 1.", "Fig. 6. CT of case 6."]
     counts = Counter(row.reason for row in data.release.dropped)
     assert set(counts) <= {BAD_FIELD, MALFORMED, NO_FILE, TWICE}

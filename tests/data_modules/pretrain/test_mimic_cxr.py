@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from amif_lightning.data.files.tables import MALFORMED, NO_FILE
 from amif_lightning.data.schema.studies import StudyRow
-from amif_lightning.data.schema.study_splits import NO_PICTURE
+from amif_lightning.data.schema.study_splits import NO_IMAGE
 from amif_lightning.errors import UserError
 from data_modules.pretrain.mimic_cxr import MIMICCXR, NO_REPORT, NO_SECTION
 from data_modules.pretrain.mimic_tables import BAD_ID, NO_SPLIT, TWICE
 from tests.fakes_corpora import (
     STUDIES,
     dicom,
-    picture_path,
+    image_path,
     report_path,
     write_csv,
     write_mimic_cxr,
@@ -60,10 +60,10 @@ def test_studies_views_split_and_patients(tmp_path: Path, packed: bool) -> None:
     for number, patient, name, views, *_ in STUDIES:
         row = rows[str(number)]
         assert (row.split, row.group) == (split[name], f"p{patient}")
-        assert tuple(picture.view for picture in row.images) == views
-        paths = [picture_path(number, patient, place) for place in range(len(views))]
-        assert [picture.image_id for picture in row.images] == [f"MIMICCXR/{p}" for p in paths]
-        assert all(picture.file.is_file() for picture in row.images)
+        assert tuple(image.view for image in row.images) == views
+        paths = [image_path(number, patient, place) for place in range(len(views))]
+        assert [image.image_id for image in row.images] == [f"MIMICCXR/{p}" for p in paths]
+        assert all(image.file.is_file() for image in row.images)
     assert rows["50000001"].text == "Lungs are clear. Normal study number 1."
     assert not data.splits.dropped
     assert data.dataset == "MIMICCXR"
@@ -90,9 +90,9 @@ def test_batches_are_made_of_both_views(root: Path) -> None:
     assert shown.second_ids[0].endswith(f"{dicom(50000008, 1)}.jpg")
 
 
-def test_no_picture_is_opened_or_looked_for_at_the_start(root: Path) -> None:
+def test_no_image_is_opened_or_looked_for_at_the_start(root: Path) -> None:
     for place in range(3):
-        (root / picture_path(50000003, 10000764, place)).unlink()
+        (root / image_path(50000003, 10000764, place)).unlink()
     data = module(root, batch_size=1)
     data.setup("fit")
     assert len(rows_of(data)["50000003"].images) == 3
@@ -100,12 +100,12 @@ def test_no_picture_is_opened_or_looked_for_at_the_start(root: Path) -> None:
         list(data.train_dataloader())
 
 
-def test_missing_pictures_are_skipped_and_counted_where_asked_for(root: Path) -> None:
-    (root / picture_path(50000003, 10000764, 1)).unlink()
-    (root / picture_path(50000002, 10000032, 0)).unlink()
+def test_missing_images_are_skipped_and_counted_where_asked_for(root: Path) -> None:
+    (root / image_path(50000003, 10000764, 1)).unlink()
+    (root / image_path(50000002, 10000032, 0)).unlink()
     data = module(root, missing_images="skip")
-    assert [picture.view for picture in rows_of(data)["50000003"].images] == ["AP", "LL"]
-    assert reasons(data) == {NO_FILE: 2, NO_PICTURE: 1}
+    assert [image.view for image in rows_of(data)["50000003"].images] == ["AP", "LL"]
+    assert reasons(data) == {NO_FILE: 2, NO_IMAGE: 1}
 
 
 @pytest.mark.parametrize(

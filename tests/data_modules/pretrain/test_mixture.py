@@ -44,7 +44,7 @@ def test_studies_of_all_parts_keep_their_splits(parts: list[TinyStudies]) -> Non
     data = mixture(parts)
     assert trained(data) == {"First": 10, "Second": 10}
     assert (len(data.rows("validation")), len(data.rows("test"))) == (10, 6)
-    assert not data.splits.carved_from_train
+    assert not data.splits.held_out_from_train
     assert data.selection()["Second.layout"] == "made"
 
 
@@ -89,7 +89,7 @@ def test_training_studies_that_are_scored_elsewhere_go(
 
 
 def test_one_part_may_be_mixed_with_nothing(tmp_path: Path, parts: list[TinyStudies]) -> None:
-    """A corpus alone, less the pictures of a set that is scored."""
+    """A corpus alone, less the images of a set that is scored."""
     assert trained(mixture(parts[:1])) == {"First": 10}
 
 
@@ -102,7 +102,7 @@ def test_what_a_mixture_cannot_be_made_of(tmp_path: Path, parts: list[TinyStudie
         mixture([])
 
 
-def test_pictures_that_captions_source_tests_are_not_trained_on(
+def test_images_that_captions_source_tests_are_not_trained_on(
     tmp_path: Path, parts: list[TinyStudies]
 ) -> None:
     """Captions have no test split of their own, their questions' data set has one."""

@@ -1,4 +1,4 @@
-"""ROCO: both versions, vanished pictures, and lines of any kind."""
+"""ROCO: both versions, vanished images, and lines of any kind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reasons(data: ROCO) -> Counter[str]:
 
 @pytest.mark.parametrize("subsets", ["radiology", "all"])
 @pytest.mark.parametrize("inner", ["", "data"])
-def test_v1_less_vanished_pictures(tmp_path: Path, subsets: Any, inner: str) -> None:
+def test_v1_less_vanished_images(tmp_path: Path, subsets: Any, inner: str) -> None:
     write_roco_v1(tmp_path)
     data = ROCO(str(tmp_path / inner), subsets=subsets, **OPTIONS)
     wanted = [row for row in ROCO_V1 if subsets == "all" or row[1] == "radiology"]
@@ -46,7 +46,7 @@ def test_v1_less_vanished_pictures(tmp_path: Path, subsets: Any, inner: str) -> 
         there = [row for row in wanted if row[0] == split and row[4]]
         assert len(data.rows(split)) == len(there)
     assert all(p.file.is_file() for row in data.splits.train for p in row.images)
-    assert data.splits.carved_from_train is False
+    assert data.splits.held_out_from_train is False
 
 
 def test_a_caption_keeps_its_separators_as_blanks(tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_batches(tmp_path: Path) -> None:
     assert next(iter(data.train_dataloader())).first.shape == (2, 3, 16, 16)
 
 
-def test_no_picture_is_opened(tmp_path: Path) -> None:
+def test_no_image_is_opened(tmp_path: Path) -> None:
     write_roco_v1(tmp_path)
-    for picture in tmp_path.rglob("*.jpg"):
-        picture.write_bytes(b"")
+    for image in tmp_path.rglob("*.jpg"):
+        image.write_bytes(b"")
     assert len(ROCO(str(tmp_path), **OPTIONS).splits.train) == 3
 
 
@@ -93,8 +93,8 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train_captions\.csv is not there.*zenodo"):
         ROCO(str(tmp_path), version="v2", **OPTIONS).read_release()
     write_roco_v1(tmp_path)
-    for picture in (tmp_path / "data" / "train" / "radiology" / "images").iterdir():
-        picture.unlink()
+    for image in (tmp_path / "data" / "train" / "radiology" / "images").iterdir():
+        image.unlink()
     (tmp_path / "data" / "train" / "radiology" / "images").rmdir()
     with pytest.raises(UserError, match=r"does not exist, so run its scripts/fetch\.py"):
         ROCO(str(tmp_path), **OPTIONS).read_release()
@@ -105,7 +105,7 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
     (tmp_path / "data" / "test" / "radiology" / "captions.txt").unlink()
     data = ROCO(str(tmp_path), **OPTIONS)
     data.setup("fit")
-    with pytest.raises(UserError, match="no caption of the test split has its picture"):
+    with pytest.raises(UserError, match="no caption of the test split has its image"):
         data.setup("test")
 
 

@@ -83,7 +83,7 @@ def test_reports_are_found_in_the_usual_places(tmp_path: Path, reports: Path) ->
     assert report_folder(root, "") == reports
     assert report_folder(root, str(reports.parent)) == reports
     assert report_folder(tmp_path / "none", str(reports)) == reports
-    # MIMIC-CXR-JPG's own folder of pictures holds no report.
+    # MIMIC-CXR-JPG's own folder of images holds no report.
     assert report_folder(root, str(root / "files")) is None
 
 

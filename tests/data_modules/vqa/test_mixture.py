@@ -79,12 +79,12 @@ def test_weights_decide_how_often_a_part_is_shown(parts: list[Tiny]) -> None:
     assert shown == {"First": 2 * groups, "Second": round(groups / 2)}
 
 
-def test_a_training_picture_that_another_part_scores_goes(
+def test_a_training_image_that_another_part_scores_goes(
     tmp_path: Path, parts: list[Tiny], printed: list[str]
 ) -> None:
     first, second = parts
     scored = second.made.splits["validation"][0], second.made.splits["test"][-1]
-    with_copy(first, (second, scored[0]), place=0)  # looks like a validation picture
+    with_copy(first, (second, scored[0]), place=0)  # looks like a validation image
     shutil.copy(second.file_of(scored[1]), tmp_path / "same_name.png")
     with_copy(first, (first, first.made.splits["train"][9]), place=2, as_name=scored[1].image)
     data = mixture(parts)
@@ -93,11 +93,11 @@ def test_a_training_picture_that_another_part_scores_goes(
     assert trained(data) == {"First": 27 - TRAIN_COUNTS[0] - TRAIN_COUNTS[2], "Second": 27}
     data.setup("fit")
     assert f"QuestionMixture: {TRAIN_COUNTS[0]} rows dropped: {CONTENT}" in printed
-    # By name alone the copy is not found, and no picture is opened.
+    # By name alone the copy is not found, and no image is opened.
     assert trained(mixture(parts, compare="name")) == {"First": 23, "Second": 27}
 
 
-def test_held_out_sets_lose_none_of_their_pictures_to_training(
+def test_held_out_sets_lose_none_of_their_images_to_training(
     tmp_path: Path, parts: list[Tiny]
 ) -> None:
     third = named_tiny(tmp_path, "Third", seed=2)
@@ -148,7 +148,7 @@ def test_the_audit_of_a_mixture_is_clean(parts: list[Tiny]) -> None:
 
 
 @pytest.mark.real_data
-def test_shared_pictures_of_the_real_sets_go(real_data: Path) -> None:
+def test_shared_images_of_the_real_sets_go(real_data: Path) -> None:
     """38 names are shared; by content more go: slices beside a scored one."""
     rad = VQARAD(str(real_data / "vqa_rad"))
     med = VQAMed2019(str(real_data / "vqa_med_2019"), test_split="validation")
@@ -163,7 +163,7 @@ def test_shared_pictures_of_the_real_sets_go(real_data: Path) -> None:
     rad_scored |= {r.image_id for r in rad.splits.validation}
     expected = len({r.image_id for r in rad.splits.train} & scored)
     expected += len({r.image_id for r in med.splits.train} & rad_scored)
-    # Pictures that one set tests do not choose checkpoints in the other one either.
+    # Images that one set tests do not choose checkpoints in the other one either.
     rad_tests = {r.image_id for r in rad.splits.test}
     med_tests = {r.image_id for r in med.splits.test}
     chosen_on = {r.image_id for r in med.splits.validation} & rad_tests
@@ -174,7 +174,7 @@ def test_shared_pictures_of_the_real_sets_go(real_data: Path) -> None:
     assert not data.audit().not_clean
 
 
-def test_a_validation_picture_that_another_part_tests_does_not_choose(
+def test_a_validation_image_that_another_part_tests_does_not_choose(
     parts: list[Tiny],
 ) -> None:
     first, second = parts
@@ -185,7 +185,7 @@ def test_a_validation_picture_that_another_part_tests_does_not_choose(
     assert {row.reason for row in data.splits.dropped} == {CONTENT}
 
 
-def test_a_patient_goes_with_a_picture(parts: list[Tiny]) -> None:
+def test_a_patient_goes_with_a_image(parts: list[Tiny]) -> None:
     first, second = parts
     train = tuple(
         replace(row, group="p" if row.image_id in ("train00", "train01") else "")
@@ -202,20 +202,20 @@ def test_what_is_not_compared_is_said_and_not_claimed(tmp_path: Path, parts: lis
     third = named_tiny(tmp_path, "Third", seed=2)
     third.file_of(third.made.splits["test"][0]).unlink()
     data = mixture(parts, held_out=[third])
-    assert any("1 of 19 scored pictures of Third are not on disk" in n for n in data.splits.notes)
+    assert any("1 of 19 scored images of Third are not on disk" in n for n in data.splits.notes)
     assert "held_out" not in data.selection()
     fourth = named_tiny(tmp_path, "Fourth", seed=3)
     fourth.made = replace(fourth.made, absent={"test": "no folder"})
     notes = mixture(parts, held_out=[fourth]).splits.notes
-    assert "the test pictures of Fourth are not compared: no folder" in notes
+    assert "the test images of Fourth are not compared: no folder" in notes
     by_name = mixture(parts, compare="name")
-    assert "the pictures of First are compared by name only" in by_name.splits.notes
+    assert "the images of First are compared by name only" in by_name.splits.notes
 
 
 def test_the_audit_finds_a_planted_leak(parts: list[Tiny]) -> None:
     data = mixture(parts)
     leaked = tuple(row for row in data.release.splits["test"] if row.source == "First")
-    data.__dict__["partition"] = replace(data.splits, train=(*data.splits.train, *leaked))
+    data.__dict__["splits"] = replace(data.splits, train=(*data.splits.train, *leaked))
     found = data.audit()
     assert found.failed
     assert any("equal a test question" in sentence for sentence in found.not_clean)
@@ -230,7 +230,7 @@ def test_a_data_set_is_a_part_or_held_out(tmp_path: Path, parts: list[Tiny]) -> 
         mixture(parts, split_seed=3)  # it would decide nothing
 
 
-def test_what_pictures_look_like_is_kept(
+def test_what_images_look_like_is_kept(
     tmp_path: Path, parts: list[Tiny], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = parts

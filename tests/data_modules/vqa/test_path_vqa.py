@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amif_lightning.data.files.parquet import NO_PICTURE, NO_TEXT
+from amif_lightning.data.files.parquet import NO_IMAGE, NO_TEXT
 from amif_lightning.errors import UserError
 from data_modules.vqa.path_vqa import DUPLICATE, UNUSABLE, PathVQA, choose_layout
-from tests.fakes_path_vqa import PICTURES, ROWS, write_path_vqa
+from tests.fakes_path_vqa import IMAGES, ROWS, write_path_vqa
 
 
 def module(root: Path, **options: Any) -> PathVQA:
@@ -33,7 +33,7 @@ def module(root: Path, **options: Any) -> PathVQA:
 @pytest.mark.parametrize(
     ("layout", "dropped"),
     [
-        ("hf", {DUPLICATE: 1, NO_PICTURE: 1, NO_TEXT: 1}),
+        ("hf", {DUPLICATE: 1, NO_IMAGE: 1, NO_TEXT: 1}),
         ("lxmert", {DUPLICATE: 1, UNUSABLE: 3}),
         ("original", {DUPLICATE: 1, UNUSABLE: 3}),
     ],
@@ -49,8 +49,8 @@ def test_every_layout_gives_the_same_questions(
     assert counts == {"train": ROWS["train"], "validation": ROWS["val"], "test": ROWS["test"]}
     assert Counter(row.reason for row in release.dropped) == dropped
     images = {split: len({r.image_id for r in rows}) for split, rows in release.splits.items()}
-    assert list(images.values()) == list(PICTURES.values())
-    assert all(file.is_file() for file in data.pictures().values())
+    assert list(images.values()) == list(IMAGES.values())
+    assert all(file.is_file() for file in data.images().values())
     first, second = release.splits["train"][:2]
     assert (first.question, first.answer) == ("is part 0 seen?", "yes")
     assert second.question_id == "PathVQA/train/1"

@@ -132,13 +132,13 @@ def test_an_ending_that_is_doubled_in_the_file_only(tmp_path: Path, fake: FakeSl
 
 
 def test_absent_files_are_named(tmp_path: Path) -> None:
-    write_slake(tmp_path, pictures=False)
+    write_slake(tmp_path, images=False)
     (tmp_path / "validate.json").unlink()
     (tmp_path / "test.json").unlink()
     release = read_slake(tmp_path)
     assert "validate.json or validation.json" in release.absent["validation"]
     assert "test.json" in release.absent["test"]
-    assert "fetch the pictures" in release.absent["images"]
+    assert "fetch the images" in release.absent["images"]
     (tmp_path / "imgs.zip").write_bytes(b"PK")
     assert "prepare data --data SLAKE" in read_slake(tmp_path).absent["images"]
     found = SLAKE(str(tmp_path)).audit().images
@@ -146,9 +146,7 @@ def test_absent_files_are_named(tmp_path: Path) -> None:
     assert list(found.absent_folders) == ["imgs"]
 
 
-def test_a_picture_folder_that_is_missing_is_a_missing_picture(
-    tmp_path: Path, fake: FakeSlake
-) -> None:
+def test_a_image_folder_that_is_missing_is_a_missing_image(tmp_path: Path, fake: FakeSlake) -> None:
     shutil.rmtree(tmp_path / "imgs/xmlab1")
     report = SLAKE(str(tmp_path)).audit()
     assert report.failed

@@ -23,7 +23,7 @@ def fake(tmp_path: Path) -> FakeMed2019:
     return write_vqa_med_2019(tmp_path)
 
 
-def test_rows_categories_and_pictures(tmp_path: Path, fake: FakeMed2019) -> None:
+def test_rows_categories_and_images(tmp_path: Path, fake: FakeMed2019) -> None:
     release = read_vqa_med_2019(tmp_path)
     sizes = {name: len(rows) for name, rows in release.splits.items()}
     assert sizes == {"train": fake.train, "validation": fake.validation, "test": fake.test}
@@ -89,7 +89,7 @@ def test_absent_test_set_is_named(tmp_path: Path) -> None:
     assert part.test == release.splits["validation"]
 
 
-def test_absent_picture_folders_are_named(tmp_path: Path, fake: FakeMed2019) -> None:
+def test_absent_image_folders_are_named(tmp_path: Path, fake: FakeMed2019) -> None:
     shutil.rmtree(tmp_path / TRAIN / "Train_images")
     shutil.rmtree(tmp_path / TEST / "VQAMed2019_Test_Images")
     (tmp_path / TEST / "VQAMed2019_Test_Images.zip").write_bytes(b"PK")

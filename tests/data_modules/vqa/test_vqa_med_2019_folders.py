@@ -43,7 +43,7 @@ def module(root: Path) -> VQAMed2019:
     return VQAMed2019(str(root), unpacked=str(root.parent / "unpacked"))
 
 
-def test_zips_give_the_rows_and_pictures_of_the_folders(zipped: Path, tmp_path: Path) -> None:
+def test_zips_give_the_rows_and_images_of_the_folders(zipped: Path, tmp_path: Path) -> None:
     write_vqa_med_2019(tmp_path / "folders")
     data = module(zipped)
     data.prepare_data()
@@ -57,7 +57,7 @@ def test_zips_give_the_rows_and_pictures_of_the_folders(zipped: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("with_folder", [True, False])
-def test_the_test_pictures_alone_are_a_zip(tmp_path: Path, with_folder: bool) -> None:
+def test_the_test_images_alone_are_a_zip(tmp_path: Path, with_folder: bool) -> None:
     root = tmp_path / "root"
     write_vqa_med_2019(root)
     pack(root / TEST_IMAGES, with_folder=with_folder)

@@ -95,7 +95,7 @@ def test_clean_leaves_the_frame_rows_out_and_counts_them(tmp_path: Path, fake: F
         return Counter((r.image_id, r.question, r.references[0]) for r in rows)
 
     assert content(mevf.splits["train"]) == content(osf.splits["train"])
-    # Both layouts carve the same images, so their results can be compared.
+    # Both layouts hold-out the same images, so their results can be compared.
     parts = [split_questions(r, "clean") for r in (osf, mevf)]
     assert content(parts[0].validation) == content(parts[1].validation)
 
@@ -134,15 +134,13 @@ def test_clean_drops_the_row_that_restates_a_test_question(tmp_path: Path, fake:
 
 @pytest.mark.parametrize("folder", ["images", "VQA_RAD Image Folder"])
 @pytest.mark.parametrize("layout", ["osf", "mevf"])
-def test_both_names_of_the_picture_folder_are_found(
-    tmp_path: Path, folder: Any, layout: Any
-) -> None:
+def test_both_names_of_the_image_folder_are_found(tmp_path: Path, folder: Any, layout: Any) -> None:
     write_vqa_rad(tmp_path, image_folder=folder)
     rows = read_vqa_rad(tmp_path, layout).splits["test"]
     assert all((tmp_path / row.image).is_file() for row in rows)
 
 
-def test_missing_pictures_do_not_drop_rows(tmp_path: Path, fake: FakeRAD) -> None:
+def test_missing_images_do_not_drop_rows(tmp_path: Path, fake: FakeRAD) -> None:
     for path in (tmp_path / "VQA_RAD Image Folder").iterdir():
         path.unlink()
     assert len(read_vqa_rad(tmp_path).splits["train"]) == fake.train
@@ -231,7 +229,7 @@ def test_data_module_reads_its_layout_and_protocol(tmp_path: Path, fake: FakeRAD
     assert literature.release == read_vqa_rad(tmp_path, "auto", "literature")
 
 
-def test_every_record_says_which_pictures_another_set_shows(tmp_path: Path, fake: FakeRAD) -> None:
+def test_every_record_says_which_images_another_set_shows(tmp_path: Path, fake: FakeRAD) -> None:
     for layout in ("osf", "mevf"):
         for protocol in ("clean", "literature"):
             data = VQARAD(str(tmp_path), layout=layout, protocol=protocol)
@@ -239,7 +237,7 @@ def test_every_record_says_which_pictures_another_set_shows(tmp_path: Path, fake
 
 
 @pytest.mark.real_data
-def test_real_pictures_shared_with_vqa_med_2019(real_data: Path) -> None:
+def test_real_images_shared_with_vqa_med_2019(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQARAD"]["shared_with_vqa_med_2019"]
     rad = read_vqa_rad(real_data / "vqa_rad", "osf")
     other = read_vqa_med_2019(real_data / "vqa_med_2019")
@@ -292,9 +290,9 @@ def test_real_clean_drops_exactly_one_row(real_data: Path) -> None:
     assert len(part.dropped) == facts["restating_train_rows"] == 1
     assert len(part.train) + len(part.validation) == 1796
     assert len(part.candidates) == facts["answers"]
-    carved = facts["carved"]
-    assert len(part.validation) == carved["rows"]
-    assert len({row.image_id for row in part.validation}) == carved["images"]
+    held_out = facts["held_out"]
+    assert len(part.validation) == held_out["rows"]
+    assert len({row.image_id for row in part.validation}) == held_out["images"]
 
 
 @pytest.mark.real_data
@@ -339,7 +337,7 @@ def test_the_hubs_parquet_files_are_read_where_no_json_is(tmp_path: Path) -> Non
     assert len({r.image_id for r in release.splits["train"]}) == 6
     assert {r.answer_type for r in release.splits["train"]} == {""}
     assert any("no answer_type" in note for note in release.notes)
-    assert all(file.is_file() for file in data.pictures().values())
+    assert all(file.is_file() for file in data.images().values())
     assert not data.audit().failed
     write_vqa_rad(root)
     assert VQARAD(str(root)).release.layout == "osf"

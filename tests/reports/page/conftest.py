@@ -1,4 +1,4 @@
-"""Event files and pictures that run folders of the page's tests hold."""
+"""Event files and images that run folders of the page's tests hold."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amif_lightning.reports.page.charts import BOTTOM, LEFT, RIGHT, TOP, charts, ticks
-from amif_lightning.reports.page.curves import Curve, Measure, Panel, Row
+from amif_lightning.reports.page.curves import Curve, CurveTag, Panel, Row
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -37,7 +37,7 @@ def test_ticks_by_hand(low: float, high: float, expected: list[float]) -> None:
 
 
 def test_lines_stand_where_the_values_say_on_axes_that_all_panels_share() -> None:
-    measure = Measure("val/overall", "Accuracy", True)
+    measure = CurveTag("val/overall", "Accuracy", True)
     one = Panel("one", (Curve(3, ((0, 0.0), (200, 100.0))),))
     two = Panel("two", (Curve(1, ((100, 50.0),)),))
     first, second = charts(Row(measure, (one, two)), seeds=[0, 1, 3])
@@ -52,11 +52,13 @@ def test_lines_stand_where_the_values_say_on_axes_that_all_panels_share() -> Non
 
 def test_many_values_have_no_dots() -> None:
     points = tuple((step, float(step % 3)) for step in range(100))
-    (chart,) = charts(Row(Measure("x", "x", False), (Panel("one", (Curve(0, points),)),)), [0])
+    (chart,) = charts(Row(CurveTag("x", "x", False), (Panel("one", (Curve(0, points),)),)), [0])
     assert chart.traces[0].dots == ()
     assert chart.traces[0].points.count(" ") == 99
 
 
 def test_a_single_value_at_step_zero_is_drawn() -> None:
-    (chart,) = charts(Row(Measure("x", "x", False), (Panel("one", (Curve(0, ((0, 0.0),)),)),)), [0])
+    (chart,) = charts(
+        Row(CurveTag("x", "x", False), (Panel("one", (Curve(0, ((0, 0.0),)),)),)), [0]
+    )
     assert chart.traces[0].dots == ((LEFT, (TOP + BOTTOM) / 2),)

@@ -145,7 +145,7 @@ def test_the_page_needs_nothing_else(both: Path) -> None:
     assert "@import" not in style
 
 
-def test_pictures_have_words_and_boxes_a_focus(both: Path) -> None:
+def test_images_have_words_and_boxes_a_focus(both: Path) -> None:
     reader = Reader(made(both, baselines=("base",)))
     for tag, attributes in reader.tags:
         if tag == "svg" and attributes.get("class") != "key":

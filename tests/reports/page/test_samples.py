@@ -17,8 +17,8 @@ def with_root(folder: Path) -> dict[str, Any]:
     return {"data": {"class_path": "VQARAD", "init_args": {"root": str(folder)}}}
 
 
-def shown(folder: Path, pictures: bool = True) -> Samples:
-    return samples(collect(folder), pictures=pictures)
+def shown(folder: Path, images: bool = True) -> Samples:
+    return samples(collect(folder), images=images)
 
 
 def test_all_configurations_answer_the_questions_that_the_best_one_chose(
@@ -50,27 +50,25 @@ def test_all_configurations_answer_the_questions_that_the_best_one_chose(
         assert word in found.rule
 
 
-def test_pictures_come_from_the_data_folder_of_the_record(
-    write_run: Writer, tmp_path: Path
-) -> None:
+def test_images_come_from_the_data_folder_of_the_record(write_run: Writer, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     write_run(0, config=with_root(data))
     assert shown(tmp_path).remarks == (
-        f"8 of 8 pictures are not shown: not found below {data}, the data folder that the record "
+        f"8 of 8 images are not shown: not found below {data}, the data folder that the record "
         "names (a relative one starts where the report was called).",
     )
     shades = {sample.line.image: 20 * n for n, sample in enumerate(shown(tmp_path).right)}
     for image, shade in shades.items():
         Image.new("L", (50, 40), shade).save(data / image, "PNG")
-    (data / shown(tmp_path).wrong[0].line.image).write_text("no picture")
+    (data / shown(tmp_path).wrong[0].line.image).write_text("no image")
     found = shown(tmp_path)
-    assert all(s.picture and s.picture.startswith("data:image/jpeg") for s in found.right)
-    assert len({sample.picture for sample in found.right}) == EACH
-    assert [sample.picture for sample in found.wrong] == [None] * EACH
+    assert all(s.image and s.image.startswith("data:image/jpeg") for s in found.right)
+    assert len({sample.image for sample in found.right}) == EACH
+    assert [sample.image for sample in found.wrong] == [None] * EACH
     assert [remark.split(" below ")[0] for remark in found.remarks] == [
-        "3 of 8 pictures are not shown: not found",
-        "1 of 8 pictures are not shown: not readable",
+        "3 of 8 images are not shown: not found",
+        "1 of 8 images are not shown: not readable",
     ]
 
 
@@ -85,17 +83,17 @@ def test_the_path_of_the_line_goes_before_the_identity(write_run: Writer, tmp_pa
         text.replace('"image_file": null', '"image_file": "images/a.png"'), encoding="utf-8"
     )
     found = shown(tmp_path)
-    assert all(sample.picture for sample in found.right + found.wrong)
+    assert all(sample.image for sample in found.right + found.wrong)
     assert found.remarks == ()
 
 
-def test_pictures_are_left_out_on_demand(write_run: Writer, tmp_path: Path) -> None:
+def test_images_are_left_out_on_demand(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, config=with_root(tmp_path))
     for number in range(60):
         Image.new("L", (9, 9)).save(tmp_path / f"image{number}", "PNG")
-    assert all(sample.picture for sample in shown(tmp_path).right)
-    found = shown(tmp_path, pictures=False)
-    assert {sample.picture for sample in found.right + found.wrong} == {None}
+    assert all(sample.image for sample in shown(tmp_path).right)
+    found = shown(tmp_path, images=False)
+    assert {sample.image for sample in found.right + found.wrong} == {None}
     assert found.remarks == (LEFT_OUT,)
     assert found.right
 
@@ -103,7 +101,7 @@ def test_pictures_are_left_out_on_demand(write_run: Writer, tmp_path: Path) -> N
 def test_a_record_without_a_data_folder_says_so(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     assert shown(tmp_path).remarks == (
-        "The records name no single data folder, so no picture is shown.",
+        "The records name no single data folder, so no image is shown.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The last TensorBoard pictures of a run come to the page."""
+"""The last TensorBoard images of a run come to the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shade_of(encoded: bytes) -> int:
     return int(np.asarray(Image.open(io.BytesIO(encoded)))[0, 0, 0])
 
 
-def test_the_last_picture_of_the_last_file_is_shown(tmp_path: Path) -> None:
+def test_the_last_image_of_the_last_file_is_shown(tmp_path: Path) -> None:
     write_events(tmp_path, [10, 20], ".a")
     found = last_images(tmp_path, [TAG, "negatives/hardest"])
     assert list(found) == [TAG]
@@ -38,6 +38,6 @@ def test_a_sheet_says_whose_it_is(tmp_path: Path) -> None:
     write_events(tmp_path / "run", [30])
     (one,) = sheets([("full", 2, tmp_path / "run"), ("empty", 0, tmp_path / "none")])
     assert (one.name, one.seed, one.title) == ("full", 2, TITLES[TAG])
-    head, _, body = one.picture.partition(",")
+    head, _, body = one.image.partition(",")
     assert head == "data:image/png;base64"
     assert shade_of(base64.b64decode(body)) == 30

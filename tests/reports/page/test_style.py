@@ -29,7 +29,7 @@ def test_the_formula() -> None:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_words_and_lines_stand_out_from_their_ground(scheme: int) -> None:
-    """Level AA: 4.5 for words, 3 for what a picture is understood by."""
+    """Level AA: 4.5 for words, 3 for what an image is understood by."""
     block = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block))
     for ground in ("paper", "card"):
@@ -41,7 +41,7 @@ def test_words_and_lines_stand_out_from_their_ground(scheme: int) -> None:
     assert contrast(colours["ink"], colours["bar"]) >= 3
 
 
-def test_pictures_take_their_colours_from_the_variables() -> None:
+def test_images_take_their_colours_from_the_variables() -> None:
     rules = STYLE.split("prefers-color-scheme: dark")[1].split("*::before")[1]
     fixed = set(re.findall(r"(?:fill|stroke|color|background)[^;:{}]*:[^;{}]*(#\w+)", rules))
     assert fixed <= {"#000"}  # behind a radiograph

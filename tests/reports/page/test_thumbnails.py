@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amif_lightning.reports.page.thumbnails import SIDE, NoPicture, data_root, data_uri
+from amif_lightning.reports.page.thumbnails import SIDE, NoImage, data_root, data_uri
 
 
 def decoded(address: str) -> Image.Image:
@@ -21,7 +21,7 @@ def decoded(address: str) -> Image.Image:
 @pytest.mark.parametrize(
     ("mode", "name"), [("RGB", "a.png"), ("L", "a.jpg"), ("RGBA", "b/a.png"), ("P", "a.gif")]
 )
-def test_pictures_are_shrunk_and_keep_their_shape(tmp_path: Path, mode: str, name: str) -> None:
+def test_images_are_shrunk_and_keep_their_shape(tmp_path: Path, mode: str, name: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     Image.new("RGB", (1000, 500), (200, 200, 200)).convert(mode).save(path)
@@ -30,13 +30,13 @@ def test_pictures_are_shrunk_and_keep_their_shape(tmp_path: Path, mode: str, nam
     assert small.convert("L").getpixel((5, 5)) == pytest.approx(200, abs=3)
 
 
-def test_small_pictures_are_not_enlarged(tmp_path: Path) -> None:
+def test_small_images_are_not_enlarged(tmp_path: Path) -> None:
     Image.new("L", (30, 20)).save(tmp_path / "a.png")
     assert decoded(data_uri(tmp_path, "a.png")).size == (30, 20)
 
 
 @pytest.mark.parametrize("kind", ["uint16", "int32", "float32"])
-def test_deep_pictures_use_the_whole_range(tmp_path: Path, kind: str) -> None:
+def test_deep_images_use_the_whole_range(tmp_path: Path, kind: str) -> None:
     values = np.linspace(500, 1500, 64 * 64).reshape(64, 64).astype(kind)
     Image.fromarray(values).save(tmp_path / "a.tiff")
     low, high = decoded(data_uri(tmp_path, "a.tiff")).getextrema()
@@ -44,7 +44,7 @@ def test_deep_pictures_use_the_whole_range(tmp_path: Path, kind: str) -> None:
     assert high > 249  # type: ignore[operator]  # as above
 
 
-def test_an_even_deep_picture_is_black(tmp_path: Path) -> None:
+def test_an_even_deep_image_is_black(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / "a.png")
     assert decoded(data_uri(tmp_path, "a.png")).getextrema() == (0, 0)
 
@@ -53,9 +53,9 @@ def test_an_even_deep_picture_is_black(tmp_path: Path) -> None:
 def test_what_is_not_below_the_root_is_not_found(tmp_path: Path, name: str) -> None:
     (tmp_path / "data" / "a").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "secret.png")
-    with pytest.raises(NoPicture, match="not found"):
+    with pytest.raises(NoImage, match="not found"):
         data_uri(tmp_path / "data", name)
-    with pytest.raises(NoPicture, match="not found"):
+    with pytest.raises(NoImage, match="not found"):
         data_uri(tmp_path / "data", str(tmp_path / "secret.png"))
 
 
@@ -65,7 +65,7 @@ def test_a_damaged_file_is_not_readable(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(stream.getvalue()[:200])
     (tmp_path / "b.png").write_text("<html>")
     for name in ("a.png", "b.png"):
-        with pytest.raises(NoPicture, match="not readable"):
+        with pytest.raises(NoImage, match="not readable"):
             data_uri(tmp_path, name)
 
 

@@ -16,7 +16,7 @@ from amif_lightning.reports.analysis.groups import collect
 from amif_lightning.reports.records.answering import read_record
 from amif_lightning.reports.records.knowledge import knowledge_averages
 from amif_lightning.reports.records.predictions import (
-    Prediction,
+    PredictionLine,
     averages_by_stratum,
     predictions_path,
     read_predictions,
@@ -27,14 +27,16 @@ from tests.reports.readings import with_readings
 Writer = Callable[..., Path]
 
 
-def test_lines_come_back_as_they_were(tmp_path: Path, predictions: list[Prediction]) -> None:
+def test_lines_come_back_as_they_were(tmp_path: Path, predictions: list[PredictionLine]) -> None:
     lines = with_readings(predictions)
     path = predictions_path(tmp_path, "test")
     write_predictions(path, lines)
     assert read_predictions(path) == tuple(lines)
 
 
-def test_lines_of_earlier_versions_have_none(tmp_path: Path, predictions: list[Prediction]) -> None:
+def test_lines_of_earlier_versions_have_none(
+    tmp_path: Path, predictions: list[PredictionLine]
+) -> None:
     path = predictions_path(tmp_path, "test")
     write_predictions(path, predictions)
     path.write_text(path.read_text().replace(', "knowledge": null', ""))
@@ -57,7 +59,7 @@ def test_lines_of_earlier_versions_have_none(tmp_path: Path, predictions: list[P
     ],
 )
 def test_a_broken_reading_is_one_sentence(
-    tmp_path: Path, predictions: list[Prediction], name: str, value: Any, message: str
+    tmp_path: Path, predictions: list[PredictionLine], name: str, value: Any, message: str
 ) -> None:
     path = predictions_path(tmp_path, "test")
     write_predictions(path, with_readings(predictions))
@@ -70,7 +72,7 @@ def test_a_broken_reading_is_one_sentence(
 
 
 def test_readings_on_some_lines_only_are_refused(
-    tmp_path: Path, predictions: list[Prediction]
+    tmp_path: Path, predictions: list[PredictionLine]
 ) -> None:
     lines = with_readings(predictions)
     lines[3] = replace(lines[3], knowledge=None)
@@ -78,7 +80,7 @@ def test_readings_on_some_lines_only_are_refused(
         write_predictions(predictions_path(tmp_path, "test"), lines)
 
 
-def test_means_are_those_of_the_questions(predictions: list[Prediction]) -> None:
+def test_means_are_those_of_the_questions(predictions: list[PredictionLine]) -> None:
     lines = with_readings(predictions)
     found = averages_by_stratum(lines)
     assert found is not None
@@ -94,7 +96,7 @@ def test_means_are_those_of_the_questions(predictions: list[Prediction]) -> None
         assert means.gate == pytest.approx(statistics.fmean(gates))
 
 
-def test_of_nothing_there_are_no_means(predictions: list[Prediction]) -> None:
+def test_of_nothing_there_are_no_means(predictions: list[PredictionLine]) -> None:
     assert averages_by_stratum(predictions) is None
     unknown = with_readings(predictions)[0].knowledge
     assert unknown is not None

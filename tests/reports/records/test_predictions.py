@@ -7,7 +7,7 @@ import pytest
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports.records.predictions import (
-    Prediction,
+    PredictionLine,
     predictions_path,
     read_predictions,
     write_predictions,
@@ -15,7 +15,7 @@ from amif_lightning.reports.records.predictions import (
 
 
 def test_round_trip_keeps_order_and_odd_characters(
-    tmp_path: Path, predictions: list[Prediction]
+    tmp_path: Path, predictions: list[PredictionLine]
 ) -> None:
     odd = replace(
         predictions[0],
@@ -33,8 +33,8 @@ def test_round_trip_keeps_order_and_odd_characters(
     assert len(path.read_bytes().split(b"\n")) == len(predictions) + 2
 
 
-def test_lines_that_are_older_than_the_path_of_the_picture_are_read(
-    tmp_path: Path, predictions: list[Prediction]
+def test_lines_that_are_older_than_the_path_of_the_image_are_read(
+    tmp_path: Path, predictions: list[PredictionLine]
 ) -> None:
     path = predictions_path(tmp_path, "test")
     write_predictions(path, [replace(line, image_file="images/a.png") for line in predictions])
@@ -44,7 +44,7 @@ def test_lines_that_are_older_than_the_path_of_the_picture_are_read(
     assert read_predictions(path) == tuple(predictions)
 
 
-def test_a_broken_line_is_named(tmp_path: Path, predictions: list[Prediction]) -> None:
+def test_a_broken_line_is_named(tmp_path: Path, predictions: list[PredictionLine]) -> None:
     path = predictions_path(tmp_path, "test")
     write_predictions(path, predictions)
     lines = path.read_text().split("\n")
@@ -54,14 +54,14 @@ def test_a_broken_line_is_named(tmp_path: Path, predictions: list[Prediction]) -
         read_predictions(path)
 
 
-def test_a_repeated_question_is_refused(tmp_path: Path, predictions: list[Prediction]) -> None:
+def test_a_repeated_question_is_refused(tmp_path: Path, predictions: list[PredictionLine]) -> None:
     path = predictions_path(tmp_path, "test")
     with pytest.raises(UserError, match=r"line 61: field 'question_id' 'VQARAD/test/0' occurs twi"):
         write_predictions(path, [*predictions, predictions[0]])
     assert not path.exists()
 
 
-def test_a_truncated_file_is_refused(tmp_path: Path, predictions: list[Prediction]) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, predictions: list[PredictionLine]) -> None:
     path = predictions_path(tmp_path, "test")
     write_predictions(path, predictions)
     path.write_text(path.read_text()[:-1])
@@ -69,7 +69,9 @@ def test_a_truncated_file_is_refused(tmp_path: Path, predictions: list[Predictio
         read_predictions(path)
 
 
-def test_an_infinite_likelihood_is_refused(tmp_path: Path, predictions: list[Prediction]) -> None:
+def test_an_infinite_likelihood_is_refused(
+    tmp_path: Path, predictions: list[PredictionLine]
+) -> None:
     bad = replace(predictions[0], log_likelihood=float("-inf"))
     with pytest.raises(UserError, match="line 1 is not valid JSON"):
         write_predictions(tmp_path / "predictions-test.jsonl", [bad])

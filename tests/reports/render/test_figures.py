@@ -35,7 +35,7 @@ def test_bars_and_marks_stand_where_the_counts_say(
     assert not any(text.startswith("type size (n") for text in texts)
 
 
-def test_nothing_leaves_the_picture(write_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_nothing_leaves_the_image(write_run: Callable[..., Path], tmp_path: Path) -> None:
     write_run(0, protocol="literature", untrained=True, control=None, ceiling=None)
     write_run(0, experiment="other", predictions=False)
     root = ElementTree.fromstring(draw(collect(tmp_path)))

@@ -66,7 +66,7 @@ def test_both_kinds_stand_below_each_other(
         "Too few studies for a bar: few (UNTRAINED) (12)",
     ]
     assert [places[text] for text in order] == sorted(places[text] for text in order)
-    # Without searches the picture of the answers is what it was.
+    # Without searches the image of the answers is what it was.
     alone = ElementTree.fromstring(draw(answers))
     assert "Image-text retrieval" not in ElementTree.tostring(alone, encoding="unicode")
 

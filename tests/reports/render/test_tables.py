@@ -55,7 +55,7 @@ def test_every_row_carries_what_a_score_must_carry(
     assert overall["right of asked, per seed"] == ", ".join(map(str, counts)) + " of 300"
     assert overall["ceiling %"] == "75.0 (225 of 300)"
     floor = group.first.floors.question_only["overall"].correct
-    assert overall["question-only floor %"] == f"{floor / 3:.1f} ({floor} of 300)"
+    assert overall["question-only baseline %"] == f"{floor / 3:.1f} ({floor} of 300)"
     assert overall["same-image copy %"] == "25.0 (75 of 300)"
     assert re.fullmatch(r"\d\d\.\d \(\d+, \d+, \d+ of 300\)", overall["shuffled images %"])
     assert (overall["seeds"], overall["test runs"]) == ("3", "1, 1, 2")

@@ -26,35 +26,35 @@ def judge(write_run: Callable[..., Path], tmp_path: Path) -> Callable[..., str]:
 
 def test_above_both(judge: Callable[..., str]) -> None:
     text = judge(accuracy=0.6, control=0.4, floor=0.4)
-    head = "VQARAD osf [clean, test], vqa-rad, 3 seeds: evidence that the pictures were used: "
+    head = "VQARAD osf [clean, test], vqa-rad, 3 seeds: evidence that the images were used: "
     assert text.startswith(head)
-    assert " above the question-only floor (" in text
+    assert " above the question-only baseline (" in text
     assert " above the same network with shuffled images (" in text
     assert "not above" not in text
 
 
 def test_a_strong_score_equal_to_its_control_is_no_evidence(judge: Callable[..., str]) -> None:
     text = judge(accuracy=0.6, control=0.6, floor=0.3)
-    assert "no evidence that the pictures were used" in text
+    assert "no evidence that the images were used" in text
     assert "not above the same network with shuffled images" in text
-    assert "not above the question-only floor" not in text
+    assert "not above the question-only baseline" not in text
 
 
 def test_above_the_control_alone(judge: Callable[..., str]) -> None:
     text = judge(accuracy=0.6, control=0.3, floor=0.62)
-    assert "the pictures change the answers, but do not lift them above not looking" in text
-    assert "not above the question-only floor" in text
+    assert "the images change the answers, but do not lift them above not looking" in text
+    assert "not above the question-only baseline" in text
 
 
 def test_below_the_floor_is_said_loudly(judge: Callable[..., str]) -> None:
     text = judge(accuracy=0.2, control=0.2, floor=0.5)
-    assert "no evidence that the pictures were used" in text
-    assert "BELOW the question-only floor" in text
+    assert "no evidence that the images were used" in text
+    assert "BELOW the question-only baseline" in text
 
 
 def test_without_control_nothing_is_claimed(judge: Callable[..., str]) -> None:
     text = judge(control=None)
-    assert "whether the pictures were used is not shown" in text
+    assert "whether the images were used is not shown" in text
     assert "no shuffled-image control was run" in text
 
 

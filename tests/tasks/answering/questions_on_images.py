@@ -15,7 +15,7 @@ from amif_lightning.batch import Tokens, VQABatch, pad_tokens
 WORDS = ([2, 7, 8, 3], [2, 9, 3], [2, 7, 8, 3], [2, 9, 10, 11, 3], [2, 9, 10, 3])
 #: The row of the image that each question is about.
 IMAGE_OF = (0, 0, 1, 2, 3)
-#: What each row shows: rows 0 and 2 are one picture in two groups.
+#: What each row shows: rows 0 and 2 are one image in two groups.
 SHOWN = ("a", "b", "a", "c")
 
 

@@ -69,7 +69,7 @@ def test_alignment_of_questions_follows_its_equation(smoothing: float) -> None:
 
 @pytest.mark.parametrize("change", ["image", "words"])
 def test_neither_an_image_nor_a_text_is_its_own_negative(change: str) -> None:
-    """The picture that two groups hold, and the question that is asked of two images."""
+    """The image that two groups hold, and the question that is asked of two images."""
     image, question = vectors()
     batch = questions(0, 5)
     loss = question_alignment(hard(0.2, 0.0), image, question, batch)

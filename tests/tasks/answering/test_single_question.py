@@ -18,7 +18,7 @@ from tests.small import SMALL, trainer
 
 
 @pytest.fixture(scope="module")
-def picture(saved: Saved) -> Path:
+def image(saved: Saved) -> Path:
     return saved.data.file_of(saved.data.splits.test[0])
 
 
@@ -37,21 +37,21 @@ def test_answers_equal_those_of_a_test_run(saved: Saved, restored: AMiFVQA, tmp_
         assert best.probability == pytest.approx(math.exp(prediction.log_likelihood), rel=1e-4)
 
 
-def test_the_task_itself_answers(restored: AMiFVQA, picture: Path) -> None:
-    by_path = restored.answer(picture, "is there a nodule?", 3)
+def test_the_task_itself_answers(restored: AMiFVQA, image: Path) -> None:
+    by_path = restored.answer(image, "is there a nodule?", 3)
     assert len(by_path) == 3
-    assert by_path == restored.answer(str(picture), "is there a nodule?", 3)
-    with Image.open(picture) as opened:
+    assert by_path == restored.answer(str(image), "is there a nodule?", 3)
+    with Image.open(image) as opened:
         assert by_path == restored.answer(opened, "is  there a\tnodule?", 3)
     shares = [one.probability for one in by_path]
     assert shares == sorted(shares, reverse=True)
     assert 0 < sum(shares) <= 1
 
 
-def test_a_task_in_training_keeps_its_mode(saved: Saved, picture: Path) -> None:
+def test_a_task_in_training_keeps_its_mode(saved: Saved, image: Path) -> None:
     restored = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu").train()
     before = {name: tensor.clone() for name, tensor in restored.state_dict().items()}
-    first, second = (restored.answer(picture, "is there a nodule?") for _ in range(2))
+    first, second = (restored.answer(image, "is there a nodule?") for _ in range(2))
     assert first == second
     assert restored.training
     assert restored.decoder.training
@@ -59,55 +59,55 @@ def test_a_task_in_training_keeps_its_mode(saved: Saved, picture: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)  # batch norm included
 
 
-def test_more_answers_than_candidates_are_all_of_them(restored: AMiFVQA, picture: Path) -> None:
+def test_more_answers_than_candidates_are_all_of_them(restored: AMiFVQA, image: Path) -> None:
     assert restored.space is not None
-    said = restored.answer(picture, "is there a nodule?", 10**6)
+    said = restored.answer(image, "is there a nodule?", 10**6)
     assert sorted(one.answer for one in said) == sorted(restored.space.candidates)
 
 
 def test_all_candidates_are_ranked_although_closed_questions_are_restricted(
-    saved: Saved, restored: AMiFVQA, picture: Path
+    saved: Saved, restored: AMiFVQA, image: Path
 ) -> None:
     strict = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", restrict_closed=True)
     question = "which side is it on?"
-    assert strict.answer(picture, question) == restored.answer(picture, question)
+    assert strict.answer(image, question) == restored.answer(image, question)
 
 
-def test_generation_gives_one_answer(saved: Saved, picture: Path) -> None:
+def test_generation_gives_one_answer(saved: Saved, image: Path) -> None:
     restored = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", answer_by="generate")
-    (one,) = restored.answer(picture, "is there a nodule?")
+    (one,) = restored.answer(image, "is there a nodule?")
     assert 0 <= one.probability <= 1
 
 
 def test_a_length_penalty_changes_the_order_and_not_the_probabilities(
-    saved: Saved, restored: AMiFVQA, picture: Path
+    saved: Saved, restored: AMiFVQA, image: Path
 ) -> None:
-    plain = dict(restored.answer(picture, "is there a nodule?", 10**6))
+    plain = dict(restored.answer(image, "is there a nodule?", 10**6))
     penal = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", length_penalty=2.0)
-    said = penal.answer(picture, "is there a nodule?", 10**6)
+    said = penal.answer(image, "is there a nodule?", 10**6)
     assert [one.answer for one in said] != list(plain)
     for one in said:
         assert one.probability == pytest.approx(plain[one.answer], rel=1e-3)
 
 
-def test_equal_pictures_are_read_once(restored: AMiFVQA, picture: Path) -> None:
+def test_equal_images_are_read_once(restored: AMiFVQA, image: Path) -> None:
     asked = [
-        Asked(picture, "one?"),
-        Asked(str(picture), "and two?"),
-        Asked(picture, "three?", None),
+        Asked(image, "one?"),
+        Asked(str(image), "and two?"),
+        Asked(image, "three?", None),
     ]
     inputs = inputs_of(restored, asked)
     assert len(inputs.images) == 1
     assert inputs.image_index.tolist() == [0, 0, 0]
 
 
-def test_what_is_not_read_of_a_question_is_counted(restored: AMiFVQA, picture: Path) -> None:
+def test_what_is_not_read_of_a_question_is_counted(restored: AMiFVQA, image: Path) -> None:
     long, foreign, plain = ask(
         restored,
         [
-            Asked(picture, "is " * 30),
-            Asked(picture, "结节 nodule?"),
-            Asked(picture, "is there a nodule?"),
+            Asked(image, "is " * 30),
+            Asked(image, "结节 nodule?"),
+            Asked(image, "is there a nodule?"),
         ],
     )
     assert (long.cut, long.unknown) == (30 - 8, 0)  # 10 tokens, [CLS] and [SEP] among them
@@ -115,28 +115,28 @@ def test_what_is_not_read_of_a_question_is_counted(restored: AMiFVQA, picture: P
     assert (plain.cut, plain.unknown) == (0, 0)
 
 
-def test_an_unknown_limit_is_that_of_the_text_encoder(restored: AMiFVQA, picture: Path) -> None:
+def test_an_unknown_limit_is_that_of_the_text_encoder(restored: AMiFVQA, image: Path) -> None:
     known = restored.space
     assert known is not None
     restored.space = replace(known, question_tokens=0)
     try:
-        (answered,) = ask(restored, [Asked(picture, "is " * 130)])
+        (answered,) = ask(restored, [Asked(image, "is " * 130)])
     finally:
         restored.space = known
     assert answered.cut == 130 + 2 - 128
 
 
 @pytest.mark.parametrize("question", ["", " \t\n", "\x00\x07"])
-def test_an_empty_question_is_one_sentence(restored: AMiFVQA, picture: Path, question: str) -> None:
+def test_an_empty_question_is_one_sentence(restored: AMiFVQA, image: Path, question: str) -> None:
     with pytest.raises(UserError, match="The question is empty"):
-        restored.answer(picture, question)
+        restored.answer(image, question)
 
 
-def test_no_answers_wanted_is_one_sentence(restored: AMiFVQA, picture: Path) -> None:
+def test_no_answers_wanted_is_one_sentence(restored: AMiFVQA, image: Path) -> None:
     with pytest.raises(UserError, match="0 answers are asked for"):
-        restored.answer(picture, "is there a nodule?", 0)
+        restored.answer(image, "is there a nodule?", 0)
 
 
-def test_a_task_without_answers_is_one_sentence(picture: Path) -> None:
+def test_a_task_without_answers_is_one_sentence(image: Path) -> None:
     with pytest.raises(UserError, match="The task knows no answers"):
-        AMiFVQA(**SMALL).answer(picture, "is there a nodule?")
+        AMiFVQA(**SMALL).answer(image, "is there a nodule?")

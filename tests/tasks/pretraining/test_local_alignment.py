@@ -65,7 +65,7 @@ def caught(monkeypatch: pytest.MonkeyPatch, task: AMiFPretrain) -> list[Drawn]:
 
 @torch.no_grad()
 def moved_alone(task: AMiFPretrain, batch: StudyBatch, text: int, image: int) -> float:
-    """Transport of one report onto one picture, without padding or other studies."""
+    """Transport of one report onto one image, without padding or other studies."""
     length = int(batch.text.mask[text].sum())
     ids = batch.text.ids[[text], :length]
     states = task.text(ids, torch.ones_like(ids).bool())

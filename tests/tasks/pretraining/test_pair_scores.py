@@ -178,9 +178,9 @@ def test_denied_words_get_no_mass_and_shown_findings_some(data: PhantomStudies) 
             (plan,), _ = task.local_tokens(Tokens(ids, mask), states, image).plan(task.transport)
         shown = {
             kind
-            for picture in row.images
-            if picture.view == "frontal"
-            for kind in (one.kind for one in data.regions(row.study_id, picture.image_id))
+            for scan in row.images
+            if scan.view == "frontal"
+            for kind in (one.kind for one in data.regions(row.study_id, scan.image_id))
         }
         sentence: list[int] = []
         for column, number in enumerate(ids[0].tolist()):

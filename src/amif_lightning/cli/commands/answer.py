@@ -1,4 +1,4 @@
-"""``answer``: a checkpoint, pictures and questions in; ranked answers out."""
+"""``answer``: a checkpoint, images and questions in; ranked answers out."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NOTICE = "Research software: not for clinical use."
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A question about a picture file, as asked.
+class AskedFile:
+    """A question about an image file, as asked.
 
     Attributes:
         image: The file.
@@ -42,8 +42,8 @@ def answer_parser() -> argparse.ArgumentParser:
     """The parser of ``answer``."""
     parser = argparse.ArgumentParser(
         prog="python -m amif_lightning answer",
-        description="Ask a trained checkpoint about a picture (PNG, JPEG, TIFF or DICOM), a folder "
-        "of pictures, or a file of pairs. Exit code 1: some pairs could not be answered. " + NOTICE,
+        description="Ask a trained checkpoint about an image (PNG, JPEG, TIFF or DICOM), a folder "
+        "of images, or a file of pairs. Exit code 1: some pairs could not be answered. " + NOTICE,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -54,13 +54,13 @@ def answer_parser() -> argparse.ArgumentParser:
         metavar="CKPT",
         help="checkpoint of the answering stage, such as best.ckpt of a run folder",
     )
-    add("--image", type=Path, metavar="PATH", help="a picture, or a folder with all below it")
+    add("--image", type=Path, metavar="PATH", help="an image, or a folder with all below it")
     add(
         "--question",
         action="append",
         default=[],
         metavar="TEXT",
-        help="asked about every picture; may be given several times",
+        help="asked about every image; may be given several times",
     )
     add(
         "--questions",
@@ -75,7 +75,7 @@ def answer_parser() -> argparse.ArgumentParser:
         "--explain",
         type=Path,
         metavar="FILE.png",
-        help="draw where the words of a single question were transported on its picture",
+        help="draw where the words of a single question were transported on its image",
     )
     add("--frame", type=int, metavar="K", help="frame of a DICOM file with several, from 0")
     add(
@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> int:
     return int(failed > 0)
 
 
-def _pairs(options: argparse.Namespace) -> list[Pair]:
+def _pairs(options: argparse.Namespace) -> list[AskedFile]:
     """What is asked, before anything slow is imported.
 
     Raises:
@@ -143,7 +143,7 @@ def _pairs(options: argparse.Namespace) -> list[Pair]:
     if options.questions is not None:
         if options.image is not None or options.question or options.frame is not None:
             raise UserError(
-                "--questions names pictures and questions itself: leave out --image, --question "
+                "--questions names images and questions itself: leave out --image, --question "
                 "and --frame."
             )
         return read_questions(options.questions)
@@ -158,17 +158,17 @@ def _pairs(options: argparse.Namespace) -> list[Pair]:
         )
     images = [options.image]
     if os.path.isdir(options.image):
-        from amif_lightning.data.preprocessing.image_files import pictures_in  # knows the formats
+        from amif_lightning.data.preprocessing.image_files import images_in  # knows the formats
 
-        images, others = pictures_in(options.image)
+        images, others = images_in(options.image)
         if not images:
-            raise UserError(f"{options.image} holds no picture: give a folder of PNG, JPEG, ...")
+            raise UserError(f"{options.image} holds no image: give a folder of PNG, JPEG, ...")
         if others:
-            print(f"{options.image}: {others} files are no pictures: skipped", file=sys.stderr)
-    return [Pair(image, q, options.frame) for image in images for q in options.question]
+            print(f"{options.image}: {others} files are no images: skipped", file=sys.stderr)
+    return [AskedFile(image, q, options.frame) for image in images for q in options.question]
 
 
-def read_questions(path: Path) -> list[Pair]:
+def read_questions(path: Path) -> list[AskedFile]:
     """The pairs of a file with one JSON object a line.
 
     Args:
@@ -193,7 +193,7 @@ def read_questions(path: Path) -> list[Pair]:
     return pairs
 
 
-def _pair(line: str, where: str, folder: Path) -> Pair:
+def _pair(line: str, where: str, folder: Path) -> AskedFile:
     try:
         value: Any = json.loads(line)
     except ValueError as error:
@@ -212,18 +212,18 @@ def _pair(line: str, where: str, folder: Path) -> Pair:
             f'{where} has the key "{unknown[0]}", which says nothing here: leave it out, or put '
             'it into "id".'
         )
-    return Pair(folder / image, question, frame, None if name is None else str(name))
+    return AskedFile(folder / image, question, frame, None if name is None else str(name))
 
 
 def _outcomes(
-    task: AMiFVQA, pairs: Sequence[Pair], options: argparse.Namespace
-) -> Iterator[tuple[Pair, Answered | UserError]]:
+    task: AMiFVQA, pairs: Sequence[AskedFile], options: argparse.Namespace
+) -> Iterator[tuple[AskedFile, Answered | UserError]]:
     """What is said to each pair, or why nothing is; a single pair raises instead."""
     from tqdm import tqdm
 
     from amif_lightning.tasks.answering.single_question import Asked, ask
 
-    def said(some: Sequence[Pair]) -> list[Answered]:
+    def said(some: Sequence[AskedFile]) -> list[Answered]:
         return ask(task, [Asked(p.image, p.question, p.frame) for p in some], options.top)
 
     batches = range(0, len(pairs), options.batch_size)
@@ -240,7 +240,7 @@ def _outcomes(
         yield from zip(batch, outcomes, strict=True)
 
 
-def _alone(said: Any, pair: Pair) -> Answered | UserError:
+def _alone(said: Any, pair: AskedFile) -> Answered | UserError:
     try:
         outcome: Answered = said([pair])[0]
     except UserError as error:
@@ -248,7 +248,7 @@ def _alone(said: Any, pair: Pair) -> Answered | UserError:
     return outcome
 
 
-def _json_line(pair: Pair, outcome: Answered | UserError, path: Path, task: AMiFVQA) -> str:
+def _json_line(pair: AskedFile, outcome: Answered | UserError, path: Path, task: AMiFVQA) -> str:
     fields: dict[str, Any] = {"image": str(pair.image), "question": pair.question}
     if pair.frame is not None:
         fields["frame"] = pair.frame
@@ -262,7 +262,7 @@ def _json_line(pair: Pair, outcome: Answered | UserError, path: Path, task: AMiF
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _table(pair: Pair, outcome: Answered | UserError, path: Path, task: AMiFVQA) -> str:
+def _table(pair: AskedFile, outcome: Answered | UserError, path: Path, task: AMiFVQA) -> str:
     frame = "" if pair.frame is None else f", frame {pair.frame}"
     head = f"{pair.image}{frame}: {pair.question}"
     if isinstance(outcome, UserError):
@@ -279,7 +279,7 @@ def _table(pair: Pair, outcome: Answered | UserError, path: Path, task: AMiFVQA)
     return "\n".join([head, *lines, ""])
 
 
-def _explain(task: AMiFVQA, pair: Pair, outcome: Answered, path: Path) -> None:
+def _explain(task: AMiFVQA, pair: AskedFile, outcome: Answered, path: Path) -> None:
     from amif_lightning.inference.explain import explain
     from amif_lightning.tasks.answering.single_question import Asked
 

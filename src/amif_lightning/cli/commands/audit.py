@@ -24,8 +24,8 @@ def main(argv: Sequence[str], base: type | None = None) -> int:
 
     Returns:
         1 when something must be mended: a leak under the protocol ``clean``, within the data set or
-        into the validation or test set of a held-out one, or pictures that are missing or cannot be
-        decoded under any protocol. Else 0; absent splits and picture folders
+        into the validation or test set of a held-out one, or images that are missing or cannot be
+        decoded under any protocol. Else 0; absent splits and image folders
         are named and are no failure.
 
     Raises:
@@ -64,7 +64,7 @@ def audit_parser(base: type) -> ArgumentParser:
         "audit",
         "Count a data set, and report leaks between its splits and into held-out data sets. Exit "
         "code 1: a leak under the "
-        "protocol `clean`, or missing or undecodable pictures under any protocol.",
+        "protocol `clean`, or missing or undecodable images under any protocol.",
         base,
     )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of text.")
@@ -72,7 +72,7 @@ def audit_parser(base: type) -> ArgumentParser:
         "--check_images",
         type=bool,
         default=True,
-        help="Decode every picture of the data set once; of a large corpus that takes hours.",
+        help="Decode every image of the data set once; of a large corpus that takes hours.",
     )
     # The base is known at run time only, which a static annotation cannot say.
     held_out: Any = list[base] | None  # type: ignore[valid-type]  # see above
@@ -81,21 +81,20 @@ def audit_parser(base: type) -> ArgumentParser:
         type=held_out,
         default=None,
         help="Data sets that are scored later, as a list of class_path and init_args: which of "
-        "their pictures would be trained on.",
+        "their images would be trained on.",
     )
     parser.add_argument(
         "--compare",
         type=Literal["content", "name"],
         default="content",
-        help="With --held_out: find pictures by file name and by what they look like, or by file "
-        "name only, which reads no picture.",
+        help="With --held_out: find images by file name and by what they look like, or by file "
+        "name only, which reads no image.",
     )
     parser.add_argument(
         "--hashes",
         type=str,
         default="data/hashes",
-        help="With --held_out: folder that keeps what pictures look like, so that each is read "
-        "once.",
+        help="With --held_out: folder that keeps what images look like, so that each is read once.",
     )
     return parser
 

@@ -9,7 +9,7 @@ from amif_lightning.cli.data_command import build_data, data_parser
 from amif_lightning.errors import UserError
 
 HELP = """\
-prepare data     check a data set file by file; download it, make reduced copies of its pictures
+prepare data     check a data set file by file; download it, make reduced copies of its images
 prepare teacher  let the teacher read a data set, and store what it says
 
 `prepare data --help` and `prepare teacher --help` list the options."""
@@ -43,7 +43,7 @@ def main(argv: Sequence[str], base: type | None = None) -> int:
         )
     parser = data_parser(
         "prepare teacher",
-        "Compute the embeddings of a data set's pictures and texts by the teacher that `data:` "
+        "Compute the embeddings of a data set's images and texts by the teacher that `data:` "
         "names, and store them in the folder `teacher_cache`. An interrupted call goes on where "
         "it was when called again; a finished one is not repeated.",
         base,

@@ -17,7 +17,7 @@ _NAMED = 5  # most files named in a line
 
 
 @dataclass(frozen=True)
-class Found:
+class FilesOnDisk:
     """What is on disk.
 
     Attributes:
@@ -26,10 +26,10 @@ class Found:
         rows: Questions or studies by split.
         absent: What the reader did not find, with its sentence.
         dropped: Number of rows that cannot be used, by reason.
-        pictures: Number of pictures that belong to the rows and could be looked for.
+        images: Number of images that belong to the rows and could be looked for.
         missing: Those that are not there.
         corrupt: Those that cannot be decoded.
-        absent_folders: Number of pictures in folders that are not there at all, by folder.
+        absent_folders: Number of images in folders that are not there at all, by folder.
         problem: Why the texts cannot be read; empty where they can.
     """
 
@@ -38,7 +38,7 @@ class Found:
     rows: dict[str, int]
     absent: dict[str, str]
     dropped: dict[str, int]
-    pictures: int
+    images: int
     missing: tuple[str, ...]
     corrupt: tuple[str, ...]
     absent_folders: dict[str, int]
@@ -58,7 +58,7 @@ def main(argv: Sequence[str], base: type) -> int:
         base: Base class of the data modules on offer.
 
     Returns:
-        1 when texts or pictures are missing or corrupt, else 0.
+        1 when texts or images are missing or corrupt, else 0.
 
     Raises:
         UserError: If an option is wrong, or a download or a reduced copy fails.
@@ -122,17 +122,17 @@ def _parser(base: type) -> ArgumentParser:
         help="Short side in pixels of reduced copies to make in --data.resized; restarts.",
     )
     parser.add_argument("--quality", type=int, default=90, help="JPEG quality of them, 1 to 95.")
-    parser.add_argument("--workers", type=int, default=2, help="Pictures read at the same time.")
+    parser.add_argument("--workers", type=int, default=2, help="Images read at the same time.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of text.")
     return parser
 
 
-def check(module: Any, *, workers: int = 2, progress: bool = False) -> Found:
-    """Read a data set's texts and decode all its pictures, at reduced size.
+def check(module: Any, *, workers: int = 2, progress: bool = False) -> FilesOnDisk:
+    """Read a data set's texts and decode all its images, at reduced size.
 
     Args:
         module: A data module.
-        workers: Pictures read at the same time.
+        workers: Images read at the same time.
         progress: Whether to show a progress bar.
     """
     from collections import Counter
@@ -142,27 +142,27 @@ def check(module: Any, *, workers: int = 2, progress: bool = False) -> Found:
     name, root = type(module).__name__, str(module.root)
     try:
         if hasattr(module, "without_teacher"):
-            module.without_teacher()  # `prepare teacher` lets it read the pictures
+            module.without_teacher()  # `prepare teacher` lets it read the images
         module.prepare_data()  # generated data are made here
         release = module.release
-        pictures: dict[str, Path] = module.pictures()
+        files: dict[str, Path] = module.images()
     except UserError as error:
-        return Found(name, root, {}, {}, {}, 0, (), (), {}, str(error))
-    images = check_images(pictures, max(1, workers), progress=progress)
-    return Found(
+        return FilesOnDisk(name, root, {}, {}, {}, 0, (), (), {}, str(error))
+    images = check_images(files, max(1, workers), progress=progress)
+    return FilesOnDisk(
         dataset=name,
         root=root,
         rows={split: len(rows) for split, rows in release.splits.items() if rows},
         absent=dict(release.absent),
         dropped=dict(Counter(row.reason for row in release.dropped)),
-        pictures=images.checked,
+        images=images.checked,
         missing=images.missing,
         corrupt=images.undecodable,
         absent_folders=images.absent_folders,
     )
 
 
-def to_text(found: Found) -> str:
+def to_text(found: FilesOnDisk) -> str:
     """The findings as lines for the terminal."""
     lines = [f"{found.dataset} in {found.root}"]
     if found.problem:
@@ -171,14 +171,14 @@ def to_text(found: Found) -> str:
     lines.append(f"texts: present, rows: {counts or 'none'}")
     lines += [f"absent: {what}: {sentence}" for what, sentence in found.absent.items()]
     lines += [f"unusable rows: {n}, {reason}" for reason, n in found.dropped.items()]
-    good = found.pictures - len(found.missing) - len(found.corrupt)
-    lines.append(f"pictures: {good} present and readable of {found.pictures}")
+    good = found.images - len(found.missing) - len(found.corrupt)
+    lines.append(f"images: {good} present and readable of {found.images}")
     for folder, number in found.absent_folders.items():
-        lines.append(f"pictures: the folder {folder} is missing with {number} pictures")
+        lines.append(f"images: the folder {folder} is missing with {number} images")
     for what, files in (("missing", found.missing), ("corrupt", found.corrupt)):
         if files:
             more = ", ..." if len(files) > _NAMED else ""
-            lines.append(f"pictures: {len(files)} {what}: {', '.join(files[:_NAMED])}{more}")
+            lines.append(f"images: {len(files)} {what}: {', '.join(files[:_NAMED])}{more}")
     return "\n".join(lines)
 
 
@@ -186,7 +186,7 @@ def _resize(module: Any, config: Any) -> Any:
     from amif_lightning.data.files.reduced_copies import resize_all
 
     return resize_all(
-        module.pictures(),
+        module.images(),
         module.resized,
         short_side=config.resize,
         quality=config.quality,

@@ -1,4 +1,4 @@
-"""The ``report`` command: records in, Markdown (and a picture, and a page) out."""
+"""The ``report`` command: records in, Markdown (and an image, and a page) out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m amif_lightning report",
         description="Tables from all result records under a folder. The first lines say, per "
-        "configuration, whether it is above the question-only floor and above itself with "
+        "configuration, whether it is above the question-only baseline and above itself with "
         "shuffled images; of a pre-training run, whether its search is above chance "
         "and above the best list that is the same for every query.",
         allow_abbrev=False,
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "--published", action="store_true", help="append the published numbers of peers"
     )
     parser.add_argument(
-        "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG picture"
+        "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG image"
     )
     parser.add_argument(
         "--html",
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-images",
         action="store_true",
-        help="leave the pictures of sample answers out of the page, such as those of data that "
+        help="leave the images of sample answers out of the page, such as those of data that "
         "must not be passed on",
     )
     return parser

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 
-from amif_lightning.data.schema import answers
-from amif_lightning.data.schema import baselines as floors
+from amif_lightning.data.schema import answers, baselines
 from amif_lightning.data.schema.image_overlap import overlap
 from amif_lightning.data.schema.question_splits import Splits
 from amif_lightning.data.schema.questions import VQAExample
@@ -16,20 +15,20 @@ from amif_lightning.evaluation import EvaluationContext
 
 
 def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> EvaluationContext:
-    """Count floors, ceiling and warnings of the tested questions.
+    """Count baselines, ceiling and warnings of the tested questions.
 
     Args:
         parts: The release under its protocol; its ``test`` rows are the questions.
-        file_of: Where the picture of a row lies, as records name it.
+        file_of: Where the image of a row lies, as records name it.
 
     Returns:
         The facts.
     """
     rows, train = parts.test, parts.released_train
-    majority = floors.majority_answer(train)
+    majority = baselines.majority_answer(train)
     guesses = {
-        "question_only": floors.question_only(train, rows),
-        "same_image_copy": floors.same_image_copy(train, rows),
+        "question_only": baselines.question_only(train, rows),
+        "same_image_copy": baselines.same_image_copy(train, rows),
         "majority": [majority] * len(rows),
     }
     right = {
@@ -47,7 +46,7 @@ def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> E
         protocol=parts.protocol,
         split=parts.test_split,
         candidates=len(parts.candidates),
-        ceiling=counts(list(floors.ceiling(parts.candidates, rows))),
+        ceiling=counts(list(baselines.ceiling(parts.candidates, rows))),
         floors={name: counts(correct) for name, correct in right.items()},
         majority=majority,
         answers_from=parts.answers_from,
@@ -61,20 +60,20 @@ def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> E
         },
         warnings=(
             *parts.notes,
-            *shared_picture_warnings(parts),
+            *shared_image_warnings(parts),
             *(f"{n} rows dropped: {why}" for why, n in dropped.items()),
         ),
     )
 
 
-def shared_picture_warnings(parts: Splits) -> tuple[str, ...]:
-    """Say how many tested pictures the released training split shows as well.
+def shared_image_warnings(parts: Splits) -> tuple[str, ...]:
+    """Say how many tested images the released training split shows as well.
 
     Args:
         parts: The release under its protocol.
 
     Returns:
-        One sentence, or none where no picture is shared.
+        One sentence, or none where no image is shared.
     """
     found = overlap("released train", parts.released_train, "test", parts.test)
     if not found.shared:

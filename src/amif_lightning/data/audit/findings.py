@@ -18,7 +18,7 @@ class Findings:
 
     Attributes:
         not_clean: One sentence for each kind of leak in what would be trained.
-        images: Result of the picture check, None if it was not asked for.
+        images: Result of the image check, None if it was not asked for.
     """
 
     not_clean: list[str]
@@ -31,12 +31,12 @@ class Findings:
 
     @property
     def failed(self) -> bool:
-        """Whether something must be mended: a leak, or unreadable pictures."""
+        """Whether something must be mended: a leak, or unreadable images."""
         return self.unreadable or not self.clean
 
     @property
     def unreadable(self) -> bool:
-        """Whether pictures are missing or cannot be decoded."""
+        """Whether images are missing or cannot be decoded."""
         return bool(self.images and (self.images.missing or self.images.undecodable))
 
     def to_json(self) -> str:
@@ -72,13 +72,13 @@ def dropped_lines(dropped: Mapping[str, tuple[int, tuple[str, ...]]], what: str)
 
 
 def image_lines(images: ImageCheck | None) -> list[str]:
-    """What the picture check found; None: it was not asked for."""
+    """What the image check found; None: it was not asked for."""
     if images is None:
-        return ["pictures: not checked"]
-    lines = [f"pictures: {images.checked} checked"]
+        return ["images: not checked"]
+    lines = [f"images: {images.checked} checked"]
     for folder, number in images.absent_folders.items():
-        lines.append(f"pictures: folder {folder} is absent, its {number} pictures not checked")
+        lines.append(f"images: folder {folder} is absent, its {number} images not checked")
     for what, files in (("missing", images.missing), ("undecodable", images.undecodable)):
         if files:
-            lines.append(f"pictures: {len(files)} {what} ({listed(len(files), files[:NAMED])})")
+            lines.append(f"images: {len(files)} {what} ({listed(len(files), files[:NAMED])})")
     return lines

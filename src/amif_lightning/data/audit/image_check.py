@@ -1,4 +1,4 @@
-"""Finds picture files that are missing or cannot be decoded, before training meets them."""
+"""Finds image files that are missing or cannot be decoded, before training meets them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.errors import UserError
 
 #: JPEG files are decoded at the smallest scale: the whole file is still parsed, so a truncated one
-#: is found, at a third of the cost of the full picture.
+#: is found, at a third of the cost of the full image.
 _SIDE = 32
 
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """Result of reading every picture once.
+    """Result of reading every image once.
 
     Attributes:
-        checked: Number of picture files looked for.
+        checked: Number of image files looked for.
         missing: Paths below the root of files that are not there, sorted.
-        undecodable: Paths of files that are no pictures or are damaged, sorted.
-        absent_folders: Outermost folders that are not there at all, with the number of pictures
+        undecodable: Paths of files that are no images or are damaged, sorted.
+        absent_folders: Outermost folders that are not there at all, with the number of images
             that belong in them; these are not counted as checked or missing. A folder of a single
-            picture inside another folder that is there counts as a missing picture.
+            image inside another folder that is there counts as a missing image.
     """
 
     checked: int
@@ -40,11 +40,11 @@ class ImageCheck:
 def check_images(
     files: Mapping[str, Path], threads: int = 2, *, progress: bool = False
 ) -> ImageCheck:
-    """Reads pictures and lists the ones that fail.
+    """Reads images and lists the ones that fail.
 
     Args:
-        files: Where each picture lies, by its path in the release, with forward slashes.
-        threads: Pictures read at the same time; decoding runs outside Python's lock.
+        files: Where each image lies, by its path in the release, with forward slashes.
+        threads: Images read at the same time; decoding runs outside Python's lock.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -53,7 +53,7 @@ def check_images(
     absent = {name: _absent_folder(name, file) for name, file in sorted(files.items())}
     elsewhere = Counter(folder for folder in absent.values() if folder)
     for name, folder in absent.items():
-        # Where each picture has a folder of its own, that folder alone is a missing picture.
+        # Where each image has a folder of its own, that folder alone is a missing image.
         if folder == _parent(name) and "/" in folder and elsewhere[folder] == 1:
             absent[name] = ""
             del elsewhere[folder]
@@ -63,8 +63,8 @@ def check_images(
         good = tqdm(
             pool.map(_decodes, (files[name] for name in existing)),
             total=len(existing),
-            desc="pictures",
-            unit="picture",
+            desc="images",
+            unit="image",
             disable=None if progress else True,
         )
         undecodable = [name for name, ok in zip(existing, good, strict=True) if not ok]
@@ -77,7 +77,7 @@ def check_images(
 
 
 def _absent_folder(name: str, file: Path) -> str:
-    """The outermost folder of a picture's path that is not there, empty where all are."""
+    """The outermost folder of an image's path that is not there, empty where all are."""
     folder, absent = file.parent, ""
     while not folder.is_dir():
         absent = name = _parent(name)

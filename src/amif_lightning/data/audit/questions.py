@@ -10,7 +10,7 @@ from pathlib import Path
 from amif_lightning.data.audit import image_check as images_check
 from amif_lightning.data.audit.findings import NAMED, Findings, dropped_lines, image_lines, table
 from amif_lightning.data.audit.image_check import ImageCheck
-from amif_lightning.data.schema import baselines as floors
+from amif_lightning.data.schema import baselines
 from amif_lightning.data.schema.answers import answers_of, candidates, is_correct
 from amif_lightning.data.schema.image_overlap import Overlap, overlap
 from amif_lightning.data.schema.question_splits import (
@@ -33,7 +33,7 @@ class SplitAudit:
 
     Attributes:
         role: ``validation`` or ``test``.
-        source: Where its rows come from, such as ``carved from train``.
+        source: Where its rows come from, such as ``held out from train``.
         rows: Number of questions.
         unseen: Questions none of whose references is a training answer.
         ceiling_training: Questions answerable by choosing among training answers.
@@ -87,7 +87,7 @@ class Audit(Findings):
         overlaps: Images shared between sets of rows; a warning, since releases come that way.
         not_clean: One sentence for each kind of leak in what would be trained.
         dropped: Reason, number of rows, and the first few ids or places.
-        images: Result of the picture check, None if it was not asked for.
+        images: Result of the image check, None if it was not asked for.
         absent: What is not on disk, with its sentence; its checks are left out.
         notes: Sentences that every record repeats.
     """
@@ -108,7 +108,7 @@ class Audit(Findings):
 
     @property
     def failed(self) -> bool:
-        """Whether something must be mended: a leak under ``clean``, or unreadable pictures.
+        """Whether something must be mended: a leak under ``clean``, or unreadable images.
 
         ``literature`` leaks by definition; that is printed and labelled and is not a failure.
         """
@@ -168,11 +168,11 @@ def audit(
         splits: The release under its protocol.
         release: The release itself, whose held-out splits must not be restated in training even if
             they are not scored.
-        file_of: Where the picture of a row lies.
-        check_images: Whether to decode every picture once (at reduced size).
+        file_of: Where the image of a row lies.
+        check_images: Whether to decode every image once (at reduced size).
 
     Returns:
-        The findings. Absent splits and picture folders are named and their checks left out.
+        The findings. Absent splits and image folders are named and their checks left out.
     """
     parts = splits
     sets: dict[str, Sequence[VQAExample]] = {
@@ -190,7 +190,7 @@ def audit(
         protocol=parts.label,
         sizes={name: _size(rows, unusable[name]) for name, rows in sets.items() if rows},
         candidates=len(parts.candidates),
-        majority_answer=floors.majority_answer(parts.released_train),
+        majority_answer=baselines.majority_answer(parts.released_train),
         splits={role: _split(parts, role) for role in roles if sets[role]},
         overlaps=_overlaps(sets),
         not_clean=_not_clean(parts, release),
@@ -208,7 +208,7 @@ def audit(
 def _unusable(parts: Splits, release: Release) -> Counter[str]:
     """Unusable rows by the set of rows that they would be in as released."""
     sets = {"train": "released train", parts.test_split: "test"}
-    if not parts.carved_from_train:
+    if not parts.held_out_from_train:
         sets["validation"] = "validation"
     released = (r.question_id.split("/")[1] for r in release.dropped if not r.by_choice)
     return Counter(sets[split] for split in released if split in sets)
@@ -221,25 +221,25 @@ def _size(rows: Sequence[VQAExample], unusable: int) -> SplitSize:
 def _split(parts: Splits, role: EvaluationSplit) -> SplitAudit:
     rows = parts.validation if role == "validation" else parts.test
     train = parts.floor_rows(role)
-    if role == "validation" and parts.carved_from_train:
-        source = "carved from train by image"
+    if role == "validation" and parts.held_out_from_train:
+        source = "held out from train by image"
     else:
         source = f"released {parts.test_split if role == 'test' else role} set"
 
     def scored(predictions: Sequence[str]) -> dict[str, Count]:
         return tally(rows, [is_correct(p, r) for p, r in zip(predictions, rows, strict=True)])
 
-    answerable = floors.ceiling(candidates(train), rows)
-    majority = floors.majority_answer(train)
+    answerable = baselines.ceiling(candidates(train), rows)
+    majority = baselines.majority_answer(train)
     return SplitAudit(
         role=role,
         source=source,
         rows=len(rows),
         unseen=answerable.count(False),
         ceiling_training=tally(rows, answerable),
-        ceiling_candidates=tally(rows, floors.ceiling(parts.candidates, rows)),
-        question_only=scored(floors.question_only(train, rows)),
-        same_image_copy=scored(floors.same_image_copy(train, rows)),
+        ceiling_candidates=tally(rows, baselines.ceiling(parts.candidates, rows)),
+        question_only=scored(baselines.question_only(train, rows)),
+        same_image_copy=scored(baselines.same_image_copy(train, rows)),
         majority=scored([majority] * len(rows)),
     )
 
@@ -314,6 +314,6 @@ def _split_text(split: SplitAudit) -> list[str]:
     return [
         *table(lines),
         f"{split.unseen} of {split.rows} answers are given by no training row"
-        + (" on other images" if split.source.startswith("carved") else ""),
+        + (" on other images" if split.source.startswith("held out") else ""),
         "",
     ]

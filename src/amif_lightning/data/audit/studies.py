@@ -26,19 +26,19 @@ class StudyCounts:
 
     Attributes:
         studies: Number of studies.
-        pictures: Number of distinct pictures.
+        images: Number of distinct images.
         groups: Number of patients; studies that stand alone count as one each.
-        per_study: Number of studies by their number of pictures.
-        views: Number of pictures by kind of view: ``frontal``, ``lateral``, another released word,
+        per_study: Number of studies by their number of images.
+        views: Number of images by kind of view: ``frontal``, ``lateral``, another released word,
             or ``unknown``.
-        empty_texts: Studies that have pictures and no text to align them with.
+        empty_texts: Studies that have images and no text to align them with.
         cut_texts: Texts that lose their ends to the token limit; None where the tokenizer is not
             at hand.
         distinct_texts: Texts that differ after normalisation.
     """
 
     studies: int
-    pictures: int
+    images: int
     groups: int
     per_study: dict[int, int]
     views: dict[str, int]
@@ -49,21 +49,21 @@ class StudyCounts:
 
 @dataclass(frozen=True)
 class StudyOverlap:
-    """Pictures and groups of one set of studies that another one has as well.
+    """Images and groups of one set of studies that another one has as well.
 
     Attributes:
         first: Name of the one set.
         second: Name of the other set.
-        pictures: Pictures in both.
-        pictures_of_second: Pictures in the other set.
+        images: Images in both.
+        images_of_second: Images in the other set.
         groups: Groups (patients) in both.
         groups_of_second: Named groups in the other set.
     """
 
     first: str
     second: str
-    pictures: int
-    pictures_of_second: int
+    images: int
+    images_of_second: int
     groups: int
     groups_of_second: int
 
@@ -79,7 +79,7 @@ class StudyAudit(Findings):
         overlaps: What sets share; a warning where a release comes that way.
         not_clean: One sentence for each kind of leak in what would be trained.
         dropped: Reason, number of studies, and the first few ids.
-        images: Result of the picture check, None if it was not asked for.
+        images: Result of the image check, None if it was not asked for.
         absent: What is not on disk, with its sentence; its checks are left out.
         notes: Sentences that every record repeats, and what could not be counted.
     """
@@ -98,10 +98,10 @@ class StudyAudit(Findings):
         """Gives the findings as a page for the terminal, without a final line break."""
         lines = [f"{self.dataset}, layout {self.layout}, studies", "", *self._sizes_text(), ""]
         for found in self.overlaps:
-            if found.pictures or found.groups:
+            if found.images or found.groups:
                 lines.append(
-                    f"warning: {found.pictures} of {found.pictures_of_second} {found.second} "
-                    f"pictures and {found.groups} of {found.groups_of_second} {found.second} "
+                    f"warning: {found.images} of {found.images_of_second} {found.second} "
+                    f"images and {found.groups} of {found.groups_of_second} {found.second} "
                     f"groups also in {found.first}"
                 )
         lines += [f"NOT CLEAN: {sentence}" for sentence in self.not_clean]
@@ -113,16 +113,16 @@ class StudyAudit(Findings):
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _sizes_text(self) -> list[str]:
-        columns = ("studies", "pictures", "groups", "empty texts", "cut texts", "distinct texts")
+        columns = ("studies", "images", "groups", "empty texts", "cut texts", "distinct texts")
         rows: list[tuple[str, ...]] = [("", *columns)]
         for name, size in self.sizes.items():
             cut = "not counted" if size.cut_texts is None else str(size.cut_texts)
-            numbers = (size.studies, size.pictures, size.groups, size.empty_texts)
+            numbers = (size.studies, size.images, size.groups, size.empty_texts)
             rows.append((name, *map(str, numbers), cut, str(size.distinct_texts)))
         return [
             *table(rows),
             "",
-            *(f"{n}: pictures per study: {_listing(s.per_study)}" for n, s in self.sizes.items()),
+            *(f"{n}: images per study: {_listing(s.per_study)}" for n, s in self.sizes.items()),
             *(f"{n}: views: {_listing(s.views)}" for n, s in self.sizes.items()),
         ]
 
@@ -144,10 +144,10 @@ def study_audit(
         splits: What trains, validates and tests of it.
         fits: Loads the tokenizer and returns whether a text keeps all of its words. Where it fails
             with a UserError, cut texts are not counted and a note says why.
-        check_images: Whether to decode every picture once (at reduced size).
+        check_images: Whether to decode every image once (at reduced size).
 
     Returns:
-        The findings. Absent splits and picture folders are named and their checks left out.
+        The findings. Absent splits and image folders are named and their checks left out.
     """
     notes = list(release.notes)
     whole: Fits | None = None
@@ -158,8 +158,8 @@ def study_audit(
     released = {f"released {name}": rows for name, rows in release.splits.items()}
     used = {"trained": splits.train, "validation": splits.validation, "test": splits.test}
     sets: dict[str, Sequence[StudyRow]] = {**released, **used}
-    # Of several data sets their names stay: equal paths are different pictures there.
-    pictures = {
+    # Of several data sets their names stay: equal paths are different images there.
+    images = {
         p.image_id.removeprefix(f"{release.dataset}/"): p.file
         for rows in sets.values()
         for row in rows
@@ -183,7 +183,7 @@ def study_audit(
             )
             for reason, number in reasons.items()
         },
-        images=images_check.check_images(pictures) if check_images else None,
+        images=images_check.check_images(images) if check_images else None,
         absent=dict(release.absent),
         notes=tuple(notes),
     )
@@ -191,12 +191,12 @@ def study_audit(
 
 def _counts(rows: Sequence[StudyRow], fits: Fits | None) -> StudyCounts:
     per_study = Counter(len(row.images) for row in rows)
-    # A picture that several studies show is counted once.
+    # An image that several studies show is counted once.
     views = {p.image_id: kind_of(p.view) or "unknown" for row in rows for p in row.images}
     return StudyCounts(
         studies=len(rows),
-        pictures=len(views),
-        groups=len({row.carved_with for row in rows}),
+        images=len(views),
+        groups=len({row.hold_out_group for row in rows}),
         per_study=dict(sorted(per_study.items())),
         views=dict(Counter(views.values()).most_common()),
         empty_texts=sum(unusable(row) == NO_TEXT for row in rows),
@@ -213,25 +213,25 @@ def _overlaps(sets: dict[str, Sequence[StudyRow]]) -> tuple[StudyOverlap, ...]:
         ("trained", "test"),
         ("validation", "test"),
     )
-    # A carved validation set was part of the released training split: that is no finding.
-    carved = "released validation" not in sets
+    # A held-out validation set was part of the released training split: that is no finding.
+    from_train = "released validation" not in sets
     return tuple(
         _overlap(first, sets[first], second, sets[second])
         for first, second in pairs
         if sets.get(first) and sets[second]
-        if not (carved and (first, second) == ("released train", "validation"))
+        if not (from_train and (first, second) == ("released train", "validation"))
     )
 
 
 def _overlap(
     first: str, rows: Sequence[StudyRow], second: str, others: Sequence[StudyRow]
 ) -> StudyOverlap:
-    pictures, groups = _pictures(others), _groups(others)
+    images, groups = _images(others), _groups(others)
     return StudyOverlap(
         first,
         second,
-        pictures=len(_pictures(rows) & pictures),
-        pictures_of_second=len(pictures),
+        images=len(_images(rows) & images),
+        images_of_second=len(images),
         groups=len(_groups(rows) & groups),
         groups_of_second=len(groups),
     )
@@ -241,15 +241,15 @@ def _not_clean(used: dict[str, tuple[StudyRow, ...]]) -> list[str]:
     found = []
     for name in ("validation", "test"):
         shared = _overlap("trained", used["trained"], name, used[name])
-        if shared.pictures:
-            found.append(f"{shared.pictures} {name} pictures are in the trained studies")
+        if shared.images:
+            found.append(f"{shared.images} {name} images are in the trained studies")
         if shared.groups:
             found.append(f"{shared.groups} {name} groups (patients) are in the trained studies")
     return found
 
 
-def _pictures(rows: Sequence[StudyRow]) -> set[str]:
-    return {picture.image_id for row in rows for picture in row.images}
+def _images(rows: Sequence[StudyRow]) -> set[str]:
+    return {image.image_id for row in rows for image in row.images}
 
 
 def _groups(rows: Sequence[StudyRow]) -> set[str]:

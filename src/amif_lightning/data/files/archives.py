@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from amif_lightning.errors import UserError
 
-#: Limits of what an archive may become. Pictures hardly shrink, texts shrink to a tenth: a release
+#: Limits of what an archive may become. Images hardly shrink, texts shrink to a tenth: a release
 #: that grows more than this is none.
 MOST_MEMBERS = 5_000_000
 MOST_GROWTH = 100

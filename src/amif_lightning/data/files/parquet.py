@@ -1,6 +1,6 @@
-"""Questions and pictures of parquet files, as the Hugging Face hub stores data sets.
+"""Questions and images of parquet files, as the Hugging Face hub stores data sets.
 
-Pictures inside parquet have no name, so the identity of one is the hash of its decoded pixels. They
+Images inside parquet have no name, so the identity of one is the hash of its decoded pixels. They
 are written into a folder once, and with them an index of the rows, so that readers and loaders meet
 plain files. The parquet files are streamed; memory holds some rows and the page that they lie in.
 """
@@ -26,17 +26,17 @@ from amif_lightning.data.schema.questions import DroppedRow, SplitName, VQAExamp
 from amif_lightning.errors import UserError
 
 COLUMNS = ("image", "question", "answer")
-#: What is read of them: the name that a picture had elsewhere is of no use.
+#: What is read of them: the name that an image had elsewhere is of no use.
 _READ = ["image.bytes", "question", "answer"]
-PICTURES = "pictures"
+IMAGES = "pictures"
 _SHARD = re.compile(r".+-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
 _BATCH = 32  # decoded rows in memory at a time
 # Arrow's defaults read a whole file ahead (`pre_buffer`), else whole columns of a row group.
 _READING = {"pre_buffer": False, "buffer_size": 2**20}
 _ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"))
 
-NO_PICTURE = "the row has no picture"
-DAMAGED = "the picture cannot be decoded"
+NO_IMAGE = "the row has no image"
+DAMAGED = "the image cannot be decoded"
 NO_TEXT = "question or answer is missing or no text"
 
 
@@ -58,8 +58,8 @@ class ParquetQuestions:
     def folder(self) -> Path:
         """Where this state of the files is unpacked.
 
-        The state is that of the first call: loaders ask for every picture, and a file that is moved
-        while a run goes on must not take the run's pictures away.
+        The state is that of the first call: loaders ask for every image, and a file that is moved
+        while a run goes on must not take the run's images away.
         """
         state = [
             (split, file.name, file.stat().st_size, file.stat().st_mtime_ns)
@@ -71,11 +71,11 @@ class ParquetQuestions:
 
     @property
     def index(self) -> Path:
-        """One line for each row; it is written last, so where it is all pictures are."""
+        """One line for each row; it is written last, so where it is all images are."""
         return self.folder / "index.jsonl"
 
     def prepare(self, *, progress: bool = True) -> None:
-        """Unpack the files unless that is done; pictures that are there are not written again.
+        """Unpack the files unless that is done; images that are there are not written again.
 
         Raises:
             UserError: If the reader is not installed, a file of a split is missing, damaged, there
@@ -88,11 +88,11 @@ class ParquetQuestions:
         with locked(self.index, "unpacked"):
             if self.index.is_file():
                 return
-            pictures = _Pictures(self.folder / PICTURES)
+            images = _Images(self.folder / IMAGES)
             lines = []
             for split, files in self.files.items():
                 for number, values in enumerate(_rows(files, f"{self.dataset} {split}", progress)):
-                    lines.append(json.dumps(_indexed(split, number, values, pictures)))
+                    lines.append(json.dumps(_indexed(split, number, values, images)))
             text = "".join(f"{line}\n" for line in lines)
 
             def write(path: Path) -> None:
@@ -144,7 +144,7 @@ class ParquetQuestions:
                     qid="",
                     split=split,
                     image_id=Path(entry["picture"]).stem,
-                    image=f"{PICTURES}/{entry['picture']}",
+                    image=f"{IMAGES}/{entry['picture']}",
                     question=entry["question"],
                     answer=entry["answer"],
                     references=(normalise(entry["answer"]),),
@@ -153,7 +153,7 @@ class ParquetQuestions:
         return {split: tuple(rows) for split, rows in splits.items()}, dropped
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where a row's picture lies."""
+        """Where a row's image lies."""
         return self.folder / row.image
 
 
@@ -197,8 +197,8 @@ def _check_whole(dataset: str, split: str, files: Sequence[Path]) -> None:
     )
 
 
-class _Pictures:
-    """Writes each distinct picture once, under the hash of its pixels."""
+class _Images:
+    """Writes each distinct image once, under the hash of its pixels."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -206,7 +206,7 @@ class _Pictures:
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> str | None:
-        """The file name of a picture; None where it cannot be decoded."""
+        """The file name of an image; None where it cannot be decoded."""
         key = hashlib.sha256(data).digest()
         if key not in self._known:
             self._known[key] = self._write(data)
@@ -219,15 +219,15 @@ class _Pictures:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise UserError(
-                f"Pictures cannot be written into {self.folder} ({error.strerror}): make room or "
+                f"Images cannot be written into {self.folder} ({error.strerror}): make room or "
                 "give another folder as --data.init_args.unpacked."
             ) from error
         try:
-            picture = decode_image(temporary)
+            image = decode_image(temporary)
         except UserError:
             temporary.unlink()
             return None
-        pixels = hashlib.sha256(f"{picture.size} ".encode() + picture.tobytes()).hexdigest()
+        pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes()).hexdigest()
         ending = next((end for start, end in _ENDINGS if data.startswith(start)), ".img")
         # Equal pixels in another file: the first one stays, so that an identity is one file.
         for _, known in (*_ENDINGS, (b"", ".img")):
@@ -239,21 +239,21 @@ class _Pictures:
 
 
 def _indexed(
-    split: SplitName, number: int, values: Mapping[str, Any], pictures: _Pictures
+    split: SplitName, number: int, values: Mapping[str, Any], images: _Images
 ) -> dict[str, Any]:
-    """What the index says of a row: its texts and its picture, or why it cannot be used."""
+    """What the index says of a row: its texts and its image, or why it cannot be used."""
     place: dict[str, Any] = {"split": split, "row": number}
     question, answer, image = (values[name] for name in ("question", "answer", "image"))
     if not all(isinstance(text, str) and normalise(text) for text in (question, answer)):
         return place | {"dropped": NO_TEXT}
     data = image.get("bytes") if isinstance(image, dict) else None
     if not data:
-        return place | {"dropped": NO_PICTURE}
-    picture = pictures.put(data)
-    if picture is None:
+        return place | {"dropped": NO_IMAGE}
+    stored = images.put(data)
+    if stored is None:
         return place | {"dropped": DAMAGED}
     texts = {"question": collapse(question), "answer": collapse(answer)}
-    return place | texts | {"picture": picture}
+    return place | texts | {"picture": stored}
 
 
 def _rows(files: Sequence[Path], title: str, progress: bool) -> Iterator[dict[str, Any]]:
@@ -289,7 +289,7 @@ def _rows(files: Sequence[Path], title: str, progress: bool) -> Iterator[dict[st
 
 
 def _check_columns(path: Path, schema: Any) -> None:
-    """Refuse a file whose columns are not those of questions about pictures."""
+    """Refuse a file whose columns are not those of questions about images."""
     if missing := [name for name in COLUMNS if schema.names.count(name) != 1]:
         raise UserError(
             f"{path} has no column {' and no column '.join(missing)}, so it is not the expected "
@@ -300,7 +300,7 @@ def _check_columns(path: Path, schema: Any) -> None:
     kinds = [str(field.type) for field in fields if field.name == "bytes"]
     if kinds not in (["binary"], ["large_binary"]):
         raise UserError(
-            f"{path} holds no encoded pictures in its column image (it is of the type {image}), so "
+            f"{path} holds no encoded images in its column image (it is of the type {image}), so "
             "it is not the expected release: download it again."
         )
 

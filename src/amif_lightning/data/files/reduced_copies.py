@@ -1,8 +1,8 @@
-"""Reduced copies of big pictures, made once, so that loaders decode little.
+"""Reduced copies of big images, made once, so that loaders decode little.
 
 A release of 2500-pixel radiographs costs more to decode than to train on. The copies have a short
 side that the run needs and no more. Each says in its JPEG comment what it was made of, so that a
-call that was stopped goes on where it was, and a changed picture is done again.
+call that was stopped goes on where it was, and a changed image is done again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _LOOKED_INTO = 1000  # copies opened before a run
 
 @dataclass(frozen=True)
 class Resized:
-    """What became of the pictures of a data set.
+    """What became of the images of a data set.
 
     Attributes:
         made: Copies that were made now.
-        kept: Copies that were there already, of the same pictures and settings.
-        failed: Pictures that are missing or damaged, each with its sentence.
+        kept: Copies that were there already, of the same images and settings.
+        failed: Images that are missing or damaged, each with its sentence.
     """
 
     made: int
@@ -42,7 +42,7 @@ class Resized:
 
 
 def resized_path(folder: Path, image_id: str) -> Path:
-    """Where the reduced copy of a picture lies.
+    """Where the reduced copy of an image lies.
 
     Args:
         folder: The folder of reduced copies.
@@ -58,7 +58,7 @@ def resized_path(folder: Path, image_id: str) -> Path:
 
 
 def resize_all(
-    pictures: Mapping[str, Path],
+    images: Mapping[str, Path],
     folder: Path,
     *,
     short_side: int,
@@ -66,12 +66,12 @@ def resize_all(
     workers: int = 2,
     progress: bool = True,
 ) -> Resized:
-    """Make the reduced copies of pictures, in parallel.
+    """Make the reduced copies of images, in parallel.
 
     Args:
-        pictures: Where each picture lies, by ``<data set>/<path in the release>``.
+        images: Where each image lies, by ``<data set>/<path in the release>``.
         folder: The folder of reduced copies.
-        short_side: Pixels of a copy's shorter side; smaller pictures are not enlarged.
+        short_side: Pixels of a copy's shorter side; smaller images are not enlarged.
         quality: JPEG quality, 1 to 95.
         workers: Processes; 0: this one.
         progress: Whether to show a progress bar.
@@ -87,17 +87,17 @@ def resize_all(
     one = partial(_resize, folder=folder, short_side=short_side, quality=quality)
     made, kept, failed = 0, 0, {}
     with contextlib.ExitStack() as stack:
-        done: Iterable[tuple[str, bool | str]] = map(one, pictures.items())
+        done: Iterable[tuple[str, bool | str]] = map(one, images.items())
         if workers:
             # Spawned: a forked copy of a process that has started threads may hang.
             pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
             stack.enter_context(pool)
-            done = pool.map(one, pictures.items(), chunksize=16)
+            done = pool.map(one, images.items(), chunksize=16)
         bar = tqdm(
             done,
-            total=len(pictures),
+            total=len(images),
             desc="reduced copies",
-            unit="picture",
+            unit="image",
             disable=None if progress else True,
         )
         for name, result in bar:
@@ -124,19 +124,19 @@ def _resize(
     if _comment(target) == comment:
         return name, False
     try:
-        picture = decode_image(file, short_side)
+        image = decode_image(file, short_side)
     except UserError as error:
         return name, str(error)
-    scale = short_side / min(picture.size)
+    scale = short_side / min(image.size)
     if scale < 1:
-        size = tuple(max(1, round(side * scale)) for side in picture.size)
-        picture = picture.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    if _is_grey(picture):
-        picture = picture.convert("L")  # a third of the channels to decode
+        size = tuple(max(1, round(side * scale)) for side in image.size)
+        image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if _is_grey(image):
+        image = image.convert("L")  # a third of the channels to decode
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(temporary, "JPEG", quality=quality, comment=comment.encode())
+        image.save(temporary, "JPEG", quality=quality, comment=comment.encode())
         os.replace(temporary, target)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -148,16 +148,16 @@ def _resize(
     return name, True
 
 
-def _is_grey(picture: Image.Image) -> bool:
-    red, green, blue = (band.tobytes() for band in picture.split())
+def _is_grey(image: Image.Image) -> bool:
+    red, green, blue = (band.tobytes() for band in image.split())
     return red == green == blue
 
 
 def _comment(path: Path) -> str:
     """What a copy was made of; empty where there is none that can be read."""
     try:
-        with Image.open(path) as picture:
-            found = picture.info.get("comment", b"")
+        with Image.open(path) as image:
+            found = image.info.get("comment", b"")
     except (OSError, SyntaxError, ValueError):
         return ""
     return found.decode("ascii", "replace") if isinstance(found, bytes) else str(found)
@@ -171,8 +171,8 @@ def check_copies(folder: Path, image_ids: Iterable[str], needed: int, data: str)
 
     Args:
         folder: The folder of reduced copies.
-        image_ids: The pictures that the run shows.
-        needed: Pixels that the shorter side must have, unless the released picture has fewer.
+        image_ids: The images that the run shows.
+        needed: Pixels that the shorter side must have, unless the released image has fewer.
         data: Name of the data class, for the message.
 
     Raises:
@@ -190,8 +190,8 @@ def check_side(folder: Path, image_id: str, needed: int, data: str) -> None:
 
     Args:
         folder: The folder of reduced copies.
-        image_id: A picture, ``<data set>/<path in the release>``.
-        needed: Pixels that the shorter side must have, unless the released picture has fewer.
+        image_id: An image, ``<data set>/<path in the release>``.
+        needed: Pixels that the shorter side must have, unless the released image has fewer.
         data: Name of the data class, for the message.
 
     Raises:

@@ -16,7 +16,7 @@ from amif_lightning.errors import UserError
 
 
 @dataclass(frozen=True)
-class Source:
+class ReleaseSource:
     """Origin of a data set.
 
     Attributes:
@@ -36,69 +36,69 @@ class Source:
     how: str = ""
 
 
-SOURCES: dict[str, Source] = {
-    "VQARAD": Source(
+SOURCES: dict[str, ReleaseSource] = {
+    "VQARAD": ReleaseSource(
         page="https://osf.io/89kps/",
         licence="CC0 1.0",
         listing=partial(osf, "89kps"),
         wanted=("VQA_RAD Dataset Public.json", "VQA_RAD Image Folder/*"),
     ),
-    "VQAMed2019": Source(
+    "VQAMed2019": ReleaseSource(
         page="https://zenodo.org/records/10499039",
         licence="CC BY 4.0",
         listing=partial(zenodo, "10499039"),
     ),
-    "SLAKE": Source(
+    "SLAKE": ReleaseSource(
         page="https://huggingface.co/datasets/BoKelvin/SLAKE",
         licence="CC BY 4.0",
         listing=partial(hugging_face, "BoKelvin/SLAKE"),
         wanted=("*.json", "imgs.zip"),
     ),
-    "ROCO v2": Source(
+    "ROCO v2": ReleaseSource(
         page="https://zenodo.org/records/8333645",
-        licence="CC BY 4.0, and that of each picture's article",
+        licence="CC BY 4.0, and that of each image's article",
         listing=partial(zenodo, "8333645"),
         wanted=("*_captions.csv", "*_images.zip"),
         unpack={f"{split}_images.zip": split for split in ("train", "valid", "test")},
     ),
-    "ROCO v1": Source(
+    "ROCO v1": ReleaseSource(
         page="https://github.com/razorx89/roco-dataset",
-        licence="that of each picture's article",
-        how="run the fetch script of that page, which asks PubMed Central for every picture, and "
+        licence="that of each image's article",
+        how="run the fetch script of that page, which asks PubMed Central for every image, and "
         "put its folder data/ in the root",
     ),
-    "PathVQA": Source(
+    "PathVQA": ReleaseSource(
         page="https://huggingface.co/datasets/flaviagiammarino/path-vqa",
-        licence="the pictures must not be redistributed",
+        licence="the images must not be redistributed",
         how="accept the terms there, and put the folder data/ with the parquet files in the root",
     ),
-    "MIMICCXR": Source(
+    "MIMICCXR": ReleaseSource(
         page="https://physionet.org/content/mimic-cxr-jpg/",
         licence="PhysioNet Credentialed Health Data License 1.5.0",
         how="apply for credentialed access, and put files/, mimic-cxr-2.0.0-metadata.csv.gz and "
         "mimic-cxr-2.0.0-split.csv.gz in the root, and from physionet.org/content/mimic-cxr/ the "
         "reports as mimic-cxr-reports/files/",
     ),
-    "MIMIC5x200": Source(
+    "MIMIC5x200": ReleaseSource(
         page="https://physionet.org/content/mimic-cxr-jpg/",
         licence="PhysioNet Credentialed Health Data License 1.5.0",
         how="apply for credentialed access, and put files/, mimic-cxr-2.0.0-metadata.csv.gz, "
         "mimic-cxr-2.0.0-split.csv.gz and mimic-cxr-2.0.0-chexpert.csv.gz in the root",
     ),
-    "CheXpert5x200": Source(
+    "CheXpert5x200": ReleaseSource(
         page="https://aimi.stanford.edu/datasets/chexpert-chest-x-rays",
         licence="Stanford University Dataset Research Use Agreement",
         how="register there, and put train.csv and train/ (or valid.csv and valid/) in the root",
     ),
-    "MedICaT": Source(
+    "MedICaT": ReleaseSource(
         page="https://github.com/allenai/medicat",
-        licence="that of each picture's article, on request",
+        licence="that of each image's article, on request",
         how="fill in the form of that page, and put the folder release/ in the root",
     ),
 }
 
 
-def source_of(data: Any) -> Source | None:
+def source_of(data: Any) -> ReleaseSource | None:
     """Origin of a data module's files; None where nothing is published, as for generated data."""
     name = type(data).__name__
     version = getattr(data, "version", None)
@@ -106,7 +106,7 @@ def source_of(data: Any) -> Source | None:
 
 
 def fetch(
-    source: Source, root: Path, *, checksum: bool = True, say: Callable[[str], None] = print
+    source: ReleaseSource, root: Path, *, checksum: bool = True, say: Callable[[str], None] = print
 ) -> None:
     """Download the files of a data set and unpack its archives; what is there is kept.
 

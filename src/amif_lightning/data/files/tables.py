@@ -23,12 +23,12 @@ from amif_lightning.errors import UserError
 MissingImages = Literal["error", "skip"]
 
 MALFORMED = "a malformed line of the table"
-NO_FILE = "its picture is not on disk"
-OUTSIDE = "its picture's path leaves the data set's folder"
+NO_FILE = "its image is not on disk"
+OUTSIDE = "its image's path leaves the data set's folder"
 
 
 @dataclass(frozen=True)
-class Source:
+class TableFile:
     """A file of a corpus, and what its messages say.
 
     Attributes:
@@ -53,7 +53,7 @@ class Source:
 
 
 def read_table(
-    source: Source, columns: Sequence[str], dropped: list[DroppedRow], delimiter: str = ","
+    source: TableFile, columns: Sequence[str], dropped: list[DroppedRow], delimiter: str = ","
 ) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Read a table with a line of column names, row by row.
 
@@ -108,7 +108,7 @@ def read_table(
             raise source.error("is empty")
 
 
-def read_lines(source: Source, dropped: list[DroppedRow]) -> Iterator[tuple[int, str]]:
+def read_lines(source: TableFile, dropped: list[DroppedRow]) -> Iterator[tuple[int, str]]:
     """Read the lines of a text that are not blank, separated by line feeds alone.
 
     Args:
@@ -139,7 +139,7 @@ def read_lines(source: Source, dropped: list[DroppedRow]) -> Iterator[tuple[int,
 
 
 def read_json_lines(
-    source: Source, dropped: list[DroppedRow]
+    source: TableFile, dropped: list[DroppedRow]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read a file of one JSON object a line.
 
@@ -193,7 +193,7 @@ def inside(path: str) -> str | None:
 
 
 class Listing:
-    """Which files are there, asked folder by folder: one system call for many pictures."""
+    """Which files are there, asked folder by folder: one system call for many images."""
 
     def __init__(self, kept: int = 256) -> None:
         self._kept, self._names = kept, dict[str, frozenset[str]]()
@@ -222,7 +222,7 @@ def _binary(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
-def _opened(source: Source) -> IO[str]:
+def _opened(source: TableFile) -> IO[str]:
     try:
         if source.path.suffix == ".gz":
             return gzip.open(source.path, "rt", encoding="utf-8-sig", newline="")
@@ -233,14 +233,14 @@ def _opened(source: Source) -> IO[str]:
         raise _damaged(source, error) from error
 
 
-def _damaged(source: Source, error: Exception) -> UserError:
+def _damaged(source: TableFile, error: Exception) -> UserError:
     if isinstance(error, UnicodeDecodeError):
         return source.error("is not UTF-8 text")
     what = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return source.error(f"cannot be read ({what})")
 
 
-def _check_columns(source: Source, header: Sequence[str], columns: Sequence[str]) -> None:
+def _check_columns(source: TableFile, header: Sequence[str], columns: Sequence[str]) -> None:
     for column in columns:
         if header.count(column) != 1:
             how = "has no column" if column not in header else "has more than one column"

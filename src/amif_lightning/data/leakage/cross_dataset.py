@@ -1,4 +1,4 @@
-"""Pictures that train here and are scored in another data set: the audit across data sets."""
+"""Images that train here and are scored in another data set: the audit across data sets."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from amif_lightning.data.schema.studies import StudyRow
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The pictures of a set of questions or studies.
+class DatasetImages:
+    """The images of a set of questions or studies.
 
     Attributes:
         files: Where each lies, by ``<data set>/<path relative to its root>``.
@@ -38,7 +38,7 @@ class Pictures:
 
 
 class ComparedDataset(Protocol):
-    """A data module whose pictures can be compared with those of another one.
+    """A data module whose images can be compared with those of another one.
 
     Attributes:
         kind: What its rows are.
@@ -58,42 +58,42 @@ class ComparedDataset(Protocol):
     def absent(self) -> Mapping[str, str]:
         """Why a split is not on disk, by its name."""
 
-    def images_of(self, split: SplitName) -> Pictures:
-        """The pictures of one split in the role that it has for scoring."""
+    def images_of(self, split: SplitName) -> DatasetImages:
+        """The images of one split in the role that it has for scoring."""
 
-    def trained_images(self) -> Pictures:
-        """The pictures that weights would see."""
+    def trained_images(self) -> DatasetImages:
+        """The images that weights would see."""
 
 
-def pictures_of_questions(
+def images_of_questions(
     dataset: str, rows: Iterable[VQAExample], file_of: Callable[[VQAExample], Path]
-) -> Pictures:
-    """The pictures that questions show.
+) -> DatasetImages:
+    """The images that questions show.
 
     Args:
         dataset: Name of their data set.
         rows: The questions.
-        file_of: Where the picture of a question lies.
+        file_of: Where the image of a question lies.
     """
     files: dict[str, Path] = {}
     showing: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        # Pictures of a mixture are named after their data set already.
+        # Images of a mixture are named after their data set already.
         name = row.image if row.source else f"{dataset}/{row.image}"
         files[name] = file_of(row)
         showing[name].add(row.question_id)
-    return Pictures(files, {name: frozenset(ids) for name, ids in showing.items()})
+    return DatasetImages(files, {name: frozenset(ids) for name, ids in showing.items()})
 
 
-def pictures_of_studies(rows: Iterable[StudyRow]) -> Pictures:
-    """The pictures that studies show."""
+def images_of_studies(rows: Iterable[StudyRow]) -> DatasetImages:
+    """The images that studies show."""
     files: dict[str, Path] = {}
     showing: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        for picture in row.images:
-            files[picture.image_id] = picture.file
-            showing[picture.image_id].add(row.study_id)
-    return Pictures(files, {name: frozenset(ids) for name, ids in showing.items()})
+        for image in row.images:
+            files[image.image_id] = image.file
+            showing[image.image_id].add(row.study_id)
+    return DatasetImages(files, {name: frozenset(ids) for name, ids in showing.items()})
 
 
 def across(
@@ -102,17 +102,17 @@ def across(
     compare: Compare = "content",
     looks: Look = look,
 ) -> Across:
-    """Finds pictures that would train and that other data sets hold.
+    """Finds images that would train and that other data sets hold.
 
-    Within one data set pictures are the same if their paths are; between two, if their file names
+    Within one data set images are the same if their paths are; between two, if their file names
     are, whatever the folder and the ending, or if they look the same.
 
     Args:
         module: What would train.
         held_out: Data sets that the weights will be scored on.
-        compare: ``content``: by name, and by what pictures look like, which reads every picture
+        compare: ``content``: by name, and by what images look like, which reads every image
             once; ``name``: by name only.
-        looks: Tells what pictures look like, such as ``HashStore(...).look``.
+        looks: Tells what images look like, such as ``HashStore(...).look``.
 
     Returns:
         The findings, with train splits of ``held_out`` apart.
@@ -156,17 +156,17 @@ def across(
 
 
 def shared(
-    trained: Pictures,
-    held_out: Pictures,
+    trained: DatasetImages,
+    held_out: DatasetImages,
     seen: Looks | None = None,
     theirs: Looks | None = None,
 ) -> SplitAcross:
-    """Compare two sets of pictures.
+    """Compare two sets of images.
 
     Args:
         trained: What trains.
         held_out: A split of another data set.
-        seen: What the pictures that train look like; None compares by name only.
+        seen: What the images that train look like; None compares by name only.
         theirs: What those of the other data set look like, further splits included.
 
     Returns:
@@ -182,9 +182,9 @@ def shared(
     for key in sorted(named | alike.keys()):
         pair = alike.get(key)
         bits, correlation = (pair.bits, pair.correlation) if pair else apart.get(key, (None, None))
-        pairs.append(SharedPicture(*key, key in named, pair is not None, bits, correlation))
+        pairs.append(SharedImage(*key, key in named, pair is not None, bits, correlation))
 
-    def extent(some: Iterable[SharedPicture]) -> Extent:
+    def extent(some: Iterable[SharedImage]) -> Extent:
         some = list(some)
         images = {pair.held_out for pair in some}
         rows = {row for image in images for row in held_out.rows[image]}
@@ -201,7 +201,7 @@ def shared(
 
 
 def _named(trained: Iterable[str], held_out: Iterable[str]) -> set[tuple[str, str]]:
-    """Pairs of names that mean the same picture, each data set with each."""
+    """Pairs of names that mean the same image, each data set with each."""
     pairs = set()
     for one, paths in _by_dataset(trained).items():
         for other, others in _by_dataset(held_out).items():
@@ -254,8 +254,8 @@ Kind = Literal["questions", "studies"]
 
 
 @dataclass(frozen=True)
-class SharedPicture:
-    """A picture that trains and one of a held-out set that is the same or looks the same.
+class SharedImage:
+    """An image that trains and one of a held-out set that is the same or looks the same.
 
     Attributes:
         trained: ``<data set>/<path>`` of the one that trains.
@@ -279,8 +279,8 @@ class Extent:
     """How much is concerned.
 
     Attributes:
-        trained: Pictures that train.
-        images: Pictures of the held-out set.
+        trained: Images that train.
+        images: Images of the held-out set.
         rows: Questions, or studies, of the held-out set that show them.
     """
 
@@ -291,10 +291,10 @@ class Extent:
 
 @dataclass(frozen=True)
 class SplitAcross:
-    """What one split of a held-out data set shares with the pictures that train.
+    """What one split of a held-out data set shares with the images that train.
 
     Attributes:
-        images: Number of its pictures.
+        images: Number of its images.
         rows: Number of its questions or studies.
         by_name: What is found by file name.
         by_content: What is found by what it looks like.
@@ -307,20 +307,20 @@ class SplitAcross:
     by_name: Extent
     by_content: Extent
     either: Extent
-    pairs: tuple[SharedPicture, ...]
+    pairs: tuple[SharedImage, ...]
 
 
 @dataclass(frozen=True)
 class HeldOutAcross:
-    """What one held-out data set shares with the pictures that train.
+    """What one held-out data set shares with the images that train.
 
     Attributes:
         dataset: Its name.
         kind: What its rows are.
         splits: By split. ``test`` holds all that is released for scoring or scored by this data
-            module; ``train`` what is left, of which another split seed carves other rows for
+            module; ``train`` what is left, of which another split seed holds out other rows for
             validation.
-        unread: Its pictures that are not on disk or damaged, and told by name only.
+        unread: Its images that are not on disk or damaged, and told by name only.
         absent: Splits that are not on disk, each with its sentence.
     """
 
@@ -338,9 +338,9 @@ class Across:
     Attributes:
         dataset: Name of the data set that trains.
         protocol: Its protocol.
-        trained: Number of pictures that it trains on.
+        trained: Number of images that it trains on.
         unread: Those that are not on disk or damaged, and told by name only.
-        compare: ``content``: by name and by what pictures look like; ``name``: by name only.
+        compare: ``content``: by name and by what images look like; ``name``: by name only.
         held_out: By held-out data set, in the order given.
     """
 
@@ -353,7 +353,7 @@ class Across:
 
     @property
     def leaks(self) -> int:
-        """Number of trained pictures that a held-out validation or test set shows."""
+        """Number of trained images that a held-out validation or test set shows."""
         return len(
             {
                 pair.trained
@@ -366,7 +366,7 @@ class Across:
 
     @property
     def failed(self) -> bool:
-        """Whether something must be mended: such a picture under the protocol ``clean``."""
+        """Whether something must be mended: such an image under the protocol ``clean``."""
         return self.protocol == "clean" and self.leaks > 0
 
     def to_json(self) -> str:
@@ -376,25 +376,25 @@ class Across:
 
     def to_text(self) -> str:
         """Gives the findings as a page for the terminal, without a final line break."""
-        lines = [f"across data sets: {self.dataset} trains on {self.trained} pictures", ""]
+        lines = [f"across data sets: {self.dataset} trains on {self.trained} images", ""]
         for one in self.held_out:
             lines += _held_out_text(one, self.compare)
         if self.unread:
-            lines.append(f"{self.unread} trained pictures cannot be read and are told by name only")
+            lines.append(f"{self.unread} trained images cannot be read and are told by name only")
         if self.leaks:
             lines.append(
-                f"NOT CLEAN ({self.protocol}): {self.leaks} trained pictures are in a held-out "
+                f"NOT CLEAN ({self.protocol}): {self.leaks} trained images are in a held-out "
                 "validation or test set: leave them out of training (`held_out` of "
                 "CaptionsFromQA, Mixture and QuestionMixture does) or score elsewhere"
             )
         else:
-            lines.append("clean: no trained picture found in a held-out validation or test set")
+            lines.append("clean: no trained image found in a held-out validation or test set")
         return "\n".join(lines)
 
 
 def _held_out_text(one: HeldOutAcross, compare: Compare) -> list[str]:
     ways = ("by_name", "by_content", "either") if compare == "content" else ("by_name",)
-    rows = [(f"in {one.dataset}", "found", "trained pictures", "its images", f"its {one.kind}")]
+    rows = [(f"in {one.dataset}", "found", "trained images", "its images", f"its {one.kind}")]
     named = []
     for name, split in one.splits.items():
         for way in ways:
@@ -411,10 +411,10 @@ def _held_out_text(one: HeldOutAcross, compare: Compare) -> list[str]:
     lines = [*table(rows), *named]
     lines += [f"absent: {what} of {one.dataset}: {why}" for what, why in one.absent.items()]
     if one.unread:
-        lines.append(f"{one.unread} pictures of {one.dataset} cannot be read: told by name only")
+        lines.append(f"{one.unread} images of {one.dataset} cannot be read: told by name only")
     if (train := one.splits.get("train")) and train.pairs:
         lines.append(
-            f"warning: another split seed carves other training rows of {one.dataset} for "
+            f"warning: another split seed holds out other training rows of {one.dataset} for "
             f"validation, and {train.either.images} of their images are trained on"
         )
     return [*lines, ""]

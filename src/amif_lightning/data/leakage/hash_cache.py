@@ -1,8 +1,8 @@
-"""What pictures look like, kept on disk: reading a large corpus takes hours, and once is enough.
+"""What images look like, kept on disk: reading a large corpus takes hours, and once is enough.
 
-A folder holds one file ``<data set>.npz`` for each data set: for every picture its path, size in
+A folder holds one file ``<data set>.npz`` for each data set: for every image its path, size in
 bytes and time of change, its perceptual hash and its grey square of 32 pixels (about 1.1 kB a
-picture). A picture whose size or time differs is read again. No content of a picture larger than
+image). An image whose size or time differs is read again. No content of an image larger than
 that square is kept; the files belong to the data, under whose licence they stay.
 """
 
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from amif_lightning.data.leakage.image_hash import BITS, PIXELS, Looks, look_at
 from amif_lightning.errors import UserError
 
-#: Pictures of a part; at most these are lost when a process is killed.
+#: Images of a part; at most these are lost when a process is killed.
 PART = 1024
 _VERSION = 1  # of what is kept; another rule of hashing must raise it
 _BYTES = (BITS + 7) // 8
@@ -40,7 +40,7 @@ class _Entry:
 
 
 class HashStore:
-    """Tells what pictures look like, reading each one once.
+    """Tells what images look like, reading each one once.
 
     Args:
         folder: Where the files lie; made when something is written.
@@ -50,20 +50,20 @@ class HashStore:
     def __init__(self, folder: str | Path = "data/hashes", progress: bool = True) -> None:
         self.folder, self.progress = Path(folder), progress
 
-    def look(self, pictures: Mapping[str, Path]) -> Looks:
+    def look(self, images: Mapping[str, Path]) -> Looks:
         """As :func:`amif_lightning.data.leakage.image_hash.look`, from disk where it is there.
 
         What has to be read is written in parts, so that a later call goes on where a killed one
         was. Of several processes one reads and the others wait.
 
         Args:
-            pictures: Files by ``<data set>/<path relative to its root>``.
+            images: Files by ``<data set>/<path relative to its root>``.
 
         Raises:
             UserError: If nothing can be written.
         """
         groups: dict[str, dict[str, Path]] = defaultdict(dict)
-        for name, file in pictures.items():
+        for name, file in images.items():
             dataset, _, path = name.partition("/")
             groups[dataset][path] = file
         entries: dict[str, _Entry] = {}
@@ -72,7 +72,7 @@ class HashStore:
             kept, bad = self._of_dataset(dataset, files)
             entries |= {f"{dataset}/{path}": entry for path, entry in kept.items()}
             damaged |= {f"{dataset}/{path}": sentence for path, sentence in bad.items()}
-        found = {name: entries[name] for name in pictures if name in entries}
+        found = {name: entries[name] for name in images if name in entries}
         packed = np.array([e.bits for e in found.values()], dtype=np.uint8).reshape(-1, _BYTES)
         return Looks(
             names=tuple(found),
@@ -99,8 +99,8 @@ class HashStore:
                 ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
                 tqdm(
                     total=len(stale),
-                    desc=f"pictures of {dataset}",
-                    unit="picture",
+                    desc=f"images of {dataset}",
+                    unit="image",
                     disable=not self.progress or not stale,
                 ) as bar,
             ):
@@ -127,7 +127,7 @@ def _look(
 ) -> tuple[dict[str, _Entry], dict[str, str]]:
     new: dict[str, _Entry] = {}
     damaged: dict[str, str] = {}
-    # The state before reading: a picture that changes meanwhile is read again next time.
+    # The state before reading: an image that changes meanwhile is read again next time.
     states = {name: _state(file) for name, file in files.items()}
     for name, one in zip(files, pool.map(look_at, files.values()), strict=True):
         bar.update()
@@ -213,5 +213,5 @@ def _locked(path: Path) -> Iterator[None]:
 def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(
         f"{path} cannot be written ({error.strerror or error}): give another folder for the "
-        "hashes of pictures, as --hashes."
+        "hashes of images, as --hashes."
     )

@@ -1,4 +1,4 @@
-"""Pictures that would train here and are scored elsewhere: who has to go, and why."""
+"""Images that would train here and are scored elsewhere: who has to go, and why."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class QuestionSet(Protocol):
         """Which of them train, validate and test."""
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where the picture of a question lies."""
+        """Where the image of a question lies."""
 
     def image_id_of(self, row: VQAExample) -> str:
         """Its name, unique over data sets."""
@@ -44,17 +44,17 @@ class QuestionSet(Protocol):
 
 Q = TypeVar("Q", bound=QuestionSet)
 
-NAME = "a set that is scored holds a picture of the same name"
-CONTENT = "a set that is scored holds a picture that looks the same"
-PATIENT = "a set that is scored holds another picture of the same patient or group"
+NAME = "a set that is scored holds an image of the same name"
+CONTENT = "a set that is scored holds an image that looks the same"
+PATIENT = "a set that is scored holds another image of the same patient or group"
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The pictures of one data set that must not have been trained on.
+    """The images of one data set that must not have been trained on.
 
     Attributes:
-        names: Paths of each split's pictures, relative to their data set.
+        names: Paths of each split's images, relative to their data set.
         files: Where all of them lie, by ``<data set>/<path>``; those that are not on disk are told
             by name only.
     """
@@ -64,69 +64,69 @@ class Scored:
 
 
 def scored_of(module: QuestionSet) -> Scored:
-    """What validates or tests in a data set of questions: released splits and the carve."""
+    """What validates or tests in a data set of questions: released splits and the hold-out."""
     released = [rows for split, rows in module.release.splits.items() if split != "train"]
     return _scored(module, [*released, module.splits.validation])
 
 
 def tested_of(module: QuestionSet) -> Scored:
-    """The pictures of the questions that a data set scores."""
+    """The images of the questions that a data set scores."""
     return _scored(module, [module.splits.test])
 
 
 def scored_in_studies(splits: Iterable[Sequence[StudyRow]]) -> Scored:
-    """The pictures of studies that choose or score weights.
+    """The images of studies that choose or score weights.
 
     Args:
         splits: Their studies, split by split.
     """
-    shown = [[picture for row in rows for picture in row.images] for rows in splits]
+    shown = [[image for row in rows for image in row.images] for rows in splits]
     return Scored(
         names=tuple(
-            tuple(dict.fromkeys(picture.image_id.partition("/")[2] for picture in pictures))
-            for pictures in shown
+            tuple(dict.fromkeys(image.image_id.partition("/")[2] for image in images))
+            for images in shown
         ),
-        files={picture.image_id: picture.file for pictures in shown for picture in pictures},
+        files={image.image_id: image.file for images in shown for image in images},
     )
 
 
 def not_compared(
     scored: Iterable[tuple[Release, Scored]], compare: Compare = "content"
 ) -> list[str]:
-    """Say which scored pictures could not be looked for, or by name only.
+    """Say which scored images could not be looked for, or by name only.
 
     Args:
-        scored: Data sets that are scored, and which pictures of theirs.
-        compare: How pictures are found.
+        scored: Data sets that are scored, and which images of theirs.
+        compare: How images are found.
 
     Returns:
         One sentence for each gap; none where all were compared in full.
     """
     notes = []
-    for release, pictures in scored:
+    for release, images in scored:
         notes += [
-            f"the {split} pictures of {release.dataset} are not compared: {why}"
+            f"the {split} images of {release.dataset} are not compared: {why}"
             for split, why in release.absent.items()
             if split in ("validation", "test")
         ]
-        absent = sum(not file.is_file() for file in pictures.files.values())
+        absent = sum(not file.is_file() for file in images.files.values())
         if compare == "name":
-            notes.append(f"the pictures of {release.dataset} are compared by name only")
+            notes.append(f"the images of {release.dataset} are compared by name only")
         elif absent:
             notes.append(
-                f"{absent} of {len(pictures.files)} scored pictures of {release.dataset} are not "
+                f"{absent} of {len(images.files)} scored images of {release.dataset} are not "
                 "on disk and are told by name only"
             )
     return notes
 
 
 def left_out(modules: Iterable[Q], compare: Compare = "content") -> list[Q]:
-    """Those of the held-out data sets whose pictures were all looked for."""
+    """Those of the held-out data sets whose images were all looked for."""
     return [m for m in modules if not not_compared([(m.release, all_of(m))], compare)]
 
 
 def all_of(module: QuestionSet) -> Scored:
-    """Every picture of a data set of questions: another split seed carves other ones of them."""
+    """Every image of a data set of questions: another split seed holds out other ones of them."""
     return _scored(module, module.release.splits.values())
 
 
@@ -139,7 +139,7 @@ def _scored(module: QuestionSet, splits: Iterable[Iterable[VQAExample]]) -> Scor
 
 
 def looks_from(folder: str) -> Look:
-    """How pictures are looked at, each once as long as the result is kept.
+    """How images are looked at, each once as long as the result is kept.
 
     Args:
         folder: Where what they look like is kept for later starts; empty: nowhere.
@@ -158,20 +158,20 @@ def reasons_to_go(
     compare: Compare = "content",
     looks: Look = look,
 ) -> dict[str, str]:
-    """Find the pictures of a data set that another one scores.
+    """Find the images of a data set that another one scores.
 
     Args:
-        images: ``<data set>/<path>`` of every picture that would train, by identity.
+        images: ``<data set>/<path>`` of every image that would train, by identity.
         files: Where they lie, by identity; those that are not on disk are told by name only.
         scored: What other data sets score.
         compare: ``content``: by name, and by what they look like; ``name``: by name only.
-        looks: Tells what pictures look like.
+        looks: Tells what images look like.
 
     Returns:
         The reason by identity, for those that have to go.
 
     Raises:
-        UserError: If a picture is damaged.
+        UserError: If an image is damaged.
     """
     scored = list(scored)
     names = same_names(images.values(), [split for one in scored for split in one.names])

@@ -1,6 +1,6 @@
-"""Pictures that two sets have in common, found by file name and by content.
+"""Images that two sets have in common, found by file name and by content.
 
-Data sets take pictures from the same archives, so a picture that trains may be one that another
+Data sets take images from the same archives, so an image that trains may be one that another
 data set scores, in another size or format or under another name.
 """
 
@@ -26,10 +26,10 @@ _WAVES = 16  # the lowest frequencies of each direction
 BITS = _WAVES * _WAVES - 1
 _COPY = 32  # pixels a side of the small copies that confirm a hash
 PIXELS = _COPY * _COPY
-_BLOCK = 1024  # pictures compared with all others at a time
-#: Most bits in which the hashes of the same picture differ, where one expects 127 by chance, and
+_BLOCK = 1024  # images compared with all others at a time
+#: Most bits in which the hashes of the same image differ, where one expects 127 by chance, and
 #: the least correlation of its copies. Counted on VQA-RAD and VQA-Med-2019, whose copies differ in
-#: size and compression: the 38 pictures of equal name differ in 28 bits at most and correlate at
+#: size and compression: the 38 images of equal name differ in 28 bits at most and correlate at
 #: 0.975 or more. The limits are wider on purpose: what else they let through has neighbouring
 #: numbers, slices of one patient, which must not be seen either. See the test marked real_data.
 ALIKE, SAME = 40, 0.9
@@ -37,10 +37,10 @@ ALIKE, SAME = 40, 0.9
 
 @dataclass(frozen=True)
 class Looks:
-    """What pictures look like.
+    """What images look like.
 
     Attributes:
-        names: The N pictures that could be read.
+        names: The N images that could be read.
         hashes: Their perceptual hashes, (N, 255) bool.
         pixels: Their grey squares of 32 pixels, (N, 1024) uint8; the product of two :func:`unit`
             squares is their correlation, and one of a single shade is like no other.
@@ -53,13 +53,13 @@ class Looks:
     damaged: Mapping[str, str]
 
 
-#: Tells what pictures look like, by name and file; :func:`look` and ``HashStore.look`` do.
+#: Tells what images look like, by name and file; :func:`look` and ``HashStore.look`` do.
 Look = Callable[[Mapping[str, Path]], Looks]
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two pictures that look the same.
+class ImagePair:
+    """Two images that look the same.
 
     Attributes:
         first: Name of the one.
@@ -78,12 +78,12 @@ def _grey(path: Path) -> Image.Image:
     return decode_image(path, _SIDE).convert("L")
 
 
-def _hash(picture: Image.Image) -> NDArray[np.bool_]:
+def _hash(image: Image.Image) -> NDArray[np.bool_]:
     """The signs of the lowest 16 x 16 frequencies, but for the mean, against their median.
 
-    Frequencies are those of the cosine transform of the picture as a grey square of 64 pixels.
+    Frequencies are those of the cosine transform of the image as a grey square of 64 pixels.
     """
-    grey = picture.resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    grey = image.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     waves = _cosines()
     found = (waves @ np.asarray(grey, dtype=np.float64) @ waves.T).ravel()[1:]
     bits: NDArray[np.bool_] = found > np.median(found)
@@ -97,8 +97,8 @@ def _cosines() -> NDArray[np.float64]:
     return waves
 
 
-def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
-    grey = picture.resize((_COPY, _COPY), Image.Resampling.BOX)
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    grey = image.resize((_COPY, _COPY), Image.Resampling.BOX)
     return np.asarray(grey, dtype=np.uint8).ravel()
 
 
@@ -112,27 +112,25 @@ def unit(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return copies
 
 
-def look(pictures: Mapping[str, Path]) -> Looks:
-    """Read pictures and tell what they look like; decoding runs outside Python's lock.
+def look(images: Mapping[str, Path]) -> Looks:
+    """Read images and tell what they look like; decoding runs outside Python's lock.
 
     Args:
-        pictures: Files by any name; a damaged or missing one is named in the result.
+        images: Files by any name; a damaged or missing one is named in the result.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        read = list(pool.map(look_at, pictures.values()))
-    found = {name: one for name, one in zip(pictures, read, strict=True) if isinstance(one, tuple)}
+        read = list(pool.map(look_at, images.values()))
+    found = {name: one for name, one in zip(images, read, strict=True) if isinstance(one, tuple)}
     return Looks(
         names=tuple(found),
         hashes=np.array([bits for bits, _ in found.values()], dtype=bool).reshape(-1, BITS),
         pixels=np.array([p for _, p in found.values()], dtype=np.uint8).reshape(-1, PIXELS),
-        damaged={
-            name: one for name, one in zip(pictures, read, strict=True) if isinstance(one, str)
-        },
+        damaged={name: one for name, one in zip(images, read, strict=True) if isinstance(one, str)},
     )
 
 
 def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
-    """Hash (255,) and grey square (1024,) of one picture, or the sentence on why there is none."""
+    """Hash (255,) and grey square (1024,) of one image, or the sentence on why there is none."""
     try:
         grey = _grey(path)
     except UserError as error:
@@ -141,10 +139,10 @@ def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
 
 
 def remembering(looks: Look) -> Look:
-    """A way of looking that looks at every picture once, however often it is asked.
+    """A way of looking that looks at every image once, however often it is asked.
 
     Args:
-        looks: How a picture is looked at that has not been.
+        looks: How an image is looked at that has not been.
 
     Returns:
         The same, with what it has seen; names must mean the same file each time.
@@ -152,18 +150,18 @@ def remembering(looks: Look) -> Look:
     seen: dict[str, tuple[NDArray[np.bool_], NDArray[np.uint8]]] = {}
     damaged: dict[str, str] = {}
 
-    def remembered(pictures: Mapping[str, Path]) -> Looks:
-        new = {n: f for n, f in pictures.items() if n not in seen and n not in damaged}
+    def remembered(images: Mapping[str, Path]) -> Looks:
+        new = {n: f for n, f in images.items() if n not in seen and n not in damaged}
         if new:
             found = looks(new)
             seen.update(zip(found.names, zip(found.hashes, found.pixels, strict=True), strict=True))
             damaged.update(found.damaged)
-        names = tuple(name for name in pictures if name in seen)
+        names = tuple(name for name in images if name in seen)
         return Looks(
             names=names,
             hashes=np.array([seen[n][0] for n in names], dtype=bool).reshape(-1, BITS),
             pixels=np.array([seen[n][1] for n in names], dtype=np.uint8).reshape(-1, PIXELS),
-            damaged={name: damaged[name] for name in pictures if name in damaged},
+            damaged={name: damaged[name] for name in images if name in damaged},
         )
 
     return remembered
@@ -179,10 +177,10 @@ def distances(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np
 def distinctive_names(paths: Iterable[str]) -> dict[str, str]:
     """File names without folder and ending, in lower case, of the paths that can be told by them.
 
-    A name that several of these pictures share, such as SLAKE's ``source.jpg``, says nothing.
+    A name that several of these images share, such as SLAKE's ``source.jpg``, says nothing.
 
     Args:
-        paths: Paths of different pictures, of one split of one data set.
+        paths: Paths of different images, of one split of one data set.
 
     Returns:
         Name by path.
@@ -193,14 +191,14 @@ def distinctive_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def name_pairs(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> list[tuple[str, str]]:
-    """Find the pictures whose name another data set uses as well.
+    """Find the images whose name another data set uses as well.
 
     Args:
-        images: Paths of the pictures that would train, relative to their data set.
-        held_out: Paths of the pictures of each split of another data set.
+        images: Paths of the images that would train, relative to their data set.
+        held_out: Paths of the images of each split of another data set.
 
     Returns:
-        Path of the one and path of the other of all pictures of equal distinctive name, sorted.
+        Path of the one and path of the other of all images of equal distinctive name, sorted.
     """
     others: dict[str, set[str]] = defaultdict(set)
     for split in held_out:
@@ -220,17 +218,17 @@ def same_names(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> set[
 
 def content_pairs(
     first: Looks, second: Looks, most: int = ALIKE, least: float = SAME
-) -> list[Pair]:
-    """Find the pictures of two sets that look the same.
+) -> list[ImagePair]:
+    """Find the images of two sets that look the same.
 
-    Hashes alone confuse pictures of one kind, such as chest films, so what they find is compared
+    Hashes alone confuse images of one kind, such as chest films, so what they find is compared
     pixel by pixel in small copies.
 
     Args:
-        first: What the pictures of the one set look like.
+        first: What the images of the one set look like.
         second: What those of the other look like.
-        most: Most bits in which the hashes of the same picture differ.
-        least: Least correlation of small copies of the same picture.
+        most: Most bits in which the hashes of the same image differ.
+        least: Least correlation of small copies of the same image.
 
     Returns:
         The pairs, in the order of the sets.
@@ -244,5 +242,5 @@ def content_pairs(
             correlation = float(copies[0] @ copies[1])
             if correlation >= least:
                 one, other = first.names[start + row], second.names[column]
-                found.append(Pair(one, other, int(apart[row, column]), correlation))
+                found.append(ImagePair(one, other, int(apart[row, column]), correlation))
     return found

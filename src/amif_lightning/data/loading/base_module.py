@@ -1,4 +1,4 @@
-"""What all data modules share that read pictures with texts, whether questions or reports."""
+"""What all data modules share that read images with texts, whether questions or reports."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from amif_lightning.signatures import describe
 
 
 class TextDataModule(L.LightningDataModule, ABC):
-    """Pictures with texts: one tokenizer, one size of picture, loaders that resume and share work.
+    """Images with texts: one tokenizer, one size of image, loaders that resume and share work.
 
     Args:
         root: Folder of the data set.
-        split_seed: Seed of the validation carve (a hash of image identity and this number).
-        validation_fraction: Share of training images carved out where no validation split is left.
+        split_seed: Seed of the validation hold-out (a hash of image identity and this number).
+        validation_fraction: Share of training images held out where no validation split is left.
         batch_size: Images (studies) per training step and process.
         eval_batch_size: Images (studies) per step in validation and test.
         num_workers: Loader processes, which decode, augment and tokenise.
@@ -41,10 +41,10 @@ class TextDataModule(L.LightningDataModule, ABC):
             with one text a line. Both stages of a run must name the same.
         augmentation: ``none``, ``mild``, ``paper`` (fine-tuning), ``paper_pretrain`` or
             ``released_pretrain`` (see data/preprocessing/transforms.py).
-        cache_images: Keep decoded training and validation pictures in shared memory.
+        cache_images: Keep decoded training and validation images in shared memory.
             The pixels are those that decoding anew would give.
         resized: Folder of reduced copies that ``prepare data --resize`` made, read instead of the
-            released pictures (see data/files/reduced_copies.py); empty: the released ones.
+            released images (see data/files/reduced_copies.py); empty: the released ones.
         seed: Seed of order, grouping and augmentation.
 
     Raises:
@@ -120,8 +120,8 @@ class TextDataModule(L.LightningDataModule, ABC):
         """
 
     @abstractmethod
-    def pictures(self) -> dict[str, Path]:
-        """Where every picture of the release lies, by ``<data set>/<path in the release>``."""
+    def images(self) -> dict[str, Path]:
+        """Where every image of the release lies, by ``<data set>/<path in the release>``."""
 
     @abstractmethod
     def _say_cut(self) -> None:
@@ -164,7 +164,7 @@ class TextDataModule(L.LightningDataModule, ABC):
             rank_zero_info(f"{self.dataset}: the checkpoint's tokenizer is used")
             self._say_cut()
 
-    # ---- pictures and loaders -----------------------------------------------------------------
+    # ---- images and loaders -----------------------------------------------------------------
 
     @property
     def _train_transform(self) -> ImageTransform:
@@ -177,10 +177,10 @@ class TextDataModule(L.LightningDataModule, ABC):
             check_copies(self.resized, image_ids, needed, type(self).__name__)
 
     def _cached(self, images: Iterable[str], size: int) -> ImageCache | None:
-        """Shared memory for the pictures of these ids, decoded to squares of ``size`` pixels.
+        """Shared memory for the images of these ids, decoded to squares of ``size`` pixels.
 
-        Training and validation need one each: training pictures are decoded larger, for the crops,
-        and a validation picture reduced twice would not be the one that an uncached run sees.
+        Training and validation need one each: training images are decoded larger, for the crops,
+        and a validation image reduced twice would not be the one that an uncached run sees.
         """
         if not self.cache_images:
             return None

@@ -18,7 +18,7 @@ class HubQuestions(VQADataModule):
 
     Args:
         root: Folder of the data set.
-        unpacked: Folder that the pictures of parquet files are written into once.
+        unpacked: Folder that the images of parquet files are written into once.
         **kwargs: Arguments of :class:`VQADataModule`.
     """
 

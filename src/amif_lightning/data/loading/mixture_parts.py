@@ -19,7 +19,7 @@ def check_parts(parts: Sequence[TextDataModule], held_out: Sequence[TextDataModu
 
     Args:
         parts: The parts.
-        held_out: Data sets whose pictures are left out.
+        held_out: Data sets whose images are left out.
 
     Raises:
         UserError: If two have one name, or a part is a mixture itself.
@@ -53,7 +53,7 @@ def joint_selection(
     Args:
         name: Name of the mixture.
         parts: Its parts.
-        held_out: Data sets whose pictures were all looked for and left out.
+        held_out: Data sets whose images were all looked for and left out.
 
     Returns:
         ``dataset`` (the mixture's name), every part's values as ``<data set>.<key>``, and

@@ -1,4 +1,4 @@
-"""The base of all data modules of studies: pictures with a report or a caption.
+"""The base of all data modules of studies: images with a report or a caption.
 
 A subclass reads its release; splits, views, tokens, a teacher's features and loaders are here and
 therefore the same for every data set.
@@ -20,7 +20,7 @@ from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.batch import StudyBatch
 from amif_lightning.data.audit.studies import StudyAudit, study_audit
-from amif_lightning.data.leakage.cross_dataset import Pictures, pictures_of_studies
+from amif_lightning.data.leakage.cross_dataset import DatasetImages, images_of_studies
 from amif_lightning.data.leakage.held_out import Scored, scored_in_studies
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.fixed_negatives import negatives_of
@@ -130,10 +130,10 @@ class StudyDataModule(TextDataModule):
         found: tuple[StudyRow, ...] = getattr(self.splits, split)
         return found
 
-    def pictures(self) -> dict[str, Path]:
-        """Where every picture of the release lies."""
+    def images(self) -> dict[str, Path]:
+        """Where every image of the release lies."""
         rows = [row for split in self.release.splits.values() for row in split]
-        return {picture.image_id: picture.file for row in rows for picture in row.images}
+        return {image.image_id: image.file for row in rows for image in row.images}
 
     kind: Literal["questions", "studies"] = "studies"
     protocol_label = "clean"
@@ -143,16 +143,16 @@ class StudyDataModule(TextDataModule):
         """Why a split of the release is not on disk, by its name."""
         return self.release.absent
 
-    def images_of(self, split: SplitName) -> Pictures:
-        """The pictures of the studies of a split."""
-        return pictures_of_studies(self.rows(split))
+    def images_of(self, split: SplitName) -> DatasetImages:
+        """The images of the studies of a split."""
+        return images_of_studies(self.rows(split))
 
-    def trained_images(self) -> Pictures:
-        """The pictures that weights would see."""
+    def trained_images(self) -> DatasetImages:
+        """The images that weights would see."""
         return self.images_of("train")
 
     def scored(self) -> Scored:
-        """The pictures that choose or score weights trained here, which no part may train on."""
+        """The images that choose or score weights trained here, which no part may train on."""
         return scored_in_studies([self.rows(split) for split in EVALUATED])
 
     def class_labels(self, split: SplitName) -> list[tuple[str, ...]]:
@@ -218,7 +218,7 @@ class StudyDataModule(TextDataModule):
             layout=self.release.layout,
             split="test",
             study_ids=tuple(row.study_id for row in self.splits.test),
-            groups=tuple(row.carved_with for row in self.splits.test),
+            groups=tuple(row.hold_out_group for row in self.splits.test),
             warnings=(*self.release.notes, *self._dropped()),
         )
 
@@ -226,7 +226,7 @@ class StudyDataModule(TextDataModule):
         """Count, compare and judge what training would see, see :mod:`data.audit.studies`.
 
         Args:
-            check_images: Whether to decode every picture once.
+            check_images: Whether to decode every image once.
         """
         return study_audit(self.release, self.splits, self._fitting, check_images)
 
@@ -254,13 +254,13 @@ class StudyDataModule(TextDataModule):
             self.teacher_cache,
             self._read_teacher,
             self.teacher_source,
-            {picture.image_id: picture.file for row in rows for picture in row.images},
+            {image.image_id: image.file for row in rows for image in row.images},
             {row.study_id: row.text for row in rows},
             num_workers=self.num_workers,
         )
 
     def without_teacher(self) -> None:
-        """Read pictures and texts only, as a check of the files does: no teacher's file is made."""
+        """Read images and texts only, as a check of the files does: no teacher's file is made."""
         self._read_teacher = "none"
 
     @cached_property
@@ -302,7 +302,7 @@ class StudyDataModule(TextDataModule):
             rank_zero_info(f"{self.dataset}: {sentence}")
         if stage == "fit" and self.augmentation == "none":
             self._say_equal_views()
-        self._check_resized(image for split in splits for image in _pictures(self.rows(split)))
+        self._check_resized(image for split in splits for image in _images(self.rows(split)))
         self._counted = splits
         self._say_cut()
 
@@ -326,7 +326,7 @@ class StudyDataModule(TextDataModule):
         alone = sum(len(row.images) == 1 for row in train)
         if alone:
             rank_zero_info(
-                f"{self.dataset}: {alone} of {len(train)} train studies have one picture and "
+                f"{self.dataset}: {alone} of {len(train)} train studies have one image and "
                 "augmentation is none, so their two views are equal"
             )
 
@@ -343,11 +343,11 @@ class StudyDataModule(TextDataModule):
     # Two caches, for the reason that `_cached` gives.
     @cached_property
     def _train_cache(self) -> ImageCache | None:
-        return self._cached(_pictures(self.splits.train), self._train_transform.decoded_size)
+        return self._cached(_images(self.splits.train), self._train_transform.decoded_size)
 
     @cached_property
     def _validation_cache(self) -> ImageCache | None:
-        return self._cached(_pictures(self.splits.validation), self.image_size)
+        return self._cached(_images(self.splits.validation), self.image_size)
 
     @property
     def _collate(self) -> Callable[[Sequence[StudySample]], StudyBatch]:
@@ -400,5 +400,5 @@ class StudyDataModule(TextDataModule):
         return self._shard_loader(data, len(data), self._collate)
 
 
-def _pictures(rows: Sequence[StudyRow]) -> list[str]:
-    return [picture.image_id for row in rows for picture in row.images]
+def _images(rows: Sequence[StudyRow]) -> list[str]:
+    return [image.image_id for row in rows for image in row.images]

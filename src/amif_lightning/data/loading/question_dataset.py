@@ -20,7 +20,7 @@ from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.seeding import stable_seed
 
-# Decoded pictures shared between workers, and each image's row in them.
+# Decoded images shared between workers, and each image's row in them.
 ImageCache = tuple[DecodedImages, dict[str, int]]
 
 
@@ -55,12 +55,12 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Sample:
+class QuestionSample:
     """One image and the questions asked of it in this batch.
 
     Attributes:
         image: (3, H, W) float.
-        image_id: Identity of the picture shown.
+        image_id: Identity of the image shown.
         rows: The questions.
         questions: Their token ids.
         answers: Token ids of their usual answers.
@@ -75,7 +75,7 @@ class Sample:
     membership: list[list[bool]]
 
 
-class QuestionGroups(Dataset[Sample]):
+class QuestionGroups(Dataset[QuestionSample]):
     """Questions of one split, grouped so that an image is decoded and encoded once for several.
 
     An image with n questions gives ``ceil(n / per_image)`` groups. Which questions share a group is
@@ -83,13 +83,13 @@ class QuestionGroups(Dataset[Sample]):
 
     Args:
         rows: The split's questions.
-        file_of: Where the picture of a row lies.
-        transform: Picture to tensor.
+        file_of: Where the image of a row lies.
+        transform: StudyImage to tensor.
         encoder: Text to token ids.
         per_image: Most questions of one image in a group.
         shuffle: Whether groups (and augmentation) change with the epoch.
         seed: Seed of groups and augmentation.
-        cache: Decoded pictures shared between workers, and each image's row in it.
+        cache: Decoded images shared between workers, and each image's row in it.
         shown: Shows another image instead (for the control): image id to image id.
     """
 
@@ -127,7 +127,7 @@ class QuestionGroups(Dataset[Sample]):
         """For each group the data set it comes from, in a mixture of several."""
         return [self._of_image[image][0].source for image, _ in self._groups]
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+    def __getitem__(self, key: int | tuple[int, int]) -> QuestionSample:
         """The group ``index``, or ``(epoch, index)`` for training."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         image_id, chunk = self._groups[index]
@@ -138,7 +138,7 @@ class QuestionGroups(Dataset[Sample]):
         rows = rows[chunk * self.per_image : (chunk + 1) * self.per_image]
         shown = self.shown[image_id] if self.shown is not None else image_id
         pixels = self._pixels(shown)
-        return Sample(
+        return QuestionSample(
             image=self.transform(pixels, stable_seed(self.seed, epoch, index)),
             image_id=shown,
             rows=rows,
@@ -167,7 +167,7 @@ def other_images(image_ids: Sequence[str], seed: int) -> dict[str, str]:
     return dict(zip(ring, ring[1:] + ring[:1], strict=True))
 
 
-def make_batch(samples: Sequence[Sample], pad_id: int) -> VQABatch:
+def make_batch(samples: Sequence[QuestionSample], pad_id: int) -> VQABatch:
     """Join groups into one batch, each image once."""
     rows = [row for sample in samples for row in sample.rows]
     return VQABatch(

@@ -19,7 +19,7 @@ from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
-from amif_lightning.data.schema.studies import Picture, StudyRow
+from amif_lightning.data.schema.studies import StudyImage, StudyRow
 from amif_lightning.data.schema.views import draw_views, fixed_views, kind_of
 from amif_lightning.seeding import stable_seed
 
@@ -32,7 +32,7 @@ class TeacherTable(Protocol):
         """The teacher's logit scale, a natural logarithm."""
 
     def image(self, ids: Sequence[str]) -> Tensor:
-        """Features (B, T) of pictures."""
+        """Features (B, T) of images."""
 
     def text(self, ids: Sequence[str]) -> Tensor:
         """Features (B, T) of the texts of studies."""
@@ -46,7 +46,7 @@ class StudySample:
         first: (3, H, W) float, view 1.
         second: (3, H, W) float, view 2.
         row: The study.
-        shown: Identities of the pictures of both views.
+        shown: Identities of the images of both views.
         second_frontal: Whether view 2 is a frontal image and view 1 is not.
         text: Token ids of the text.
         position: Place in the split.
@@ -65,14 +65,14 @@ class StudyViews(Dataset[StudySample]):
     """Studies of one split, each with two views.
 
     Args:
-        rows: The split's studies, each with a picture.
-        transform: Picture to tensor.
+        rows: The split's studies, each with an image.
+        transform: StudyImage to tensor.
         tokenizer: Text to token ids.
         max_text_tokens: Most ids of a text, [CLS] and [SEP] included.
         shuffle: Whether views (and augmentation) are drawn anew each epoch.
         seed: Seed of views and augmentation.
-        cache: Decoded pictures shared between workers, and each picture's row in it.
-        resized: Folder of reduced copies that are read instead; None: the released pictures.
+        cache: Decoded images shared between workers, and each image's row in it.
+        resized: Folder of reduced copies that are read instead; None: the released images.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class StudyViews(Dataset[StudySample]):
         """The study ``index``, or ``(epoch, index)`` for training."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         row = self.rows[index]
-        views = [picture.view for picture in row.images]
+        views = [image.view for image in row.images]
         if self.shuffle:
             chosen = draw_views(views, stable_seed("views", self.seed, epoch, index))
         else:
@@ -119,13 +119,13 @@ class StudyViews(Dataset[StudySample]):
             position=index,
         )
 
-    def _pixels(self, picture: Picture) -> Tensor:
-        file = picture.file
+    def _pixels(self, image: StudyImage) -> Tensor:
+        file = image.file
         if self.resized is not None:
-            file = resized_path(self.resized, picture.image_id)
+            file = resized_path(self.resized, image.image_id)
         if self.cache is not None:
             images, position = self.cache
-            return images.get(position[picture.image_id], file)
+            return images.get(position[image.image_id], file)
         size = self.transform.decoded_size
         return to_square(decode_image(file, size), size)
 

@@ -19,18 +19,18 @@ from torch.utils.data import DataLoader
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.batch import VQABatch
-from amif_lightning.data.audit.evaluation_context import evaluation_context, shared_picture_warnings
+from amif_lightning.data.audit.evaluation_context import evaluation_context, shared_image_warnings
 from amif_lightning.data.audit.questions import Audit, audit
 from amif_lightning.data.audit.truncation import cut_sentences
 from amif_lightning.data.files.reduced_copies import resized_path
-from amif_lightning.data.leakage.cross_dataset import Pictures, pictures_of_questions
+from amif_lightning.data.leakage.cross_dataset import DatasetImages, images_of_questions
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.options import TextOptions
 from amif_lightning.data.loading.question_dataset import (
     Encoder,
     ImageCache,
     QuestionGroups,
-    Sample,
+    QuestionSample,
     make_batch,
     other_images,
 )
@@ -62,7 +62,7 @@ class VQADataModule(TextDataModule):
             counted; ``literature``: candidates from all splits, as many papers do, and every output
             is labelled so (documented under "Protocols" in docs/datasets.md).
         test_split: Which released split is scored by ``test``; with ``validation`` the checkpoint
-            is chosen on a carve from the training images instead.
+            is chosen on a hold-out from the training images instead.
         questions_per_image: Most questions of one image in a training step; the image is encoded
             once for all of them.
         max_question_tokens: Most tokens of a question, [CLS] and [SEP] included.
@@ -120,15 +120,15 @@ class VQADataModule(TextDataModule):
         """Read all rows of the release under ``root``; no images are opened."""
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where the picture that a row asks about lies."""
+        """Where the image that a row asks about lies."""
         return self.root / row.image
 
     def image_id_of(self, row: VQAExample) -> str:
-        """``<data set>/<path in the release>``, which names the picture among all data sets."""
+        """``<data set>/<path in the release>``, which names the image among all data sets."""
         return row.image if row.source else f"{self.release.dataset}/{row.image}"
 
-    def pictures(self) -> dict[str, Path]:
-        """Where every picture of the release lies."""
+    def images(self) -> dict[str, Path]:
+        """Where every image of the release lies."""
         rows = [row for split in self.release.splits.values() for row in split]
         return {self.image_id_of(row): self.file_of(row) for row in rows}
 
@@ -144,8 +144,8 @@ class VQADataModule(TextDataModule):
         """Why a split of the release is not on disk, by its name."""
         return self.release.absent
 
-    def images_of(self, split: SplitName) -> Pictures:
-        """The pictures of one split in the role that it has for scoring.
+    def images_of(self, split: SplitName) -> DatasetImages:
+        """The images of one split in the role that it has for scoring.
 
         Args:
             split: ``validation``: what checkpoints are chosen on; ``test``: what is scored, and
@@ -160,14 +160,14 @@ class VQADataModule(TextDataModule):
         else:
             held_out = {row.question_id for row in parts.validation}
             rows = [row for row in parts.released_train if row.question_id not in held_out]
-        return pictures_of_questions(self.dataset, rows, self.file_of)
+        return images_of_questions(self.dataset, rows, self.file_of)
 
-    def trained_images(self) -> Pictures:
-        """The pictures that weights would see."""
-        return pictures_of_questions(self.dataset, self.splits.train, self.file_of)
+    def trained_images(self) -> DatasetImages:
+        """The images that weights would see."""
+        return images_of_questions(self.dataset, self.splits.train, self.file_of)
 
     def _shown_file(self, row: VQAExample) -> Path:
-        """What the loaders read: the released picture or its reduced copy."""
+        """What the loaders read: the released image or its reduced copy."""
         if self.resized is None:
             return self.file_of(row)
         return resized_path(self.resized, self.image_id_of(row))
@@ -263,7 +263,7 @@ class VQADataModule(TextDataModule):
         return evaluation_context(self.splits, self._named_file)
 
     def _named_file(self, row: VQAExample) -> str:
-        """A row's picture below the root, so that records hold on another machine; or in full."""
+        """A row's image below the root, so that records hold on another machine; or in full."""
         path = self.file_of(row)
         return (
             path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
@@ -273,7 +273,7 @@ class VQADataModule(TextDataModule):
         """Count, compare and judge this set-up; see :mod:`amif_lightning.data.audit.questions`.
 
         Args:
-            check_images: Whether to decode every picture once.
+            check_images: Whether to decode every image once.
         """
         return audit(self.splits, self.release, self.file_of, check_images)
 
@@ -294,7 +294,7 @@ class VQADataModule(TextDataModule):
                     f"`python -m amif_lightning audit --data {parts.dataset} --data.init_args.root "
                     f"{self.root}` to see what was found."
                 )
-        for sentence in (*parts.notes, *shared_picture_warnings(parts)):
+        for sentence in (*parts.notes, *shared_image_warnings(parts)):
             rank_zero_info(f"{parts.dataset}: {sentence}")
         for reason, number in Counter(row.reason for row in parts.dropped).items():
             rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")
@@ -330,7 +330,7 @@ class VQADataModule(TextDataModule):
         return self._cached((row.image_id for row in self.splits.validation), self.image_size)
 
     @property
-    def _collate(self) -> Callable[[Sequence[Sample]], VQABatch]:
+    def _collate(self) -> Callable[[Sequence[QuestionSample]], VQABatch]:
         return partial(make_batch, pad_id=self.tokenizer.pad_id)
 
     def train_dataloader(self) -> DataLoader[VQABatch]:

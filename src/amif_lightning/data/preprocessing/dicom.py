@@ -1,4 +1,4 @@
-"""DICOM files as pictures that look as on a viewer's screen: windowed, and bone bright.
+"""DICOM files as images that look as on a viewer's screen: windowed, and bone bright.
 
 Reading is pydicom's (an extra of this suite); standard part 3, C.7.6.3.1.2 and C.11.2.
 """
@@ -48,7 +48,7 @@ def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
         frame: Frame, counted from 0; None for a file of one frame.
 
     Raises:
-        UserError: If pydicom is not installed, the file cannot be read, holds no picture, is
+        UserError: If pydicom is not installed, the file cannot be read, holds no image, is
             compressed or coloured in a way that nothing installed decodes, or has several frames
             and none, or one that it lacks, is chosen.
     """
@@ -65,7 +65,7 @@ def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
     except (InvalidDicomError, *_DAMAGED) as error:
         raise _damaged(path, error) from error
     if "PixelData" not in header:
-        raise UserError(f"{path} is a DICOM file without a picture: give one with pixel data.")
+        raise UserError(f"{path} is a DICOM file without an image: give one with pixel data.")
     try:
         index = _frame(path, int(header.get("NumberOfFrames") or 1), frame)
         _check_decoder(path, header)
@@ -112,7 +112,7 @@ def _shown(path: Path, values: NDArray[Any], header: Any, index: int) -> NDArray
         return _coloured(values, header)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise UserError(
-            f"{path} stores its picture as {photometric}, which is not read here: convert the file "
+            f"{path} stores its image as {photometric}, which is not read here: convert the file "
             "to PNG."
         )
     return _grey(values, _showing(header, index), _order(header))
@@ -229,7 +229,7 @@ def _order(header: Any) -> str:
 
 
 def _padding(stored: NDArray[Any], showing: Any) -> NDArray[np.bool_]:
-    """(H, W) where the file says that there is no picture."""
+    """(H, W) where the file says that there is no image."""
     value = showing.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Picture files as people have them: PNG and JPEG of any depth, DICOM, and folders of these."""
+"""Image files as people have them: PNG and JPEG of any depth, DICOM, and folders of these."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom"}
 )
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-_DICOMDIR = "DICOMDIR"  # the table of contents of a disc: DICOM, and no picture
+_DICOMDIR = "DICOMDIR"  # the table of contents of a disc: DICOM, and no image
 _PREAMBLE = 128  # bytes before the letters that every DICOM file of the standard carries
 
 
-def read_picture(
-    picture: Image.Image | str | PathLike[str], min_side: int, frame: int | None = None
+def read_image(
+    image: Image.Image | str | PathLike[str], min_side: int, frame: int | None = None
 ) -> Image.Image:
-    """A picture as 8-bit RGB, decoded as those of a data set are.
+    """An image as 8-bit RGB, decoded as those of a data set are.
 
     Args:
-        picture: A picture, or the path of a file.
+        image: An image, or the path of a file.
         min_side: Pixels that the shorter side is needed with; large JPEGs are decoded reduced.
         frame: Frame of a DICOM file with several, counted from 0.
 
@@ -33,12 +33,12 @@ def read_picture(
         UserError: If the file is missing or damaged, is a DICOM file of several frames and none is
             chosen, or is none and one is.
     """
-    if isinstance(picture, Image.Image):
+    if isinstance(image, Image.Image):
         try:
-            return to_rgb(ImageOps.exif_transpose(picture))
+            return to_rgb(ImageOps.exif_transpose(image))
         except DAMAGED as error:  # one that was opened and not yet read
-            raise UserError(f"The picture cannot be read ({error}): give another.") from error
-    path = Path(picture)
+            raise UserError(f"The image cannot be read ({error}): give another.") from error
+    path = Path(image)
     if not os.path.exists(path):
         raise UserError(
             f"The image {path} does not exist, or its folder cannot be read: check the path."
@@ -50,7 +50,7 @@ def read_picture(
     if frame is not None:
         raise UserError(f"{path} is no DICOM file, so it has no frames: leave the frame out.")
     if os.path.isdir(path):
-        raise UserError(f"{path} is a folder: give one picture.")
+        raise UserError(f"{path} is a folder: give one image.")
     return decode_image(path, min_side)
 
 
@@ -65,8 +65,8 @@ def is_dicom(path: Path) -> bool:
         return False  # whoever decodes it says what is wrong
 
 
-def pictures_in(folder: Path) -> tuple[list[Path], int]:
-    """The pictures of a folder and its subfolders, sorted, and how many other files it holds.
+def images_in(folder: Path) -> tuple[list[Path], int]:
+    """The images of a folder and its subfolders, sorted, and how many other files it holds.
 
     DICOM files are often named without a suffix; their first bytes tell.
     """

@@ -14,20 +14,20 @@ from amif_lightning.errors import UserError
 
 
 def to_square(image: Image.Image, size: int) -> Tensor:
-    """Resize to ``size`` x ``size`` (the whole picture, aspect not kept), (3, size, size) uint8."""
+    """Resize to ``size`` x ``size`` (the whole image, aspect not kept), (3, size, size) uint8."""
     resized = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
 
 class DecodedImages:
-    """Pictures decoded once into memory shared by all loader workers.
+    """Images decoded once into memory shared by all loader workers.
 
     Worth it when an epoch takes less time than decoding: N x 3 x size x size bytes are reserved and
-    filled as pictures are first asked for. Two workers may decode one picture twice; both write
+    filled as images are first asked for. Two workers may decode one image twice; both write
     the same bytes.
 
     Args:
-        count: Number of pictures N.
+        count: Number of images N.
         size: Side of the stored squares in pixels.
 
     Raises:
@@ -47,7 +47,7 @@ class DecodedImages:
             ) from error
 
     def get(self, index: int, path: Path) -> Tensor:
-        """The picture as a (3, size, size) uint8 square, decoded at the first call."""
+        """The image as a (3, size, size) uint8 square, decoded at the first call."""
         if not self._filled[index]:
             self._pixels[index] = to_square(decode_image(path, self.size), self.size)
             self._filled[index] = True

@@ -1,4 +1,4 @@
-"""Decode picture files: any mode to 8-bit RGB, large JPEGs at reduced size."""
+"""Decode image files: any mode to 8-bit RGB, large JPEGs at reduced size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from amif_lightning.errors import UserError
 
 # What Pillow's readers raise on damaged files, depending on where the damage is; UnidentifiedImage
-# is an OSError, and a bomb is a header that claims more pixels than any picture has.
+# is an OSError, and a bomb is a header that claims more pixels than any image has.
 DAMAGED = (
     OSError,
     SyntaxError,
@@ -27,9 +27,9 @@ DAMAGED = (
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a picture of any mode to 8-bit RGB.
+    """Convert an image of any mode to 8-bit RGB.
 
-    Deep grey values (16 or 32 bits) are scaled linearly so that the picture's own darkest and
+    Deep grey values (16 or 32 bits) are scaled linearly so that the image's own darkest and
     brightest values become 0 and 255: released 16-bit radiographs rarely use their whole range.
     Floating point values are scaled likewise; those that are not finite become black. Transparent
     parts become black, the background of radiographs.
@@ -50,15 +50,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def decode_image(path: Path, min_side: int | None = None) -> Image.Image:
-    """Read a picture as 8-bit RGB.
+    """Read an image as 8-bit RGB.
 
     Args:
         path: The file.
         min_side: For JPEGs, decode at the smallest of libjpeg's scales whose shorter side is
-            still at least this many pixels; much faster for large pictures. None decodes whole.
+            still at least this many pixels; much faster for large images. None decodes whole.
 
     Raises:
-        UserError: If the file is missing, truncated or no picture.
+        UserError: If the file is missing, truncated or no image.
     """
     try:
         with Image.open(path) as image:

@@ -1,7 +1,7 @@
-"""From a decoded picture to a normalised square, with or without augmentation.
+"""From a decoded image to a normalised square, with or without augmentation.
 
 No transform flips but ``released_pretrain``, which says so: where a text names a side, a mirrored
-picture is a wrong sample. Random numbers come from a generator handed in, so a sample depends on
+image is a wrong sample. Random numbers come from a generator handed in, so a sample depends on
 (seed, epoch, index) alone, whatever worker makes it.
 """
 
@@ -31,12 +31,12 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # Smallest crop areas of the two stages; decoding must keep enough pixels for them.
 SMALLEST_CROP = 0.6
 SMALLEST_PRETRAIN_CROP = 0.7
-SMALLEST_ZOOM = 0.75  # smallest part of the picture's side that ``mild`` shows
+SMALLEST_ZOOM = 0.75  # smallest part of the image's side that ``mild`` shows
 LARGEST_ZOOM = 1.1
 
 
 class ImageTransform:
-    """Resize, augment and normalise one picture.
+    """Resize, augment and normalise one image.
 
     Args:
         size: Side of the output in pixels.
@@ -78,7 +78,7 @@ class ImageTransform:
         return math.ceil(self.size / shown[self.augmentation])
 
     def __call__(self, pixels: Tensor, seed: int = 0) -> Tensor:
-        """Transform one picture.
+        """Transform one image.
 
         Args:
             pixels: (3, h, w) uint8.
@@ -111,7 +111,7 @@ def _fine_tuning(size: int) -> v2.Compose:
 
 def _pretraining(size: int, flip: float = 0.0) -> v2.Compose:
     operation = v2.RandomChoice([v2.Lambda(one) for one in operations(size, 4 / 30)])
-    # Three standard deviations of the widest blur; the reflected border must fit into the picture.
+    # Three standard deviations of the widest blur; the reflected border must fit into the image.
     kernel = min(13, 2 * size - 1)
     return v2.Compose(
         [
@@ -138,11 +138,11 @@ def operations(size: int, strength: float) -> list[Callable[[Tensor], Tensor]]:
     That class has no public way to leave one out.
 
     Args:
-        size: Side of the pictures in pixels.
+        size: Side of the images in pixels.
         strength: Share of the greatest strength, 0 to 1: the magnitude over 30.
 
     Returns:
-        Functions of a picture (3, size, size) uint8; one with a direction stands there once for
+        Functions of an image (3, size, size) uint8; one with a direction stands there once for
         each sign, all others twice, so that drawing evenly draws every operation equally often.
     """
     both, plain = [], [partial(vision.posterize, bits=8 - round(4 * strength))]
@@ -186,7 +186,7 @@ def _mild(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     draw = torch.rand(6, generator=generator, dtype=torch.float32) * 2 - 1  # six numbers in [-1, 1]
     angle = draw[0] * (10 * torch.pi / 180)
     middle, reach = (LARGEST_ZOOM + SMALLEST_ZOOM) / 2, (LARGEST_ZOOM - SMALLEST_ZOOM) / 2
-    zoom = middle + reach * draw[1]  # shown part of the picture's side
+    zoom = middle + reach * draw[1]  # shown part of the image's side
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     # Coordinates run from -1 to 1, so a shift of 6 % of the side is 0.12.
     theta = torch.stack(
@@ -198,11 +198,11 @@ def _mild(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return ((image - mean) * (1 + 0.2 * draw[4]) + mean + 0.2 * draw[5]).clamp(0, 1)
 
 
-def whole_picture(picture: Image.Image, size: int) -> Tensor:
-    """The suite's un-augmented input: the whole picture squeezed to (3, size, size), normalised."""
+def whole_image(image: Image.Image, size: int) -> Tensor:
+    """The suite's un-augmented input: the whole image squeezed to (3, size, size), normalised."""
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-    square = picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    square = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
     return (pixels - mean) / std

@@ -1,4 +1,4 @@
-"""What answers can be had without looking at the picture, and what the candidate list allows.
+"""What answers can be had without looking at the image, and what the candidate list allows.
 
 The definitions follow the suite's data set notes: ties go to the answer (for the copy: the training
 question) that comes first in the released file, so a floor is one number and not a matter of luck.
@@ -64,7 +64,7 @@ def same_image_copy(train: Iterable[VQAExample], rows: Iterable[VQAExample]) -> 
     """Same-image copy: the answer of the most similar training question on the same image.
 
     Similarity is the Jaccard overlap of the two questions' sets of normalised words. It measures
-    how much of a test set can be answered by recognising the picture without understanding it.
+    how much of a test set can be answered by recognising the image without understanding it.
 
     Args:
         train: Released training rows in released order.

@@ -1,4 +1,4 @@
-"""How many pictures two sets of rows have in common."""
+"""How many images two sets of rows have in common."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Splits:
         validation: The rows that checkpoints are chosen on.
         test: The rows that are scored once per finished configuration; empty if absent.
         dropped: Rows that are used nowhere (the reader's) or not for training, with the reason.
-        carved_from_train: Whether ``validation`` was taken out of ``released_train``.
+        held_out_from_train: Whether ``validation`` was taken out of ``released_train``.
         candidates: Normalised candidate answers, most frequent first.
         answer_rows: The rows whose answers make ``candidates`` and must make the vocabulary.
         absent: What is not on disk, each with its sentence.
@@ -59,7 +59,7 @@ class Splits:
     validation: tuple[VQAExample, ...]
     test: tuple[VQAExample, ...]
     dropped: tuple[DroppedRow, ...]
-    carved_from_train: bool
+    held_out_from_train: bool
     candidates: tuple[str, ...]
     answer_rows: tuple[VQAExample, ...]
     absent: dict[str, str]
@@ -76,16 +76,16 @@ class Splits:
         return " + ".join(dict.fromkeys(row.split for row in self.answer_rows))
 
     def floor_rows(self, split: EvaluationSplit) -> tuple[VQAExample, ...]:
-        """Training rows that the no-vision floors of one split may look things up in.
+        """Training rows that the no-vision baselines of one split may look things up in.
 
         Args:
             split: The split to be scored.
 
         Returns:
-            All released training rows; for a validation set carved out of them, those on other
+            All released training rows; for a validation set held out from them, those on other
             images, since a lookup of a question in a table that holds it would say nothing.
         """
-        if split == "test" or not self.carved_from_train:
+        if split == "test" or not self.held_out_from_train:
             return self.released_train
         held_out = images_of(self.validation)
         return tuple(row for row in self.released_train if row.image_id not in held_out)
@@ -104,12 +104,12 @@ def split_questions(
     Args:
         release: What a reader returned; it must hold a training split.
         protocol: ``clean`` or ``literature``.
-        split_seed: Seed of the carve; not the training seed, so runs of several seeds share splits.
+        split_seed: Seed of the hold-out; not the training seed, so that all seeds share splits.
         validation_fraction: Share of the training images (of the patients, where rows name them)
-            in a validation set, above 0 and below 1; one is carved where no released validation set
-            is left for model selection.
+            in a validation set, above 0 and below 1; one is held out where no released set is
+            left for model selection.
         test_split: ``validation`` gives the released validation set the role of ``test`` (for
-            releases whose test set is not on disk) and carves ``validation`` from training.
+            releases whose test set is not on disk) and holds out ``validation`` from training.
 
     Returns:
         The partition. An absent test split leaves ``test`` empty with its sentence in ``absent``.
@@ -117,7 +117,7 @@ def split_questions(
     Raises:
         UserError: A name is unknown, the fraction is out of range, there are no training rows,
             ``test_split`` is ``validation`` without a released validation set, or there is only
-            one training image (or patient) to carve from.
+            one training image (or patient) to hold out from.
     """
     _check(release, protocol, validation_fraction, test_split)
     absent = dict(release.absent)
@@ -129,9 +129,9 @@ def split_questions(
         absent.setdefault("test", "the release on disk has no test set")
     selection = () if test_split == "validation" else released_validation
 
-    carved = not selection
-    if carved:
-        held_out = carve_images(released_train, split_seed, validation_fraction)
+    from_train = not selection
+    if from_train:
+        held_out = hold_out_images(released_train, split_seed, validation_fraction)
         absent.pop("validation", None)
     else:
         held_out = images_of(selection)
@@ -144,7 +144,7 @@ def split_questions(
         ]
         usable, leaky = _drop_restated(released_train, held_out_rows)
         dropped += leaky
-    if carved:
+    if from_train:
         validation = tuple(row for row in usable if row.image_id in held_out)
         train = tuple(row for row in usable if row.image_id not in held_out)
     else:
@@ -167,7 +167,7 @@ def split_questions(
         validation=validation,
         test=test,
         dropped=tuple(dropped),
-        carved_from_train=carved,
+        held_out_from_train=from_train,
         candidates=tuple(candidates(answer_rows)),
         answer_rows=answer_rows,
         absent=absent,
@@ -175,7 +175,7 @@ def split_questions(
     )
 
 
-def carve_images(rows: Iterable[VQAExample], split_seed: int, fraction: float) -> frozenset[str]:
+def hold_out_images(rows: Iterable[VQAExample], split_seed: int, fraction: float) -> frozenset[str]:
     """Chooses validation images by a hash, whatever the order of the rows.
 
     The groups of images (single images, or a patient's where the data set names patients) are
@@ -184,7 +184,7 @@ def carve_images(rows: Iterable[VQAExample], split_seed: int, fraction: float) -
 
     Args:
         rows: Training rows.
-        split_seed: Seed of the carve.
+        split_seed: Seed of the hold-out.
         fraction: Share of groups, above 0 and below 1.
 
     Returns:
@@ -195,17 +195,17 @@ def carve_images(rows: Iterable[VQAExample], split_seed: int, fraction: float) -
     """
     groups: dict[str, set[str]] = {}
     for row in rows:
-        groups.setdefault(row.carved_with, set()).add(row.image_id)
-    chosen = carve_groups(groups, split_seed, fraction)
+        groups.setdefault(row.hold_out_group, set()).add(row.image_id)
+    chosen = hold_out_groups(groups, split_seed, fraction)
     return frozenset(image for group in chosen for image in groups[group])
 
 
-def carve_groups(groups: Iterable[str], split_seed: int, fraction: float) -> frozenset[str]:
+def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> frozenset[str]:
     """Chooses what is held out by a hash, whatever the order of the groups.
 
     Args:
         groups: Names of what stays together, repeats allowed.
-        split_seed: Seed of the carve.
+        split_seed: Seed of the hold-out.
         fraction: Share of groups, above 0 and below 1.
 
     Returns:
@@ -217,7 +217,7 @@ def carve_groups(groups: Iterable[str], split_seed: int, fraction: float) -> fro
     distinct = set(groups)
     if len(distinct) < 2:
         raise UserError(
-            f"A validation set cannot be carved out of {len(distinct)} training image(s) or "
+            f"A validation set cannot be held out from {len(distinct)} training image(s) or "
             "patient(s), and checkpoints are chosen on it: use more data."
         )
     count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)

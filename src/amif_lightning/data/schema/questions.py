@@ -18,7 +18,7 @@ class VQAExample:
         question_id: ``<dataset>/<split>/<row in the released file>``, rows counted from 0.
         qid: The release's own id as text, empty where it has none.
         split: The released split.
-        image_id: Identity of the image within the data set; equal ids mean the same picture.
+        image_id: Identity of the image within the data set; equal ids mean the same image.
         image: Path of the image file relative to the data set's root, with forward slashes.
         question: The question, white space collapsed, otherwise as released.
         answer: The answer as text, white space collapsed, otherwise as released.
@@ -26,7 +26,7 @@ class VQAExample:
         answer_type: The release's closed/open field, empty where it has none.
         question_type: The release's question type or category in lower case, or empty.
         variants: Other wordings of this question that the release ships (rephrase, frame).
-        group: What the image must stay together with when validation is carved, such as its
+        group: What the image must stay together with when validation is held out, such as its
             patient; empty where images stand alone.
         source: Name of the data set it comes from, in a mixture of several; empty elsewhere.
     """
@@ -46,7 +46,7 @@ class VQAExample:
     source: str = ""
 
     @property
-    def carved_with(self) -> str:
+    def hold_out_group(self) -> str:
         """The group, or the image itself where it stands alone."""
         return self.group or self.image_id
 

@@ -1,4 +1,4 @@
-"""What a reader of studies returns: pictures with a report, before anything is left out."""
+"""What a reader of studies returns: images with a report, before anything is left out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from amif_lightning.data.schema.questions import DroppedRow, SplitName
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture of a study.
+class StudyImage:
+    """One image of a study.
 
     Attributes:
-        image_id: ``<dataset>/<path relative to the root>``; equal ids mean the same picture.
+        image_id: ``<dataset>/<path relative to the root>``; equal ids mean the same image.
         file: Where it lies.
         view: The projection as released (``frontal``, ``PA``, ``lateral`` ...), empty where unknown
             or where the word has no meaning.
@@ -27,30 +27,30 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class StudyRow:
-    """One study: its pictures and its text.
+    """One study: its images and its text.
 
     Attributes:
         study_id: ``<dataset>/<the release's id>``, unique within the data set.
         split: The released split.
-        images: Its pictures in released order, each once.
+        images: Its images in released order, each once.
         text: The report or caption, white space collapsed, otherwise as released.
         finding: What studies with equal findings have in common, as text; empty where the data says
             nothing of findings.
         classes: Names of the classes it belongs to, among those of ``class_prompts``.
-        group: What it must stay together with when validation is carved, such as its patient;
+        group: What it must stay together with when validation is held out, such as its patient;
             empty where studies stand alone.
     """
 
     study_id: str
     split: SplitName
-    images: tuple[Picture, ...]
+    images: tuple[StudyImage, ...]
     text: str
     finding: str = ""
     classes: tuple[str, ...] = ()
     group: str = ""
 
     @property
-    def carved_with(self) -> str:
+    def hold_out_group(self) -> str:
         """The group, or the study itself where it stands alone."""
         return self.group or self.study_id
 

@@ -1,4 +1,4 @@
-"""Which two pictures of a study are compared as its two views."""
+"""Which two images of a study are compared as its two views."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 # Spellings of the released data sets; PA and AP differ in the direction of the beam only. Of
 # MIMIC-CXR's words LLD and RLD (the patient lies on the side) and the tilted AP AXIAL are frontal
-# pictures, and XTL (across the table) is a lateral one.
+# images, and XTL (across the table) is a lateral one.
 _FRONTAL = (
     *("frontal", "pa", "ap", "antero-posterior", "postero-anterior", "ap axial"),
     *("ap lld", "ap rld", "pa lld", "pa rld"),
@@ -26,15 +26,15 @@ def kind_of(view: str) -> str:
 def draw_views(views: Sequence[str], seed: int) -> tuple[int, int]:
     """Draw the two views of a study for training.
 
-    All ordered pairs of pictures of different kinds are equally likely, so each kind is as often
-    view 1 as view 2; where the study has one known kind, all ordered pairs of different pictures.
+    All ordered pairs of images of different kinds are equally likely, so each kind is as often
+    view 1 as view 2; where the study has one known kind, all ordered pairs of different images.
 
     Args:
-        views: The view of each picture, at least one.
+        views: The view of each image, at least one.
         seed: Decides the draw.
 
     Returns:
-        Places of view 1 and view 2; equal only where there is one picture.
+        Places of view 1 and view 2; equal only where there is one image.
     """
     kinds = [kind_of(view) for view in views]
     places = range(len(kinds))
@@ -49,11 +49,11 @@ def fixed_views(views: Sequence[str]) -> tuple[int, int]:
     """The two views of a study for validation and test.
 
     Args:
-        views: The view of each picture, at least one.
+        views: The view of each image, at least one.
 
     Returns:
-        Places of the first frontal picture (else of the first one), and of the first picture of
-        another known kind (else of the first other picture, else the same).
+        Places of the first frontal image (else of the first one), and of the first image of
+        another known kind (else of the first other image, else the same).
     """
     kinds = [kind_of(view) for view in views]
     first = kinds.index("frontal") if "frontal" in kinds else 0

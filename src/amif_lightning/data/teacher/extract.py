@@ -35,7 +35,7 @@ class Teacher(Protocol):
     prepare: Callable[[Image.Image], Tensor]
 
     def image(self, pixels: Tensor) -> Tensor:
-        """Unit rows (B, T) of prepared pictures (B, 3, H, W)."""
+        """Unit rows (B, T) of prepared images (B, 3, H, W)."""
 
     def text(self, texts: Sequence[str]) -> Tensor:
         """Unit rows (B, T) of texts."""
@@ -75,12 +75,12 @@ def compute(
         print(
             f"The teacher reads {teacher.max_tokens} tokens: {cut} of {len(texts)} texts are cut."
         )
-    pictures, words = _Pictures(list(images.values()), teacher), list(texts.values())
+    pixels, words = _Images(list(images.values()), teacher), list(texts.values())
 
     def decoded(batches: list[list[int]]) -> Iterable[Tensor]:
         # A generator of its own: a run's random numbers must not depend on what was made before it.
         return DataLoader(
-            pictures,
+            pixels,
             batch_sampler=batches,
             num_workers=num_workers if batches else 0,
             generator=torch.Generator(),
@@ -103,8 +103,8 @@ def finished(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Pictures(Dataset[Tensor]):
-    """Decoded pictures as the teacher expects them; only its transform goes into the workers."""
+class _Images(Dataset[Tensor]):
+    """Decoded images as the teacher expects them; only its transform goes into the workers."""
 
     def __init__(self, paths: Sequence[Path], teacher: Teacher) -> None:
         self.paths = paths
@@ -144,7 +144,7 @@ def _features(
         values = embed(batch).float().cpu()
         if width is not None and values.shape[1] != width:
             raise UserError(
-                f"The teacher gives pictures of width {values.shape[1]} and texts of width "
+                f"The teacher gives images of width {values.shape[1]} and texts of width "
                 f"{width}, not of one space: give another teacher as "
                 "--data.init_args.teacher_source."
             )

@@ -1,4 +1,4 @@
-"""Frozen teachers: unit vectors of un-augmented pictures and of texts, and a logit scale.
+"""Frozen teachers: unit vectors of un-augmented images and of texts, and a logit scale.
 
 What a teacher says is a function of the sample alone, so it is computed once and stored. Letters
 used in shapes: B samples, T the teacher's width.
@@ -17,7 +17,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from amif_lightning.data.preprocessing.transforms import whole_picture
+from amif_lightning.data.preprocessing.transforms import whole_image
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, build_vision
@@ -34,7 +34,7 @@ class FrozenTeacher(nn.Module):
         scale: Logit scale, the natural logarithm of the factor of the cosines.
         image_size: Side of the input in pixels.
         max_tokens: Most tokens of a text, specials included; a longer text's end is cut.
-        prepare: Turns an RGB picture of any size into an input (3, image_size, image_size). It can
+        prepare: Turns an RGB image of any size into an input (3, image_size, image_size). It can
             be sent to other processes without the teacher.
     """
 
@@ -59,7 +59,7 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def image(self, pixels: Tensor) -> Tensor:
-        """Unit rows (B, T), float32, of prepared pictures (B, 3, image_size, image_size)."""
+        """Unit rows (B, T), float32, of prepared images (B, 3, image_size, image_size)."""
         with torch.autocast(self.device.type, enabled=False):
             return F.normalize(self._image(pixels.to(self.device)).float(), dim=1)
 
@@ -212,7 +212,7 @@ class CheckpointTeacher(FrozenTeacher):
         self._fast = fast
         self._cls, self._sep, self._pad = map(fast.token_to_id, ("[CLS]", "[SEP]", "[PAD]"))
         self.max_tokens = min(max_tokens, int(self.words.bert.config.max_position_embeddings))
-        self.prepare = partial(whole_picture, size=self.image_size)
+        self.prepare = partial(whole_image, size=self.image_size)
         self._freeze()
 
     def cut(self, texts: Sequence[str]) -> int:

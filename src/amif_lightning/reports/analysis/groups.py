@@ -15,7 +15,7 @@ from amif_lightning.reports.analysis.seeds import seeds_of
 from amif_lightning.reports.records.answering import OVERALL, ResultRecord, Score, protocol_label
 from amif_lightning.reports.records.knowledge import odd_stratum
 from amif_lightning.reports.records.predictions import (
-    Prediction,
+    PredictionLine,
     averages_by_stratum,
     predictions_path,
     read_predictions,
@@ -46,7 +46,7 @@ class Run:
 
     path: Path
     record: ResultRecord
-    predictions: tuple[Prediction, ...] | None
+    predictions: tuple[PredictionLine, ...] | None
 
     @property
     def missing_file(self) -> Path:
@@ -167,8 +167,8 @@ class Group:
         return {}
 
     @cached_property
-    def above_floor(self) -> Difference:
-        """Accuracy minus the question-only floor."""
+    def above_baseline(self) -> Difference:
+        """Accuracy minus the question-only baseline."""
         floor = Fraction(self.first.floors.question_only[OVERALL].correct, self.count())
         lines = next((run for run in self._lines or [] if run[0].floor_correct is not None), None)
         value = self.accuracy() - floor
@@ -199,12 +199,12 @@ class Group:
         return Difference(value, interval, paired=True)
 
     @cached_property
-    def _lines(self) -> list[tuple[Prediction, ...]] | None:
+    def _lines(self) -> list[tuple[PredictionLine, ...]] | None:
         lines = [run.predictions for run in self.runs if run.predictions is not None]
         return lines if len(lines) == len(self.runs) else None
 
     @property
-    def lines(self) -> list[tuple[Prediction, ...]]:
+    def lines(self) -> list[tuple[PredictionLine, ...]]:
         """Predictions per seed in one order of questions.
 
         Raises:
@@ -271,7 +271,7 @@ def _read_run(path: Path, record: ResultRecord) -> Run:
     return Run(path, record, tuple(lines))
 
 
-def _agree(record: ResultRecord, lines: Sequence[Prediction], path: Path, file: Path) -> None:
+def _agree(record: ResultRecord, lines: Sequence[PredictionLine], path: Path, file: Path) -> None:
     """Raise unless the predictions give exactly the record's counts."""
     tables = [("correct", "scores", record.scores)]
     given = {line.control_correct is not None for line in lines}

@@ -21,7 +21,7 @@ from amif_lightning.reports.analysis.weighted_bootstrap import (
     per_seed,
 )
 from amif_lightning.reports.records.pair_averages import PairAverages
-from amif_lightning.reports.records.pairs import Finding, PairLine
+from amif_lightning.reports.records.pairs import FindingLine, PairLine
 from amif_lightning.reports.records.study_scores import JUDGED, StudyLine
 
 
@@ -198,7 +198,7 @@ class LocalScores:
         """Own words, of the findings that have the control."""
         return self._findings(lambda one: None if getattr(one, control) is None else one.inside)
 
-    def _findings(self, value: Callable[[Finding], float | None]) -> Mean:
+    def _findings(self, value: Callable[[FindingLine], float | None]) -> Mean:
         ratios = [
             [
                 [shown / one.area for one in pair.localised if (shown := value(one)) is not None]

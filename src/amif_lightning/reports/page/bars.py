@@ -31,7 +31,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Difference:
+class DifferenceBar:
     """Distance from the baseline: text, and places in percent of the axis of differences."""
 
     text: str
@@ -64,12 +64,12 @@ class Bar:
     high: float | None
     seeds: tuple[float, ...]
     marks: tuple[Mark, ...]
-    difference: Difference | None
+    difference: DifferenceBar | None
 
 
 @dataclass(frozen=True)
 class Bars:
-    """The picture of one data set.
+    """The image of one data set.
 
     Attributes:
         title: What the bars show.
@@ -176,7 +176,7 @@ def _gaps(compared: Compared, baseline: str) -> tuple[int, dict[str, Gap]]:
     return next((reach for reach in _REACH if widest <= reach), _REACH[-1]), gaps
 
 
-def _difference(gap: Gap | None, reach: int) -> Difference | None:
+def _difference(gap: Gap | None, reach: int) -> DifferenceBar | None:
     if gap is None:
         return None
 
@@ -184,7 +184,7 @@ def _difference(gap: Gap | None, reach: int) -> Difference | None:
         return round(50 + 50 * 100 * share / reach, 2)
 
     written = f" ({numbers.points_interval(gap.span)})" if gap.span else " (no interval)"
-    return Difference(
+    return DifferenceBar(
         text=numbers.points(gap.value) + written,
         at=at(float(gap.value)),
         low=at(gap.span.low) if gap.span else None,
@@ -201,7 +201,7 @@ def _bar(
     seeds: Sequence[Fraction],
     marks: Sequence[tuple[str, str, Fraction]],
     axis: int,
-    difference: Difference | None,
+    difference: DifferenceBar | None,
 ) -> Bar:
     def at(share: float) -> float:
         return round(100 * 100 * share / axis, 2)
@@ -226,7 +226,7 @@ def _bar(
 def _answer_marks(group: Group) -> list[tuple[str, str, Fraction]]:
     record, control = group.first, group.control()
     floor = record.floors.question_only[OVERALL]
-    marks = [("floor", "question-only floor", Fraction(floor.correct, floor.count))]
+    marks = [("floor", "question-only baseline", Fraction(floor.correct, floor.count))]
     if control is not None:
         level = Fraction(sum(control), len(control) * group.count())
         marks.append(("control", "shuffled images", level))

@@ -1,4 +1,4 @@
-"""Where the lines of learning curves lie in their pictures."""
+"""Where the lines of learning curves lie in their images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Chart:
 
     Attributes:
         name: The configuration.
-        description: The same in words, for readers without the picture.
+        description: The same in words, for readers without the image.
         x: Ticks below.
         y: Ticks at the left.
         traces: The lines.

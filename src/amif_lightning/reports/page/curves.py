@@ -14,8 +14,8 @@ Points = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A scalar that is worth a picture.
+class CurveTag:
+    """A scalar that is worth an image.
 
     Attributes:
         tag: Its name in the events.
@@ -29,12 +29,12 @@ class Measure:
 
 
 ANSWERING = (
-    Measure("val/overall", "Validation accuracy, %", True),
-    Measure("val/answer_loss", "Validation loss", False),
+    CurveTag("val/overall", "Validation accuracy, %", True),
+    CurveTag("val/answer_loss", "Validation loss", False),
 )
 RETRIEVAL = (
-    Measure(f"val/precision@{JUDGED}", f"Validation precision@{JUDGED}, %", True),
-    Measure("train/loss", "Training loss (pre-training has no validation loss)", False),
+    CurveTag(f"val/precision@{JUDGED}", f"Validation precision@{JUDGED}, %", True),
+    CurveTag("train/loss", "Training loss (pre-training has no validation loss)", False),
 )
 
 
@@ -58,7 +58,7 @@ class Panel:
 class Row:
     """The panels of one measure; their axes are the same."""
 
-    measure: Measure
+    measure: CurveTag
     panels: tuple[Panel, ...]
 
 
@@ -80,7 +80,7 @@ def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
         return {}
     from tensorboard.backend.event_processing import event_accumulator
 
-    # Pictures and histograms are not wanted; 0 keeps every scalar.
+    # Images and histograms are not wanted; 0 keeps every scalar.
     sizes = dict.fromkeys(event_accumulator.DEFAULT_SIZE_GUIDANCE, 1)
     sizes[event_accumulator.SCALARS] = 0
     # The reader would print of every file that ends in the middle, as those of running jobs do.
@@ -101,7 +101,7 @@ def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
 
 
 def curves(
-    configurations: Iterable[tuple[str, Sequence[tuple[int, Path]]]], measures: Sequence[Measure]
+    configurations: Iterable[tuple[str, Sequence[tuple[int, Path]]]], measures: Sequence[CurveTag]
 ) -> tuple[list[Row], list[str]]:
     """The curves of several configurations.
 
@@ -113,7 +113,7 @@ def curves(
         A row of panels for every measure that was found, and a sentence for every run folder
         without events or without these scalars.
     """
-    panels: dict[Measure, list[Panel]] = {measure: [] for measure in measures}
+    panels: dict[CurveTag, list[Panel]] = {measure: [] for measure in measures}
     remarks = []
     for name, runs in configurations:
         read = {seed: read_scalars(folder, [m.tag for m in measures]) for seed, folder in runs}

@@ -29,12 +29,12 @@ class Options:
 
     Attributes:
         baselines: Experiments that all others are compared with; none: all pairs.
-        pictures: Whether pictures of the data are shown.
+        images: Whether images of the data are shown.
         published: Whether the published numbers of peers are appended.
     """
 
     baselines: tuple[str, ...] = ()
-    pictures: bool = True
+    images: bool = True
     published: bool = False
 
 
@@ -71,8 +71,8 @@ def page(
     environment.filters["prose"] = lambda text: str(text).replace(" %", "\u00a0%")
     style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
     sections = [
-        *answer_sections(groups, options.baselines, pictures=options.pictures),
-        *search_sections(searches, options.baselines, pictures=options.pictures),
+        *answer_sections(groups, options.baselines, images=options.images),
+        *search_sections(searches, options.baselines, images=options.images),
     ]
     both: list[Group | RetrievalGroup] = [*groups, *searches]
     return environment.get_template("page.html.jinja").render(

@@ -15,7 +15,7 @@ from amif_lightning.reports.render.tables import notes, retrieval_notes
 
 
 @dataclass(frozen=True)
-class Source:
+class RunSource:
     """One configuration.
 
     Attributes:
@@ -35,14 +35,14 @@ class Source:
     config_seed: int
 
 
-def source(group: Group | RetrievalGroup) -> Source:
+def source(group: Group | RetrievalGroup) -> RunSource:
     """What the records of a configuration say of its runs."""
     import yaml  # the Markdown report needs none
 
     head = f"{group.label}, {group.key.experiment}: "
     lines = notes([group]) if isinstance(group, Group) else retrieval_notes([group])
     records: Sequence[RunRecord] = group.records
-    return Source(
+    return RunSource(
         name=group.name,
         where=group.label,
         facts=tuple(_facts(group, records)),

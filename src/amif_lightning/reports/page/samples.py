@@ -1,4 +1,4 @@
-"""Questions with their pictures and what every configuration of a data set answered."""
+"""Questions with their images and what every configuration of a data set answered."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amif_lightning.reports.analysis.groups import Group, Run
-from amif_lightning.reports.page.thumbnails import NoPicture, data_root, data_uri
+from amif_lightning.reports.page.thumbnails import NoImage, data_root, data_uri
 from amif_lightning.reports.records.knowledge import said
-from amif_lightning.reports.records.predictions import Prediction
+from amif_lightning.reports.records.predictions import PredictionLine
 
 EACH = 4
 SEED = 0
-LEFT_OUT = "Pictures were left out of this page (--no-images)."
+LEFT_OUT = "Images were left out of this page (--no-images)."
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Answer:
         text: The answer.
         correct: Whether it is right.
         probability: Its probability as text, empty where the method gives none.
-        shuffled: The answer with another question's picture; None without the control.
+        shuffled: The answer with another question's image; None without the control.
         shuffled_correct: Whether that is right; None without the control.
         read: The entries of the vocabulary that the question attended to most, and the gate; empty
             where nothing is read.
@@ -46,11 +46,11 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One question; ``picture`` is a ``data:`` address, or None where none is shown."""
+class ShownAnswer:
+    """One question; ``image`` is a ``data:`` address, or None where none is shown."""
 
-    line: Prediction
-    picture: str | None
+    line: PredictionLine
+    image: str | None
     answers: tuple[Answer, ...]
 
 
@@ -68,17 +68,17 @@ class Samples:
 
     rule: str
     lead: str
-    right: tuple[Sample, ...]
-    wrong: tuple[Sample, ...]
+    right: tuple[ShownAnswer, ...]
+    wrong: tuple[ShownAnswer, ...]
     remarks: tuple[str, ...]
 
 
-def samples(groups: Sequence[Group], *, pictures: bool) -> Samples:
+def samples(groups: Sequence[Group], *, images: bool) -> Samples:
     """Choose questions of configurations that answered the same split under the same protocol.
 
     Args:
         groups: The configurations.
-        pictures: Whether to show pictures.
+        images: Whether to show images.
 
     Returns:
         The same questions for all configurations, drawn with a fixed seed.
@@ -100,13 +100,13 @@ def samples(groups: Sequence[Group], *, pictures: bool) -> Samples:
     lead = max(range(len(found)), key=lambda place: found[place][0].accuracy())
     group, run = found[lead]
     chosen = _draw([answered[lead][question] for question in common])
-    root = data_root(run.record.config) if pictures else None
+    root = data_root(run.record.config) if images else None
     reasons: Counter[str] = Counter()
     made = {
         right: tuple(
-            Sample(
+            ShownAnswer(
                 line,
-                _picture(line, root, reasons),
+                _image(line, root, reasons),
                 tuple(
                     _answer(*theirs, lines[line.question_id])
                     for theirs, lines in zip(found, answered, strict=True)
@@ -116,7 +116,7 @@ def samples(groups: Sequence[Group], *, pictures: bool) -> Samples:
         )
         for right, drawn in chosen.items()
     }
-    remarks += _picture_remarks(pictures, root, reasons, sum(map(len, chosen.values())))
+    remarks += _image_remarks(images, root, reasons, sum(map(len, chosen.values())))
     return Samples(
         _rule(group, run, len(common)), group.name, made[True], made[False], tuple(remarks)
     )
@@ -126,12 +126,12 @@ def _first_run(group: Group) -> Run | None:
     return next((run for run in group.runs if run.predictions), None)
 
 
-def _draw(lines: Sequence[Prediction]) -> dict[bool, list[Prediction]]:
-    """Up to `EACH` right and wrong answers, no picture twice."""
+def _draw(lines: Sequence[PredictionLine]) -> dict[bool, list[PredictionLine]]:
+    """Up to `EACH` right and wrong answers, no image twice."""
     shuffled = list(lines)
     random.Random(SEED).shuffle(shuffled)
     shown: set[str] = set()
-    chosen: dict[bool, list[Prediction]] = {True: [], False: []}
+    chosen: dict[bool, list[PredictionLine]] = {True: [], False: []}
     for line in shuffled:
         if line.image not in shown and len(chosen[line.correct]) < EACH:
             shown.add(line.image)
@@ -143,13 +143,13 @@ def _rule(lead: Group, run: Run, count: int) -> str:
     return (
         f"Of the {count} questions that every configuration answered, up to {EACH} that "
         f"{lead.name} (the highest mean accuracy; seed {run.record.seed}) answered right and up to "
-        f"{EACH} that it answered wrong, drawn with the fixed random seed {SEED}, no picture "
+        f"{EACH} that it answered wrong, drawn with the fixed random seed {SEED}, no image "
         "twice. They are the same for all configurations, each shown with its lowest seed that "
         "has a prediction file. They illustrate; they measure nothing."
     )
 
 
-def _answer(group: Group, run: Run, line: Prediction) -> Answer:
+def _answer(group: Group, run: Run, line: PredictionLine) -> Answer:
     return Answer(
         name=group.name,
         seed=run.record.seed,
@@ -169,26 +169,24 @@ def _probability(log_likelihood: float | None) -> str:
     return "below 1 %" if percent < 1 else f"{percent:.0f} %"
 
 
-def _picture(line: Prediction, root: Path | None, reasons: Counter[str]) -> str | None:
+def _image(line: PredictionLine, root: Path | None, reasons: Counter[str]) -> str | None:
     if root is None:
         return None
     try:
         # Lines without the path are older; in most data sets the identity is the path.
         return data_uri(root, line.image_file or line.image)
-    except NoPicture as why:
+    except NoImage as why:
         reasons[str(why)] += 1
         return None
 
 
-def _picture_remarks(
-    pictures: bool, root: Path | None, reasons: Counter[str], count: int
-) -> list[str]:
-    if not pictures:
+def _image_remarks(images: bool, root: Path | None, reasons: Counter[str], count: int) -> list[str]:
+    if not images:
         return [LEFT_OUT]
     if root is None:
-        return ["The records name no single data folder, so no picture is shown."]
+        return ["The records name no single data folder, so no image is shown."]
     return [
-        f"{number} of {count} pictures are not shown: {why} below {root}, the data folder that "
+        f"{number} of {count} images are not shown: {why} below {root}, the data folder that "
         "the record names (a relative one starts where the report was called)."
         for why, number in sorted(reasons.items())
     ]

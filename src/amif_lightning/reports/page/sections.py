@@ -85,7 +85,7 @@ class Section:
         comparison: The comparison.
         compared: Its sentences without what the heading says.
         comparison_table: Its table without these columns, None where nothing was compared.
-        bars: The picture of the scores.
+        bars: The image of the scores.
         curves: A measure with its panels, each.
         curve_seeds: All seeds that have a curve.
         curve_remarks: Runs without curves.
@@ -93,7 +93,7 @@ class Section:
         knowledge: Answering: what was read of the vocabulary; None where nothing was.
         local: Studies: tables of local alignment, each with its legend.
         local_said: What they say.
-        sheets: Studies: TensorBoard's last pictures of the baselines' first seeds.
+        sheets: Studies: TensorBoard's last images of the baselines' first seeds.
     """
 
     anchor: str
@@ -120,7 +120,7 @@ class Section:
 
 
 def answer_sections(
-    groups: Sequence[Group], baselines: Sequence[str], *, pictures: bool
+    groups: Sequence[Group], baselines: Sequence[str], *, images: bool
 ) -> Iterable[Section]:
     """A section per data set, layout, protocol and split of the configurations that answered."""
 
@@ -164,13 +164,13 @@ def answer_sections(
             curves=tuple((row, charts(row, seeds_of(drawn))) for row in drawn),
             curve_seeds=tuple(seeds_of(drawn)),
             curve_remarks=tuple(remarks),
-            samples=samples(those, pictures=pictures),
+            samples=samples(those, images=images),
             knowledge=_knowledge(those),
         )
 
 
 def search_sections(
-    groups: Sequence[RetrievalGroup], baselines: Sequence[str], *, pictures: bool
+    groups: Sequence[RetrievalGroup], baselines: Sequence[str], *, images: bool
 ) -> Iterable[Section]:
     """A section per data set, layout and split of the configurations that searched."""
     for (dataset, layout, split), members in groupby(
@@ -208,7 +208,7 @@ def search_sections(
                 said.removeprefix(f"{those[0].label}: ")
                 for said in local_sentences(those, baselines)
             ),
-            sheets=tuple(sheets(_shown(those, baselines))) if pictures else (),
+            sheets=tuple(sheets(_shown(those, baselines))) if images else (),
         )
 
 

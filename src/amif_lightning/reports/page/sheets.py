@@ -1,4 +1,4 @@
-"""The last TensorBoard pictures of a run, written into the page itself."""
+"""The last TensorBoard images of a run, written into the page itself."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """One picture.
+    """One image.
 
     Attributes:
         name: The configuration.
         seed: The run's seed.
-        title: What the picture shows.
-        picture: A ``data:`` address.
+        title: What the image shows.
+        image: A ``data:`` address.
     """
 
     name: str
     seed: int
     title: str
-    picture: str
+    image: str
 
 
 def sheets(runs: Iterable[tuple[str, int, Path]]) -> list[Sheet]:
-    """The pictures of the last validation of some runs; none where a run has no such events.
+    """The images of the last validation of some runs; none where a run has no such events.
 
     Args:
         runs: Configuration, seed and run folder.
@@ -41,17 +41,17 @@ def sheets(runs: Iterable[tuple[str, int, Path]]) -> list[Sheet]:
     found = []
     for name, seed, folder in runs:
         for tag, encoded in last_images(folder, tuple(TITLES)).items():
-            picture = "data:image/png;base64," + base64.b64encode(encoded).decode("ascii")
-            found.append(Sheet(name, seed, TITLES[tag], picture))
+            image = "data:image/png;base64," + base64.b64encode(encoded).decode("ascii")
+            found.append(Sheet(name, seed, TITLES[tag], image))
     return found
 
 
 def last_images(folder: Path, tags: Iterable[str]) -> dict[str, bytes]:
-    """The last picture of each tag in the event files of a run folder, as PNG.
+    """The last image of each tag in the event files of a run folder, as PNG.
 
     Args:
         folder: The run folder.
-        tags: Names of pictures.
+        tags: Names of images.
     """
     files = sorted(folder.glob("events.out.tfevents.*"))  # the name starts with the time
     if not files:

@@ -1,4 +1,4 @@
-"""Small copies of pictures, written into the page itself."""
+"""Small copies of images, written into the page itself."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # Pillow is imported where a picture is read only
+if TYPE_CHECKING:  # Pillow is imported where an image is read only
     from PIL.Image import Image
 
 SIDE = 224
 QUALITY = 85
 
 
-class NoPicture(Exception):
-    """Why a picture is not on the page: ``not found`` or ``not readable``."""
+class NoImage(Exception):
+    """Why an image is not on the page: ``not found`` or ``not readable``."""
 
 
 def data_root(config: Mapping[str, Any]) -> Path | None:
@@ -39,24 +39,24 @@ def data_root(config: Mapping[str, Any]) -> Path | None:
 
 
 def data_uri(root: Path, name: str) -> str:
-    """A picture as a JPEG of at most `SIDE` pixels a side, as a ``data:`` address.
+    """An image as a JPEG of at most `SIDE` pixels a side, as a ``data:`` address.
 
     Args:
         root: Folder of the data set.
         name: Path below it, with forward slashes.
 
     Raises:
-        NoPicture: If the file is not there, or is no picture that Pillow reads.
+        NoImage: If the file is not there, or is no image that Pillow reads.
     """
     from PIL import Image, ImageOps
 
     inner = PurePosixPath(name)
     # The path comes from a prediction file, the folder from its record: neither leaves the folder.
     if inner.is_absolute() or ".." in inner.parts:
-        raise NoPicture("not found")
+        raise NoImage("not found")
     path = root / inner
     if not os.path.isfile(path):
-        raise NoPicture("not found")
+        raise NoImage("not found")
     stream = io.BytesIO()
     try:
         with Image.open(path) as image:
@@ -77,7 +77,7 @@ def data_uri(root: Path, name: str) -> str:
         zlib.error,
         Image.DecompressionBombError,
     ) as error:
-        raise NoPicture("not readable") from error
+        raise NoImage("not readable") from error
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 

@@ -1,7 +1,7 @@
 """The result record: one ``result-<split>.json`` per scored checkpoint and split.
 
 A record carries everything a reported score needs: the protocol, counts per stratum, the ceiling of
-the candidate list, the no-vision floors, the shuffled-image control, and where the run came from.
+the candidate list, the no-vision baselines, the shuffled-image control, and the run's origin.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Scores = dict[str, Score]
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """What is scored without looking at the picture, per stratum.
+    """What is scored without looking at the image, per stratum.
 
     Attributes:
         question_only: Most frequent training answer of the question (or its first words).
@@ -82,7 +82,7 @@ class ResultRecord(RunRecord):
         scores: Right answers per stratum; ``overall`` is always present.
         control: The same with images permuted among the questions; None if it was not run.
         ceiling: Questions whose answer is among the candidates; None without a candidate list.
-        floors: The no-vision floors.
+        floors: The no-vision baselines.
         majority_answer: The most frequent training answer.
         candidates: Number of candidate answers; None when answers are generated freely.
         answers_from: Splits whose answers are candidates, such as ``train``.

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from amif_lightning.metrics.auc import auc
 from amif_lightning.reports.records.fields import Fields
-from amif_lightning.reports.records.pairs import Finding, PairLine, optional_within, within
+from amif_lightning.reports.records.pairs import FindingLine, PairLine, optional_within, within
 from amif_lightning.reports.records.study_scores import JUDGED, StudyLine
 
 
@@ -151,7 +151,7 @@ def _auc(pairs: Sequence[PairLine], name: str) -> float | None:
     return auc([one.own for one in odds], negatives) if negatives else None
 
 
-def _localisation(found: Sequence[Finding]) -> Localisation | None:
+def _localisation(found: Sequence[FindingLine]) -> Localisation | None:
     if not found:
         return None
     ratios = [one.inside / one.area for one in found]

@@ -41,7 +41,7 @@ class Transported:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FindingLine:
     """Where the transport plan sends words, beside the region of one finding.
 
     Attributes:
@@ -82,7 +82,7 @@ class PairLine:
     reranked: float | None
     transport: Transported
     cosine: float | None
-    localised: tuple[Finding, ...]
+    localised: tuple[FindingLine, ...]
 
     @property
     def judged(self) -> Hashable:
@@ -211,7 +211,7 @@ def _transported(fields: Fields) -> Transported:
     return made
 
 
-def _findings(fields: Fields) -> tuple[Finding, ...]:
+def _findings(fields: Fields) -> tuple[FindingLine, ...]:
     values = fields.value("localised")
     if not isinstance(values, list):
         fields.field_fails("localised", "must be a list of findings")
@@ -221,8 +221,8 @@ def _findings(fields: Fields) -> tuple[Finding, ...]:
     )
 
 
-def _finding(fields: Fields) -> Finding:
-    finding = Finding(
+def _finding(fields: Fields) -> FindingLine:
+    finding = FindingLine(
         kind=fields.text("kind"),
         area=within(fields, "area", 0, 1),
         inside=within(fields, "inside", 0, 1),

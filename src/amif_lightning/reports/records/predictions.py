@@ -19,13 +19,13 @@ from amif_lightning.reports.records.knowledge import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+class PredictionLine:
     """One question with what was answered.
 
     Attributes:
         question_id: ``<dataset>/<split>/<row in the released file>``; unique in a file.
         qid: The release's own id, empty where it has none.
-        image: Identity of the image: equal for two questions exactly if they show the same picture,
+        image: Identity of the image: equal for two questions exactly if they show the same image,
             for intervals resample images.
         question: The question as asked.
         answer: The answer as released.
@@ -39,7 +39,7 @@ class Prediction:
         control_prediction: Answer with another question's image, None if the control was not run.
         control_correct: Whether that counts as right.
         floor_correct: Whether the question-only lookup is right, None if it was not computed.
-        image_file: Path of the picture relative to the data set's root, with forward slashes; None
+        image_file: Path of the image relative to the data set's root, with forward slashes; None
             in files that are older than this field.
         knowledge: What the question read of the answer vocabulary; None where the run reads none,
             and in files that are older than this field.
@@ -69,7 +69,7 @@ def predictions_path(folder: str | PathLike[str], split: str) -> Path:
     return Path(folder) / f"predictions-{split}.jsonl"
 
 
-def write_predictions(path: str | PathLike[str], predictions: Iterable[Prediction]) -> None:
+def write_predictions(path: str | PathLike[str], predictions: Iterable[PredictionLine]) -> None:
     """Check and write all lines atomically, in the order given.
 
     Raises:
@@ -81,7 +81,7 @@ def write_predictions(path: str | PathLike[str], predictions: Iterable[Predictio
     write_atomically(path, text)
 
 
-def read_predictions(path: str | PathLike[str]) -> tuple[Prediction, ...]:
+def read_predictions(path: str | PathLike[str]) -> tuple[PredictionLine, ...]:
     """Read and check a prediction file.
 
     Raises:
@@ -91,7 +91,7 @@ def read_predictions(path: str | PathLike[str]) -> tuple[Prediction, ...]:
     return _parse(read_text(path), path)
 
 
-def averages_by_stratum(lines: Iterable[Prediction]) -> dict[str, KnowledgeAverages] | None:
+def averages_by_stratum(lines: Iterable[PredictionLine]) -> dict[str, KnowledgeAverages] | None:
     """What the questions of each stratum read; None where nothing was read.
 
     Args:
@@ -105,7 +105,7 @@ def averages_by_stratum(lines: Iterable[Prediction]) -> dict[str, KnowledgeAvera
     return {name: knowledge_averages(strata[name]) for name in sorted(strata)} or None
 
 
-def _parse(text: str, path: Path) -> tuple[Prediction, ...]:
+def _parse(text: str, path: Path) -> tuple[PredictionLine, ...]:
     predictions = []
     seen: set[str] = set()
     for fields in json_lines(text, path):
@@ -119,8 +119,8 @@ def _parse(text: str, path: Path) -> tuple[Prediction, ...]:
     return tuple(predictions)
 
 
-def _prediction(fields: Fields) -> Prediction:
-    prediction = Prediction(
+def _prediction(fields: Fields) -> PredictionLine:
+    prediction = PredictionLine(
         question_id=fields.text("question_id"),
         qid=fields.text("qid"),
         image=fields.text("image"),

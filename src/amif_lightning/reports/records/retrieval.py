@@ -50,8 +50,8 @@ class RetrievalRecord(RunRecord):
     Attributes:
         kind: ``retrieval``.
         studies: Number of studies N that were searched and searched for.
-        image_to_text: Mean scores of searching reports from pictures.
-        text_to_image: Mean scores of searching pictures from reports.
+        image_to_text: Mean scores of searching reports from images.
+        text_to_image: Mean scores of searching images from reports.
         mean: Means of both directions.
         chance: What a random order reaches: precision, the mean share of relevant studies; recall,
             min(k, N) / N.

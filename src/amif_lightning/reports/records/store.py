@@ -14,7 +14,7 @@ from amif_lightning.reports.records.run import kind_of
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredRecords:
     """The records of a folder with their paths, by kind and in the order of the paths."""
 
     answering: list[tuple[Path, ResultRecord]]
@@ -33,7 +33,7 @@ def read_any(path: Path) -> ResultRecord | RetrievalRecord:
     return parse_record(data, path)
 
 
-def find_records(folder: Path) -> Found:
+def find_records(folder: Path) -> StoredRecords:
     """Read every ``result-*.json`` in ``folder`` and all its subfolders.
 
     Raises:
@@ -46,7 +46,7 @@ def find_records(folder: Path) -> Found:
         raise UserError(
             f"{folder} holds no result-*.json: test a checkpoint first, or give another folder."
         )
-    found = Found([], [])
+    found = StoredRecords([], [])
     for path in paths:
         record = read_any(path)
         if isinstance(record, RetrievalRecord):

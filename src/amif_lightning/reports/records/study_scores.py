@@ -50,9 +50,9 @@ class StudyLine:
         study_id: Id of the study, unique in the file.
         group: What the study stays together with, its patient; intervals draw groups.
         relevant: How many studies of the split are relevant to it, itself included.
-        image_to_text: The search of its report from its picture; recall is 0 or 1.
-        text_to_image: The search of its picture from its report; recall is 0 or 1.
-        zero_shot: Whether its picture's class was found; None where the data has no classes.
+        image_to_text: The search of its report from its image; recall is 0 or 1.
+        text_to_image: The search of its image from its report; recall is 0 or 1.
+        zero_shot: Whether its image's class was found; None where the data has no classes.
         pairs: What its single pairs scored; None where the task scores none, and in files from
             before they were kept.
     """

@@ -1,4 +1,4 @@
-"""The scores as an SVG picture: bars with intervals, floor, ceiling and shuffled-image control."""
+"""The scores as an SVG image: bars with intervals, floor, ceiling and shuffled-image control."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _legend() -> list[str]:
         *whiskers(b, b + 18, y - 4),
         text(b + 24, y, "95 % interval"),
         line(c + 5, y - 13, c + 5, y + 5, ORANGE, width=2.5, dashed=True),
-        text(c + 14, y, "question-only floor"),
+        text(c + 14, y, "question-only baseline"),
         circle(d + 4, y - 4, ORANGE),
         text(d + 14, y, "shuffled images"),
         line(e + 5, y - 13, e + 5, y + 5, GREEN, width=2.5),
@@ -205,7 +205,7 @@ def _row(group: RetrievalGroup, top: float, end: int) -> list[str]:
     label = f"{group.name}, {count_of(group.runs)}"
     chance, best = x(float(group.chance())), x(group.first.ceiling[JUDGED])
     parts = [
-        # Smaller letters for names that would begin left of the picture.
+        # Smaller letters for names that would begin left of the image.
         text(LEFT - 8, middle + 4, label, anchor="end", size=min(12, 12 * _LETTERS // len(label))),
         bar(x(float(mean)) - LEFT, middle, BLUE),
         line(chance, top + 2, chance, top + ROW - 2, ORANGE, width=2.5, dashed=True),
@@ -241,7 +241,7 @@ def _retrieval_legend(top: float) -> list[str]:
     ]
 
 
-# Sizes in pixels of the picture.
+# Sizes in pixels of the image.
 LEFT, PLOT, RIGHT = 275, 520, 125
 ROW, BAR, HEAD, AXIS = 26, 14, 34, 34
 WIDTH = LEFT + PLOT + RIGHT

@@ -36,7 +36,7 @@ HEADER = (
     "95 % interval",
     "right of asked, per seed",
     "ceiling %",
-    "question-only floor %",
+    "question-only baseline %",
     "same-image copy %",
     "shuffled images %",
     "seeds",
@@ -52,7 +52,7 @@ LEGEND = (
     f"({statistics.DRAWS} draws, fixed seed) for the mean of several; the spread between seeds "
     "is the ± beside the mean, not part of the interval. "
     "Ceiling: questions whose answer is among the candidates. "
-    "Question-only floor and same-image copy look at no picture. "
+    "Question-only baseline and same-image copy look at no image. "
     "Shuffled images: the same weights with the images permuted among the questions. "
     "Test runs: how often a test of this split was started in the run folder."
 )
@@ -167,7 +167,7 @@ def _provenance(group: Group) -> str:
 
 
 RETRIEVAL_LEGEND = (
-    "Means over both directions (report from picture, picture from report) and seeds ± standard "
+    "Means over both directions (report from image, image from report) and seeds ± standard "
     "deviation over seeds, with the 95 % interval of the mean over seeds: bootstrap over groups of "
     f"studies ({statistics.DRAWS} draws, fixed seed), the studies that are searched among taken as "
     "fixed; the spread between seeds is not part of it. "

@@ -1,4 +1,4 @@
-"""One plain sentence per configuration: did it use the pictures, judged by intervals."""
+"""One plain sentence per configuration: did it use the images, judged by intervals."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from amif_lightning.reports.records.answering import OVERALL
 from amif_lightning.reports.records.study_scores import JUDGED
 from amif_lightning.reports.render import numbers
 
-FLOOR = "the question-only floor"
+FLOOR = "the question-only baseline"
 CONTROL = "the same network with shuffled images"
 
 
 def verdict(group: Group) -> str:
-    """What the records say about the use of the pictures.
+    """What the records say about the use of the images.
 
-    The pictures count as used if the whole 95 % interval of the difference lies above zero twice:
-    against the question-only floor and against the same network with shuffled images.
+    The images count as used if the whole 95 % interval of the difference lies above zero twice:
+    against the question-only baseline and against the same network with shuffled images.
 
     Args:
         group: The runs of one configuration.
@@ -39,12 +39,12 @@ def statement(group: Group) -> str:
             f"{head}no verdict: {numbers.share_of(group.correct(), count)} questions are right, "
             f"and fewer than {numbers.LEAST_FOR_PERCENT} questions decide nothing."
         )
-    floor, control = group.above_floor, group.above_control
+    floor, control = group.above_baseline, group.above_control
     accuracy = f"accuracy {numbers.percent(group.accuracy())} % {_own_interval(group)}"
     if control is None:
         done = f"only {group.controlled} of {len(group.runs)} seeds have the"
         which = f"{done if group.controlled else 'no'} shuffled-image control"
-        claim = f"whether the pictures were used is not shown, for {which}"
+        claim = f"whether the images were used is not shown, for {which}"
         claim += "" if group.controlled else " was run"
         return f"{head}{claim}: {accuracy} is {_side(floor, FLOOR, _floor(group))}."
     sides = f"{_side(floor, FLOOR, _floor(group))} and {_side(control, CONTROL, _shuffled(group))}"
@@ -56,10 +56,10 @@ def _claim(group: Group, floor: Difference, control: Difference) -> str:
         why = f"{group.missing[0]} is missing" if group.missing else "the images are too few"
         return f"no verdict, for {why}"
     if _above(floor) and _above(control):
-        return "evidence that the pictures were used"
+        return "evidence that the images were used"
     if _above(control):
-        return "the pictures change the answers, but do not lift them above not looking"
-    return "no evidence that the pictures were used"
+        return "the images change the answers, but do not lift them above not looking"
+    return "no evidence that the images were used"
 
 
 def _above(difference: Difference) -> bool:
@@ -99,7 +99,7 @@ def _shuffled(group: Group) -> str:
 
 
 def search_verdict(group: RetrievalGroup) -> str:
-    """What the records say about the alignment of pictures and reports.
+    """What the records say about the alignment of images and reports.
 
     They count as aligned if the whole 95 % interval of precision, averaged over both directions,
     minus that of a random order lies above zero, and the whole interval of precision above that of

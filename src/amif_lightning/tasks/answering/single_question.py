@@ -1,6 +1,6 @@
-"""From pictures and questions to ranked answers, with a task as a checkpoint restores it.
+"""From images and questions to ranked answers, with a task as a checkpoint restores it.
 
-Letters used in shapes: B questions, I pictures, L question tokens, P patches, D width.
+Letters used in shapes: B questions, I images, L question tokens, P patches, D width.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import Tokens, pad_tokens
-from amif_lightning.data.preprocessing.image_files import read_picture
+from amif_lightning.data.preprocessing.image_files import read_image
 from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
@@ -41,7 +41,7 @@ class AnsweringTask(Switchable, Protocol):
         """Where its weights lie."""
 
     def encode_pair(self, text: Tokens, images: Tensor, image_index: Tensor) -> EncodedPair:
-        """Questions and pictures, encoded and fused."""
+        """Questions and images, encoded and fused."""
 
     def read(self, encoded: EncodedPair) -> DecoderInput:
         """The vocabulary read for each question."""
@@ -59,10 +59,10 @@ class RankedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """A question about a picture.
+    """A question about an image.
 
     Attributes:
-        image: A picture, or the path of a file.
+        image: An image, or the path of a file.
         question: The question.
         frame: Frame of a DICOM file with several.
     """
@@ -89,11 +89,11 @@ class Answered:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the networks see of B questions about I pictures.
+    """What the networks see of B questions about I images.
 
     Attributes:
         images: (I, 3, H, W) float, normalised.
-        image_index: (B,) picture of each question.
+        image_index: (B,) image of each question.
         tokens: (B, L) the questions.
         cut: B numbers of tokens left out.
         unknown: B numbers of unknown words.
@@ -118,7 +118,7 @@ def ask(task: AnsweringTask, asked: Sequence[Asked], most: int = 5) -> list[Answ
         What it says to each, in order.
 
     Raises:
-        UserError: If a picture cannot be read, a question is empty, ``most`` is below 1, the
+        UserError: If an image cannot be read, a question is empty, ``most`` is below 1, the
             task knows no answers, or its weights are not finite.
     """
     if most < 1:
@@ -138,12 +138,12 @@ def ask(task: AnsweringTask, asked: Sequence[Asked], most: int = 5) -> list[Answ
 
 
 def encoded_pair_of(task: AnsweringTask, inputs: Inputs) -> EncodedPair:
-    """The questions and pictures, encoded and fused; call it in evaluation mode."""
+    """The questions and images, encoded and fused; call it in evaluation mode."""
     return task.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
 
 
 def inputs_of(task: AnsweringTask, asked: Sequence[Asked]) -> Inputs:
-    """Read pictures and write questions as ids, as for a test split; equal pictures once.
+    """Read images and write questions as ids, as for a test split; equal images once.
 
     Raises:
         UserError: See :func:`ask`.
@@ -159,8 +159,8 @@ def inputs_of(task: AnsweringTask, asked: Sequence[Asked]) -> Inputs:
         same = id(one.image) if isinstance(one.image, Image.Image) else str(one.image)
         row = rows.setdefault((same, one.frame), len(images))
         if row == len(images):
-            picture = read_picture(one.image, task.image_size, one.frame)
-            images.append(transform(to_square(picture, task.image_size)))
+            image = read_image(one.image, task.image_size, one.frame)
+            images.append(transform(to_square(image, task.image_size)))
         index.append(row)
         pieces = tokenizer.pieces(collapse(one.question))
         if not pieces:

@@ -22,7 +22,7 @@ from amif_lightning.evaluation import FixedNegatives, Localised, PairScores, Reg
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.metrics.auc import auc
 from amif_lightning.metrics.gathered_rows import GatheredRows
-from amif_lightning.metrics.localisation import Found, found_regions, localised
+from amif_lightning.metrics.localisation import FoundRegion, found_regions, localised
 from amif_lightning.metrics.study_features import SplitFeatures
 from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.matching import MatchingHead
@@ -245,7 +245,7 @@ class PairEvaluation(nn.Module):
             names = zip(batch.study_ids, batch.first_ids, strict=True)
             regions = [self._data.regions(study, image) for study, image in names]
             shown = {row: its for row, its in enumerate(regions) if its}
-        found: dict[int, Found] = {}
+        found: dict[int, FoundRegion] = {}
         if shown and task.tokenizer is not None:
             chosen = torch.tensor(list(shown), device=own.words.device)
             plans, _ = own.rows(chosen, chosen).plan(task.transport)
@@ -259,7 +259,9 @@ class PairEvaluation(nn.Module):
                 found |= {place * _FINDINGS + number: one for number, one in enumerate(ones)}
         self._keep_findings(found, own.patches.shape[1], batch.position.device)
 
-    def _keep_findings(self, found: dict[int, Found], patches: int, device: torch.device) -> None:
+    def _keep_findings(
+        self, found: dict[int, FoundRegion], patches: int, device: torch.device
+    ) -> None:
         """Keep the findings of a batch; none too, so that all processes hold the same shapes."""
         ones = found.values()
         kinds = torch.tensor([self._kinds.index(one.kind) for one in ones], device=device)

@@ -10,7 +10,7 @@ from data_modules.phantom.simulator.geometry import (
     VIEWS,
     Array,
     Ellipsoid,
-    Interval,
+    Span,
     View,
     bounding_box,
     chord,
@@ -97,7 +97,7 @@ def test_left_is_on_the_right_of_a_frontal_image_and_up_is_up() -> None:
 def test_union_of_intervals_equals_counting_fine_cells(count: int) -> None:
     rng = np.random.default_rng(count)
     ends = np.sort(rng.integers(0, 60, (2, count, 6, 7)), axis=0).astype(np.float64)
-    parts = [Interval(ends[0, i], ends[1, i]) for i in range(count)]
+    parts = [Span(ends[0, i], ends[1, i]) for i in range(count)]
     cells = np.arange(60)[:, None, None]
     covered = np.zeros((60, 6, 7), dtype=bool)
     for part in parts:

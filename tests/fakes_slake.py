@@ -51,7 +51,7 @@ def write_slake(
         validation: numbers[images : images + 2],
         "test.json": numbers[images + 2 :],
     }
-    # The Chinese training split shows the English test drawn, its test split training drawn.
+    # The Chinese training split shows the English test images, its test split training images.
     chinese = {"train.json": parts["test.json"], validation: [0], "test.json": [1, 2]}
     qid = 0
     for name, own in parts.items():
@@ -68,7 +68,7 @@ def write_slake(
                 _row(n, "Which lung, left or right?", where, "CLOSED", "Position"),
             ]
         if name == "train.json":
-            rows.append(_row(0, "Does the image contain liver?", "", "OPEN", "Organ"))
+            rows.append(_row(0, "Does the picture contain liver?", "", "OPEN", "Organ"))
         if name == "test.json":
             rows[0]["answer"] = "Ultrasound"
         for n in chinese[name]:
@@ -81,7 +81,7 @@ def write_slake(
         for row in rows:
             row["qid"], qid = qid, qid + 1
         (root / name).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    for n in numbers if images else ():
+    for n in numbers if drawn else ():
         write_image(root / "imgs" / f"xmlab{n}" / ending, n)
     return FakeSlake(
         english={"train": 4 * images, "validation": 8, "test": 8},

@@ -39,7 +39,7 @@ def batch() -> VQABatch:
         strata=torch.tensor([[True, False], [True, True], [True, False]]),
         question_ids=["a/test/0", "a/test/1", "a/test/2"],
         references=[("yes",), ("left lung", "left"), ("yes",)],
-        image_ids=["i1", "i0", "i1"],
+        image_keys=["i1", "i0", "i1"],
         questions=["is it?", "where?", "is it?"],
     )
 

@@ -220,9 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"{parts.dataset} {parts.layout} [{parts.label}], validation ({where}), "
         f"{len(parts.validation)} questions on "
-        f"{len({row.image_id for row in parts.validation})} images; {floor(data)}"
+        f"{len({row.image_key for row in parts.validation})} images; {floor(data)}"
     )
-    print(table(runs, {row.question_id: row.image_id for row in parts.validation}))
+    print(table(runs, {row.question_id: row.image_key for row in parts.validation}))
 
 
 if __name__ == "__main__":

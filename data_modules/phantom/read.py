@@ -155,7 +155,7 @@ def _read_questions(
                 question_id=f"{DATASET}/{row['split']}/{mark}{number}",
                 qid="",
                 split=row["split"],
-                image_id=row["image"],
+                image_key=row["image"],
                 image=row["image"],
                 question=row["question"],
                 answer=row["answer"],

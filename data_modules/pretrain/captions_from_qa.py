@@ -84,7 +84,7 @@ class CaptionsFromQA(StudyDataModule):
         parts = self.source.splits
         of_image: dict[str, list[VQAExample]] = defaultdict(list)
         for row in parts.train:
-            of_image[row.image_id].append(row)
+            of_image[row.image_key].append(row)
         paths = {image: group[0].image for image, group in of_image.items()}
         files = {image: self.source.file_of(group[0]) for image, group in of_image.items()}
         on_disk = {image for image, file in files.items() if file.is_file()}
@@ -143,7 +143,7 @@ class CaptionsFromQA(StudyDataModule):
         """Images of the source's validation and test rows, and of the hold-out."""
         released = [r for split, r in self.source.release.splits.items() if split != "train"]
         held_out = [*released, self.source.splits.validation]
-        return {row.image_id for rows in held_out for row in rows}
+        return {row.image_key for rows in held_out for row in rows}
 
     def scored(self) -> Scored:
         """What is held out here, and what the questions' own data set validates and tests on."""

@@ -203,7 +203,7 @@ class QuestionMixture(VQADataModule):
         self, part: VQADataModule, rows: Sequence[VQAExample], scored: Sequence[Scored], looks: Look
     ) -> dict[str, str]:
         """Why rows of a part must go, by question id: for their image or for its patient."""
-        first = {row.image_id: row for row in reversed(rows)}
+        first = {row.image_key: row for row in reversed(rows)}
         reasons = reasons_to_go(
             {image: part.image_id_of(row) for image, row in first.items()},
             {image: part.file_of(row) for image, row in first.items()},
@@ -213,9 +213,9 @@ class QuestionMixture(VQADataModule):
         )
         groups = {first[image].group for image in reasons if first[image].group}
         return {
-            row.question_id: reasons.get(row.image_id, PATIENT)
+            row.question_id: reasons.get(row.image_key, PATIENT)
             for row in rows
-            if row.image_id in reasons or row.group in groups
+            if row.image_key in reasons or row.group in groups
         }
 
     @cached_property
@@ -252,7 +252,7 @@ def _of_mixture(row: VQAExample) -> VQAExample:
     source = row.question_id.partition("/")[0]
     return replace(
         row,
-        image_id=f"{source}/{row.image_id}",
+        image_key=f"{source}/{row.image_key}",
         image=f"{source}/{row.image}",
         group=f"{source}/{row.group}" if row.group else "",
         source=source,

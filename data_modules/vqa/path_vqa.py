@@ -205,7 +205,7 @@ def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
         question_id=f"{NAME}/{split}/{number}",
         qid=_word(item.get("question_id")),
         split=split,
-        image_id=image,
+        image_key=image,
         image=f"images/{SHORT[split]}/{image}.jpg",
         question=question,
         answer=answer,
@@ -251,7 +251,7 @@ def _distinct(rows: tuple[VQAExample, ...]) -> tuple[tuple[VQAExample, ...], lis
     seen: set[tuple[str, str, str]] = set()
     kept, repeated = [], []
     for row in rows:
-        key = (row.image_id, row.question, row.answer)
+        key = (row.image_key, row.question, row.answer)
         if key in seen:
             repeated.append(DroppedRow(row.question_id, DUPLICATE, row.question, by_choice=True))
         else:

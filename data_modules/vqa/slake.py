@@ -174,7 +174,7 @@ def _read_file(
     dropped: list[DroppedRow] = []
     for number, item in enumerate(load_questions(NAME, path, _KEYS, SOURCE)):
         question_id = f"{NAME}/{split}/{number}"
-        image_id, answer_type = _check(path, number, item)
+        image_key, answer_type = _check(path, number, item)
         if language not in ("all", item["q_lang"]):
             reason = f"{_LANGUAGES[item['q_lang']]} question, left out by language '{language}'"
             dropped.append(DroppedRow(question_id, reason, path.name, by_choice=True))
@@ -192,7 +192,7 @@ def _read_file(
                 question_id=question_id,
                 qid=str(item.get("qid", "")),
                 split=split,
-                image_id=image_id,
+                image_key=image_key,
                 image=f"{IMAGES}/{item['img_name']}",
                 question=collapse(item["question"]),
                 answer=collapse(answer),
@@ -229,11 +229,11 @@ def _with_translations(
     """Gives held-out rows the training questions about their image as other wordings."""
     asked: dict[str, list[str]] = {}
     for row in splits["train"]:
-        asked.setdefault(row.image_id, []).append(row.question)
+        asked.setdefault(row.image_key, []).append(row.question)
     given = dict(splits)
     for split in splits.keys() - {"train"}:
         given[split] = tuple(
-            replace(row, variants=tuple(dict.fromkeys(asked.get(row.image_id, ()))))
+            replace(row, variants=tuple(dict.fromkeys(asked.get(row.image_key, ()))))
             for row in splits[split]
         )
     return given

@@ -218,7 +218,7 @@ def _read_split(path: Path, name: SplitName) -> tuple[tuple[VQAExample, ...], li
                 question_id=question_id,
                 qid="",
                 split=name,
-                image_id=image,
+                image_key=image,
                 image=f"{_SPLITS[name].folder}/{_SPLITS[name].images}/{image}.jpg",
                 question=question,
                 answer=answer,

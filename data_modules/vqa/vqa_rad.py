@@ -285,7 +285,7 @@ def _frame_leak(
 
 
 def _variant_keys(rows: Sequence[VQAExample]) -> frozenset[tuple[str, str]]:
-    return frozenset((row.image_id, normalise(text)) for row in rows for text in row.variants)
+    return frozenset((row.image_key, normalise(text)) for row in rows for text in row.variants)
 
 
 def _read_file(path: Path, layout: Layout, file_split: SplitName, folder: str) -> _File:
@@ -311,7 +311,7 @@ def _read_file(path: Path, layout: Layout, file_split: SplitName, folder: str) -
                 question_id=question_id,
                 qid=str(item["qid"]),
                 split=split,
-                image_id=Path(image).stem,
+                image_key=Path(image).stem,
                 image=f"{folder}/{image}",
                 question=question,
                 answer=answer,

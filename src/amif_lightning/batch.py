@@ -51,7 +51,7 @@ class VQABatch:
         strata: (B, S) bool, membership in the data module's strata, in the order of their names.
         question_ids: B ids, unique within the data set.
         references: For each question the normalised answers that count as right.
-        image_ids: For each question the identity of the image that was shown.
+        image_keys: For each question the identity of the image that was shown.
         questions: The questions as text.
     """
 
@@ -62,7 +62,7 @@ class VQABatch:
     strata: Tensor
     question_ids: list[str] = field(default_factory=list)
     references: list[tuple[str, ...]] = field(default_factory=list)
-    image_ids: list[str] = field(default_factory=list)
+    image_keys: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:

@@ -39,7 +39,7 @@ class Prediction:
 
     Attributes:
         question_id: As in :class:`VQABatch`.
-        image_id: Identity of the image that was shown.
+        image_key: Identity of the image that was shown.
         answer: The model's answer, normalised.
         log_likelihood: Its log-likelihood under the decoder (natural logarithm, <= 0).
         correct: Whether it is among the references.
@@ -47,7 +47,7 @@ class Prediction:
     """
 
     question_id: str
-    image_id: str
+    image_key: str
     answer: str
     log_likelihood: float
     correct: bool

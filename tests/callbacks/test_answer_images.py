@@ -132,7 +132,7 @@ def a_batch(images: int) -> VQABatch:
         strata=torch.ones(count, 1, dtype=torch.bool),
         question_ids=[f"q{k}" for k in range(count)],
         references=[("yes",)] * count,
-        image_ids=[f"image{k // 2}" for k in range(count)],
+        image_keys=[f"image{k // 2}" for k in range(count)],
         questions=["Is it?"] * count,
     )
 
@@ -176,7 +176,7 @@ def test_batches_are_kept_until_there_are_images_enough(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path)
     batches = [a_batch(1) for _ in range(6)]
     for number, batch in enumerate(batches):
-        batch.image_ids = [f"image{number}"] * 2
+        batch.image_keys = [f"image{number}"] * 2
     callback = AnswerImages(samples=4, side=64)
     _validate(callback, trainer, batches)
     (image,) = _events(trainer).Images("answers/validation")

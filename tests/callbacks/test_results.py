@@ -27,7 +27,7 @@ def facts() -> EvaluationContext:
     rows = {
         question: {
             "qid": f"id {question}",
-            "image_id": f"image of {question}",
+            "image_key": f"image of {question}",
             "question": f"What is {question}?",
             "answer": "Yes",
             "references": ["yes"],

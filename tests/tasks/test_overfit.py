@@ -48,7 +48,7 @@ def _without_shortcut(rows: Sequence[VQAExample]) -> list[VQAExample]:
     """Two questions on each of 32 images; no wording is always answered alike."""
     of_image: dict[str, list[VQAExample]] = defaultdict(list)
     for row in rows:
-        of_image[row.image_id].append(row)
+        of_image[row.image_key].append(row)
     texts = sorted({row.question for row in rows})
     # The most varied wordings, taken until enough images are asked two of them.
     varied = sorted(texts, key=lambda t: -len({r.references[0] for r in rows if r.question == t}))
@@ -102,7 +102,7 @@ def rows(root: Path) -> list[VQAExample]:
 def test_64_questions_are_learned_by_heart(
     root: Path, rows: list[VQAExample], tmp_path: Path
 ) -> None:
-    assert len({row.image_id for row in rows}) == IMAGES
+    assert len({row.image_key for row in rows}) == IMAGES
     assert _accuracy(root, rows, tmp_path, blind=False) == 1.0
 
 

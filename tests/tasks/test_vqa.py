@@ -260,12 +260,12 @@ def test_the_control_is_counted_by_itself(data: Phantom, task: AMiFVQA) -> None:
 
 def test_the_control_shows_other_images(data: Phantom) -> None:
     own, other = data.test_dataloader()
-    of = {row.question_id: row.image_id for row in data.splits.test}
+    of = {row.question_id: row.image_key for row in data.splits.test}
     assert all(
-        of[q] == image for b in own for q, image in zip(b.question_ids, b.image_ids, strict=True)
+        of[q] == image for b in own for q, image in zip(b.question_ids, b.image_keys, strict=True)
     )
     assert all(
-        of[q] != image for b in other for q, image in zip(b.question_ids, b.image_ids, strict=True)
+        of[q] != image for b in other for q, image in zip(b.question_ids, b.image_keys, strict=True)
     )
 
 

@@ -49,7 +49,7 @@ class AnswerImages(Callback):
         """Keep the first questions with their answers; other tasks' batches hold none."""
         if not isinstance(batch, VQABatch):
             return
-        kept = {image for batch, _ in self._shown for image in batch.image_ids}
+        kept = {image for batch, _ in self._shown for image in batch.image_keys}
         if len(kept) < self.samples:
             self._shown.append((batch, outputs["predictions"]))
 
@@ -72,7 +72,7 @@ class AnswerImages(Callback):
                 self.side,
             )
             for batch, given in self._shown
-            for row in one_per_image(batch.image_ids)
+            for row in one_per_image(batch.image_keys)
         ][: self.samples]
         logger.experiment.add_image(
             "answers/validation",
@@ -82,17 +82,17 @@ class AnswerImages(Callback):
         )
 
 
-def one_per_image(image_ids: Sequence[str]) -> list[int]:
+def one_per_image(image_keys: Sequence[str]) -> list[int]:
     """One question of every image, the next in turn for each, so that a sheet shows variety.
 
     Args:
-        image_ids: For each question the identity of its image.
+        image_keys: For each question the identity of its image.
 
     Returns:
         Rows of questions, in the order in which the images first occur.
     """
     rows: dict[str, list[int]] = {}
-    for row, image in enumerate(image_ids):
+    for row, image in enumerate(image_keys):
         rows.setdefault(image, []).append(row)
     return [asked[turn % len(asked)] for turn, asked in enumerate(rows.values())]
 

@@ -118,7 +118,7 @@ def write_answers(folder: Path, facts: EvaluationContext, answered: Answers) -> 
     lines = [
         {
             "question_id": question,
-            "image": answered[question].image_id,
+            "image": answered[question].image_key,
             "question": row["question"],
             "answer": answered[question].answer,
             "log_likelihood": answered[question].log_likelihood,
@@ -162,7 +162,7 @@ def _line(
     return files.PredictionLine(
         question_id=question,
         qid=row["qid"],
-        image=row["image_id"],
+        image=row["image_key"],
         question=row["question"],
         answer=row["answer"],
         references=tuple(row["references"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -112,3 +114,22 @@ def global_embedding(projection: nn.Module, states: Tensor) -> Tensor:
     """
     vectors: Tensor = projection(states[:, 0])
     return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """What the encoders and the fusion layers say of a batch; B texts, I <= B images.
+
+    Attributes:
+        text: (B, L, text width) states of the text encoder.
+        image: (I, 1 + P, image width) tokens of the image tower.
+        words: (B, L, D) fused words; arbitrary on padding.
+        patches: (B, 1 + P, D) fused patches.
+        mask: (B, L) bool, true on words, false on padding.
+    """
+
+    text: Tensor
+    image: Tensor
+    words: Tensor
+    patches: Tensor
+    mask: Tensor

@@ -19,6 +19,16 @@ def check_weights(**weights: float) -> None:
         _check(name, value, 0 <= value < math.inf, "0 or more")
 
 
+def check_at_least_one(**numbers: int) -> None:
+    """Counts of layers, beams and the like are 1 or more.
+
+    Raises:
+        UserError: If one is not; it is named.
+    """
+    for name, value in numbers.items():
+        _check(name, value, value >= 1, "at least 1")
+
+
 def check_smoothing(**shares: float) -> None:
     """Smoothing leaves some of the label.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import Tokens
 from amif_lightning.errors import UserError
-from amif_lightning.models.fusion import CoAttention
+from amif_lightning.models.fusion import CoAttention, EncodedPair
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, CLIPTower, build_vision
 from amif_lightning.signatures import describe
@@ -32,25 +32,6 @@ from amif_lightning.tasks.checkpoints import (
     trained_seconds,
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
-
-
-@dataclass(frozen=True)
-class EncodedPair:
-    """What the encoders and the fusion layers say of a batch; B texts, I <= B images.
-
-    Attributes:
-        text: (B, L, text width) states of the text encoder.
-        image: (I, 1 + P, image width) tokens of the image tower.
-        words: (B, L, D) fused words; arbitrary on padding.
-        patches: (B, 1 + P, D) fused patches.
-        mask: (B, L) bool, true on words, false on padding.
-    """
-
-    text: Tensor
-    image: Tensor
-    words: Tensor
-    patches: Tensor
-    mask: Tensor
 
 
 class AMiFTask(L.LightningModule):

@@ -19,13 +19,13 @@ from amif_lightning.losses.likelihood import sequence_log_likelihood
 from amif_lightning.metrics.vocabulary_use import AnswerEntries, VocabularyUse, gate_means, use_of
 from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder
+from amif_lightning.models.fusion import EncodedPair
 from amif_lightning.models.knowledge import DecoderInput, GatedCrossAttention, Vocabulary
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
 from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
-from amif_lightning.tasks.argument_checks import check_weights
-from amif_lightning.tasks.base import EncodedPair
+from amif_lightning.tasks.argument_checks import check_at_least_one, check_smoothing, check_weights
 from amif_lightning.tasks.options import AuxiliaryOptions
 
 if TYPE_CHECKING:
@@ -85,10 +85,7 @@ class AMiFVQA(AuxiliaryTask):
                 f"model.init_args.length_penalty is {length_penalty}: give 0 or more, and 0 with "
                 "answer_by generate."
             )
-        if not 0 <= label_smoothing < 1:
-            raise UserError(
-                f"model.init_args.label_smoothing is {label_smoothing}: give 0 or more, below 1."
-            )
+        check_smoothing(label_smoothing=label_smoothing)
         check_weights(knowledge_supervision=knowledge_supervision)
         if knowledge_supervision and not knowledge:
             raise UserError(
@@ -97,9 +94,7 @@ class AMiFVQA(AuxiliaryTask):
             )
         self.knowledge_supervision = knowledge_supervision
         layers = len(self.fusion.text_layers) if decoder_layers is None else decoder_layers
-        for name, number in (("beams", beams), ("decoder_layers", layers)):
-            if number < 1:
-                raise UserError(f"model.init_args.{name} is {number}: give at least 1.")
+        check_at_least_one(beams=beams, decoder_layers=layers)
         self.answer_by: Literal["rank", "generate"] = answer_by
         self.beams = beams
         self.restrict_closed, self.label_smoothing = restrict_closed, label_smoothing
@@ -363,9 +358,9 @@ class AMiFVQA(AuxiliaryTask):
                 knowledge.update(use)
             readings = [*use.readings(self.space.vocabulary)]
         return [
-            Prediction(question_id, image_id, answer, value, right, reading)
-            for question_id, image_id, (answer, value), right, reading in zip(
-                batch.question_ids, batch.image_ids, answers, correct, readings, strict=True
+            Prediction(question_id, image_key, answer, value, right, reading)
+            for question_id, image_key, (answer, value), right, reading in zip(
+                batch.question_ids, batch.image_keys, answers, correct, readings, strict=True
             )
         ]
 

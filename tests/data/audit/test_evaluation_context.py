@@ -38,7 +38,7 @@ def recount(
         copy, overlap = "no", -1.0
         for r in train:
             a, b = set(words(r)), set(words(row))
-            if r.image_id == row.image_id and len(a & b) / len(a | b) > overlap:
+            if r.image_key == row.image_key and len(a & b) / len(a | b) > overlap:
                 copy, overlap = r.references[0], len(a & b) / len(a | b)
         right = {
             "ceiling": any(r.references[0] in row.references for r in train),
@@ -72,7 +72,7 @@ def test_facts_equal_a_slow_recount(root: Path, release: Release) -> None:
     # Half of the test questions are asked of training images, so the copy floor has work to do.
     train = release.splits["train"]
     test = tuple(
-        replace(row, image_id=train[i].image_id, image=train[i].image)
+        replace(row, image_key=train[i].image_key, image=train[i].image)
         if i % 2 and row.question != train[i].question
         else row
         for i, row in enumerate(release.splits["test"])
@@ -129,14 +129,14 @@ def test_images_shared_with_training_are_printed_and_in_every_record(
 ) -> None:
     shown = release.splits["train"][0]
     rows = [
-        replace(row, image_id=shown.image_id, image=shown.image, question="Asked anew?")
-        if row.image_id in (f"{role}00", f"{role}02")
+        replace(row, image_key=shown.image_key, image=shown.image, question="Asked anew?")
+        if row.image_key in (f"{role}00", f"{role}02")
         else row
         for row in release.splits[role]
     ]
     splits = {**release.splits, role: tuple(rows)}
     data = Tiny(root, replace(release, splits=splits), test_split=role)
-    images = len({row.image_id for row in rows})
+    images = len({row.image_key for row in rows})
     sentence = f"1 of {images} {role} images are also in the released training split"
     data.setup("test")
     assert printed == [f"Tiny: {sentence}"]

@@ -45,11 +45,11 @@ def test_rows_and_images_are_those_of_the_files(tmp_path: Path) -> None:
     assert [r.question_id for r in splits["train"]] == [f"Set/train/{i}" for i in range(3)]
     first, second, third = splits["train"]
     assert (first.question, first.answer, first.references) == ("Is it red?", "Yes", ("yes",))
-    assert first.image_id == third.image_id != second.image_id
+    assert first.image_key == third.image_key != second.image_key
     assert made.file_of(first).read_bytes() == image(1)  # the bytes as they were stored
     seen = decode_image(made.file_of(first))
     pixels = hashlib.sha256(f"{seen.size} ".encode() + seen.tobytes()).hexdigest()
-    assert first.image_id == pixels
+    assert first.image_key == pixels
     assert len(list((made.folder / "pictures").iterdir())) == 3
 
 
@@ -61,7 +61,7 @@ def test_equal_pixels_are_one_image_whatever_the_file(tmp_path: Path) -> None:
     made = questions(tmp_path)
     made.prepare(progress=False)
     splits, _ = made.read()
-    assert len({r.image_id for rows in splits.values() for r in rows}) == 1
+    assert len({r.image_key for rows in splits.values() for r in rows}) == 1
     assert len(list((made.folder / "pictures").iterdir())) == 1
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from amif_lightning.data.leakage.cross_dataset import DatasetImages, Extent, across, shared
+from amif_lightning.data.leakage.cross_dataset import Extent, across, shared
+from amif_lightning.data.leakage.dataset_images import DatasetImages
 from amif_lightning.data.leakage.hash_cache import HashStore
 from amif_lightning.data.leakage.image_hash import look
 from amif_lightning.data.schema.questions import SplitName, VQAExample

@@ -85,7 +85,7 @@ def test_every_question_once_an_epoch(
         assert Counter(q for group in made for q in group) == Counter(r.question_id for r in rows)
         assert max(map(len, made)) <= per_image
         for sample in (data[epoch, index] for index in range(len(data))):
-            assert {row.image_id for row in sample.rows} == {sample.image_id}
+            assert {row.image_key for row in sample.rows} == {sample.image_key}
 
 
 def test_groups_change_with_the_epoch_and_the_seed_and_nothing_else(
@@ -105,7 +105,7 @@ def test_groups_change_with_the_epoch_and_the_seed_and_nothing_else(
 def test_the_order_of_other_images_does_not_change_a_group(
     rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
-    moved = sorted(rows, key=lambda row: (row.image_id == "train04", row.image_id))
+    moved = sorted(rows, key=lambda row: (row.image_key == "train04", row.image_key))
     first = {frozenset(g) for g in epoch_of(groups(rows, root, encoder, 2), 3)}
     assert {frozenset(g) for g in epoch_of(groups(moved, root, encoder, 2), 3)} == first
 
@@ -117,7 +117,7 @@ def test_augmentation_is_drawn_anew_each_epoch_and_for_each_group(
     first, again, later, sibling = data[0, 0], data[0, 0], data[1, 0], data[0, 1]
     assert torch.equal(first.image, again.image)
     assert not torch.equal(first.image, later.image)
-    assert first.image_id == sibling.image_id
+    assert first.image_key == sibling.image_key
     assert not torch.equal(first.image, sibling.image)
 
 
@@ -145,7 +145,7 @@ def test_persistent_workers_give_the_same_samples_as_none(
     def made(workers: int) -> list[VQABatch]:
         cache = None
         if cached:
-            images = sorted({row.image_id for row in rows})
+            images = sorted({row.image_key for row in rows})
             size = ImageTransform(16, "mild").decoded_size
             cache = (DecodedImages(len(images), size), {image: i for i, image in enumerate(images)})
         return batches(groups(rows, root, encoder, 2, cache=cache), workers, 3)
@@ -161,7 +161,7 @@ def test_persistent_workers_give_the_same_samples_as_none(
 def test_cached_images_equal_uncached_ones(
     rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
-    images = sorted({row.image_id for row in rows})
+    images = sorted({row.image_key for row in rows})
     kept = DecodedImages(len(images), ImageTransform(16, "mild").decoded_size)
     cached = groups(rows, root, encoder, 2, cache=(kept, {k: i for i, k in enumerate(images)}))
     fresh = groups(rows, root, encoder, 2)
@@ -177,7 +177,7 @@ def test_several_questions_share_one_image_row(
     batch = make_batch([data[0], data[1], data[2]], pad_id=0)  # images of 3, 1 and 4 questions
     assert batch.images.shape == (3, 3, 16, 16)
     assert batch.image_index.tolist() == [0, 0, 0, 1, 2, 2, 2]
-    assert batch.image_ids == ["train00"] * 3 + ["train01"] + ["train02"] * 3
+    assert batch.image_keys == ["train00"] * 3 + ["train01"] + ["train02"] * 3
     assert batch.question_ids == [row.question_id for row in rows[:7]]
     assert batch.questions == [row.question for row in rows[:7]]
     assert batch.references == [row.references for row in rows[:7]]
@@ -207,18 +207,18 @@ def test_tokens_and_strata_belong_to_their_question(
 def test_the_control_shows_another_image_with_its_name(
     rows: list[VQAExample], root: Path, encoder: Encoder
 ) -> None:
-    shown = other_images([row.image_id for row in rows], 0)
+    shown = other_images([row.image_key for row in rows], 0)
     options: dict[str, Any] = {"shuffle": False}
     own = QuestionGroups(rows, files_in(root), ImageTransform(32), encoder, 8, **options)
     control = QuestionGroups(
         rows, files_in(root), ImageTransform(32), encoder, 8, shown=shown, **options
     )
-    images = {own[i].image_id: own[i].image for i in range(len(own))}
+    images = {own[i].image_key: own[i].image for i in range(len(own))}
     for index in range(len(own)):
         sample = control[index]
         assert asked(sample) == asked(own[index])
-        assert sample.image_id == shown[sample.rows[0].image_id] != sample.rows[0].image_id
-        assert torch.equal(sample.image, images[sample.image_id])
+        assert sample.image_key == shown[sample.rows[0].image_key] != sample.rows[0].image_key
+        assert torch.equal(sample.image, images[sample.image_key])
     path = root / rows[0].image
     assert torch.equal(images["train00"], ImageTransform(32)(to_square(decode_image(path), 32)))
 
@@ -272,7 +272,7 @@ data = QuestionGroups(
 samples = [data[3, i] for i in range(len(data))]
 print(json.dumps([
     stable_seed("a", 1),
-    other_images([row.image_id for row in rows], 4),
+    other_images([row.image_key for row in rows], 4),
     [[row.question_id for row in sample.rows] for sample in samples],
     [sample.image.sum().item() for sample in samples],
 ]))
@@ -295,7 +295,7 @@ print(json.dumps([
     samples = [data[3, i] for i in range(len(data))]
     assert json.loads(done.stdout) == [
         stable_seed("a", 1),
-        other_images([row.image_id for row in rows], 4),
+        other_images([row.image_key for row in rows], 4),
         [list(asked(sample)) for sample in samples],
         [pytest.approx(sample.image.sum().item()) for sample in samples],
     ]

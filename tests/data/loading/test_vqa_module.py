@@ -91,8 +91,8 @@ def test_evaluation_loaders_hold_every_question_once(root: Path, release: Releas
         batches = list(loader)
         for batch in batches:
             check_contract(batch, data, rows)
-            for question_id, shown in zip(batch.question_ids, batch.image_ids, strict=True):
-                assert (rows[question_id].image_id == shown) == own
+            for question_id, shown in zip(batch.question_ids, batch.image_keys, strict=True):
+                assert (rows[question_id].image_key == shown) == own
         asked = [q for batch in batches for q in batch.question_ids]
         assert sorted(asked) == sorted(rows)
     assert len(Tiny(root, release, control=False).test_dataloader()) == 1

@@ -17,7 +17,7 @@ def row(answer: str, split: SplitName = "train", references: tuple[str, ...] = (
         question_id=f"X/{split}/{answer}",
         qid="",
         split=split,
-        image_id="i",
+        image_key="i",
         image="i.jpg",
         question="what?",
         answer=answer,

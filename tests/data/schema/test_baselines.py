@@ -110,7 +110,7 @@ def read_slake(root: Path, name: str, split: SplitName) -> list[VQAExample]:
             question_id=str(item["qid"]),
             qid=str(item["qid"]),
             split=split,
-            image_id=str(item["img_id"]),
+            image_key=str(item["img_id"]),
             image=item["img_name"],
             question=item["question"],
             answer=item["answer"],

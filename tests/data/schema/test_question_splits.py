@@ -33,7 +33,7 @@ def row(
         question_id=f"X/{split}/{number}",
         qid="",
         split=split,
-        image_id=image,
+        image_key=image,
         image=f"{image}.jpg",
         question=question,
         answer=answer,
@@ -128,7 +128,7 @@ def test_hold_out_is_fixed_for_ever() -> None:
 
 
 def test_hold_out_needs_two_images() -> None:
-    with pytest.raises(UserError, match=r"out of 1 training image.*use more data"):
+    with pytest.raises(UserError, match=r"from 1 training image.*use more data"):
         hold_out_images([row(0, "train", "t", "q", "a")], 0, 0.1)
 
 
@@ -188,13 +188,13 @@ def test_test_split_validation_without_one_is_refused() -> None:
 def test_images_of_a_group_are_held_out_together() -> None:
     # Images t0, t1 are one patient's, t2, t3 the next one's.
     rows = [
-        replace(r, group=f"patient {int(r.image_id[1:]) // 2}") for r in release().splits["train"]
+        replace(r, group=f"patient {int(r.image_key[1:]) // 2}") for r in release().splits["train"]
     ]
     for seed in range(5):
         chosen = hold_out_images(rows, seed, 0.3)
         assert len(chosen) == 6
-        assert len({r.group for r in rows if r.image_id in chosen}) == 3
-    with pytest.raises(UserError, match="out of 1 training image"):
+        assert len({r.group for r in rows if r.image_key in chosen}) == 3
+    with pytest.raises(UserError, match="from 1 training image"):
         hold_out_images(rows[:4], 0, 0.1)
 
 

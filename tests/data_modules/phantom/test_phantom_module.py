@@ -138,9 +138,9 @@ def test_its_batches_hold_images_and_questions(root: Path) -> None:
     assert batch.strata[:, data.strata.index("overall")].all()
     by_id = {row.question_id: row for row in data.splits.train}
     for question_id, question, image in zip(
-        batch.question_ids, batch.questions, batch.image_ids, strict=True
+        batch.question_ids, batch.questions, batch.image_keys, strict=True
     ):
-        assert (by_id[question_id].question, by_id[question_id].image_id) == (question, image)
+        assert (by_id[question_id].question, by_id[question_id].image_key) == (question, image)
 
 
 def test_too_few_studies_for_a_question_are_one_sentence(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_rows_of_a_patient_share_a_group(phantom_root: Path) -> None:
     rows = [row for found in read_phantom(phantom_root).splits.values() for row in found]
     for row in rows:
         assert row.group == of_study[Path(row.image).name.rsplit("_", 1)[0]]
-    assert len({row.group for row in rows}) < len({row.image_id for row in rows}) / 2
+    assert len({row.group for row in rows}) < len({row.image_key for row in rows}) / 2
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_captions_come_from_clean_training_rows_alone(
     assert {row.study_id for row in used} == {f"Tiny/train{i:02d}" for i in range(10)}
     assert len(data.splits.validation) == 1  # a tenth, held out
     by_id = {row.study_id: row for row in used}
-    first = [row for row in release.splits["train"] if row.image_id == "train00"]
+    first = [row for row in release.splits["train"] if row.image_key == "train00"]
     assert by_id["Tiny/train00"].text == caption(first)
     assert by_id["Tiny/train00"].images[0].image_id == "Tiny/train/00.png"
     assert printed[:2] == [
@@ -92,7 +92,7 @@ def test_a_held_out_validation_set_is_no_caption(
     release: Release, make: Callable[..., CaptionsFromQA]
 ) -> None:
     data = make(release, test_split="validation", validation_fraction=0.3)
-    held = {row.image_id for row in data.source.splits.validation}
+    held = {row.image_key for row in data.source.splits.validation}
     assert len(held) == 3
     assert all(image.startswith("train") for image in held)
     used = {row.study_id for row in (*data.splits.train, *data.splits.validation)}
@@ -134,11 +134,11 @@ def test_a_held_out_set_keeps_its_images_by_name_and_content(
     shutil.copy(tmp_path / "train" / "05.png", folder / "test" / "00.png")
     # A training image there: another split seed may hold-out it for validation.
     shutil.copy(tmp_path / "train" / "08.png", folder / "train" / "01.png")
-    named = replace(rows["test"][1], image="test/scan.png", image_id="x")
+    named = replace(rows["test"][1], image="test/scan.png", image_key="x")
     shutil.copy(folder / "test" / "01.png", folder / "test" / "scan.png")
     shutil.move(tmp_path / "train" / "06.png", tmp_path / "train" / "SCAN.PNG")
     train = tuple(
-        replace(row, image="train/SCAN.PNG") if row.image_id == "train06" else row
+        replace(row, image="train/SCAN.PNG") if row.image_key == "train06" else row
         for row in release.splits["train"]
     )
     other = Tiny(folder, Release("Other", "made", {**rows, "test": (rows["test"][0], named)}))
@@ -253,7 +253,7 @@ def test_it_can_be_configured(config: Path) -> None:
     counts = Counter(row.reason for row in data.splits.dropped)
     used = len(data.splits.train) + len(data.splits.validation)
     assert used >= 1
-    assert used + sum(counts.values()) == len({r.image_id for r in data.source.splits.train})
+    assert used + sum(counts.values()) == len({r.image_key for r in data.source.splits.train})
 
 
 def test_the_command_line_parses_it(
@@ -311,14 +311,14 @@ def test_captions_of_med_2019_hold_out_rad(
     assert (counts[NAME], len(counts)) == (named, 2)
     # Counted; a pair or two lie on the limits, where Pillow's decoder decides.
     assert abs(counts[CONTENT] - alike) <= 2
-    trained = {row.image_id for row in source.splits.train}
+    trained = {row.image_key for row in source.splits.train}
     theirs = {Path(row.image).stem for rows in held_out.release.splits.values() for row in rows}
     assert {f"VQAMed2019/{name}" for name in trained & theirs} == {
         name for name, reason in reasons.items() if reason == NAME
     }
     # Nothing of what validates or tests under either split of the source is left.
     used = {row.study_id for row in (*data.splits.train, *data.splits.validation)}
-    scored = {row.image_id for row in source.release.splits["validation"]}
-    scored |= {row.image_id for row in source.splits.validation} | theirs
+    scored = {row.image_key for row in source.release.splits["validation"]}
+    scored |= {row.image_key for row in source.splits.validation} | theirs
     assert not used & {f"VQAMed2019/{name}" for name in scored}
     assert len(used) == captions - len(reasons)

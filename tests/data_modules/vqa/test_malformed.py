@@ -113,5 +113,5 @@ def test_vqa_med_2019(tmp_path: Path, lines: list[str], test: list[str]) -> None
         for row in rows:
             line = files[split][1][int(row.question_id.rpartition("/")[2])]
             fields = [collapse(field) for field in line.split("|")]
-            assert (row.image_id, row.question, row.answer) == (fields[0], *fields[-2:])
+            assert (row.image_key, row.question, row.answer) == (fields[0], *fields[-2:])
             assert row.question_id.startswith(f"VQAMed2019/{split}/")

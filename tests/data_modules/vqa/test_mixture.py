@@ -49,7 +49,7 @@ def test_rows_of_all_parts_train_and_validate(parts: list[Tiny]) -> None:
     assert len(data.splits.validation) == 32
     assert data.splits.candidates[0] in {"yes", "no"}
     assert {"data/First", "data/Second"} <= set(data.strata)
-    assert len({row.image_id for row in data.splits.train}) == 2 * len(TRAIN_COUNTS)
+    assert len({row.image_key for row in data.splits.train}) == 2 * len(TRAIN_COUNTS)
     assert all(data.file_of(row).is_file() for row in data.splits.train)
     assert {data.file_of(row).parents[1].name for row in data.splits.train} == {
         "First",
@@ -157,17 +157,17 @@ def test_shared_images_of_the_real_sets_go(real_data: Path) -> None:
         reason: {r.detail for r in data.splits.dropped if r.reason == reason}
         for reason in (NAME, CONTENT)
     }
-    scored = {r.image_id for s in ("validation", "test") for r in med.release.splits.get(s, ())}
-    scored |= {r.image_id for r in med.splits.validation}
-    rad_scored = {r.image_id for r in rad.release.splits["test"]}
-    rad_scored |= {r.image_id for r in rad.splits.validation}
-    expected = len({r.image_id for r in rad.splits.train} & scored)
-    expected += len({r.image_id for r in med.splits.train} & rad_scored)
+    scored = {r.image_key for s in ("validation", "test") for r in med.release.splits.get(s, ())}
+    scored |= {r.image_key for r in med.splits.validation}
+    rad_scored = {r.image_key for r in rad.release.splits["test"]}
+    rad_scored |= {r.image_key for r in rad.splits.validation}
+    expected = len({r.image_key for r in rad.splits.train} & scored)
+    expected += len({r.image_key for r in med.splits.train} & rad_scored)
     # Images that one set tests do not choose checkpoints in the other one either.
-    rad_tests = {r.image_id for r in rad.splits.test}
-    med_tests = {r.image_id for r in med.splits.test}
-    chosen_on = {r.image_id for r in med.splits.validation} & rad_tests
-    chosen_on |= {r.image_id for r in rad.splits.validation} & med_tests
+    rad_tests = {r.image_key for r in rad.splits.test}
+    med_tests = {r.image_key for r in med.splits.test}
+    chosen_on = {r.image_key for r in med.splits.validation} & rad_tests
+    chosen_on |= {r.image_key for r in rad.splits.validation} & med_tests
     assert len(chosen_on) == 3
     assert len(images[NAME]) == expected + len(chosen_on)
     assert 0 < len(images[CONTENT]) < 60
@@ -188,7 +188,7 @@ def test_a_validation_image_that_another_part_tests_does_not_choose(
 def test_a_patient_goes_with_a_image(parts: list[Tiny]) -> None:
     first, second = parts
     train = tuple(
-        replace(row, group="p" if row.image_id in ("train00", "train01") else "")
+        replace(row, group="p" if row.image_key in ("train00", "train01") else "")
         for row in first.made.splits["train"]
     )
     first.made = replace(first.made, splits={**first.made.splits, "train": train})

@@ -48,7 +48,7 @@ def test_every_layout_gives_the_same_questions(
     counts = {split: len(rows) for split, rows in release.splits.items()}
     assert counts == {"train": ROWS["train"], "validation": ROWS["val"], "test": ROWS["test"]}
     assert Counter(row.reason for row in release.dropped) == dropped
-    images = {split: len({r.image_id for r in rows}) for split, rows in release.splits.items()}
+    images = {split: len({r.image_key for r in rows}) for split, rows in release.splits.items()}
     assert list(images.values()) == list(IMAGES.values())
     assert all(file.is_file() for file in data.images().values())
     first, second = release.splits["train"][:2]

@@ -53,7 +53,7 @@ def test_english_rows_as_released(tmp_path: Path, fake: FakeSlake) -> None:
             assert row.question_id.startswith(f"SLAKE/{split}/")
             assert row.qid == str(item["qid"])
             assert row.image == f"imgs/{item['img_name']}"
-            assert row.image_id == f"xmlab{item['img_id']}"
+            assert row.image_key == f"xmlab{item['img_id']}"
             assert row.question == " ".join(item["question"].split())
             assert row.references == (normalise(item["answer"]),)
             assert row.answer_type == item["answer_type"].lower()
@@ -127,12 +127,12 @@ def test_an_ending_that_is_doubled_in_the_file_only(tmp_path: Path, fake: FakeSl
     _edit(tmp_path / "train.json", 0, img_name="xmlab0/source.jpg.jpg")
     data = SLAKE(str(tmp_path))
     row = data.release.splits["train"][0]
-    assert row.image_id == "xmlab0"
+    assert row.image_key == "xmlab0"
     assert data.file_of(row) == tmp_path / "imgs/xmlab0/source.jpg"
 
 
 def test_absent_files_are_named(tmp_path: Path) -> None:
-    write_slake(tmp_path, images=False)
+    write_slake(tmp_path, drawn=False)
     (tmp_path / "validate.json").unlink()
     (tmp_path / "test.json").unlink()
     release = read_slake(tmp_path)

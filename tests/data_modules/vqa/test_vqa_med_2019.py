@@ -168,7 +168,7 @@ def test_real_counts(real_data: Path) -> None:
     release = read_vqa_med_2019(root)
     for name, rows in release.splits.items():
         assert len(rows) == facts["official"]["rows"][name]
-        assert len({r.image_id for r in rows}) == facts["official"]["images"][name]
+        assert len({r.image_key for r in rows}) == facts["official"]["images"][name]
     assert not release.dropped
     types = Counter(r.question_type for r in release.splits["train"])
     assert types == facts["official"]["train_types"]

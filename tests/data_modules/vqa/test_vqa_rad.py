@@ -47,7 +47,7 @@ def test_osf_rows_and_traps(tmp_path: Path, fake: FakeRAD) -> None:
     count = next(row for row in train if row.question_type == "count")
     assert count.answer.isdigit()  # released as an integer
     assert {row.question_type for row in train} == {"pres", "modality", "pos", "count", "attrib"}
-    assert {row.image_id for row in train}.isdisjoint({"synpic35356"})
+    assert {row.image_key for row in train}.isdisjoint({"synpic35356"})
 
 
 def test_question_ids_are_rows_of_the_released_file(tmp_path: Path, fake: FakeRAD) -> None:
@@ -56,7 +56,7 @@ def test_question_ids_are_rows_of_the_released_file(tmp_path: Path, fake: FakeRA
         for row in rows:
             dataset, split, number = row.question_id.split("/")
             assert (dataset, split) == ("VQARAD", row.split)
-            assert items[int(number)]["image_name"].startswith(row.image_id)
+            assert items[int(number)]["image_name"].startswith(row.image_key)
             assert " ".join(items[int(number)]["question"].split()) == row.question
 
 
@@ -92,7 +92,7 @@ def test_clean_leaves_the_frame_rows_out_and_counts_them(tmp_path: Path, fake: F
     assert len({d.reason for d in mevf.dropped}) == 1
 
     def content(rows: Any) -> Counter[tuple[str, str, str]]:
-        return Counter((r.image_id, r.question, r.references[0]) for r in rows)
+        return Counter((r.image_key, r.question, r.references[0]) for r in rows)
 
     assert content(mevf.splits["train"]) == content(osf.splits["train"])
     # Both layouts hold-out the same images, so their results can be compared.
@@ -241,14 +241,14 @@ def test_real_images_shared_with_vqa_med_2019(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQARAD"]["shared_with_vqa_med_2019"]
     rad = read_vqa_rad(real_data / "vqa_rad", "osf")
     other = read_vqa_med_2019(real_data / "vqa_med_2019")
-    ours = {r.image_id for rows in rad.splits.values() for r in rows}
+    ours = {r.image_key for rows in rad.splits.values() for r in rows}
     found = {}
     for split in ("train", "validation"):
-        shared = ours & {r.image_id for r in other.splits[split]}
-        asked = [r for r in rad.splits["test"] if r.image_id in shared]
+        shared = ours & {r.image_key for r in other.splits[split]}
+        asked = [r for r in rad.splits["test"] if r.image_key in shared]
         found[split] = {
             "images": len(shared),
-            "test_images": len({r.image_id for r in asked}),
+            "test_images": len({r.image_key for r in asked}),
             "test_questions": len(asked),
         }
     assert found == facts
@@ -269,7 +269,7 @@ def test_real_osf_counts(real_data: Path) -> None:
     release = read_vqa_rad(real_data / "vqa_rad", "osf")
     train, test = release.splits["train"], release.splits["test"]
     assert {name: len(rows) for name, rows in release.splits.items()} == facts["rows"]
-    assert {n: len({r.image_id for r in s}) for n, s in release.splits.items()} == facts["images"]
+    assert {n: len({r.image_key for r in s}) for n, s in release.splits.items()} == facts["images"]
     assert release.dropped == ()
     assert not release.absent
     assert Counter(r.answer_type for r in test) == {"closed": 272, "open": 179}
@@ -278,7 +278,7 @@ def test_real_osf_counts(real_data: Path) -> None:
         == facts["test"]["closed_not_yes_no"]
     )
     assert not {r.question_type for r in train} & {"atrib", "prse", ""}
-    triplets = Counter((r.image_id, r.question, r.answer) for r in train)
+    triplets = Counter((r.image_key, r.question, r.answer) for r in train)
     assert sum(n > 1 for n in triplets.values()) == 3
     assert not any("\t" in r.question + r.answer for r in (*train, *test))
 
@@ -292,7 +292,7 @@ def test_real_clean_drops_exactly_one_row(real_data: Path) -> None:
     assert len(part.candidates) == facts["answers"]
     held_out = facts["held_out"]
     assert len(part.validation) == held_out["rows"]
-    assert len({row.image_id for row in part.validation}) == held_out["images"]
+    assert len({row.image_key for row in part.validation}) == held_out["images"]
 
 
 @pytest.mark.real_data
@@ -303,7 +303,7 @@ def test_real_mevf_without_frames_is_the_osf_release(real_data: Path) -> None:
     assert len(mevf.dropped) == facts["frames"]
     for split in ("train", "test"):
         pairs = [
-            [(r.image_id, r.question, r.answer, r.answer_type) for r in release.splits[split]]
+            [(r.image_key, r.question, r.answer, r.answer_type) for r in release.splits[split]]
             for release in (osf, mevf)
         ]
         assert pairs[0] == pairs[1]
@@ -334,7 +334,7 @@ def test_the_hubs_parquet_files_are_read_where_no_json_is(tmp_path: Path) -> Non
     release = data.release
     assert release.layout == "hf"
     assert {split: len(rows) for split, rows in release.splits.items()} == {"train": 12, "test": 1}
-    assert len({r.image_id for r in release.splits["train"]}) == 6
+    assert len({r.image_key for r in release.splits["train"]}) == 6
     assert {r.answer_type for r in release.splits["train"]} == {""}
     assert any("no answer_type" in note for note in release.notes)
     assert all(file.is_file() for file in data.images().values())

@@ -28,7 +28,7 @@ def questions(first: int, last: int) -> VQABatch:
         question=pad_tokens(WORDS[first:last], pad_id=0),
         answer=pad_tokens([[2, 3]] * len(rows), pad_id=0),
         strata=torch.ones(len(rows), 1, dtype=torch.bool),
-        image_ids=[SHOWN[row] for row in rows],
+        image_keys=[SHOWN[row] for row in rows],
     )
 
 

@@ -15,11 +15,11 @@ from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import UnifiedAlignment
+from amif_lightning.models.fusion import EncodedPair
 from amif_lightning.models.matching import inner_words
 from amif_lightning.tasks import AMiFVQA
 from amif_lightning.tasks.answering import auxiliary_alignment as auxiliary
 from amif_lightning.tasks.answering.auxiliary_alignment import question_alignment
-from amif_lightning.tasks.base import EncodedPair
 from amif_lightning.tasks.local_tokens import fused_tokens
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, ready, trainer
@@ -74,7 +74,7 @@ def test_neither_an_image_nor_a_text_is_its_own_negative(change: str) -> None:
     batch = questions(0, 5)
     loss = question_alignment(hard(0.2, 0.0), image, question, batch)
     if change == "image":
-        batch.image_ids[3] = "another"
+        batch.image_keys[3] = "another"
     else:
         batch.question.ids[2, 1] = 12
     other = question_alignment(hard(0.2, 0.0), image, question, batch)
@@ -175,7 +175,7 @@ def test_a_step_adds_the_weighted_losses(data: Phantom, tokens: str) -> None:
     aligned = slow_alignment(
         F.normalize(image[:, 0], dim=1)[batch.image_index],
         F.normalize(text[:, 0], dim=1),
-        batch.image_ids,
+        batch.image_keys,
         words,
         OPTIONS["temperature"],
         OPTIONS["image_text_smoothing"],

@@ -143,7 +143,7 @@ class ParquetQuestions:
                     question_id=identity,
                     qid="",
                     split=split,
-                    image_id=Path(entry["picture"]).stem,
+                    image_key=Path(entry["picture"]).stem,
                     image=f"{IMAGES}/{entry['picture']}",
                     question=entry["question"],
                     answer=entry["answer"],

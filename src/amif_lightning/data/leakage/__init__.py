@@ -2,6 +2,7 @@
 
 __all__ = [
     "cross_dataset",
+    "dataset_images",
     "hash_cache",
     "held_out",
     "image_hash",

@@ -166,6 +166,23 @@ class TextDataModule(L.LightningDataModule, ABC):
 
     # ---- images and loaders -----------------------------------------------------------------
 
+    def _space_without_answers(self) -> AnswerSpace:
+        """The tokenizer and the selection, for data that asks nothing."""
+        tokenizer = self.tokenizer
+        return AnswerSpace(
+            protocol="clean",
+            candidates=(),
+            candidate_ids=(),
+            vocabulary=(),
+            vocabulary_ids=(),
+            tokenizer=tokenizer.to_json(),
+            cls_id=tokenizer.cls_id,
+            sep_id=tokenizer.sep_id,
+            pad_id=tokenizer.pad_id,
+            table_size=tokenizer.table_size,
+            selection=self.selection(),
+        )
+
     @property
     def _train_transform(self) -> ImageTransform:
         return ImageTransform(self.image_size, self.augmentation)

@@ -20,7 +20,7 @@ from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.batch import StudyBatch
 from amif_lightning.data.audit.studies import StudyAudit, study_audit
-from amif_lightning.data.leakage.cross_dataset import DatasetImages, images_of_studies
+from amif_lightning.data.leakage.dataset_images import DatasetImages, images_of_studies
 from amif_lightning.data.leakage.held_out import Scored, scored_in_studies
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.fixed_negatives import negatives_of
@@ -196,20 +196,7 @@ class StudyDataModule(TextDataModule):
 
     def answer_space(self) -> AnswerSpace:
         """The tokenizer and the selection; no candidates, since studies ask nothing."""
-        tokenizer = self.tokenizer
-        return AnswerSpace(
-            protocol="clean",
-            candidates=(),
-            candidate_ids=(),
-            vocabulary=(),
-            vocabulary_ids=(),
-            tokenizer=tokenizer.to_json(),
-            cls_id=tokenizer.cls_id,
-            sep_id=tokenizer.sep_id,
-            pad_id=tokenizer.pad_id,
-            table_size=tokenizer.table_size,
-            selection=self.selection(),
-        )
+        return self._space_without_answers()
 
     def evaluation_context(self) -> RetrievalContext:
         """What a record must say about the test studies."""

@@ -60,7 +60,7 @@ class QuestionSample:
 
     Attributes:
         image: (3, H, W) float.
-        image_id: Identity of the image shown.
+        image_key: Identity of the image shown.
         rows: The questions.
         questions: Their token ids.
         answers: Token ids of their usual answers.
@@ -68,7 +68,7 @@ class QuestionSample:
     """
 
     image: Tensor
-    image_id: str
+    image_key: str
     rows: list[VQAExample]
     questions: list[list[int]]
     answers: list[list[int]]
@@ -111,7 +111,7 @@ class QuestionGroups(Dataset[QuestionSample]):
         self.cache, self.shown = cache, shown
         self._of_image: dict[str, list[VQAExample]] = defaultdict(list)
         for row in rows:
-            self._of_image[row.image_id].append(row)
+            self._of_image[row.image_key].append(row)
         # Files now, not the function: workers started by spawn must unpickle this data set.
         self._paths = {image: file_of(group[0]) for image, group in self._of_image.items()}
         self._groups = [
@@ -130,38 +130,38 @@ class QuestionGroups(Dataset[QuestionSample]):
     def __getitem__(self, key: int | tuple[int, int]) -> QuestionSample:
         """The group ``index``, or ``(epoch, index)`` for training."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        image_id, chunk = self._groups[index]
-        rows = self._of_image[image_id]
+        image_key, chunk = self._groups[index]
+        rows = self._of_image[image_key]
         if self.shuffle and len(rows) > self.per_image:
-            generator = torch.Generator().manual_seed(stable_seed(self.seed, epoch, image_id))
+            generator = torch.Generator().manual_seed(stable_seed(self.seed, epoch, image_key))
             rows = [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
         rows = rows[chunk * self.per_image : (chunk + 1) * self.per_image]
-        shown = self.shown[image_id] if self.shown is not None else image_id
+        shown = self.shown[image_key] if self.shown is not None else image_key
         pixels = self._pixels(shown)
         return QuestionSample(
             image=self.transform(pixels, stable_seed(self.seed, epoch, index)),
-            image_id=shown,
+            image_key=shown,
             rows=rows,
             questions=[self.encoder.question(row) for row in rows],
             answers=[self.encoder.answer(row) for row in rows],
             membership=[self.encoder.membership(row) for row in rows],
         )
 
-    def _pixels(self, image_id: str) -> Tensor:
-        path = self._paths[image_id]
+    def _pixels(self, image_key: str) -> Tensor:
+        path = self._paths[image_key]
         if self.cache is not None:
             images, position = self.cache
-            return images.get(position[image_id], path)
+            return images.get(position[image_key], path)
         size = self.transform.decoded_size
         return to_square(decode_image(path, size), size)
 
 
-def other_images(image_ids: Sequence[str], seed: int) -> dict[str, str]:
+def other_images(image_keys: Sequence[str], seed: int) -> dict[str, str]:
     """A seeded permutation of images that leaves none in its place (for the control).
 
     With a single image there is no other, and it stays.
     """
-    distinct = sorted(set(image_ids))
+    distinct = sorted(set(image_keys))
     generator = torch.Generator().manual_seed(stable_seed("control", seed))
     ring = [distinct[i] for i in torch.randperm(len(distinct), generator=generator).tolist()]
     return dict(zip(ring, ring[1:] + ring[:1], strict=True))
@@ -180,6 +180,6 @@ def make_batch(samples: Sequence[QuestionSample], pad_id: int) -> VQABatch:
         strata=torch.tensor([flags for sample in samples for flags in sample.membership]),
         question_ids=[row.question_id for row in rows],
         references=[row.references for row in rows],
-        image_ids=[sample.image_id for sample in samples for _ in sample.rows],
+        image_keys=[sample.image_key for sample in samples for _ in sample.rows],
         questions=[row.question for row in rows],
     )

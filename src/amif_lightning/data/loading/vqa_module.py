@@ -23,7 +23,7 @@ from amif_lightning.data.audit.evaluation_context import evaluation_context, sha
 from amif_lightning.data.audit.questions import Audit, audit
 from amif_lightning.data.audit.truncation import cut_sentences
 from amif_lightning.data.files.reduced_copies import resized_path
-from amif_lightning.data.leakage.cross_dataset import DatasetImages, images_of_questions
+from amif_lightning.data.leakage.dataset_images import DatasetImages, images_of_questions
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.options import TextOptions
 from amif_lightning.data.loading.question_dataset import (
@@ -322,12 +322,12 @@ class VQADataModule(TextDataModule):
 
     @cached_property
     def _train_cache(self) -> ImageCache | None:
-        images = (row.image_id for row in self.splits.train)
+        images = (row.image_key for row in self.splits.train)
         return self._cached(images, self._train_transform.decoded_size)
 
     @cached_property
     def _validation_cache(self) -> ImageCache | None:
-        return self._cached((row.image_id for row in self.splits.validation), self.image_size)
+        return self._cached((row.image_key for row in self.splits.validation), self.image_size)
 
     @property
     def _collate(self) -> Callable[[Sequence[QuestionSample]], VQABatch]:
@@ -366,7 +366,7 @@ class VQADataModule(TextDataModule):
         rows = self.splits.test
         loaders = [self._evaluation_loader(rows)]
         if self.control:
-            shown = other_images([row.image_id for row in rows], self.split_seed)
+            shown = other_images([row.image_key for row in rows], self.split_seed)
             loaders.append(self._evaluation_loader(rows, shown=shown))
         return loaders
 

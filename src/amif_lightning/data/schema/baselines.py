@@ -75,13 +75,13 @@ def same_image_copy(train: Iterable[VQAExample], rows: Iterable[VQAExample]) -> 
     """
     by_image: dict[str, list[tuple[frozenset[str], str]]] = {}
     for row in train:
-        by_image.setdefault(row.image_id, []).append((_words(row), row.references[0]))
+        by_image.setdefault(row.image_key, []).append((_words(row), row.references[0]))
     predictions = []
     for row in rows:
         words = _words(row)
         # max() keeps the first of equals: the training question released first.
         _, answer = max(
-            by_image.get(row.image_id, [(frozenset[str](), NO_TRAINING_QUESTION)]),
+            by_image.get(row.image_key, [(frozenset[str](), NO_TRAINING_QUESTION)]),
             key=lambda known: _jaccard(words, known[0]),
         )
         predictions.append(answer)

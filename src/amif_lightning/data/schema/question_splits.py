@@ -88,7 +88,7 @@ class Splits:
         if split == "test" or not self.held_out_from_train:
             return self.released_train
         held_out = images_of(self.validation)
-        return tuple(row for row in self.released_train if row.image_id not in held_out)
+        return tuple(row for row in self.released_train if row.image_key not in held_out)
 
 
 def split_questions(
@@ -145,8 +145,8 @@ def split_questions(
         usable, leaky = _drop_restated(released_train, held_out_rows)
         dropped += leaky
     if from_train:
-        validation = tuple(row for row in usable if row.image_id in held_out)
-        train = tuple(row for row in usable if row.image_id not in held_out)
+        validation = tuple(row for row in usable if row.image_key in held_out)
+        train = tuple(row for row in usable if row.image_key not in held_out)
     else:
         validation = selection
         train, on_validation = _drop_images(usable, held_out)
@@ -195,7 +195,7 @@ def hold_out_images(rows: Iterable[VQAExample], split_seed: int, fraction: float
     """
     groups: dict[str, set[str]] = {}
     for row in rows:
-        groups.setdefault(row.hold_out_group, set()).add(row.image_id)
+        groups.setdefault(row.hold_out_group, set()).add(row.image_key)
     chosen = hold_out_groups(groups, split_seed, fraction)
     return frozenset(image for group in chosen for image in groups[group])
 
@@ -234,7 +234,7 @@ def images_of(rows: Iterable[VQAExample]) -> frozenset[str]:
     Returns:
         The distinct image ids.
     """
-    return frozenset(row.image_id for row in rows)
+    return frozenset(row.image_key for row in rows)
 
 
 def shared_images(rows: Iterable[VQAExample], others: Iterable[VQAExample]) -> tuple[str, ...]:
@@ -259,7 +259,7 @@ def question_key(row: VQAExample) -> QuestionKey:
     Returns:
         Image id and normalised question.
     """
-    return row.image_id, normalise(row.question)
+    return row.image_key, normalise(row.question)
 
 
 def restatement_keys(rows: Iterable[VQAExample]) -> frozenset[QuestionKey]:
@@ -272,7 +272,7 @@ def restatement_keys(rows: Iterable[VQAExample]) -> frozenset[QuestionKey]:
         Image id and normalised wording of each question and each of its variants.
     """
     return frozenset(
-        (row.image_id, normalise(wording))
+        (row.image_key, normalise(wording))
         for row in rows
         for wording in (row.question, *row.variants)
     )
@@ -332,11 +332,11 @@ def _drop_images(
     # This also removes every trained row that equals a validation question: equal questions have
     # equal images.
     return (
-        tuple(row for row in train if row.image_id not in images),
+        tuple(row for row in train if row.image_key not in images),
         [
             DroppedRow(row.question_id, "not clean: shows a validation image", row.image)
             for row in train
-            if row.image_id in images
+            if row.image_key in images
         ],
     )
 

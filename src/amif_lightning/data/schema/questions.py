@@ -18,7 +18,7 @@ class VQAExample:
         question_id: ``<dataset>/<split>/<row in the released file>``, rows counted from 0.
         qid: The release's own id as text, empty where it has none.
         split: The released split.
-        image_id: Identity of the image within the data set; equal ids mean the same image.
+        image_key: Identity of the image within the data set; equal ids mean the same image.
         image: Path of the image file relative to the data set's root, with forward slashes.
         question: The question, white space collapsed, otherwise as released.
         answer: The answer as text, white space collapsed, otherwise as released.
@@ -34,7 +34,7 @@ class VQAExample:
     question_id: str
     qid: str
     split: SplitName
-    image_id: str
+    image_key: str
     image: str
     question: str
     answer: str
@@ -48,7 +48,7 @@ class VQAExample:
     @property
     def hold_out_group(self) -> str:
         """The group, or the image itself where it stands alone."""
-        return self.group or self.image_id
+        return self.group or self.image_key
 
 
 @dataclass(frozen=True, slots=True)

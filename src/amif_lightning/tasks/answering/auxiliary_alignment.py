@@ -18,7 +18,7 @@ from amif_lightning.losses.alignment import GlobalAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import Sides, UnifiedAlignment
-from amif_lightning.models.fusion import global_embedding
+from amif_lightning.models.fusion import EncodedPair, global_embedding
 from amif_lightning.seeding import _identity
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import (
@@ -27,7 +27,7 @@ from amif_lightning.tasks.argument_checks import (
     check_transport,
     check_weights,
 )
-from amif_lightning.tasks.base import AMiFTask, EncodedPair
+from amif_lightning.tasks.base import AMiFTask
 from amif_lightning.tasks.local_tokens import (
     LocalTokens,
     fused_tokens,
@@ -166,7 +166,7 @@ def question_alignment(
     Returns:
         The unweighted scalar loss, the same in all processes.
     """
-    shown = [_identity(name) for name in batch.image_ids]
+    shown = [_identity(name) for name in batch.image_keys]
     words = batch.question.ids.masked_fill(~batch.question.mask, -1)
     texts = torch.cat([torch.tensor(shown, device=words.device)[:, None], words], dim=1)
     # One order of adding the gradients of an image's questions, unlike image[batch.image_index].

@@ -24,9 +24,9 @@ from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.errors import UserError
 from amif_lightning.models.eval_mode import Switchable, at_rest
+from amif_lightning.models.fusion import EncodedPair
 from amif_lightning.models.knowledge import DecoderInput
 from amif_lightning.models.text import TextEncoder
-from amif_lightning.tasks.base import EncodedPair
 
 
 class AnsweringTask(Switchable, Protocol):

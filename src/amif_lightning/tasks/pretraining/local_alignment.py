@@ -20,6 +20,7 @@ from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.transport_contrast import transport_contrast
 from amif_lightning.losses.unified import Aligned, Sides, UnifiedAlignment
 from amif_lightning.metrics.study_features import SplitFeatures
+from amif_lightning.models.fusion import EncodedPair
 from amif_lightning.models.matching import MatchingHead
 from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.signatures import Unpack
@@ -29,7 +30,6 @@ from amif_lightning.tasks.argument_checks import (
     check_transport,
     check_weights,
 )
-from amif_lightning.tasks.base import EncodedPair
 from amif_lightning.tasks.local_tokens import (
     LocalTokens,
     fused_tokens,

@@ -19,7 +19,7 @@ from amif_lightning.losses.matching import (
     matching_loss,
     negative_log_weights,
 )
-from amif_lightning.tasks.base import EncodedPair
+from amif_lightning.models.fusion import EncodedPair
 
 
 @dataclass(frozen=True)

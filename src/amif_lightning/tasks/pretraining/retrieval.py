@@ -17,9 +17,9 @@ from amif_lightning.evaluation import PairScores, StudyScores
 from amif_lightning.metrics.retrieval import relevant_studies, retrieval, zero_shot
 from amif_lightning.metrics.study_features import SplitFeatures, StudyFeatures
 from amif_lightning.metrics.teacher_agreement import teacher_divergence
-from amif_lightning.models.fusion import global_embedding
+from amif_lightning.models.fusion import EncodedPair, global_embedding
 from amif_lightning.signatures import Unpack
-from amif_lightning.tasks.base import AMiFTask, EncodedPair
+from amif_lightning.tasks.base import AMiFTask
 from amif_lightning.tasks.options import TaskOptions
 
 

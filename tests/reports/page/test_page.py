@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from amif_lightning.reports.page.page import Options, page
 from amif_lightning.reports.records.store import find_records
 from amif_lightning.reports.render.local_table import local_tables
 from amif_lightning.reports.render.local_verdict import local_sentences
-from amif_lightning.reports.render.tables import HEADER, rows
+from amif_lightning.reports.render.tables import HEADER, LEGEND, RETRIEVAL_LEGEND, rows
 
 Writer = Callable[..., Path]
 VOID = {"meta", "img", "br", "wbr", "line", "rect", "circle", "path", "polyline", "link"}
@@ -107,6 +108,9 @@ def test_tables_hold_the_cells_of_the_markdown(both: Path) -> None:
             for column in ("accuracy % (± std over seeds)", "95 % interval", "shuffled images %"):
                 assert named[column] in cells
     assert "shuffled images %" in cells
+    assert [
+        unescape(text).count(legend.split(".")[0]) for legend in (LEGEND, RETRIEVAL_LEGEND)
+    ] == [1, 1]
     # McNemar per equal seed stands in the comparisons.
     assert any(re.match(r"seed 0: \d+/\d+, p", cell) for cell in cells)
 

@@ -28,7 +28,7 @@ from amif_lightning.errors import UserError
 COLUMNS = ("image", "question", "answer")
 #: What is read of them: the name that an image had elsewhere is of no use.
 _READ = ["image.bytes", "question", "answer"]
-IMAGES = "pictures"
+IMAGES = "pictures"  # the folder's name since the first version: unpacked sets are read again
 _SHARD = re.compile(r".+-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
 _BATCH = 32  # decoded rows in memory at a time
 # Arrow's defaults read a whole file ahead (`pre_buffer`), else whole columns of a row group.

@@ -22,8 +22,13 @@ from amif_lightning.reports.render.knowledge_table import knowledge_rows
 from amif_lightning.reports.render.local_table import local_tables
 from amif_lightning.reports.render.local_verdict import local_sentences
 from amif_lightning.reports.render.retrieval_comparisons import compare_searches
-from amif_lightning.reports.render.tables import HEADER, LEGEND, retrieval_rows, rows
-from amif_lightning.reports.render.tables import LEGEND as RETRIEVAL_LEGEND
+from amif_lightning.reports.render.tables import (
+    HEADER,
+    LEGEND,
+    RETRIEVAL_LEGEND,
+    retrieval_rows,
+    rows,
+)
 from amif_lightning.reports.render.verdicts import search_statement, statement
 
 # The section's heading says the first three, provenance the last two.

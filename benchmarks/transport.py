@@ -103,7 +103,7 @@ def exact(cost: Tensor) -> float:
 
 
 def converged(
-    cost: Tensor, blur: float, tolerance: float = 1e-6, most: int = 50_000
+    cost: Tensor, blur: float, tolerance: float = 1e-6, max_updates: int = 50_000
 ) -> tuple[Tensor, float]:
     """Entropic transport with uniform marginals by as many plain log-domain updates as it takes.
 
@@ -114,7 +114,7 @@ def converged(
         cost: (N, M) float64.
         blur: Square root of the temperature.
         tolerance: L1 distance of the plan's row sums from uniform; its columns are exact.
-        most: Updates after which it gives up.
+        max_updates: Updates after which it gives up.
 
     Returns:
         The plan (N, M) and the value, cost and entropy together.
@@ -125,7 +125,7 @@ def converged(
     n, m = cost.shape
     f, g = cost.new_zeros(n), cost.new_zeros(m)
     eps = max(1.0, blur**2)
-    for _ in range(most):
+    for _ in range(max_updates):
         f = -eps * (-math.log(m) + (g[None] - cost) / eps).logsumexp(1)
         g = -eps * (-math.log(n) + (f[:, None] - cost) / eps).logsumexp(0)
         plan = ((f[:, None] + g[None] - cost) / eps).exp() / (n * m)

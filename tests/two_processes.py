@@ -100,13 +100,13 @@ class Watched(AMiFPretrain):
 class Silent(Watched):
     """Takes some whole reports for denials, so that processes count unequal numbers of pairs."""
 
-    def _said(self, text: Tokens) -> Tensor:
+    def _read_tokens(self, text: Tokens) -> Tensor:
         silent = (text.ids * text.mask).sum(1) % 3 == 0  # by what a report says, not where it is
-        return super()._said(text) & ~silent[:, None]
+        return super()._read_tokens(text) & ~silent[:, None]
 
     def local_losses(self, text: Tokens, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """As in the task."""
-        self.kept.spoken = (inner_words(text.mask) & self._said(text)).any(1).tolist()
+        self.kept.spoken = (inner_words(text.mask) & self._read_tokens(text)).any(1).tolist()
         return super().local_losses(text, *rest)
 
 

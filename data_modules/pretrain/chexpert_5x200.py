@@ -288,12 +288,12 @@ class CheXpert5x200(FiveClasses):
 
     def labelled(self, dropped: list[DroppedRow]) -> Iterator[Labelled]:
         """The eligible images of the file of labels."""
-        mend = (
+        action = (
             "fetch CheXpert from https://stanfordmlgroup.github.io/competitions/chexpert (an "
             f"agreement is asked for) and put it in {self.root}, or give another file as "
             "--data.init_args.labels_file"
         )
-        source = TableFile(self.root / self.labels_file, self.dataset, mend)
+        source = TableFile(self.root / self.labels_file, self.dataset, action)
         columns = ("Path", "Frontal/Lateral", "AP/PA", *PROMPTS)
         seen: set[str] = set()
         for line, row in read_table(source, columns, dropped):

@@ -52,24 +52,24 @@ class _Cells:
     study: str
     images: Sequence[str] = ()
     views: Sequence[str] = ()
-    told: tuple[str, ...] = ()  # text, split, group, finding
+    texts: tuple[str, ...] = ()  # text, split, group, finding
     problem: str = ""
 
 
 @dataclass(slots=True)
 class _Study:
-    """What the rows of one study have said so far."""
+    """What the rows of one study have collapsed so far."""
 
     images: dict[str, StudyImage] = field(default_factory=dict)
-    told: list[str] = field(default_factory=lambda: [""] * 4)
+    texts: list[str] = field(default_factory=lambda: [""] * 4)
     problem: str = ""
 
-    def add(self, told: Sequence[str]) -> None:
-        """Take over what was not said yet; what contradicts it spoils the study."""
-        for place, value in enumerate(told):
-            if value and self.told[place] and value != self.told[place]:
+    def add(self, texts: Sequence[str]) -> None:
+        """Take over what was not collapsed yet; what contradicts it spoils the study."""
+        for place, value in enumerate(texts):
+            if value and self.texts[place] and value != self.texts[place]:
                 self.problem = self.problem or DISAGREE
-            self.told[place] = self.told[place] or value
+            self.texts[place] = self.texts[place] or value
 
 
 class ImageText(StudyDataModule):
@@ -165,7 +165,7 @@ class ImageText(StudyDataModule):
             study = studies.setdefault(row.study, _Study())
             # One bad row spoils its study: what is left of it could be another one.
             study.problem = study.problem or row.problem
-            study.add(row.told)
+            study.add(row.texts)
             for path, view in zip(row.images, row.views, strict=True):
                 plain = inside(path)
                 if plain is None:
@@ -177,7 +177,7 @@ class ImageText(StudyDataModule):
                     study.images.setdefault(image.image_id, image)
         rows: list[StudyRow] = []
         for name, study in studies.items():
-            text, word, group, finding = study.told
+            text, word, group, finding = study.texts
             split = _SPLITS.get(word.lower() or "train")
             if study.problem or split is None:
                 dropped.append(DroppedRow(f"{DATASET}/{name}", study.problem or BAD_SPLIT, word))
@@ -197,8 +197,8 @@ class ImageText(StudyDataModule):
         )
 
     def _rows(self, dropped: list[DroppedRow]) -> Iterator[_Cells]:
-        mend = "check the file, or give another one as --data.init_args.table"
-        source = TableFile(self.root / self.table, DATASET, mend)
+        action = "check the file, or give another one as --data.init_args.table"
+        source = TableFile(self.root / self.table, DATASET, action)
         kind = self.table.removesuffix(".gz")
         needed = [column for column in self._columns() if column]
         rows: Iterator[tuple[int, Mapping[str, Any]]]
@@ -220,20 +220,25 @@ class ImageText(StudyDataModule):
         return self.image_column, self.view_column, self.study_column, *named
 
     def _cells(self, number: int, row: Mapping[str, Any]) -> _Cells:
-        image, view, study, *told = (_value(row, column) for column in self._columns())
+        image, view, study, *texts = (_value(row, column) for column in self._columns())
         name = collapse(study) if isinstance(study, str) and self.study_column else str(number)
         if self.study_column and not (isinstance(study, str) and name):
             return _Cells("", problem=BAD_CELL)
         # Of an image's path only a text or a list is a path; a number is none.
         images, views = self._several(image), self._several(view)
-        said = [collapse(value) for value in told if isinstance(value, str)]
+        collapsed = [collapse(value) for value in texts if isinstance(value, str)]
         text = row.get(self.text_column, "")
-        if images is None or views is None or len(said) < 4 or not isinstance(text, str | None):
+        if (
+            images is None
+            or views is None
+            or len(collapsed) < 4
+            or not isinstance(text, str | None)
+        ):
             return _Cells(name, problem=BAD_CELL)
         views = views or [""] * len(images)
         if len(views) != len(images):
             return _Cells(name, problem=BAD_VIEWS)
-        return _Cells(name, images, views, tuple(said))
+        return _Cells(name, images, views, tuple(collapsed))
 
     def _several(self, value: object) -> list[str] | None:
         """The entries of a cell; None where it holds anything but texts."""

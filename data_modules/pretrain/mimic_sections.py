@@ -125,7 +125,7 @@ def split_report(report: str) -> Sections:
     )
 
 
-def _begins(line: str, kind: Kind, said: bool) -> tuple[Kind, str] | None:
+def _begins(line: str, kind: Kind, started: bool) -> tuple[Kind, str] | None:
     """The section that a line begins and what of the line is its text; None where it goes on."""
     match = _HEADING.match(line)
     if match is None:
@@ -136,7 +136,7 @@ def _begins(line: str, kind: Kind, said: bool) -> tuple[Kind, str] | None:
         return _KINDS[name], rest
     if kind in ("findings", "impression") or not match[1].isupper():
         return None
-    if _VIEW.search(name) and not said:
+    if _VIEW.search(name) and not started:
         return "findings", rest
     return "other", rest
 

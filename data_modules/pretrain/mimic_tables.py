@@ -65,11 +65,11 @@ def check_root(dataset: str, root: Path) -> None:
 
 def table(dataset: str, root: Path, name: str) -> TableFile:
     """A table of the release, packed or not."""
-    mend = (
+    action = (
         f"fetch {name}.gz from {JPG} (PhysioNet credentialed access, signed agreement) and put it "
         f"in {root}"
     )
-    return TableFile(either(root, name), dataset, mend)
+    return TableFile(either(root, name), dataset, action)
 
 
 def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str, SplitName]:

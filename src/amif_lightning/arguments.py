@@ -33,6 +33,6 @@ def check_minimum(limits: Mapping[str, tuple[int, int]]) -> None:
     Raises:
         UserError: Naming the first argument that is below its least value.
     """
-    for name, (number, least) in limits.items():
-        if number < least:
-            raise UserError(f"data.init_args.{name} is {number}: give at least {least}.")
+    for name, (number, minimum) in limits.items():
+        if number < minimum:
+            raise UserError(f"data.init_args.{name} is {number}: give at least {minimum}.")

@@ -9,8 +9,3 @@ def stable_seed(*parts: object) -> int:
     """A 63-bit seed from any values, the same on every machine and in every process."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def _identity(name: str) -> int:
-    """63-bit identity of an image's name, the same in every process."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1

@@ -31,7 +31,7 @@ def test_sinkhorn_is_converged() -> None:
     entropy = 0.01 * float((plan * (plan * 12 * 17).log()).sum())
     assert float((plan * cosine_cost(x[0], y[0])).sum()) + entropy == pytest.approx(value, rel=1e-5)
     with pytest.raises(RuntimeError, match=r"no convergence at blur 0\.1"):
-        converged(cosine_cost(x[0], y[0]), 0.1, most=3)
+        converged(cosine_cost(x[0], y[0]), 0.1, max_updates=3)
 
 
 def test_proximal_steps_come_near_the_best_plan() -> None:

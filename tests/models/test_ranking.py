@@ -223,7 +223,7 @@ def test_best_equals_the_full_ranking(seed: int, k: int) -> None:
     torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("most", [1, 4, 64])
+@pytest.mark.parametrize("max_prefixes", [1, 4, 64])
 def test_best_equals_the_full_ranking_when_trained(
     trained: tuple[AnswerDecoder, list[list[int]], Tensor, Tensor], most: int
 ) -> None:
@@ -233,7 +233,7 @@ def test_best_equals_the_full_ranking_when_trained(
     noise, noise_mask = states_of(24, seed=9)
     states, mask = torch.cat([states, noise])[::3], torch.cat([mask, noise_mask])[::3]
     expected = top_k(rank(decoder, tree, states, mask), 3)
-    found = best(decoder, tree, states, mask, 3, most=most)
+    found = best(decoder, tree, states, mask, 3, max_prefixes=most)
     assert torch.equal(found.indices, expected.indices)
     torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=0)
 
@@ -268,7 +268,7 @@ def test_no_prefix_below_the_best_answer_is_expanded(
             total = sum(float(log_p[i, token]) for i, token in enumerate(prefix))
             reaching += total >= float(scores.max())
     with head_rows(decoder) as rows:
-        best(decoder, tree, states[:1], mask[:1], most=1)
+        best(decoder, tree, states[:1], mask[:1], max_prefixes=1)
     assert sum(rows) == reaching < tree.nodes
 
 
@@ -328,7 +328,7 @@ def test_a_prefix_equal_to_the_best_answer_is_still_expanded(before: list[int]) 
     tree = CandidateTree([before, [6, 7], [5]], BOS, EOS)
     half = -torch.tensor(2.0).log()
     assert rank(decoder, tree, states, mask)[0, 1:].tolist() == [half, half]
-    assert best(decoder, tree, states, mask, most=1).indices.tolist() == [[1]]
+    assert best(decoder, tree, states, mask, max_prefixes=1).indices.tolist() == [[1]]
 
 
 def test_each_question_is_searched_as_if_alone(
@@ -405,8 +405,8 @@ def test_bad_arguments_are_named() -> None:
             best(decoder, tree, states, mask, k)
     with pytest.raises(ValueError, match="max_nodes"):
         rank(decoder, tree, states, mask, max_nodes=0)
-    with pytest.raises(ValueError, match="most"):
-        best(decoder, tree, states, mask, most=0)
+    with pytest.raises(ValueError, match="max_prefixes"):
+        best(decoder, tree, states, mask, max_prefixes=0)
     long = CandidateTree([[5] * 8], BOS, EOS)
     for work in (rank, best):
         with pytest.raises(ValueError, match="8 tokens and a beginning token, the decoder reads 8"):

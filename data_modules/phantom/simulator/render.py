@@ -301,10 +301,10 @@ class Scene:
         projection, exposure = self._projections[view], self.exposures[view]
         present, absent = projection.integral(lesions), projection.integral(kept)
         change = np.abs(present - absent)
-        most = float(change.max())
-        if most <= 1e-9:
+        maximum = float(change.max())
+        if maximum <= 1e-9:
             return Shadow(np.zeros(change.shape, dtype=np.bool_), 0.0)
-        mask = change >= EDGE * most
+        mask = change >= EDGE * maximum
         black = self.black(view)
         difference = film(present[mask], black) - film(absent[mask], black)
         return Shadow(mask, float(np.abs(difference).mean()) / exposure.noise)

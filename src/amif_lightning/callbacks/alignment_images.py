@@ -216,31 +216,31 @@ class AlignmentImages(Callback):
         )
 
 
-def first_studies(batch: StudyBatch, most: int) -> StudyBatch:
+def first_studies(batch: StudyBatch, max_count: int) -> StudyBatch:
     """The first studies of a batch.
 
     Args:
         batch: Studies.
-        most: Most studies, at least 1.
+        max_count: Most studies, at least 1.
     """
-    cut: StudyBatch = _cut(batch, most)
+    cut: StudyBatch = _cut(batch, max_count)
     return cut
 
 
-def _cut(value: Any, most: int) -> Any:
+def _cut(value: Any, max_count: int) -> Any:
     if isinstance(value, Tensor | list):
-        return value[:most]
+        return value[:max_count]
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {part.name: _cut(getattr(value, part.name), most) for part in fields(value)}
+        parts = {part.name: _cut(getattr(value, part.name), max_count) for part in fields(value)}
         return replace(value, **parts)
     return value  # the teacher's scale, or no teacher
 
 
-def _telling(words: list[Word], named: Mapping[str, Any], most: int) -> list[Word]:
+def _telling(words: list[Word], named: Mapping[str, Any], max_count: int) -> list[Word]:
     """The words worth a map: those that name a finding, then the longest others."""
     first = {word.text.lower(): word for word in reversed(words) if word.text.lower() in named}
-    longest = [word for word in informative(words, most) if word.text.lower() not in first]
-    return ([*first.values()][::-1] + longest)[:most]
+    longest = [word for word in informative(words, max_count) if word.text.lower() not in first]
+    return ([*first.values()][::-1] + longest)[:max_count]
 
 
 def _variety(groups: list[int]) -> list[int]:

@@ -88,7 +88,7 @@ def similarity_sheet(
         side: About the side of each matrix in pixels.
     """
     # Both distributions under one scale, so that equal colours are equal numbers.
-    most = max(float(each.max()) for each in (labels, student) if each is not None)
+    maximum = max(float(each.max()) for each in (labels, student) if each is not None)
     panels = [
         matrix_panel(
             cosines, groups, "Student: cosine of image and text", side,
@@ -97,8 +97,8 @@ def similarity_sheet(
     ]  # fmt: skip
     if student is not None:
         title = "Student: softmax over the texts of a row"
-        panels.append(matrix_panel(student, groups, title, side, 0.0, most))
-    panels.append(matrix_panel(labels, groups, labels_are, side, 0.0, most))
+        panels.append(matrix_panel(student, groups, title, side, 0.0, maximum))
+    panels.append(matrix_panel(labels, groups, labels_are, side, 0.0, maximum))
     matrices = stacked(panels, across=True)
     note = (
         "Rows are images, columns are reports, both in the same order: on the diagonal they belong "
@@ -125,8 +125,8 @@ def plans_sheet(
     rows = []
     for (image, report, words), row in zip(studies, shares, strict=True):
         # As many lines of the report as there is room for beside a map and its two lines.
-        most = 2 + (image.height + MARGIN) // LINE
-        cards = [card(image, [(report, most, INK)], beside=image.width)]
+        max_lines = 2 + (image.height + MARGIN) // LINE
+        cards = [card(image, [(report, max_lines, INK)], beside=image.width)]
         for word, share in zip(words, row, strict=True):
             over = heat_map(image, square(share), centres, hottest)
             if word.region is not None:

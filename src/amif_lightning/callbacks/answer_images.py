@@ -15,7 +15,7 @@ from torch import Tensor
 from amif_lightning.batch import VQABatch
 from amif_lightning.callbacks.drawing import INK, card, contact_sheet, shown
 from amif_lightning.evaluation import Prediction
-from amif_lightning.reports.records.knowledge import said
+from amif_lightning.reports.records.knowledge import reading_text
 
 _RIGHT, _WRONG = (0, 110, 40), (180, 20, 20)
 _QUESTION_LINES, _ANSWER_LINES, _READ_LINES = 3, 2, 2  # most lines of each text on a card
@@ -116,6 +116,6 @@ def answer_card(
         (f"{sign}: {given.answer}", _ANSWER_LINES, _RIGHT if given.correct else _WRONG),
     ]
     if given.knowledge is not None:
-        read = said(given.knowledge.read, given.knowledge.gate)
+        read = reading_text(given.knowledge.read, given.knowledge.gate)
         lines.append((f"read: {read}", _READ_LINES, INK))
     return card(shown(image, side), lines)

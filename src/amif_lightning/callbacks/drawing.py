@@ -56,14 +56,14 @@ def shown(image: Tensor, side: int) -> Image.Image:
     return Image.fromarray(scaled.permute(1, 2, 0).numpy()).resize((side, side))
 
 
-def wrap(text: str, font: Font, width: int, most: int) -> list[str]:
+def wrap(text: str, font: Font, width: int, max_lines: int) -> list[str]:
     """Break a text into lines that fit; one that needs more lines ends in three dots.
 
     Args:
         text: The text; white space is collapsed.
         font: What it is drawn with.
         width: Pixels of a line.
-        most: Most lines.
+        max_lines: Most lines.
     """
     lines = [""]
     for word in text.split():
@@ -75,8 +75,8 @@ def wrap(text: str, font: Font, width: int, most: int) -> list[str]:
                 lines[-1] += blank + piece
             else:
                 lines.append(piece)
-    if len(lines) > most:
-        lines = lines[:most]
+    if len(lines) > max_lines:
+        lines = lines[:max_lines]
         while font.getlength(f"{lines[-1]}...") > width:
             lines[-1] = lines[-1][:-1]
         lines[-1] += "..."
@@ -98,11 +98,11 @@ def card(
     """
     font = letters()
     width, height = image.size
-    rows = sum(most for _, most, _ in texts)
+    rows = sum(max_lines for _, max_lines, _ in texts)
     lines = [
         (line, ink)
-        for text, most, ink in texts
-        for line in wrap(text, font, width if beside is None else beside, most)
+        for text, max_lines, ink in texts
+        for line in wrap(text, font, width if beside is None else beside, max_lines)
     ]
     if beside is None:
         size = (width + 2 * MARGIN, height + 3 * MARGIN + rows * LINE)
@@ -194,7 +194,7 @@ def matrix_panel(
     Args:
         values: (G, G) numbers.
         groups: G group numbers; equal neighbours share a mark along the upper and the left edge.
-        title: What is shown, at most two lines.
+        title: What is shown, at max_lines two lines.
         side: About the side of the matrix in pixels.
         low: The number of the darkest colour.
         high: The number of the lightest.

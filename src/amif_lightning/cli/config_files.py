@@ -93,27 +93,27 @@ def rename_keys(node: yaml.Node) -> list[str]:
     Returns:
         What was renamed or left out, in words, without repetition.
     """
-    said: dict[str, None] = {}
-    _rename(node, "", said)
-    return list(said)
+    notes: dict[str, None] = {}
+    _rename(node, "", notes)
+    return list(notes)
 
 
-def _rename(node: yaml.Node, above: str, said: dict[str, None]) -> None:
+def _rename(node: yaml.Node, above: str, notes: dict[str, None]) -> None:
     kept = []
     for key, value in _entries(node):
         if key is None:
-            _rename(value, above, said)
+            _rename(value, above, notes)
             continue
         option = f"{above}.{key.value}" if above else str(key.value)
         # Arguments of any class, at any depth, are named by what stands directly above them.
         place = f"{ARGUMENT}{key.value}" if above.endswith("init_args") else option
-        _rename(value, option, said)
+        _rename(value, option, notes)
         now = RENAMED.get(place, place)
         if now is None:
-            said[f"`{place}` was removed and is left out"] = None
+            notes[f"`{place}` was removed and is left out"] = None
             continue
         if now != place:
-            said[f"`{key.value}` is now `{now.rpartition('.')[2]}`"] = None
+            notes[f"`{key.value}` is now `{now.rpartition('.')[2]}`"] = None
             key.value = now.rpartition(".")[2]
         kept.append((key, value))
     if isinstance(node, yaml.MappingNode):
@@ -157,8 +157,8 @@ def warn_of_old_names(files: Sequence[str]) -> None:
     """Print one line for each config file that has old names."""
     for name in files:
         node = _compose(name)
-        if node is not None and (said := rename_keys(node)):
-            print(f"warning: {name}: {', '.join(said)}.", file=sys.stderr)
+        if node is not None and (notes := rename_keys(node)):
+            print(f"warning: {name}: {', '.join(notes)}.", file=sys.stderr)
 
 
 def _compose(name: str) -> yaml.Node | None:

@@ -45,7 +45,7 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
     Args:
         task: The task that answered.
         asked: The question and its image.
-        answered: What the task said.
+        answered: What the task caption.
 
     Raises:
         UserError: See :func:`amif_lightning.tasks.answering.single_question.ask`.
@@ -63,8 +63,8 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
     given = "; ".join(f"{one.answer} {one.probability:.1%}" for one in answered.answers[:3])
     image = shown(inputs.images[0], SIDE)
     centres = patch_centres(task.vision, task.image_size)
-    said = f"Question: {asked.question} Answers: {given}"
-    sheet = plans_sheet([(image, said, maps)], centres, len(maps))
+    caption = f"Question: {asked.question} Answers: {given}"
+    sheet = plans_sheet([(image, caption, maps)], centres, len(maps))
     return stacked([sheet, headline(CAUTION, sheet.width)])
 
 

@@ -181,12 +181,12 @@ def rounded(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
         a: (B, N) wanted row sums.
         b: (B, M) wanted column sums, of the same total.
     """
-    least = torch.finfo(plan.dtype).tiny
-    plan = plan * (a / plan.sum(2).clamp_min(least)).clamp_max(1.0)[:, :, None]
-    plan = plan * (b / plan.sum(1).clamp_min(least)).clamp_max(1.0)[:, None]
+    tiny = torch.finfo(plan.dtype).tiny
+    plan = plan * (a / plan.sum(2).clamp_min(tiny)).clamp_max(1.0)[:, :, None]
+    plan = plan * (b / plan.sum(1).clamp_min(tiny)).clamp_max(1.0)[:, None]
     missing_rows = (a - plan.sum(2)).clamp_min(0.0)
     missing_columns = (b - plan.sum(1)).clamp_min(0.0)
-    total = missing_rows.sum(1).clamp_min(least)[:, None, None]
+    total = missing_rows.sum(1).clamp_min(tiny)[:, None, None]
     return plan + missing_rows[:, :, None] * missing_columns[:, None] / total
 
 

@@ -43,13 +43,13 @@ def retrieval(
     if not ks or min(ks) < 1:
         raise ValueError(f"expected numbers of at least 1, got {list(ks)}")
     count = len(queries)
-    most = min(max(ks), count)
+    deepest = min(max(ks), count)
     precision, recall = [], []
     for start in range(0, count, ROWS):
         rows = slice(start, start + ROWS)
         # A stable sort keeps equally similar studies in the split's order.
         order = (queries[rows] @ targets.T).sort(stable=True, dim=1, descending=True).indices
-        nearest = order[:, :most]
+        nearest = order[:, :deepest]
         relevant = (relevance[nearest] == relevance[rows, None]).double()
         own = (nearest == torch.arange(count, device=nearest.device)[rows, None]).double()
         precision.append(torch.stack([relevant[:, :k].mean(1) for k in ks]))

@@ -207,7 +207,7 @@ def best(
     states: Tensor,
     states_mask: Tensor,
     k: int = 1,
-    most: int = 64,
+    max_prefixes: int = 64,
 ) -> Best:
     """The k candidates of highest log-likelihood, by best-first search of the prefix tree.
 
@@ -224,24 +224,24 @@ def best(
         states: (B, S, D) fused tokens.
         states_mask: (B, S) bool, True at valid tokens.
         k: Number of answers per question, 1 <= k <= N.
-        most: Most prefixes a question expands in one round.
+        max_prefixes: Most prefixes a question expands in one round.
 
     Returns:
         Scores (B, k) float32, falling, ties by candidate order, and indices (B, k).
 
     Raises:
         ValueError: The decoder is in training mode, a candidate is longer than it can read, or k
-            or ``most`` is out of range.
+            or ``max_prefixes`` is out of range.
         FloatingPointError: A logit is not finite.
     """
     _check(decoder, tree)
     if not 1 <= k <= len(tree):
         raise ValueError(f"expected k in 1..{len(tree)}, the number of candidates, got {k}")
-    if most < 1:
-        raise ValueError(f"expected most of at least 1, got {most}")
+    if max_prefixes < 1:
+        raise ValueError(f"expected max_prefixes of at least 1, got {max_prefixes}")
     search = _Search(tree, states, states_mask)
     width = 1
-    while search.select(k, min(width, most)):
+    while search.select(k, min(width, max_prefixes)):
         search.expand(decoder)
         width *= 2
     return top_k(search.results, k)

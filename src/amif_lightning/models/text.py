@@ -80,11 +80,12 @@ class TextEncoder(nn.Module):
         Raises:
             UserError: If the texts are longer than the encoder's position embeddings.
         """
-        most = int(self.bert.config.max_position_embeddings)
-        if ids.shape[1] > most:
+        max_positions = int(self.bert.config.max_position_embeddings)
+        if ids.shape[1] > max_positions:
             raise UserError(
-                f"A text has {ids.shape[1]} tokens and the text encoder {most} positions: lower "
-                f"the data module's limit (max_question_tokens, max_text_tokens) to {most}."
+                f"A text has {ids.shape[1]} tokens and the text encoder {max_positions} positions: "
+                "lower the data module's limit (max_question_tokens, max_text_tokens) to "
+                f"{max_positions}."
             )
         states: Tensor = self.bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return states

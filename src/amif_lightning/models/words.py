@@ -75,17 +75,17 @@ def proper(words: Sequence[Word]) -> list[Word]:
     return [word for word in words if word.text.isalpha() and word.text.lower() not in STOP_WORDS]
 
 
-def informative(words: Sequence[Word], most: int) -> list[Word]:
+def informative(words: Sequence[Word], max_words: int) -> list[Word]:
     """The longest different words, which are the terms of the trade, in the order of the text.
 
     Args:
         words: Words of one text.
-        most: Most words; of equally long ones the earlier are taken.
+        max_words: Most words; of equally long ones the earlier are taken.
     """
     first: dict[str, Word] = {}
     for word in proper(words):
         first.setdefault(word.text.lower(), word)
-    longest = sorted(first.values(), key=lambda word: -len(word.text))[:most]
+    longest = sorted(first.values(), key=lambda word: -len(word.text))[:max_words]
     return sorted(longest, key=lambda word: word.places)
 
 

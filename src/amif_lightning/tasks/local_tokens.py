@@ -38,8 +38,8 @@ class LocalTokens:
     def moved(self, transport: TokenTransport) -> Tensor:
         """The transport's value (B,) for each pair."""
         # Words that take no part cost as much time as others: leave out as many as all pairs have.
-        most = max(int(self.mask.sum(1).max()), 1)
-        order = self.mask.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        longest = max(int(self.mask.sum(1).max()), 1)
+        order = self.mask.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
         words = self.words.gather(1, order[..., None].expand(-1, -1, self.words.shape[2]))
         mask = self.mask.gather(1, order)
         values: Tensor = transport(words, self.patches, mask, self._every())

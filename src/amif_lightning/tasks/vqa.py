@@ -232,7 +232,7 @@ class AMiFVQA(AuxiliaryTask):
         self,
         image: Image.Image | str | PathLike[str],
         question: str,
-        most: int = 5,
+        max_answers: int = 5,
         frame: int | None = None,
     ) -> list[RankedAnswer]:
         """Answer one question about one image, ``task.answer("scan.png", "is there a mass?")``.
@@ -243,7 +243,7 @@ class AMiFVQA(AuxiliaryTask):
         Args:
             image: An image, or the path of a PNG, JPEG, TIFF or DICOM file.
             question: The question, of at least one word.
-            most: Most answers.
+            max_answers: Most answers.
             frame: Frame of a DICOM file with several, counted from 0.
 
         Returns:
@@ -253,16 +253,16 @@ class AMiFVQA(AuxiliaryTask):
             UserError: If the image cannot be read, the question is empty, or the task knows no
                 answers because it comes from neither data nor a checkpoint.
         """
-        return ask(self, [Asked(image, question, frame)], most)[0].answers
+        return ask(self, [Asked(image, question, frame)], max_answers)[0].answers
 
-    def ranked(self, fused: DecoderInput, most: int) -> list[Ranked]:
+    def ranked(self, fused: DecoderInput, max_answers: int) -> list[Ranked]:
         """The best answers to each question, with their log-likelihoods, all candidates allowed.
 
         Args:
             fused: B questions.
-            most: Most answers of each.
+            max_answers: Most answers of each.
         """
-        return self._answerer().ranked(fused.states, fused.mask, most)
+        return self._answerer().ranked(fused.states, fused.mask, max_answers)
 
     def answers(self, fused: DecoderInput, batch: VQABatch) -> Ranked:
         """Answer each question of a batch: the text, and its log-likelihood.

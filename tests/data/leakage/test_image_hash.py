@@ -103,8 +103,8 @@ def test_images_of_one_kind_whose_hashes_are_alike_are_told_apart(tmp_path: Path
         Image.fromarray(np.clip(base + spot, 0, 255).astype(np.uint8)).save(path)
     images, held_out = {"faint": faint, "strong": strong}, [tmp_path / "base.png"]
     # Whatever the hashes say: the correlation decides.
-    assert same(images, held_out, most=BITS) == {"faint"}
-    assert same(images, held_out, most=BITS, least=-1.0) == {"faint", "strong"}
+    assert same(images, held_out, max_distance=BITS) == {"faint"}
+    assert same(images, held_out, max_distance=BITS, min_correlation=-1.0) == {"faint", "strong"}
 
 
 def test_distances_count_differing_bits() -> None:

@@ -359,14 +359,14 @@ def test_a_row_whose_words_are_all_denied_counts_nothing(
     data: PhantomStudies, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = ready(data, stage="global")
-    said = task._said
+    said = task._read_tokens
 
     def silent(text: Tokens) -> Tensor:
         kept = said(text).clone()
         kept[0] = False
         return kept
 
-    monkeypatch.setattr(task, "_said", silent)
+    monkeypatch.setattr(task, "_read_tokens", silent)
     draws = caught(monkeypatch, task)
     for place in range(50):  # until another image draws the silent report
         task._place, found = place, len(draws)

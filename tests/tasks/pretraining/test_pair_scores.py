@@ -71,7 +71,7 @@ class Alone:
         ids, mask = self.text(text)
         words = self.task.fusion.text_projection(self.task.text.words(ids))
         patches = self.task.vision.patches(self.image(image))
-        kept = inner_words(mask) & self.task._said(Tokens(ids, mask))
+        kept = inner_words(mask) & self.task._read_tokens(Tokens(ids, mask))
         return words, self.task.fusion.image_projection(patches), kept
 
 

@@ -223,7 +223,7 @@ def _outcomes(
 
     from amif_lightning.tasks.answering.single_question import Asked, ask
 
-    def said(some: Sequence[AskedFile]) -> list[Answered]:
+    def answer_all(some: Sequence[AskedFile]) -> list[Answered]:
         return ask(task, [Asked(p.image, p.question, p.frame) for p in some], options.top)
 
     batches = range(0, len(pairs), options.batch_size)
@@ -232,17 +232,17 @@ def _outcomes(
         batch = pairs[start : start + options.batch_size]
         outcomes: list[Answered | UserError]
         try:
-            outcomes = list(said(batch))
+            outcomes = list(answer_all(batch))
         except UserError:
             if len(pairs) == 1:
                 raise
-            outcomes = [_alone(said, pair) for pair in batch]  # the others can be answered
+            outcomes = [_alone(answer_all, pair) for pair in batch]  # the others can be answered
         yield from zip(batch, outcomes, strict=True)
 
 
-def _alone(said: Any, pair: AskedFile) -> Answered | UserError:
+def _alone(answer_all: Any, pair: AskedFile) -> Answered | UserError:
     try:
-        outcome: Answered = said([pair])[0]
+        outcome: Answered = answer_all([pair])[0]
     except UserError as error:
         return error
     return outcome

@@ -34,16 +34,16 @@ class TableFile:
     Attributes:
         path: The file; a name that ends in ``.gz`` is unpacked while reading.
         dataset: Name of the data class, the first part of all ids.
-        mend: What to do where the file is damaged, as the end of a sentence.
+        action: What to do where the file is damaged, as the end of a sentence.
     """
 
     path: Path
     dataset: str
-    mend: str
+    action: str
 
     def error(self, what: str) -> UserError:
         """One sentence: the data set, the file, what is wrong with it and the next action."""
-        return UserError(f"{self.dataset}: {self.path} {what}, so {self.mend}.")
+        return UserError(f"{self.dataset}: {self.path} {what}, so {self.action}.")
 
     def malformed(self, line: int, detail: str) -> DroppedRow:
         """A line that cannot be read, named by file and number."""

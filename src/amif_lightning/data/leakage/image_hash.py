@@ -217,7 +217,7 @@ def same_names(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> set[
 
 
 def content_pairs(
-    first: Looks, second: Looks, most: int = ALIKE, least: float = SAME
+    first: Looks, second: Looks, max_distance: int = ALIKE, min_correlation: float = SAME
 ) -> list[ImagePair]:
     """Find the images of two sets that look the same.
 
@@ -227,8 +227,8 @@ def content_pairs(
     Args:
         first: What the images of the one set look like.
         second: What those of the other look like.
-        most: Most bits in which the hashes of the same image differ.
-        least: Least correlation of small copies of the same image.
+        max_distance: Most bits in which the hashes of the same image differ.
+        min_correlation: Least correlation of small copies of the same image.
 
     Returns:
         The pairs, in the order of the sets.
@@ -237,10 +237,10 @@ def content_pairs(
     # In blocks: two corpora have more pairs than fit into memory.
     for start in range(0, len(first.names), _BLOCK):
         apart = distances(first.hashes[start : start + _BLOCK], second.hashes)
-        for row, column in np.argwhere(apart <= most):
+        for row, column in np.argwhere(apart <= max_distance):
             copies = unit(np.stack([first.pixels[start + row], second.pixels[column]]))
             correlation = float(copies[0] @ copies[1])
-            if correlation >= least:
+            if correlation >= min_correlation:
                 one, other = first.names[start + row], second.names[column]
                 found.append(ImagePair(one, other, int(apart[row, column]), correlation))
     return found

@@ -124,7 +124,7 @@ class TextDataModule(L.LightningDataModule, ABC):
         """Where every image of the release lies, by ``<data set>/<path in the release>``."""
 
     @abstractmethod
-    def _say_cut(self) -> None:
+    def _report_truncation(self) -> None:
         """Print how many texts of the splits in use lose their ends to the token limits."""
 
     # ---- tokenizer ----------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class TextDataModule(L.LightningDataModule, ABC):
         before, self._tokenizer = self._tokenizer, adopted
         if before is not None and self._counted and before.to_json() != adopted.to_json():
             rank_zero_info(f"{self.dataset}: the checkpoint's tokenizer is used")
-            self._say_cut()
+            self._report_truncation()
 
     # ---- images and loaders -----------------------------------------------------------------
 

@@ -288,10 +288,10 @@ class StudyDataModule(TextDataModule):
         for sentence in self._dropped():
             rank_zero_info(f"{self.dataset}: {sentence}")
         if stage == "fit" and self.augmentation == "none":
-            self._say_equal_views()
+            self._report_equal_views()
         self._check_resized(image for split in splits for image in _images(self.rows(split)))
         self._counted = splits
-        self._say_cut()
+        self._report_truncation()
 
     def _dropped(self) -> list[str]:
         counts = Counter(row.reason for row in self.splits.dropped)
@@ -308,7 +308,7 @@ class StudyDataModule(TextDataModule):
         """How many training studies an epoch shows."""
         return len(self.splits.train)
 
-    def _say_equal_views(self) -> None:
+    def _report_equal_views(self) -> None:
         train = self.splits.train
         alone = sum(len(row.images) == 1 for row in train)
         if alone:
@@ -317,7 +317,7 @@ class StudyDataModule(TextDataModule):
                 "augmentation is none, so their two views are equal"
             )
 
-    def _say_cut(self) -> None:
+    def _report_truncation(self) -> None:
         limit = self.max_text_tokens
         for split in self._counted:
             texts = [row.text for row in getattr(self.splits, split)]

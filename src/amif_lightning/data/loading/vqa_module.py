@@ -302,9 +302,9 @@ class VQADataModule(TextDataModule):
             self.image_id_of(row) for name in needed for row in getattr(parts, name)
         )
         self._counted = needed
-        self._say_cut()
+        self._report_truncation()
 
-    def _say_cut(self) -> None:
+    def _report_truncation(self) -> None:
         for sentence in cut_sentences(
             self.splits,
             self._counted,
@@ -393,7 +393,7 @@ class VQADataModule(TextDataModule):
         return self._shard_loader(data, len(data), self._collate)
 
 
-def validation_sample(rows: Sequence[VQAExample], most: int) -> list[VQAExample]:
-    """At most ``most`` questions, chosen by a hash of their ids."""
+def validation_sample(rows: Sequence[VQAExample], max_questions: int) -> list[VQAExample]:
+    """At most ``max_questions`` questions, chosen by a hash of their ids."""
     ranked = sorted(rows, key=lambda row: stable_seed("validation sample", row.question_id))
-    return ranked[:most]
+    return ranked[:max_questions]

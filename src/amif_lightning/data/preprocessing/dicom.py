@@ -118,9 +118,9 @@ def _shown(path: Path, values: NDArray[Any], header: Any, index: int) -> NDArray
     return _grey(values, _showing(header, index), _order(header))
 
 
-def _scaled(values: NDArray[Any], most: float) -> NDArray[np.uint8]:
+def _scaled(values: NDArray[Any], maximum: float) -> NDArray[np.uint8]:
     """Colour values of any depth as 8 bits."""
-    scaled: NDArray[np.uint8] = (values * (255.0 / most)).round().clip(0, 255).astype(np.uint8)
+    scaled: NDArray[np.uint8] = (values * (255.0 / maximum)).round().clip(0, 255).astype(np.uint8)
     return scaled
 
 
@@ -219,9 +219,9 @@ def _looked_up(
     if isinstance(data, bytes):
         data = np.frombuffer(data, f"{order}u{1 if len(data) < 2 * entries else 2}")
     found = np.asarray(data)[:entries]
-    most = min(2**bits - 1, 255 if found.dtype == np.uint8 else 2**16 - 1)
+    maximum = min(2**bits - 1, 255 if found.dtype == np.uint8 else 2**16 - 1)
     places = np.rint(values).astype(np.int64) - first
-    return found[places.clip(0, len(found) - 1)], float(most)
+    return found[places.clip(0, len(found) - 1)], float(maximum)
 
 
 def _order(header: Any) -> str:

@@ -140,8 +140,8 @@ class RetrievalGroup:
         """
         if self.missing:
             return None
-        most = sorted((line.relevant for line in self.lines[0]), reverse=True)[:JUDGED]
-        return Fraction(sum(most), len(most) * self.first.studies)
+        counts = sorted((line.relevant for line in self.lines[0]), reverse=True)[:JUDGED]
+        return Fraction(sum(counts), len(counts) * self.first.studies)
 
     @property
     def lines(self) -> list[tuple[StudyLine, ...]]:

@@ -53,13 +53,13 @@ class Chart:
     traces: tuple[Trace, ...]
 
 
-def ticks(low: float, high: float, most: int = _TICKS) -> list[float]:
+def ticks(low: float, high: float, max_ticks: int = _TICKS) -> list[float]:
     """Round numbers at equal distances that cover ``low`` to ``high``.
 
     Args:
         low: The smallest value.
         high: The largest one; equal values are given room on both sides.
-        most: About how many distances there are at most.
+        max_ticks: About how many distances there are at most.
 
     Returns:
         At least two rising numbers; the first is at most ``low``, the last at least ``high``.
@@ -67,7 +67,7 @@ def ticks(low: float, high: float, most: int = _TICKS) -> list[float]:
     if not low < high:
         room = abs(low) / 10 or 1.0
         low, high = low - room, high + room
-    rough = (high - low) / most
+    rough = (high - low) / max_ticks
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next((f * unit for f in (1, 2, 5) if f * unit >= rough * (1 - 1e-9)), 10 * unit)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

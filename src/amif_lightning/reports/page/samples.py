@@ -11,7 +11,7 @@ from pathlib import Path
 
 from amif_lightning.reports.analysis.groups import Group, Run
 from amif_lightning.reports.page.thumbnails import NoImage, data_root, data_uri
-from amif_lightning.reports.records.knowledge import said
+from amif_lightning.reports.records.knowledge import reading_text
 from amif_lightning.reports.records.predictions import PredictionLine
 
 EACH = 4
@@ -158,7 +158,7 @@ def _answer(group: Group, run: Run, line: PredictionLine) -> Answer:
         probability=_probability(line.log_likelihood),
         shuffled=line.control_prediction,
         shuffled_correct=line.control_correct,
-        read=said(line.knowledge.read, line.knowledge.gate) if line.knowledge else "",
+        read=reading_text(line.knowledge.read, line.knowledge.gate) if line.knowledge else "",
     )
 
 

@@ -171,7 +171,7 @@ def parse_record(data: object, path: Path) -> ResultRecord:
             }
         ),
         majority_answer=top.text("majority_answer"),
-        candidates=top.optional_integer("candidates", least=1),
+        candidates=top.optional_integer("candidates", minimum=1),
         answers_from=name(top, "answers_from"),
         method=cast(Literal["rank", "generate"], top.choice("method", METHODS)),
         knowledge=parse_averages(top),

@@ -97,18 +97,20 @@ class Fields:
         value = self._typed(name, "true, false or null", lambda v: v is None or isinstance(v, bool))
         return None if value is None else bool(value)
 
-    def integer(self, name: str, least: int = 0) -> int:
-        """A whole number of at least ``least``."""
+    def integer(self, name: str, minimum: int = 0) -> int:
+        """A whole number of at least ``minimum``."""
         return int(
-            self._typed(name, f"a whole number >= {least}", lambda v: _is_integer(v) and v >= least)
+            self._typed(
+                name, f"a whole number >= {minimum}", lambda v: _is_integer(v) and v >= minimum
+            )
         )
 
-    def optional_integer(self, name: str, least: int = 0) -> int | None:
-        """A whole number of at least ``least``, or null."""
+    def optional_integer(self, name: str, minimum: int = 0) -> int | None:
+        """A whole number of at least ``minimum``, or null."""
         value = self._typed(
             name,
-            f"a whole number >= {least} or null",
-            lambda v: v is None or (_is_integer(v) and v >= least),
+            f"a whole number >= {minimum} or null",
+            lambda v: v is None or (_is_integer(v) and v >= minimum),
         )
         return None if value is None else int(value)
 

@@ -74,7 +74,7 @@ def knowledge_averages(lines: Sequence[KnowledgeLine]) -> KnowledgeAverages:
     )
 
 
-def said(read: Sequence[tuple[str, float]], gate: float) -> str:
+def reading_text(read: Sequence[tuple[str, float]], gate: float) -> str:
     """What was read, for people: ``left 61%, small 20%; gate 0.49``."""
     entries = ", ".join(f"{entry} {share:.0%}" for entry, share in read)
     return f"{entries}; gate {gate:.2f}"
@@ -151,7 +151,7 @@ def _read(fields: Fields) -> tuple[tuple[str, float], ...]:
 
 def _averages(fields: Fields) -> KnowledgeAverages:
     found = KnowledgeAverages(
-        questions=fields.integer("questions", least=1),
+        questions=fields.integer("questions", minimum=1),
         known=fields.integer("known"),
         mass=optional_within(fields, "mass", 0, 1),
         even=optional_within(fields, "even", 0, 1),

@@ -220,7 +220,7 @@ def _parse_reranked(fields: Fields) -> Reranked | None:
         return None
     inner = Fields(value, fields.where, f"{fields.prefix}reranked.")
     made = Reranked(
-        inner.integer("studies", least=1),
+        inner.integer("studies", minimum=1),
         within(inner, "global_order", 0, 1),
         within(inner, "reordered", 0, 1),
     )
@@ -235,7 +235,7 @@ def _parse_localisation(fields: Fields) -> Localisation | None:
     inner = Fields(value, fields.where, f"{fields.prefix}localisation.")
     kinds = inner.inside("kinds")
     made = Localisation(
-        findings=inner.integer("findings", least=1),
+        findings=inner.integer("findings", minimum=1),
         mean=within(inner, "mean", 0, math.inf),
         median=within(inner, "median", 0, math.inf),
         other_word=optional_within(inner, "other_word", 0, math.inf),
@@ -249,7 +249,7 @@ def _parse_localisation(fields: Fields) -> Localisation | None:
 
 
 def _parse_kind(fields: Fields) -> OfKind:
-    made = OfKind(fields.integer("findings", least=1), within(fields, "mean", 0, math.inf))
+    made = OfKind(fields.integer("findings", minimum=1), within(fields, "mean", 0, math.inf))
     fields.finish()
     return made
 

@@ -110,7 +110,7 @@ def parse_retrieval_record(data: object, path: Path) -> RetrievalRecord:
     """
     top = opened(data, path, RetrievalRecord.kind)
     zero_shot = top.value("zero_shot")
-    studies = top.integer("studies", least=1)
+    studies = top.integer("studies", minimum=1)
     record = RetrievalRecord(
         studies=studies,
         image_to_text=ranking_of(top.inside("image_to_text")),

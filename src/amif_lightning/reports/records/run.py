@@ -200,7 +200,7 @@ def shared_fields(top: Fields, path: Path) -> dict[str, Any]:
         layout=name(top, "layout"),
         split=name(top, "split"),
         seed=top.integer("seed"),
-        test_runs=top.integer("test_runs", least=1),
+        test_runs=top.integer("test_runs", minimum=1),
         warnings=top.texts("warnings"),
         config=top.mapping("config"),
         versions=_versions(top),
@@ -264,10 +264,10 @@ def _versions(top: Fields) -> dict[str, str]:
 def _hardware(fields: Fields) -> Hardware:
     hardware = Hardware(
         cpu=fields.text("cpu"),
-        cores=fields.integer("cores", least=1),
+        cores=fields.integer("cores", minimum=1),
         memory_gib=fields.optional_number("memory_gib"),
         gpu=fields.optional_text("gpu"),
-        devices=fields.integer("devices", least=1),
+        devices=fields.integer("devices", minimum=1),
     )
     fields.finish()
     return hardware

@@ -173,7 +173,7 @@ def _line(fields: Fields, count: int) -> StudyLine:
     line = StudyLine(
         study_id=fields.text("study_id"),
         group=fields.text("group"),
-        relevant=fields.integer("relevant", least=1),
+        relevant=fields.integer("relevant", minimum=1),
         image_to_text=ranking_of(fields.inside("image_to_text")),
         text_to_image=ranking_of(fields.inside("text_to_image")),
         zero_shot=fields.optional_flag("zero_shot"),

@@ -66,10 +66,10 @@ def compare(groups: Sequence[Group], baselines: Sequence[str] = ()) -> Compared:
                 continue  # another split is another question set, not a rival
             reason = _not_comparable(first, second)
             if reason is None:
-                for row, said, gap in _compare(first, second):
+                for row, claim, gap in _compare(first, second):
                     rows.append(row)
                     gaps += [gap] if gap else []
-                    sentences += [said] if said and baselines else []
+                    sentences += [claim] if claim and baselines else []
             else:
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
@@ -120,10 +120,10 @@ def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str, Gap 
             f"{len(first.runs)} / {len(second.runs)}",
             _mcnemar(first, second) if overall else "",
         ]
-        said, gap = "", None
+        claim, gap = "", None
         if overall:
             gap = Gap(first.name, second.name, second.key.experiment, value, span)
-            said = sentence(
+            claim = sentence(
                 first.label,
                 first.name,
                 second.name,
@@ -133,7 +133,7 @@ def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str, Gap 
                 _by_seed(first, second),
                 baseline=True,
             )
-        yield row, said, gap
+        yield row, claim, gap
 
 
 def _by_seed(first: Group, second: Group) -> dict[int, Fraction]:
@@ -207,7 +207,7 @@ class Compared:
     gaps: list[Gap]
 
     def parts(self) -> list[str]:
-        """Sentences, table, legend and remarks in Markdown; empty where nothing is to be said."""
+        """Sentences, table, legend and remarks in Markdown; empty where nothing is to be claim."""
         listed = ["\n".join(f"- {text}" for text in self.sentences)] if self.sentences else []
         table = [markdown(self.header, self.rows), self.legend] if self.rows else []
         return listed + table + self.remarks

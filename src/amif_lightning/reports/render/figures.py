@@ -188,12 +188,12 @@ def _retrieval_panel(
 
 def axis_end(groups: Sequence[RetrievalGroup]) -> int:
     """The shortest axis that holds scores, intervals, chance and the best possible value."""
-    most = 0.0
+    highest = 0.0
     for group in groups:
         span = group.interval()
         marks = [*map(float, group.values()), float(group.chance()), group.first.ceiling[JUDGED]]
-        most = max(most, *marks, span.high if span else 0.0)
-    return next((end for end in ENDS if 100 * most <= end + 1e-6), ENDS[-1])
+        highest = max(highest, *marks, span.high if span else 0.0)
+    return next((end for end in ENDS if 100 * highest <= end + 1e-6), ENDS[-1])
 
 
 def _row(group: RetrievalGroup, top: float, end: int) -> list[str]:

@@ -62,9 +62,9 @@ def local_parts(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ())
     parts: list[str] = []
     for title, (header, rows), legend in local_tables(groups):
         parts += [f"## {title}", markdown(header, rows), legend]
-    said = local_sentences(groups, baselines)
-    if said:
-        parts += ["## What local alignment is worth", "\n".join(f"- {text}" for text in said)]
+    sentences = local_sentences(groups, baselines)
+    if sentences:
+        parts += ["## What local alignment is worth", "\n".join(f"- {text}" for text in sentences)]
     return parts
 
 

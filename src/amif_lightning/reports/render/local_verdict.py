@@ -31,16 +31,16 @@ def local_sentences(groups: Sequence[RetrievalGroup], baselines: Sequence[str] =
         baselines: Experiments that others are compared with; none: nothing is compared.
     """
     scored = [LocalScores(group) for group in groups if scores_pairs(group)]
-    said = [sentence for scores in scored for sentence in local_statements(scores)]
-    return said + local_comparisons(scored, baselines) + _unscored(groups)
+    sentences = [sentence for scores in scored for sentence in local_statements(scores)]
+    return sentences + local_comparisons(scored, baselines) + _unscored(groups)
 
 
 def local_statements(scores: LocalScores) -> list[str]:
     """What one configuration's own numbers say; fewer than 30 studies decide nothing."""
     if scores.group.first.studies < numbers.LEAST_FOR_PERCENT:
         return []
-    said = [*_of_lists(scores), *_of_places(scores), *_of_tokens(scores)]
-    return [f"{scores.group.label}: {text}" for text in said]
+    sentences = [*_of_lists(scores), *_of_places(scores), *_of_tokens(scores)]
+    return [f"{scores.group.label}: {text}" for text in sentences]
 
 
 def _of_lists(scores: LocalScores) -> Iterable[str]:
@@ -82,15 +82,15 @@ def _of_tokens(scores: LocalScores) -> Iterable[str]:
 
 def _unscored(groups: Sequence[RetrievalGroup]) -> list[str]:
     """A sentence for every configuration of which only some seeds scored pairs."""
-    said = []
+    sentences = []
     for group in groups:
         bare = [str(record.seed) for record in group.records if record.pairs is None]
         if 0 < len(bare) < len(group.runs):
-            said.append(
+            sentences.append(
                 f"{group.label}: {group.name} has no local scores here, for its seed "
                 f"{', '.join(bare)} scored no pairs; test it again."
             )
-    return said
+    return sentences
 
 
 # ---- against a baseline -----------------------------------------------------------------------
@@ -142,8 +142,8 @@ def _differences(first: LocalScores, second: LocalScores) -> Iterable[str]:
             continue
         gap = one.estimate(measure, other)
         if gap is not None and gap.span is not None:
-            said = _judged(gap, name, first.group.name, second.group.name)
-            yield f"{said}, {_seeds(gap, name, one)}."
+            sentence = _judged(gap, name, first.group.name, second.group.name)
+            yield f"{sentence}, {_seeds(gap, name, one)}."
 
 
 def _judged(gap: Estimate, name: str, first: str, second: str) -> str:

@@ -75,10 +75,10 @@ def compare_searches(groups: Sequence[RetrievalGroup], baselines: Sequence[str] 
                 why = f"Not compared on {data} {first.key.split}, for {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
                 continue
-            row, said, gap = _compare(first, second, baseline=bool(baselines))
+            row, claim, gap = _compare(first, second, baseline=bool(baselines))
             rows.append(row)
             gaps.append(gap)
-            sentences.append(said)
+            sentences.append(claim)
     keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
     remarks = refusals(refused) + without_baseline(keys, baselines)
     return Compared(HEADER, rows, LEGEND, sentences, remarks, gaps)
@@ -132,7 +132,7 @@ def _compare(
         f"{len(seeds)}" + (f" ({left_out} without a partner left out)" if left_out else ""),
         per_seed(differences),
     ]
-    said = sentence(
+    claim = sentence(
         first.label,
         first.name,
         second.name,
@@ -142,4 +142,4 @@ def _compare(
         differences,
         baseline=baseline,
     )
-    return row, said, Gap(first.name, second.name, second.key.experiment, value, span)
+    return row, claim, Gap(first.name, second.name, second.key.experiment, value, span)

@@ -19,7 +19,7 @@ from amif_lightning.losses.gather import gather, world
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.losses.unified import Sides, UnifiedAlignment
 from amif_lightning.models.fusion import EncodedPair, global_embedding
-from amif_lightning.seeding import _identity
+from amif_lightning.seeding import stable_seed
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import (
     check_smoothing,
@@ -166,7 +166,7 @@ def question_alignment(
     Returns:
         The unweighted scalar loss, the same in all processes.
     """
-    shown = [_identity(name) for name in batch.image_keys]
+    shown = [stable_seed(name) for name in batch.image_keys]
     words = batch.question.ids.masked_fill(~batch.question.mask, -1)
     texts = torch.cat([torch.tensor(shown, device=words.device)[:, None], words], dim=1)
     # One order of adding the gradients of an image's questions, unlike image[batch.image_index].
@@ -192,9 +192,9 @@ def gather_uneven(local: Tensor, counts: Sequence[int]) -> Tensor:
     Returns:
         (G, ...), the rows of rank 0 first.
     """
-    most = max(counts)
-    padding = local.new_zeros((most - len(local), *local.shape[1:]))
-    shares = gather(torch.cat([local, padding])).split(most)
+    largest = max(counts)
+    padding = local.new_zeros((largest - len(local), *local.shape[1:]))
+    shares = gather(torch.cat([local, padding])).split(largest)
     return torch.cat([share[:count] for share, count in zip(shares, counts, strict=True)])
 
 

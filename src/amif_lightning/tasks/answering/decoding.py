@@ -75,19 +75,19 @@ class Answerer:
             self.spelling = Spelling(space)
 
     @torch.no_grad()
-    def ranked(self, states: Tensor, mask: Tensor, most: int) -> list[Ranked]:
+    def ranked(self, states: Tensor, mask: Tensor, max_answers: int) -> list[Ranked]:
         """The best answers to each question, all candidates allowed; of generated ones one.
 
         Args:
             states: (B, S, D) fused tokens.
             mask: (B, S) bool, true on tokens.
-            most: Most answers of each.
+            max_answers: Most answers of each.
         """
         if self.answer_by == "generate":
             return [[one] for one in self._generate(states, mask, [()] * len(states))]
         candidates = self.space.candidates
         self.tree = _on(self.tree, states)
-        values, chosen = self._choose(self.tree, states, mask, min(most, len(candidates)))
+        values, chosen = self._choose(self.tree, states, mask, min(max_answers, len(candidates)))
         return [
             [(candidates[i], value) for i, value in zip(row, scores, strict=True)]
             for row, scores in zip(chosen.tolist(), values.tolist(), strict=True)

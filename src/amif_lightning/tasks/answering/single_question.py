@@ -46,7 +46,7 @@ class AnsweringTask(Switchable, Protocol):
     def read(self, encoded: EncodedPair) -> DecoderInput:
         """The vocabulary read for each question."""
 
-    def ranked(self, fused: DecoderInput, most: int) -> list[list[tuple[str, float]]]:
+    def ranked(self, fused: DecoderInput, max_answers: int) -> list[list[tuple[str, float]]]:
         """The best answers of each question with their log-probabilities."""
 
 
@@ -106,27 +106,27 @@ class Inputs:
     unknown: list[int]
 
 
-def ask(task: AnsweringTask, asked: Sequence[Asked], most: int = 5) -> list[Answered]:
+def ask(task: AnsweringTask, asked: Sequence[Asked], max_answers: int = 5) -> list[Answered]:
     """Answer questions in one batch.
 
     Args:
         task: A task with an answer space: from data, or from a checkpoint.
         asked: At least one question.
-        most: Most answers of each, at least 1.
+        max_answers: Most answers of each, at least 1.
 
     Returns:
         What it says to each, in order.
 
     Raises:
-        UserError: If an image cannot be read, a question is empty, ``most`` is below 1, the
+        UserError: If an image cannot be read, a question is empty, ``max_answers`` is below 1, the
             task knows no answers, or its weights are not finite.
     """
-    if most < 1:
-        raise UserError(f"{most} answers are asked for: give at least 1.")
+    if max_answers < 1:
+        raise UserError(f"{max_answers} answers are asked for: give at least 1.")
     inputs = inputs_of(task, asked)
     with at_rest(task):
         try:
-            ranked = task.ranked(task.read(encoded_pair_of(task, inputs)), most)
+            ranked = task.ranked(task.read(encoded_pair_of(task, inputs)), max_answers)
         except FloatingPointError as error:
             raise UserError(
                 f"The checkpoint gives no answer, for {error}: use one from before that."

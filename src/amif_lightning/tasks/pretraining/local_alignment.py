@@ -260,9 +260,9 @@ class LocalAlignmentTask(SearchedTask):
             return fused_tokens(self.fuse(states, text.mask, image))
         context = states if self.transport_tokens == "contextual" else None
         layers = self.text_layer, self.image_layer
-        return unfused_tokens(self, text, image, context, layers, self._said(text))
+        return unfused_tokens(self, text, image, context, layers, self._read_tokens(text))
 
-    def _said(self, text: Tokens) -> Tensor:
+    def _read_tokens(self, text: Tokens) -> Tensor:
         """Tokens (B, L) that unfused transport reads: all, or those of affirmed sentences."""
         if self.transport_denials or self.tokenizer is None:
             return torch.ones_like(text.mask)

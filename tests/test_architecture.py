@@ -1,0 +1,52 @@
+"""docs/architecture.md: its walks name files that are there, and enter no room twice."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+LIBRARY = ROOT / "src" / "amif_lightning"
+
+
+def walk(title: str) -> list[str]:
+    (block,) = re.findall(rf"^## {title}\n+```\n(.*?)```", TEXT, flags=re.MULTILINE | re.DOTALL)
+    return [line.split()[0] for line in block.splitlines()]
+
+
+def is_there(name: str) -> bool:
+    return any((root / name).exists() for root in (ROOT, LIBRARY))
+
+
+@pytest.mark.parametrize(
+    "title", ["One question, from file to record", "One report, from file to loss"]
+)
+def test_a_walk_enters_no_room_twice(title: str) -> None:
+    stops = walk(title)
+    assert len(stops) >= 7
+    assert [stop for stop in stops if not is_there(stop)] == []
+    rooms = [str(Path(stop).parent) for stop in stops]
+    assert len(set(rooms)) == len(rooms)
+
+
+def test_every_folder_of_the_table_exists() -> None:
+    (table,) = re.findall(r"^## Where a line belongs\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    named = [name for name in re.findall(r"`([\w/<>.]+)`", table) if "/" in name or ".py" in name]
+    assert len(named) > 20
+    known = {path.name for path in LIBRARY.rglob("*.py")}
+    lost = [name for name in named if "<" not in name and not is_there(name) and name not in known]
+    assert lost == []
+
+
+def test_the_floors_are_those_that_are_checked() -> None:
+    """The drawing names every layer of the contracts."""
+    contracts = (
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[tool.importlinter]")[1]
+    )
+    (floors,) = re.findall(r"^## Floors\n.*?```\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL)
+    for layer in re.findall(r'^    "([\w.| :]+)",$', contracts, flags=re.MULTILINE):
+        for module in re.split(r"[|:]", layer):
+            assert re.search(rf"\b{module.strip().rpartition('.')[2]}\b", floors), module

@@ -225,7 +225,7 @@ def test_best_equals_the_full_ranking(seed: int, k: int) -> None:
 
 @pytest.mark.parametrize("max_prefixes", [1, 4, 64])
 def test_best_equals_the_full_ranking_when_trained(
-    trained: tuple[AnswerDecoder, list[list[int]], Tensor, Tensor], most: int
+    trained: tuple[AnswerDecoder, list[list[int]], Tensor, Tensor], max_prefixes: int
 ) -> None:
     decoder, candidates, states, mask = trained
     tree = CandidateTree(candidates, BOS, EOS)
@@ -233,7 +233,7 @@ def test_best_equals_the_full_ranking_when_trained(
     noise, noise_mask = states_of(24, seed=9)
     states, mask = torch.cat([states, noise])[::3], torch.cat([mask, noise_mask])[::3]
     expected = top_k(rank(decoder, tree, states, mask), 3)
-    found = best(decoder, tree, states, mask, 3, max_prefixes=most)
+    found = best(decoder, tree, states, mask, 3, max_prefixes=max_prefixes)
     assert torch.equal(found.indices, expected.indices)
     torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=0)
 

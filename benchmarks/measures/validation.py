@@ -176,7 +176,7 @@ def table(runs: Sequence[Run], images: Mapping[str, str]) -> str:
 
 def floor(data: VQADataModule) -> str:
     """What the training answers alone give on the validation questions."""
-    rows, train = data.splits.validation, data.splits.floor_rows("validation")
+    rows, train = data.splits.validation, data.splits.baseline_rows("validation")
     guesses = {
         "question-only lookup": baselines.question_only(train, rows),
         "majority answer": [baselines.majority_answer(train)] * len(rows),

@@ -65,11 +65,11 @@ class EvaluationContext:
         split: The released split that was scored.
         candidates: Number of candidate answers.
         ceiling: Per stratum, questions whose answer is among the candidates: (correct, count).
-        floors: Per floor (``question_only``, ``same_image_copy``, ``majority``) and stratum, what
-            is right without looking at an image.
+        baselines: Per baseline (``question_only``, ``same_image_copy``, ``majority``) and stratum,
+            what is right without looking at an image.
         majority: The most frequent training answer.
         answers_from: The splits whose answers are candidates.
-        floor_correct: Per question id, whether the question-only lookup is right.
+        baseline_correct: Per question id, whether the question-only lookup is right.
         rows: Per question id, what the predictions file repeats of the release's row.
         warnings: Sentences that every record of this set-up carries.
     """
@@ -80,10 +80,10 @@ class EvaluationContext:
     split: str
     candidates: int
     ceiling: Mapping[str, tuple[int, int]]
-    floors: Mapping[str, Mapping[str, tuple[int, int]]]
+    baselines: Mapping[str, Mapping[str, tuple[int, int]]]
     majority: str
     answers_from: str
-    floor_correct: Mapping[str, bool]
+    baseline_correct: Mapping[str, bool]
     rows: Mapping[str, Mapping[str, Any]]
     warnings: tuple[str, ...]
 

@@ -47,10 +47,10 @@ def facts() -> EvaluationContext:
         split="test",
         candidates=2,
         ceiling=counts,
-        floors={"question_only": counts, "same_image_copy": none, "majority": none},
+        baselines={"question_only": counts, "same_image_copy": none, "majority": none},
         majority="no",
         answers_from="train",
-        floor_correct=dict.fromkeys(QUESTIONS, False) | {"q1": True},
+        baseline_correct=dict.fromkeys(QUESTIONS, False) | {"q1": True},
         rows=rows,
         warnings=("A sentence.",),
     )

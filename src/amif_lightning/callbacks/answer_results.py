@@ -84,9 +84,9 @@ def write_test(
         control=_tally(facts, {q: p.correct for q, p in control.items()}) if control else None,
         ceiling=_scores(facts.ceiling) if by_rank else None,
         floors=Floors(
-            question_only=_scores(facts.floors["question_only"]),
-            same_image_copy=_scores(facts.floors["same_image_copy"]),
-            majority=_scores(facts.floors["majority"]),
+            question_only=_scores(facts.baselines["question_only"]),
+            same_image_copy=_scores(facts.baselines["same_image_copy"]),
+            majority=_scores(facts.baselines["majority"]),
         ),
         majority_answer=facts.majority,
         candidates=facts.candidates if by_rank else None,
@@ -174,7 +174,7 @@ def _line(
         strata=tuple(row["strata"]),
         control_prediction=None if control is None else control.answer,
         control_correct=None if control is None else control.correct,
-        floor_correct=facts.floor_correct[question],
+        floor_correct=facts.baseline_correct[question],
         image_file=row["image_file"],
         knowledge=KnowledgeLine(**asdict(given.knowledge)) if given.knowledge else None,
     )

@@ -59,9 +59,9 @@ def check_facts(
 ) -> None:
     expected = recount(train, test)
     assert {k: list(v) for k, v in facts.ceiling.items()} == expected.pop("ceiling")
-    assert {n: {k: list(v) for k, v in c.items()} for n, c in facts.floors.items()} == expected
-    assert list(facts.rows) == list(facts.floor_correct) == [row.question_id for row in test]
-    right = sum(facts.floor_correct.values())
+    assert {n: {k: list(v) for k, v in c.items()} for n, c in facts.baselines.items()} == expected
+    assert list(facts.rows) == list(facts.baseline_correct) == [row.question_id for row in test]
+    right = sum(facts.baseline_correct.values())
     assert [right, len(test)] == expected["question_only"]["overall"]
     for row in test:
         assert facts.rows[row.question_id]["references"] == row.references

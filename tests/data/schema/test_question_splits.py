@@ -200,8 +200,8 @@ def test_images_of_a_group_are_held_out_together() -> None:
 
 def test_floors_of_a_held_out_validation_set_do_not_look_up_its_own_rows() -> None:
     part = split_questions(release(), "clean")
-    assert part.floor_rows("test") == part.released_train
-    assert shared_images(part.floor_rows("validation"), part.validation) == ()
+    assert part.baseline_rows("test") == part.released_train
+    assert shared_images(part.baseline_rows("validation"), part.validation) == ()
 
 
 def test_reader_drops_are_kept_and_unknown_names_refused() -> None:

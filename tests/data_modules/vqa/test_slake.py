@@ -272,7 +272,7 @@ def test_real_counts(real_data: Path) -> None:
     assert found.majority == english["majority_answer"]
     for floor in ("majority", "question_only"):
         for stratum, counts in english["test"][floor].items():
-            assert list(found.floors[floor][stratum]) == counts
+            assert list(found.baselines[floor][stratum]) == counts
     chinese = read_slake(root, "zh")
     for name, rows in chinese.splits.items():
         assert len(rows) == facts["chinese"]["rows"][name]

@@ -39,7 +39,7 @@ def test_bars_stand_where_the_counts_say_and_the_baseline_first(
         levels = {mark.kind: mark.at for mark in bar.marks}
         control = sum(group.control() or []) / 6
         floor = group.first.floors.question_only["overall"].correct / 3
-        expected = {"floor": floor, "control": control, "ceiling": 75.0}
+        expected = {"baseline": floor, "control": control, "ceiling": 75.0}
         assert levels == pytest.approx(expected, abs=0.006)
     assert bars.marks[2] == ("ceiling", "ceiling of the candidates")
 
@@ -66,7 +66,7 @@ def test_without_a_baseline_there_are_no_differences(write_run: Writer, tmp_path
     _, bars = drawn(tmp_path)
     assert bars.baseline == ""
     assert [(bar.name, bar.difference) for bar in bars.bars] == [("a", None), ("b", None)]
-    assert [mark.kind for mark in bars.bars[0].marks] == ["floor"]
+    assert [mark.kind for mark in bars.bars[0].marks] == ["baseline"]
 
 
 def test_few_questions_have_a_sentence_instead(write_run: Writer, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 STYLE = (resources.files("amif_lightning.reports.page") / "style.css").read_text(encoding="utf-8")
 TEXTS = ("ink", "quiet", "link", "alarm", "yes", "no", "open")
-LINES = ("bar", "floor", "control", "ceiling", "s0", "s1", "s2", "s3", "s4", "s5")
+LINES = ("bar", "baseline", "control", "ceiling", "s0", "s1", "s2", "s3", "s4", "s5")
 
 
 def luminance(colour: str) -> float:

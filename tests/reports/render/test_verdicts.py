@@ -60,7 +60,7 @@ def test_without_control_nothing_is_claimed(judge: Callable[..., str]) -> None:
 
 def test_without_floor_flags_the_floor_is_a_fixed_number(judge: Callable[..., str]) -> None:
     text = judge(floor=None)
-    assert "the floor taken as fixed" in text
+    assert "the baseline taken as fixed" in text
 
 
 def test_without_predictions_there_is_no_verdict(judge: Callable[..., str], tmp_path: Path) -> None:

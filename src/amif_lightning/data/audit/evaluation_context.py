@@ -47,10 +47,10 @@ def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> E
         split=parts.test_split,
         candidates=len(parts.candidates),
         ceiling=counts(list(baselines.ceiling(parts.candidates, rows))),
-        floors={name: counts(correct) for name, correct in right.items()},
+        baselines={name: counts(correct) for name, correct in right.items()},
         majority=majority,
         answers_from=parts.answers_from,
-        floor_correct={
+        baseline_correct={
             row.question_id: ok for row, ok in zip(rows, right["question_only"], strict=True)
         },
         rows={

@@ -220,7 +220,7 @@ def _size(rows: Sequence[VQAExample], unusable: int) -> SplitSize:
 
 def _split(parts: Splits, role: EvaluationSplit) -> SplitAudit:
     rows = parts.validation if role == "validation" else parts.test
-    train = parts.floor_rows(role)
+    train = parts.baseline_rows(role)
     if role == "validation" and parts.held_out_from_train:
         source = "held out from train by image"
     else:

@@ -1,7 +1,7 @@
 """What answers can be had without looking at the image, and what the candidate list allows.
 
 The definitions follow the suite's data set notes: ties go to the answer (for the copy: the training
-question) that comes first in the released file, so a floor is one number and not a matter of luck.
+question) that comes first in the released file, so a baseline is one number, whatever the run.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Splits:
         protocol: ``clean`` or ``literature``.
         test_split: Released split in the role of ``test``.
         released_train: All released training rows; counts, candidates, vocabulary, ceilings and
-            floors use them.
+            baselines use them.
         train: The rows that weights may see.
         validation: The rows that checkpoints are chosen on.
         test: The rows that are scored once per finished configuration; empty if absent.
@@ -75,7 +75,7 @@ class Splits:
         """The splits whose answers are candidates, such as ``train + validation``."""
         return " + ".join(dict.fromkeys(row.split for row in self.answer_rows))
 
-    def floor_rows(self, split: EvaluationSplit) -> tuple[VQAExample, ...]:
+    def baseline_rows(self, split: EvaluationSplit) -> tuple[VQAExample, ...]:
         """Training rows that the no-vision baselines of one split may look things up in.
 
         Args:

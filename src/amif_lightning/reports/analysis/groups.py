@@ -169,12 +169,14 @@ class Group:
     @cached_property
     def above_baseline(self) -> Difference:
         """Accuracy minus the question-only baseline."""
-        floor = Fraction(self.first.floors.question_only[OVERALL].correct, self.count())
+        baseline = Fraction(self.first.floors.question_only[OVERALL].correct, self.count())
         lines = next((run for run in self._lines or [] if run[0].floor_correct is not None), None)
-        value = self.accuracy() - floor
+        value = self.accuracy() - baseline
         if lines is None:
             own = self.interval()
-            shifted = own and statistics.Interval(own.low - float(floor), own.high - float(floor))
+            shifted = own and statistics.Interval(
+                own.low - float(baseline), own.high - float(baseline)
+            )
             return Difference(value, shifted, paired=False)
         return self._paired(value, [bool(line.floor_correct) for line in lines])
 
@@ -282,10 +284,10 @@ def _agree(record: ResultRecord, lines: Sequence[PredictionLine], path: Path, fi
         )
     if record.control is not None:
         tables.append(("control_correct", "control", record.control))
-    floors = {line.floor_correct is not None for line in lines}
-    if floors == {True}:
+    known = {line.floor_correct is not None for line in lines}
+    if known == {True}:
         tables.append(("floor_correct", "floors.question_only", record.floors.question_only))
-    elif floors != {False}:
+    elif known != {False}:
         raise UserError(
             f"{file}: field 'floor_correct' is null on some lines only; test the checkpoint again."
         )

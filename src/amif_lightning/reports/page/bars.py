@@ -225,8 +225,8 @@ def _bar(
 
 def _answer_marks(group: Group) -> list[tuple[str, str, Fraction]]:
     record, control = group.first, group.control()
-    floor = record.floors.question_only[OVERALL]
-    marks = [("floor", "question-only baseline", Fraction(floor.correct, floor.count))]
+    baseline = record.floors.question_only[OVERALL]
+    marks = [("baseline", "question-only baseline", Fraction(baseline.correct, baseline.count))]
     if control is not None:
         level = Fraction(sum(control), len(control) * group.count())
         marks.append(("control", "shuffled images", level))
@@ -237,7 +237,7 @@ def _answer_marks(group: Group) -> list[tuple[str, str, Fraction]]:
 
 
 def _search_marks(group: RetrievalGroup) -> list[tuple[str, str, Fraction]]:
-    marks = [("floor", "chance", group.chance())]
+    marks = [("baseline", "chance", group.chance())]
     if group.constant is not None:
         marks.append(("control", "same list for every query", group.constant))
     best = statistics.rational(group.first.ceiling[JUDGED])

@@ -1,4 +1,4 @@
-"""The scores as an SVG image: bars with intervals, floor, ceiling and shuffled-image control."""
+"""The scores as an SVG image: bars with intervals, baseline, ceiling and shuffled-image control."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draw(groups: Sequence[Group], searches: Sequence[RetrievalGroup] = ()) -> st
     if searches:
         panels, top = search_panels(searches, top)
         body += panels
-    title = "Accuracy with intervals, floors and ceilings" if groups else "Image-text retrieval"
+    title = "Accuracy with intervals, baselines and ceilings" if groups else "Image-text retrieval"
     return document(title, body, top + 10)
 
 

@@ -11,7 +11,7 @@ from amif_lightning.reports.records.answering import OVERALL
 from amif_lightning.reports.records.study_scores import JUDGED
 from amif_lightning.reports.render import numbers
 
-FLOOR = "the question-only baseline"
+BASELINE = "the question-only baseline"
 CONTROL = "the same network with shuffled images"
 
 
@@ -39,23 +39,24 @@ def statement(group: Group) -> str:
             f"{head}no verdict: {numbers.share_of(group.correct(), count)} questions are right, "
             f"and fewer than {numbers.LEAST_FOR_PERCENT} questions decide nothing."
         )
-    floor, control = group.above_baseline, group.above_control
+    baseline, control = group.above_baseline, group.above_control
     accuracy = f"accuracy {numbers.percent(group.accuracy())} % {_own_interval(group)}"
     if control is None:
         done = f"only {group.controlled} of {len(group.runs)} seeds have the"
         which = f"{done if group.controlled else 'no'} shuffled-image control"
         claim = f"whether the images were used is not shown, for {which}"
         claim += "" if group.controlled else " was run"
-        return f"{head}{claim}: {accuracy} is {_side(floor, FLOOR, _floor(group))}."
-    sides = f"{_side(floor, FLOOR, _floor(group))} and {_side(control, CONTROL, _shuffled(group))}"
-    return f"{head}{_claim(group, floor, control)}: {accuracy} is {sides}."
+        return f"{head}{claim}: {accuracy} is {_side(baseline, BASELINE, _baseline(group))}."
+    above = _side(baseline, BASELINE, _baseline(group))
+    sides = f"{above} and {_side(control, CONTROL, _shuffled(group))}"
+    return f"{head}{_claim(group, baseline, control)}: {accuracy} is {sides}."
 
 
-def _claim(group: Group, floor: Difference, control: Difference) -> str:
-    if floor.interval is None or control.interval is None:
+def _claim(group: Group, baseline: Difference, control: Difference) -> str:
+    if baseline.interval is None or control.interval is None:
         why = f"{group.missing[0]} is missing" if group.missing else "the images are too few"
         return f"no verdict, for {why}"
-    if _above(floor) and _above(control):
+    if _above(baseline) and _above(control):
         return "evidence that the images were used"
     if _above(control):
         return "the images change the answers, but do not lift them above not looking"
@@ -75,7 +76,7 @@ def _side(difference: Difference, what: str, level: str) -> str:
         return f"{gap} (no interval) {direction} {what} ({level})"
     written = f"95 % interval {numbers.points_interval(span)}"
     if not difference.paired:
-        written += ", the floor taken as fixed"
+        written += ", the baseline taken as fixed"
     if span.low > 0:
         return f"{gap} ({written}) above {what} ({level})"
     if span.high < 0:
@@ -88,7 +89,7 @@ def _own_interval(group: Group) -> str:
     return "(no interval)" if span is None else f"(95 % interval {numbers.interval(span)})"
 
 
-def _floor(group: Group) -> str:
+def _baseline(group: Group) -> str:
     correct = group.first.floors.question_only[OVERALL].correct
     return f"{numbers.percent(Fraction(correct, group.count()))} %"
 

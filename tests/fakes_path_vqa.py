@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +34,7 @@ def _entries(split: str) -> list[dict[str, Any]]:
 
 
 def write_path_vqa(
-    root: Path, layout: Literal["hf", "lxmert", "original"] = "hf", *, traps: bool = True
+    root: Path, layout: Literal["hf", "lxmert"] = "hf", *, traps: bool = True
 ) -> None:
     """Write the data set.
 
@@ -62,8 +61,4 @@ def write_path_vqa(
             bad: list[Any] = [{"img_id": "train_0001", "sent": "?", "label": {"yes": 1}}, 7]
             bad += [{"img_id": "../../etc", "sent": "where?", "label": {"yes": 1}}]
             entries = [*entries, entries[3], *bad]
-        (root / "qas").mkdir(exist_ok=True)
-        if layout == "lxmert":
-            (root / f"{split}.json").write_text(json.dumps(entries), encoding="utf-8")
-        else:
-            (root / "qas" / f"{split}_vqa.pkl").write_bytes(pickle.dumps(entries))
+        (root / f"{split}.json").write_text(json.dumps(entries), encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import read_json, read_pickle
+from amif_lightning.data.files.json_files import read_json
 from amif_lightning.data.files.parquet import find_parquet
 from amif_lightning.data.files.tables import is_text
 from amif_lightning.data.loading.hub_module import HubQuestions
@@ -24,8 +24,8 @@ from amif_lightning.data.schema.questions import (
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
-Layout = Literal["hf", "lxmert", "original"]
-LayoutChoice = Literal["auto", "hf", "lxmert", "original"]
+Layout = Literal["hf", "lxmert"]
+LayoutChoice = Literal["auto", "hf", "lxmert"]
 
 NAME = "PathVQA"
 SOURCE = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
@@ -42,11 +42,9 @@ class PathVQA(HubQuestions):
         root: Folder of the data set, in one of these layouts: ``hf``: the hub's parquet files
             ``data/{train,validation,test}-*.parquet``; ``lxmert``: ``{train,val,test}.json`` or
             ``{train,val,test}_vqa.json`` (in the folder or in ``qas/``), a list of questions with
-            ``img_id``, ``sent`` and ``label``; ``original``: ``qas/{train,val,test}_vqa.pkl``; the
-            last two with images in ``images/{train,val,test}/``.
+            ``img_id``, ``sent`` and ``label``, with images in ``images/{train,val,test}/``. The
+            pickles of the first release are not read, for they can be made to run code.
         layout: Which of them to read; ``auto``: the first that is there, in this order.
-        allow_pickle: Whether the pickles of ``original`` may be opened. They are read without any
-            class, so that they cannot run code, but they come from strangers all the same.
         **kwargs: Arguments of :class:`HubQuestions`.
 
     Raises:
@@ -57,13 +55,11 @@ class PathVQA(HubQuestions):
         self,
         root: str,
         layout: LayoutChoice = "auto",
-        allow_pickle: bool = False,
         **kwargs: Unpack[HubOptions],
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("layout", layout, LayoutChoice)
         self.layout: LayoutChoice = layout
-        self.allow_pickle = allow_pickle
 
     @cached_property
     def chosen_layout(self) -> Layout:
@@ -83,7 +79,7 @@ class PathVQA(HubQuestions):
         if self.parquet is not None:
             splits, dropped = self.parquet.read()
         else:
-            splits, dropped = _read_lists(self.root, self.chosen_layout, self.allow_pickle)
+            splits, dropped = _read_lists(self.root)
         if not splits.get("train"):
             raise UserError(
                 f"PathVQA: {self.root} has no training question in layout "
@@ -118,8 +114,7 @@ def choose_layout(root: Path, layout: LayoutChoice = "auto") -> Layout:
         )
     there: dict[Layout, bool] = {
         "hf": "train" in find_parquet(root),
-        "lxmert": _list_file(root, "train", "json") is not None,
-        "original": _list_file(root, "train", "pkl") is not None,
+        "lxmert": _list_file(root, "train") is not None,
     }
     if layout != "auto":
         if there[layout]:
@@ -132,40 +127,29 @@ def choose_layout(root: Path, layout: LayoutChoice = "auto") -> Layout:
         if found:
             return name
     raise UserError(
-        f"PathVQA: neither data/train-*.parquet nor train.json nor qas/train_vqa.pkl is in {root}, "
-        f"so fetch the data set from {SOURCE} into it."
+        f"PathVQA: neither data/train-*.parquet nor train.json is in {root} "
+        f"(pickles are not read), so fetch the data set from {SOURCE} into it."
     )
 
 
-def _list_file(root: Path, split: SplitName, ending: str) -> Path | None:
+def _list_file(root: Path, split: SplitName) -> Path | None:
     short = SHORT[split]
     for folder in (root, root / "qas"):
-        for name in (f"{short}_vqa.{ending}", f"{short}.{ending}"):
+        for name in (f"{short}_vqa.json", f"{short}.json"):
             if (folder / name).is_file():
                 return folder / name
     return None
 
 
-def _read_lists(
-    root: Path, layout: Layout, allow_pickle: bool
-) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
-    """The splits of the layouts whose files are lists of questions."""
-    ending = "json" if layout == "lxmert" else "pkl"
-    if layout == "original" and not allow_pickle:
-        raise UserError(
-            f"PathVQA: {_list_file(root, 'train', ending)} is a pickle, and one can be made to run "
-            "code, so fetch the parquet files instead or give --data.init_args.allow_pickle true "
-            "if you trust where it comes from."
-        )
+def _read_lists(root: Path) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
+    """The splits of the layout whose files are lists of questions."""
     splits: dict[SplitName, tuple[VQAExample, ...]] = {}
     dropped: list[DroppedRow] = []
     for split in SHORT:
-        path = _list_file(root, split, ending)
+        path = _list_file(root, split)
         if path is None:
             continue
-        items = (
-            read_json("PathVQA", path, SOURCE) if ending == "json" else read_pickle(path, "PathVQA")
-        )
+        items = read_json("PathVQA", path, SOURCE)
         if not isinstance(items, list):
             raise UserError(
                 f"PathVQA: {path} is not a list of questions, so fetch it from {SOURCE}."
@@ -220,7 +204,7 @@ def _word(released: object) -> str:
     if isinstance(released, int) and not isinstance(released, bool):
         try:
             return str(released)
-        except ValueError:  # a pickle can hold more digits than Python writes
+        except ValueError:  # JSON can hold more digits than Python writes
             return ""
     return collapse(str(released)) if is_text(released) else ""
 

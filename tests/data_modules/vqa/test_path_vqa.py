@@ -35,14 +35,13 @@ def module(root: Path, **options: Any) -> PathVQA:
     [
         ("hf", {DUPLICATE: 1, NO_IMAGE: 1, NO_TEXT: 1}),
         ("lxmert", {DUPLICATE: 1, UNUSABLE: 3}),
-        ("original", {DUPLICATE: 1, UNUSABLE: 3}),
     ],
 )
 def test_every_layout_gives_the_same_questions(
     tmp_path: Path, layout: Any, dropped: dict[str, int]
 ) -> None:
     write_path_vqa(tmp_path, layout)
-    data = module(tmp_path, allow_pickle=True)
+    data = module(tmp_path)
     release = data.release
     assert release.layout == layout
     counts = {split: len(rows) for split, rows in release.splits.items()}
@@ -63,18 +62,17 @@ def test_every_layout_gives_the_same_questions(
 
 
 def test_auto_takes_the_first_layout_that_is_there(tmp_path: Path) -> None:
-    write_path_vqa(tmp_path, "original")
-    assert choose_layout(tmp_path) == "original"
     write_path_vqa(tmp_path, "lxmert")
     assert choose_layout(tmp_path) == "lxmert"
     write_path_vqa(tmp_path, "hf")
     assert choose_layout(tmp_path) == "hf"
-    assert choose_layout(tmp_path, "original") == "original"
+    assert choose_layout(tmp_path, "lxmert") == "lxmert"
 
 
-def test_pickles_are_not_opened_unasked(tmp_path: Path) -> None:
-    write_path_vqa(tmp_path, "original")
-    with pytest.raises(UserError, match=r"train_vqa\.pkl is a pickle.*allow_pickle true"):
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "qas").mkdir()
+    (tmp_path / "qas" / "train_vqa.pkl").write_bytes(b"")
+    with pytest.raises(UserError, match="pickles are not read"):
         _ = module(tmp_path).release
 
 

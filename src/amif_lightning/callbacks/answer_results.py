@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from amif_lightning.data.files.atomic import write_atomically
+from amif_lightning.data.schema.question_splits import protocol_label
 from amif_lightning.evaluation import EvaluationContext, Prediction
 from amif_lightning.reports.records import predictions as files
 from amif_lightning.reports.records.answering import (
@@ -18,7 +19,6 @@ from amif_lightning.reports.records.answering import (
     ResultRecord,
     Score,
     Scores,
-    protocol_label,
     record_path,
     write_record,
 )

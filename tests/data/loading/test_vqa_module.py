@@ -18,7 +18,6 @@ from amif_lightning.batch import VQABatch
 from amif_lightning.cli.entry import _message
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.schema.question_splits import LITERATURE_LABEL
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.errors import UserError
@@ -219,7 +218,7 @@ def test_the_label_of_the_literature_protocol_stands_before_every_score(
     root: Path, release: Release, printed: list[str], stage: str
 ) -> None:
     Tiny(root, release, protocol="literature").setup(stage)
-    assert printed[0].startswith(f"Tiny: {LITERATURE_LABEL}: ")
+    assert printed[0].startswith("Tiny: literature (test answers visible): ")
 
 
 @pytest.mark.parametrize("cuda", [True, False])

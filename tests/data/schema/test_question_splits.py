@@ -8,10 +8,10 @@ import pytest
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.answers import vocabulary
 from amif_lightning.data.schema.question_splits import (
-    LITERATURE_LABEL,
     Protocol,
     hold_out_images,
     images_of,
+    protocol_label,
     restated,
     restating,
     shared_images,
@@ -19,6 +19,8 @@ from amif_lightning.data.schema.question_splits import (
 )
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
+
+VISIBLE = "literature (test answers visible)"
 
 
 def row(
@@ -74,8 +76,8 @@ def test_literature_candidates_hold_the_answers_of_all_splits_and_say_so() -> No
     part = split_questions(release(validation=True), "literature")
     assert set(part.candidates) == {"train0", "train1", "unseen validation", "unseen test"}
     assert "unseen" in vocabulary(part.answer_rows, "words", 99)
-    assert part.label == LITERATURE_LABEL
-    assert any(note.startswith(LITERATURE_LABEL) for note in part.notes)
+    assert part.label == VISIBLE
+    assert any(note.startswith(VISIBLE) for note in part.notes)
 
 
 def test_literature_without_test_answers_says_so() -> None:
@@ -83,6 +85,12 @@ def test_literature_without_test_answers_says_so() -> None:
     assert set(part.candidates) == {"train0", "train1", "unseen validation"}
     assert any("test answers are not on disk" in note for note in part.notes)
     assert part.test == ()
+    # What an audit prints is what a record of these data would say.
+    assert part.label == "literature (candidates from train + validation)"
+    scored = split_questions(
+        release(validation=True, test=False), "literature", test_split="validation"
+    )
+    assert scored.label == "literature (validation answers visible)"
     assert "test" in part.absent
 
 
@@ -212,3 +220,13 @@ def test_reader_drops_are_kept_and_unknown_names_refused() -> None:
             split_questions(release(), "clean", validation_fraction=fraction)
     with pytest.raises(UserError, match="no usable training rows"):
         split_questions(Release("X", "fake", {}), "clean")
+
+
+def test_protocol_labels_say_which_answers_were_visible() -> None:
+    assert protocol_label("clean", "test", "train") == "clean"
+    visible = protocol_label("literature", "test", "train + validation + test")
+    assert visible == "literature (test answers visible)"
+    visible = protocol_label("literature", "validation", "train + validation")
+    assert visible == "literature (validation answers visible)"
+    unseen = protocol_label("literature", "test", "train + validation")
+    assert unseen == "literature (candidates from train + validation)"

@@ -14,7 +14,6 @@ from amif_lightning.reports.records.answering import (
     ResultRecord,
     Score,
     plain,
-    protocol_label,
     read_record,
     record_path,
     write_record,
@@ -122,13 +121,3 @@ def test_configuration_of_any_type_is_written(tmp_path: Path, record: ResultReco
     path = record_path(tmp_path, "test")
     write_record(path, replace(record, config=config))
     assert read_record(path).config == plain(config)
-
-
-def test_protocol_labels_say_which_answers_were_visible() -> None:
-    assert protocol_label("clean", "test", "train") == "clean"
-    visible = protocol_label("literature", "test", "train + validation + test")
-    assert visible == "literature (test answers visible)"
-    visible = protocol_label("literature", "validation", "train + validation")
-    assert visible == "literature (validation answers visible)"
-    unseen = protocol_label("literature", "test", "train + validation")
-    assert unseen == "literature (candidates from train + validation)"

@@ -293,7 +293,7 @@ def _explain(task: AMiFVQA, pair: AskedFile, outcome: Answered, path: Path) -> N
 
 
 def _protocol(task: AMiFVQA) -> str:
-    from amif_lightning.reports.records.answering import protocol_label
+    from amif_lightning.data.schema.question_splits import protocol_label
 
     if task.space is None:
         return ""

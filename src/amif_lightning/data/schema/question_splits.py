@@ -5,7 +5,7 @@ chosen on validation, trained rows that restate a validation or test question le
 
 ``literature``: candidates and vocabulary also hold the validation and test answers, and leaky
 training rows stay, as in the published numbers it is compared with. A validation set is held out
-all the same, and every output carries :data:`LITERATURE_LABEL`.
+all the same, and every output carries :func:`protocol_label`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from amif_lightning.errors import UserError
 Protocol = Literal["clean", "literature"]
 EvaluationSplit = Literal["validation", "test"]
 QuestionKey = tuple[str, str]
-
-LITERATURE_LABEL = "literature (test answers visible)"
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Splits:
     @property
     def label(self) -> str:
         """The protocol as it must be printed beside every number."""
-        return LITERATURE_LABEL if self.protocol == "literature" else "clean"
+        return protocol_label(self.protocol, self.test_split, self.answers_from)
 
     @property
     def answers_from(self) -> str:
@@ -89,6 +87,21 @@ class Splits:
             return self.released_train
         held_out = images_of(self.validation)
         return tuple(row for row in self.released_train if row.image_key not in held_out)
+
+
+def protocol_label(protocol: str, split: str, answers_from: str) -> str:
+    """The words every output uses for a protocol (docs/datasets.md, "Protocols").
+
+    Args:
+        protocol: ``clean`` or ``literature``.
+        split: Released split that was scored.
+        answers_from: Splits whose answers are candidates, such as ``train + validation``.
+    """
+    if protocol != "literature":
+        return protocol
+    if split in answers_from.split(" + "):
+        return f"literature ({split} answers visible)"
+    return f"literature (candidates from {answers_from})"
 
 
 def split_questions(
@@ -343,7 +356,10 @@ def _drop_images(
 
 def _literature_note(seen: list[str]) -> str:
     if "test" in seen:
-        return f"{LITERATURE_LABEL}: candidates and vocabulary hold the answers of all splits."
+        return (
+            "literature (test answers visible): candidates and vocabulary hold the answers of all "
+            "splits."
+        )
     return (
         "literature: the test answers are not on disk, so candidates and vocabulary hold the "
         f"answers of {' and '.join(seen)} only."

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from amif_lightning.data.schema.question_splits import protocol_label
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.seeds import seeds_of
-from amif_lightning.reports.records.answering import OVERALL, ResultRecord, Score, protocol_label
+from amif_lightning.reports.records.answering import OVERALL, ResultRecord, Score
 from amif_lightning.reports.records.knowledge import odd_stratum
 from amif_lightning.reports.records.predictions import (
     PredictionLine,

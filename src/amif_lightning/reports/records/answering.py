@@ -44,7 +44,6 @@ __all__ = [
     "Scores",
     "parse_record",
     "plain",
-    "protocol_label",
     "read_record",
     "record_path",
     "write_record",
@@ -102,21 +101,6 @@ class ResultRecord(RunRecord):
     answers_from: str
     method: Literal["rank", "generate"]
     knowledge: dict[str, KnowledgeAverages] | None = None
-
-
-def protocol_label(protocol: str, split: str, answers_from: str) -> str:
-    """The words every output uses for a protocol (docs/datasets.md, "Protocols").
-
-    Args:
-        protocol: ``clean`` or ``literature``.
-        split: Released split that was scored.
-        answers_from: Splits whose answers are candidates, such as ``train + validation``.
-    """
-    if protocol != "literature":
-        return protocol
-    if split in answers_from.split(" + "):
-        return f"literature ({split} answers visible)"
-    return f"literature (candidates from {answers_from})"
 
 
 def write_record(path: str | PathLike[str], record: ResultRecord) -> None:

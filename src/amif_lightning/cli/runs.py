@@ -11,7 +11,7 @@ from amif_lightning.errors import UserError
 
 NAMED_CHECKPOINTS = ("best", "last")
 # --overwrite deletes these and nothing else. What the suite writes besides is the count of tests
-# (reports/scorings.py), which must outlive the run.
+# (reports/records/test_counter.py), which must outlive the run.
 _WRITTEN = (
     "config.yaml",
     "hparams.yaml",

@@ -1,4 +1,4 @@
-"""The one contract between data modules and tasks: typed batches and what an answer may be.
+"""The one contract between data modules and tasks: typed batches with their shapes.
 
 Letters used in shapes: B questions or studies, I images, L question or report tokens, T answer
 tokens (of a teacher's features: their width), S strata. Several questions may share one image, so

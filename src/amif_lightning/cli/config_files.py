@@ -1,5 +1,7 @@
 """Checks of ``--config`` files that need no parser: they exist, are YAML, give no key twice.
 
+Keys that had another name get the one that they have now (:mod:`amif_lightning.renamed_options`).
+
 They run before Lightning is imported, so a slip is answered at once and with file and line.
 """
 

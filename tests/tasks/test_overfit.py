@@ -71,7 +71,7 @@ def _blind(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
 def _accuracy(root: Path, rows: Sequence[VQAExample], tmp_path: Path, *, blind: bool) -> float:
     """Training accuracy once it is 1, else after the last step."""
     data = _phantom(root)
-    data.__dict__["partition"] = dataclasses.replace(  # in place of the cached property's value
+    data.__dict__["splits"] = dataclasses.replace(  # in place of the cached property's value
         data.splits, train=tuple(rows), validation=tuple(rows)
     )
     L.seed_everything(0, verbose=False)

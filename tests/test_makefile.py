@@ -234,10 +234,7 @@ def test_pretraining_in_two_stages(tmp_path: Path) -> None:
     words = ("reproduce-pretrain", f"RUNS={tmp_path}", "ROOT=/x", "CORPUS=roco", "SIZE=base")
     first, second = (
         calls(*words, *more)[0]
-        for more in (
-            ("STAGE=global",),
-            ("STAGE=local", "INIT_FROM=/first stage/best.ckpt"),
-        )
+        for more in (("STAGE=global",), ("STAGE=local", "INIT_FROM=/first stage/best.ckpt"))
     )
     assert "--config experiments/stage/global.yaml " in first
     assert "--experiment pretrain-roco-base-global " in first

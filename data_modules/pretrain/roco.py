@@ -26,11 +26,7 @@ TWICE = "the captions name it twice"
 
 V1 = "https://github.com/razorx89/roco-dataset"
 V2 = "https://zenodo.org/records/8333645"
-_V1_SPLITS: Mapping[SplitName, str] = {
-    "train": "train",
-    "validation": "validation",
-    "test": "test",
-}
+_V1_SPLITS: Mapping[SplitName, str] = {"train": "train", "validation": "validation", "test": "test"}
 _V2_SPLITS: Mapping[SplitName, str] = {"train": "train", "validation": "valid", "test": "test"}
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 

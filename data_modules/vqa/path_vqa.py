@@ -52,10 +52,7 @@ class PathVQA(HubQuestions):
     """
 
     def __init__(
-        self,
-        root: str,
-        layout: LayoutChoice = "auto",
-        **kwargs: Unpack[HubOptions],
+        self, root: str, layout: LayoutChoice = "auto", **kwargs: Unpack[HubOptions]
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("layout", layout, LayoutChoice)

@@ -93,9 +93,7 @@ class SLAKE(VQADataModule):
 
 
 def read_slake(
-    root: Path | str,
-    language: Language = "en",
-    list_answers: ListAnswers = "as_released",
+    root: Path | str, language: Language = "en", list_answers: ListAnswers = "as_released"
 ) -> Release:
     """Reads SLAKE's json files, which the release and its mirrors name alike but for validation.
 

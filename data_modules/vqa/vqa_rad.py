@@ -74,10 +74,7 @@ class VQARAD(HubQuestions):
     """
 
     def __init__(
-        self,
-        root: str,
-        layout: LayoutChoice = "auto",
-        **kwargs: Unpack[HubOptions],
+        self, root: str, layout: LayoutChoice = "auto", **kwargs: Unpack[HubOptions]
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("layout", layout, LayoutChoice)
@@ -111,9 +108,7 @@ def _read_parquet(root: Path, parquet: ParquetQuestions, protocol: Protocol) -> 
 
 
 def read_vqa_rad(
-    root: Path | str,
-    layout: LayoutChoice = "auto",
-    protocol: Protocol = "clean",
+    root: Path | str, layout: LayoutChoice = "auto", protocol: Protocol = "clean"
 ) -> Release:
     """Reads VQA-RAD.
 

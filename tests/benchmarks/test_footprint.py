@@ -194,10 +194,7 @@ def test_a_trained_run_is_measured(
 
 
 def test_what_cannot_be_measured_is_said(
-    data: PhantomStudies,
-    task: AMiFPretrain,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    data: PhantomStudies, task: AMiFPretrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match="does not exist"):
         footprint.main(["--ckpt_path", str(tmp_path / "no.ckpt"), "--root", str(data.root)])

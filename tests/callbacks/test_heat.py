@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amif_lightning.callbacks.heat import (
-    enlarged,
-    heat_map,
-    heat_scale,
-    outlined,
-)
+from amif_lightning.callbacks.heat import enlarged, heat_map, heat_scale, outlined
 
 EVEN = (np.arange(4) + 0.5) / 4
 

@@ -140,10 +140,7 @@ def test_a_row_never_draws_itself(first: int) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "first"),
-    [
-        (from_a_list_less_one, 0),
-        (with_the_first_columns_masked, FIRST_OF_SECOND),
-    ],
+    [(from_a_list_less_one, 0), (with_the_first_columns_masked, FIRST_OF_SECOND)],
 )
 def test_a_row_that_draws_itself_would_be_noticed(wrong: Draw, first: int) -> None:
     with pytest.raises(AssertionError):

@@ -262,10 +262,7 @@ def test_bf16_autocast_stays_close_and_finite(
     fusion, (text, mask, image) = make().train(mode == "train"), inputs
     with torch.no_grad():
         exact_words, exact_patches = fusion(text, mask, image)
-    with (
-        torch.set_grad_enabled("without" not in mode),
-        torch.autocast("cpu", dtype=torch.bfloat16),
-    ):
+    with torch.set_grad_enabled("without" not in mode), torch.autocast("cpu", dtype=torch.bfloat16):
         words, patches = fusion(text, mask, image)
     assert words.isfinite().all()
     torch.testing.assert_close(words[mask].float(), exact_words[mask], atol=0.15, rtol=0.1)

@@ -7,14 +7,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import WordLevel
 
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.models.words import (
-    Word,
-    affirmed,
-    denial_ids,
-    informative,
-    proper,
-    words_of,
-)
+from amif_lightning.models.words import Word, affirmed, denial_ids, informative, proper, words_of
 
 TABLE = Tokenizer.from_texts(["a nodule lies in the left lung . no effusion"])
 FAST = FastTokenizer.from_str(TABLE.to_json())

@@ -81,11 +81,7 @@ def test_a_resumed_run_counts_the_steps_as_the_trainer_does(
         def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
             names = ("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches")
             copied = {name: getattr(trainer, name) for name in names}
-            resumed: Any = SimpleNamespace(
-                ckpt_path="some/last.ckpt",
-                datamodule=data,
-                **copied,
-            )
+            resumed: Any = SimpleNamespace(ckpt_path="some/last.ckpt", datamodule=data, **copied)
             task: Any = SimpleNamespace(trainer=resumed)
             counted = AMiFTask._optimizer_steps(task)
             seen.append((counted, trainer.estimated_stepping_batches))

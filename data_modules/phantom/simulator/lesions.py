@@ -249,11 +249,7 @@ def _large_heart(rng: np.random.Generator, anatomy: Anatomy) -> Lesion:
 
 
 def _fluid(
-    rng: np.random.Generator,
-    lung: Lung,
-    side: LungSide,
-    finding: Finding,
-    views: tuple[View, ...],
+    rng: np.random.Generator, lung: Lung, side: LungSide, finding: Finding, views: tuple[View, ...]
 ) -> Lesion:
     """Fill the base of the pleural space: a layer over the dome, and a rim up the chest wall."""
     (x, y, _), (wide, deep, _) = lung.space.centre, lung.space.axes
@@ -272,8 +268,7 @@ def _fluid(
         layer = Ellipsoid((x + out * 0.4 * wide, y - 0.3 * deep, base - 30), (30, 50, 32))
     else:
         rim = Ellipsoid(
-            (x + out * 0.85 * wide, y - 0.15 * deep, base),
-            (26, 0.95 * deep, 96 + 8 * more),
+            (x + out * 0.85 * wide, y - 0.15 * deep, base), (26, 0.95 * deep, 96 + 8 * more)
         )
         layer = Ellipsoid((x, y - 0.1 * deep, base - 8), (1.25 * wide, 1.1 * deep, 50 + 7 * more))
     return Lesion(side, tissue=(rim, layer))

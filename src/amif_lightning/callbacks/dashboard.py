@@ -40,10 +40,7 @@ _ALIGNMENT: Charts = {
 _RETRIEVAL: Charts = {
     "precision at k": ["Multiline", [r"val/precision@\d+$"]],
     "recall at k": ["Multiline", [r"val/recall@.*"]],
-    "precision by direction": [
-        "Multiline",
-        [r"val/(image_to_text|text_to_image)/precision@.*"],
-    ],
+    "precision by direction": ["Multiline", [r"val/(image_to_text|text_to_image)/precision@.*"]],
     "zero-shot accuracy": ["Multiline", [r"val/zero_shot.*"]],
     "divergence from the teacher": ["Multiline", [r"val/teacher_kl"]],
 }

@@ -84,9 +84,7 @@ def wrap(text: str, font: Font, width: int, max_lines: int) -> list[str]:
 
 
 def card(
-    image: Image.Image,
-    texts: Sequence[tuple[str, int, Colour]],
-    beside: int | None = None,
+    image: Image.Image, texts: Sequence[tuple[str, int, Colour]], beside: int | None = None
 ) -> Image.Image:
     """An image with texts below it, or on its right.
 

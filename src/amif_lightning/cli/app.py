@@ -29,11 +29,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
-from amif_lightning.cli.checkpoints import (
-    LastCheckpoint,
-    WholeFileCheckpointIO,
-    check_checkpoint,
-)
+from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.cli.config_files import (
     current_words,
     read_config,

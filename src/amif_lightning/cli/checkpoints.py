@@ -49,10 +49,7 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: str | Path,
-        storage_options: Any | None = None,
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Save ``checkpoint``; addresses such as ``s3://...`` are left to Lightning.
 

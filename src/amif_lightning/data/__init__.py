@@ -1,11 +1,3 @@
 """What data sets share: files, schema, preprocessing, leakage, audit, teacher caches, loading."""
 
-__all__ = [
-    "audit",
-    "files",
-    "leakage",
-    "loading",
-    "preprocessing",
-    "schema",
-    "teacher",
-]
+__all__ = ["audit", "files", "leakage", "loading", "preprocessing", "schema", "teacher"]

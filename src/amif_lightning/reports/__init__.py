@@ -1,8 +1,3 @@
 """Result records, prediction files and the tables made from them; nothing here imports torch."""
 
-__all__ = [
-    "analysis",
-    "page",
-    "records",
-    "render",
-]
+__all__ = ["analysis", "page", "records", "render"]

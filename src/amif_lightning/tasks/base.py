@@ -166,12 +166,7 @@ class AMiFTask(L.LightningModule):
         given = {"vision_pretrained": None, "text_pretrained": False} | kwargs
         checkpoint = readable_by_lightning(checkpoint_path) if weights_only else checkpoint_path
         return super().load_from_checkpoint(
-            checkpoint,
-            map_location,
-            hparams_file,
-            strict,
-            weights_only,
-            **given,
+            checkpoint, map_location, hparams_file, strict, weights_only, **given
         )
 
     def setup(self, stage: str) -> None:

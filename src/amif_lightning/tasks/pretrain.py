@@ -61,10 +61,7 @@ class AMiFPretrain(LocalAlignmentTask):
         self.save_hyperparameters()
         self.hparams["vision_quick_gelu"] = self.quick_gelu
         check_weights(
-            image_text=image_text,
-            view_view=view_view,
-            text_text=text_text,
-            same_weight=same_weight,
+            image_text=image_text, view_view=view_view, text_text=text_text, same_weight=same_weight
         )
         check_smoothing(label_smoothing=label_smoothing)
         check_temperature(temperature)

@@ -153,9 +153,7 @@ def test_equal_paths_of_two_data_sets_are_two_images(tmp_path: Path) -> None:
     assert found.failed
 
 
-def test_without_its_tokenizer_cut_texts_are_not_counted_and_a_note_says_so(
-    tmp_path: Path,
-) -> None:
+def test_without_its_tokenizer_cut_texts_are_not_counted_and_a_note_says_so(tmp_path: Path) -> None:
     data = TinyStudies(tmp_path, tiny_studies(tmp_path), tokenizer=str(tmp_path / "nowhere"))
     found = data.audit(check_images=False)
     assert found.sizes["trained"].cut_texts is None

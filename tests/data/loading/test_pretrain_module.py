@@ -500,10 +500,7 @@ def test_two_processes_train_on_equal_full_batches(tmp_path: Path, studies: Stud
     tests = [json.loads((tmp_path / f"test{rank}.json").read_text()) for rank in range(2)]
     assert [[len(ids) for ids in found] for found in fits] == [[2, 2]] * 2
     assert len({name for found in fits for ids in found for name in ids}) == 8
-    assert [found["seen"] for found in tests] == [
-        ["Tiny/test00", "Tiny/test02"],
-        ["Tiny/test01"],
-    ]
+    assert [found["seen"] for found in tests] == [["Tiny/test00", "Tiny/test02"], ["Tiny/test01"]]
     assert {found["sampler"] for found in tests} == {"ShardSampler"}
 
 

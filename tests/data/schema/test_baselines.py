@@ -128,11 +128,7 @@ def test_slake_floors(real_data: Path) -> None:
     train = read_slake(real_data, "train.json", "train")
     validation = read_slake(real_data, "validate.json", "validation")
     test = read_slake(real_data, "test.json", "test")
-    assert {
-        "train": len(train),
-        "validation": len(validation),
-        "test": len(test),
-    } == facts["rows"]
+    assert {"train": len(train), "validation": len(validation), "test": len(test)} == facts["rows"]
 
     predictions = question_only(train, test)
     counts = tally(test, [is_correct(p, r) for p, r in zip(predictions, test, strict=True)])

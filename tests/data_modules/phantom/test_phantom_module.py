@@ -49,12 +49,7 @@ def test_preparing_again_keeps_the_files(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("phantom_seed", -1),
-        ("train_studies", 0),
-        ("validation_studies", -1),
-        ("test_studies", -1),
-    ],
+    [("phantom_seed", -1), ("train_studies", 0), ("validation_studies", -1), ("test_studies", -1)],
 )
 def test_bad_options_are_named(tmp_path: Path, name: str, value: int) -> None:
     with pytest.raises(UserError, match=rf"data\.init_args\.{name} is {value}: give at least"):

@@ -32,11 +32,7 @@ def test_studies_have_two_views_a_report_and_the_vector_of_their_findings(
     phantom_root: Path,
 ) -> None:
     studies = read_studies(phantom_root)
-    assert Counter(study.split for study in studies) == {
-        "train": 160,
-        "validation": 30,
-        "test": 60,
-    }
+    assert Counter(study.split for study in studies) == {"train": 160, "validation": 30, "test": 60}
     for study in studies:
         assert [image.view for image in study.images] == list(VIEWS)
         assert study.vector == finding_vector(study.findings)

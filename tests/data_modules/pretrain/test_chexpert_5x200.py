@@ -186,11 +186,6 @@ def test_any_label_is_counted_or_exact(
         new = [row for row in found if "patient7/b" in row.study_id]
         assert len(found) - len(new) == 16
         assert len(new) <= 1
-        assert {row.reason for row in data.splits.dropped} <= {
-            BAD_LABEL,
-            MALFORMED,
-            OUTSIDE,
-            TWICE,
-        }
+        assert {row.reason for row in data.splits.dropped} <= {BAD_LABEL, MALFORMED, OUTSIDE, TWICE}
     finally:
         table.write_bytes(good)

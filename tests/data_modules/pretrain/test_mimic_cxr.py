@@ -18,14 +18,7 @@ from amif_lightning.data.schema.study_splits import NO_IMAGE
 from amif_lightning.errors import UserError
 from data_modules.pretrain.mimic_cxr import MIMICCXR, NO_REPORT, NO_SECTION
 from data_modules.pretrain.mimic_tables import BAD_ID, NO_SPLIT, TWICE
-from tests.fakes_corpora import (
-    STUDIES,
-    dicom,
-    image_path,
-    report_path,
-    write_csv,
-    write_mimic_cxr,
-)
+from tests.fakes_corpora import STUDIES, dicom, image_path, report_path, write_csv, write_mimic_cxr
 
 OPTIONS: dict[str, Any] = {"tokenizer": "words", "num_workers": 0, "image_size": 16}
 

@@ -51,10 +51,7 @@ def test_rows_of_all_parts_train_and_validate(parts: list[Tiny]) -> None:
     assert {"data/First", "data/Second"} <= set(data.strata)
     assert len({row.image_key for row in data.splits.train}) == 2 * len(TRAIN_COUNTS)
     assert all(data.file_of(row).is_file() for row in data.splits.train)
-    assert {data.file_of(row).parents[1].name for row in data.splits.train} == {
-        "First",
-        "Second",
-    }
+    assert {data.file_of(row).parents[1].name for row in data.splits.train} == {"First", "Second"}
 
 
 def test_every_question_is_asked_once_an_epoch(parts: list[Tiny]) -> None:
@@ -174,9 +171,7 @@ def test_shared_images_of_the_real_sets_go(real_data: Path) -> None:
     assert not data.audit().not_clean
 
 
-def test_a_validation_image_that_another_part_tests_does_not_choose(
-    parts: list[Tiny],
-) -> None:
+def test_a_validation_image_that_another_part_tests_does_not_choose(parts: list[Tiny]) -> None:
     first, second = parts
     rows = first.made.splits["validation"]
     shutil.copy(second.file_of(second.made.splits["test"][0]), first.file_of(rows[0]))

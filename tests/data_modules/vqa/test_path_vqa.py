@@ -32,10 +32,7 @@ def module(root: Path, **options: Any) -> PathVQA:
 
 @pytest.mark.parametrize(
     ("layout", "dropped"),
-    [
-        ("hf", {DUPLICATE: 1, NO_IMAGE: 1, NO_TEXT: 1}),
-        ("lxmert", {DUPLICATE: 1, UNUSABLE: 3}),
-    ],
+    [("hf", {DUPLICATE: 1, NO_IMAGE: 1, NO_TEXT: 1}), ("lxmert", {DUPLICATE: 1, UNUSABLE: 3})],
 )
 def test_every_layout_gives_the_same_questions(
     tmp_path: Path, layout: Any, dropped: dict[str, int]

@@ -51,11 +51,7 @@ def test_alternatives_and_options_in_the_test_file_only(tmp_path: Path, fake: Fa
     release = read_vqa_med_2019(tmp_path)
     test = release.splits["test"]
     assert test[0].references == ("mr t2 weighted", "mri")
-    assert test[3].references == (
-        "aneurysm of the aorta",
-        "aneurysm",
-        "aortic aneurysm",
-    )
+    assert test[3].references == ("aneurysm of the aorta", "aneurysm", "aortic aneurysm")
     train = release.splits["train"]
     assert train[-1].references == ("a bc",)
     assert {row.references for row in train if "(iv)" in row.answer} == {("ct with iv contrast",)}

@@ -12,11 +12,7 @@ from amif_lightning.errors import UserError
 from data_modules.vqa.vqa_med_2019 import VQAMed2019, read_vqa_med_2019
 from tests.fakes import write_vqa_med_2019
 
-FOLDERS = (
-    "ImageClef-2019-VQA-Med-Training",
-    "ImageClef-2019-VQA-Med-Validation",
-    "VQAMed2019Test",
-)
+FOLDERS = ("ImageClef-2019-VQA-Med-Training", "ImageClef-2019-VQA-Med-Validation", "VQAMed2019Test")
 TEST_IMAGES = "VQAMed2019Test/VQAMed2019_Test_Images"
 
 

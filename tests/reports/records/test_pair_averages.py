@@ -31,10 +31,7 @@ def test_averages_are_those_of_plain_loops(lines: list[StudyLine]) -> None:
     found = pair_averages(lines)
     assert found is not None
     pairs = [line.pairs for line in lines if line.pairs is not None]
-    for name, value in (
-        ("random", found.matching_auc_random),
-        ("hard", found.matching_auc_hard),
-    ):
+    for name, value in (("random", found.matching_auc_random), ("hard", found.matching_auc_hard)):
         wins = [
             1.0 if a.matching.own > getattr(b.matching, name) else 0.0
             for a in pairs

@@ -91,11 +91,7 @@ def test_a_length_penalty_changes_the_order_and_not_the_probabilities(
 
 
 def test_equal_images_are_read_once(restored: AMiFVQA, image: Path) -> None:
-    asked = [
-        Asked(image, "one?"),
-        Asked(str(image), "and two?"),
-        Asked(image, "three?", None),
-    ]
+    asked = [Asked(image, "one?"), Asked(str(image), "and two?"), Asked(image, "three?", None)]
     inputs = inputs_of(restored, asked)
     assert len(inputs.images) == 1
     assert inputs.image_index.tolist() == [0, 0, 0]

@@ -23,14 +23,7 @@ from amif_lightning.tasks.pretraining import local_alignment
 from amif_lightning.tasks.pretraining.mining import Drawn
 from data_modules.phantom.studies import PhantomStudies
 from tests.small import trainer
-from tests.tasks.study_small import (
-    Logged,
-    first_batch,
-    fitted,
-    phantom_studies,
-    pretraining,
-    step,
-)
+from tests.tasks.study_small import Logged, first_batch, fitted, phantom_studies, pretraining, step
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +80,7 @@ def moved_alone(task: AMiFPretrain, batch: StudyBatch, text: int, image: int) ->
 @pytest.mark.parametrize("tokens", ["words", "contextual"])
 @pytest.mark.parametrize("loss", ["contrast", "matched"])
 def test_transport_is_that_of_pairs_that_are_moved_alone(
-    data: PhantomStudies,
-    batch: StudyBatch,
-    monkeypatch: pytest.MonkeyPatch,
-    tokens: str,
-    loss: str,
+    data: PhantomStudies, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch, tokens: str, loss: str
 ) -> None:
     task = ready(data, stage="global", transport_tokens=tokens, transport_loss=loss)
     draws = caught(monkeypatch, task)

@@ -70,9 +70,7 @@ def test_drawn_pairs_are_fused_as_if_alone() -> None:
         length = int(own.mask[text].sum())
         assert torch.equal(negatives.mask[row], own.mask[text])
         words, patches = fusion(
-            own.text[[text], :length],
-            torch.ones(1, length, dtype=torch.bool),
-            own.image[[image]],
+            own.text[[text], :length], torch.ones(1, length, dtype=torch.bool), own.image[[image]]
         )
         torch.testing.assert_close(negatives.words[row, :length], words[0])
         torch.testing.assert_close(negatives.patches[row], patches[0])

@@ -112,9 +112,7 @@ def _parser(base: type) -> ArgumentParser:
         help="Fetch what is missing first, where the licence allows it; resumes.",
     )
     parser.add_argument(
-        "--no_checksum",
-        action="store_true",
-        help="Do not compare the publisher's checksums.",
+        "--no_checksum", action="store_true", help="Do not compare the publisher's checksums."
     )
     parser.add_argument(
         "--resize",

@@ -132,10 +132,7 @@ def _listing(counts: dict[Any, int]) -> str:
 
 
 def study_audit(
-    release: StudyRelease,
-    splits: StudySplits,
-    fits: Callable[[], Fits],
-    check_images: bool = True,
+    release: StudyRelease, splits: StudySplits, fits: Callable[[], Fits], check_images: bool = True
 ) -> StudyAudit:
     """Counts, compares and judges what a pre-training run would see.
 

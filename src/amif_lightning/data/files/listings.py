@@ -102,11 +102,7 @@ def hugging_face(repository: str, endpoint: str | None = None) -> list[RemoteFil
     found = []
     for item in info.siblings or []:
         url = hf_hub_url(
-            repository,
-            item.rfilename,
-            repo_type="dataset",
-            revision=info.sha,
-            endpoint=endpoint,
+            repository, item.rfilename, repo_type="dataset", revision=info.sha, endpoint=endpoint
         )
         algorithm: Algorithm = "git" if item.lfs is None else "sha256"
         value = item.blob_id if item.lfs is None else item.lfs.sha256

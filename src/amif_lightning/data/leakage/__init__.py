@@ -1,9 +1,3 @@
 """Images that occur in more than one split or data set: hashes, comparison, held-out sets."""
 
-__all__ = [
-    "cross_dataset",
-    "dataset_images",
-    "hash_cache",
-    "held_out",
-    "image_hash",
-]
+__all__ = ["cross_dataset", "dataset_images", "hash_cache", "held_out", "image_hash"]

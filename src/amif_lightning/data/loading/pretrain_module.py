@@ -110,9 +110,7 @@ class StudyDataModule(TextDataModule):
     def splits(self) -> StudySplits:
         """Which studies train, validate and test."""
         return split_studies(
-            self.release,
-            split_seed=self.split_seed,
-            validation_fraction=self.validation_fraction,
+            self.release, split_seed=self.split_seed, validation_fraction=self.validation_fraction
         )
 
     @property

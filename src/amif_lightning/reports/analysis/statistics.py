@@ -102,12 +102,7 @@ def bootstrap_mean(
 
 
 def bootstrap_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    images: Sequence[str],
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
+    first: ArrayLike, second: ArrayLike, images: Sequence[str], *, draws: int = DRAWS, seed: int = 0
 ) -> Interval | None:
     """Percentile interval of accuracy(first) - accuracy(second), paired by question.
 

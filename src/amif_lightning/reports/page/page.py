@@ -39,10 +39,7 @@ class Options:
 
 
 def page(
-    folder: Path,
-    groups: Sequence[Group],
-    searches: Sequence[RetrievalGroup],
-    options: Options,
+    folder: Path, groups: Sequence[Group], searches: Sequence[RetrievalGroup], options: Options
 ) -> str:
     """The report as HTML.
 

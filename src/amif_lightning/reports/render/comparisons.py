@@ -156,8 +156,7 @@ def _mcnemar(first: Group, second: Group) -> str:
         if other is None or run.predictions is None or other.predictions is None:
             continue
         test = statistics.mcnemar(
-            [line.correct for line in run.predictions],
-            [line.correct for line in other.predictions],
+            [line.correct for line in run.predictions], [line.correct for line in other.predictions]
         )
         p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
         texts.append(f"seed {run.record.seed}: {test.first_only}/{test.second_only}, {p}")

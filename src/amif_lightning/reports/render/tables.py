@@ -59,9 +59,7 @@ LEGEND = (
 
 
 def report(
-    groups: Sequence[Group],
-    searches: Sequence[RetrievalGroup] = (),
-    baselines: Sequence[str] = (),
+    groups: Sequence[Group], searches: Sequence[RetrievalGroup] = (), baselines: Sequence[str] = ()
 ) -> str:
     """The whole report without published numbers.
 

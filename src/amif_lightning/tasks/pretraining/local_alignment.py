@@ -30,11 +30,7 @@ from amif_lightning.tasks.argument_checks import (
     check_transport,
     check_weights,
 )
-from amif_lightning.tasks.local_tokens import (
-    LocalTokens,
-    fused_tokens,
-    unfused_tokens,
-)
+from amif_lightning.tasks.local_tokens import LocalTokens, fused_tokens, unfused_tokens
 from amif_lightning.tasks.options import (
     Negatives,
     RetrievalOptions,

@@ -235,12 +235,7 @@ def search(
     if scale is not None:
         agrees = teacher_divergence(features, temperature, scale, same_weight)
     return StudyScores(
-        tuple(ks),
-        precision,
-        recall,
-        relevant_studies(features.relevance).cpu(),
-        classified,
-        agrees,
+        tuple(ks), precision, recall, relevant_studies(features.relevance).cpu(), classified, agrees
     )
 
 

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from itertools import islice
@@ -27,6 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from amif_lightning.data.files.atomic import new_folder
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.errors import UserError
 from data_modules.phantom import workers
@@ -52,7 +51,6 @@ STUDIES: Mapping[SplitName, int] = {"train": 1200, "validation": 200, "test": 30
 MANIFEST = "phantom.json"
 STUDY_FILE, FOOTPRINT_FILE = "studies.jsonl", "footprints.jsonl"
 QUESTION_FILE, COMPOSITION_FILE = "questions.jsonl", "compositions.jsonl"
-UNFINISHED = ".phantom-unfinished-"  # beginning of the names of the temporary folders
 
 
 def generate(
@@ -88,18 +86,7 @@ def generate(
     settings: dict[str, Any] = {"generator": GENERATOR, "seed": int(seed), "studies": sizes}
     if _finished(root, settings):
         return
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        around = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=root.parent))
-    except OSError as error:
-        raise UserError(
-            f"The phantom data set is written beside {root} first and {root.parent} does not allow "
-            f"that ({error.strerror}); give another root."
-        ) from error
-    try:
-        # One level deeper: mkdtemp's folder is closed to other users and this one is not.
-        folder = around / root.name
-        folder.mkdir()
+    with new_folder(root, "give another root") as folder:
         jobs = {split: plan(int(seed), split, sizes[split]) for split in SPLITS}
         counts, compositions = _write(folder, int(seed), jobs, progress, processes)
         manifest = {
@@ -112,8 +99,6 @@ def generate(
         text = json.dumps(manifest, indent=1) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
         _move(folder, root, settings)
-    finally:
-        shutil.rmtree(around, ignore_errors=True)
 
 
 def _finished(root: Path, settings: Mapping[str, Any]) -> bool:

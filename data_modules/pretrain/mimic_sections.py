@@ -16,7 +16,6 @@ Rules, in this order:
 from __future__ import annotations
 
 import csv
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from amif_lightning.data.files.atomic import locked
 from amif_lightning.data.files.tables import TableFile, read_table
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow
@@ -205,31 +205,27 @@ def build_sectioned(dataset: str, reports: Path, path: Path, progress: bool = Tr
     if path.is_file():
         return
     unfinished = path.with_name(f".{path.name}.unfinished-{RULES}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("a+", encoding="utf-8", newline="") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            if path.is_file():  # another process ended it meanwhile, and this one made a new file
-                if not stream.tell():
-                    unfinished.unlink(missing_ok=True)
-                return
-            done = _kept(unfinished)
-            writer = csv.writer(stream, lineterminator="\n")
-            if not done:
-                writer.writerow(COLUMNS)
-            files = _report_files(dataset, reports)
-            for file in tqdm(files, "report sections", unit="report", disable=not progress):
-                if file.stem not in done:
-                    parts = split_report(file.read_text(encoding="utf-8", errors="replace"))
-                    writer.writerow([file.stem, *(getattr(parts, c) for c in COLUMNS[1:])])
-            stream.flush()
+    advice = "give another file as --data.init_args.sections_file"
+    with locked(path, advice):
+        if path.is_file():  # another process made it meanwhile
+            return
+        try:
+            with unfinished.open("a+", encoding="utf-8", newline="") as stream:
+                done = _kept(unfinished)
+                writer = csv.writer(stream, lineterminator="\n")
+                if not done:
+                    writer.writerow(COLUMNS)
+                files = _report_files(dataset, reports)
+                for file in tqdm(files, "report sections", unit="report", disable=not progress):
+                    if file.stem not in done:
+                        parts = split_report(file.read_text(encoding="utf-8", errors="replace"))
+                        writer.writerow([file.stem, *(getattr(parts, c) for c in COLUMNS[1:])])
             os.replace(unfinished, path)
-    except OSError as error:
-        raise UserError(
-            f"{dataset}: the sections of the reports under {reports} could not be written to "
-            f"{path} ({error.strerror}: {error.filename}), so give another file as "
-            "--data.init_args.sections_file."
-        ) from error
+        except OSError as error:
+            raise UserError(
+                f"{dataset}: the sections of the reports under {reports} could not be written to "
+                f"{path} ({error.strerror}: {error.filename}), so {advice}."
+            ) from error
 
 
 def report_folder(root: Path, given: str) -> Path | None:

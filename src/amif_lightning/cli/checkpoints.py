@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from amif_lightning.data.files.atomic import replacing
 from amif_lightning.errors import UserError
 
 # What the optimizer and scheduler states bring back, or what was computed from it at the start.
@@ -64,24 +63,10 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
-                torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())  # the rename must not reach the disk before the content
-            os.replace(temporary, target)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UserError(
-                f"the checkpoint {target} cannot be written ({reason}): make room there, or choose "
-                "another folder with --runs."
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):  # it is gone after a rename, or never came to be
-                temporary.unlink()
+        advice = "make room there, or choose another folder with --runs"
+        # By a name torch would write itself, and report a full disk as a RuntimeError.
+        with replacing(Path(path), advice) as temporary, temporary.open("wb") as stream:
+            torch.save(checkpoint, stream)
 
 
 def check_checkpoint(

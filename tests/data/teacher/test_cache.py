@@ -18,7 +18,7 @@ from amif_lightning.data.teacher import build as teachers
 from amif_lightning.data.teacher import extract as teacher_parts
 from amif_lightning.data.teacher.cache import Embeddings, fingerprint, teacher_embeddings
 from amif_lightning.data.teacher.networks import OpenClipTeacher
-from amif_lightning.data.teacher.store import About, write_embeddings
+from amif_lightning.data.teacher.store import About, read_embeddings, write_embeddings
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import soft_labels
 from tests.tiny_biomedclip import WORDS, write_biomedclip
@@ -55,6 +55,13 @@ def make(folder: Path, source: str, images: Mapping[str, Path], texts: Mapping[s
     return teacher_embeddings(
         folder, "open_clip", source, images, texts, num_workers=0, progress=False
     )
+
+
+def assert_same_content(one: Path, other: Path) -> None:
+    """The library writes metadata in another order in every call, so the bytes differ."""
+    (about, rows), (others_about, others_rows) = read_embeddings(one), read_embeddings(other)
+    assert about == others_about
+    assert all(torch.equal(rows[name], others_rows[name]) for name in ("image", "text"))
 
 
 def same(count: int) -> torch.Tensor:
@@ -123,7 +130,7 @@ def test_a_reordered_data_set_is_the_same_one(
     assert make(tmp_path / "cache", source, *turned) == path
     assert path.stat().st_mtime_ns == before
     other = make(tmp_path / "other", source, *turned)
-    assert other.read_bytes() == path.read_bytes()
+    assert_same_content(other, path)
 
 
 def test_a_finished_file_needs_no_teacher(
@@ -140,7 +147,7 @@ def test_a_finished_file_needs_no_teacher(
 
 
 @pytest.mark.parametrize("batches", [1, 6, 7])
-def test_interrupted_and_resumed_the_file_is_byte_equal(
+def test_interrupted_and_resumed_the_file_holds_the_same_bits(
     source: str,
     images: dict[str, Path],
     texts: dict[str, str],
@@ -171,7 +178,7 @@ def test_interrupted_and_resumed_the_file_is_byte_equal(
     assert not list((tmp_path / "half").glob("*.safetensors"))
     calls["left"] = 1000
     resumed = make(tmp_path / "half", source, images, texts)
-    assert resumed.read_bytes() == whole.read_bytes()
+    assert_same_content(resumed, whole)
     assert calls["seen"] < 3 * STUDIES + 4  # less than one part was computed twice
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from amif_lightning.data.files.atomic import locked
 from amif_lightning.data.teacher import extract as teacher_parts
 from amif_lightning.data.teacher.extract import compute, finished
 from amif_lightning.errors import UserError
@@ -189,28 +186,6 @@ def test_a_damaged_image_is_named(
     images["d/07.png"].write_bytes(b"\x89PNG")
     with pytest.raises(UserError, match=r"7\.png is damaged"):
         compute(Toy(), images, texts, tmp_path / "parts", 0, False)
-
-
-def _hold(path: Path, log: Path) -> None:
-    with locked(path):
-        with log.open("a") as stream:
-            stream.write("in ")
-        time.sleep(0.2)
-        with log.open("a") as stream:
-            stream.write("out ")
-
-
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    work = [
-        context.Process(target=_hold, args=(tmp_path / "a.safetensors", tmp_path / "log"))
-        for _ in range(3)
-    ]
-    for process in work:
-        process.start()
-    for process in work:
-        process.join(20)
-    assert (tmp_path / "log").read_text() == "in out " * 3
 
 
 def test_parts_are_deleted_with_their_folder(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from amif_lightning.data.files.atomic import write_whole
 from amif_lightning.data.teacher import store as embeddings_file
 from amif_lightning.data.teacher.store import (
     About,
@@ -71,28 +70,6 @@ def test_anyones_file_is_read(tmp_path: Path) -> None:
 def test_half_precision_is_of_unit_norm_too(tmp_path: Path) -> None:
     path = somebodys(tmp_path / "a", image=rows(2).half(), text=rows(3, 1).half())
     assert read_embeddings(path)[1]["image"].dtype == torch.float16
-
-
-def test_equal_contents_give_equal_bytes(tmp_path: Path) -> None:
-    """The library's own writer orders metadata anew in every call."""
-    files = [tmp_path / str(number) for number in range(4)]
-    for file in files:
-        write_embeddings(file, rows(2), rows(3, 1), ABOUT)
-    assert len({file.read_bytes() for file in files}) == 1
-
-
-def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_text("old")
-
-    def half(file: Path) -> None:
-        file.write_text("ha")
-        raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError):
-        write_whole(path, half)
-    assert path.read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_every_report_has_a_row(tmp_path: Path, reports: Path) -> None:
     assert list(rows) == [str(study[0]) for study in STUDIES]
     assert rows["50000001"]["findings"] == "Lungs are clear."
     assert rows["50000003"]["impression"] == "Number 3 of ___."
-    assert [file.name for file in path.parent.iterdir()] == ["sections.csv"]
+    assert not list(path.parent.glob("*unfinished*"))
 
 
 def test_a_table_that_is_there_is_left_alone(tmp_path: Path, reports: Path) -> None:
@@ -75,7 +75,7 @@ def test_two_at_once_make_one_table(tmp_path: Path, reports: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(path.read_text().splitlines()) == len(STUDIES) + 1
-    assert [file.name for file in tmp_path.glob("*sections.csv*")] == ["sections.csv"]
+    assert not list(tmp_path.glob("*unfinished*"))
 
 
 def test_reports_are_found_in_the_usual_places(tmp_path: Path, reports: Path) -> None:
@@ -94,7 +94,5 @@ def test_no_report_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, reports: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(
-        UserError, match=r"could not be written .* --data\.init_args\.sections_file"
-    ):
+    with pytest.raises(UserError, match=r"cannot be written .* --data\.init_args\.sections_file"):
         build_sectioned("Made", reports, tmp_path / "file" / "sections.csv", progress=False)

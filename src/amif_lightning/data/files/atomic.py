@@ -1,76 +1,102 @@
-"""Files that are whole or absent: written under a temporary name, then renamed; and locks."""
+"""Files and folders that are whole or absent: written under another name, then renamed; locks."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from amif_lightning.errors import UserError
 
+OTHER_FOLDER = "choose another folder"
 
-def write_whole(path: Path, write: Callable[[Path], None], option: str = "teacher_cache") -> None:
-    """Let ``write`` fill a file of another name beside ``path``, then rename it.
+
+@contextmanager
+def replacing(path: Path, advice: str = OTHER_FOLDER, *, sync: bool = True) -> Iterator[Path]:
+    """Give the block a name beside ``path`` to write to, and rename that file at its end.
 
     Args:
-        path: The file; missing folders are created.
-        write: Writes the file that it is given.
-        option: The constructor argument that names its folder, for the message.
+        path: File to create or replace; missing folders are created.
+        advice: The next action where it cannot be written, as the end of a sentence.
+        sync: Whether the content must be on the disk before the rename. Not worth its time for
+            many small files that a later call would make again.
 
     Raises:
-        UserError: If it cannot be written.
+        UserError: If the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        temporary.replace(path)
+        yield temporary
+        if sync:
+            with temporary.open("r+b") as stream:
+                os.fsync(stream.fileno())
+        os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): give another folder as "
-            f"--data.init_args.{option}."
-        ) from error
+        raise _unwritable(path, error, advice) from error
     finally:
         with contextlib.suppress(OSError):  # it is gone after a rename, or never came to be
             temporary.unlink()
 
 
 @contextmanager
-def locked(path: Path, option: str = "teacher_cache") -> Iterator[None]:
-    """Let one process of this machine at a time make ``path``; others wait.
+def new_folder(path: Path, advice: str = OTHER_FOLDER) -> Iterator[Path]:
+    """Give the block an empty folder named as ``path``, to be renamed to ``path`` by the block.
 
-    The empty lock file stays: deleting it would let a third process lock another file of its name.
+    It lies in a hidden folder beside ``path``, which is deleted at the end of the block.
 
     Args:
-        path: The file to be made.
-        option: The constructor argument that names its folder, for the message.
+        path: The folder to be made; missing folders above it are created.
+        advice: The next action where nothing can be written there, as the end of a sentence.
 
     Raises:
         UserError: If nothing can be written beside ``path``.
     """
-    lock = path.with_name(f".{path.stem}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("w")
+        around = Path(tempfile.mkdtemp(prefix=f".{path.name}-unfinished-", dir=path.parent))
     except OSError as error:
-        raise UserError(
-            f"{lock} cannot be written ({error.strerror}): give another folder as "
-            f"--data.init_args.{option}."
-        ) from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # released when the file is closed, also by a crash
+        raise _unwritable(path, error, advice) from error
+    try:
+        # One level deeper: mkdtemp's folder is closed to other users and this one is not.
+        folder = around / path.name
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(around, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, advice: str = OTHER_FOLDER) -> Iterator[None]:
+    """Let one process of this machine at a time make ``path``; others wait.
+
+    Args:
+        path: The file to be made; missing folders are created.
+        advice: The next action where nothing can be written beside it, as the end of a sentence.
+
+    Raises:
+        UserError: If nothing can be written beside ``path``.
+    """
+    lock = FileLock(path.with_name(f".{path.stem}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(path, error, advice) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` under a temporary name in the same folder, then rename it to ``path``.
-
-    Args:
-        path: File to create or replace; missing folders are created.
-        text: The whole content.
+    """Replace a file by a text, which is written as UTF-8.
 
     Raises:
         UserError: If the file cannot be written, or ``path`` is a folder.
@@ -79,20 +105,8 @@ def write_atomically(path: Path, text: str) -> None:
         raise UserError(
             f"{path} is a folder: give the name of a file, such as {path / 'report.md'}."
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())  # the rename must not reach the disk before the content
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{path} cannot be written ({reason}): choose another folder.") from error
-    finally:
-        with contextlib.suppress(OSError):  # it is gone after a rename, or never came to be
-            temporary.unlink()
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def read_text(path: Path) -> str:
@@ -109,3 +123,7 @@ def read_text(path: Path) -> str:
         raise UserError(
             f"{path} is not UTF-8 text: test the checkpoint again to rewrite it."
         ) from error
+
+
+def _unwritable(path: Path, error: OSError, advice: str) -> UserError:
+    return UserError(f"{path} cannot be written ({error.strerror or error}): {advice}.")

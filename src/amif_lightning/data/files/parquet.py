@@ -8,8 +8,8 @@ plain files. The parquet files are streamed; memory holds some rows and the page
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from amif_lightning.data.files.atomic import locked, write_whole
+from amif_lightning.data.files.atomic import locked, replacing
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.questions import DroppedRow, SplitName, VQAExample
@@ -33,7 +33,8 @@ _SHARD = re.compile(r".+-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
 _BATCH = 32  # decoded rows in memory at a time
 # Arrow's defaults read a whole file ahead (`pre_buffer`), else whole columns of a row group.
 _READING = {"pre_buffer": False, "buffer_size": 2**20}
-_ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"))
+_ENDINGS, _OTHER = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png"}, ".img"
+_ADVICE = "make room or give another folder as --data.init_args.unpacked"
 
 NO_IMAGE = "the row has no image"
 DAMAGED = "the image cannot be decoded"
@@ -85,7 +86,7 @@ class ParquetQuestions:
             return  # before the lock, so that a finished folder may be read-only
         for split, files in self.files.items():
             _check_whole(self.dataset, split, files)
-        with locked(self.index, "unpacked"):
+        with locked(self.index, _ADVICE):
             if self.index.is_file():
                 return
             images = _Images(self.folder / IMAGES)
@@ -93,12 +94,8 @@ class ParquetQuestions:
             for split, files in self.files.items():
                 for number, values in enumerate(_rows(files, f"{self.dataset} {split}", progress)):
                     lines.append(json.dumps(_indexed(split, number, values, images)))
-            text = "".join(f"{line}\n" for line in lines)
-
-            def write(path: Path) -> None:
-                path.write_text(text, encoding="utf-8")
-
-            write_whole(self.index, write, "unpacked")
+            with replacing(self.index, _ADVICE) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def read(self) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
         """The rows of all splits, and those that cannot be used.
@@ -213,28 +210,18 @@ class _Images:
         return self._known[key]
 
     def _write(self, data: bytes) -> str | None:
-        temporary = self.folder / f".{os.getpid()}.tmp"
         try:
-            temporary.write_bytes(data)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise UserError(
-                f"Images cannot be written into {self.folder} ({error.strerror}): make room or "
-                "give another folder as --data.init_args.unpacked."
-            ) from error
-        try:
-            image = decode_image(temporary)
+            image = decode_image(io.BytesIO(data))
         except UserError:
-            temporary.unlink()
             return None
         pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes()).hexdigest()
-        ending = next((end for start, end in _ENDINGS if data.startswith(start)), ".img")
         # Equal pixels in another file: the first one stays, so that an identity is one file.
-        for _, known in (*_ENDINGS, (b"", ".img")):
-            if (self.folder / f"{pixels}{known}").is_file():
-                temporary.unlink()
-                return f"{pixels}{known}"
-        os.replace(temporary, self.folder / f"{pixels}{ending}")
+        for ending in (*_ENDINGS.values(), _OTHER):
+            if (self.folder / f"{pixels}{ending}").is_file():
+                return f"{pixels}{ending}"
+        ending = next((end for start, end in _ENDINGS.items() if data.startswith(start)), _OTHER)
+        with replacing(self.folder / f"{pixels}{ending}", _ADVICE, sync=False) as temporary:
+            temporary.write_bytes(data)
         return f"{pixels}{ending}"
 
 

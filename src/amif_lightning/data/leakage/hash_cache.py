@@ -8,12 +8,10 @@ that square is kept; the files belong to the data, under whose licence they stay
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from amif_lightning.data.files.atomic import locked, replacing
 from amif_lightning.data.leakage.image_hash import BITS, PIXELS, Looks, look_at
-from amif_lightning.errors import UserError
 
 #: Images of a part; at most these are lost when a process is killed.
 PART = 1024
+_ADVICE = "give another folder for the hashes of images, as --hashes"
 _VERSION = 1  # of what is kept; another rule of hashing must raise it
 _BYTES = (BITS + 7) // 8
 
@@ -86,7 +85,7 @@ class HashStore:
     ) -> tuple[dict[str, _Entry], dict[str, str]]:
         whole = self.folder / f"{dataset}.npz"
         damaged: dict[str, str] = {}
-        with _locked(whole):
+        with locked(whole, _ADVICE):
             parts = sorted(self.folder.glob(f".{dataset}.part-*.npz"))
             kept = _read(whole)
             for part in parts:
@@ -175,43 +174,15 @@ def _read(path: Path) -> dict[str, _Entry]:
 
 
 def _write(path: Path, entries: Mapping[str, _Entry]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     kept = entries.values()
-    try:
-        with temporary.open("wb") as stream:  # by its name np.savez would add an ending
-            np.savez(
-                stream,
-                version=np.array(_VERSION),
-                paths=np.frombuffer("\0".join(entries).encode(), dtype=np.uint8),
-                sizes=np.array([e.size for e in kept], dtype=np.int64),
-                changed=np.array([e.changed for e in kept], dtype=np.int64),
-                bits=np.array([e.bits for e in kept], dtype=np.uint8).reshape(-1, _BYTES),
-                pixels=np.array([e.pixels for e in kept], dtype=np.uint8).reshape(-1, PIXELS),
-            )
-        temporary.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):  # it is gone after a rename, or never came to be
-            temporary.unlink()
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process of this machine at a time; the empty lock file stays."""
-    lock = path.with_name(f".{path.stem}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("w")
-    except OSError as error:
-        raise _unwritable(lock, error) from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # released when the file is closed, also by a crash
-        yield
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path} cannot be written ({error.strerror or error}): give another folder for the "
-        "hashes of images, as --hashes."
-    )
+    # By its name np.savez would add an ending.
+    with replacing(path, _ADVICE) as temporary, temporary.open("wb") as stream:
+        np.savez(
+            stream,
+            version=np.array(_VERSION),
+            paths=np.frombuffer("\0".join(entries).encode(), dtype=np.uint8),
+            sizes=np.array([e.size for e in kept], dtype=np.int64),
+            changed=np.array([e.changed for e in kept], dtype=np.int64),
+            bits=np.array([e.bits for e in kept], dtype=np.uint8).reshape(-1, _BYTES),
+            pixels=np.array([e.pixels for e in kept], dtype=np.uint8).reshape(-1, PIXELS),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def decode_image(path: Path, min_side: int | None = None) -> Image.Image:
+def decode_image(path: Path | BytesIO, min_side: int | None = None) -> Image.Image:
     """Read an image as 8-bit RGB.
 
     Args:
-        path: The file.
+        path: The file, or its content.
         min_side: For JPEGs, decode at the smallest of libjpeg's scales whose shorter side is
             still at least this many pixels; much faster for large images. None decodes whole.
 

@@ -15,6 +15,7 @@ from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.atomic import locked
 from amif_lightning.data.teacher.extract import compute, finished
 from amif_lightning.data.teacher.store import (
+    OTHER_CACHE,
     About,
     check_header,
     read_about,
@@ -155,7 +156,7 @@ def teacher_embeddings(
     path = folder / f"{teacher}-{_sha256(name + data)[:16]}.safetensors"
     if not path.is_file():
         parts = path.with_suffix(".parts")
-        with locked(path):
+        with locked(path, OTHER_CACHE):
             if not path.is_file():  # another process may have made it meanwhile
                 print(f"Teacher embeddings ({name}): computing {path}", flush=True)
                 check_header(About(tuple(images), tuple(texts), 0.0, name, data))

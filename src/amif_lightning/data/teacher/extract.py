@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from amif_lightning.data.files.atomic import write_whole
+from amif_lightning.data.files.atomic import replacing
 from amif_lightning.data.preprocessing.images import decode_image
-from amif_lightning.data.teacher.store import NORM_TOLERANCE
+from amif_lightning.data.teacher.store import NORM_TOLERANCE, OTHER_CACHE
 from amif_lightning.errors import UserError
 
 # A part always consists of the same batches: a matrix product's last bits depend on the batch, and
@@ -154,7 +153,8 @@ def _features(
         start = rows[0] - rows[0] % PART
         if rows[-1] + 1 == min(start + PART, len(ids)):
             part = np.concatenate(done)
-            write_whole(files[start], partial(_write, part))
+            with replacing(files[start], OTHER_CACHE) as file, file.open("wb") as stream:
+                np.save(stream, part, allow_pickle=False)  # by its name it would add an ending
             kept[start], done = part, []
     return torch.from_numpy(np.concatenate([part for part in kept.values() if part is not None]))
 
@@ -167,11 +167,6 @@ def _check_rows(values: Tensor, ids: Sequence[str]) -> None:
             f"The teacher gives no finite vector of unit norm for {ids[int(wrong.nonzero()[0])]}: "
             "its weights are damaged; copy or download them again."
         )
-
-
-def _write(part: np.ndarray, file: Path) -> None:
-    with file.open("wb") as stream:  # by its name np.save would add an ending
-        np.save(stream, part, allow_pickle=False)
 
 
 def _read(file: Path, rows: int) -> np.ndarray | None:

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +21,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from amif_lightning.data.files.atomic import write_whole
+from amif_lightning.data.files.atomic import replacing
 from amif_lightning.errors import UserError
 
 #: float16 rounds a unit row's norm by less than 1e-3.
@@ -34,6 +33,7 @@ NORM_TOLERANCE = 0.01
 GREATEST_SCALE = 10.0
 #: The safetensors library reads no longer header, which is where ids stand.
 LARGEST_HEADER = 100_000_000
+OTHER_CACHE = "give another folder as --data.init_args.teacher_cache"
 _NAMES = {"image": "image_ids", "text": "text_ids"}
 
 
@@ -57,10 +57,7 @@ class About:
 
 
 def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> None:
-    """Write a file whole or not at all; equal contents give equal bytes.
-
-    The header is written here because the safetensors library orders metadata differently in every
-    call.
+    """Write a file whole or not at all.
 
     Args:
         path: The file; missing folders are created.
@@ -71,25 +68,9 @@ def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> N
     Raises:
         UserError: If the file cannot be written.
     """
-    header: dict[str, Any] = {"__metadata__": _metadata(about)}
-    start = 0
-    arrays = [values.detach().cpu().contiguous().numpy().astype("<f4") for values in (image, text)]
-    for name, array in zip(_NAMES, arrays, strict=True):
-        stop = start + array.nbytes
-        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [start, stop]}
-        start = stop
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)  # the format asks for aligned tensors
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            stream.write(struct.pack("<Q", len(encoded)) + encoded)
-            for array in arrays:
-                stream.write(array.data)
-            stream.flush()
-            os.fsync(stream.fileno())  # the rename must not reach the disk before the content
-
-    write_whole(path, write)
+    rows = {"image": image.cpu().contiguous(), "text": text.cpu().contiguous()}
+    with replacing(path, OTHER_CACHE) as temporary:
+        temporary.write_bytes(save(rows, _metadata(about)))
 
 
 def check_header(about: About) -> None:

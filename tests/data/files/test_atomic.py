@@ -1,11 +1,22 @@
+"""Files are whole or absent, also after a failure, and one process at a time makes them."""
+
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from amif_lightning.data.files.atomic import read_text, write_atomically
+from amif_lightning.data.files.atomic import (
+    locked,
+    new_folder,
+    read_text,
+    replacing,
+    write_atomically,
+)
 from amif_lightning.errors import UserError
 
 
@@ -36,10 +47,22 @@ def test_a_failed_rename_keeps_the_old_file(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    with contextlib.suppress(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("ha")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_file_in_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        write_atomically(tmp_path / "file" / "a.json", "x")
+    path = tmp_path / "file" / "a.json"
+    for block in (replacing(path, "move it"), new_folder(path, "move it"), locked(path, "move it")):
+        with pytest.raises(UserError, match=r"cannot be written \(.*\): move it\."), block:
+            pass
 
 
 @pytest.mark.parametrize("name", [".", ".."])
@@ -57,3 +80,25 @@ def test_unreadable_text_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"\xff")
     with pytest.raises(UserError, match="latin is not UTF-8"):
         read_text(tmp_path / "latin")
+
+
+def _hold(path: Path, log: Path) -> None:
+    with locked(path):
+        with log.open("a") as stream:
+            stream.write("in ")
+        time.sleep(0.2)
+        with log.open("a") as stream:
+            stream.write("out ")
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    work = [
+        context.Process(target=_hold, args=(tmp_path / "a.safetensors", tmp_path / "log"))
+        for _ in range(3)
+    ]
+    for process in work:
+        process.start()
+    for process in work:
+        process.join(20)
+    assert (tmp_path / "log").read_text() == "in out " * 3

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from data_modules.phantom.generate import (
@@ -99,15 +100,11 @@ def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
                 f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
                 "let `fit` or `audit` with --data Phantom generate it, or give another root."
             )
-    with (root / name).open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                raise UserError(
-                    f"Line {number} of {root / name} is not JSON; delete the folder {root} and "
-                    "generate the data set again."
-                ) from None
+    source = TableFile(
+        root / name, DATASET, f"delete the folder {root} and generate the data set again"
+    )
+    for _, row in read_json_lines(source, None):
+        yield row
 
 
 def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from amif_lightning.batch import Tokens
 from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import ImageTransform, whole_image
+from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.data.teacher.networks import CheckpointTeacher, OpenClipTeacher
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.pretrain import AMiFPretrain
@@ -164,11 +164,11 @@ def test_a_checkpoint_says_what_its_task_says(tmp_path: Path, shared: bool) -> N
     assert teacher.scale == pytest.approx(-np.log(0.05))
 
 
-def test_images_for_a_checkpoint_are_those_of_the_data_modules() -> None:
-    drawn = image(0)
-    torch.testing.assert_close(
-        whole_image(drawn, 32), ImageTransform(32)(to_square(drawn, 32)), atol=1e-6, rtol=0
-    )
+def test_images_for_a_checkpoint_are_those_of_the_data_modules(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.ckpt")
+    teacher, drawn = CheckpointTeacher(tmp_path / "a.ckpt"), image(0)
+    expected = ImageTransform(teacher.image_size)(to_square(drawn, teacher.image_size))
+    assert torch.equal(teacher.prepare(drawn), expected)
 
 
 def test_a_checkpoint_cuts_texts_too(tmp_path: Path) -> None:

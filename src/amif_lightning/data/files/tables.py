@@ -139,13 +139,13 @@ def read_lines(source: TableFile, dropped: list[DroppedRow]) -> Iterator[tuple[i
 
 
 def read_json_lines(
-    source: TableFile, dropped: list[DroppedRow]
+    source: TableFile, dropped: list[DroppedRow] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read a file of one JSON object a line.
 
     Args:
         source: The file.
-        dropped: Takes the lines that hold no JSON object.
+        dropped: Takes the lines that hold no JSON object; None: the first one is an error.
 
     Yields:
         The number of the line, counted from 1, and its object.
@@ -153,17 +153,22 @@ def read_json_lines(
     Raises:
         UserError: If the file is missing or damaged.
     """
-    for number, line in read_lines(source, dropped):
+    lost: list[DroppedRow] = [] if dropped is None else dropped
+    for number, line in read_lines(source, lost):
         try:
             found = json.loads(line)
         # Integers of thousands of digits are a ValueError, brackets without end a RecursionError.
         except (ValueError, RecursionError) as error:
-            dropped.append(source.malformed(number, f"no JSON ({type(error).__name__})"))
-            continue
-        if isinstance(found, dict):
-            yield number, found
+            lost.append(source.malformed(number, f"no JSON ({type(error).__name__})"))
         else:
-            dropped.append(source.malformed(number, "no JSON object"))
+            if isinstance(found, dict):
+                yield number, found
+            else:
+                lost.append(source.malformed(number, "no JSON object"))
+        if dropped is None and lost:
+            break
+    if dropped is None and lost:
+        raise source.error(f"cannot be read ({lost[0].detail})")
 
 
 def is_text(value: object) -> bool:

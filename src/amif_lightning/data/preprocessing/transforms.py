@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
@@ -196,13 +194,3 @@ def _mild(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     image = F.grid_sample(pixels[None].float() / 255, grid, align_corners=False)[0]
     mean = image.mean()
     return ((image - mean) * (1 + 0.2 * draw[4]) + mean + 0.2 * draw[5]).clamp(0, 1)
-
-
-def whole_image(image: Image.Image, size: int) -> Tensor:
-    """The suite's un-augmented input: the whole image squeezed to (3, size, size), normalised."""
-    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
-    square = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
-    return (pixels - mean) / std

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from amif_lightning.data.preprocessing.transforms import whole_image
+from amif_lightning.batch import pad_tokens
+from amif_lightning.data.preprocessing.image_tensors import to_square
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
+from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, build_vision
@@ -193,7 +195,7 @@ class CheckpointTeacher(FrozenTeacher):
             self.words.load_state_dict(_below("text.", state))
             text, image = (_linear(_below(f"{layer}.", state)) for layer in layers)
             self.scale = -float(state["alignment.pairs.image_text.log_temperature"])
-            fast = Tokenizer.from_str(checkpoint["tokenizer"])
+            self._tokenizer = Tokenizer.from_json(checkpoint["tokenizer"])
         except KeyError as error:
             raise UserError(
                 f"The teacher's checkpoint {path} has no {error.args[0]}: give one that `fit` "
@@ -206,36 +208,29 @@ class CheckpointTeacher(FrozenTeacher):
                 f"({first_line(error)}): train it again with this version."
             ) from error
         self.text_projection, self.image_projection = text, image
-        fast.no_padding()
-        fast.no_truncation()
-        fast.encode_special_tokens = True  # a text that spells a special, such as "[SEP]", is text
-        self._fast = fast
-        self._cls, self._sep, self._pad = map(fast.token_to_id, ("[CLS]", "[SEP]", "[PAD]"))
         self.max_tokens = min(max_tokens, int(self.words.bert.config.max_position_embeddings))
-        self.prepare = partial(whole_image, size=self.image_size)
+        self.prepare = partial(_whole_image, transform=ImageTransform(self.image_size))
         self._freeze()
 
     def cut(self, texts: Sequence[str]) -> int:
         """How many texts have more than ``max_tokens`` tokens."""
-        return sum(len(self._pieces(text)) + 2 > self.max_tokens for text in texts)
+        return sum(not self._tokenizer.fits(text, self.max_tokens) for text in texts)
 
     def _image(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.image_projection(self.vision(pixels)[:, 0])
         return features
 
     def _text(self, texts: Sequence[str]) -> Tensor:
-        rows = [
-            [self._cls, *self._pieces(text)[: self.max_tokens - 2], self._sep] for text in texts
-        ]
-        longest = max(map(len, rows))
-        ids = torch.tensor([row + [self._pad] * (longest - len(row)) for row in rows])
-        mask = torch.arange(longest) < torch.tensor([[len(row)] for row in rows])
-        states = self.words(ids.to(self.device), mask.to(self.device))
+        rows = [self._tokenizer.encode(text, self.max_tokens) for text in texts]
+        tokens = pad_tokens(rows, self._tokenizer.pad_id)
+        states = self.words(tokens.ids.to(self.device), tokens.mask.to(self.device))
         features: Tensor = self.text_projection(states[:, 0])
         return features
 
-    def _pieces(self, text: str) -> list[int]:
-        return list(self._fast.encode(text, add_special_tokens=False).ids)
+
+def _whole_image(image: Image.Image, transform: ImageTransform) -> Tensor:
+    """An un-augmented input of the suite: the whole image, its aspect not kept, normalised."""
+    return transform(to_square(image, transform.size))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import os
-import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # Pillow is imported where an image is read only
-    from PIL.Image import Image
+from amif_lightning.errors import UserError
 
 SIDE = 224
 QUALITY = 85
@@ -48,7 +45,7 @@ def data_uri(root: Path, name: str) -> str:
     Raises:
         NoImage: If the file is not there, or is no image that Pillow reads.
     """
-    from PIL import Image, ImageOps
+    from amif_lightning.data.preprocessing.images import decode_image  # its libraries are heavy
 
     inner = PurePosixPath(name)
     # The path comes from a prediction file, the folder from its record: neither leaves the folder.
@@ -57,37 +54,11 @@ def data_uri(root: Path, name: str) -> str:
     path = root / inner
     if not os.path.isfile(path):
         raise NoImage("not found")
-    stream = io.BytesIO()
     try:
-        with Image.open(path) as image:
-            image.draft(None, (SIDE, SIDE))  # large JPEGs are decoded small, others as they are
-            image.load()
-            small = _eight_bits(ImageOps.exif_transpose(image))
-            small.thumbnail((SIDE, SIDE))
-            small.save(stream, "JPEG", quality=QUALITY)
-    # What Pillow's readers raise on damaged files, depending on where the damage is.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        OverflowError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
+        small = decode_image(path, SIDE)
+    except UserError as error:
         raise NoImage("not readable") from error
+    small.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def _eight_bits(image: Image) -> Image:
-    """Grey or RGB of 8 bits; deep grey values are stretched from the darkest to the brightest."""
-    if not image.mode.startswith(("I", "F")):
-        return image if image.mode == "L" else image.convert("RGB")
-    deep = image.convert("F")
-    low, high = (float(value) for value in deep.getextrema())  # type: ignore[arg-type]  # one band
-    if not low < high:  # even, or not finite
-        return deep.point(lambda value: value * 0.0).convert("L")
-    factor = 255.0 / (high - low)
-    return deep.point(lambda value: value * factor + (-low * factor)).convert("L")

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import pad_tokens
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.errors import UserError
 from amif_lightning.losses.likelihood import sequence_log_likelihood
 from amif_lightning.models.decoder import AnswerDecoder
@@ -186,11 +186,7 @@ class Spelling:
     """
 
     def __init__(self, space: AnswerSpace) -> None:
-        self._fast = Tokenizer.from_str(space.tokenizer)
-        self._fast.no_padding()
-        self._fast.no_truncation()
-        # A text that spells a special, such as "[SEP]", is text.
-        self._fast.encode_special_tokens = True
+        self._tokenizer = Tokenizer.from_json(space.tokenizer)
         self._candidates: dict[tuple[int, ...], str] = {}
         for text, ids in zip(space.candidates, space.candidate_ids, strict=True):
             self._candidates.setdefault(tuple(ids), text)  # the first, as in ranking
@@ -203,7 +199,7 @@ class Spelling:
             references: Answers that count as right; one of equal tokens gives its spelling.
         """
         tokens = tuple(ids)
-        text = str(self._fast.decode(list(ids), skip_special_tokens=True))
+        text = self._tokenizer.decode(ids)
         written = self._pieces(text)
         # A cut candidate, or one with an unknown sign, is itself: its text loses the unknown sign,
         # and would be right where the text without that sign is.
@@ -216,4 +212,4 @@ class Spelling:
         return self._candidates.get(written, text)
 
     def _pieces(self, text: str) -> tuple[int, ...]:
-        return tuple(self._fast.encode(text, add_special_tokens=False).ids)
+        return tuple(self._tokenizer.pieces(text))

@@ -31,17 +31,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
-from amif_lightning.callbacks.drawing import INK, card, contact_sheet, headline, shown, stacked
-from amif_lightning.callbacks.heat import heat_map, outlined
+from amif_lightning.callbacks.image_figures import INK, Card, cards_figure
 from amif_lightning.errors import UserError
 from amif_lightning.metrics.localisation import found_regions
-from amif_lightning.models.patch_grid import covered, patch_centres, square
+from amif_lightning.models.patch_grid import covered, patch_centres
 from amif_lightning.models.words import words_of
 from amif_lightning.reports.analysis.statistics import (
     Interval,
@@ -54,7 +53,7 @@ from data_modules.phantom.studies import PhantomStudies
 
 Array = NDArray[np.float64]
 
-_SHEET = 24  # most maps on the sheet
+_MAPS = 24  # most maps that are drawn
 
 
 @dataclass(frozen=True)
@@ -228,22 +227,22 @@ def _between(interval: Interval | None, how: str) -> str:
     return f"[{interval.low:{how}}, {interval.high:{how}}]"
 
 
-def sheet(samples: Sequence[Sample], centres: Array, side: int = 224) -> Image.Image:
+def maps(samples: Sequence[Sample], centres: Array, side: int = 224) -> Figure:
     """Maps of the first findings over their images, the footprints outlined."""
-    few = samples[:_SHEET]
-    hottest = max(float(sample.named.max()) for sample in few)
+    few = samples[:_MAPS]
     cards = []
     for sample in few:
         found = compare(sample.study, sample.named, sample.mask, centres)
-        over = heat_map(shown(sample.image, side), square(sample.named), centres, hottest)
         caption = f"inside {found.inside:.1%}, area {found.area:.1%}"
-        cards.append(card(outlined(over, sample.mask), [(sample.kind, 1, INK), (caption, 1, INK)]))
-    made = contact_sheet(cards, 6)
+        grid = sample.named.reshape(len(centres), len(centres))
+        texts = ((sample.kind, 1, INK), (caption, 1, INK))
+        cards.append(Card(texts, sample.image.numpy(), grid, sample.mask))
     note = (
-        "Where the transport plan sends the words that name a finding, and the finding's "
-        f"footprint; the lightest colour is {hottest:.0%} of the mass on one patch."
+        "Where the transport plan sends the words that name a finding (share of their mass on each "
+        "patch), and the finding's footprint."
     )
-    return stacked([headline(note, made.width), made])
+    rows = [cards[start : start + 6] for start in range(0, len(cards), 6)]
+    return cards_figure(rows, side, note, centres)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -259,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=16, help="images encoded at once")
     parser.add_argument("--max_text_tokens", type=int, default=120, help="as in training")
     parser.add_argument("--seed", type=int, default=0, help="draws the controls")
-    parser.add_argument("--image", type=Path, help="PNG file for a sheet of maps")
+    parser.add_argument("--image", type=Path, help="PNG file for the first maps")
     given = parser.parse_args(arguments)
     load_checkpoint(given.ckpt_path)  # its errors say what to do
     task = AMiFPretrain.load_from_checkpoint(given.ckpt_path, map_location="cpu").eval()
@@ -280,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(centres)} x {len(centres)} patches, torch {torch.__version__}")
     print(table(lines(samples, centres, given.seed)))
     if given.image is not None:
-        sheet(samples, centres).save(given.image)
+        maps(samples, centres).savefig(given.image)
         print(f"maps in {given.image}")
 
 

@@ -183,7 +183,7 @@ def test_a_trained_run_is_measured(
     assert "findings on 5 images; 0 findings named by no token." in printed
     assert "2 x 2 patches" in printed
     assert "words of the finding" in printed
-    drawn = np.asarray(Image.open(image))
+    drawn = np.asarray(Image.open(image).convert("RGB"))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 50
     assert (drawn == (0, 255, 255)).all(-1).any()  # outlines
     footprint.main([*arguments, "--images", "5", "--batch", "2"])

@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, Tokens, VQABatch
-from amif_lightning.callbacks import alignment_images as alignment_images
-from amif_lightning.callbacks import alignment_sheets
-from amif_lightning.callbacks.alignment_images import AlignmentImages, first_studies
-from amif_lightning.callbacks.drawing import headline
+from amif_lightning.callbacks import alignment_images
+from amif_lightning.callbacks.alignment_images import AlignmentImages, first_studies, neighbours
 from amif_lightning.errors import UserError
 from amif_lightning.models.eval_mode import at_rest
 from amif_lightning.models.words import affirmed, denial_ids
@@ -87,21 +86,18 @@ def events(folder: Path) -> EventAccumulator:
     return cast(EventAccumulator, EventAccumulator(str(folder)).Reload())
 
 
-def sheets(task: AMiFPretrain, batch: StudyBatch, **options: Any) -> dict[str, Image.Image]:
-    callback = AlignmentImages(**({"side": 64} | options))
-    with at_rest(task):
-        return callback.sheets(task, batch)
+def figures(task: AMiFPretrain, batch: StudyBatch, **options: Any) -> dict[str, Figure]:
+    return AlignmentImages(**({"side": 64} | options)).figures(task, [batch])
 
 
 def caught(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
-    """What a sheet is called with from now on."""
+    """What a figure is made of from now on."""
     given: list[Any] = []
     drawn = getattr(alignment_images, name)
 
-    def catch(*arguments: Any) -> Image.Image:
+    def catch(*arguments: Any) -> Any:
         given.extend(arguments)
-        made: Image.Image = drawn(*arguments)
-        return made
+        return drawn(*arguments)
 
     monkeypatch.setattr(alignment_images, name, catch)
     return given
@@ -122,9 +118,12 @@ def test_similarities_and_labels_are_ordered_alike(
     relevance = torch.tensor([4, 9, 4, 1, 9, 9, 1, 2])
     batch = replace(batch, relevance=relevance)
     order = [0, 2, 1, 4, 5, 3, 6, 7]
-    given = caught(monkeypatch, "similarity_sheet")
-    sheets(task, batch)
-    cosines, student, labels, labels_are, groups, _ = given
+    given = caught(monkeypatch, "matrices_figure")
+    figures(task, batch)
+    panels, groups, _ = given
+    _, (_, student, _), (labels_are, labels, ends) = panels
+    (_, cosines, _), *_ = panels
+    assert ends == (0.0, pytest.approx(max(student.max(), labels.max())))
     assert groups == [4, 4, 9, 9, 9, 1, 1, 2]
     assert labels_are.startswith("Teacher")
     image, text = embedded(task, batch)
@@ -150,30 +149,29 @@ def test_without_a_teacher_the_identity_is_shown(
 ) -> None:
     text_id = batch.text_id.clone()
     text_id[3] = text_id[0]
-    given = caught(monkeypatch, "similarity_sheet")
+    given = caught(monkeypatch, "matrices_figure")
     untaught = replace(batch, teacher=None, text_id=text_id, relevance=torch.arange(8))
-    sheets(task_of(data, labels="hard", image_text=0.0), untaught)
-    _, student, labels, labels_are, *_ = given
+    figures(task_of(data, labels="hard", image_text=0.0), untaught)
+    _, (labels_are, labels, _) = given[0]  # the pair is not trained, so it has no temperature
     expected = np.eye(8)
     expected[0, 3] = expected[3, 0] = 1
     assert labels.tolist() == expected.tolist()
     assert labels_are.startswith("Identity")
-    assert student is None  # the pair is not trained, so it has no temperature
 
 
 def test_maps_are_the_rows_of_the_plan(
     task: AMiFPretrain, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = caught(monkeypatch, "plans_sheet")
+    given = caught(monkeypatch, "plans_figure")
     batch = replace(batch, relevance=torch.tensor([5, 5, 5, 6, 5, 5, 7, 5]))
-    sheets(task, batch, studies=4, words=2)
-    studies, centres, columns = given
-    assert (len(studies), columns) == (4, 2)
+    figures(task, batch, studies=4, words=2)
+    studies, centres, _ = given
+    assert len(studies) == 4
     assert centres == pytest.approx([0.5 / 64, 32.5 / 64])
     rows = [batch.texts.index(report) for _, report, _ in studies]
     assert rows == [0, 3, 6, 1]  # other findings first
     for row, (image, report, words) in zip(rows, studies, strict=True):
-        assert image.size == (64, 64)
+        assert image == pytest.approx(batch.first[row].numpy())
         with at_rest(task):
             ids, mask = batch.text.ids[row][None], batch.text.mask[row][None]
             x = task.fusion.text_projection(task.text.words(ids))
@@ -222,17 +220,21 @@ def test_the_hardest_of_the_drawn_texts_come_first(
 
     monkeypatch.setattr(task, "hard_weights", weigh)
     monkeypatch.setattr(task, "draw", draw)
-    given = caught(monkeypatch, "negatives_sheet")
-    sheets(task, batch, negatives=3)
+    given = caught(monkeypatch, "cards_figure")
+    figures(task, batch, negatives=3)
     image, text = embedded(task, batch)
     cosines = {row: float(image[row] @ text[drawn[row]]) for row in range(8) if row != 4}
     hardest = sorted(cosines, key=lambda row: -cosines[row])[:3]
-    (negatives,) = given
-    assert [n.own for n in negatives] == [batch.texts[row] for row in hardest]
-    assert [n.drawn for n in negatives] == [batch.texts[drawn[row]] for row in hardest]
-    for negative, row in zip(negatives, hardest, strict=True):
-        assert negative.drawn_similarity == pytest.approx(cosines[row], abs=1e-5)
-        assert negative.own_similarity == pytest.approx(float(image[row] @ text[row]), abs=1e-5)
+    cards = [card for line in given[0] for card in line]
+    assert [len(line) for line in given[0]] == [4, 2]  # an image and its texts, twice in a row
+    for shown, texts, row in zip(cards[::2], cards[1::2], hardest, strict=True):
+        assert shown.image == pytest.approx(batch.first[row].numpy())
+        assert [words for words, _, _ in texts.texts] == [
+            f"own text, cosine {float(image[row] @ text[row]):.2f}",
+            batch.texts[row],
+            f"drawn text, cosine {cosines[row]:.2f}",
+            batch.texts[drawn[row]],
+        ]
     assert torch.equal(seen[1], torch.eye(8, dtype=torch.bool))
     assert batch.teacher is not None
     assert torch.equal(seen[2].text, batch.teacher.text)
@@ -250,33 +252,23 @@ def test_the_hardest_of_the_drawn_texts_come_first(
 def test_each_task_shows_what_it_has(
     data: PhantomStudies, batch: StudyBatch, options: dict[str, Any], tags: set[str]
 ) -> None:
-    assert set(sheets(task_of(data, **options), batch)) == tags
+    assert set(figures(task_of(data, **options), batch)) == tags
 
 
 def test_odd_batches_are_drawn_as_far_as_they_go(task: AMiFPretrain, batch: StudyBatch) -> None:
     # One study has no negative, and an empty report no word.
-    assert set(sheets(task, first_studies(batch, 1))) == ALL - {"negatives/hardest"}
+    assert set(figures(task, first_studies(batch, 1))) == ALL - {"negatives/hardest"}
     ids, mask = batch.text.ids[:, :2].clone(), batch.text.mask[:, :2]
     ids[:, 1] = 3  # [SEP]
     empty = replace(batch, text=Tokens(ids, mask), texts=[""] * 8)
-    assert set(sheets(task, empty)) == ALL - {"transport/plans"}
+    assert set(figures(task, empty)) == ALL - {"transport/plans"}
     # Soft labels say what is no paraphrase; data without a teacher cannot.
-    assert set(sheets(task, replace(batch, teacher=None))) == ALL - {"negatives/hardest"}
+    assert set(figures(task, replace(batch, teacher=None))) == ALL - {"negatives/hardest"}
 
 
-def test_sizes_do_not_depend_on_the_weights_and_colours_are_many(
-    data: PhantomStudies, task: AMiFPretrain, batch: StudyBatch
-) -> None:
-    made, again = sheets(task, batch), sheets(task_of(data, blur=0.1), batch)
-    for tag, sheet in made.items():
-        assert sheet.size == again[tag].size
-        assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 50, tag
-    card = (64 + 3 * 6 + 128, 14 * 18 + 2 * 6)
-    drawn = made["negatives/hardest"]
-    assert drawn.width == 2 * card[0]
-    assert drawn.height == 3 * card[1] + headline(alignment_sheets.HARDEST, drawn.width).height
-    larger = sheets(task, batch, side=96)
-    assert all(larger[tag].width > made[tag].width for tag in made)
+def test_equal_findings_become_neighbours() -> None:
+    assert neighbours([5, 3, 5, 9, 3, 5]) == [0, 2, 5, 1, 4, 3]
+    assert neighbours([4]) == [0]
 
 
 def test_the_first_studies_are_cut_in_every_part(batch: StudyBatch) -> None:
@@ -340,13 +332,13 @@ def _generators() -> list[Any]:
 def test_only_the_first_batch_is_shown(
     task: AMiFPretrain, batch: StudyBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = caught(monkeypatch, "similarity_sheet")
+    given = caught(monkeypatch, "matrices_figure")
     second = replace(batch, first=batch.first.flip(0))
     validate(AlignmentImages(samples=5, side=64), trainer_of(tmp_path), task, [batch, second])
-    assert given[0].shape == (5, 5)
+    (_, cosines, _), *_ = given[0]
     first = embedded(task, first_studies(batch, 5))
-    order = alignment_images.neighbours(batch.relevance[:5].tolist())
-    assert given[0] == pytest.approx((first[0] @ first[1].T)[order][:, order].numpy(), abs=1e-5)
+    order = neighbours(batch.relevance[:5].tolist())
+    assert cosines == pytest.approx((first[0] @ first[1].T)[order][:, order].numpy(), abs=1e-5)
 
 
 def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
@@ -355,17 +347,6 @@ def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
         torch.rand(1, 3, 8, 8), torch.zeros(1).long(), tokens, tokens, torch.ones(1, 1)
     )
     validate(AlignmentImages(), trainer_of(tmp_path), None, [asked, {"image": torch.zeros(1)}])
-    assert not list(tmp_path.glob("events*"))
-
-
-@pytest.mark.parametrize(
-    "state", [{"sanity_checking": True}, {"is_global_zero": False}, {"logger": None}]
-)
-def test_it_rests_where_nothing_should_be_drawn(
-    batch: StudyBatch, tmp_path: Path, state: dict[str, Any]
-) -> None:
-    # Without a task: it is not even asked for anything.
-    validate(AlignmentImages(), trainer_of(tmp_path, **state), None, [batch])
     assert not list(tmp_path.glob("events*"))
 
 

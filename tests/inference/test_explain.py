@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
-from amif_lightning.callbacks.alignment_sheets import WordMap
+from amif_lightning.callbacks.image_figures import WordMap
 from amif_lightning.inference import explain as explaining
 from amif_lightning.inference.explain import SIDE, explain
 from amif_lightning.losses.transport import TokenTransport
@@ -35,17 +34,19 @@ def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
     words: list[str],
 ) -> None:
     drawn: list[WordMap] = []
-    real = explaining.plans_sheet
+    real = explaining.plans_figure
 
-    def sheet(studies: Any, centres: Any, columns: int) -> Image.Image:
+    def spy(studies: Any, *others: Any) -> Any:
         drawn.extend(studies[0][2])
-        return real(studies, centres, columns)
+        return real(studies, *others)
 
-    monkeypatch.setattr(explaining, "plans_sheet", sheet)
+    monkeypatch.setattr(explaining, "plans_figure", spy)
     asked = Asked(saved.data.file_of(saved.data.splits.test[0]), question)
     made = explain(restored, asked, ask(restored, [asked])[0])
-    assert made.width > (1 + len(words)) * SIDE
-    assert len(made.getcolors(1 << 24) or []) > 50
+    assert made.get_figwidth() * made.dpi > (2 + len(words)) * SIDE
+    said = " ".join(text.get_text() for text in made.texts)
+    assert "Not for clinical use." in said
+    assert all(f"{word}: " in said for word in words)
     assert [one.word for one in drawn] == words
 
     inputs = inputs_of(restored, [asked])

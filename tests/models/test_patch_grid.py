@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from amif_lightning.models.patch_grid import covered, patch_centres, square
+from amif_lightning.models.patch_grid import covered, patch_centres
 from amif_lightning.models.vision import ConvTower
 
 EVEN = (np.arange(4) + 0.5) / 4
@@ -38,12 +38,6 @@ def test_patches_of_the_small_net_lie_where_it_looks() -> None:
         reach = (places.min() + places.max() + 1) / 2 / size  # the middle of what it sees
         assert abs(float(reach) - centres[middle]) < 8 / size
         assert abs(float(reach) - (middle + 0.5) / len(centres)) > 8 / size
-
-
-def test_patches_are_square_grids() -> None:
-    assert square(np.arange(9.0)).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-    with pytest.raises(ValueError, match="10 patches do not make a square grid"):
-        square(np.arange(10.0))
 
 
 @pytest.mark.parametrize("centres", [EVEN, np.array([0.5, 32.5, 64.5, 96.5]) / 112])

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
-import numpy as np
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
-from amif_lightning.callbacks.alignment_sheets import (
-    Negative,
+from amif_lightning.callbacks.image_figures import (
+    GREY,
+    INK,
+    WRONG,
+    Card,
     WordMap,
-    negatives_sheet,
-    neighbours,
-    plans_sheet,
-    similarity_sheet,
+    cards_figure,
+    matrices_figure,
+    plans_figure,
 )
-from amif_lightning.callbacks.drawing import Array, shown
+from amif_lightning.callbacks.validation_images import ValidationImages, array
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import same_sample, soft_labels
 from amif_lightning.losses.unified import Sides
@@ -31,16 +28,22 @@ from amif_lightning.models.eval_mode import at_rest
 from amif_lightning.models.patch_grid import patch_centres
 from amif_lightning.models.words import Word, informative, words_of
 
-_OPTIONS = ("samples", "studies", "words", "negatives", "side")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_HARDEST = (
+    "The hardest negatives: of the texts drawn for images, those that the student finds nearest to "
+    "their image."
+)
 
 
-class AlignmentImages(Callback):
+class AlignmentImages(ValidationImages):
     """Shows after each validation what pre-training makes of the first validation batch.
 
     ``alignment/similarity``: the student's similarities of images and reports beside the teacher's
     labels. ``transport/plans``: where the plan sends words of a report, by the tokens that the
     run's loss reads. ``negatives/hardest``: the texts drawn for images that are nearest to them,
-    for tasks that mine negatives. Under several processes the batch is the first one's own.
+    for tasks that mine negatives.
 
     Args:
         samples: Studies compared, at most; a validation batch may hold fewer.
@@ -61,69 +64,38 @@ class AlignmentImages(Callback):
         negatives: int = 6,
         side: int = 224,
     ) -> None:
-        given = (samples, studies, words, negatives, side)
-        for name, number in zip(_OPTIONS, given, strict=True):
-            if number < 1:
-                raise UserError(f"AlignmentImages: {name} is {number}: give at least 1.")
+        super().__init__()
         self.samples, self.studies, self.words = samples, studies, words
         self.negatives, self.side = negatives, side
-        self._batch: StudyBatch | None = None
+        for name in ("samples", "studies", "words", "negatives", "side"):
+            if getattr(self, name) < 1:
+                number = getattr(self, name)
+                raise UserError(f"AlignmentImages: {name} is {number}: give at least 1.")
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start anew."""
-        self._batch = None
+    def keep(self, batch: Any, outputs: Any) -> None:
+        """Keep the first batch of studies."""
+        if isinstance(batch, StudyBatch) and not self._kept:
+            self._kept.append(first_studies(batch, self.samples))
 
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the first batch of studies; other tasks' batches are none."""
-        if self._batch is None and isinstance(batch, StudyBatch):
-            self._batch = first_studies(batch, self.samples)
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw, on the first process and outside the sanity check."""
-        batch, self._batch = self._batch, None
-        logger = trainer.logger
-        if (
-            batch is None
-            or trainer.sanity_checking
-            or not trainer.is_global_zero
-            or not isinstance(logger, TensorBoardLogger)
-        ):
-            return
-        with at_rest(pl_module):
-            sheets = self.sheets(pl_module, batch)
-        for tag, sheet in sheets.items():
-            logger.experiment.add_image(
-                tag, np.asarray(sheet), trainer.global_step, dataformats="HWC"
-            )
-
-    def sheets(self, task: Any, batch: StudyBatch) -> dict[str, Image.Image]:
-        """The images by their tags, without those that task or batch have nothing for.
+    def figures(self, task: Any, kept: list[Any]) -> dict[str, Figure]:
+        """The figures by their tags, without those that task or batch have nothing for.
 
         Args:
-            task: An ``AMiFPretrain``, see :func:`at_rest`.
-            batch: B studies, on the task's device.
+            task: An ``AMiFPretrain``.
+            kept: A batch of studies on the task's device.
         """
-        tokens, states = task.vision(batch.first), task.text(batch.text.ids, batch.text.mask)
-        image, text = task.embed_image(tokens), task.embed_text(states)
-        made = {"alignment/similarity": self._similarity(task, batch, image, text)}
-        plans = self._plans(task, batch, tokens, states)
-        if plans is not None:
-            made["transport/plans"] = plans
-        if task.weights["matching"]:
-            hardest = self._hardest(task, batch, image, text)
-            if hardest is not None:
-                made["negatives/hardest"] = hardest
-        return made
+        (batch,) = kept
+        with at_rest(task):
+            tokens, states = task.vision(batch.first), task.text(batch.text.ids, batch.text.mask)
+            image, text = task.embed_image(tokens), task.embed_text(states)
+            made = {
+                "alignment/similarity": self._similarity(task, batch, image, text),
+                "transport/plans": self._plans(task, batch, tokens, states),
+                "negatives/hardest": self._hardest(task, batch, image, text),
+            }
+        return {tag: figure for tag, figure in made.items() if figure is not None}
 
-    def _similarity(self, task: Any, batch: StudyBatch, image: Tensor, text: Tensor) -> Image.Image:
+    def _similarity(self, task: Any, batch: StudyBatch, image: Tensor, text: Tensor) -> Figure:
         groups = batch.relevance.tolist()
         order = neighbours(groups)
         same = same_sample(batch.study, batch.text_id)
@@ -134,106 +106,102 @@ class AlignmentImages(Callback):
             weight = task.alignment.same_weight
             labels = soft_labels(teacher.first, teacher.text, teacher.scale, same, weight)
             labels_are = "Teacher: soft labels of a row"
-        student = None
+        shares = {labels_are: labels}
         if "image_text" in task.alignment.pairs:
             logits = task.alignment.pairs["image_text"].logits(image, text)
-            student = _numbers(logits.softmax(1))[order][:, order]
-        return similarity_sheet(
-            _numbers(image @ text.T)[order][:, order],
-            student,
-            _numbers(labels)[order][:, order],
-            labels_are,
-            [groups[place] for place in order],
-            3 * self.side // 2,
-        )
+            shares = {"Student: softmax over the texts of a row": logits.softmax(1), **shares}
+        cosines = array(image @ text.T)[order][:, order]
+        # Both distributions under one scale, so that equal colours are equal numbers.
+        maximum = max(float(values.max()) for values in shares.values())
+        panels = [("Student: cosine of image and text", cosines, (cosines.min(), cosines.max()))]
+        panels += [
+            (title, array(values)[order][:, order], (0.0, maximum))
+            for title, values in shares.items()
+        ]
+        return matrices_figure(panels, [groups[place] for place in order], 3 * self.side // 2)
 
-    def _plans(
-        self, task: Any, batch: StudyBatch, tokens: Tensor, states: Tensor
-    ) -> Image.Image | None:
+    def _plans(self, task: Any, batch: StudyBatch, tokens: Tensor, states: Tensor) -> Figure | None:
         tokenizer = Tokenizer.from_str(task.tokenizer)
         local = task.local_tokens(batch.text, states, tokens)
         plan, _ = local.plan(task.transport)
-        chosen: dict[int, list[Word]] = {}
         named = [
             {} if task.pairs is None else task.pairs.named(study, image)
             for study, image in zip(batch.study_ids, batch.first_ids, strict=True)
         ]
+        studies: list[tuple[Any, str, list[WordMap]]] = []
         # Studies with other findings each, as far as there are any, and with known ones first.
         for row in sorted(_variety(batch.relevance.tolist()), key=lambda row: not named[row]):
             words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
             moved = [word for word in words if bool(local.mask[row, list(word.places)].all())]
-            found = _telling(moved, named[row], self.words)
-            if found and len(chosen) < self.studies:
-                chosen[row] = found
-        if not chosen:
-            return None
-        studies = [
-            (
-                shown(batch.first[row], self.side),
-                batch.texts[row],
-                [
-                    WordMap(
-                        word.text,
-                        _numbers(plan[row, list(word.places)].sum(0)),
-                        named[row].get(word.text.lower()),
-                    )
-                    for word in words
-                ],
-            )
-            for row, words in chosen.items()
-        ]
-        return plans_sheet(studies, patch_centres(task.vision, task.image_size), self.words)
+            maps = [
+                WordMap(
+                    word.text,
+                    array(plan[row, list(word.places)].sum(0)),
+                    named[row].get(word.text.lower()),
+                )
+                for word in _telling(moved, named[row], self.words)
+            ]
+            if maps and len(studies) < self.studies:
+                studies.append((array(batch.first[row]), batch.texts[row], maps))
+        centres = patch_centres(task.vision, task.image_size)
+        return plans_figure(studies, centres, self.side) if studies else None
 
-    def _hardest(
-        self, task: Any, batch: StudyBatch, image: Tensor, text: Tensor
-    ) -> Image.Image | None:
+    def _hardest(self, task: Any, batch: StudyBatch, image: Tensor, text: Tensor) -> Figure | None:
         given = batch.teacher
-        if given is None and task.alignment.kind == "soft":
-            return None  # what is alike is the teacher's to say, and this data has none
+        if not task.weights["matching"] or (given is None and task.alignment.kind == "soft"):
+            return None  # soft labels say what is alike, and this data has no teacher for them
         teacher = None if given is None else Sides(given.first, given.second, given.text)
         same = same_sample(batch.study, batch.text_id)
         # Only images and texts draw from each other; view 2 takes no part.
         sides, scale = Sides(image, image, text), 0.0 if given is None else given.scale
         negatives = task.draw(task.hard_weights(sides, same, teacher, scale))
         texts, valid = negatives.texts, negatives.valid[0]
-        cosines = _numbers(image @ text.T)
+        cosines = array(image @ text.T)
         # Under several processes the draw covers this one's share of what it is given.
         drawn = [(row, int(texts[row])) for row in range(len(texts)) if valid[row]]
         drawn.sort(key=lambda pair: -cosines[pair])
-        if not drawn:
-            return None
-        return negatives_sheet(
-            [
-                Negative(
-                    shown(batch.first[row], self.side),
-                    batch.texts[row],
-                    batch.texts[other],
-                    float(cosines[row, row]),
-                    float(cosines[row, other]),
-                )
-                for row, other in drawn[: self.negatives]
-            ]
-        )
+        cards = [
+            negative_cards(array(batch.first[row]), batch.texts, row, other, cosines[row])
+            for row, other in drawn[: self.negatives]
+        ]
+        rows = [
+            [card for pair in cards[at : at + 2] for card in pair] for at in range(0, len(cards), 2)
+        ]
+        return cards_figure(rows, self.side, _HARDEST) if rows else None
 
 
-def first_studies(batch: StudyBatch, max_count: int) -> StudyBatch:
-    """The first studies of a batch.
+def negative_cards(
+    image: Any, texts: Sequence[str], own: int, drawn: int, cosines: Any
+) -> list[Card]:
+    """An image (3, H, W), and its own text above the one that was drawn for it."""
+    # As many lines as there is room for beside the image.
+    return [
+        Card(image=image),
+        Card(
+            (
+                (f"own text, cosine {cosines[own]:.2f}", 1, GREY),
+                (texts[own], 6, INK),
+                (f"drawn text, cosine {cosines[drawn]:.2f}", 1, GREY),
+                (texts[drawn], 6, WRONG),
+            ),
+            columns=2,
+        ),
+    ]
 
-    Args:
-        batch: Studies.
-        max_count: Most studies, at least 1.
-    """
-    cut: StudyBatch = _cut(batch, max_count)
-    return cut
 
-
-def _cut(value: Any, max_count: int) -> Any:
+def first_studies(value: Any, max_count: int) -> Any:
+    """The first studies of a batch: every tensor and list in it is cut."""
     if isinstance(value, Tensor | list):
         return value[:max_count]
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {part.name: _cut(getattr(value, part.name), max_count) for part in fields(value)}
-        return replace(value, **parts)
+        names = [part.name for part in fields(value)]
+        return replace(value, **{n: first_studies(getattr(value, n), max_count) for n in names})
     return value  # the teacher's scale, or no teacher
+
+
+def neighbours(groups: Sequence[int]) -> list[int]:
+    """An order of places in which equal groups are neighbours: by the first place of each group."""
+    return sorted(range(len(groups)), key=lambda place: (groups.index(groups[place]), place))
 
 
 def _telling(words: list[Word], named: Mapping[str, Any], max_count: int) -> list[Word]:
@@ -245,10 +213,4 @@ def _telling(words: list[Word], named: Mapping[str, Any], max_count: int) -> lis
 
 def _variety(groups: list[int]) -> list[int]:
     """All places, the first of every group before the others."""
-    first = [groups.index(group) for group in dict.fromkeys(groups)]
-    return first + [place for place in range(len(groups)) if place not in first]
-
-
-def _numbers(values: Tensor) -> Array:
-    numbers: Array = values.detach().double().cpu().numpy()
-    return numbers
+    return sorted(range(len(groups)), key=lambda place: groups.index(groups[place]) != place)

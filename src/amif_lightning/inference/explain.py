@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from tokenizers import Tokenizer
 
-from amif_lightning.callbacks.alignment_sheets import WordMap, plans_sheet
-from amif_lightning.callbacks.drawing import headline, shown, stacked
+from amif_lightning.callbacks.image_figures import WordMap, plans_figure
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.eval_mode import at_rest
 from amif_lightning.models.patch_grid import patch_centres
@@ -23,9 +21,11 @@ from amif_lightning.tasks.answering.single_question import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from amif_lightning.tasks.vqa import AMiFVQA
 
-SIDE = 280  # pixels of each image on the sheet
+SIDE = 280  # pixels of each image
 WORDS = 4  # most heat maps
 
 CAUTION = (
@@ -35,8 +35,8 @@ CAUTION = (
 )
 
 
-def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
-    """A sheet: the image with question and answers, then a heat map for each telling word.
+def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Figure:
+    """A figure: the image with question and answers, then a heat map for each telling word.
 
     The plan is that of the transport between the words of the question and the patches (paper,
     unified local alignment), refined until its marginals are exact. The task says which tokens are
@@ -45,7 +45,7 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
     Args:
         task: The task that answered.
         asked: The question and its image.
-        answered: What the task caption.
+        answered: What it answered.
 
     Raises:
         UserError: See :func:`amif_lightning.tasks.answering.single_question.ask`.
@@ -61,11 +61,10 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Image.Image:
     mass = plan[0].double().cpu().numpy()
     maps = [WordMap(word.text, mass[list(word.places)].sum(0)) for word in words]
     given = "; ".join(f"{one.answer} {one.probability:.1%}" for one in answered.answers[:3])
-    image = shown(inputs.images[0], SIDE)
+    image = inputs.images[0].double().cpu().numpy()
     centres = patch_centres(task.vision, task.image_size)
-    caption = f"Question: {asked.question} Answers: {given}"
-    sheet = plans_sheet([(image, caption, maps)], centres, len(maps))
-    return stacked([sheet, headline(CAUTION, sheet.width)])
+    text = f"Question: {asked.question} Answers: {given}"
+    return plans_figure([(image, text, maps)], centres, SIDE, CAUTION)
 
 
 def _telling(words: list[Word]) -> list[Word]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -27,18 +26,6 @@ def patch_centres(vision: Any, image_size: int) -> Array:
     if isinstance(vision, ConvTower):  # row r stands over pixel (stride r), see its docstring
         return (np.arange(count) * vision.stride + 0.5) / image_size
     return (np.arange(count) + 0.5) / count
-
-
-def square(values: Array) -> Array:
-    """Numbers of patches (P,), row by row, as a grid (g, g).
-
-    Raises:
-        ValueError: If P is no square number.
-    """
-    side = math.isqrt(len(values))
-    if side * side != len(values):
-        raise ValueError(f"{len(values)} patches do not make a square grid")
-    return values.reshape(side, side)
 
 
 def covered(mask: NDArray[np.bool_], centres: Array) -> Array:

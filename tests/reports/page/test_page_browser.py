@@ -60,13 +60,11 @@ def wrapper(path: Path, *frames: str, script: str = "") -> str:
 def text(
     write_run: Callable[..., Path],
     write_search: Callable[..., Path],
-    write_events: Callable[..., Path],
     tmp_path: Path,
 ) -> str:
     for name, accuracy in (("a-baseline-with-a-very-long-name", 0.5), ("a_long_" * 9, 0.7)):
-        path = write_run(0, experiment=name, accuracy=accuracy, protocol="literature")
+        write_run(0, experiment=name, accuracy=accuracy, protocol="literature")
         write_search(0, experiment=name)
-        write_events(path.parent, {"val/overall": [(10, 0.25), (20, 0.5)]})
     groups, found = collect(tmp_path), find_records(tmp_path)
     options = Options(("a-baseline-with-a-very-long-name",), published=True)
     return page(tmp_path, groups, group_searches(found.retrieval), options)

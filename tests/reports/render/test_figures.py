@@ -1,51 +1,268 @@
+"""Figures of scores: what stands where, in words and as marks, and the same bytes every time."""
+
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import amif_lightning
 from amif_lightning.reports.analysis.groups import collect
-from amif_lightning.reports.render.figures import BLUE, GREEN, LEFT, PLOT, WIDTH, draw
+from amif_lightning.reports.analysis.retrieval_groups import collect_searches
+from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.render.comparisons import compare
+from amif_lightning.reports.render.figures import PALETTE, Chart, comparison, draw, svg
+from amif_lightning.reports.render.retrieval_comparisons import compare_searches
 
 SVG = "{http://www.w3.org/2000/svg}"
+Writer = Callable[..., Path]
 
 
-def test_bars_and_marks_stand_where_the_counts_say(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+class Drawn:
+    """Words and marks of an SVG; ``share`` turns a place of the first axis into a share."""
+
+    def __init__(self, text: str) -> None:
+        self.root = ElementTree.fromstring(text)
+        self.width, self.height = (float(self.root.get(k, 0)) for k in ("width", "height"))
+        self.texts = [
+            (str(t.text), float(t.get("x", -1)), float(t.get("y", -1)))
+            for t in self.root.iter(f"{SVG}text")
+        ]
+        ticks = [(float(w.removesuffix(" %")), x) for w, x, _ in self.texts if _is_tick(w)]
+        (low, self.left), (high, right) = ticks[0], ticks[5]
+        self.unit = (right - self.left) / (high - low)
+
+    @property
+    def words(self) -> list[str]:
+        return [words for words, _, _ in self.texts]
+
+    def share(self, x: float) -> float:
+        return (x - self.left) / self.unit / 100
+
+    def bars(self) -> list[float]:
+        """Ends of the bars, without the legend's."""
+        found = []
+        for path in self.root.iter(f"{SVG}path"):
+            if f"fill: {PALETTE['bar']}" in path.get("style", ""):
+                xs = [float(x) for x in re.findall(r"[ML] ([\d.]+) ", path.get("d", ""))]
+                if min(xs) == pytest.approx(self.left):
+                    found.append(self.share(max(xs)))
+        return found
+
+    def marks(self, name: str) -> list[float]:
+        """Places of the marks of a colour, the legend's first."""
+        uses = [
+            u
+            for u in self.root.iter(f"{SVG}use")
+            if f"stroke: {PALETTE[name]}" in str(u.get("style"))
+        ]
+        return [self.share(float(use.get("x", 0))) for use in uses]
+
+
+def _is_tick(words: str) -> bool:
+    return re.fullmatch(r"\d+ %", words) is not None
+
+
+def has(marks: list[float], share: float) -> bool:
+    return any(mark == pytest.approx(share, abs=1e-4) for mark in marks)
+
+
+def test_answers_stand_where_the_counts_say(write_run: Writer, tmp_path: Path) -> None:
     for seed in range(3):
-        write_run(seed, experiment="a<b&c")
+        write_run(seed, experiment="a<b&c $x$")
     (group,) = groups = collect(tmp_path)
-    root = ElementTree.fromstring(draw(groups))
-    bars = [r for r in root.iter(f"{SVG}rect") if r.get("fill") == BLUE and r.get("x") == str(LEFT)]
-    assert len(bars) == 1
-    assert float(bars[0].get("width", 0)) == pytest.approx(PLOT * float(group.accuracy()), abs=0.06)
-    ceilings = [
-        float(line.get("x1", 0))
-        for line in root.iter(f"{SVG}line")
-        if line.get("stroke") == GREEN and float(line.get("x1", 0)) < LEFT + PLOT
-    ]
-    assert ceilings.count(LEFT + PLOT * 0.75) >= 1
-    texts = [text.text or "" for text in root.iter(f"{SVG}text")]
-    assert "VQARAD osf [clean, test]: a<b&c, 3 seeds" in texts
-    assert "overall (n = 300)" in texts
-    assert any(text.startswith("Too few questions for a bar: type size") for text in texts)
-    assert not any(text.startswith("type size (n") for text in texts)
+    drawn = Drawn(draw(groups))
+    large = [s for s in group.strata if group.count(s) >= 30]
+    assert drawn.bars() == pytest.approx([float(group.accuracy(s)) for s in large], abs=1e-4)
+    control = group.control()
+    assert control is not None
+    assert has(drawn.marks("control"), sum(control) / (3 * group.count()))
+    assert has(drawn.marks("baseline"), group.first.floors.question_only["overall"].correct / 300)
+    assert has(drawn.marks("ceiling"), 0.75)
+    span = group.interval()
+    assert span is not None
+    for share in (span.low, span.high, *(correct / 300 for correct in group.correct())):
+        assert has(drawn.marks("ink"), share)
+    assert "VQARAD osf [clean, test]: a<b&c $x$, 3 seeds" in drawn.words
+    assert "overall (n = 300)" in drawn.words
+    assert any(words.startswith("Too few questions for a bar: type size") for words in drawn.words)
+    assert not any(words.startswith("type size (n") for words in drawn.words)
 
 
-def test_nothing_leaves_the_image(write_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_searches_stand_where_the_scores_say(write_search: Writer, tmp_path: Path) -> None:
+    for seed in range(3):
+        write_search(seed, experiment="full", studies=36)
+    (group,) = searches = collect_searches(tmp_path)
+    drawn = Drawn(draw([], searches))
+    assert "60 %" in drawn.words  # 3 of 36 are relevant: no order reaches more than 3 of 5
+    assert "100 %" not in drawn.words
+    assert drawn.bars() == pytest.approx([float(group.mean())], abs=1e-4)
+    assert has(drawn.marks("baseline"), 1 / 12)
+    assert has(drawn.marks("ceiling"), 0.6)
+    assert has(drawn.marks("control"), float(group.constant or 0))
+    assert "Phantom 112px [retrieval, test], n = 36" in drawn.words
+    assert "full, 3 seeds" in drawn.words
+
+
+def test_both_kinds_stand_below_each_other_and_nothing_leaves_the_figure(
+    write_run: Writer, write_search: Writer, tmp_path: Path
+) -> None:
     write_run(0, protocol="literature", untrained=True, control=None, ceiling=None)
     write_run(0, experiment="other", predictions=False)
-    root = ElementTree.fromstring(draw(collect(tmp_path)))
-    height = float(root.get("height", 0))
-    for line in root.iter(f"{SVG}line"):
-        assert 0 <= float(line.get("x1", -1)) <= float(line.get("x2", -1)) <= WIDTH
-        assert 0 <= float(line.get("y1", -1)) <= height
-        assert float(line.get("y2", -1)) <= height
-    for text in root.iter(f"{SVG}text"):
-        assert 0 <= float(text.get("y", -1)) <= height
-    titles = " ".join(text.text or "" for text in root.iter(f"{SVG}text"))
-    assert "literature (test answers visible)" in titles
-    assert "UNTRAINED" in titles
+    long = "pretrain-phantom-without_any_transport_of_words"
+    write_search(0, experiment=long)
+    write_search(0, experiment="hard", lines=False)
+    write_search(0, experiment="few", studies=12, dataset="ROCO", untrained=True)
+    drawn = Drawn(draw(collect(tmp_path), collect_searches(tmp_path)))
+    order = [
+        "Accuracy",
+        "VQARAD osf [clean, test]: other, 1 seed",
+        "VQARAD osf [literature (test answers visible), test]: vqa-rad, 1 seed, UNTRAINED",
+        "Image-text retrieval: precision@5, mean over both directions",
+        "Phantom 112px [retrieval, test], n = 60",
+        "hard, 1 seed",
+        f"{long}, 1 seed",
+        "ROCO 112px [retrieval, test], n = 12",
+        "Too few studies for a bar: few (UNTRAINED) (12)",
+    ]
+    places = {words: y for words, _, y in drawn.texts}
+    assert [places[words] for words in order] == sorted(places[words] for words in order)
+    for words, x, y in drawn.texts:
+        style_end = words == f"{long}, 1 seed"
+        assert 0 <= x - (7 * len(words) if style_end else 0) <= drawn.width, words
+        assert 0 <= y <= drawn.height, words
+
+
+# ---- the page's charts --------------------------------------------------------------------------
+
+
+def answers(folder: Path, *baselines: str) -> Chart:
+    groups = collect(folder)
+    return comparison(groups, compare(groups, baselines), baselines)
+
+
+def test_the_baseline_is_first_and_differences_are_those_of_the_comparison(
+    write_run: Writer, tmp_path: Path
+) -> None:
+    write_run(0, experiment="base", accuracy=0.4)
+    write_run(0, experiment="a", accuracy=0.7)
+    chart = answers(tmp_path, "missing", "base")
+    groups = collect(tmp_path)
+    (row,) = [r for r in compare(groups, ["base"]).rows if r[5] == "overall"]
+    base, better = chart.panels[0].bars
+    assert (chart.baseline, base.name, base.gap) == ("base", "base", None)
+    assert better.difference == f"{row[6]} ({row[7]})"
+    drawn = Drawn(svg("Two", [chart]))
+    assert "base (baseline)" in drawn.words
+    assert better.difference in drawn.words
+    places = {words: x for words, x, _ in drawn.texts}
+    (reach,) = [int(w[1:-7]) for w in places if w.endswith(" points")]
+    unit = (places[f"+{reach} points"] - places["0"]) / reach
+    uses = [float(use.get("x", 0)) for use in drawn.root.iter(f"{SVG}use")]
+    assert better.gap is not None
+    assert better.gap.span is not None
+    for share in (float(better.gap.value), better.gap.span.low, better.gap.span.high):
+        assert any(x == pytest.approx(places["0"] + 100 * share * unit, abs=0.01) for x in uses)
+
+
+def test_without_a_baseline_there_are_no_differences(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0, experiment="b")
+    write_run(0, experiment="a", control=None, ceiling=None, predictions=False)
+    chart = answers(tmp_path)
+    assert chart.baseline == ""
+    assert [(bar.name, bar.gap) for bar in chart.panels[0].bars] == [("a", None), ("b", None)]
+    assert list(chart.panels[0].bars[0].levels) == ["baseline"]
+    assert not any(words.endswith("points") for words in Drawn(svg("Two", [chart])).words)
+
+
+def test_too_little_has_a_sentence_instead(
+    write_run: Writer, write_search: Writer, tmp_path: Path
+) -> None:
+    write_run(0, images=4, per_image=5)
+    chart = answers(tmp_path, "vqa-rad")
+    assert (chart.panels[0].bars, chart.baseline) == ((), "")
+    assert "vqa-rad: 20 questions are too few for a bar." in svg("None", [chart])
+    write_search(0, experiment="full")
+    write_search(0, experiment="tiny", studies=24)
+    groups = collect_searches(tmp_path)
+    (panel,) = comparison(groups, compare_searches(groups, ["full"]), ["full"]).panels
+    assert [bar.name for bar in panel.bars] == ["full"]
+    assert panel.notes == ("tiny: 24 studies are too few for a bar.",)
+    assert panel.bars[0].levels == pytest.approx(
+        {
+            "baseline": float(groups[0].chance()),
+            "control": float(groups[0].constant or 0),
+            "ceiling": groups[0].first.ceiling[JUDGED],
+        }
+    )
+
+
+def test_words_stand_for_readers_without_the_figure(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0, experiment="base <x>", accuracy=0.4)
+    write_run(0, experiment="a", accuracy=0.7)
+    chart = answers(tmp_path, "base <x>")
+    root = ElementTree.fromstring(svg('A "title"', [chart]))
+    assert (root.get("role"), root.get("aria-label")) == ("img", 'A "title"')
+    assert root.findtext(f"{SVG}title") == 'A "title"'
+    said = str(root.findtext(f"{SVG}desc"))
+    base, better = chart.panels[0].bars
+    assert f"base <x>: {base.text}, question-only baseline " in said
+    assert f"minus base <x> {better.difference} points." in said
+
+
+def test_a_figure_in_the_page_takes_its_colours_and_needs_no_id_of_its_neighbours(
+    write_run: Writer, tmp_path: Path
+) -> None:
+    write_run(0)
+    one, other = (svg(title, [answers(tmp_path)], inline=True) for title in ("One", "Other"))
+    assert one.startswith("<svg")
+    assert "<style" not in one
+    assert (
+        set(re.findall(r"#[0-9a-f]{3,8}\b", re.sub(r'href="#\w+"|url\(#\w+\)', "", one))) == set()
+    )
+    assert "fill: var(--bar)" in one
+    ids = [set(re.findall(r' id="([^"]+)"', text)) for text in (one, other)]
+    assert ids[0]
+    assert ids[0].isdisjoint(ids[1])
+
+
+# ---- bytes and imports --------------------------------------------------------------------------
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+import amif_lightning
+from amif_lightning.reports.analysis.groups import collect
+from amif_lightning.reports.page import page
+from amif_lightning.reports.render.figures import draw
+assert "matplotlib" not in sys.modules, "before a figure is drawn"
+text = draw(collect(Path(sys.argv[1])))
+assert "matplotlib.pyplot" not in sys.modules, "global state"
+sys.stdout.buffer.write(text.encode())
+"""
+
+
+def test_two_processes_write_the_same_bytes_and_import_matplotlib_to_draw_only(
+    write_run: Writer, tmp_path: Path
+) -> None:
+    for seed in range(2):
+        write_run(seed)
+    texts = []
+    for salt in ("1", "2"):
+        environment: Any = {"PYTHONPATH": str(Path(amif_lightning.__file__).parents[1])}
+        command = [sys.executable, "-c", _PROGRAM, str(tmp_path)]
+        done = subprocess.run(
+            command, capture_output=True, env=os.environ | environment | {"PYTHONHASHSEED": salt}
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        texts.append(done.stdout)
+    assert texts[0] == texts[1]
+    assert texts[0].startswith(b"<?xml")
+    assert b"<dc:date" not in texts[0]

@@ -283,10 +283,10 @@ def _explain(task: AMiFVQA, pair: AskedFile, outcome: Answered, path: Path) -> N
     from amif_lightning.inference.explain import explain
     from amif_lightning.tasks.answering.single_question import Asked
 
-    sheet = explain(task, Asked(pair.image, pair.question, pair.frame), outcome)
+    figure = explain(task, Asked(pair.image, pair.question, pair.frame), outcome)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
+        figure.savefig(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}): choose another folder.") from error
     print(f"Drawing written to {path}.", file=sys.stderr)

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--html",
         metavar="FILE.html",
         type=Path,
-        help="also write everything as one page, with learning curves, sample answers and "
+        help="also write everything as one page, with figures, sample answers and "
         "provenance; it needs no other file, no network and no script",
     )
     parser.add_argument(

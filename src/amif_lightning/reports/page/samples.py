@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amif_lightning.reports.analysis.groups import Group, Run
-from amif_lightning.reports.page.thumbnails import NoImage, data_root, data_uri
+from amif_lightning.reports.page.images import NoImage, data_root, data_uri
 from amif_lightning.reports.records.knowledge import reading_text
 from amif_lightning.reports.records.predictions import PredictionLine
 

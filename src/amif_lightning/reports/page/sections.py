@@ -10,14 +10,12 @@ from pathlib import Path
 from amif_lightning.reports.analysis.groups import Group
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.analysis.seeds import count_of
-from amif_lightning.reports.page.bars import Bars, answer_bars, search_bars
-from amif_lightning.reports.page.charts import Chart, charts, seeds_of
-from amif_lightning.reports.page.curves import ANSWERING, RETRIEVAL, Row, curves
+from amif_lightning.reports.page.images import Sheet, sheets
 from amif_lightning.reports.page.samples import Samples, samples
-from amif_lightning.reports.page.sheets import Sheet, sheets
 from amif_lightning.reports.records.answering import OVERALL
-from amif_lightning.reports.render import knowledge_table
+from amif_lightning.reports.render import figures, knowledge_table
 from amif_lightning.reports.render.comparisons import Compared, compare
+from amif_lightning.reports.render.figures import Chart
 from amif_lightning.reports.render.knowledge_table import knowledge_rows
 from amif_lightning.reports.render.local_table import local_tables
 from amif_lightning.reports.render.local_verdict import local_sentences
@@ -90,10 +88,7 @@ class Section:
         comparison: The comparison.
         compared: Its sentences without what the heading says.
         comparison_table: Its table without these columns, None where nothing was compared.
-        bars: The image of the scores.
-        curves: A measure with its panels, each.
-        curve_seeds: All seeds that have a curve.
-        curve_remarks: Runs without curves.
+        chart: What the figure of the scores shows.
         samples: Answering: questions with answers.
         knowledge: Answering: what was read of the vocabulary; None where nothing was.
         local: Studies: tables of local alignment, each with its legend.
@@ -113,15 +108,19 @@ class Section:
     comparison: Compared
     compared: tuple[str, ...]
     comparison_table: Table | None
-    bars: Bars
-    curves: tuple[tuple[Row, list[Chart]], ...]
-    curve_seeds: tuple[int, ...]
-    curve_remarks: tuple[str, ...]
-    samples: Samples | None
+    chart: Chart
+    samples: Samples | None = None
     knowledge: tuple[Table, str] | None = None
     local: tuple[tuple[Table, str], ...] = ()
     local_said: tuple[str, ...] = ()
     sheets: tuple[Sheet, ...] = ()
+
+    @property
+    def figure(self) -> str:
+        """The scores as SVG; its title differs between sections, and so do the ids inside."""
+        return figures.svg(
+            f"{self.title}, {self.label}: {self.chart.title}", [self.chart], inline=True
+        )
 
 
 def answer_sections(
@@ -136,7 +135,6 @@ def answer_sections(
         those = list(members)
         literature = protocol if those[0].key.protocol == "literature" else ""
         compared = compare(those, baselines)
-        drawn, remarks = curves(_folders(those), ANSWERING)
         cells = [list(rows(group)) for group in those]
         overall = [
             own[group.strata.index(OVERALL)] for group, own in zip(those, cells, strict=True)
@@ -165,10 +163,7 @@ def answer_sections(
             comparison=compared,
             compared=tuple(s.removeprefix(f"{those[0].label}, ") for s in compared.sentences),
             comparison_table=_comparison(compared),
-            bars=answer_bars(those, compared, baselines),
-            curves=tuple((row, charts(row, seeds_of(drawn))) for row in drawn),
-            curve_seeds=tuple(seeds_of(drawn)),
-            curve_remarks=tuple(remarks),
+            chart=figures.comparison(those, compared, baselines),
             samples=samples(those, images=images),
             knowledge=_knowledge(those),
         )
@@ -183,7 +178,6 @@ def search_sections(
     ):
         those = list(members)
         compared = compare_searches(those, baselines)
-        drawn, remarks = curves(_folders(those), RETRIEVAL)
         header, cells = retrieval_rows(those)
         yield Section(
             anchor=f"retrieval-{_slug(dataset, layout, split)}",
@@ -203,11 +197,7 @@ def search_sections(
             comparison=compared,
             compared=tuple(s.removeprefix(f"{those[0].label}, ") for s in compared.sentences),
             comparison_table=_comparison(compared),
-            bars=search_bars(those, compared, baselines),
-            curves=tuple((row, charts(row, seeds_of(drawn))) for row in drawn),
-            curve_seeds=tuple(seeds_of(drawn)),
-            curve_remarks=tuple(remarks),
-            samples=None,
+            chart=figures.comparison(those, compared, baselines),
             local=_local(those),
             local_said=tuple(
                 said.removeprefix(f"{those[0].label}: ")
@@ -240,15 +230,6 @@ def _shown(
     for group in groups:
         if not baselines or group.key.experiment in baselines:
             yield group.name, group.runs[0].record.seed, group.runs[0].path.parent
-
-
-def _folders(
-    groups: Sequence[Group] | Sequence[RetrievalGroup],
-) -> list[tuple[str, list[tuple[int, Path]]]]:
-    """Name, and (seed, run folder) of every run."""
-    return [
-        (group.name, [(run.record.seed, run.path.parent) for run in group.runs]) for group in groups
-    ]
 
 
 def _table(

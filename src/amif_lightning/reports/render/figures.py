@@ -1,319 +1,400 @@
-"""The scores as an SVG image: bars with intervals, baseline, ceiling and shuffled-image control."""
+"""Figures of scores, as SVG: bars with intervals, baselines, ceilings and differences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from html import escape
 from itertools import groupby
-from textwrap import wrap
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
 
 from amif_lightning.reports.analysis.groups import Group, stratum_name
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.analysis.seeds import compact, count_of
-from amif_lightning.reports.records.answering import Score
+from amif_lightning.reports.analysis.statistics import Interval
+from amif_lightning.reports.records.answering import OVERALL
 from amif_lightning.reports.records.study_scores import JUDGED
 from amif_lightning.reports.render import numbers
+from amif_lightning.reports.render.comparisons import Compared, Gap
 
-__all__ = ["BLUE", "GREEN", "LEFT", "PLOT", "WIDTH", "draw"]
+if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn only
+    from matplotlib.axes import Axes
 
-TOP = 66
+#: Colours by the name of the page's variable (style.css), which dark mode changes. Orange, purple
+#: and green stay apart for readers with colour-vision deficiencies; the marks also differ in shape.
+PALETTE = {
+    "ink": "#1d2127",
+    "card": "#ffffff",
+    "grid": "#e4e2dd",
+    "bar": "#5294c8",
+    "baseline": "#b84d00",
+    "control": "#8a3b7d",
+    "ceiling": "#007a59",
+}
+_MARKS: dict[str, dict[str, Any]] = {
+    "baseline": {"marker": "D", "ms": 6, "mfc": PALETTE["card"]},
+    "control": {"marker": "o", "ms": 7, "mfc": PALETTE["card"]},
+    "ceiling": {"marker": "|", "ms": 20},
+}
+_ANSWERING = {
+    "baseline": "question-only baseline",
+    "control": "shuffled images",
+    "ceiling": "ceiling of the candidates",
+}
+_RETRIEVAL = {
+    "baseline": "chance",
+    "control": "same list for every query",
+    "ceiling": "best possible",
+}
+# Ends of the axes: percent of scores, and points of differences on both sides of zero.
+_ENDS = (5, 10, 20, 40, 60, 80, 100)
+_REACH = (2, 5, 10, 20, 50, 100)
+# Pixels.
+_HEAD, _TITLE, _ROW, _AXIS = 60, 28, 28, 36
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar; scores are shares.
+
+    Attributes:
+        name: What it is of.
+        score: Mean over seeds.
+        deviation: Standard deviation over seeds; None for one seed.
+        interval: Its 95 % interval; None without one.
+        seeds: The score of each seed.
+        levels: Other levels, by the keys of the chart's marks.
+        gap: Difference from the baseline; None for itself or without one.
+    """
+
+    name: str
+    score: Fraction
+    deviation: float | None
+    interval: Interval | None
+    seeds: tuple[float, ...]
+    levels: Mapping[str, float]
+    gap: Gap | None = None
+
+    @property
+    def text(self) -> str:
+        """The score in percent, with its spread over seeds."""
+        spread = "" if self.deviation is None else f" ± {100 * self.deviation:.1f}"
+        return f"{numbers.percent(self.score)} %{spread}"
+
+    @property
+    def difference(self) -> str:
+        """The difference from the baseline in points, with its interval."""
+        if self.gap is None:
+            return "not compared"
+        span = numbers.points_interval(self.gap.span) if self.gap.span else "no interval"
+        return f"{numbers.points(self.gap.value)} ({span})"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Bars on one axis: its title, what has no bar, and the axis's end in percent."""
+
+    title: str
+    bars: tuple[Bar, ...]
+    notes: tuple[str, ...] = ()
+    end: int = 100
+
+    @property
+    def below(self) -> str:
+        """The notes in lines."""
+        return "\n".join(fill(note, 130) for note in self.notes)
+
+    @property
+    def height(self) -> int:
+        """Its pixels."""
+        return _TITLE + _ROW * len(self.bars) + _AXIS + 16 * len(self.below.splitlines())
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels with one legend.
+
+    Attributes:
+        title: What the bars show.
+        marks: Names of the levels, by ``baseline``, ``control`` and ``ceiling``.
+        panels: The panels, from top to bottom.
+        baseline: Which configuration differences are drawn from; empty: none are drawn.
+    """
+
+    title: str
+    marks: Mapping[str, str]
+    panels: tuple[Panel, ...]
+    baseline: str = ""
 
 
 def draw(groups: Sequence[Group], searches: Sequence[RetrievalGroup] = ()) -> str:
-    """An SVG document: configurations that answered, then those that searched.
+    """The report's figure: a panel per configuration that answered and per data set searched.
 
-    Each of the former has a panel with one bar per stratum; strata with fewer than
-    `numbers.LEAST_FOR_PERCENT` questions have no percentage and no bar, and the panel names them.
-    The latter share a panel per data set and split (see `retrieval_figure`).
-
-    Args:
-        groups: Configurations that answered.
-        searches: Configurations that searched; at least one of either kind.
-
-    Returns:
-        The document as text; it needs no fonts or files beside it.
+    What has too few questions or studies for a percentage is named below its panel.
     """
-    body: list[str] = []
-    top = 0.0
+    charts = []
     if groups:
-        body, top = _legend(), TOP
-    for group in groups:
-        panel, top = _panel(group, top)
-        body += panel
+        charts.append(Chart("Accuracy", _ANSWERING, tuple(map(_strata, groups))))
     if searches:
-        panels, top = search_panels(searches, top)
-        body += panels
-    title = "Accuracy with intervals, baselines and ceilings" if groups else "Image-text retrieval"
-    return document(title, body, top + 10)
-
-
-def _panel(group: Group, top: float) -> tuple[list[str], float]:
-    """One group's panel from ``top`` down, and where the next one starts."""
-    strata = [name for name in group.strata if group.count(name) >= numbers.LEAST_FOR_PERCENT]
-    small = [name for name in group.strata if name not in strata]
-    untrained = ", UNTRAINED" if group.first.untrained else ""
-    title = f"{group.label}: {group.key.experiment}, {count_of(group.runs)}{untrained}"
-    parts = [text(10, top + 20, title, weight="bold", size=13)]
-    first = top + HEAD
-    bottom = first + ROW * len(strata)
-    for tick in range(0, 101, 20):
-        x = _x(tick / 100)
-        parts.append(line(x, first, x, bottom + 4, GREY))
-        parts.append(text(x, bottom + 17, f"{tick} %", anchor="middle", size=11))
-    for index, name in enumerate(strata):
-        parts += _bar(group, name, first + ROW * index)
-    if small:
-        listed = "; ".join(
-            f"{stratum_name(name)} {numbers.share_of(group.correct(name), group.count(name))}"
-            for name in small
+        title = f"Image-text retrieval: precision@{JUDGED}, mean over both directions"
+        panels = tuple(
+            _searches(label, list(those)) for label, those in groupby(searches, lambda g: g.label)
         )
-        for words in wrap(f"Too few questions for a bar: {listed}", width=140):
-            bottom += 16
-            parts.append(text(10, bottom + 19, words, size=11))
-    return parts, bottom + AXIS
+        charts.append(Chart(title, _RETRIEVAL, panels))
+    title = "Accuracy with intervals, baselines and ceilings" if groups else "Image-text retrieval"
+    return svg(title, charts)
 
 
-def _bar(group: Group, stratum: str, top: float) -> list[str]:
-    middle = top + ROW / 2
-    accuracy = group.accuracy(stratum)
-    end = _x(float(accuracy))
-    label = f"{stratum_name(stratum)} (n = {group.count(stratum)})"
-    parts = [
-        text(LEFT - 8, middle + 4, label, anchor="end"),
-        bar(end - LEFT, middle, BLUE if stratum == "overall" else SKY),
-    ]
-    record = group.first
-    parts.append(_mark(record.floors.question_only[stratum], top, ORANGE, dashed=True))
-    if record.ceiling is not None:
-        parts.append(_mark(record.ceiling[stratum], top, GREEN, dashed=False))
-    span = group.interval(stratum)
-    if span is not None:
-        parts += whiskers(_x(span.low), _x(span.high), middle)
-    control = group.control(stratum)
-    if control is not None:
-        share = Fraction(sum(control), len(control) * group.count(stratum))
-        parts.append(circle(_x(float(share)), middle, ORANGE))
-    written = f"{numbers.percent(accuracy)} %"
-    deviation = group.deviation(stratum)
-    if deviation is not None:
-        written += f" ± {100 * deviation:.1f}"
-    parts.append(text(LEFT + PLOT + 10, middle + 4, written))
-    return parts
-
-
-def _mark(score: Score, top: float, colour: str, *, dashed: bool) -> str:
-    x = _x(score.correct / score.count)
-    return line(x, top + 2, x, top + ROW - 2, colour, width=2.5, dashed=dashed)
-
-
-def _legend() -> list[str]:
-    y = 46.0
-    a, b, c, d, e = 10.0, 225.0, 355.0, 515.0, 650.0  # left ends of the five entries
-    return [
-        text(10, 22, "Accuracy", weight="bold", size=15),
-        f'<rect x="{a}" y="{y - 10}" width="18" height="12" fill="{BLUE}"/>',
-        text(a + 24, y, "accuracy (mean over seeds)"),
-        *whiskers(b, b + 18, y - 4),
-        text(b + 24, y, "95 % interval"),
-        line(c + 5, y - 13, c + 5, y + 5, ORANGE, width=2.5, dashed=True),
-        text(c + 14, y, "question-only baseline"),
-        circle(d + 4, y - 4, ORANGE),
-        text(d + 14, y, "shuffled images"),
-        line(e + 5, y - 13, e + 5, y + 5, GREEN, width=2.5),
-        text(e + 14, y, "ceiling of the candidates"),
-    ]
-
-
-def _x(share: float) -> float:
-    return LEFT + PLOT * share
-
-
-RETRIEVAL_TOP = 66
-# Ends of the axis in percent: the first that holds every mark of a panel is taken.
-ENDS = (5, 10, 20, 40, 60, 80, 100)
-TICKS = 5
-# Letters of 12 pixels that the space left of the bars holds.
-_LETTERS = 40
-
-
-def search_panels(groups: Sequence[RetrievalGroup], top: float) -> tuple[list[str], float]:
-    """A legend, and one panel per data set and split with a bar per experiment.
-
-    Configurations with fewer than `numbers.LEAST_FOR_PERCENT` studies have no percentage and no
-    bar; the panel names them.
+def comparison(
+    groups: Sequence[Group] | Sequence[RetrievalGroup],
+    compared: Compared,
+    baselines: Sequence[str] = (),
+) -> Chart:
+    """The page's chart of configurations that scored the same questions or studies.
 
     Args:
-        groups: Sorted by data set, layout and split; at least one.
-        top: Where the panels start, in pixels from the top.
-
-    Returns:
-        The elements, and where they end.
+        groups: The configurations.
+        compared: Their comparison.
+        baselines: Experiments that are baselines. The first that has a bar stands on top, and the
+            others' distances from it beside them.
     """
-    body = _retrieval_legend(top)
-    top += RETRIEVAL_TOP
-    for (dataset, layout, split), members in groupby(
-        groups, key=lambda g: (g.key.dataset, g.key.layout, g.key.split)
-    ):
-        panel, top = _retrieval_panel(
-            f"{dataset} {layout} [retrieval, {split}]", list(members), top
-        )
-        body += panel
-    return body, top
-
-
-def _retrieval_panel(
-    title: str, groups: Sequence[RetrievalGroup], top: float
-) -> tuple[list[str], float]:
-    shown = [g for g in groups if g.first.studies >= numbers.LEAST_FOR_PERCENT]
-    first = top + HEAD
-    bottom = first + ROW * len(shown)
-    end = axis_end(shown)
-    studies = compact([group.first.studies for group in groups])
-    parts = [text(10, top + 20, f"{title}, n = {studies}", weight="bold", size=13)]
-    for number in range(TICKS + 1):
-        x = LEFT + PLOT * number / TICKS
-        parts.append(line(x, first, x, bottom + 4, GREY))
-        written = f"{end * number / TICKS:g} %"
-        parts.append(text(x, bottom + 17, written, anchor="middle", size=11))
-    for index, group in enumerate(shown):
-        parts += _row(group, first + ROW * index, end)
-    for group in groups:
-        if group not in shown:
-            bottom += 16
-            words = f"Too few studies for a bar: {group.name} ({group.first.studies})"
-            parts.append(text(10, bottom + 19, words, size=11))
-    return parts, bottom + AXIS
-
-
-def axis_end(groups: Sequence[RetrievalGroup]) -> int:
-    """The shortest axis that holds scores, intervals, chance and the best possible value."""
-    highest = 0.0
-    for group in groups:
-        span = group.interval()
-        marks = [*map(float, group.values()), float(group.chance()), group.first.ceiling[JUDGED]]
-        highest = max(highest, *marks, span.high if span else 0.0)
-    return next((end for end in ENDS if 100 * highest <= end + 1e-6), ENDS[-1])
-
-
-def _row(group: RetrievalGroup, top: float, end: int) -> list[str]:
-    def x(share: float) -> float:
-        return LEFT + PLOT * 100 * share / end
-
-    middle = top + ROW / 2
-    mean = group.mean()
-    label = f"{group.name}, {count_of(group.runs)}"
-    chance, best = x(float(group.chance())), x(group.first.ceiling[JUDGED])
-    parts = [
-        # Smaller letters for names that would begin left of the image.
-        text(LEFT - 8, middle + 4, label, anchor="end", size=min(12, 12 * _LETTERS // len(label))),
-        bar(x(float(mean)) - LEFT, middle, BLUE),
-        line(chance, top + 2, chance, top + ROW - 2, ORANGE, width=2.5, dashed=True),
-        line(best, top + 2, best, top + ROW - 2, GREEN, width=2.5),
+    title, marks, what = "Accuracy on all questions", _ANSWERING, "questions"
+    if isinstance(groups[0], RetrievalGroup):
+        title = f"Precision@{JUDGED}, mean over both directions"
+        marks, what = _RETRIEVAL, "studies"
+    large = [g for g in groups if _size(g) >= numbers.LEAST_FOR_PERCENT]
+    named = {g.key.experiment: g.name for g in large}
+    baseline = next((named[experiment] for experiment in baselines if experiment in named), "")
+    gaps = {gap.first: gap for gap in compared.gaps if gap.second == baseline}
+    bars = [replace(_bar(g, g.name), gap=gaps.get(g.name)) for g in large]
+    bars.sort(key=lambda bar: bar.name != baseline)  # stable: the others keep their order
+    notes = [
+        f"{g.name}: {_size(g)} {what} are too few for a bar." for g in groups if g not in large
     ]
-    span = group.interval()
-    if span is not None:
-        parts += whiskers(x(span.low), x(span.high), middle)
+    panel = Panel("", tuple(bars), tuple(notes), _axis_end(bars))
+    kept = {kind: name for kind, name in marks.items() if any(kind in b.levels for b in bars)}
+    return Chart(title, kept, (panel,), baseline)
+
+
+def _strata(group: Group) -> Panel:
+    untrained = ", UNTRAINED" if group.first.untrained else ""
+    large = [s for s in group.strata if group.count(s) >= numbers.LEAST_FOR_PERCENT]
+    small = [
+        f"{stratum_name(s)} {numbers.share_of(group.correct(s), group.count(s))}"
+        for s in group.strata
+        if s not in large
+    ]
+    return Panel(
+        f"{group.label}: {group.key.experiment}, {count_of(group.runs)}{untrained}",
+        tuple(_bar(group, f"{stratum_name(s)} (n = {group.count(s)})", s) for s in large),
+        (f"Too few questions for a bar: {'; '.join(small)}",) if small else (),
+    )
+
+
+def _searches(label: str, groups: Sequence[RetrievalGroup]) -> Panel:
+    large = [g for g in groups if _size(g) >= numbers.LEAST_FOR_PERCENT]
+    bars = tuple(_bar(g, f"{g.name}, {count_of(g.runs)}") for g in large)
+    small = [f"{g.name} ({_size(g)})" for g in groups if g not in large]
+    notes = (f"Too few studies for a bar: {'; '.join(small)}",) if small else ()
+    studies = compact([_size(g) for g in groups])
+    return Panel(f"{label}, n = {studies}", bars, notes, _axis_end(bars))
+
+
+def _size(group: Group | RetrievalGroup) -> int:
+    return group.count() if isinstance(group, Group) else group.first.studies
+
+
+def _bar(group: Group | RetrievalGroup, name: str, stratum: str = OVERALL) -> Bar:
+    if isinstance(group, RetrievalGroup):
+        levels = {"baseline": float(group.chance()), "ceiling": group.first.ceiling[JUDGED]}
+        if group.constant is not None:
+            levels["control"] = float(group.constant)
+        seeds = tuple(map(float, group.values()))
+        return Bar(name, group.mean(), group.deviation(), group.interval(), seeds, levels)
+    count, control = group.count(stratum), group.control(stratum)
+    levels = {"baseline": group.first.floors.question_only[stratum].correct / count}
+    if control is not None:
+        levels["control"] = sum(control) / (len(control) * count)
+    if group.first.ceiling is not None:
+        levels["ceiling"] = group.first.ceiling[stratum].correct / count
+    return Bar(
+        name,
+        group.accuracy(stratum),
+        group.deviation(stratum),
+        group.interval(stratum),
+        tuple(correct / count for correct in group.correct(stratum)),
+        levels,
+    )
+
+
+def _axis_end(bars: Sequence[Bar]) -> int:
+    """The shortest axis in percent that holds every mark."""
+    marks = [mark for bar in bars for mark in (*bar.seeds, *bar.levels.values())]
+    marks += [bar.interval.high for bar in bars if bar.interval]
+    return next((end for end in _ENDS if 100 * max(marks, default=0) <= end + 1e-6), _ENDS[-1])
+
+
+# ---- drawing ------------------------------------------------------------------------------------
+
+
+def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
+    """Charts as SVG; equal charts give equal bytes.
+
+    Args:
+        title: What the figure shows, for readers without it.
+        charts: The charts, from top to bottom.
+        inline: Whether the page holds it: colours are the page's variables, on no background.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    panels = [panel for chart in charts for panel in chart.panels]
+    longest = max((len(bar.name) for panel in panels for bar in panel.bars), default=0)
+    apart = any(chart.baseline for chart in charts)
+    left, plot = 90 + 6.4 * longest, 430 if apart else 480
+    width = left + plot + (460 if apart else 120)
+    height = _HEAD * len(charts) + sum(panel.height for panel in panels)
+    settings: Any = {
+        "svg.fonttype": "none",
+        # Makes the ids of marks: figures of one page have other titles, and so other ids.
+        "svg.hashsalt": title,
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 11,
+        "text.parse_math": False,  # names of experiments are no formulas
+        **dict.fromkeys(("text.color", "xtick.labelcolor", "ytick.labelcolor"), PALETTE["ink"]),
+    }
+    with rc_context(settings):
+        # At this resolution a point is a pixel.
+        figure = Figure((width / 72, height / 72), dpi=72)
+        figure.set_facecolor("none" if inline else PALETTE["card"])
+
+        def write(words: str, top: float, **style: Any) -> None:
+            figure.text(10 / width, 1 - top / height, words, **style)
+
+        def axes_at(x: float, wide: float, top: float, panel: Panel) -> Axes:
+            tall = _ROW * len(panel.bars)
+            box = (x / width, 1 - (top + tall) / height, wide / width, tall / height)
+            return figure.add_axes(box, facecolor="none")
+
+        top = 0
+        for chart in charts:
+            write(chart.title, top + 20, weight="bold", size=15)
+            legend: dict[str, Any] = {}
+            above = (5 / width, 1 - (top + 24) / height)
+            top += _HEAD
+            for panel in chart.panels:
+                write(panel.title, top + 18, weight="bold", size=13)
+                if panel.bars:
+                    axes = axes_at(left, plot, top + _TITLE, panel)
+                    _scores(axes, chart, panel)
+                    handles, names = axes.get_legend_handles_labels()
+                    legend |= dict(zip(names, handles, strict=True))
+                if chart.baseline:
+                    axes = axes_at(left + plot + 120, 150, top + _TITLE, panel)
+                    _differences(axes, chart, panel)
+                top += panel.height
+                write(panel.below, top - 8)
+            style: Any = {"loc": "upper left", "bbox_to_anchor": above, "frameon": False}
+            figure.legend([*legend.values()], [*legend], ncols=6, **style)
+        stream = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", metadata=nothing)
+    return _cleaned(stream.getvalue(), title, _description(charts), inline=inline)
+
+
+def _scores(axes: Axes, chart: Chart, panel: Panel) -> None:
+    bars = panel.bars
+    _prepare(axes, len(bars), (0, panel.end))
+    ticks = [panel.end * number / 5 for number in range(6)]
+    axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks])
+    axes.grid(axis="x", color=PALETTE["grid"], zorder=0)
+    names = [f"{bar.name} (baseline)" if bar.name == chart.baseline else bar.name for bar in bars]
+    axes.set_yticks(range(len(bars)), names)
+    scores = [100 * float(bar.score) for bar in bars]
+    style: Any = {"color": PALETTE["bar"], "label": "mean over seeds", "zorder": 2}
+    axes.barh(range(len(bars)), scores, 0.5, **style)
+    _intervals(axes, [bar.interval for bar in bars])
     # Below the bar: on it the dots would hide the ends of the interval.
-    parts += [circle(x(float(value)), middle + 10, INK, radius=2) for value in group.values()]
-    deviation = group.deviation()
-    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
-    parts.append(text(LEFT + PLOT + 10, middle + 4, f"{numbers.percent(mean)} %{spread}"))
-    return parts
+    seeds = [(seed, y + 0.38) for y, bar in enumerate(bars) for seed in bar.seeds]
+    _points(axes, seeds, color=PALETTE["ink"], marker="o", ms=4, label="one seed")
+    for kind, name in chart.marks.items():
+        marks = [(bar.levels[kind], y) for y, bar in enumerate(bars) if kind in bar.levels]
+        _points(axes, marks, color=PALETTE[kind], label=name, mew=2.5, zorder=4, **_MARKS[kind])
+    for y, bar in enumerate(bars):
+        _beside(axes, y, bar.text)
 
 
-def _retrieval_legend(top: float) -> list[str]:
-    y = top + 46
-    a, b, c, d, e = 10.0, 235.0, 365.0, 455.0, 555.0  # left ends of the five entries
-    title = f"Image-text retrieval: precision@{JUDGED}, mean over both directions"
-    return [
-        text(10, top + 22, title, weight="bold", size=15),
-        f'<rect x="{a}" y="{y - 10}" width="18" height="12" fill="{BLUE}"/>',
-        text(a + 24, y, f"precision@{JUDGED} (mean over seeds)"),
-        *whiskers(b, b + 18, y - 4),
-        text(b + 24, y, "95 % interval"),
-        circle(c + 4, y - 4, INK, radius=2),
-        text(c + 14, y, "one seed"),
-        line(d + 5, y - 13, d + 5, y + 5, ORANGE, width=2.5, dashed=True),
-        text(d + 14, y, "chance"),
-        line(e + 5, y - 13, e + 5, y + 5, GREEN, width=2.5),
-        text(e + 14, y, "best possible"),
-    ]
+def _differences(axes: Axes, chart: Chart, panel: Panel) -> None:
+    gaps = [bar.gap for bar in panel.bars]
+    spans = [gap.span if gap else None for gap in gaps]
+    ends = [float(gap.value) for gap in gaps if gap]
+    ends += [end for span in spans if span for end in (span.low, span.high)]
+    widest = max((abs(100 * end) for end in ends), default=0.0)
+    reach = next((reach for reach in _REACH if widest <= reach), _REACH[-1])
+    _prepare(axes, len(gaps), (-reach, reach))
+    axes.set_xticks([-reach, 0, reach], [f"−{reach}", "0", f"+{reach} points"])
+    axes.axvline(0, color=PALETTE["ink"], lw=1, ls=(0, (3, 3)))
+    _intervals(axes, spans)
+    values = [(float(gap.value), y) for y, gap in enumerate(gaps) if gap]
+    _points(axes, values, color=PALETTE["ink"], marker="o", ms=8)
+    for y, bar in enumerate(panel.bars):
+        if bar.name != chart.baseline:
+            _beside(axes, y, bar.difference)
 
 
-# Sizes in pixels of the image.
-LEFT, PLOT, RIGHT = 275, 520, 125
-ROW, BAR, HEAD, AXIS = 26, 14, 34, 34
-WIDTH = LEFT + PLOT + RIGHT
-
-# Two blues light enough for marks on top of them; orange and green after Okabe and Ito, which stay
-# apart for readers with colour-vision deficiencies (and the marks differ in shape besides).
-BLUE, SKY, ORANGE, GREEN = "#5BA3D0", "#B3D7EE", "#D55E00", "#009E73"
-INK, GREY = "#222222", "#DDDDDD"
+def _prepare(axes: Axes, rows: int, ends: tuple[float, float]) -> None:
+    axes.set(xlim=ends, ylim=(rows - 0.5, -0.5), yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
 
 
-def document(title: str, body: Sequence[str], height: float) -> str:
-    """An SVG document that needs no fonts or files beside it."""
-    return "\n".join(
-        [
-            '<?xml version="1.0" encoding="UTF-8"?>',
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:g}" '
-            f'viewBox="0 0 {WIDTH} {height:g}" font-family="sans-serif" font-size="12" '
-            f'fill="{INK}">',
-            f"<title>{escape(title)}</title>",
-            f'<rect width="{WIDTH}" height="{height:g}" fill="white"/>',
-            *body,
-            "</svg>",
-            "",
-        ]
-    )
+def _intervals(axes: Axes, spans: Sequence[Interval | None]) -> None:
+    found = [span for span in spans if span]
+    if found:
+        middles = [50 * (span.low + span.high) for span in found]
+        halves = [50 * (span.high - span.low) for span in found]
+        style: Any = {"fmt": "none", "color": PALETTE["ink"], "capsize": 4, "clip_on": False}
+        places = [y for y, span in enumerate(spans) if span]
+        axes.errorbar(middles, places, xerr=halves, label="95 % interval", zorder=3, **style)
 
 
-def text(
-    x: float, y: float, words: str, *, anchor: str = "start", weight: str = "normal", size: int = 12
-) -> str:
-    """Words that start, end or centre (``anchor``) at a point."""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" '
-        f'font-size="{size}">{escape(words)}</text>'
-    )
+def _points(axes: Axes, points: Sequence[tuple[float, float]], **style: Any) -> None:
+    shares, places = [100 * share for share, _ in points], [y for _, y in points]
+    axes.plot(shares, places, linestyle="", clip_on=False, **style)
 
 
-def line(
-    x1: float,
-    y1: float,
-    x2: float,
-    y2: float,
-    colour: str,
-    *,
-    width: float = 1.0,
-    dashed: bool = False,
-) -> str:
-    """A straight line."""
-    dashes = ' stroke-dasharray="4 2"' if dashed else ""
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
-        f'stroke-width="{width}"{dashes}/>'
-    )
+def _beside(axes: Axes, y: float, words: str) -> None:
+    place = (axes.get_xlim()[1], y)
+    axes.annotate(words, place, (14, 0), textcoords="offset points", va="center")
 
 
-def whiskers(low: float, high: float, y: float) -> list[str]:
-    """An interval along x at the height ``y``."""
-    ends = [line(x, y - 4, x, y + 4, INK, width=1.5) for x in (low, high)]
-    return [line(low, y, high, y, INK, width=1.5), *ends]
+def _description(charts: Sequence[Chart]) -> str:
+    lines = []
+    for chart in charts:
+        for panel in chart.panels:
+            lines.append(f"{panel.title or chart.title}.")
+            for bar in panel.bars:
+                levels = [f"{chart.marks[k]} {100 * v:.1f} %" for k, v in bar.levels.items()]
+                apart = [f"minus {chart.baseline} {bar.difference} points"] if bar.gap else []
+                lines.append(f"{bar.name}: {', '.join([bar.text, *levels, *apart])}.")
+    return " ".join(lines)
 
 
-def bar(width: float, y: float, colour: str) -> str:
-    """A bar from the left end of the plot, centred on the height ``y``."""
-    return (
-        f'<rect x="{LEFT}" y="{y - BAR / 2:.1f}" width="{width:.1f}" height="{BAR}" '
-        f'fill="{colour}"/>'
-    )
-
-
-def circle(x: float, y: float, colour: str, radius: float = 4) -> str:
-    """A white dot with a coloured edge."""
-    return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="white" stroke="{colour}" '
-        f'stroke-width="2"/>'
-    )
+def _cleaned(text: str, title: str, description: str, *, inline: bool) -> str:
+    """SVG of matplotlib with words for readers who do not see it."""
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<style.*?</style>", "", text, count=1)  # of all elements of the page
+    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)  # the same in every figure
+    text = re.sub(r' transform="rotate\(-0 [^"]*\)"|(?<=\d)pt(?=")', "", text)
+    words = f"<title>{escape(title)}</title>\n<desc>{escape(description)}</desc>"
+    head = f'<svg role="img" aria-label="{escape(title)}"'
+    text = head + text.removeprefix("<svg").replace(">", f">\n{words}", 1)
+    if inline:
+        for name, colour in PALETTE.items():
+            text = text.replace(colour, f"var(--{name})")
+        return text
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
 
-from amif_lightning.reports.page.thumbnails import SIDE, NoImage, data_root, data_uri
+from amif_lightning.reports.page.images import SIDE, TITLES, NoImage, data_root, data_uri, sheets
 
 
 def decoded(address: str) -> Image.Image:
@@ -83,3 +84,19 @@ def test_a_damaged_file_is_not_readable(tmp_path: Path) -> None:
 )
 def test_the_root_stands_in_the_configuration(config: dict[str, Any], expected: Path) -> None:
     assert data_root(config) == expected
+
+
+def test_the_last_tensorboard_image_of_the_last_file_is_shown(tmp_path: Path) -> None:
+    tag = "transport/plans"
+    for suffix, shades in ((".a", (10, 20)), (".b", ())):
+        writer = SummaryWriter(tmp_path / "run", filename_suffix=suffix)
+        for step, shade in enumerate(shades):
+            pixels = np.full((4, 6, 3), shade, dtype=np.uint8)
+            writer.add_image(tag, pixels, step, dataformats="HWC")
+        writer.add_scalar("loss", 1.0, 0)
+        writer.close()
+    (one,) = sheets([("full", 2, tmp_path / "run"), ("empty", 0, tmp_path / "none")])
+    assert (one.name, one.seed, one.title) == ("full", 2, TITLES[tag])
+    head, _, body = one.image.partition(",")
+    assert head == "data:image/png;base64"
+    assert np.asarray(Image.open(io.BytesIO(base64.b64decode(body))))[0, 0, 0] == 20

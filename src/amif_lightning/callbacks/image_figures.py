@@ -1,0 +1,248 @@
+"""Figures of images, for TensorBoard and ``answer --explain``: cards, heat maps, matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn only
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+INK, GREY, RIGHT, WRONG = "#141414", "#787878", "#006e28", "#b41414"
+_DPI = 100
+_MARGIN, _LINE, _LETTER = 10, 15, 7.05  # pixels; a letter of the fixed-width font takes 7
+_FONT: dict[str, Any] = {"family": "monospace", "size": 8, "parse_math": False}
+
+
+@dataclass(frozen=True)
+class Card:
+    """An image with texts below it, or texts alone.
+
+    Attributes:
+        texts: Each text with the most lines that it may take and its colour.
+        image: (3, H, W) a network's input; None for texts alone.
+        heat: (g, g) numbers of at least 0 over the image.
+        region: (H, W) where a line is drawn around.
+        columns: How many cards wide the texts are.
+    """
+
+    texts: tuple[tuple[str, int, str], ...] = ()
+    image: NDArray[np.floating[Any]] | None = None
+    heat: Array | None = None
+    region: NDArray[np.bool_] | None = None
+    columns: int = 1
+
+    @property
+    def lines(self) -> int:
+        """The most lines of all texts."""
+        return sum(max_lines for _, max_lines, _ in self.texts)
+
+
+@dataclass(frozen=True)
+class WordMap:
+    """Where the plan sends one word.
+
+    Attributes:
+        word: The word.
+        mass: (P,) the plan's mass of the word over the patches, row by row.
+        region: (H, W) where the finding that the word names lies; None where that is not known.
+    """
+
+    word: str
+    mass: Array
+    region: NDArray[np.bool_] | None = None
+
+
+def displayed(image: NDArray[np.floating[Any]]) -> Array:
+    """A network's input (3, H, W), normalised in any way, as (H, W, 3) from 0 to 1."""
+    # Per channel: normalisation differs between channels, and a grey image must stay grey.
+    low, high = image.min((1, 2), keepdims=True), image.max((1, 2), keepdims=True)
+    scaled: Array = ((image - low) / np.maximum(high - low, 1e-6)).transpose(1, 2, 0)
+    return scaled
+
+
+def enlarged(grid: Array, centres: Array, side: int) -> Array:
+    """A grid of patches at every pixel, bilinear between centres and even beyond the outer ones.
+
+    Args:
+        grid: (g, g) numbers.
+        centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
+        side: Pixels of the result.
+
+    Returns:
+        (side, side) numbers between the least and the greatest of the grid.
+    """
+    at = (np.arange(side) + 0.5) / side
+    weights = np.stack([np.interp(at, centres, unit) for unit in np.eye(len(centres))], axis=1)
+    heat: Array = weights @ grid @ weights.T
+    return heat
+
+
+def cards_figure(
+    rows: Sequence[Sequence[Card]], side: int, note: str = "", centres: Array | None = None
+) -> Figure:
+    """Rows of cards; all heat maps have one scale, which stands at the right.
+
+    Args:
+        rows: At least one card.
+        side: Pixels of each image's side.
+        note: What is shown, above the cards.
+        centres: (g,) places of the heat maps' rows and columns, as shares of the side.
+    """
+    from matplotlib.figure import Figure
+
+    cards = [card for row in rows for card in row]
+    hottest = max((float(card.heat.max()) for card in cards if card.heat is not None), default=0.0)
+    below = max((card.lines for card in cards if card.image is not None), default=0)
+    texts = max((card.lines for card in cards if card.image is None), default=0)
+    tall = max(side + below * _LINE, texts * _LINE) + 2 * _MARGIN
+    wide = side + _MARGIN
+    width = _MARGIN + wide * max(sum(card.columns for card in row) for row in rows)
+    width += 90 if hottest else 0
+    head = wrap(note, int((width - 2 * _MARGIN) / _LETTER))
+    top = _LINE * len(head) + _MARGIN
+    height = top + tall * len(rows)
+    figure = Figure((width / _DPI, height / _DPI), dpi=_DPI)
+    for number, line in enumerate(head):
+        _write(figure, _MARGIN, _MARGIN + _LINE * number, line, INK)
+    for row in rows:
+        left = _MARGIN
+        for card in row:
+            start = top
+            if card.image is not None:
+                _image(_axes(figure, left, top, side, side), card, centres, hottest)
+                start += side + _MARGIN // 2
+            letters = int((wide * card.columns - _MARGIN) / _LETTER)
+            for text, max_lines, colour in card.texts:
+                for line in wrap(text, letters, max_lines=max_lines, placeholder="..."):
+                    _write(figure, left, start, line, colour)
+                    start += _LINE
+            left += wide * card.columns
+        top += tall
+    if hottest:
+        _scale(_axes(figure, width - 80, height - tall * len(rows), 14, side), hottest)
+    return figure
+
+
+def plans_figure(
+    studies: Sequence[tuple[NDArray[np.floating[Any]], str, Sequence[WordMap]]],
+    centres: Array,
+    side: int,
+    caution: str = "",
+) -> Figure:
+    """One row for each study: its image, its text, then a heat map for each of its words.
+
+    Args:
+        studies: At least one, each an image (3, H, W), its text and at least one word.
+        centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
+        side: Pixels of each image's side.
+        caution: What else stands above.
+    """
+    rows = []
+    for image, text, words in studies:
+        # As many lines of the text as there is room for beside a map and its two lines.
+        row = [Card(image=image), Card(((text, 2 + side // _LINE, INK),))]
+        for word in words:
+            total = float(word.mass.sum())
+            share = word.mass / max(total, 1e-12)
+            texts = (
+                (f"{word.word}: {total:.1%}", 1, INK),
+                (f"peak {float(share.max()):.0%}, even {1 / len(share):.1%}", 1, GREY),
+            )
+            grid = share.reshape(len(centres), len(centres))
+            row.append(Card(texts, image, grid, word.region))
+        rows.append(row)
+    note = (
+        "Where the transport plan sends a word: the share of its mass on each patch, one scale for "
+        "all maps. Beside the word: its share of the plan. Peak: the greatest share; even: what "
+        "each patch would get of an even spread. A line around a region: the finding that the word "
+        f"names lies there. {caution}"
+    )
+    return cards_figure(rows, side, note, centres)
+
+
+def matrices_figure(
+    panels: Sequence[tuple[str, Array, tuple[float, float]]], groups: Sequence[int], side: int
+) -> Figure:
+    """Square matrices of images (rows) and reports (columns) beside each other.
+
+    Args:
+        panels: Title, (G, G) numbers, and the numbers of the darkest and the lightest colour.
+        groups: G numbers, equal where findings are equal; equal neighbours have a frame.
+        side: Pixels of each matrix.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    size = (len(panels) * 1.3 * side / _DPI, (side + 90) / _DPI)
+    figure = Figure(size, dpi=_DPI, layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for place, (title, values, (low, high)) in zip(axes, panels, strict=True):
+        drawn = place.imshow(values, cmap="inferno", vmin=low, vmax=high)
+        figure.colorbar(drawn, ax=place, shrink=0.8)
+        place.set_title("\n".join(wrap(title, side // 8)), size=9)
+        place.set(xticks=[], yticks=[])
+        for group in dict.fromkeys(groups):
+            start, count = groups.index(group), groups.count(group)
+            if count > 1:
+                corner = (start - 0.5, start - 0.5)
+                place.add_patch(Rectangle(corner, count, count, fill=False, ec="cyan", lw=1.5))
+    note = (
+        "Rows are images, columns are reports, both in the same order: on the diagonal they belong "
+        "together. A frame: studies with equal findings."
+    )
+    figure.supxlabel("\n".join(wrap(note, int(len(panels) * side / 5.5))), size=9)
+    return figure
+
+
+def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in pixels from the upper left corner."""
+    wide, tall = figure.get_size_inches() * _DPI
+    box = (left / wide, 1 - (top + height) / tall, width / wide, height / tall)
+    return figure.add_axes(box, frameon=False, xticks=[], yticks=[])
+
+
+def _write(figure: Figure, left: float, top: float, line: str, colour: str) -> None:
+    wide, tall = figure.get_size_inches() * _DPI
+    figure.text(left / wide, 1 - top / tall, line, color=colour, va="top", **_FONT)
+
+
+def _image(axes: Axes, card: Card, centres: Array | None, hottest: float) -> None:
+    assert card.image is not None
+    axes.imshow(displayed(card.image), extent=(0, 1, 1, 0), aspect="auto")
+    if card.heat is not None:
+        assert centres is not None
+        heat = enlarged(card.heat, centres, card.image.shape[1]) / max(hottest, 1e-12)
+        axes.imshow(_colours(heat), extent=(0, 1, 1, 0), aspect="auto")
+    if card.region is not None and card.region.any():
+        down, across = (np.clip((np.arange(n + 2) - 0.5) / n, 0, 1) for n in card.region.shape)
+        axes.contour(across, down, np.pad(card.region.astype(float), 1), [0.5], colors="cyan")
+    axes.set(xlim=(0, 1), ylim=(1, 0))
+
+
+def _colours(heat: Array) -> Array:
+    """Colours and opacity (..., 4) of numbers from 0 (nothing to see) to 1."""
+    from matplotlib import colormaps
+
+    # The ramp begins almost black, which on a radiograph would look like lung.
+    colours: Array = np.asarray(colormaps["inferno"](0.25 + 0.75 * heat))
+    # Rises fast at first, so that a low number is seen as well, and without an edge at 0.
+    colours[..., 3] = 0.8 * heat * (2 - heat)
+    return colours
+
+
+def _scale(axes: Axes, hottest: float) -> None:
+    """The heat maps' colours over middle grey."""
+    axes.set_facecolor("#606060")
+    axes.set_frame_on(True)
+    heat = np.linspace(1, 0, 256)[:, None]
+    axes.imshow(_colours(heat), extent=(0, 1, 0, hottest), aspect="auto")
+    axes.yaxis.tick_right()
+    axes.set_yticks([0, hottest], ["0 %", f"{hottest:.0%}"])

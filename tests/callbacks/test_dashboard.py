@@ -18,8 +18,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from amif_lightning.callbacks import Dashboard
-from amif_lightning.callbacks.dashboard import layout, selection
-from amif_lightning.callbacks.final_scores import FOLDER, final_scores
+from amif_lightning.callbacks.dashboard import FOLDER, final_scores, layout, selection
 from amif_lightning.losses.unified import PAIRS
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from tests.small import SMALL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,60 +11,64 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
-
-from amif_lightning.callbacks.final_scores import final_scores, plain, write_scores
-
-Charts = dict[str, list[Any]]
+from torch.utils.tensorboard.summary import hparams, scalar
+from torch.utils.tensorboard.writer import FileWriter
 
 _PAIRS = "(image_text|view_view|text_text)"
 
-# A chart takes every tag that its regular expression matches from the tag's beginning on.
-_ANSWERS: Charts = {
-    "loss": ["Multiline", ["train/answer_loss", "val/answer_loss"]],
-    "accuracy by stratum": ["Multiline", [r"val/(overall|closed.*|open.*)"]],
-    "accuracy by question type": ["Multiline", [r"val/type/.*"]],
+# Titles of charts with regular expressions: a chart takes every tag that matches from its start on.
+_ANSWERS = {
+    "loss": ["train/answer_loss", "val/answer_loss"],
+    "accuracy by stratum": [r"val/(overall|closed.*|open.*)"],
+    "accuracy by question type": [r"val/type/.*"],
 }
-_KNOWLEDGE: Charts = {
-    "gate mean": ["Multiline", [r"(train|val)/gate_mean"]],
-    "attention on the answer's entries, and its even share": [
-        "Multiline",
-        [r"val/knowledge_(mass|even)"],
-    ],
-    "effective entries": ["Multiline", [r"val/knowledge_effective"]],
-    "share of questions whose top entry is in the answer": ["Multiline", [r"val/knowledge_top"]],
+_KNOWLEDGE = {
+    "gate mean": [r"(train|val)/gate_mean"],
+    "attention on the answer's entries, and its even share": [r"val/knowledge_(mass|even)"],
+    "effective entries": [r"val/knowledge_effective"],
+    "share of questions whose top entry is in the answer": [r"val/knowledge_top"],
 }
-_POINTER: Charts = {"pointer loss": ["Multiline", [r"train/knowledge_loss"]]}
-_ALIGNMENT: Charts = {
-    "loss of each pair": ["Multiline", [rf"train/{_PAIRS}_loss"]],
-    "temperature of each pair": ["Multiline", [rf"train/{_PAIRS}_temperature"]],
+_POINTER = {"pointer loss": [r"train/knowledge_loss"]}
+_ALIGNMENT = {
+    "loss of each pair": [rf"train/{_PAIRS}_loss"],
+    "temperature of each pair": [rf"train/{_PAIRS}_temperature"],
 }
-_RETRIEVAL: Charts = {
-    "precision at k": ["Multiline", [r"val/precision@\d+$"]],
-    "recall at k": ["Multiline", [r"val/recall@.*"]],
-    "precision by direction": ["Multiline", [r"val/(image_to_text|text_to_image)/precision@.*"]],
-    "zero-shot accuracy": ["Multiline", [r"val/zero_shot.*"]],
-    "divergence from the teacher": ["Multiline", [r"val/teacher_kl"]],
+_RETRIEVAL = {
+    "precision at k": [r"val/precision@\d+$"],
+    "recall at k": [r"val/recall@.*"],
+    "precision by direction": [r"val/(image_to_text|text_to_image)/precision@.*"],
+    "zero-shot accuracy": [r"val/zero_shot.*"],
+    "divergence from the teacher": [r"val/teacher_kl"],
 }
-_TRANSPORT: Charts = {"loss of each view": ["Multiline", [r"train/(view_)?transport_loss"]]}
-_PLANS: Charts = {
-    "cost of own pairs, and how much dearer others are": [
-        "Multiline",
-        [r"val/transport_(own|margin)"],
-    ],
-    "cosine of words and patches of other pairs (1: collapsed)": [
-        "Multiline",
-        [r"val/transport_cosine"],
-    ],
-    "mass inside findings over their area (1: chance)": ["Multiline", [r"val/localisation.*"]],
+_TRANSPORT = {"loss of each view": [r"train/(view_)?transport_loss"]}
+_PLANS = {
+    "cost of own pairs, and how much dearer others are": [r"val/transport_(own|margin)"],
+    "cosine of words and patches of other pairs (1: collapsed)": [r"val/transport_cosine"],
+    "mass inside findings over their area (1: chance)": [r"val/localisation.*"],
 }
-_NEGATIVES: Charts = {
-    "loss": ["Multiline", [r"train/matching_loss"]],
-    "share of rows that drew one": ["Multiline", [r"train/drawn_share"]],
-    "accuracy of matching": ["Multiline", [r"train/matching_accuracy"]],
-    "AUC of matching on fixed pairs": ["Multiline", [r"val/matching_auc.*"]],
-    "precision at 5, re-ranked by matching": ["Multiline", [r"val/precision@5(_reranked)?"]],
+_NEGATIVES = {
+    "loss": [r"train/matching_loss"],
+    "share of rows that drew one": [r"train/drawn_share"],
+    "accuracy of matching": [r"train/matching_accuracy"],
+    "AUC of matching on fixed pairs": [r"val/matching_auc.*"],
+    "precision at 5, re-ranked by matching": [r"val/precision@5(_reranked)?"],
 }
-_OPTIMISER: Charts = {"learning rate": ["Multiline", [r"lr.*"]]}
+_OPTIMISER = {"learning rate": [r"lr.*"]}
+
+#: The folder of the final scores' events, inside the run folder. The *HParams* tab takes every
+#: scalar of a folder for a final score, so they cannot lie beside the curves.
+FOLDER = "scores"
+# Final scores beside the one that chooses checkpoints, by what their tag begins with.
+_FINAL = (
+    "control/overall",
+    "test/overall",
+    "test/closed",
+    "test/open",
+    "test/precision@",
+    "test/recall@",
+    "test/zero_shot",
+    "test/teacher_kl",
+)
 
 
 class Dashboard(Callback):
@@ -117,7 +122,12 @@ class Dashboard(Callback):
             return
         monitor, _ = selection(trainer, task)
         scores = final_scores(monitor, self._best, trainer.callback_metrics, tested=tested)
-        parameters = plain(task.hparams)
+        # The tab shows numbers and texts; keys that begin with a line are Lightning's own.
+        parameters = {
+            key: value if type(value) in (int, float, str) else str(value)
+            for key, value in task.hparams.items()
+            if not key.startswith("_")
+        }
         space = getattr(task, "space", None)
         if space is not None:
             parameters["protocol"] = space.protocol  # scores of two protocols do not compare
@@ -137,7 +147,7 @@ def selection(trainer: L.Trainer, task: Any) -> tuple[str, str]:
     return task.monitor, task.mode
 
 
-def layout(task: Any) -> dict[str, Charts]:
+def layout(task: Any) -> dict[str, dict[str, list[Any]]]:
     """The groups of charts that a task fills, by the parts that it has.
 
     Args:
@@ -146,23 +156,81 @@ def layout(task: Any) -> dict[str, Charts]:
             with a ``matching_head`` draws negatives; a part that is None is not there, nor are
             negatives where ``fuses`` is false.
     """
-    fuses = getattr(task, "fuses", True)
-    parts: dict[str, bool] = {
-        name: getattr(task, name, None) is not None
+    answers, reads, aligns, transports, draws = (
+        getattr(task, name, None) is not None
         for name in ("decoder", "knowledge", "alignment", "transport", "matching_head")
-    }
-    groups: dict[str, Charts] = {}
-    if parts["decoder"]:
+    )
+    groups: dict[str, dict[str, list[str]]] = {}
+    if answers:
         groups["answers"] = _ANSWERS
-    if parts["decoder"] and parts["knowledge"]:
-        pointed = bool(task.knowledge_supervision)
-        groups["knowledge"] = _KNOWLEDGE | _POINTER if pointed else _KNOWLEDGE
-    if parts["alignment"]:
-        # A task that answers is not judged by what it retrieves.
-        groups["alignment"] = _ALIGNMENT if parts["decoder"] else _ALIGNMENT | _RETRIEVAL
-    if parts["transport"]:
-        # A task that answers scores no plan in validation.
-        groups["transport"] = _TRANSPORT if parts["decoder"] else _TRANSPORT | _PLANS
-    if parts["matching_head"] and fuses:
+    if answers and reads:
+        groups["knowledge"] = _KNOWLEDGE | (_POINTER if task.knowledge_supervision else {})
+    if aligns:  # a task that answers is not judged by what it retrieves
+        groups["alignment"] = _ALIGNMENT if answers else _ALIGNMENT | _RETRIEVAL
+    if transports:  # a task that answers scores no plan in validation
+        groups["transport"] = _TRANSPORT if answers else _TRANSPORT | _PLANS
+    if draws and getattr(task, "fuses", True):
         groups["negatives"] = _NEGATIVES
-    return groups | {"optimiser": _OPTIMISER}
+    groups["optimiser"] = _OPTIMISER
+    return {
+        group: {title: ["Multiline", tags] for title, tags in charts.items()}
+        for group, charts in groups.items()
+    }
+
+
+def final_scores(
+    monitor: str, best: float | None, logged: Mapping[str, Any], *, tested: bool
+) -> dict[str, float]:
+    """The scores of a run by their name in the tab.
+
+    The tab opens with the first five names in alphabetical order. What the score that chooses
+    checkpoints was is therefore named after the score (``overall/test``); all others keep their
+    tags, which begin with ``test/``.
+
+    Args:
+        monitor: Tag of the score that chooses checkpoints, such as ``val/overall``.
+        best: Its best value in validation; None where no validation is known of.
+        logged: What was logged, by tag.
+        tested: Whether ``logged`` comes from a test; otherwise it is not read.
+
+    Returns:
+        Names and values.
+    """
+    chosen = monitor.removeprefix("val/")
+    scores: dict[str, float] = {} if best is None else {f"{chosen}/best_val": best}
+    if tested:
+        for tag, value in logged.items():
+            source, _, rest = tag.partition("/")
+            if source in ("test", "control") and rest == chosen:
+                scores[f"{chosen}/{source}"] = float(value)
+            elif tag.startswith(_FINAL):
+                scores[tag] = float(value)
+    return scores
+
+
+def write_scores(
+    run: Path, parameters: Mapping[str, float | str], scores: Mapping[str, float], step: int
+) -> None:
+    """Write hyper-parameters and scores in place of those written before.
+
+    ``TensorBoardLogger.log_hyperparams`` writes a list of columns as well. TensorBoard takes the
+    columns of all runs from the first such list that it finds, so a run of another task would show
+    neither its scores nor its own parameters. Without a list it gathers the columns from all runs.
+
+    Args:
+        run: The run folder.
+        parameters: Hyper-parameters by name.
+        scores: Values by name.
+        step: The step that the scores are of.
+    """
+    folder = run / FOLDER
+    # Of two files TensorBoard would believe the parameters of the first and the scores of both.
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    _, start, end = hparams(dict(parameters), {})
+    writer = FileWriter(str(folder))
+    writer.add_summary(start, step)
+    for name, value in scores.items():
+        writer.add_summary(scalar(name, value), step)
+    writer.add_summary(end, step)
+    writer.close()

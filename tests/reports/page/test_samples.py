@@ -35,13 +35,10 @@ def test_all_configurations_answer_the_questions_that_the_best_one_chose(
     for right, group in ((True, found.right), (False, found.wrong)):
         for sample in group:
             assert [(a.name, a.seed) for a in sample.answers] == [("better", 1), ("worse", 1)]
-            assert sample.answers[0].correct is right
+            assert sample.answers[0].line.correct is right
             for answer in sample.answers:
                 line = lines[answer.name][sample.line.question_id]
-                assert answer.correct == line.correct
-                assert answer.text == line.prediction
-                assert answer.shuffled == line.control_prediction
-                assert answer.shuffled_correct == line.control_correct
+                assert answer.line == line
                 assert answer.probability == "61 %"  # exp(-0.5)
     # Not the first rows: those are as a release happens to begin.
     assert [s.line.question_id for s in found.right] != sorted(lines["better"])[:EACH]
@@ -108,7 +105,7 @@ def test_a_record_without_a_data_folder_says_so(write_run: Writer, tmp_path: Pat
 def test_missing_prediction_files(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, experiment="without", predictions=False)
     said = "without: no prediction file is there, so its answers are not shown."
-    assert shown(tmp_path) == Samples("", "", (), (), (said,))
+    assert shown(tmp_path) == Samples(remarks=(said,))
     write_run(0, experiment="with")
     found = shown(tmp_path)
     assert found.remarks[0] == said

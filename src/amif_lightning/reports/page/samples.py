@@ -21,28 +21,25 @@ LEFT_OUT = "Images were left out of this page (--no-images)."
 
 @dataclass(frozen=True)
 class Answer:
-    """What one configuration answered.
-
-    Attributes:
-        name: The configuration.
-        seed: The seed of the run.
-        text: The answer.
-        correct: Whether it is right.
-        probability: Its probability as text, empty where the method gives none.
-        shuffled: The answer with another question's image; None without the control.
-        shuffled_correct: Whether that is right; None without the control.
-        read: The entries of the vocabulary that the question attended to most, and the gate; empty
-            where nothing is read.
-    """
+    """What one configuration answered: its name, the run's seed, the line of predictions."""
 
     name: str
     seed: int
-    text: str
-    correct: bool
-    probability: str
-    shuffled: str | None
-    shuffled_correct: bool | None
-    read: str = ""
+    line: PredictionLine
+
+    @property
+    def probability(self) -> str:
+        """The answer's probability, empty where the method gives none."""
+        if self.line.log_likelihood is None:
+            return ""
+        percent = 100 * math.exp(min(self.line.log_likelihood, 0.0))
+        return "below 1 %" if percent < 1 else f"{percent:.0f} %"
+
+    @property
+    def read(self) -> str:
+        """What the question read of the vocabulary, empty where nothing is read."""
+        known = self.line.knowledge
+        return reading_text(known.read, known.gate) if known else ""
 
 
 @dataclass(frozen=True)
@@ -66,11 +63,11 @@ class Samples:
         remarks: What is missing, a sentence each.
     """
 
-    rule: str
-    lead: str
-    right: tuple[ShownAnswer, ...]
-    wrong: tuple[ShownAnswer, ...]
-    remarks: tuple[str, ...]
+    rule: str = ""
+    lead: str = ""
+    right: tuple[ShownAnswer, ...] = ()
+    wrong: tuple[ShownAnswer, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def samples(groups: Sequence[Group], *, images: bool) -> Samples:
@@ -83,60 +80,54 @@ def samples(groups: Sequence[Group], *, images: bool) -> Samples:
     Returns:
         The same questions for all configurations, drawn with a fixed seed.
     """
-    found = [(group, run) for group in groups if (run := _first_run(group)) is not None]
+    first = [
+        (group, next((run for run in group.runs if run.predictions), None)) for group in groups
+    ]
+    found = [(group, run) for group, run in first if run is not None]
     remarks = [
         f"{group.name}: no prediction file is there, so its answers are not shown."
-        for group in groups
-        if _first_run(group) is None
+        for group, run in first
+        if run is None
     ]
     if not found:
-        return Samples("", "", (), (), tuple(remarks))
+        return Samples(remarks=tuple(remarks))
     answered = [{line.question_id: line for line in run.predictions or ()} for _, run in found]
     common = sorted(set.intersection(*map(set, answered)))
     if not common:
         remarks.append("The configurations answered no question in common, so none is shown.")
-        return Samples("", "", (), (), tuple(remarks))
+        return Samples(remarks=tuple(remarks))
     # Of equals the first.
     lead = max(range(len(found)), key=lambda place: found[place][0].accuracy())
     group, run = found[lead]
-    chosen = _draw([answered[lead][question] for question in common])
+    right, wrong = _draw([answered[lead][question] for question in common])
     root = data_root(run.record.config) if images else None
     reasons: Counter[str] = Counter()
-    made = {
-        right: tuple(
-            ShownAnswer(
-                line,
-                _image(line, root, reasons),
-                tuple(
-                    _answer(*theirs, lines[line.question_id])
-                    for theirs, lines in zip(found, answered, strict=True)
-                ),
-            )
-            for line in drawn
+
+    def shown(line: PredictionLine) -> ShownAnswer:
+        answers = tuple(
+            Answer(theirs.name, run.record.seed, lines[line.question_id])
+            for (theirs, run), lines in zip(found, answered, strict=True)
         )
-        for right, drawn in chosen.items()
-    }
-    remarks += _image_remarks(images, root, reasons, sum(map(len, chosen.values())))
-    return Samples(
-        _rule(group, run, len(common)), group.name, made[True], made[False], tuple(remarks)
-    )
+        return ShownAnswer(line, _image(line, root, reasons), answers)
+
+    drawn = tuple(map(shown, right)), tuple(map(shown, wrong))
+    remarks += _image_remarks(images, root, reasons, len(right) + len(wrong))
+    return Samples(_rule(group, run, len(common)), group.name, *drawn, tuple(remarks))
 
 
-def _first_run(group: Group) -> Run | None:
-    return next((run for run in group.runs if run.predictions), None)
-
-
-def _draw(lines: Sequence[PredictionLine]) -> dict[bool, list[PredictionLine]]:
+def _draw(lines: Sequence[PredictionLine]) -> tuple[list[PredictionLine], list[PredictionLine]]:
     """Up to `EACH` right and wrong answers, no image twice."""
     shuffled = list(lines)
     random.Random(SEED).shuffle(shuffled)
     shown: set[str] = set()
-    chosen: dict[bool, list[PredictionLine]] = {True: [], False: []}
+    right: list[PredictionLine] = []
+    wrong: list[PredictionLine] = []
     for line in shuffled:
-        if line.image not in shown and len(chosen[line.correct]) < EACH:
+        chosen = right if line.correct else wrong
+        if line.image not in shown and len(chosen) < EACH:
             shown.add(line.image)
-            chosen[line.correct].append(line)
-    return chosen
+            chosen.append(line)
+    return right, wrong
 
 
 def _rule(lead: Group, run: Run, count: int) -> str:
@@ -147,26 +138,6 @@ def _rule(lead: Group, run: Run, count: int) -> str:
         "twice. They are the same for all configurations, each shown with its lowest seed that "
         "has a prediction file. They illustrate; they measure nothing."
     )
-
-
-def _answer(group: Group, run: Run, line: PredictionLine) -> Answer:
-    return Answer(
-        name=group.name,
-        seed=run.record.seed,
-        text=line.prediction,
-        correct=line.correct,
-        probability=_probability(line.log_likelihood),
-        shuffled=line.control_prediction,
-        shuffled_correct=line.control_correct,
-        read=reading_text(line.knowledge.read, line.knowledge.gate) if line.knowledge else "",
-    )
-
-
-def _probability(log_likelihood: float | None) -> str:
-    if log_likelihood is None:
-        return ""
-    percent = 100 * math.exp(min(log_likelihood, 0.0))
-    return "below 1 %" if percent < 1 else f"{percent:.0f} %"
 
 
 def _image(line: PredictionLine, root: Path | None, reasons: Counter[str]) -> str | None:

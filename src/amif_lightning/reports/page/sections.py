@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from amif_lightning.reports.analysis.groups import Group
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
@@ -15,8 +14,6 @@ from amif_lightning.reports.page.samples import Samples, samples
 from amif_lightning.reports.records.answering import OVERALL
 from amif_lightning.reports.render import figures, knowledge_table
 from amif_lightning.reports.render.comparisons import Compared, compare
-from amif_lightning.reports.render.figures import Chart
-from amif_lightning.reports.render.knowledge_table import knowledge_rows
 from amif_lightning.reports.render.local_table import local_tables
 from amif_lightning.reports.render.local_verdict import local_sentences
 from amif_lightning.reports.render.retrieval_comparisons import compare_searches
@@ -31,15 +28,26 @@ from amif_lightning.reports.render.verdicts import search_statement, statement
 
 # The section's heading says the first three, provenance the last two.
 _ELSEWHERE = {"data", "split", "protocol", "hardware", "time per seed"}
+_MOST_ROWS = 12  # a longer table of differences is folded
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first cell of a row names it."""
+    """A table; the first cell of a row names it.
+
+    Attributes:
+        caption: What it shows.
+        header: Names of the columns.
+        rows: The cells.
+        legend: How they are computed.
+        folded: What opens it; empty: it is open.
+    """
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    legend: str = ""
+    folded: str = ""
 
     @property
     def words(self) -> tuple[bool, ...]:
@@ -50,6 +58,16 @@ class Table:
             2 * some < len(column) or not column
             for some, column in zip(numbers, columns, strict=True)
         )
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heading, sentences, tables, and further sentences."""
+
+    title: str
+    tables: tuple[Table, ...]
+    before: Sequence[str] = ()
+    after: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -79,48 +97,31 @@ class Section:
         anchor: Its id on the page.
         title: Data set and what was done.
         label: Protocol, unless `literature` says it, and split.
-        literature: The label of the protocol ``literature``, empty under another one.
         untrained: Whether a configuration was never trained.
         verdicts: One per configuration.
-        results: All configurations; answering: on all questions.
-        strata: Answering: a table per configuration, of its other questions by rule and type.
-        legend: How results are computed.
-        comparison: The comparison.
-        compared: Its sentences without what the heading says.
-        comparison_table: Its table without these columns, None where nothing was compared.
+        blocks: Tables and sentences.
         chart: What the figure of the scores shows.
-        samples: Answering: questions with answers.
-        knowledge: Answering: what was read of the vocabulary; None where nothing was.
-        local: Studies: tables of local alignment, each with its legend.
-        local_said: What they say.
-        sheets: Studies: TensorBoard's last images of the baselines' first seeds.
+        literature: The label of the protocol ``literature``, empty under another one.
+        samples: Questions with answers; None for studies.
+        sheets: TensorBoard's last images of the baselines' first seeds; none for questions.
     """
 
     anchor: str
     title: str
     label: str
-    literature: str
     untrained: bool
     verdicts: tuple[Verdict, ...]
-    results: Table
-    strata: tuple[Table, ...]
-    legend: str
-    comparison: Compared
-    compared: tuple[str, ...]
-    comparison_table: Table | None
-    chart: Chart
+    blocks: tuple[Block, ...]
+    chart: figures.Chart
+    literature: str = ""
     samples: Samples | None = None
-    knowledge: tuple[Table, str] | None = None
-    local: tuple[tuple[Table, str], ...] = ()
-    local_said: tuple[str, ...] = ()
     sheets: tuple[Sheet, ...] = ()
 
     @property
     def figure(self) -> str:
         """The scores as SVG; its title differs between sections, and so do the ids inside."""
-        return figures.svg(
-            f"{self.title}, {self.label}: {self.chart.title}", [self.chart], inline=True
-        )
+        title = f"{self.title}, {self.label}: {self.chart.title}"
+        return figures.svg(title, [self.chart], inline=True)
 
 
 def answer_sections(
@@ -135,37 +136,34 @@ def answer_sections(
         those = list(members)
         literature = protocol if those[0].key.protocol == "literature" else ""
         compared = compare(those, baselines)
-        cells = [list(rows(group)) for group in those]
-        overall = [
-            own[group.strata.index(OVERALL)] for group, own in zip(those, cells, strict=True)
-        ]
-        kept = [n for n in HEADER if n not in _ELSEWHERE | {"questions"}]
+        cells = [(group, list(rows(group))) for group in those]
+        overall = [own[group.strata.index(OVERALL)] for group, own in cells]
         # The name of a configuration is the caption of its own table.
-        of_strata = [
-            "questions",
-            *(n for n in kept if n not in ("experiment", "seeds", "test runs")),
+        named = {"experiment", "seeds", "test runs"}
+        captions = [f"{group.name}: by rule and question type" for group in those]
+        results = [
+            _table("Results on all questions", HEADER, overall, LEGEND, hidden={"questions"}),
+            *(
+                _table(caption, HEADER, own, folded=caption, hidden=named)
+                for caption, (_, own) in zip(captions, cells, strict=True)
+            ),
         ]
+        blocks = [Block("Results", tuple(results)), _comparisons(those[0].label, compared)]
+        read = knowledge_table.knowledge_rows(those)
+        if read:
+            title, header = knowledge_table.TITLE, knowledge_table.HEADER
+            table = _table(title, header, read, knowledge_table.LEGEND)
+            blocks.insert(1, Block("Answer vocabulary", (table,)))
         yield Section(
-            anchor=f"answers-{_slug(dataset, layout, protocol, split)}",
+            anchor=_slug("answers", dataset, layout, protocol, split),
             title=f"{dataset} {layout}: answering",
-            label=_split(split) if literature else f"protocol {protocol}, {_split(split)}",
-            literature=literature,
+            label=f"{split} split" if literature else f"protocol {protocol}, {split} split",
             untrained=any(group.first.untrained for group in those),
-            verdicts=tuple(
-                _verdict(group.name, count_of(group.runs), statement(group)) for group in those
-            ),
-            results=_table("Results on all questions", HEADER, overall, kept),
-            strata=tuple(
-                _table(f"{group.name}: by rule and question type", HEADER, own, of_strata)
-                for group, own in zip(those, cells, strict=True)
-            ),
-            legend=LEGEND,
-            comparison=compared,
-            compared=tuple(s.removeprefix(f"{those[0].label}, ") for s in compared.sentences),
-            comparison_table=_comparison(compared),
+            verdicts=tuple(_verdict(group, statement(group)) for group in those),
+            blocks=tuple(blocks),
             chart=figures.comparison(those, compared, baselines),
+            literature=literature,
             samples=samples(those, images=images),
-            knowledge=_knowledge(those),
         )
 
 
@@ -177,91 +175,69 @@ def search_sections(
         groups, key=lambda g: (g.key.dataset, g.key.layout, g.key.split)
     ):
         those = list(members)
+        label = those[0].label
         compared = compare_searches(those, baselines)
-        header, cells = retrieval_rows(those)
+        table = _table("Results on all studies", *retrieval_rows(those), RETRIEVAL_LEGEND)
+        blocks = [Block("Results", (table,)), _comparisons(label, compared)]
+        local = tuple(_table(title, *cells, legend) for title, cells, legend in local_tables(those))
+        said = [text.removeprefix(f"{label}: ") for text in local_sentences(those, baselines)]
+        if local or said:
+            blocks.insert(1, Block("Local alignment", local, after=said))
+        # The first run of each baseline, or of all configurations without one.
+        first = [
+            (group.name, group.runs[0].record.seed, group.runs[0].path.parent)
+            for group in those
+            if not baselines or group.key.experiment in baselines
+        ]
         yield Section(
-            anchor=f"retrieval-{_slug(dataset, layout, split)}",
+            anchor=_slug("retrieval", dataset, layout, split),
             title=f"{dataset} {layout}: image-text retrieval",
-            label=_split(split),
-            literature="",
+            label=f"{split} split",
             untrained=any(group.first.untrained for group in those),
-            verdicts=tuple(
-                _verdict(group.name, count_of(group.runs), search_statement(group))
-                for group in those
-            ),
-            results=_table(
-                "Results on all studies", header, cells, [n for n in header if n not in _ELSEWHERE]
-            ),
-            strata=(),
-            legend=RETRIEVAL_LEGEND,
-            comparison=compared,
-            compared=tuple(s.removeprefix(f"{those[0].label}, ") for s in compared.sentences),
-            comparison_table=_comparison(compared),
+            verdicts=tuple(_verdict(group, search_statement(group)) for group in those),
+            blocks=tuple(blocks),
             chart=figures.comparison(those, compared, baselines),
-            local=_local(those),
-            local_said=tuple(
-                said.removeprefix(f"{those[0].label}: ")
-                for said in local_sentences(those, baselines)
-            ),
-            sheets=tuple(sheets(_shown(those, baselines))) if images else (),
+            sheets=tuple(sheets(first)) if images else (),
         )
 
 
-def _knowledge(groups: Sequence[Group]) -> tuple[Table, str] | None:
-    cells, header = knowledge_rows(groups), knowledge_table.HEADER
-    if not cells:
-        return None
-    kept = [name for name in header if name not in _ELSEWHERE]
-    return _table(knowledge_table.TITLE, header, cells, kept), knowledge_table.LEGEND
-
-
-def _local(groups: Sequence[RetrievalGroup]) -> tuple[tuple[Table, str], ...]:
-    """The tables of local alignment that there are, each with its legend."""
-    return tuple(
-        (_table(title, header, rows, [n for n in header if n not in _ELSEWHERE]), legend)
-        for title, (header, rows), legend in local_tables(groups)
-    )
-
-
-def _shown(
-    groups: Sequence[RetrievalGroup], baselines: Sequence[str]
-) -> Iterable[tuple[str, int, Path]]:
-    """Name, seed and folder of the first run of each baseline, or of all without one."""
-    for group in groups:
-        if not baselines or group.key.experiment in baselines:
-            yield group.name, group.runs[0].record.seed, group.runs[0].path.parent
-
-
 def _table(
-    caption: str, header: Sequence[str], cells: Iterable[Sequence[str]], columns: Sequence[str]
+    caption: str,
+    header: Sequence[str],
+    cells: Iterable[Sequence[str]],
+    legend: str = "",
+    folded: str = "",
+    *,
+    hidden: Iterable[str] = (),
 ) -> Table:
-    """The chosen columns of a report's table, in the order given."""
-    places = [header.index(name) for name in columns]
-    return Table(caption, tuple(columns), tuple(tuple(row[p] for p in places) for row in cells))
+    """A report's table without what stands elsewhere on the page."""
+    left_out = {*_ELSEWHERE, *hidden}
+    kept = [place for place, name in enumerate(header) if name not in left_out]
+    columns = tuple(header[place] for place in kept)
+    shown = tuple(tuple(row[place] for place in kept) for row in cells)
+    return Table(caption, columns, shown, legend, folded)
 
 
-def _comparison(compared: Compared) -> Table | None:
+def _comparisons(label: str, compared: Compared) -> Block:
+    said = [text.removeprefix(f"{label}, ") for text in compared.sentences]
     if not compared.rows:
-        return None
-    kept = [name for name in compared.header if name not in _ELSEWHERE]
-    return _table("Differences between configurations", compared.header, compared.rows, kept)
+        nothing = [] if said else ["There is nothing to compare in this section."]
+        return Block("Comparisons", (), said + nothing, compared.remarks)
+    count = len(compared.rows)
+    folded = f"All {count} differences" if count > _MOST_ROWS else ""
+    caption = "Differences between configurations"
+    table = _table(caption, compared.header, compared.rows, compared.legend, folded)
+    return Block("Comparisons", (table,), said, compared.remarks)
 
 
-def _verdict(name: str, seeds: str, sentence: str) -> Verdict:
+def _verdict(group: Group | RetrievalGroup, sentence: str) -> Verdict:
     claim, _, numbers = sentence.partition(": ")
     bare = claim.removeprefix("UNTRAINED WEIGHTS; ")
-    tone = "open"
-    if bare.startswith("evidence"):
-        tone = "yes"
-    elif bare.startswith("no evidence"):
-        tone = "no"
-    return Verdict(name, seeds, claim, numbers, tone)
-
-
-def _split(split: str) -> str:
-    return f"{split} split"
+    tone = "no" if bare.startswith("no evidence") else "open"
+    tone = "yes" if bare.startswith("evidence") else tone
+    return Verdict(group.name, count_of(group.runs), claim, numbers, tone)
 
 
 def _slug(*words: str) -> str:
     """Words as an id: letters and digits stay, all else is a hyphen."""
-    return "-".join("".join(c if c.isalnum() else "-" for c in word.lower()) for word in words)
+    return "".join(c if c.isalnum() else "-" for c in "-".join(words).lower())

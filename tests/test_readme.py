@@ -89,6 +89,12 @@ def reported(words: list[str]) -> None:
     assert main(words) == 0
 
 
+def planned(words: list[str]) -> None:
+    """Printed, and not run."""
+    cut = words.index("--") if "--" in words else len(words)
+    assert main([*words[:cut], "--dry-run", *words[cut:]]) == 0
+
+
 def audited(words: list[str]) -> None:
     """Run; the fakes hold leaks between splits on purpose, which is exit code 1."""
     assert main(words) in (0, 1)
@@ -129,6 +135,7 @@ RULES = [
     Rule([*PYTHON, "audit"], audited),
     Rule([*PYTHON, "answer"], answered),
     Rule([*PYTHON, "report"], reported),
+    Rule([*PYTHON, "sweep"], planned),
     Rule(["make"], made),
     Rule(ACTIVATE[:1], activated),
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amif_lightning.cli.config_files import locate, read_config, sets, split_configs
+from amif_lightning.cli.config_files import given_options, locate, read_config, split_configs
 from amif_lightning.errors import UserError
 
 
@@ -87,10 +87,13 @@ def test_locate_finds_the_last_file_with_the_key(tmp_path: Path) -> None:
     assert locate("width", [first, second]) == ""
 
 
-def test_sets_looks_at_words_and_files(tmp_path: Path) -> None:
-    name = write(tmp_path / "a.yaml", "model:\n  init_args:\n    seed: 3\n")
-    assert sets("model.init_args.seed", [name], [])
-    assert not sets("data.init_args.seed", [name], [])
-    assert sets("data.init_args.seed", [], ["--data.seed=3"])
-    assert sets("data.init_args.seed", [], ["--data.init_args.seed", "3"])
-    assert not sets("data.init_args.seed", [], ["--data.seeds=3"])
+def test_given_options_are_those_of_the_files_then_of_the_words(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.yaml", "model: Task\ntrainer: {max_epochs: 1}\ndata: {x: 1}\n")
+    words = ["--data.seed=3", "--data.init_args.size", "-1", "--model.init_args.inner.root=x"]
+    assert given_options([name], [*words, "--overwrite", "--trainer.max_epochs=2"]) == {
+        "model": {"class_path": "Task", "init_args": {"inner": {"init_args": {"root": "x"}}}},
+        "data": {"x": 1, "init_args": {"seed": "3", "size": "-1"}},
+        "trainer": {"max_epochs": "2"},
+        "overwrite": "",
+    }
+    assert given_options([name], [], keys=("data",)) == {"data": {"x": 1}}

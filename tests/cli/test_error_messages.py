@@ -20,13 +20,13 @@ ON_THE_COMMAND_LINE = {
     "--data.bach_size 1": "data Toys has no option `bach_size`; did you mean `batch_size`?",
     "--model Clasifier": "no model class `Clasifier`; did you mean `Classifier`?",
     "--data Toyz": "no data class `Toyz`; did you mean `Toys`?",
-    "--data tests.cli.toys.Classifier": "give the class first",
-    "--model.lr abc": "model.lr expects float, not 'abc'",
-    "--trainer.max_epochs x": "trainer.max_epochs expects int or null, not 'x'",
-    "--data.protocol cleen": "expects one of 'clean', 'literature', not 'cleen'",
-    "--seed_everything true": "seed_everything expects int",
+    "--data tests.cli.toys.Classifier": "no data class `tests.cli.toys.Classifier`",
+    "--model.lr abc": "model.init_args.lr does not take 'abc': ",
+    "--trainer.max_epochs x": "trainer.max_epochs does not take 'x': ",
+    "--data.protocol cleen": "data.init_args.protocol does not take 'cleen': ",
+    "--seed_everything true": "seed_everything",
     "--seed_everything -1": "0 or a positive number",
-    "--trainer.logger Tensorbord": "trainer.logger: there is no class `Tensorbord`",
+    "--trainer.logger Tensorbord": "trainer.logger does not take 'Tensorbord': ",
     "stray": "`stray` belongs to no option",
 }
 
@@ -50,13 +50,13 @@ IN_A_FILE = [
     ),
     (
         "model:\n  class_path: Classifier\n  init_args:\n    lr: abc\n",
-        "a.yaml, line 4: model.lr expects float, not 'abc'",
+        "a.yaml, line 4: model.init_args.lr does not take 'abc': ",
     ),
     (
         "data:\n  class_path: Toys\n  init_arg:\n    studies: 3\n",
         "a.yaml, line 3: under `data:` only",
     ),
-    ("data:\n  class_path: Toys\n  studies: 3\n", "a.yaml, line 2: under `data:` only"),
+    ("data:\n  class_path: Toys\n  studies: 3\n", "a.yaml, line 3: under `data:` only"),
     ("data:\n  class_path: Toys\n init_args:\n", "a.yaml, line 3, column 2: not valid YAML"),
     ("model:\n  init_args:\n    seed: 3\n", "model.init_args.seed follows --seed_everything"),
 ]

@@ -31,9 +31,10 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.cli.config_files import (
+    CLASSES,
     current_words,
+    given_options,
     read_config,
-    sets,
     split_configs,
     warn_of_old_names,
 )
@@ -53,8 +54,6 @@ from amif_lightning.errors import UserError
 _OF_ONE_CALL = ("config", "ckpt_path", "overwrite", "verbose", "weights_only", "return_predictions")
 # Fixed by the run folder, so that `best` and `last` are found again.
 _FIXED = ("checkpoint.dirpath", "checkpoint.filename", "last.dirpath", "last.filename")
-# These follow --seed_everything. A link drops a value of their own silently, so one is refused.
-_SEEDS = ("model.init_args.seed", "data.init_args.seed")
 
 UNTRAINED = """\
 +------------------------------------------------------------------------------+
@@ -187,39 +186,31 @@ class AmifCLI(LightningCLI):
         )
         for key, callback in self.suite.callbacks.items():
             parser.add_lightning_class_args(callback, key)
-        for target in _SEEDS:  # one number seeds everything; classes without `seed` are left alone
-            parser.link_arguments("seed_everything", target)
+        for key in CLASSES:  # one number seeds everything; classes without `seed` are left alone
+            parser.link_arguments("seed_everything", f"{key}.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and turn the parser's complaint into one sentence."""
         files, words = split_configs(self.argv)
-        for target in _SEEDS:
-            if sets(target, files, words):
-                raise UserError(f"{target} follows --seed_everything: leave it out.")
+        given = given_options(files, words[1:])
+        for key in CLASSES:  # a link drops a value of its own silently
+            if "seed" in ((given.get(key) or {}).get("init_args") or {}):
+                raise UserError(f"{key}.init_args.seed follows --seed_everything: leave it out.")
         try:
             self.config = parser.parse_args(current_words(self.argv))
         except argparse.ArgumentError as error:
-            of_command = dict(zip(self.subcommands(), self.parsers, strict=True))[self.argv[0]]
-            raise UserError(
-                parser_error(
-                    str(error),
-                    of_command.get_defaults().keys(),
-                    {"model": self.suite.model, "data": self.suite.data},
-                    files,
-                )
-            ) from error
-        if self._own_config().seed_everything < 0:
+            bases = {"model": self.suite.model, "data": self.suite.data}
+            options = self._parser_of_command().get_defaults().keys()
+            raise UserError(parser_error(str(error), files, words[1:], options, bases)) from error
+        config = self._own_config()
+        if config.seed_everything < 0:
             raise UserError("--seed_everything takes 0 or a positive number.")
-
-    def _parse_ckpt_path(self) -> None:
-        """Leave the configuration alone.
-
-        The private method that this replaces merges the checkpoint's hyper-parameters OVER the
-        command line and the config files: `fit --ckpt_path last --model.lr 0.5` would silently run
-        with the old rate. The configuration alone decides; a checkpoint that does not fit, or whose
-        optimizer state would bring back another value (`check_checkpoint`), is an error. There is
-        no public switch (lightning is pinned to the minor release for this).
-        """
+        # LightningCLI would merge the checkpoint's hyper-parameters OVER the command line and the
+        # config files: `fit --ckpt_path last --model.lr 0.5` would silently run with the old rate.
+        # The configuration alone decides, so the path is put back after that step; a checkpoint
+        # that does not fit, or whose optimizer state would bring back another value
+        # (`check_checkpoint`), is an error.
+        self.ckpt_path, config.ckpt_path = config.ckpt_path, None
 
     # ---- before the run -----------------------------------------------------------------------
 
@@ -237,7 +228,7 @@ class AmifCLI(LightningCLI):
         self.run_folder = RunFolder.of(
             config.runs, config.experiment, _protocol(data), config.seed_everything
         )
-        self.ckpt_path = config.ckpt_path = self.run_folder.checkpoint(config.ckpt_path)
+        self.ckpt_path = config.ckpt_path = self.run_folder.checkpoint(self.ckpt_path)
         if self.ckpt_path is not None and "://" not in self.ckpt_path:
             from amif_lightning.tasks.base import load_checkpoint
 
@@ -288,7 +279,7 @@ class AmifCLI(LightningCLI):
                 experiment=config.experiment,
                 seed=config.seed_everything,
                 folder=folder,
-                config=yaml.safe_load(_dump(self._parser(self.subcommand), self._own_config())),
+                config=yaml.safe_load(_dump(self._parser_of_command(), self._own_config())),
             )
         ]
         plugins = config.trainer.plugins or []
@@ -310,6 +301,9 @@ class AmifCLI(LightningCLI):
         assert self.run_folder is not None
         earlier = self.run_folder.clear if config.overwrite else self.run_folder.set_aside
         rank_zero_only(earlier)()
+
+    def _parser_of_command(self) -> LightningArgumentParser:
+        return dict(zip(self.subcommands(), self.parsers, strict=True))[self.argv[0]]
 
     def _own_config(self, config: Namespace | None = None) -> Any:
         return (self.config if config is None else config)[self.argv[0]]

@@ -8,9 +8,10 @@ They run before Lightning is imported, so a slip is answered at once and with fi
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,6 +19,8 @@ from amif_lightning.errors import UserError
 from amif_lightning.renamed_options import ARGUMENT, RENAMED, new_name, removed
 
 _OPTIONS = ("--config", "-c")
+#: Keys that take a class, whose arguments may be written with or without ``init_args``.
+CLASSES = ("model", "data")
 
 
 def split_configs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -184,25 +187,58 @@ def locate(key: str, files: Sequence[str]) -> str:
     return ""
 
 
-def sets(target: str, files: Sequence[str], words: Sequence[str]) -> bool:
-    """Whether a command line or one of its config files gives an argument.
+def given_options(
+    files: Sequence[str], words: Sequence[str], keys: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """What config files and options give, merged as the parser does: later ones win.
 
     Args:
-        target: Its full dotted name, such as ``model.init_args.seed``.
         files: The config files.
         words: The other words of the command line.
+        keys: The keys of the files that count; None: all.
+
+    Returns:
+        A tree by the parts of dotted names. Arguments of a class lie below ``init_args``.
+
+    Raises:
+        UserError: If a word belongs to no option.
     """
-    options = {f"--{target}", f"--{target.replace('init_args.', '')}"}
-    if any(word.partition("=")[0] in options for word in words):
-        return True
+    tree: dict[str, Any] = {}
+    found: Any
     for name in files:
-        node: yaml.Node | None = read_config(name)
-        for part in target.split("."):
-            below = {key.value: value for key, value in _entries(node) if key} if node else {}
-            node = below.get(part)
-        if node is not None:
-            return True
-    return False
+        found = yaml.safe_load(yaml.serialize(read_config(name)))
+        _merge(tree, {k: v for k, v in found.items() if keys is None or k in keys})
+    rest = list(words)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        if not option.startswith("-"):
+            raise UserError(f"`{option}` belongs to no option: write `--name value`.")
+        if not equals and rest and not rest[0].startswith("--"):
+            value = rest.pop(0)
+        parts = option.lstrip("-").rstrip("+").split(".")
+        if parts[0] in CLASSES:
+            parts[1:] = [p for part in parts[1:] for p in _in_class(part)] or ["class_path"]
+        found = value
+        for part in reversed(parts):
+            found = {part: found}
+        _merge(tree, found)
+    return tree
+
+
+def _in_class(part: str) -> list[str]:
+    if part == "init_args":
+        return []
+    return [part] if part in ("class_path", "dict_kwargs") else ["init_args", part]
+
+
+def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if key in CLASSES and isinstance(value, str):
+            value = {"class_path": value}
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
 
 
 def _line_of(key: str, node: yaml.Node) -> int | None:

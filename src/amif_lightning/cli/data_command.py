@@ -69,9 +69,9 @@ def build_all(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[
     try:
         config = parser.parse_args([*_data_nodes(files, helping="--help" in options), *options])
     except argparse.ArgumentError as error:
-        raise UserError(
-            parser_error(str(error), parser.get_defaults().keys(), {"data": base}, files)
-        ) from error
+        known = parser.get_defaults().keys()
+        sentence = parser_error(str(error), files, options, known, {"data": base}, keys=("data",))
+        raise UserError(sentence) from error
     try:
         return parser.instantiate(config), config
     except ValueError as error:

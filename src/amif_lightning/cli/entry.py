@@ -78,6 +78,10 @@ def _dispatch(argv: list[str]) -> int:
         from amif_lightning.cli.commands.prepare import main as prepare
 
         return prepare(rest)
+    if command == "sweep":
+        from amif_lightning.cli.commands.sweep import main as sweep
+
+        return sweep(rest)
     from amif_lightning.cli.app import run
 
     run(argv)
@@ -104,6 +108,7 @@ OTHER_COMMANDS = {
     "audit": "count a data set, report leaks and bad images (exit code 1); needs no model",
     "prepare": "with `data`: check or download a data set; with `teacher`: store its features",
     "report": "print the results table of a folder of runs",
+    "sweep": "train and test the runs of a comparison, seed by seed, then report",
 }
 COMMANDS = {**TRAINER_COMMANDS, **OTHER_COMMANDS}
 
@@ -141,6 +146,7 @@ examples:
   python -m amif_lightning prepare teacher --config experiments/pretrain/base.yaml
   python -m amif_lightning answer --ckpt_path best.ckpt --image scan.png --question "..."
   python -m amif_lightning report runs
+  python -m amif_lightning sweep experiments/sweep/demo.yaml --seeds 0 1 2
 """
 
 

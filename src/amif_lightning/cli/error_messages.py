@@ -1,80 +1,70 @@
 """What a parser's or torch's error means to the user, in one sentence.
 
-jsonargparse reports a misspelt key as a dozen lines about union types, after the full usage. The
-useful part is inside; the patterns below take it out. Wordings belong to the jsonargparse release
-(see setup.cfg for the tested range): one that matches no pattern is printed as it came.
+The parser buries a misspelt key under a dozen lines about union types. Its wording changes between
+releases, so it is not read: the keys that were given are compared with those that there are.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from amif_lightning.cli.config_files import locate, suggestion
+from amif_lightning.cli.config_files import given_options, locate, suggestion
 from amif_lightning.errors import UserError
 
-_UNRECOGNISED = re.compile(r"unrecognized arguments: (?P<words>.+)")
-_NOT_ACCEPTED = re.compile(r"(?:does not accept option|Option) '(?P<key>[^']+)'")
-_IN_CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
-_WRONG_CLASS = re.compile(r"Expected a dot import path string: (?P<name>\S+)")
-_NO_CLASS = re.compile(r"instantiatable class|Not a valid subclass of|not correspond to a sub")
-_PARSER_KEY = re.compile(r'Parser key "(?P<key>[^"]+)"')
-_EXPECTED = re.compile(
-    r"Expected an? (?!path but )(?P<type>.+?)(?:\. Got value: (?P<value>.*))?$", re.MULTILINE
-)
-_GIVEN = re.compile(r"Given value: (?P<value>.+)")
-_MISSING = re.compile(r"the following arguments are required: (?P<names>.+)")
+_OF_A_CLASS = {"class_path", "init_args", "dict_kwargs"}
+_OF_EVERY_PARSER = {"config", "help", "print_config"}
 
 
 def parser_error(
-    message: str, options: Iterable[str], bases: Mapping[str, type], configs: Sequence[str] = ()
+    message: str,
+    files: Sequence[str],
+    words: Sequence[str],
+    options: Iterable[str],
+    bases: Mapping[str, type],
+    keys: Iterable[str] | None = None,
 ) -> str:
-    """Turn a jsonargparse error into one sentence.
+    """One sentence for an error of the parser.
 
     Args:
         message: The text of the error.
+        files: The config files of the command line.
+        words: Its other words, without the command.
         options: All dotted names that the parser accepts, such as ``trainer.max_epochs``.
         bases: Base class per key that takes a class name: ``model``, ``data``.
-        configs: The config files of the command line, searched for the misspelt key.
+        keys: The keys of the files that count; None: all.
 
     Returns:
-        A sentence that names the option, where it stands and the nearest valid name.
+        Where the first unknown key or class stands, and the nearest valid name. Where all are
+        known, the value that the parser complains of and its own words.
     """
-    known = set(options) | {
-        f"{key}.{prefix}{name}"
-        for key, base in bases.items()
-        for cls in subclasses(base)
-        for name in arguments(cls)
-        for prefix in ("", "init_args.")
-    }
-    if found := _MISSING.search(message):
-        names = [name.split(".")[-1] for name in found["names"].split(", ")]
+    given = given_options(files, words, keys)
+    if missing := sorted(key for key in bases if key not in given):
         return (
-            f"{' and '.join(sorted(names))} missing: give --config with an experiment, such as "
+            f"{' and '.join(missing)} missing: give --config with an experiment, such as "
             "experiments/vqa/phantom.yaml."
         )
-    if found := _UNRECOGNISED.search(message):
-        word = found["words"].split()[0]
-        if not word.startswith("-"):
-            return f"`{word}` belongs to no option: write `--name value`."
-        return _unknown(word.partition("=")[0].lstrip("-"), known)
-    key = found["key"] if (found := _PARSER_KEY.search(message)) else ""
-    if found := _WRONG_CLASS.search(message):
-        return _wrong_class(key, found["name"], bases, configs)
-    if key in bases and _NO_CLASS.search(message):
-        return (
-            f"`{key}` names no class that can be built: give the class first, as in `--{key} CLASS "
-            f"--{key}.option value`{suggestion('', _names(bases[key]))}"
-        )
-    if found := _NOT_ACCEPTED.search(message):
-        # A data class may take others: the last one that is named holds the wrong key.
-        if inside := _IN_CLASS.findall(message):
-            return _unknown_argument(inside[-1], found["key"], key, configs)
-        return _unknown(found["key"], known, configs)
-    return _wrong_value(message, key, configs) or " ".join(message.split())
+    known = {*options, *bases} | _OF_EVERY_PARSER
+    # Each file by itself as well: a later one may hide what is wrong in it.
+    for tree in (*(given_options([name], [], keys) for name in files), given):
+        for key, value in tree.items():
+            if key in bases:
+                faults = _class_faults(key, value, bases[key], files)
+            else:
+                unknown = (name for name, _ in _leaves(key, value) if not _is_known(name, known))
+                faults = (_unknown(name, known, files) for name in unknown)
+            if (fault := next(faults, None)) is not None:
+                return fault
+    said = " ".join(message.split())
+    for name, value in _leaves("", given):
+        key = name.rpartition(".")[2]
+        if key != "class_path" and re.search(rf"\b{key}\b", said) and str(value) in said:
+            return f"{locate(key, files)}{name} does not take {str(value)!r}: {said}"
+    return said
 
 
 def subclasses(base: type) -> list[type]:
@@ -114,7 +104,7 @@ def user_error_behind(error: BaseException) -> UserError | None:
     return cause
 
 
-def state_mismatch(message: str, checkpoint: str | None) -> str | None:
+def state_mismatch(message: str, checkpoint: str) -> str | None:
     """Turn torch's report of a checkpoint that does not fit the model into one sentence.
 
     Args:
@@ -141,80 +131,77 @@ def state_mismatch(message: str, checkpoint: str | None) -> str | None:
         fault = "its optimizer state belongs to other parameters"
     else:
         return None
-    config = Path(checkpoint or "").parent / "config.yaml"
-    action = (
-        f"use --config {config}"
-        if checkpoint and config.is_file()
-        else "use the --config of the run that saved it"
+    config = Path(checkpoint).with_name("config.yaml")
+    action = f"--config {config}" if config.is_file() else "the --config of the run that saved it"
+    return f"the checkpoint {checkpoint} does not fit the model: {fault}; use {action}."
+
+
+def _is_known(option: str, known: set[str]) -> bool:
+    """Whether an option exists, holds others, or is the argument of a class that one takes."""
+    return any(
+        name == option or name.startswith(f"{option}.") or option.startswith(f"{name}.")
+        for name in known
     )
-    return f"the checkpoint {checkpoint} does not fit the model: {fault}; {action}."
 
 
-def _unknown(option: str, known: set[str], configs: Sequence[str] | None = None) -> str:
-    """Name the first part of a dotted option that is wrong, and the nearest right one.
+def _leaves(above: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all that is no mapping."""
+    if not isinstance(value, dict):
+        yield above, value
+        return
+    for key, below in value.items():
+        yield from _leaves(f"{above}.{key}" if above else str(key), below)
 
-    ``configs`` are searched for it; None says that the option stands on the command line.
-    """
+
+def _unknown(option: str, known: set[str], files: Sequence[str]) -> str:
+    """Name the first part of a dotted option that is wrong, and the nearest right one."""
     prefix = ""
     for part in option.split("."):
         siblings = {name[len(prefix) :].split(".")[0] for name in known if name.startswith(prefix)}
         if part not in siblings:
             break
         prefix += f"{part}."
-    siblings.discard("")
-    dashes = "--" if configs is None else ""
-    close = suggestion(part, siblings).replace("`", f"`{dashes}{prefix}", 1)
-    return (
-        f"{locate(part, configs or ())}there is no option `{dashes}{option}`"
-        f"{close or '; see `fit --help`.'}"
-    )
+    where = locate(part, files)
+    dashes = "" if where else "--"
+    close = suggestion(part, siblings - {""}).replace("`", f"`{dashes}{prefix}", 1)
+    return f"{where}there is no option `{dashes}{option}`{close or '; see `fit --help`.'}"
 
 
-def _unknown_argument(class_path: str, option: str, key: str, configs: Sequence[str]) -> str:
-    cls = import_class(class_path)
-    name, _, below = option.partition(".")
-    where = locate(name, configs)
-    if name == "class_path" or below:  # a misspelt or forgotten `init_args`
-        return (
-            f"{where}under `{key}:` only `class_path:` and `init_args:` may stand; put the "
-            f"arguments of {cls.__name__} below `init_args:`."
+def _class_faults(key: str, node: Any, base: type, files: Sequence[str]) -> Iterator[str]:
+    """What is wrong with a class and its arguments, those that are classes included."""
+    if not isinstance(node, dict):
+        node = {"class_path": node}
+    name = node.get("class_path")
+    if name is None:
+        return
+    cls = _class(str(name), base)
+    if cls is None:
+        names = [cls.__name__ for cls in subclasses(base) if cls is not base]
+        yield f"{locate(name, files)}there is no {key} class `{name}`{suggestion(name, names)}"
+        return
+    for other in node.keys() - _OF_A_CLASS:  # a misspelt or forgotten `init_args`
+        yield (
+            f"{locate(other, files)}under `{key}:` only `class_path:` and `init_args:` may stand; "
+            f"put the arguments of {cls.__name__} below `init_args:`."
         )
-    # One that the class refuses by hand stands in its signature through `**kwargs`.
-    known = [name for name in arguments(cls) if name != option]
-    close = suggestion(option, known, show=40)
-    return f"{where}{key} {cls.__name__} has no option `{option}`{close}"
+    known = arguments(cls)
+    for option, value in (node.get("init_args") or {}).items():
+        if option not in known:
+            close = suggestion(option, known, show=40)
+            where = locate(option, files)
+            yield f"{where}{key} {cls.__name__} has no option `{option}`{close}"
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, dict) and "class_path" in inner:
+                yield from _class_faults(option, inner, base, files)
 
 
-def _wrong_class(key: str, name: str, bases: Mapping[str, type], configs: Sequence[str]) -> str:
-    where = locate(name, configs)
-    if key not in bases:
-        return (
-            f"{where}{key}: there is no class `{name}`; give its full path, such as package.Class."
-        )
-    return f"{where}there is no {key} class `{name}`{suggestion(name, _names(bases[key]))}"
-
-
-def _names(base: type) -> list[str]:
-    """Short names of the classes a configuration may give, the base itself left out."""
-    return [cls.__name__ for cls in subclasses(base) if cls is not base]
-
-
-def _wrong_value(message: str, key: str, configs: Sequence[str]) -> str | None:
-    """``trainer.max_epochs expects int or null, not 'x'``, from the nested list of failed types."""
-    keys = [found["key"] for found in _PARSER_KEY.finditer(message)]
-    expected = [(f["type"], f["value"]) for f in _EXPECTED.finditer(message)]
-    if not keys or not expected:
+def _class(name: str, base: type) -> type | None:
+    """The class that a configuration names, by its short name or its path."""
+    for cls in subclasses(base):
+        if name == cls.__name__:
+            return cls
+    try:
+        found = import_class(name)
+    except (ImportError, AttributeError, TypeError, ValueError):
         return None
-    if len(keys) > 1:  # the last `Expected a NoneType` speaks of the class, not of its argument
-        expected = expected[:-1] or expected
-    given = [found["value"] for found in _GIVEN.finditer(message)]
-    value = next((v for _, v in expected if v), given[0] if given else "")
-    types = " or ".join(dict.fromkeys(_type_name(name) for name, _ in expected))
-    where = locate(keys[-1].split(".")[-1], configs)
-    return f"{where}{'.'.join(keys)} expects {types}, not {value!r}."
-
-
-def _type_name(text: str) -> str:
-    text = re.sub(r"<class '(?:.*\.)?(\w+)'>", r"\1", text)
-    text = re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", text)
-    return "null" if text == "NoneType" else text
+    return found if issubclass(found, base) else None

@@ -1,0 +1,170 @@
+"""``sweep``: the runs of a comparison for every seed, then their report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amif_lightning.cli.config_files import suggestion
+from amif_lightning.cli.runs import RunFolder
+from amif_lightning.cli.sweep_file import OPTIONS, PlannedRun, plan
+from amif_lightning.errors import UserError
+
+
+def sweep_parser() -> argparse.ArgumentParser:
+    """The parser of ``sweep``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m amif_lightning sweep",
+        description="Train and test the runs of a comparison, seed by seed, and print the report. "
+        "A run that has its record is skipped and an interrupted one resumed, so the same command "
+        "can be called again. Options after `--` are those of every fit and test.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", type=Path, help="a file of experiments/sweep/")
+    add("--seeds", type=int, nargs="+", default=[0], metavar="K", help="(default: 0)")
+    add("--runs", default="runs", metavar="DIR", help="where run folders lie (default: runs)")
+    add("--size", default="", help="tiny or base (default: tiny)")
+    add("--protocol", default="", help="clean or literature (default: clean)")
+    add("--root", default="", metavar="FOLDER", help="the data set's folder")
+    add("--split", default="", help="validation or test; default: what the file says")
+    add("--init_from", default="", metavar="CKPT", help="checkpoint that runs start from")
+    add("--only", nargs="+", default=[], metavar="NAME", help="these runs only, by experiment")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another variable of the file; may be given several times",
+    )
+    add("--report", default="", metavar="OPTIONS", help='options of report, as --report="..."')
+    add("--dry-run", action="store_true", help="print the commands and run nothing")
+    return parser
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """Runs commands, or prints them.
+
+    Attributes:
+        runs: Folder of all runs.
+        extra: Options of every ``fit`` and ``test``.
+        dry: Whether commands are only printed.
+    """
+
+    runs: str
+    extra: Sequence[str]
+    dry: bool
+
+    def run(self, run: PlannedRun, seed: int, following: Iterable[PlannedRun]) -> None:
+        """Fit and test one run, unless it is finished.
+
+        Args:
+            run: The run.
+            seed: Its seed.
+            following: The runs that start from it.
+        """
+        folder = self._folder(run, seed)
+        waiting = [run] if run.then == "test" else list(following)
+        if run.then != "validate" and waiting and all(self._done(one, seed) for one in waiting):
+            print(f"{folder.path} is finished: skipped", flush=True)
+            return
+        words = list(run.words)
+        if run.after is not None:
+            words += ["--model.init_args.init_from", self._best(run.after, seed)]
+        words += ["--runs", self.runs, "--experiment", run.name]
+        words += ["--seed_everything", str(seed), *self.extra]
+        if run.weights is not None:
+            self.call("test", *words, "--ckpt_path", self._best(run.weights, seed))
+            return
+        resume = folder.resumable
+        self.call("fit", *words, *([] if resume is None else ["--ckpt_path", resume]))
+        if run.then != "nothing":
+            self.call(run.then, *words, "--ckpt_path", "best")
+
+    def call(self, command: str, *words: str) -> None:
+        """Run one command in a process of its own, and stop the sweep where it fails.
+
+        Raises:
+            UserError: If it fails.
+            SystemExit: If it was interrupted or terminated.
+        """
+        print(shlex.join(["python", "-m", "amif_lightning", command, *words]), flush=True)
+        code = 0 if self.dry else _wait([sys.executable, "-m", "amif_lightning", command, *words])
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # it said how to resume
+            raise SystemExit(code)
+        if code != 0:
+            raise UserError(
+                f"`{command}` ended with exit code {code} and the sweep stops: see above, and call "
+                "the same command again, which skips what is finished."
+            )
+
+    def _folder(self, run: PlannedRun, seed: int) -> RunFolder:
+        return RunFolder.of(self.runs, run.name, run.protocol, seed)
+
+    def _best(self, run: PlannedRun, seed: int) -> str:
+        return str(self._folder(run, seed).path / "best.ckpt")
+
+    def _done(self, run: PlannedRun, seed: int) -> bool:
+        return (self._folder(run, seed).path / f"result-{run.split}.json").is_file()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments after ``sweep``.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: If the file or an option is wrong, or a command fails.
+    """
+    words = list(argv)
+    cut = words.index("--") if "--" in words else len(words)
+    options = sweep_parser().parse_args(words[:cut])
+    given = {name: value for name in OPTIONS if (value := getattr(options, name))}
+    for word in options.set:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"--set {word}: write NAME=VALUE.")
+        given[name.lower()] = value
+    planned = plan(options.file, given)
+    names = {run.name for run in planned.runs}
+    for name in options.only:
+        if name not in names:
+            raise UserError(f"--only {name}: no such run{suggestion(name, names, show=40)}.")
+    sweeper = Sweeper(options.runs, words[cut + 1 :], options.dry_run)
+    for seed in options.seeds:
+        for run in planned.runs:
+            if not options.only or run.name in options.only:
+                sweeper.run(run, seed, [one for one in planned.runs if one.after == run])
+    if any(run.then == "test" for run in planned.runs):
+        folder = Path(options.runs, planned.report)
+        more = [word for name in planned.baselines for word in ("--baseline", name)]
+        page = ["--html", str(folder / "report.html")]
+        sweeper.call("report", str(folder), *page, *shlex.split(options.report), *more)
+    print(f'\nCurves, images and scores: make tensorboard RUNS="{options.runs}"')
+    return 0
+
+
+def _wait(command: Sequence[str]) -> int:
+    """The exit code of a process; Ctrl-C and SIGTERM end it, and this process waits for it."""
+    with subprocess.Popen(command) as process:
+        # The terminal sends Ctrl-C to both, and a run needs time to say how to resume.
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+        }
+        try:
+            return process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

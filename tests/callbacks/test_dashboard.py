@@ -19,9 +19,6 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from amif_lightning.callbacks import Dashboard
 from amif_lightning.callbacks.dashboard import FOLDER, final_scores, layout, selection
-from amif_lightning.losses.unified import PAIRS
-from amif_lightning.tasks.pretrain import AMiFPretrain
-from tests.small import SMALL
 
 
 @pytest.fixture
@@ -48,91 +45,63 @@ def _events(trainer: Any) -> EventAccumulator:
     return loaded
 
 
-def _categories(trainer: Any, task: Any) -> dict[str, dict[str, list[str]]]:
-    """The tags of every chart by category and title, as they were written."""
-    Dashboard().on_fit_start(trainer, task)
-    (event,) = _events(trainer).Tensors("custom_scalars__config__")
-    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
-    return {
-        category.title: {chart.title: list(chart.multiline.tag) for chart in category.chart}
-        for category in layout.category
-    }
-
-
-def _shown(charts: dict[str, list[str]], logged: Iterable[str]) -> set[str]:
-    """The tags that a category shows: TensorBoard matches its expressions from a tag's start on."""
-    patterns = [pattern for tags in charts.values() for pattern in tags]
+def _shown(charts: dict[str, list[Any]], logged: Iterable[str]) -> set[str]:
+    """The tags that charts show: TensorBoard matches its expressions from a tag's start on."""
+    patterns = [pattern for _, tags in charts.values() for pattern in tags]
     return {tag for tag in logged if any(re.match(pattern, tag) for pattern in patterns)}
 
 
-def test_the_layout_groups_the_charts(trainer: Any) -> None:
-    parts = {"decoder": object(), "alignment": None, "transport": None}
-    answers = SimpleNamespace(**parts, knowledge=object(), knowledge_supervision=0.0)
-    found = _categories(trainer, answers)
-    assert list(found) == ["answers", "knowledge", "optimiser"]
-    assert found["answers"]["loss"] == ["train/answer_loss", "val/answer_loss"]
+def test_the_layout_is_written_once(trainer: Any) -> None:
+    task = SimpleNamespace(decoder=object(), knowledge=object(), knowledge_supervision=0.0)
+    Dashboard().on_fit_start(trainer, task)
+    (event,) = _events(trainer).Tensors("custom_scalars__config__")
+    written = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    assert [category.title for category in written.category] == [
+        "answers",
+        "knowledge",
+        "optimiser",
+    ]
+    chart = written.category[0].chart[0]
+    assert (chart.title, list(chart.multiline.tag)) == (
+        "loss",
+        ["train/answer_loss", "val/answer_loss"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "groups"),
+    [
+        ({"decoder": True, "knowledge": None, "alignment": None}, ["answers"]),
+        ({"decoder": True, "alignment": 1, "transport": 1}, ["answers", "alignment", "transport"]),
+        (
+            {"alignment": 1, "transport": 1, "matching_head": 1},
+            ["alignment", "transport", "negatives"],
+        ),
+        # A stage without fusion has no empty group.
+        ({"alignment": 1, "matching_head": 1, "fuses": False}, ["alignment"]),
+    ],
+)
+def test_a_task_has_the_groups_of_its_parts(parts: dict[str, Any], groups: list[str]) -> None:
+    assert list(layout(SimpleNamespace(**parts))) == [*groups, "optimiser"]
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_the_pointer_loss_has_a_chart_where_it_is_trained(weight: float) -> None:
     task = SimpleNamespace(decoder=object(), knowledge=object(), knowledge_supervision=weight)
     assert ("pointer loss" in layout(task)["knowledge"]) == bool(weight)
-    task.knowledge = None
-    assert "knowledge" not in layout(task)
 
 
-def test_auxiliary_losses_of_answering_have_their_groups(trainer: Any) -> None:
-    answers = SimpleNamespace(decoder=object(), alignment=object(), transport=object())
-    found = _categories(trainer, answers)
-    assert list(found) == ["answers", "alignment", "transport", "optimiser"]
+def test_answering_does_not_show_what_it_is_not_judged_by() -> None:
     logged = ["train/image_text_loss", "train/image_text_temperature", "val/precision@5"]
-    assert _shown(found["alignment"], logged) == set(logged[:2])
-
-
-PRETRAINING = {
-    "alignment": [
-        *(f"train/{pair}_{what}" for pair in PAIRS for what in ("loss", "temperature")),
-        "val/precision@5",
-        "val/image_to_text/precision@5",
-        "val/recall@10",
-        "val/zero_shot",
-        "val/teacher_kl",
-    ],
-    "transport": [
-        "train/transport_loss",
-        "train/view_transport_loss",
-        "val/transport_own",
-        "val/transport_margin",
-        "val/transport_cosine",
-        "val/localisation",
-        "val/localisation/mass",
-    ],
-    "negatives": [
-        "train/matching_loss",
-        "train/drawn_share",
-        "train/matching_accuracy",
-        "val/matching_auc_hard",
-        "val/precision@5",
-        "val/precision@5_reranked",
-    ],
-    "optimiser": ["lr-AdamW/pg1"],
-}
-
-
-def test_pretraining_is_shown_by_what_it_logs(trainer: Any) -> None:
-    task = AMiFPretrain(**SMALL)
-    found = _categories(trainer, task)
-    assert list(found) == list(PRETRAINING)
-    every = [tag for tags in PRETRAINING.values() for tag in tags] + ["train/loss", "epoch"]
-    for title, tags in PRETRAINING.items():
-        assert _shown(found[title], every) == set(tags)
-        for chart, patterns in found[title].items():
-            assert _shown({chart: patterns}, every), chart  # no empty chart
-
-
-def test_a_stage_without_fusion_has_no_empty_groups(trainer: Any) -> None:
-    task = AMiFPretrain(**SMALL, stage="global")
-    assert list(_categories(trainer, task)) == ["alignment", "transport", "optimiser"]
+    parts: dict[str, Any] = {"alignment": 1, "transport": 1}
+    answers, searches = (
+        layout(SimpleNamespace(**parts, decoder=1)),
+        layout(SimpleNamespace(**parts)),
+    )
+    assert _shown(answers["alignment"], logged) == set(logged[:2])
+    assert _shown(searches["alignment"], logged) == set(logged)
+    assert _shown(answers["transport"], ["val/localisation/mass"]) == set()
+    assert _shown(searches["transport"], ["val/localisation/mass"]) != set()
 
 
 def _final(trainer: Any) -> EventAccumulator:

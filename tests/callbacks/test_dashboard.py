@@ -52,7 +52,7 @@ def _shown(charts: dict[str, list[Any]], logged: Iterable[str]) -> set[str]:
 
 
 def test_the_layout_is_written_once(trainer: Any) -> None:
-    task = SimpleNamespace(decoder=object(), knowledge=object(), knowledge_supervision=0.0)
+    task: Any = SimpleNamespace(decoder=1, knowledge=1, knowledge_supervision=0.0)
     Dashboard().on_fit_start(trainer, task)
     (event,) = _events(trainer).Tensors("custom_scalars__config__")
     written = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import pytest
 import torch
 
 from amif_lightning.cli import main
-from amif_lightning.reports.records.answering import read_record
-from amif_lightning.reports.records.predictions import read_predictions
+from amif_lightning.reports.records.answering import PredictionLine, ResultRecord
+from amif_lightning.reports.records.run import read_record
+from amif_lightning.reports.records.schema import read_lines
 from tests.processes import phantom_folder, phantom_words, python
 from tests.two_processes import FirstStep, first_step
 
@@ -102,17 +102,19 @@ def test_two_processes_answer_and_count_as_one(
     best = shutil.copy(trained / "best.ckpt", tested / "best.ckpt")
     assert main(phantom_words(tested, FILES, "test", "one", f"--ckpt_path={best}")) == 0
     alone = tested / "runs" / "one" / "clean" / "seed0"
-    mine, theirs = (read_record(f / "result-test.json") for f in (alone, trained))
+    mine, theirs = (read_record(f / "result-test.json", ResultRecord) for f in (alone, trained))
     assert (mine.hardware.devices, theirs.hardware.devices) == (1, 2)
     assert mine.scores == theirs.scores
     assert mine.control == theirs.control
     assert mine.control is not None
     assert mine.test_runs == theirs.test_runs == 1
 
-    here, there = (read_predictions(f / "predictions-test.jsonl") for f in (alone, trained))
+    here, there = (
+        read_lines(f / "predictions-test.jsonl", PredictionLine) for f in (alone, trained)
+    )
     # Padding differs between batches, so the last digits of measures may.
-    assert [replace(x, log_likelihood=0, knowledge=None) for x in here] == [
-        replace(x, log_likelihood=0, knowledge=None) for x in there
+    assert [x.model_copy(update={"log_likelihood": 0, "knowledge": None}) for x in here] == [
+        x.model_copy(update={"log_likelihood": 0, "knowledge": None}) for x in there
     ]
     for measure in ("log_likelihood", "knowledge.mass", "knowledge.effective", "knowledge.gate"):
         of = attrgetter(measure)

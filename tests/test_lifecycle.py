@@ -17,8 +17,9 @@ import yaml
 from amif_lightning.cli import app, main
 from amif_lightning.cli.commands.report import main as report
 from amif_lightning.data.schema.questions import SplitName
-from amif_lightning.reports.records.answering import read_record
-from amif_lightning.reports.records.predictions import read_predictions
+from amif_lightning.reports.records.answering import PredictionLine, ResultRecord
+from amif_lightning.reports.records.run import read_record
+from amif_lightning.reports.records.schema import read_lines
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.generate import generate
 from data_modules.phantom.module import Phantom
@@ -100,8 +101,8 @@ def test_record_predictions_metric_and_report_agree(
 ) -> None:
     words = command("test", "--experiment=first", "--ckpt_path=best")
     logged = app.run(words).trainer.callback_metrics
-    record = read_record(trained / "result-test.json")
-    lines = read_predictions(trained / "predictions-test.jsonl")
+    record = read_record(trained / "result-test.json", ResultRecord)
+    lines = read_lines(trained / "predictions-test.jsonl", PredictionLine)
 
     assert record.test_runs == 1
     assert not record.untrained
@@ -136,17 +137,17 @@ def test_record_predictions_metric_and_report_agree(
 
     # Again, otherwise: counted, and recorded as it was scored; config.yaml stays that of `fit`.
     assert main((*words, "--model.init_args.restrict_closed=true")) == 0
-    again = read_record(trained / "result-test.json").config["model"]["init_args"]
+    again = read_record(trained / "result-test.json", ResultRecord).config["model"]["init_args"]
     assert (record.config["model"]["init_args"]["restrict_closed"], again["restrict_closed"]) == (
         False,
         True,
     )
     saved = yaml.safe_load((trained / "config.yaml").read_text())
     assert saved["model"]["init_args"]["restrict_closed"] is False
-    assert read_record(trained / "result-test.json").test_runs == 2
+    assert read_record(trained / "result-test.json", ResultRecord).test_runs == 2
     capsys.readouterr()
     assert report([str(trained.parents[1])]) == 0
-    overall = read_record(trained / "result-test.json").scores["overall"]
+    overall = read_record(trained / "result-test.json", ResultRecord).scores["overall"]
     said = f"{overall.correct} of {overall.count} questions are right"
     assert said in capsys.readouterr().out
 
@@ -176,7 +177,7 @@ def test_overwriting_a_run_keeps_the_count_of_its_tests(command: Command) -> Non
         words = ("--experiment=counted", "--trainer.max_steps=1", "--trainer.val_check_interval=1")
         assert main(command("fit", *words, *more)) == 0
         assert main(command("test", *words, "--ckpt_path=best")) == 0
-        record = read_record(_folder(command, "counted") / "result-test.json")
+        record = read_record(_folder(command, "counted") / "result-test.json", ResultRecord)
         assert record.test_runs == expected
 
 
@@ -186,7 +187,7 @@ def test_predict_writes_the_answers_that_test_scores(command: Command, trained: 
     assert main(command("predict", *more)) == 0
     given = [json.loads(x) for x in (folder / "answers-test.jsonl").read_text().splitlines()]
     assert main(command("test", *more, "--data.init_args.control=false")) == 0
-    scored = read_predictions(folder / "predictions-test.jsonl")
+    scored = read_lines(folder / "predictions-test.jsonl", PredictionLine)
     assert [set(x) for x in given] == [
         {"question_id", "image", "question", "answer", "log_likelihood"}
     ] * len(scored)
@@ -196,7 +197,7 @@ def test_predict_writes_the_answers_that_test_scores(command: Command, trained: 
     assert [x["log_likelihood"] for x in given] == pytest.approx(
         [line.log_likelihood for line in scored]
     )
-    assert read_record(folder / "result-test.json").control is None
+    assert read_record(folder / "result-test.json", ResultRecord).control is None
 
 
 def test_validate_reports_the_selected_score(command: Command, trained: Path) -> None:
@@ -340,7 +341,7 @@ def test_a_run_outlives_the_file_it_started_from(
     parent.unlink()
     assert main(command("fit", *more, "--trainer.max_steps=2", "--ckpt_path=last")) == 0
     assert main(command("test", *more, "--ckpt_path=best")) == 0
-    record = read_record(_folder(command, "child") / "result-test.json")
+    record = read_record(_folder(command, "child") / "result-test.json", ResultRecord)
     assert record.checkpoint == str(_folder(command, "child") / "best.ckpt")
     assert not record.untrained
 
@@ -348,7 +349,7 @@ def test_a_run_outlives_the_file_it_started_from(
 def test_scoring_what_a_run_starts_from_names_it(command: Command, trained: Path) -> None:
     best = trained / "best.ckpt"
     assert main(command("test", "--experiment=parent", f"--model.init_args.init_from={best}")) == 0
-    record = read_record(_folder(command, "parent") / "result-test.json")
+    record = read_record(_folder(command, "parent") / "result-test.json", ResultRecord)
     assert record.checkpoint == str(best)
 
 
@@ -408,7 +409,7 @@ def test_scores_of_untrained_weights_are_marked(
 ) -> None:
     assert main(command("test", "--experiment=untrained")) == 0
     assert "EVERY SCORE BELOW COMES FROM UNTRAINED WEIGHTS" in capsys.readouterr().err
-    record = read_record(_folder(command, "untrained") / "result-test.json")
+    record = read_record(_folder(command, "untrained") / "result-test.json", ResultRecord)
     assert record.untrained
     assert record.checkpoint is None
 
@@ -443,5 +444,5 @@ def test_a_part_of_the_test_writes_no_record(
     # Its scores were seen all the same, so the next test is the second one.
     with caplog.at_level("INFO"):
         assert main(command("test", "--experiment=part", f"--ckpt_path={best}")) == 0
-    assert read_record(folder / "result-test.json").test_runs == 2
+    assert read_record(folder / "result-test.json", ResultRecord).test_runs == 2
     assert "Phantom test [clean], test run 2: " in caplog.text

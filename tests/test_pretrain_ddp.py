@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from amif_lightning.cli import main
-from amif_lightning.reports.records.retrieval import read_retrieval_record
+from amif_lightning.reports.records.retrieval import RetrievalRecord
+from amif_lightning.reports.records.run import read_record
 from tests.processes import phantom_folder, phantom_words, python
 from tests.two_processes import FirstStep, first_step
 
@@ -137,7 +138,7 @@ def test_two_processes_search_and_count_as_one(
     words = phantom_words(tested, FILES, "test", "one", f"--ckpt_path={best}")
     assert main([*words, *alone]) == 0
     folder = tested / "runs" / "one" / "clean" / "seed0"
-    mine, theirs = (read_retrieval_record(f / "result-test.json") for f in (folder, trained))
+    mine, theirs = (read_record(f / "result-test.json", RetrievalRecord) for f in (folder, trained))
     assert (mine.hardware.devices, theirs.hardware.devices) == (1, 2)
     for name in ("studies", "image_to_text", "text_to_image", "mean", "zero_shot"):
         assert getattr(mine, name) == getattr(theirs, name), name

@@ -25,8 +25,9 @@ from PIL import Image
 
 from amif_lightning.cli import main
 from amif_lightning.data.files import sources
-from amif_lightning.reports.records.answering import record_path, write_record
-from amif_lightning.reports.records.predictions import predictions_path, write_predictions
+from amif_lightning.reports.records.answering import predictions_path
+from amif_lightning.reports.records.run import record_path, write_record
+from amif_lightning.reports.records.schema import write_lines
 from amif_lightning.tasks import AMiFVQA
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
 from tests.reports.conftest import record_for, synthetic_predictions
@@ -167,7 +168,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_vqa_med_2019(folder / "data" / "vqa_med_2019")
     lines = synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
     run = folder / "runs" / "vqa-phantom" / "clean" / "seed0"
-    write_predictions(predictions_path(run, "test"), lines)
+    write_lines(predictions_path(run, "test"), lines)
     write_record(record_path(run, "test"), record_for(lines, 0))
     torch.manual_seed(0)
     running = trainer(folder, max_steps=1, limit_val_batches=0)

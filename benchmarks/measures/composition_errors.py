@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.records.predictions import PredictionLine, read_predictions
+from amif_lightning.reports.records.answering import PredictionLine
+from amif_lightning.reports.records.schema import read_lines
 from amif_lightning.reports.render.markdown import markdown
 from data_modules.phantom.compositions import SEEN, UNSEEN
 from data_modules.phantom.simulator.findings import COUNTS, SIDES, SIZES, ZONES
@@ -51,7 +52,11 @@ def read(runs: Path) -> dict[str, list[PredictionLine]]:
     """
     found: dict[str, list[PredictionLine]] = {}
     for path in sorted(runs.glob(f"*/*/seed*/{FILE}")):
-        lines = [line for line in read_predictions(path) if line.question_type in (SEEN, UNSEEN)]
+        lines = [
+            line
+            for line in read_lines(path, PredictionLine)
+            if line.question_type in (SEEN, UNSEEN)
+        ]
         if lines:
             found.setdefault(path.parents[2].name, []).extend(lines)
     if not found:

@@ -2,13 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+if TYPE_CHECKING:  # reports count answers and import neither
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+#: Below this many questions a share is printed as counts only.
+SMALLEST_PRINTED_PERCENTAGE = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """``correct`` right answers out of ``count`` questions or studies."""
+
+    correct: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.count:
+            raise ValueError(f"must have 0 <= correct <= count, found {self}")
+
+    @property
+    def share(self) -> float:
+        """The share of right answers (0 to 1)."""
+        return self.correct / self.count
+
+    @property
+    def percent(self) -> float | None:
+        """Share in percent (0 to 100), rounded once, halves up; None without questions.
+
+        In whole numbers: 691 of 2000 is 34.6, where floats would say 34.5.
+        """
+        return (2000 * self.correct + self.count) // (2 * self.count) / 10 if self.count else None
+
+    def __str__(self) -> str:
+        """Gives ``37.0 (167/451)``, or ``3/7`` alone for fewer than 30 questions."""
+        if self.count < SMALLEST_PRINTED_PERCENTAGE:
+            return f"{self.correct}/{self.count}"
+        return f"{self.percent} ({self.correct}/{self.count})"
+
+
+def tally(subsets: Iterable[Iterable[str]], correct: Iterable[bool]) -> dict[str, Count]:
+    """Count right answers per subset; every count of the suite is made here.
+
+    Args:
+        subsets: The subsets of each question.
+        correct: One flag per question, in the same order.
+
+    Raises:
+        ValueError: The numbers of questions and flags differ.
+    """
+    right: dict[str, int] = {}
+    total: dict[str, int] = {}
+    for names, flag in zip(subsets, correct, strict=True):
+        for name in names:
+            right[name] = right.get(name, 0) + int(flag)
+            total[name] = total.get(name, 0) + 1
+    return {name: Count(right[name], total[name]) for name in total}
 
 
 @dataclass  # not frozen, as Prediction, which holds it
@@ -64,7 +118,7 @@ class EvaluationContext:
         protocol: ``clean`` or ``literature``.
         split: The released split that was scored.
         candidates: Number of candidate answers.
-        ceiling: Per stratum, questions whose answer is among the candidates: (correct, count).
+        ceiling: Per stratum, questions whose answer is among the candidates.
         baselines: Per baseline (``question_only``, ``same_image_copy``, ``majority``) and stratum,
             what is right without looking at an image.
         majority: The most frequent training answer.
@@ -79,8 +133,8 @@ class EvaluationContext:
     protocol: str
     split: str
     candidates: int
-    ceiling: Mapping[str, tuple[int, int]]
-    baselines: Mapping[str, Mapping[str, tuple[int, int]]]
+    ceiling: Mapping[str, Count]
+    baselines: Mapping[str, Mapping[str, Count]]
     majority: str
     answers_from: str
     baseline_correct: Mapping[str, bool]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.records.predictions import PredictionLine, write_predictions
+from amif_lightning.reports.records.answering import PredictionLine
+from amif_lightning.reports.records.schema import write_lines
 from benchmarks.measures import composition_errors as measure
 
 
@@ -51,7 +52,7 @@ def write(runs: Path, experiment: str, seed: int, given: Sequence[tuple[str, str
     folder = runs / experiment / "clean" / f"seed{seed}"
     folder.mkdir(parents=True)
     lines = [line(number, prediction, asked) for number, (prediction, asked) in enumerate(given)]
-    write_predictions(folder / "predictions-test.jsonl", lines)
+    write_lines(folder / "predictions-test.jsonl", lines)
 
 
 def test_wrong_answers_of_all_seeds_are_counted_by_kind_of_question_and_of_word(

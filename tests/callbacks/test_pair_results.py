@@ -39,19 +39,23 @@ def test_each_study_has_its_own_numbers() -> None:
     assert first == PairLine(
         random="c",
         hard="b",
-        matching=Odds(1.5, -1.0, 0.5),
+        matching=Odds(own=1.5, random=-1.0, hard=0.5),
         reranked=0.4,
-        transport=Transported(0.1, 0.2),
+        transport=Transported(own=0.1, random=0.2),
         cosine=0.01,
         localised=(),
     )
-    assert (second.random, second.hard, second.matching) == (None, "a", Odds(2.5, None, 0.25))
+    assert (second.random, second.hard, second.matching) == (
+        None,
+        "a",
+        Odds(own=2.5, random=None, hard=0.25),
+    )
     assert (second.reranked, second.cosine) == (None, None)
-    assert second.transport == Transported(None, None)
-    assert third.matching == Odds(3.5, -3.0, None)
+    assert second.transport == Transported(own=None, random=None)
+    assert third.matching == Odds(own=3.5, random=-3.0, hard=None)
     assert third.localised == (
-        FindingLine("mass", 0.1, 0.3, None, 0.2),
-        FindingLine("nodule", 0.01, 0.0, 0.1, None),
+        FindingLine(kind="mass", area=0.1, inside=0.3, other_word=None, elsewhere=0.2),
+        FindingLine(kind="nodule", area=0.01, inside=0.0, other_word=0.1, elsewhere=None),
     )
 
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from amif_lightning.callbacks import ResultWriter, results
-from amif_lightning.evaluation import EvaluationContext, Prediction
-from amif_lightning.reports.records.answering import Score, read_record
-from amif_lightning.reports.records.predictions import read_predictions
+from amif_lightning.evaluation import Count, EvaluationContext, Prediction
+from amif_lightning.reports.records.answering import PredictionLine, ResultRecord
+from amif_lightning.reports.records.run import read_record
+from amif_lightning.reports.records.schema import read_lines
 from amif_lightning.tasks.checkpoints import Origin
 
 QUESTIONS = ("q0", "q1", "q2", "q3")
@@ -38,8 +39,8 @@ def facts() -> EvaluationContext:
         }
         for question, names in zip(QUESTIONS, strata, strict=True)
     }
-    counts = {"overall": (3, 4), "closed/answer": (2, 2), "open/answer": (1, 2)}
-    none = {name: (0, count) for name, (_, count) in counts.items()}
+    counts = {"overall": Count(3, 4), "closed/answer": Count(2, 2), "open/answer": Count(1, 2)}
+    none = {name: Count(0, score.count) for name, score in counts.items()}
     return EvaluationContext(
         dataset="Toys",
         layout="toy box",
@@ -112,22 +113,22 @@ def run(
 
 def test_the_record_counts_answers_control_and_floors(tmp_path: Path) -> None:
     run(ResultWriter("toys", 3, str(tmp_path)), tmp_path)
-    record = read_record(tmp_path / "result-test.json")
+    record = read_record(tmp_path / "result-test.json", ResultRecord)
     assert (record.experiment, record.seed, record.dataset) == ("toys", 3, "Toys")
     assert record.scores == {
-        "overall": Score(2, 4),
-        "closed/answer": Score(1, 2),
-        "open/answer": Score(1, 2),
+        "overall": Count(2, 4),
+        "closed/answer": Count(1, 2),
+        "open/answer": Count(1, 2),
     }
     assert record.control == {
-        "overall": Score(1, 4),
-        "closed/answer": Score(1, 2),
-        "open/answer": Score(0, 2),
+        "overall": Count(1, 4),
+        "closed/answer": Count(1, 2),
+        "open/answer": Count(0, 2),
     }
     assert record.ceiling is not None
-    assert record.ceiling["open/answer"] == Score(1, 2)
-    assert record.floors.question_only["overall"] == Score(3, 4)
-    assert record.floors.majority["overall"] == Score(0, 4)
+    assert record.ceiling["open/answer"] == Count(1, 2)
+    assert record.baselines.question_only["overall"] == Count(3, 4)
+    assert record.baselines.majority["overall"] == Count(0, 4)
     assert (record.majority_answer, record.candidates, record.warnings) == (
         "no",
         2,
@@ -142,11 +143,11 @@ def test_the_lines_stand_in_the_release_order_and_repeat_its_row(tmp_path: Path)
     writer = ResultWriter("toys", 0, str(tmp_path))
     shuffled = ("q2", "q0", "q3", "q1")
     run(writer, tmp_path, (False, True, False, True), questions=shuffled)
-    lines = read_predictions(tmp_path / "predictions-test.jsonl")
+    lines = read_lines(tmp_path / "predictions-test.jsonl", PredictionLine)
     assert [line.question_id for line in lines] == list(QUESTIONS)
     assert [line.correct for line in lines] == [True, True, False, False]
     assert [line.control_correct for line in lines] == [True, False, False, False]
-    assert [line.floor_correct for line in lines] == [False, True, False, False]
+    assert [line.baseline_correct for line in lines] == [False, True, False, False]
     assert lines[2].image == "image of q2"
     assert lines[2].image_file == "images/q2.png"
     assert (lines[2].prediction, lines[2].references, lines[2].answer) == ("no", ("yes",), "Yes")
@@ -156,7 +157,7 @@ def test_the_configuration_of_this_call_goes_into_the_record(tmp_path: Path) -> 
     (tmp_path / "config.yaml").write_text("model: {init_args: {lr: 0.5}}\n")  # that of `fit`
     config = {"model": {"init_args": {"lr": 0.5, "restrict_closed": True}}}
     run(ResultWriter("toys", 0, str(tmp_path), config), tmp_path)
-    assert read_record(tmp_path / "result-test.json").config == config
+    assert read_record(tmp_path / "result-test.json", ResultRecord).config == config
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_the_record_names_where_the_weights_came_from(
 ) -> None:
     running, scored = trainer(tmp_path, ckpt_path=ckpt_path), task(init_from=init_from)
     run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running, scored=scored)
-    assert read_record(tmp_path / "result-test.json").checkpoint == named
+    assert read_record(tmp_path / "result-test.json", ResultRecord).checkpoint == named
 
 
 def test_scores_are_printed_with_their_labels(
@@ -190,7 +191,7 @@ def test_scores_are_printed_with_their_labels(
 def test_free_answers_have_no_ceiling_and_no_candidates(tmp_path: Path) -> None:
     writer = ResultWriter("toys", 0, str(tmp_path))
     run(writer, tmp_path, control=None, scored=task(answer_by="generate"))
-    record = read_record(tmp_path / "result-test.json")
+    record = read_record(tmp_path / "result-test.json", ResultRecord)
     assert (record.method, record.ceiling, record.candidates) == ("generate", None, None)
     assert record.control is None
     assert record.durations.control is None
@@ -198,12 +199,12 @@ def test_free_answers_have_no_ceiling_and_no_candidates(tmp_path: Path) -> None:
 
 def test_every_test_that_starts_is_counted(tmp_path: Path) -> None:
     run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
-    assert read_record(tmp_path / "result-test.json").test_runs == 1
+    assert read_record(tmp_path / "result-test.json", ResultRecord).test_runs == 1
     ResultWriter("toys", 0, str(tmp_path)).on_test_start(trainer(tmp_path), task())  # and crashed
     run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, (True,), None, questions=("q0",))
     (tmp_path / "result-test.json").unlink()  # as `fit --overwrite` does
     run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
-    assert read_record(tmp_path / "result-test.json").test_runs == 4
+    assert read_record(tmp_path / "result-test.json", ResultRecord).test_runs == 4
 
 
 @pytest.mark.parametrize(
@@ -252,11 +253,11 @@ def test_training_time_travels_with_the_checkpoint(
     writer.on_train_end(trainer(tmp_path), task())
     monkeypatch.undo()
     run(ResultWriter("toys", 0, str(tmp_path)), tmp_path)
-    assert read_record(tmp_path / "result-test.json").durations.train is None
+    assert read_record(tmp_path / "result-test.json", ResultRecord).durations.train is None
     later = ResultWriter("toys", 0, str(tmp_path))
     later.load_state_dict(writer.state_dict())
     run(later, tmp_path)
-    assert read_record(tmp_path / "result-test.json").durations.train == 50.0
+    assert read_record(tmp_path / "result-test.json", ResultRecord).durations.train == 50.0
 
 
 def test_the_record_says_what_the_weights_started_from(tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ def test_the_record_says_what_the_weights_started_from(tmp_path: Path) -> None:
     origin = Origin(seconds=91.26, warnings=(doubt,))
     started = task(init_from="runs/before/best.ckpt", origin=origin)
     run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, scored=started)
-    record = read_record(tmp_path / "result-test.json")
+    record = read_record(tmp_path / "result-test.json", ResultRecord)
     assert record.durations.before == 91.3
     assert record.warnings[-1] == doubt
 

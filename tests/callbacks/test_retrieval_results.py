@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from amif_lightning.callbacks import ResultWriter, results
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import (
+    Count,
     FixedNegatives,
     Localised,
     PairScores,
@@ -24,10 +25,9 @@ from amif_lightning.evaluation import (
     StudyScores,
 )
 from amif_lightning.reports.analysis.retrieval_groups import collect_searches
-from amif_lightning.reports.records.answering import Score
-from amif_lightning.reports.records.pair_averages import pair_averages
-from amif_lightning.reports.records.retrieval import read_retrieval_record
-from amif_lightning.reports.records.study_scores import read_studies
+from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine, averages
+from amif_lightning.reports.records.run import read_record
+from amif_lightning.reports.records.schema import read_lines
 
 STUDIES = 6
 
@@ -148,7 +148,7 @@ def test_a_test_leaves_record_and_lines(tmp_path: Path, monkeypatch: pytest.Monk
     trainer = toy_trainer(tmp_path, writer, enable_checkpointing=False)
     trainer.fit(task, ToyStudies())
     trainer.test(task, ToyStudies(), verbose=False)
-    record = read_retrieval_record(tmp_path / "result-test.json")
+    record = read_record(tmp_path / "result-test.json", RetrievalRecord)
     assert (record.experiment, record.seed, record.dataset) == ("toys", 3, "Toys")
     assert (record.layout, record.studies, record.test_runs) == ("toy box", 6, 1)
     assert record.image_to_text.ks == (1, 5)  # rising, however the task counted
@@ -158,11 +158,11 @@ def test_a_test_leaves_record_and_lines(tmp_path: Path, monkeypatch: pytest.Monk
     assert record.chance.precision == pytest.approx({1: 1 / 3, 5: 1 / 3})
     assert record.chance.recall == pytest.approx({1: 1 / 6, 5: 5 / 6})
     assert record.ceiling == pytest.approx({1: 1, 5: 2 / 5})
-    assert (record.zero_shot, record.teacher_kl) == (Score(3, 6), 0.125)
+    assert (record.zero_shot, record.teacher_kl) == (Count(3, 6), 0.125)
     assert record.warnings == ("A sentence.",)
     assert record.durations.test is not None
     assert record.durations.control is None
-    lines = read_studies(tmp_path / "studies-test.jsonl")
+    lines = read_lines(tmp_path / "studies-test.jsonl", StudyLine)
     assert [line.study_id for line in lines] == [f"s{n}" for n in range(6)]
     assert [line.group for line in lines] == ["p0", "p0", "p1", "p1", "p2", "p3"]
     assert [line.image_to_text.precision[5] for line in lines] == [0.4, 0.2, 0.4, 0.0, 0.2, 0.4]
@@ -203,7 +203,7 @@ def test_training_time_is_found_in_checkpoints_by_the_name_of_the_callback(tmp_p
     torch.save(checkpoint, path)
     later = toy_trainer(tmp_path, ResultWriter("toys", 3, str(tmp_path)))
     later.test(ToySearch(), ToyStudies(), ckpt_path=path, verbose=False)
-    record = read_retrieval_record(tmp_path / "result-test.json")
+    record = read_record(tmp_path / "result-test.json", RetrievalRecord)
     assert record.durations.train == 50.0
     assert record.checkpoint == str(path)
 
@@ -213,7 +213,7 @@ def test_every_test_that_starts_is_counted(tmp_path: Path) -> None:
         finish(tmp_path)
     finish(tmp_path, toy_scores(2))
     finish(tmp_path, toy_scores())
-    assert read_retrieval_record(tmp_path / "result-test.json").test_runs == 3
+    assert read_record(tmp_path / "result-test.json", RetrievalRecord).test_runs == 3
 
 
 def test_more_scores_than_studies_are_a_bug(tmp_path: Path) -> None:
@@ -248,9 +248,9 @@ def test_a_divergence_that_is_no_number_is_refused(tmp_path: Path) -> None:
 def test_without_classes_and_teacher(tmp_path: Path) -> None:
     (said,) = finish(tmp_path, replace(toy_scores(), zero_shot=None, teacher_kl=None))
     assert "zero-shot" not in said
-    record = read_retrieval_record(tmp_path / "result-test.json")
+    record = read_record(tmp_path / "result-test.json", RetrievalRecord)
     assert (record.zero_shot, record.teacher_kl) == (None, None)
-    assert read_studies(tmp_path / "studies-test.jsonl")[0].zero_shot is None
+    assert read_lines(tmp_path / "studies-test.jsonl", StudyLine)[0].zero_shot is None
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
@@ -285,10 +285,10 @@ def test_pairs_are_written_to_lines_and_record(tmp_path: Path) -> None:
     assert "NaN" not in text
     second = json.loads(text.splitlines()[1])["pairs"]
     assert (second["random"], second["matching"]["random"], second["cosine"]) == (None, None, None)
-    lines = read_studies(tmp_path / "studies-test.jsonl")
+    lines = read_lines(tmp_path / "studies-test.jsonl", StudyLine)
     assert [len(line.pairs.localised) for line in lines if line.pairs] == [0, 0, 1, 0, 0, 0]
-    record = read_retrieval_record(tmp_path / "result-test.json")
-    assert record.pairs == pair_averages(lines)
+    record = read_record(tmp_path / "result-test.json", RetrievalRecord)
+    assert record.pairs == averages(lines).pairs
     assert record.pairs is not None
     assert record.pairs.matching_auc_hard is None
     assert record.pairs.reranked is not None

@@ -1,68 +1,72 @@
-"""Synthetic runs: records and prediction files that agree with each other."""
+"""Synthetic runs: records and files of lines that agree with each other."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from amif_lightning.evaluation import Count
 from amif_lightning.reports.records.answering import (
-    Durations,
-    Floors,
-    Hardware,
+    Baselines,
+    KnowledgeLine,
+    PredictionLine,
     ResultRecord,
-    Score,
+    knowledge_averages,
+    predictions_path,
+)
+from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
+from amif_lightning.reports.records.retrieval import (
+    Direction,
+    Measure,
+    Ranking,
+    RetrievalRecord,
+    StudyLine,
+    averages,
+    studies_path,
+)
+from amif_lightning.reports.records.run import (
+    Durations,
+    Hardware,
     Scores,
     record_path,
     write_record,
 )
-from amif_lightning.reports.records.pair_averages import pair_averages
-from amif_lightning.reports.records.predictions import (
-    PredictionLine,
-    averages_by_stratum,
-    predictions_path,
-    write_predictions,
-)
-from amif_lightning.reports.records.retrieval import RetrievalRecord, write_retrieval_record
-from amif_lightning.reports.records.study_scores import (
-    Direction,
-    Measure,
-    Ranking,
-    StudyLine,
-    studies_path,
-    write_studies,
-)
-from tests.reports.pairs import with_pairs
-from tests.reports.readings import with_readings
+from amif_lightning.reports.records.schema import Model, write_lines
 
 TYPES = ("modality", "organ", "size")
+M = TypeVar("M", bound=Model)
+
+
+def changed(model: M, **changes: Any) -> M:
+    """A copy with other values, checked as every model is."""
+    return type(model)(**dict(model) | changes)
 
 
 def tally(lines: Iterable[PredictionLine], right: Callable[[PredictionLine], bool]) -> Scores:
-    """Scores per stratum, counted in the plainest way."""
+    """Scores per subset, counted in the plainest way."""
     counts: dict[str, list[int]] = {}
     for line in lines:
-        for stratum in line.strata:
-            entry = counts.setdefault(stratum, [0, 0])
+        for subset in line.strata:
+            entry = counts.setdefault(subset, [0, 0])
             entry[0] += right(line)
             entry[1] += 1
-    return {name: Score(*entry) for name, entry in counts.items()}
+    return {name: Count(*entry) for name, entry in counts.items()}
 
 
 def synthetic_predictions(
     seed: int,
     accuracy: float,
     control: float | None,
-    floor: float | None,
+    baseline: float | None,
     images: int,
     per_image: int,
 ) -> list[PredictionLine]:
-    """Answers right with the given chances (accuracy up to 0.75); one floor for every seed."""
+    """Answers right with the given chances (accuracy up to 0.75); one baseline for every seed."""
     model, fixed = random.Random(f"model {seed} {accuracy}"), random.Random(0)
     lines = []
     for number in range(images * per_image):
@@ -70,7 +74,7 @@ def synthetic_predictions(
         kind = "size" if number % 50 == 0 else TYPES[number % 2]
         rule = "closed" if closed else "open"
         reachable = number // 3 % 4 != 0  # three quarters of the answers are candidates
-        floor_right = fixed.random() < (floor or 0)
+        looked_up = fixed.random() < (baseline or 0)
         lines.append(
             PredictionLine(
                 question_id=f"VQARAD/test/{number}",
@@ -87,50 +91,73 @@ def synthetic_predictions(
                 strata=("overall", f"{rule}/field", f"{rule}/answer", f"type/{kind}"),
                 control_prediction=None if control is None else "no",
                 control_correct=None if control is None else model.random() < control,
-                floor_correct=None if floor is None else floor_right,
+                baseline_correct=None if baseline is None else looked_up,
             )
         )
     return lines
 
 
+def with_readings(lines: Sequence[PredictionLine], seed: int = 0) -> list[PredictionLine]:
+    """The lines, each with what its question read; every seventh answer has no entry."""
+    rng = random.Random(seed)
+    made = []
+    for place, line in enumerate(lines):
+        known, mass = place % 7 != 0, rng.random()
+        reading = KnowledgeLine(
+            mass=mass if known else None,
+            even=0.25 if known else None,
+            top=mass > 0.5 if known else None,
+            effective=1 + 3 * rng.random(),
+            gate=rng.random(),
+            read=(("yes", round(mass, 3)), ("no", 0.001)),
+        )
+        made.append(changed(line, knowledge=reading))
+    return made
+
+
+def run_fields(seed: int) -> dict[str, Any]:
+    """What both kinds of records hold."""
+    return {
+        "split": "test",
+        "seed": seed,
+        "test_runs": 1,
+        "versions": {"python": "3.11.7", "torch": "2.8.0", "lightning": "2.6.6"},
+        "git_commit": "0123456789abcdef0123456789abcdef01234567",
+        "git_dirty": False,
+        "hardware": Hardware(cpu="Xeon", cores=2, memory_gib=7.8),
+        "checkpoint": "best.ckpt",
+        "finished": "2026-01-02T03:04:05+00:00",
+        "untrained": False,
+    }
+
+
 def record_for(lines: list[PredictionLine], seed: int, **changes: Any) -> ResultRecord:
     """A record that agrees with the lines."""
-    question_only = tally(lines, lambda line: bool(line.floor_correct))
     control = tally(lines, lambda line: bool(line.control_correct))
-    record = ResultRecord(
-        experiment="vqa-rad",
-        dataset="VQARAD",
-        layout="osf",
-        protocol="clean",
-        split="test",
-        seed=seed,
-        test_runs=1,
-        scores=tally(lines, lambda line: line.correct),
-        control=None if lines[0].control_correct is None else control,
-        ceiling=tally(lines, lambda line: int(line.qid) // 3 % 4 != 0),
-        floors=Floors(
-            question_only=question_only,
+    fields = run_fields(seed) | {
+        "experiment": "vqa-rad",
+        "dataset": "VQARAD",
+        "layout": "osf",
+        "protocol": "clean",
+        "scores": tally(lines, lambda line: line.correct),
+        "control": None if lines[0].control_correct is None else control,
+        "ceiling": tally(lines, lambda line: int(line.qid) // 3 % 4 != 0),
+        "baselines": Baselines(
+            question_only=tally(lines, lambda line: bool(line.baseline_correct)),
             same_image_copy=tally(lines, lambda line: int(line.qid) % 4 == 1),
             majority=tally(lines, lambda line: int(line.qid) % 5 == 1),
         ),
-        majority_answer="no",
-        candidates=425,
-        answers_from="train",
-        method="rank",
-        warnings=("202 of 203 test images also occur in train (official split).",),
-        config={"seed_everything": seed, "model": {"init_args": {"lr": 1e-3}}},
-        versions={"python": "3.11.7", "torch": "2.8.0", "lightning": "2.6.6"},
-        git_commit="0123456789abcdef0123456789abcdef01234567",
-        git_dirty=False,
-        hardware=Hardware(cpu="Xeon", cores=2, memory_gib=7.8),
-        durations=Durations(train=754.0, test=31.0, control=12.5),
-        checkpoint="best.ckpt",
-        finished="2026-01-02T03:04:05+00:00",
-        untrained=False,
-    )
+        "majority_answer": "no",
+        "candidates": 425,
+        "answers_from": "train",
+        "method": "rank",
+        "warnings": ("202 of 203 test images also occur in train (official split).",),
+        "config": {"seed_everything": seed, "model": {"init_args": {"lr": 1e-3}}},
+        "durations": Durations(train=754.0, test=31.0, control=12.5),
+    }
     if changes.get("protocol") == "literature":
         changes = {"answers_from": "train + test"} | changes
-    return replace(record, **changes)
+    return ResultRecord(**fields | changes)
 
 
 @pytest.fixture
@@ -142,22 +169,22 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         *,
         accuracy: float = 0.6,
         control: float | None = 0.4,
-        floor: float | None = 0.4,
+        baseline: float | None = 0.4,
         images: int = 60,
         per_image: int = 5,
         predictions: bool = True,
         read: bool = False,
         **changes: Any,
     ) -> Path:
-        lines = synthetic_predictions(seed, accuracy, control, floor, images, per_image)
+        lines = synthetic_predictions(seed, accuracy, control, baseline, images, per_image)
         if read:
             lines = with_readings(lines, seed)
-            changes = {"knowledge": averages_by_stratum(lines)} | changes
+            changes = {"knowledge": knowledge_averages(lines)} | changes
         record = record_for(lines, seed, **changes)
         folder = tmp_path / "runs" / record.experiment / record.protocol / f"seed{seed}"
         path = record_path(folder, record.split)
         if predictions:
-            write_predictions(predictions_path(folder, record.split), lines)
+            write_lines(predictions_path(folder, record.split), lines)
         write_record(path, record)
         return path
 
@@ -185,8 +212,8 @@ def synthetic_studies(seed: int, skill: float, studies: int) -> list[StudyLine]:
             ]
             order = sorted(range(studies), key=lambda other: -likeness[other])
             rankings[way] = Ranking(
-                {k: sum((o - mine) % CLASSES == 0 for o in order[:k]) / k for k in KS},
-                {k: float(mine in order[:k]) for k in KS},
+                precision={k: sum((o - mine) % CLASSES == 0 for o in order[:k]) / k for k in KS},
+                recall={k: float(mine in order[:k]) for k in KS},
             )
         lines.append(
             StudyLine(
@@ -198,6 +225,69 @@ def synthetic_studies(seed: int, skill: float, studies: int) -> list[StudyLine]:
             )
         )
     return lines
+
+
+KINDS = ("mass", "nodule")
+
+
+def with_pairs(
+    lines: Sequence[StudyLine],
+    seed: int,
+    *,
+    skill: float = 2.0,
+    points: float = 2.0,
+    matches: bool = True,
+    cosine: float = 0.1,
+    findings: bool = True,
+    hard: int = 1,
+    gain: float = 0.0,
+    other: float = 1.0,
+) -> list[StudyLine]:
+    """Studies with pairs: one in five without a negative, two in three with findings.
+
+    Args:
+        lines: Studies.
+        seed: Of the run; what is judged is the same in all.
+        skill: How much matching tells apart, in standard deviations.
+        points: Mean of inside over area.
+        matches: Whether matching was trained.
+        cosine: Of other pairs.
+        findings: Whether the data says where findings lie.
+        hard: How many places further the hard negative is; 0: there are none.
+        gain: Added to the precision of every re-ranked list, up to 1.
+        other: Another word's mass over area; a fifth more lies elsewhere.
+    """
+    noise, count = random.Random(f"pairs {seed} {skill} {points}"), len(lines)
+    made = []
+    for place, line in enumerate(lines):
+        negative = place % 5 != 0
+        odds = Odds(
+            own=noise.gauss(skill, 1),
+            random=noise.gauss(-skill, 1) if negative else None,
+            hard=noise.gauss(skill / 2, 1) if negative and hard else None,
+        )
+        found = tuple(
+            FindingLine(
+                kind=KINDS[place % 2],
+                area=0.1,
+                inside=min(max(0.1 * noise.gauss(points, 0.3), 0.0), 1.0),
+                other_word=0.1 * other if place % 4 else None,
+                elsewhere=0.12 * other,
+            )
+            for _ in range(place % 3 if findings else 0)
+        )
+        reordered = line.image_to_text.precision[5] + gain + noise.choice((-0.2, 0.0, 0.2))
+        pair = PairLine(
+            random=lines[(place + 7) % count].study_id if negative else None,
+            hard=lines[(place + hard) % count].study_id if negative and hard else None,
+            matching=odds if matches else None,
+            reranked=min(max(reordered, 0.0), 1.0) if matches and place % 2 == 0 else None,
+            transport=Transported(own=0.5, random=0.6 if negative else None),
+            cosine=cosine if negative else None,
+            localised=found,
+        )
+        made.append(changed(line, pairs=pair))
+    return made
 
 
 def average(lines: list[StudyLine], ways: list[Direction], measure: Measure) -> dict[int, float]:
@@ -214,38 +304,29 @@ def search_record_for(lines: list[StudyLine], seed: int, **changes: Any) -> Retr
     first: list[Direction] = ["image_to_text"]
     second: list[Direction] = ["text_to_image"]
     rankings = [
-        Ranking(average(lines, ways, "precision"), average(lines, ways, "recall"))
+        Ranking(precision=average(lines, ways, "precision"), recall=average(lines, ways, "recall"))
         for ways in (first, second, first + second)
     ]
     count = len(lines)
     chance = sum(line.relevant for line in lines) / count**2
-    record = RetrievalRecord(
-        experiment="full",
-        dataset="Phantom",
-        layout="112px",
-        split="test",
-        seed=seed,
-        test_runs=1,
-        studies=count,
-        image_to_text=rankings[0],
-        text_to_image=rankings[1],
-        mean=rankings[2],
-        chance=Ranking(dict.fromkeys(KS, chance), {k: k / count for k in KS}),
-        ceiling={k: sum(min(line.relevant, k) for line in lines) / (k * count) for k in KS},
-        zero_shot=Score(sum(bool(line.zero_shot) for line in lines), count),
-        teacher_kl=0.25 + seed / 100,
-        warnings=("3 reports were cut.",),
-        config={"seed_everything": seed, "model": {"init_args": {"labels": "soft"}}},
-        versions={"python": "3.11.7", "torch": "2.8.0", "geomloss": "0.3.1"},
-        git_commit="0123456789abcdef0123456789abcdef01234567",
-        git_dirty=False,
-        hardware=Hardware(cpu="Xeon", cores=2, memory_gib=7.8),
-        durations=Durations(train=170.0, test=8.0),
-        checkpoint="best.ckpt",
-        finished="2026-01-02T03:04:05+00:00",
-        untrained=False,
-    )
-    return replace(record, **changes)
+    fields = run_fields(seed) | {
+        "experiment": "full",
+        "dataset": "Phantom",
+        "layout": "112px",
+        "studies": count,
+        "image_to_text": rankings[0],
+        "text_to_image": rankings[1],
+        "mean": rankings[2],
+        "chance": Ranking(precision=dict.fromkeys(KS, chance), recall={k: k / count for k in KS}),
+        "ceiling": {k: sum(min(line.relevant, k) for line in lines) / (k * count) for k in KS},
+        "zero_shot": Count(sum(bool(line.zero_shot) for line in lines), count),
+        "teacher_kl": 0.25 + seed / 100,
+        "warnings": ("3 reports were cut.",),
+        "config": {"seed_everything": seed, "model": {"init_args": {"labels": "soft"}}},
+        "versions": {"python": "3.11.7", "torch": "2.8.0", "geomloss": "0.3.1"},
+        "durations": Durations(train=170.0, test=8.0),
+    }
+    return RetrievalRecord(**fields | changes)
 
 
 @pytest.fixture
@@ -267,15 +348,15 @@ def write_search(tmp_path: Path) -> Callable[..., Path]:
         found = synthetic_studies(seed, skill, studies)
         if pairs is not None:
             found = with_pairs(found, seed, **pairs)
-            changes["pairs"] = pair_averages(found)
+            changes["pairs"] = averages(found).pairs
         if "zero_shot" in changes:
-            found = [replace(line, zero_shot=None) for line in found]
+            found = [changed(line, zero_shot=None) for line in found]
         record = search_record_for(found, seed, **changes)
         folder = tmp_path / "searches" / record.experiment / "clean" / f"seed{seed}"
         path = record_path(folder, record.split)
         if lines:
-            write_studies(studies_path(folder, record.split), found)
-        write_retrieval_record(path, record)
+            write_lines(studies_path(folder, record.split), found)
+        write_record(path, record)
         return path
 
     return write
@@ -287,9 +368,9 @@ def set_field() -> Callable[..., None]:
 
     def change(data: dict[str, Any], name: str, value: Any) -> None:
         *parents, last = name.split(".")
-        inner = data
+        inner: Any = data
         for parent in parents:
-            inner = inner[parent]
+            inner = inner[int(parent) if isinstance(inner, list) else parent]
         if value is ...:
             del inner[last]
         else:

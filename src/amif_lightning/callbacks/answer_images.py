@@ -9,7 +9,7 @@ from amif_lightning.batch import VQABatch
 from amif_lightning.callbacks.image_figures import INK, RIGHT, WRONG, Card, cards_figure
 from amif_lightning.callbacks.validation_images import ValidationImages, array
 from amif_lightning.evaluation import Prediction
-from amif_lightning.reports.records.knowledge import reading_text
+from amif_lightning.reports.records.answering import reading_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

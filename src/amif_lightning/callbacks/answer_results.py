@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -13,18 +13,16 @@ import torch
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.data.schema.question_splits import protocol_label
 from amif_lightning.evaluation import EvaluationContext, Prediction
-from amif_lightning.reports.records import predictions as files
 from amif_lightning.reports.records.answering import (
-    Floors,
+    Baselines,
+    KnowledgeLine,
+    PredictionLine,
     ResultRecord,
-    Score,
-    Scores,
-    record_path,
-    write_record,
+    counted,
+    predictions_path,
 )
-from amif_lightning.reports.records.knowledge import KnowledgeLine
-from amif_lightning.reports.records.predictions import averages_by_stratum
-from amif_lightning.reports.records.run import RunRecord
+from amif_lightning.reports.records.run import RunRecord, Scores, record_path, write_record
+from amif_lightning.reports.records.schema import write_lines
 
 Answers = dict[str, Prediction]
 
@@ -75,27 +73,23 @@ def write_test(
     lines = [
         _line(question, facts, answered[question], control.get(question)) for question in facts.rows
     ]
-    scores = _tally(facts, {q: p.correct for q, p in answered.items()})
-    _check_metric(scores, logged)
+    found = counted(lines)
+    _check_metric(found["scores"], logged)
     by_rank = method == "rank"
     record = ResultRecord(
         protocol="literature" if facts.protocol == "literature" else "clean",
-        scores=scores,
-        control=_tally(facts, {q: p.correct for q, p in control.items()}) if control else None,
-        ceiling=_scores(facts.ceiling) if by_rank else None,
-        floors=Floors(
-            question_only=_scores(facts.baselines["question_only"]),
-            same_image_copy=_scores(facts.baselines["same_image_copy"]),
-            majority=_scores(facts.baselines["majority"]),
-        ),
+        scores=found["scores"],
+        control=found["control"],
+        ceiling=dict(facts.ceiling) if by_rank else None,
+        baselines=Baselines(**{name: dict(counts) for name, counts in facts.baselines.items()}),
         majority_answer=facts.majority,
         candidates=facts.candidates if by_rank else None,
         answers_from=facts.answers_from,
         method=method,
-        knowledge=averages_by_stratum(lines),
-        **run.shared(),
+        knowledge=found["knowledge"],
+        **dict(run),
     )
-    files.write_predictions(files.predictions_path(folder, facts.split), lines)
+    write_lines(predictions_path(folder, facts.split), lines)
     write_record(record_path(folder, facts.split), record)
     return _scored(record, folder)
 
@@ -134,32 +128,18 @@ def _check_metric(scores: Scores, logged: Mapping[str, torch.Tensor]) -> None:
     """Refuse to record counts that the logged accuracy contradicts: one of the two has a bug."""
     for name, score in scores.items():
         value = logged.get(f"test/{name}")
-        if value is not None and abs(float(value) - score.correct / score.count) > 1e-5:
+        if value is not None and abs(float(value) - score.share) > 1e-5:
             raise RuntimeError(
                 f"test/{name} was logged as {float(value):.6f}, but the collected answers give "
                 f"{score.correct} of {score.count}: no record is written"
             )
 
 
-def _tally(facts: EvaluationContext, correct: Mapping[str, bool]) -> Scores:
-    counts: dict[str, list[int]] = {}
-    for question, row in facts.rows.items():
-        for name in row["strata"]:
-            entry = counts.setdefault(name, [0, 0])
-            entry[0] += correct[question]
-            entry[1] += 1
-    return {name: Score(right, total) for name, (right, total) in sorted(counts.items())}
-
-
-def _scores(counts: Mapping[str, Sequence[int]]) -> Scores:
-    return {name: Score(int(right), int(total)) for name, (right, total) in counts.items()}
-
-
 def _line(
     question: str, facts: EvaluationContext, given: Prediction, control: Prediction | None
-) -> files.PredictionLine:
+) -> PredictionLine:
     row = facts.rows[question]
-    return files.PredictionLine(
+    return PredictionLine(
         question_id=question,
         qid=row["qid"],
         image=row["image_key"],
@@ -174,7 +154,7 @@ def _line(
         strata=tuple(row["strata"]),
         control_prediction=None if control is None else control.answer,
         control_correct=None if control is None else control.correct,
-        floor_correct=facts.baseline_correct[question],
+        baseline_correct=facts.baseline_correct[question],
         image_file=row["image_file"],
         knowledge=KnowledgeLine(**asdict(given.knowledge)) if given.knowledge else None,
     )

@@ -29,7 +29,13 @@ def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
     found: dict[int, list[FindingLine]] = defaultdict(list)
     for one in scores.localised:
         found[one.position].append(
-            FindingLine(one.kind, one.area, one.inside, one.other_word, one.elsewhere)
+            FindingLine(
+                kind=one.kind,
+                area=one.area,
+                inside=one.inside,
+                other_word=one.other_word,
+                elsewhere=one.elsewhere,
+            )
         )
     return [
         PairLine(
@@ -37,7 +43,7 @@ def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
             hard=hard[place],
             matching=odds[place],
             reranked=reranked[place],
-            transport=Transported(own_cost[place], random_cost[place]),
+            transport=Transported(own=own_cost[place], random=random_cost[place]),
             cosine=cosines[place],
             localised=tuple(found[place]),
         )
@@ -57,7 +63,5 @@ def _numbers(values: Tensor) -> list[float | None]:
 def _odds(matching: dict[str, Tensor] | None, count: int) -> list[Odds | None]:
     if matching is None:
         return [None] * count
-    columns = (_numbers(matching["random"]), _numbers(matching["hard"]))
-    return [
-        Odds(own, *others) for own, *others in zip(matching["own"].tolist(), *columns, strict=True)
-    ]
+    columns = (matching["own"].tolist(), *(_numbers(matching[n]) for n in ("random", "hard")))
+    return [Odds(own=own, random=r, hard=h) for own, r, h in zip(*columns, strict=True)]

@@ -193,7 +193,7 @@ class ResultWriter(Callback):
             seed=self.seed,
             test_runs=self._test_runs,
             warnings=(*self._facts.warnings, *(() if origin is None else origin.warnings)),
-            config=dict(task.hparams) if self.config is None else self.config,
+            config=dict(task.hparams if self.config is None else self.config),
             versions=package_versions(),
             git_commit=commit,
             git_dirty=dirty,

@@ -12,20 +12,19 @@ import torch
 from amif_lightning.callbacks.pair_results import pair_lines
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import RetrievalContext, StudyScores
-from amif_lightning.reports.records.pair_averages import pair_averages
-from amif_lightning.reports.records.retrieval import RetrievalRecord, write_retrieval_record
-from amif_lightning.reports.records.run import RunRecord, record_path
-from amif_lightning.reports.records.study_scores import (
+from amif_lightning.reports.records.retrieval import (
     DIRECTIONS,
     JUDGED,
     MEASURES,
     Direction,
     Ranking,
+    RetrievalRecord,
     StudyLine,
     averages,
     studies_path,
-    write_studies,
 )
+from amif_lightning.reports.records.run import RunRecord, record_path, write_record
+from amif_lightning.reports.records.schema import write_lines
 
 
 @runtime_checkable
@@ -79,22 +78,10 @@ def write_search(
             "the weights diverged; train again with a lower --model.init_args.lr."
         )
     lines = _lines(facts, scores)
-    means = averages(lines)
-    record = RetrievalRecord(
-        studies=found,
-        image_to_text=means.image_to_text,
-        text_to_image=means.text_to_image,
-        mean=means.mean,
-        chance=means.chance,
-        ceiling=means.ceiling,
-        zero_shot=means.zero_shot,
-        teacher_kl=scores.teacher_kl,
-        pairs=pair_averages(lines),
-        **run.shared(),
-    )
+    record = RetrievalRecord(teacher_kl=scores.teacher_kl, **dict(averages(lines)), **dict(run))
     _check_metrics(record, logged)
-    write_studies(studies_path(folder, facts.split), lines)
-    write_retrieval_record(record_path(folder, facts.split), record)
+    write_lines(studies_path(folder, facts.split), lines)
+    write_record(record_path(folder, facts.split), record)
     return _scored(record, folder)
 
 
@@ -124,7 +111,7 @@ def _rankings(scores: StudyScores, way: Direction) -> list[Ranking]:
     precision, recall = (
         _by_study(scores.ks, values[way]) for values in (scores.precision, scores.recall)
     )
-    return [Ranking(*pair) for pair in zip(precision, recall, strict=True)]
+    return [Ranking(precision=p, recall=r) for p, r in zip(precision, recall, strict=True)]
 
 
 def _by_study(ks: Sequence[int], values: torch.Tensor) -> list[dict[int, float]]:

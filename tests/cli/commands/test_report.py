@@ -191,8 +191,8 @@ def test_the_report_is_quick_and_needs_no_framework(
     program = (
         "import sys\n"
         "from amif_lightning.cli.commands import report\n"
-        "from amif_lightning.reports.records import answering, predictions, provenance, retrieval\n"
-        "from amif_lightning.reports.records import study_scores, test_counter\n"
+        "from amif_lightning.reports.records import answering, provenance, retrieval\n"
+        "from amif_lightning.reports.records import test_counter\n"
         f"code = report.main([{str(tmp_path)!r}, '--published', '--figure', "
         f"{str(tmp_path / 'a.svg')!r}, '--html', {str(tmp_path / 'a.html')!r}])\n"
         "heavy = {'torch', 'lightning', 'pytorch_lightning', 'transformers', 'torchmetrics', "

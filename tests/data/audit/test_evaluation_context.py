@@ -58,8 +58,10 @@ def check_facts(
     facts: EvaluationContext, train: Sequence[VQAExample], test: Sequence[VQAExample]
 ) -> None:
     expected = recount(train, test)
-    assert {k: list(v) for k, v in facts.ceiling.items()} == expected.pop("ceiling")
-    assert {n: {k: list(v) for k, v in c.items()} for n, c in facts.baselines.items()} == expected
+    assert {k: [v.correct, v.count] for k, v in facts.ceiling.items()} == expected.pop("ceiling")
+    assert {
+        n: {k: [v.correct, v.count] for k, v in c.items()} for n, c in facts.baselines.items()
+    } == expected
     assert list(facts.rows) == list(facts.baseline_correct) == [row.question_id for row in test]
     right = sum(facts.baseline_correct.values())
     assert [right, len(test)] == expected["question_only"]["overall"]

@@ -53,3 +53,9 @@ def test_percentages_are_rounded_once_and_small_counts_have_none() -> None:
     assert str(Count(30, 30)) == "100.0 (30/30)"
     assert Count(0, 0).percent is None
     assert str(Count(0, 0)) == "0/0"
+
+
+@pytest.mark.parametrize(("correct", "count"), [(3, 2), (-1, 2)])
+def test_a_count_of_more_than_was_asked_cannot_be_made(correct: int, count: int) -> None:
+    with pytest.raises(ValueError, match="0 <= correct <= count"):
+        Count(correct, count)

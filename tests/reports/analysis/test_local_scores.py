@@ -14,7 +14,7 @@ from amif_lightning.reports.analysis.local_scores import HARD, PLACES, RANDOM, R
 from amif_lightning.reports.analysis.retrieval_groups import collect_searches
 from amif_lightning.reports.analysis.weighted_bootstrap import Measure, interval
 from amif_lightning.reports.records.pairs import PairLine
-from amif_lightning.reports.records.study_scores import StudyLine
+from amif_lightning.reports.records.retrieval import StudyLine
 
 Write = Callable[..., Path]
 Score = Callable[[Sequence[StudyLine]], float]

@@ -13,7 +13,7 @@ import pytest
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.retrieval_groups import collect_searches
-from amif_lightning.reports.records.study_scores import StudyLine, studies_path
+from amif_lightning.reports.records.retrieval import StudyLine, studies_path
 
 Writer = Callable[..., Path]
 

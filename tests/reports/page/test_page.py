@@ -62,7 +62,7 @@ def made(folder: Path, **options: object) -> str:
     return page(
         folder,
         collect(folder),
-        group_searches(found.retrieval),
+        group_searches(found),
         Options(**options),  # type: ignore[arg-type]  # the tests' own words
     )
 
@@ -117,7 +117,7 @@ def test_tables_hold_the_cells_of_the_markdown(both: Path) -> None:
 def test_local_alignment_stands_as_in_the_markdown(write_search: Writer, tmp_path: Path) -> None:
     for name, skill in (("base", 0.3), ("better", 2.0)):
         write_search(0, experiment=name, pairs={"skill": skill})
-    groups = group_searches(find_records(tmp_path).retrieval)
+    groups = group_searches(find_records(tmp_path))
     text = made(tmp_path, baselines=("base",))
     reader = Reader(text)
     assert (3, "Local alignment") in reader.headings

@@ -67,7 +67,7 @@ def text(
         write_search(0, experiment=name)
     groups, found = collect(tmp_path), find_records(tmp_path)
     options = Options(("a-baseline-with-a-very-long-name",), published=True)
-    return page(tmp_path, groups, group_searches(found.retrieval), options)
+    return page(tmp_path, groups, group_searches(found), options)
 
 
 def test_nothing_scrolls_sideways_and_no_script_runs(text: str, tmp_path: Path) -> None:

@@ -1,83 +1,69 @@
-"""Lines of studies with single pairs: round trip, and what is refused."""
+"""Averages of single pairs, against plain loops."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+import statistics
 
 import pytest
 
-from amif_lightning.errors import UserError
-from amif_lightning.reports.records.study_scores import StudyLine, read_studies, write_studies
-from tests.reports.conftest import synthetic_studies
-from tests.reports.pairs import with_pairs
+from amif_lightning.reports.records.pairs import pair_averages
+from amif_lightning.reports.records.retrieval import averages
+from tests.reports.conftest import changed, synthetic_studies, with_pairs
 
 
-@pytest.fixture
-def lines() -> list[StudyLine]:
-    return with_pairs(synthetic_studies(0, 1.5, 12), 0)
-
-
-def test_round_trip(tmp_path: Path, lines: list[StudyLine]) -> None:
-    path = tmp_path / "studies-test.jsonl"
-    write_studies(path, lines)
-    assert read_studies(path) == tuple(lines)
-    bare = with_pairs(synthetic_studies(0, 1.5, 12), 0, matches=False)
-    write_studies(path, bare)
-    assert read_studies(path) == tuple(bare)
-
-
-def test_lines_from_before_pairs_are_read(tmp_path: Path, lines: list[StudyLine]) -> None:
-    path = tmp_path / "studies-test.jsonl"
-    write_studies(path, lines)
-    rows = [json.loads(row) for row in path.read_text().splitlines()]
-    path.write_text(
-        "".join(json.dumps({k: row[k] for k in row if k != "pairs"}) + "\n" for row in rows)
+def test_averages_are_those_of_plain_loops() -> None:
+    lines = with_pairs(synthetic_studies(0, 1.5, 30), 0)
+    found = averages(lines).pairs
+    assert found is not None
+    pairs = [line.pairs for line in lines if line.pairs is not None]
+    for name, value in (("random", found.matching_auc_random), ("hard", found.matching_auc_hard)):
+        wins = [
+            1.0 if a.matching.own > getattr(b.matching, name) else 0.0
+            for a in pairs
+            for b in pairs
+            if a.matching and b.matching and getattr(b.matching, name) is not None
+        ]
+        assert value == pytest.approx(statistics.fmean(wins))
+    both = [p.matching for p in pairs if p.matching and p.matching.random is not None]
+    right = [(m.own > 0) + (m.random is not None and m.random < 0) for m in both]
+    assert found.matching_accuracy == pytest.approx(sum(right) / (2 * len(both)))
+    queried = [line for line in lines if line.pairs and line.pairs.reranked is not None]
+    assert found.reranked is not None
+    assert found.reranked.studies == len(queried) == 15
+    assert found.reranked.global_order == pytest.approx(
+        statistics.fmean(line.image_to_text.precision[5] for line in queried)
     )
-    assert read_studies(path) == tuple(replace(line, pairs=None) for line in lines)
+    assert (found.transport_own, found.transport_random) == (0.5, 0.6)
+    assert found.transport_margin == pytest.approx(0.1)
+    assert found.cosine == pytest.approx(0.1)
+    findings = [one for p in pairs for one in p.localised]
+    place = found.localisation
+    assert place is not None
+    assert place.findings == len(findings) == 30
+    assert place.mean == pytest.approx(statistics.fmean(one.inside / 0.1 for one in findings))
+    assert place.median == pytest.approx(statistics.median(one.inside / 0.1 for one in findings))
+    assert place.other_word == pytest.approx(1.0)
+    assert place.elsewhere == pytest.approx(1.2)
+    assert {kind: one.findings for kind, one in place.kinds.items()} == {
+        kind: sum(one.kind == kind for one in findings) for kind in ("mass", "nodule")
+    }
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "said"),
-    [
-        ("pairs.matching.own", None, "must be a number"),
-        ("pairs.matching.random", None, "must be null where 'pairs.random' is"),
-        ("pairs.matching", None, "null"),
-        ("pairs.reranked", 1.2, "from 0 to 1"),
-        ("pairs.transport.own", "x", "pairs.transport.own"),
-        ("pairs.cosine", -2, "from -1 to 1"),
-        ("pairs.localised", {}, "must be a list"),
-        ("pairs.hard", "nobody", "must be another study"),
-        ("pairs.random", "study1", "must be another study"),
-        ("pairs", None, "null on some lines"),
-        ("pairs.extra", 0, "extra"),
-    ],
-)
-def test_odd_fields_are_refused(
-    tmp_path: Path,
-    lines: list[StudyLine],
-    set_field: Callable[..., None],
-    field: str,
-    value: Any,
-    said: str,
-) -> None:
-    path = tmp_path / "studies-test.jsonl"
-    write_studies(path, lines)
-    rows = [json.loads(row) for row in path.read_text().splitlines()]
-    set_field(rows[1], field, value)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match=said) as caught:
-        read_studies(path)
-    assert f"{path}" in str(caught.value)
+def test_without_matching_or_findings_there_is_nothing() -> None:
+    lines = with_pairs(synthetic_studies(0, 1.5, 30), 0, matches=False)
+    pairs = [changed(line.pairs, localised=()) for line in lines if line.pairs is not None]
+    found = pair_averages(pairs, [0.0] * 30)
+    for name in ("matching_auc_random", "matching_auc_hard", "matching_accuracy"):
+        assert getattr(found, name) is None
+    assert found.reranked is None
+    assert found.localisation is None
 
 
-def test_a_region_without_an_area_is_refused(tmp_path: Path, lines: list[StudyLine]) -> None:
-    pair = lines[2].pairs
+def test_a_score_of_zero_is_right_by_half() -> None:
+    lines = with_pairs(synthetic_studies(0, 1.5, 30), 0)
+    pair = lines[1].pairs
     assert pair is not None
-    empty = replace(pair.localised[0], area=0.0)
-    lines[2] = replace(lines[2], pairs=replace(pair, localised=(empty,)))
-    with pytest.raises(UserError, match="area"):
-        write_studies(tmp_path / "studies-test.jsonl", lines)
+    assert pair.matching is not None
+    for own, random, right in ((0.0, -1.0, 0.75), (1.0, 0.0, 0.75), (-1.0, 1.0, 0.0)):
+        odds = changed(pair.matching, own=own, random=random)
+        assert changed(pair, matching=odds).right == right

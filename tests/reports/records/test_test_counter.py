@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.records.answering import ResultRecord, record_path, write_record
+from amif_lightning.reports.records.answering import ResultRecord
+from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.test_counter import count_path, count_test_run
 
 

@@ -16,7 +16,7 @@ import pytest
 import amif_lightning
 from amif_lightning.reports.analysis.groups import collect
 from amif_lightning.reports.analysis.retrieval_groups import collect_searches
-from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.records.retrieval import JUDGED
 from amif_lightning.reports.render.comparisons import compare
 from amif_lightning.reports.render.figures import PALETTE, Chart, comparison, draw, svg
 from amif_lightning.reports.render.retrieval_comparisons import compare_searches
@@ -84,7 +84,9 @@ def test_answers_stand_where_the_counts_say(write_run: Writer, tmp_path: Path) -
     control = group.control()
     assert control is not None
     assert has(drawn.marks("control"), sum(control) / (3 * group.count()))
-    assert has(drawn.marks("baseline"), group.first.floors.question_only["overall"].correct / 300)
+    assert has(
+        drawn.marks("baseline"), group.first.baselines.question_only["overall"].correct / 300
+    )
     assert has(drawn.marks("ceiling"), 0.75)
     span = group.interval()
     assert span is not None

@@ -11,7 +11,7 @@ import pytest
 
 from amif_lightning.reports.analysis.local_scores import LocalScores, scores_pairs
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup, collect_searches
-from amif_lightning.reports.records.pair_averages import PairAverages
+from amif_lightning.reports.records.pairs import PairAverages
 from amif_lightning.reports.render.local_table import local_parts, local_tables
 
 Write = Callable[..., Path]

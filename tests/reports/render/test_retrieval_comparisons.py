@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 
 from amif_lightning.reports.analysis.retrieval_groups import collect_searches
-from amif_lightning.reports.records.study_scores import studies_path
+from amif_lightning.reports.records.retrieval import studies_path
 from amif_lightning.reports.render.retrieval_comparisons import retrieval_comparisons
 from tests.reports.analysis.test_retrieval_groups import slow_bootstrap, slow_mean
 

@@ -9,14 +9,9 @@ from typing import Any
 import pytest
 
 from amif_lightning.reports.analysis.retrieval_groups import collect_searches
-from amif_lightning.reports.records.retrieval import write_retrieval_record
-from amif_lightning.reports.records.run import record_path
-from amif_lightning.reports.records.study_scores import (
-    Ranking,
-    StudyLine,
-    studies_path,
-    write_studies,
-)
+from amif_lightning.reports.records.retrieval import Ranking, StudyLine, studies_path
+from amif_lightning.reports.records.run import record_path, write_record
+from amif_lightning.reports.records.schema import write_lines
 from amif_lightning.reports.render.verdicts import search_verdict
 from tests.reports.conftest import KS, search_record_for
 
@@ -86,7 +81,9 @@ def hubs() -> list[StudyLine]:
     lines = []
     for place in range(60):
         often = place < 12
-        found = Ranking(dict.fromkeys(KS, 1.0 if often else 0.0), {k: float(place < k) for k in KS})
+        found = Ranking(
+            precision=dict.fromkeys(KS, float(often)), recall={k: float(place < k) for k in KS}
+        )
         lines.append(
             StudyLine(
                 study_id=f"study{place}",
@@ -105,8 +102,8 @@ def test_a_search_that_looks_at_no_query_is_no_evidence(tmp_path: Path) -> None:
     lines = hubs()
     for seed in range(2):
         folder = tmp_path / f"seed{seed}"
-        write_studies(studies_path(folder, "test"), lines)
-        write_retrieval_record(record_path(folder, "test"), search_record_for(lines, seed))
+        write_lines(studies_path(folder, "test"), lines)
+        write_record(record_path(folder, "test"), search_record_for(lines, seed))
     (group,) = collect_searches(tmp_path)
     assert group.constant == Fraction(12, 60) == group.mean()
     assert group.above_chance.interval is not None

@@ -8,7 +8,7 @@ from statistics import stdev
 import pytest
 
 from amif_lightning.reports.analysis.groups import collect
-from amif_lightning.reports.records.answering import Durations, Hardware
+from amif_lightning.reports.records.run import Durations, Hardware
 from amif_lightning.reports.render.tables import HEADER, markdown, report, results
 from amif_lightning.reports.render.verdicts import verdict
 
@@ -54,7 +54,7 @@ def test_every_row_carries_what_a_score_must_carry(
     assert re.fullmatch(r"\d\d\.\d-\d\d\.\d", overall["95 % interval"])
     assert overall["right of asked, per seed"] == ", ".join(map(str, counts)) + " of 300"
     assert overall["ceiling %"] == "75.0 (225 of 300)"
-    floor = group.first.floors.question_only["overall"].correct
+    floor = group.first.baselines.question_only["overall"].correct
     assert overall["question-only baseline %"] == f"{floor / 3:.1f} ({floor} of 300)"
     assert overall["same-image copy %"] == "25.0 (75 of 300)"
     assert re.fullmatch(r"\d\d\.\d \(\d+, \d+, \d+ of 300\)", overall["shuffled images %"])

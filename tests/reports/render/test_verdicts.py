@@ -25,7 +25,7 @@ def judge(write_run: Callable[..., Path], tmp_path: Path) -> Callable[..., str]:
 
 
 def test_above_both(judge: Callable[..., str]) -> None:
-    text = judge(accuracy=0.6, control=0.4, floor=0.4)
+    text = judge(accuracy=0.6, control=0.4, baseline=0.4)
     head = "VQARAD osf [clean, test], vqa-rad, 3 seeds: evidence that the images were used: "
     assert text.startswith(head)
     assert " above the question-only baseline (" in text
@@ -34,20 +34,20 @@ def test_above_both(judge: Callable[..., str]) -> None:
 
 
 def test_a_strong_score_equal_to_its_control_is_no_evidence(judge: Callable[..., str]) -> None:
-    text = judge(accuracy=0.6, control=0.6, floor=0.3)
+    text = judge(accuracy=0.6, control=0.6, baseline=0.3)
     assert "no evidence that the images were used" in text
     assert "not above the same network with shuffled images" in text
     assert "not above the question-only baseline" not in text
 
 
 def test_above_the_control_alone(judge: Callable[..., str]) -> None:
-    text = judge(accuracy=0.6, control=0.3, floor=0.62)
+    text = judge(accuracy=0.6, control=0.3, baseline=0.62)
     assert "the images change the answers, but do not lift them above not looking" in text
     assert "not above the question-only baseline" in text
 
 
 def test_below_the_floor_is_said_loudly(judge: Callable[..., str]) -> None:
-    text = judge(accuracy=0.2, control=0.2, floor=0.5)
+    text = judge(accuracy=0.2, control=0.2, baseline=0.5)
     assert "no evidence that the images were used" in text
     assert "BELOW the question-only baseline" in text
 
@@ -59,7 +59,7 @@ def test_without_control_nothing_is_claimed(judge: Callable[..., str]) -> None:
 
 
 def test_without_floor_flags_the_floor_is_a_fixed_number(judge: Callable[..., str]) -> None:
-    text = judge(floor=None)
+    text = judge(baseline=None)
     assert "the baseline taken as fixed" in text
 
 

@@ -85,9 +85,8 @@ def main(argv: Sequence[str]) -> int:
     if options.no_images and options.html is None:
         raise UserError("--no-images is about the page: give --html FILE.html as well.")
     found = find_records(options.folder)
-    records = [record for _, record in (*found.answering, *found.retrieval)]
-    check_baselines(options.baseline, (record.experiment for record in records))
-    groups, searches = group_answers(found.answering), group_searches(found.retrieval)
+    check_baselines(options.baseline, (record.experiment for _, record in found))
+    groups, searches = group_answers(found), group_searches(found)
     text = report(groups, searches, options.baseline)
     if options.published:
         from amif_lightning.reports.render.published import published_table

@@ -36,9 +36,6 @@ def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> E
         for name, made in guesses.items()
     }
 
-    def counts(correct: list[bool]) -> dict[str, tuple[int, int]]:
-        return {name: (c.correct, c.count) for name, c in tally(rows, correct).items()}
-
     dropped = Counter(row.reason for row in parts.dropped)
     return EvaluationContext(
         dataset=parts.dataset,
@@ -46,8 +43,8 @@ def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> E
         protocol=parts.protocol,
         split=parts.test_split,
         candidates=len(parts.candidates),
-        ceiling=counts(list(baselines.ceiling(parts.candidates, rows))),
-        baselines={name: counts(correct) for name, correct in right.items()},
+        ceiling=tally(rows, baselines.ceiling(parts.candidates, rows)),
+        baselines={name: tally(rows, correct) for name, correct in right.items()},
         majority=majority,
         answers_from=parts.answers_from,
         baseline_correct={

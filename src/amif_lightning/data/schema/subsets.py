@@ -1,42 +1,13 @@
-"""Names of the strata that scores are split into, and the one place where they are counted."""
+"""Names of the strata that scores are split into."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from amif_lightning.data.preprocessing.normalization import is_yes_no
 from amif_lightning.data.schema.questions import VQAExample
-
-#: Below this many questions a share is printed as counts only.
-SMALLEST_PRINTED_PERCENTAGE = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many of a stratum's questions are right.
-
-    Attributes:
-        correct: Number of right answers, 0 to ``count``.
-        count: Number of questions.
-    """
-
-    correct: int
-    count: int
-
-    @property
-    def percent(self) -> float | None:
-        """Share in percent (0 to 100), rounded once, halves up; None without questions.
-
-        In whole numbers, as reports round: 691 of 2000 is 34.6, where floats would say 34.5.
-        """
-        return (2000 * self.correct + self.count) // (2 * self.count) / 10 if self.count else None
-
-    def __str__(self) -> str:
-        """Gives ``37.0 (167/451)``, or ``3/7`` alone for fewer than 30 questions."""
-        if self.count < SMALLEST_PRINTED_PERCENTAGE:
-            return f"{self.correct}/{self.count}"
-        return f"{self.percent} ({self.correct}/{self.count})"
+from amif_lightning.evaluation import Count
+from amif_lightning.evaluation import tally as count_by_subset
 
 
 def subsets_of(row: VQAExample) -> tuple[str, ...]:
@@ -78,13 +49,8 @@ def tally(rows: Iterable[VQAExample], correct: Sequence[bool]) -> dict[str, Coun
     Raises:
         ValueError: The numbers of rows and flags differ.
     """
-    right: dict[str, int] = {}
-    total: dict[str, int] = {}
-    for row, flag in zip(rows, correct, strict=True):
-        for name in subsets_of(row):
-            right[name] = right.get(name, 0) + int(flag)
-            total[name] = total.get(name, 0) + 1
-    return {name: Count(right[name], total[name]) for name in sorted(total, key=_position)}
+    counts = count_by_subset(map(subsets_of, rows), correct)
+    return {name: counts[name] for name in sorted(counts, key=_position)}
 
 
 def _position(name: str) -> tuple[int, str]:

@@ -13,14 +13,14 @@ from amif_lightning.data.schema.question_splits import protocol_label
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.seeds import seeds_of
-from amif_lightning.reports.records.answering import OVERALL, ResultRecord, Score
-from amif_lightning.reports.records.knowledge import odd_stratum
-from amif_lightning.reports.records.predictions import (
+from amif_lightning.reports.records.answering import (
     PredictionLine,
-    averages_by_stratum,
+    ResultRecord,
+    counted,
     predictions_path,
-    read_predictions,
 )
+from amif_lightning.reports.records.run import OVERALL, RunRecord
+from amif_lightning.reports.records.schema import broken, first_difference, read_lines
 from amif_lightning.reports.records.store import find_records
 
 if TYPE_CHECKING:  # NumPy is imported where intervals are drawn only
@@ -170,8 +170,10 @@ class Group:
     @cached_property
     def above_baseline(self) -> Difference:
         """Accuracy minus the question-only baseline."""
-        baseline = Fraction(self.first.floors.question_only[OVERALL].correct, self.count())
-        lines = next((run for run in self._lines or [] if run[0].floor_correct is not None), None)
+        baseline = Fraction(self.first.baselines.question_only[OVERALL].correct, self.count())
+        lines = next(
+            (run for run in self._lines or [] if run[0].baseline_correct is not None), None
+        )
         value = self.accuracy() - baseline
         if lines is None:
             own = self.interval()
@@ -179,7 +181,7 @@ class Group:
                 own.low - float(baseline), own.high - float(baseline)
             )
             return Difference(value, shifted, paired=False)
-        return self._paired(value, [bool(line.floor_correct) for line in lines])
+        return self._paired(value, [bool(line.baseline_correct) for line in lines])
 
     @cached_property
     def above_control(self) -> Difference | None:
@@ -246,13 +248,15 @@ def collect(folder: Path) -> list[Group]:
         UserError: If the folder or records are missing, a file is broken, a prediction file and its
             record disagree, or records of one group cannot be seeds of one configuration.
     """
-    return group_answers(find_records(folder).answering)
+    return group_answers(find_records(folder))
 
 
-def group_answers(records: Iterable[tuple[Path, ResultRecord]]) -> list[Group]:
+def group_answers(records: Iterable[tuple[Path, RunRecord]]) -> list[Group]:
     """Group the records of answers, read with the predictions beside them; see `collect`."""
     runs: dict[Key, list[Run]] = {}
     for path, record in records:
+        if not isinstance(record, ResultRecord):
+            continue
         key = Key(record.dataset, record.layout, record.experiment, record.protocol, record.split)
         runs.setdefault(key, []).append(_read_run(path, record))
     groups = [
@@ -269,48 +273,25 @@ def _read_run(path: Path, record: ResultRecord) -> Run:
     file = predictions_path(path.parent, record.split)
     if not file.exists():
         return Run(path, record, None)
-    lines = sorted(read_predictions(file), key=lambda line: line.question_id)
-    _agree(record, lines, path, file)
+    lines = sorted(read_lines(file, PredictionLine), key=lambda line: line.question_id)
+    _agree(record, lines, file)
     return Run(path, record, tuple(lines))
 
 
-def _agree(record: ResultRecord, lines: Sequence[PredictionLine], path: Path, file: Path) -> None:
+def _agree(record: ResultRecord, lines: Sequence[PredictionLine], file: Path) -> None:
     """Raise unless the predictions give exactly the record's counts."""
-    tables = [("correct", "scores", record.scores)]
-    given = {line.control_correct is not None for line in lines}
-    if given != {record.control is not None}:
-        raise UserError(
-            f"{file}: field 'control_correct' does not fit the control of {path.name}; "
-            "test the checkpoint again."
-        )
-    if record.control is not None:
-        tables.append(("control_correct", "control", record.control))
-    known = {line.floor_correct is not None for line in lines}
-    if known == {True}:
-        tables.append(("floor_correct", "floors.question_only", record.floors.question_only))
-    elif known != {False}:
-        raise UserError(
-            f"{file}: field 'floor_correct' is null on some lines only; test the checkpoint again."
-        )
-    odd = odd_stratum(record.knowledge, averages_by_stratum(lines))
-    if odd is not None:
-        raise UserError(
-            f"{file}: 'knowledge' gives other means of '{odd}' than 'knowledge' of {path.name}; "
-            "test the checkpoint again."
-        )
-    for field, name, scores in tables:
-        found: dict[str, list[int]] = {stratum: [0, 0] for stratum in scores}
-        for line in lines:
-            for stratum in line.strata:
-                entry = found.setdefault(stratum, [0, 0])
-                entry[0] += bool(getattr(line, field))
-                entry[1] += 1
-        for stratum, (correct, count) in found.items():
-            if scores.get(stratum) != Score(correct, count):
-                raise UserError(
-                    f"{file}: '{field}' gives {correct} of {count} for '{stratum}', but '{name}' "
-                    f"of {path.name} says otherwise; test the checkpoint again."
-                )
+    found = counted(lines)
+    expected = {
+        "scores": record.scores,
+        "control": record.control,
+        # Not every run looked up which questions the baseline answers.
+        "baselines.question_only": found["baselines.question_only"]
+        and record.baselines.question_only,
+        "knowledge": record.knowledge,
+    }
+    odd = first_difference(expected, found)
+    if odd:
+        raise broken(file, f"the lines give another value of '{odd}' than the record")
 
 
 def _not_shared(one: Run, other: Run) -> str | None:
@@ -318,7 +299,7 @@ def _not_shared(one: Run, other: Run) -> str | None:
     a, b = one.record, other.record
     if {k: v.count for k, v in a.scores.items()} != {k: v.count for k, v in b.scores.items()}:
         return "the number of questions per stratum"
-    for name in ("ceiling", "floors", "candidates", "answers_from", "method", "untrained"):
+    for name in ("ceiling", "baselines", "candidates", "answers_from", "method", "untrained"):
         if getattr(a, name) != getattr(b, name):
             return f"'{name}'"
     if one.predictions is not None and other.predictions is not None:

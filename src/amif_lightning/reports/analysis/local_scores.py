@@ -20,9 +20,8 @@ from amif_lightning.reports.analysis.weighted_bootstrap import (
     interval,
     per_seed,
 )
-from amif_lightning.reports.records.pair_averages import PairAverages
-from amif_lightning.reports.records.pairs import FindingLine, PairLine
-from amif_lightning.reports.records.study_scores import JUDGED, StudyLine
+from amif_lightning.reports.records.pairs import FindingLine, PairAverages, PairLine
+from amif_lightning.reports.records.retrieval import JUDGED, StudyLine
 
 
 @dataclass(frozen=True)

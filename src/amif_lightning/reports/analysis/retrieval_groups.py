@@ -12,16 +12,18 @@ from typing import NamedTuple
 from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.groups import Difference
 from amif_lightning.reports.analysis.seeds import seeds_of
-from amif_lightning.reports.records.retrieval import RetrievalRecord, check_lines
-from amif_lightning.reports.records.store import find_records
-from amif_lightning.reports.records.study_scores import (
+from amif_lightning.reports.records.retrieval import (
     JUDGED,
+    Averages,
     Measure,
+    RetrievalRecord,
     StudyLine,
-    differs,
-    read_studies,
+    averages,
     studies_path,
 )
+from amif_lightning.reports.records.run import RunRecord
+from amif_lightning.reports.records.schema import broken, first_difference, read_lines
+from amif_lightning.reports.records.store import find_records
 
 
 @dataclass(frozen=True)
@@ -189,13 +191,15 @@ def collect_searches(folder: Path) -> list[RetrievalGroup]:
         UserError: If the folder or records are missing, a file is broken, lines and their record
             disagree, or records of one group cannot be seeds of one configuration.
     """
-    return group_searches(find_records(folder).retrieval)
+    return group_searches(find_records(folder))
 
 
-def group_searches(records: Iterable[tuple[Path, RetrievalRecord]]) -> list[RetrievalGroup]:
+def group_searches(records: Iterable[tuple[Path, RunRecord]]) -> list[RetrievalGroup]:
     """Group the records of searches, read with the lines beside them; see `collect_searches`."""
     runs: dict[SearchKey, list[SearchRun]] = {}
     for path, record in records:
+        if not isinstance(record, RetrievalRecord):
+            continue
         key = SearchKey(record.dataset, record.layout, record.experiment, record.split)
         runs.setdefault(key, []).append(_read_run(path, record))
     groups = [
@@ -209,8 +213,11 @@ def _read_run(path: Path, record: RetrievalRecord) -> SearchRun:
     file = studies_path(path.parent, record.split)
     if not file.exists():
         return SearchRun(path, record, None)
-    lines = tuple(sorted(read_studies(file), key=lambda line: line.study_id))
-    check_lines(record, lines, file)
+    lines = tuple(sorted(read_lines(file, StudyLine), key=lambda line: line.study_id))
+    own = {name: getattr(record, name) for name in Averages.model_fields}
+    odd = first_difference(own, dict(averages(lines)))
+    if odd:
+        raise broken(file, f"the lines give another value of '{odd}' than the record")
     return SearchRun(path, record, lines)
 
 
@@ -220,7 +227,9 @@ def _not_shared(one: SearchRun, other: SearchRun) -> str | None:
     for name in ("studies", "untrained"):
         if getattr(a, name) != getattr(b, name):
             return f"'{name}'"
-    if differs(a.chance.precision, b.chance.precision) or differs(a.ceiling, b.ceiling):
+    if first_difference(a.chance.precision, b.chance.precision) or first_difference(
+        a.ceiling, b.ceiling
+    ):
         return "'chance' or 'ceiling'"
     for name in ("zero_shot", "teacher_kl"):
         if (getattr(a, name) is None) != (getattr(b, name) is None):

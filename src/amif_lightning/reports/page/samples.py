@@ -11,8 +11,7 @@ from pathlib import Path
 
 from amif_lightning.reports.analysis.groups import Group, Run
 from amif_lightning.reports.page.images import NoImage, data_root, data_uri
-from amif_lightning.reports.records.knowledge import reading_text
-from amif_lightning.reports.records.predictions import PredictionLine
+from amif_lightning.reports.records.answering import PredictionLine, reading_text
 
 EACH = 4
 SEED = 0

@@ -11,7 +11,7 @@ from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.analysis.seeds import count_of
 from amif_lightning.reports.page.images import Sheet, sheets
 from amif_lightning.reports.page.samples import Samples, samples
-from amif_lightning.reports.records.answering import OVERALL
+from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import figures, knowledge_table
 from amif_lightning.reports.render.comparisons import Compared, compare
 from amif_lightning.reports.render.local_table import local_tables

@@ -1,16 +1,12 @@
-"""What a run writes and a report reads: result records, predictions, per-study scores."""
+"""What a run writes and a report reads: result records, and a line per question or study."""
 
 __all__ = [
     "answering",
-    "fields",
-    "knowledge",
-    "pair_averages",
     "pairs",
-    "predictions",
     "provenance",
     "retrieval",
     "run",
+    "schema",
     "store",
-    "study_scores",
     "test_counter",
 ]

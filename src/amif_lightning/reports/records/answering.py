@@ -1,64 +1,147 @@
-"""The result record: one ``result-<split>.json`` per scored checkpoint and split.
+"""Answers to questions: ``predictions-<split>.jsonl`` and ``result-<split>.json``.
 
-A record carries everything a reported score needs: the protocol, counts per stratum, the ceiling of
+A record carries everything a reported score needs: the protocol, counts per subset, the ceiling of
 the candidate list, the no-vision baselines, the shuffled-image control, and the run's origin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import statistics
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from amif_lightning.data.files.atomic import read_text
-from amif_lightning.reports.records.fields import Fields, parse_json
-from amif_lightning.reports.records.knowledge import KnowledgeAverages, parse_averages
-from amif_lightning.reports.records.run import (
-    SCHEMA_VERSION,
-    Durations,
-    Hardware,
-    Kind,
-    RunRecord,
-    Score,
-    name,
-    opened,
-    plain,
-    record_path,
-    score,
-    shared_fields,
-    write_checked,
+from pydantic import AliasChoices, Field, model_validator
+
+from amif_lightning.evaluation import tally
+from amif_lightning.reports.records.run import OVERALL, RunRecord, Scores
+from amif_lightning.reports.records.schema import (
+    FieldError,
+    Line,
+    Model,
+    Name,
+    Number,
+    Positive,
+    Share,
 )
 
-__all__ = [
-    "METHODS",
-    "OVERALL",
-    "PROTOCOLS",
-    "SCHEMA_VERSION",
-    "Durations",
-    "Floors",
-    "Hardware",
-    "ResultRecord",
-    "Score",
-    "Scores",
-    "parse_record",
-    "plain",
-    "read_record",
-    "record_path",
-    "write_record",
-]
-
-PROTOCOLS = ("clean", "literature")
-METHODS = ("rank", "generate")
-OVERALL = "overall"
-
-Scores = dict[str, Score]
+Effective = Annotated[float, Field(ge=1 - 1e-9)]
 
 
-@dataclass(frozen=True, slots=True)
-class Floors:
-    """What is scored without looking at the image, per stratum.
+class KnowledgeLine(Model):
+    """What one question read of the answer vocabulary.
+
+    Attributes:
+        mass: Attention of the question on the entries that are in its answer; None where the answer
+            has no entry, as for the next two.
+        even: What even attention would put there: their share of the vocabulary.
+        top: Whether the most attended entry is one of them.
+        effective: exp of the entropy of the attention: how many entries share it, 1 or more.
+        gate: Mean openness of the gate over the question's tokens and channels.
+        read: The most attended entries, each with its attention.
+    """
+
+    mass: Share | None
+    even: Share | None
+    top: bool | None
+    effective: Effective
+    gate: Share
+    read: tuple[tuple[str, Share], ...]
+
+    @model_validator(mode="after")
+    def _null_together(self) -> Self:
+        if len({self.mass is None, self.even is None, self.top is None}) > 1:
+            raise FieldError("mass", "must be null where 'even' and 'top' are, and only there")
+        return self
+
+
+class KnowledgeAverages(Model):
+    """Means over the questions of a subset.
+
+    Attributes:
+        questions: All of them.
+        known: Those whose answer has an entry; the next three are means over these, and None
+            without any.
+        mass: Attention on the answer's entries.
+        even: What even attention would put there.
+        top: Share of questions whose most attended entry is one of them.
+        effective: How many entries share the attention.
+        gate: Openness of the gate.
+    """
+
+    questions: Positive
+    known: Number
+    mass: Share | None
+    even: Share | None
+    top: Share | None
+    effective: Effective
+    gate: Share
+
+    @model_validator(mode="after")
+    def _null_without_entries(self) -> Self:
+        if self.known > self.questions:
+            raise FieldError("known", f"is more than the {self.questions} questions")
+        for name in ("mass", "even", "top"):
+            if (getattr(self, name) is None) != (self.known == 0):
+                reason = "must be null where no answer has an entry, and only there"
+                raise FieldError(name, reason)
+        return self
+
+
+class PredictionLine(Line):
+    """One question with what was answered.
+
+    Attributes:
+        question_id: ``<dataset>/<split>/<row in the released file>``.
+        qid: The release's own id, empty where it has none.
+        image: Identity of the image: equal for two questions exactly if they show the same image.
+        question: The question as asked.
+        answer: The answer as released.
+        references: Normalised answers that count as right.
+        prediction: The answer given.
+        log_likelihood: Natural log of its probability, None where the method gives none.
+        correct: Whether ``prediction`` counts as right.
+        answer_type: The release's closed/open field, or empty.
+        question_type: The release's question type, or empty.
+        strata: Names of the subsets the question is counted in.
+        control_prediction: Answer with another question's image, None if the control was not run.
+        control_correct: Whether that counts as right.
+        baseline_correct: Whether the question-only lookup is right, None if it was not computed;
+            ``floor_correct`` in older files.
+        image_file: Path of the image relative to the data set's root, with forward slashes; None
+            in files that are older than this field.
+        knowledge: What the question read of the answer vocabulary; None where the run reads none,
+            and in files that are older than this field.
+    """
+
+    ID: ClassVar[str] = "question_id"
+    CLUSTER: ClassVar[str] = "image"
+    ALIKE: ClassVar[tuple[str, ...]] = ("control_correct", "baseline_correct", "knowledge")
+
+    question_id: str
+    qid: str
+    image: str
+    question: str
+    answer: str
+    references: tuple[str, ...]
+    prediction: str
+    log_likelihood: float | None
+    correct: bool
+    answer_type: str
+    question_type: str
+    strata: tuple[str, ...]
+    control_prediction: str | None = None
+    control_correct: bool | None = None
+    baseline_correct: bool | None = Field(
+        default=None, validation_alias=AliasChoices("baseline_correct", "floor_correct")
+    )
+    image_file: str | None = None
+    knowledge: KnowledgeLine | None = None
+
+
+class Baselines(Model):
+    """What is scored without looking at the image, per subset.
 
     Attributes:
         question_only: Most frequent training answer of the question (or its first words).
@@ -71,132 +154,120 @@ class Floors:
     majority: Scores
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRecord(RunRecord):
     """Everything a reported score of answers carries; the rest is `RunRecord`'s.
 
     Attributes:
-        kind: ``answering``; not written into the file.
+        kind: Not written into the file, for files of answers are older than the field.
         protocol: ``clean`` or ``literature``.
-        scores: Right answers per stratum; ``overall`` is always present.
+        scores: Right answers per subset; ``overall`` is always present.
         control: The same with images permuted among the questions; None if it was not run.
         ceiling: Questions whose answer is among the candidates; None without a candidate list.
-        floors: The no-vision baselines.
+        baselines: The no-vision baselines; ``floors`` in older files.
         majority_answer: The most frequent training answer.
         candidates: Number of candidate answers; None when answers are generated freely.
         answers_from: Splits whose answers are candidates, such as ``train``.
         method: ``rank`` or ``generate``.
-        knowledge: By stratum, what questions read of the answer vocabulary; None where the run
+        knowledge: By subset, what questions read of the answer vocabulary; None where the run
             reads none, and in files that are older than this field.
     """
 
-    kind: ClassVar[Kind] = "answering"
+    kind: Literal["answering"] = Field(default="answering", exclude=True)
     protocol: Literal["clean", "literature"]
     scores: Scores
     control: Scores | None
     ceiling: Scores | None
-    floors: Floors
+    baselines: Baselines = Field(validation_alias=AliasChoices("baselines", "floors"))
     majority_answer: str
-    candidates: int | None
-    answers_from: str
+    candidates: Positive | None
+    answers_from: Name
     method: Literal["rank", "generate"]
     knowledge: dict[str, KnowledgeAverages] | None = None
 
-
-def write_record(path: str | PathLike[str], record: ResultRecord) -> None:
-    """Check ``record`` by the rules of `read_record`, then write it atomically.
-
-    Args:
-        path: ``.../result-<split>.json``.
-        record: The record; ``config`` may hold paths, tuples or other objects, written as text.
-
-    Raises:
-        UserError: If a field breaks a rule or the file cannot be written.
-    """
-    write_checked(Path(path), record, parse_record)
-
-
-def read_record(path: str | PathLike[str]) -> ResultRecord:
-    """Read and check one record.
-
-    Args:
-        path: ``.../result-<split>.json``.
-
-    Returns:
-        The record, all types checked and all counts consistent.
-
-    Raises:
-        UserError: Naming the file and the field that is missing, mistyped or inconsistent.
-    """
-    path = Path(path)
-    return parse_record(parse_json(read_text(path), str(path)), path)
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if OVERALL not in self.scores:
+            raise FieldError("scores", "must hold the subset 'overall'")
+        tables = {"control": self.control, "ceiling": self.ceiling} | {
+            f"baselines.{name}": scores for name, scores in dict(self.baselines).items()
+        }
+        for name, scores in tables.items():
+            if scores is not None:
+                _check_questions(name, scores, self.scores)
+        for subset, read in (self.knowledge or {}).items():
+            if subset not in self.scores or read.questions != self.scores[subset].count:
+                raise FieldError(f"knowledge.{subset}", "must be about the questions of 'scores'")
+        if self.method == "rank" and self.ceiling is not None:
+            for subset, score in self.scores.items():
+                # A ranked answer is a candidate: more right answers than the ceiling cannot be.
+                if score.correct > self.ceiling[subset].correct:
+                    raise FieldError(
+                        f"scores.{subset}.correct",
+                        f"is {score.correct}, above the ceiling {self.ceiling[subset].correct} "
+                        "that ranking can reach",
+                    )
+        return self
 
 
-def parse_record(data: object, path: Path) -> ResultRecord:
-    """Check the JSON value of a record of the answering kind.
+def _check_questions(name: str, scores: Scores, expected: Scores) -> None:
+    """Raise unless the scores are of the same subsets and numbers of questions."""
+    for subset in sorted(set(scores) ^ set(expected)):
+        reason = f"must have the subsets of 'scores', but '{subset}' is only in one of them"
+        raise FieldError(name, reason)
+    for subset, score in scores.items():
+        if score.count != expected[subset].count:
+            reason = f"is {score.count}, but 'scores' has {expected[subset].count}"
+            raise FieldError(f"{name}.{subset}.count", reason)
 
-    Raises:
-        UserError: As `read_record`.
-    """
-    top = opened(data, path, ResultRecord.kind)
-    scores = _scores(top.inside("scores"))
-    if OVERALL not in scores:
-        top.field_fails("scores", "must hold the stratum 'overall'")
-    floors = top.inside("floors")
-    record = ResultRecord(
-        protocol=cast(Literal["clean", "literature"], top.choice("protocol", PROTOCOLS)),
-        scores=scores,
-        control=_optional_scores(top, "control", scores),
-        ceiling=_optional_scores(top, "ceiling", scores),
-        floors=Floors(
-            **{
-                part: _scores(floors.inside(part), scores)
-                for part in ("question_only", "same_image_copy", "majority")
-            }
-        ),
-        majority_answer=top.text("majority_answer"),
-        candidates=top.optional_integer("candidates", minimum=1),
-        answers_from=name(top, "answers_from"),
-        method=cast(Literal["rank", "generate"], top.choice("method", METHODS)),
-        knowledge=parse_averages(top),
-        **shared_fields(top, path),
+
+def reading_text(read: Sequence[tuple[str, float]], gate: float) -> str:
+    """What was read, for people: ``left 61%, small 20%; gate 0.49``."""
+    entries = ", ".join(f"{entry} {share:.0%}" for entry, share in read)
+    return f"{entries}; gate {gate:.2f}"
+
+
+def predictions_path(folder: str | PathLike[str], split: str) -> Path:
+    """``predictions-<split>.jsonl`` inside a run folder."""
+    return Path(folder) / f"predictions-{split}.jsonl"
+
+
+def counted(lines: Sequence[PredictionLine]) -> dict[str, Any]:
+    """The parts of a record that its lines determine, by the name of the field."""
+    subsets = [line.strata for line in lines]
+
+    def scores(right: Iterable[bool | None]) -> Scores | None:
+        flags = list(right)
+        return None if None in flags else tally(subsets, map(bool, flags))
+
+    return {
+        "scores": scores(line.correct for line in lines),
+        "control": scores(line.control_correct for line in lines),
+        "baselines.question_only": scores(line.baseline_correct for line in lines),
+        "knowledge": knowledge_averages(lines),
+    }
+
+
+def knowledge_averages(lines: Iterable[PredictionLine]) -> dict[str, KnowledgeAverages] | None:
+    """What the questions of each subset read; None where nothing was read."""
+    subsets: dict[str, list[KnowledgeLine]] = {}
+    for line in lines:
+        if line.knowledge is not None:
+            for name in line.strata:
+                subsets.setdefault(name, []).append(line.knowledge)
+    return {name: _averages(subsets[name]) for name in sorted(subsets)} or None
+
+
+def _averages(lines: Sequence[KnowledgeLine]) -> KnowledgeAverages:
+    def mean(name: str) -> float | None:
+        values = [float(v) for line in lines if (v := getattr(line, name)) is not None]
+        return statistics.fmean(values) if values else None
+
+    return KnowledgeAverages(
+        questions=len(lines),
+        known=sum(line.mass is not None for line in lines),
+        mass=mean("mass"),
+        even=mean("even"),
+        top=mean("top"),
+        effective=statistics.fmean(line.effective for line in lines),
+        gate=statistics.fmean(line.gate for line in lines),
     )
-    floors.finish()
-    top.finish()
-    for stratum, read in (record.knowledge or {}).items():
-        if stratum not in scores or read.questions != scores[stratum].count:
-            top.field_fails(f"knowledge.{stratum}", "must be about the questions of 'scores'")
-    if record.method == "rank" and record.ceiling is not None:
-        for stratum, part in scores.items():
-            # A ranked answer is a candidate, so more right answers than the ceiling are impossible.
-            if part.correct > record.ceiling[stratum].correct:
-                top.field_fails(
-                    f"scores.{stratum}.correct",
-                    f"is {part.correct}, above the ceiling {record.ceiling[stratum].correct} "
-                    "that ranking can reach",
-                )
-    return record
-
-
-def _scores(fields: Fields, like: Mapping[str, Score] | None = None) -> Scores:
-    """Scores per stratum; with ``like``, over exactly the same strata and numbers of questions."""
-    names = fields.remaining()
-    if like is not None and set(names) != set(like):
-        odd = min(set(names) ^ set(like))
-        fields.fail(
-            f"field '{fields.prefix[:-1]}'",
-            f"must have the strata of 'scores', but '{odd}' is only in one of them",
-        )
-    scores = {}
-    for stratum in names:
-        part = fields.inside(stratum)
-        scores[stratum] = score(part)
-        if like is not None and scores[stratum].count != like[stratum].count:
-            count = scores[stratum].count
-            part.field_fails("count", f"is {count}, but 'scores' has {like[stratum].count}")
-    return scores
-
-
-def _optional_scores(top: Fields, field: str, like: Scores) -> Scores | None:
-    value = top.value(field)
-    return None if value is None else _scores(Fields(value, top.where, f"{field}."), like)

@@ -1,19 +1,26 @@
-"""What the single pairs of one study scored: the key ``pairs`` of a line of `study_lines`."""
+"""What single pairs of image and text scored, of one study and of a whole split."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Annotated, Self
 
-from amif_lightning.reports.records.fields import Fields
+from pydantic import Field, model_validator
 
-# What rounding adds to a share or a cosine.
-_ROUNDING = 1e-9
+from amif_lightning.metrics.auc import auc
+from amif_lightning.reports.records.schema import (
+    Cosine,
+    FieldError,
+    Model,
+    NotNegative,
+    Positive,
+    Share,
+    first_difference,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Odds:
+class Odds(Model):
     """Log-odds of matching that the image belongs to a text; any finite numbers.
 
     Attributes:
@@ -27,8 +34,7 @@ class Odds:
     hard: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Transported:
+class Transported(Model):
     """Transport cost of the image and a text; a debiased cost may be slightly negative.
 
     Attributes:
@@ -40,13 +46,12 @@ class Transported:
     random: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class FindingLine:
+class FindingLine(Model):
     """Where the transport plan sends words, beside the region of one finding.
 
     Attributes:
         kind: What was found.
-        area: The region's share of the image's area, in (0, 1]: what an even plan puts inside.
+        area: The region's share of the image's area: what an even plan puts inside.
         inside: Share of the naming words' mass inside the region.
         other_word: The same of one other word of the report; None without one.
         elsewhere: Share of the naming words' mass inside the region of another study's finding of
@@ -54,14 +59,13 @@ class FindingLine:
     """
 
     kind: str
-    area: float
-    inside: float
-    other_word: float | None
-    elsewhere: float | None
+    area: Annotated[Share, Field(gt=0)]
+    inside: Share
+    other_word: Share | None
+    elsewhere: Share | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairLine:
+class PairLine(Model):
     """What the pairs of one study scored.
 
     Attributes:
@@ -69,20 +73,36 @@ class PairLine:
         hard: Id of the study whose text is the hard negative; None without one.
         matching: Log-odds of matching; None where the run trains no matching.
         reranked: Share of relevant texts among the first 5 of the nearest ones, put in the order of
-            matching (0 to 1); None where the study was not re-ranked.
+            matching; None where the study was not re-ranked.
         transport: Transport costs.
-        cosine: Mean cosine of the image's patches and the random negative's words (-1 to 1); None
-            without a negative, or where a side has no tokens.
+        cosine: Mean cosine of the image's patches and the random negative's words; None without a
+            negative, or where a side has no tokens.
         localised: The findings whose region is known.
     """
 
     random: str | None
     hard: str | None
     matching: Odds | None
-    reranked: float | None
+    reranked: Share | None
     transport: Transported
-    cosine: float | None
+    cosine: Cosine | None
     localised: tuple[FindingLine, ...]
+
+    @model_validator(mode="after")
+    def _scores_have_their_negative(self) -> Self:
+        if self.matching is not None:
+            for name in ("random", "hard"):
+                if (getattr(self, name) is None) != (getattr(self.matching, name) is None):
+                    reason = f"must be null where '{name}' is, and only there"
+                    raise FieldError(f"matching.{name}", reason)
+        elif self.reranked is not None:
+            raise FieldError("reranked", "must be null where nothing is matched")
+        if self.random is None:
+            scored = {"transport.random": self.transport.random, "cosine": self.cosine}
+            for name, value in scored.items():
+                if value is not None:
+                    raise FieldError(name, "must be null where 'random' is")
+        return self
 
     @property
     def judged(self) -> Hashable:
@@ -106,148 +126,180 @@ class PairLine:
             for one in self.localised
         )
 
+    @property
+    def right(self) -> float | None:
+        """Share of the own and the random pair on the right side of log-odds 0, ties by half.
 
-def parse_pairs(data: object, where: str) -> PairLine | None:
-    """Check the JSON value of the key ``pairs``.
+        None without scores or a random negative.
+        """
+        if self.matching is None or self.matching.random is None:
+            return None
+        return (_positive(self.matching.own) + _positive(-self.matching.random)) / 2
+
+
+def _positive(value: float) -> float:
+    return 0.5 if value == 0 else float(value > 0)
+
+
+# ---- a whole split ----------------------------------------------------------------------------
+
+
+class Reranked(Model):
+    """Lists that were put in the order of matching.
+
+    Attributes:
+        studies: Number of images whose lists were re-ranked.
+        global_order: Their precision@5 (image to text) in the order of the global similarity.
+        reordered: Their precision@5 in the order of matching.
+    """
+
+    studies: Positive
+    global_order: Share
+    reordered: Share
+
+
+class OfKind(Model):
+    """Findings of one kind: their number, and their mean of inside / area."""
+
+    findings: Positive
+    mean: NotNegative
+
+
+class Localisation(Model):
+    """Mass inside the findings' regions over what an even plan puts there; 1 is chance.
+
+    Attributes:
+        findings: Number of findings.
+        mean: Mean of inside / area, for the words that name the finding.
+        median: Its median.
+        other_word: Mean of other_word / area; None where no report has another word.
+        elsewhere: Mean of elsewhere / area; None where no other study has a finding of the kind.
+        kinds: By kind of finding.
+    """
+
+    findings: Positive
+    mean: NotNegative
+    median: NotNegative
+    other_word: NotNegative | None
+    elsewhere: NotNegative | None
+    kinds: dict[str, OfKind]
+
+    @model_validator(mode="after")
+    def _kinds_hold_all(self) -> Self:
+        if sum(kind.findings for kind in self.kinds.values()) != self.findings:
+            raise FieldError("kinds", f"must hold {self.findings} findings together")
+        return self
+
+
+class PairAverages(Model):
+    """What the pairs of a split come to.
+
+    Attributes:
+        matching_auc_random: Probability that an own pair scores above a random negative, ties
+            counted by half; None without scores or negatives.
+        matching_auc_hard: The same of hard negatives.
+        matching_accuracy: Mean of `PairLine.right`, so that a constant answer reaches one half.
+        reranked: Re-ranked lists; None without any.
+        transport_own: Mean transport cost of own pairs, over studies with both; None without one.
+        transport_random: Mean transport cost of random pairs, over the same studies.
+        transport_margin: The second minus the first: above 0 where own pairs are nearer.
+        cosine: Mean cosine of patches and words of other pairs; None without negatives.
+        localisation: The findings whose region is known; None without any.
+    """
+
+    matching_auc_random: Share | None
+    matching_auc_hard: Share | None
+    matching_accuracy: Share | None
+    reranked: Reranked | None
+    transport_own: float | None
+    transport_random: float | None
+    transport_margin: float | None
+    cosine: Cosine | None
+    localisation: Localisation | None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.matching_accuracy is None) != (self.matching_auc_random is None):
+            raise FieldError("matching_accuracy", "must be null where the random AUC is")
+        margin = _difference(self.transport_random, self.transport_own)
+        lone = (self.transport_own is None) != (self.transport_random is None)
+        if lone or first_difference(self.transport_margin, margin, "margin"):
+            reason = "must be the random transport minus the own one"
+            raise FieldError("transport_margin", reason)
+        return self
+
+
+def pair_averages(pairs: Sequence[PairLine], global_precision: Sequence[float]) -> PairAverages:
+    """What the pairs of a split come to.
 
     Args:
-        data: The value; null where the task scores no pairs.
-        where: File and line, for the message.
-
-    Raises:
-        UserError: Naming the file, the line and the field that is missing, mistyped, out of range,
-            or there without the negative that it is of.
+        pairs: Of every study, at least one.
+        global_precision: Each study's precision@5 (image to text) in the global order.
     """
-    if data is None:
+    lists = [
+        (before, pair.reranked)
+        for pair, before in zip(pairs, global_precision, strict=True)
+        if pair.reranked is not None
+    ]
+    costs = [
+        (pair.transport.own, pair.transport.random)
+        for pair in pairs
+        if pair.transport.own is not None and pair.transport.random is not None
+    ]
+    own, random = _mean(own for own, _ in costs), _mean(random for _, random in costs)
+    return PairAverages(
+        matching_auc_random=_auc(pairs, "random"),
+        matching_auc_hard=_auc(pairs, "hard"),
+        matching_accuracy=_mean(pair.right for pair in pairs),
+        reranked=Reranked(
+            studies=len(lists),
+            global_order=statistics.fmean(before for before, _ in lists),
+            reordered=statistics.fmean(after for _, after in lists),
+        )
+        if lists
+        else None,
+        transport_own=own,
+        transport_random=random,
+        transport_margin=_difference(random, own),
+        cosine=_mean(pair.cosine for pair in pairs),
+        localisation=_localisation([one for pair in pairs for one in pair.localised]),
+    )
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _auc(pairs: Sequence[PairLine], name: str) -> float | None:
+    odds = [pair.matching for pair in pairs if pair.matching is not None]
+    negatives = [value for one in odds if (value := getattr(one, name)) is not None]
+    return auc([one.own for one in odds], negatives) if negatives else None
+
+
+def _localisation(found: Sequence[FindingLine]) -> Localisation | None:
+    if not found:
         return None
-    fields = Fields(data, where, "pairs.")
-    line = PairLine(
-        random=fields.optional_text("random"),
-        hard=fields.optional_text("hard"),
-        matching=_odds(fields),
-        reranked=optional_within(fields, "reranked", 0, 1),
-        transport=_transported(fields.inside("transport")),
-        cosine=optional_within(fields, "cosine", -1, 1),
-        localised=_findings(fields),
+    ratios = [one.inside / one.area for one in found]
+    by_kind: dict[str, list[float]] = {}
+    for one in sorted(found, key=lambda one: one.kind):
+        by_kind.setdefault(one.kind, []).append(one.inside / one.area)
+
+    def over_area(name: str) -> float | None:
+        return _mean(v / one.area for one in found if (v := getattr(one, name)) is not None)
+
+    return Localisation(
+        findings=len(found),
+        mean=statistics.fmean(ratios),
+        median=statistics.median(ratios),
+        other_word=over_area("other_word"),
+        elsewhere=over_area("elsewhere"),
+        kinds={
+            kind: OfKind(findings=len(its), mean=statistics.fmean(its))
+            for kind, its in by_kind.items()
+        },
     )
-    fields.finish()
-    _check(line, fields)
-    return line
-
-
-def check_negatives(
-    pairs: Sequence[PairLine | None], ids: Sequence[str], lines: Sequence[Fields]
-) -> None:
-    """Raise unless the lines of a whole file fit each other.
-
-    Args:
-        pairs: What the pairs of each study scored.
-        ids: The id of each study.
-        lines: The fields of each line, for the message.
-
-    Raises:
-        UserError: If a negative is no other study of the file, or some lines only have pairs or
-            scores of matching.
-    """
-    known = set(ids)
-    first = pairs[0] if pairs else None
-    for line, own, fields in zip(pairs, ids, lines, strict=True):
-        if (line is None) != (first is None):
-            fields.field_fails("pairs", "is null on some lines only")
-        if line is None or first is None:
-            continue
-        if (line.matching is None) != (first.matching is None):
-            fields.field_fails("pairs.matching", "is null on some lines only")
-        for name in ("random", "hard"):
-            negative: str | None = getattr(line, name)
-            if negative is not None and (negative == own or negative not in known):
-                fields.field_fails(
-                    f"pairs.{name}", f"must be another study of the file, found '{negative}'"
-                )
-
-
-def number_of(fields: Fields, name: str) -> float:
-    """A finite number."""
-    return within(fields, name, -math.inf, math.inf)
-
-
-def within(fields: Fields, name: str, low: float, high: float) -> float:
-    """A number from ``low`` to ``high``, a rounding error beyond them allowed.
-
-    Raises:
-        UserError: If the field is null, no number, or outside.
-    """
-    value = optional_within(fields, name, low, high)
-    if value is None:
-        fields.field_fails(name, "must be a number, found None")
-    return value
-
-
-def optional_within(fields: Fields, name: str, low: float, high: float) -> float | None:
-    """The same, or null."""
-    value = fields.optional_number(name)
-    if value is not None and not low - _ROUNDING <= value <= high + _ROUNDING:
-        fields.field_fails(name, f"must be a number from {low:g} to {high:g}, found {value}")
-    return value
-
-
-def _odds(fields: Fields) -> Odds | None:
-    value = fields.value("matching")
-    if value is None:
-        return None
-    inner = Fields(value, fields.where, f"{fields.prefix}matching.")
-    odds = Odds(
-        own=number_of(inner, "own"),
-        random=inner.optional_number("random"),
-        hard=inner.optional_number("hard"),
-    )
-    inner.finish()
-    return odds
-
-
-def _transported(fields: Fields) -> Transported:
-    made = Transported(fields.optional_number("own"), fields.optional_number("random"))
-    fields.finish()
-    return made
-
-
-def _findings(fields: Fields) -> tuple[FindingLine, ...]:
-    values = fields.value("localised")
-    if not isinstance(values, list):
-        fields.field_fails("localised", "must be a list of findings")
-    return tuple(
-        _finding(Fields(value, fields.where, f"{fields.prefix}localised.{place}."))
-        for place, value in enumerate(values)
-    )
-
-
-def _finding(fields: Fields) -> FindingLine:
-    finding = FindingLine(
-        kind=fields.text("kind"),
-        area=within(fields, "area", 0, 1),
-        inside=within(fields, "inside", 0, 1),
-        other_word=optional_within(fields, "other_word", 0, 1),
-        elsewhere=optional_within(fields, "elsewhere", 0, 1),
-    )
-    fields.finish()
-    if finding.area <= 0:
-        fields.field_fails("area", f"must be above 0, found {finding.area}")
-    return finding
-
-
-def _check(line: PairLine, fields: Fields) -> None:
-    """Raise unless scores are there exactly where their negative is."""
-    if line.matching is not None:
-        for name in ("random", "hard"):
-            negative, odds = getattr(line, name), getattr(line.matching, name)
-            if (negative is None) != (odds is None):
-                fields.field_fails(
-                    f"matching.{name}",
-                    f"must be null where '{fields.prefix}{name}' is, and only there",
-                )
-    elif line.reranked is not None:
-        fields.field_fails("reranked", "must be null where nothing is matched")
-    if line.random is None:
-        for name, value in (("transport.random", line.transport.random), ("cosine", line.cosine)):
-            if value is not None:
-                fields.field_fails(name, f"must be null where '{fields.prefix}random' is")

@@ -1,192 +1,249 @@
-"""The result record of a search: ``result-<split>.json`` of a pre-training run.
+"""Searches of a pre-training run: ``studies-<split>.jsonl`` and ``result-<split>.json``.
 
-It carries precision@k and recall@k in both directions, what a random order and the best one reach,
-what single pairs scored, and where the run came from. ``kind`` tells it from a record of answers
-(`record`).
+A record carries precision@k and recall@k in both directions, what a random order and the best one
+reach, what single pairs scored, and where the run came from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal, Self
 
-from amif_lightning.data.files.atomic import read_text
-from amif_lightning.errors import UserError
-from amif_lightning.reports.records.fields import Fields, parse_json
-from amif_lightning.reports.records.pair_averages import (
-    PairAverages,
-    odd_average,
-    pair_averages,
-    parse_averages,
-)
-from amif_lightning.reports.records.run import (
-    Kind,
-    RunRecord,
-    Score,
-    opened,
-    score,
-    shared_fields,
-    write_checked,
-)
-from amif_lightning.reports.records.study_scores import (
-    DIRECTIONS,
-    MEASURES,
-    Averages,
-    Ranking,
-    StudyLine,
-    averages,
-    differs,
-    ranking_of,
-    shares_of,
+from pydantic import AfterValidator, Field, model_validator
+
+from amif_lightning.evaluation import Count
+from amif_lightning.reports.records.pairs import PairAverages, PairLine, pair_averages
+from amif_lightning.reports.records.run import RunRecord
+from amif_lightning.reports.records.schema import (
+    FieldError,
+    Line,
+    Model,
+    Positive,
+    Share,
+    first_difference,
 )
 
+Direction = Literal["image_to_text", "text_to_image"]
+DIRECTIONS: tuple[Direction, ...] = ("image_to_text", "text_to_image")
+Measure = Literal["precision", "recall"]
+MEASURES: tuple[Measure, ...] = ("precision", "recall")
+# The number of nearest studies that reports judge by (paper, retrieval on CheXpert 5x200).
+JUDGED = 5
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievalRecord(RunRecord):
-    """Everything a reported search carries; the rest is `RunRecord`'s.
+
+def _rising(shares: dict[int, float]) -> dict[int, float]:
+    if JUDGED not in shares or list(shares) != sorted(shares) or min(shares) < 1:
+        raise ValueError(f"must have rising whole numbers as names, {JUDGED} among them")
+    return shares
+
+
+#: By k, the number of nearest studies that are looked at, a share.
+ByK = Annotated[dict[int, Share], AfterValidator(_rising)]
+
+
+class Ranking(Model):
+    """Scores of one direction by k.
 
     Attributes:
-        kind: ``retrieval``.
+        precision: Share of relevant studies among the k nearest.
+        recall: Whether the own study is among them, or the share of studies where it is.
+    """
+
+    precision: ByK
+    recall: ByK
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """The numbers k, rising."""
+        return tuple(self.precision)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if tuple(self.precision) != tuple(self.recall):
+            raise FieldError("recall", "must have the numbers k of 'precision'")
+        values = list(self.recall.values())
+        if values != sorted(values):
+            raise FieldError("recall", "must not fall with k")
+        return self
+
+
+class StudyLine(Line):
+    """What one study reached.
+
+    Attributes:
+        study_id: Id of the study.
+        group: What the study stays together with, its patient.
+        relevant: How many studies of the split are relevant to it, itself included.
+        image_to_text: The search of its report from its image; recall is 0 or 1.
+        text_to_image: The search of its image from its report; recall is 0 or 1.
+        zero_shot: Whether its image's class was found; None where the data has no classes.
+        pairs: What its single pairs scored; None where the task scores none, and in files from
+            before they were kept.
+    """
+
+    ID: ClassVar[str] = "study_id"
+    CLUSTER: ClassVar[str] = "group"
+    ALIKE: ClassVar[tuple[str, ...]] = ("zero_shot", "pairs")
+
+    study_id: str
+    group: str
+    relevant: Positive
+    image_to_text: Ranking
+    text_to_image: Ranking
+    zero_shot: bool | None
+    pairs: PairLine | None = None
+
+    def mean(self, measure: Measure, k: int) -> float:
+        """A score averaged over both directions."""
+        return math.fsum(getattr(getattr(self, way), measure)[k] for way in DIRECTIONS) / 2
+
+    @classmethod
+    def rules(cls, lines: Sequence[Self]) -> Iterator[tuple[int, FieldError]]:
+        """Those of all lines; scores must be possible, and negatives must be other studies."""
+        yield from super().rules(lines)
+        first, ids = lines[0], {line.study_id for line in lines}
+        for place, line in enumerate(lines):
+            if line.relevant > len(lines):
+                reason = f"is {line.relevant}, but the file holds {len(lines)} studies"
+                yield place, FieldError("relevant", reason)
+            for way in DIRECTIONS:
+                if getattr(line, way).ks != first.image_to_text.ks:
+                    reason = "has other numbers k than the first line"
+                    yield place, FieldError(f"{way}.precision", reason)
+                for error in _impossible(way, getattr(line, way), line.relevant, len(lines)):
+                    yield place, error
+            if line.pairs is None or first.pairs is None:
+                continue
+            if (line.pairs.matching is None) != (first.pairs.matching is None):
+                yield place, FieldError("pairs.matching", "is null on some lines only")
+            for name in ("random", "hard"):
+                negative = getattr(line.pairs, name)
+                if negative is not None and negative not in ids - {line.study_id}:
+                    reason = f"must be another study of the file, found '{negative}'"
+                    yield place, FieldError(f"pairs.{name}", reason)
+
+
+def _impossible(way: str, ranking: Ranking, relevant: int, count: int) -> Iterator[FieldError]:
+    """Precision and recall at k that cannot come from one order of the studies."""
+    for k in ranking.ks:
+        hits, own = ranking.precision[k] * min(k, count), ranking.recall[k]
+        if abs(hits - round(hits)) > 1e-6 or round(hits) > relevant:
+            yield FieldError(
+                f"{way}.precision.{k}",
+                f"must be the share of at most {relevant} relevant ones among {min(k, count)} "
+                f"studies, found {ranking.precision[k]}",
+            )
+        # The own study is relevant to itself: found, it is one of the hits.
+        if own not in (0, 1) or own > round(hits):
+            reason = f"must be 0 or 1, and 0 without a hit, found {own}"
+            yield FieldError(f"{way}.recall.{k}", reason)
+
+
+class Averages(Model):
+    """What the lines of a split come to.
+
+    Attributes:
         studies: Number of studies N that were searched and searched for.
         image_to_text: Mean scores of searching reports from images.
         text_to_image: Mean scores of searching images from reports.
         mean: Means of both directions.
-        chance: What a random order reaches: precision, the mean share of relevant studies; recall,
-            min(k, N) / N.
-        ceiling: Highest precision that any order reaches, by k.
+        chance: What a random order reaches on average: precision, the mean share of relevant
+            studies; recall, min(k, N) / N.
+        ceiling: Highest precision that any order reaches, by k: the mean of
+            min(relevant, k) / min(k, N).
         zero_shot: Studies whose class was found by prompts; None where the data has no classes.
-        teacher_kl: Mean divergence of the model's image-text distribution from the teacher's, in
-            nats; None without a teacher.
         pairs: What single pairs scored: matching, re-ranking, transport and localisation; None
             where the task scores none, and in records from before they were kept.
     """
 
-    kind: ClassVar[Kind] = "retrieval"
-    studies: int
+    studies: Positive
     image_to_text: Ranking
     text_to_image: Ranking
     mean: Ranking
     chance: Ranking
-    ceiling: dict[int, float]
-    zero_shot: Score | None
-    teacher_kl: float | None
+    ceiling: ByK
+    zero_shot: Count | None
     pairs: PairAverages | None = None
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        ks, count = self.mean.ks, self.studies
+        for name in (*DIRECTIONS, "chance"):
+            if getattr(self, name).ks != ks:
+                raise FieldError(name, "must have the numbers k of 'mean'")
+        if tuple(self.ceiling) != ks:
+            raise FieldError("ceiling", "must have the numbers k of 'mean'")
+        for measure in MEASURES:
+            first, second = (getattr(getattr(self, way), measure) for way in DIRECTIONS)
+            both = {k: (first[k] + second[k]) / 2 for k in ks}
+            if first_difference(getattr(self.mean, measure), both):
+                raise FieldError(f"mean.{measure}", "must be the mean of both directions")
+        if first_difference(self.chance.recall, {k: min(k, count) / count for k in ks}):
+            raise FieldError("chance.recall", f"must be min(k, {count}) / {count}")
+        for k in ks:
+            best = max(getattr(self, way).precision[k] for way in DIRECTIONS)
+            if best > self.ceiling[k] + 1e-9:
+                raise FieldError(f"ceiling.{k}", "is below a precision that was reached")
+        if self.zero_shot is not None and self.zero_shot.count != count:
+            reason = f"is {self.zero_shot.count}, but 'studies' is {count}"
+            raise FieldError("zero_shot.count", reason)
+        lists = None if self.pairs is None else self.pairs.reranked
+        if lists is not None and lists.studies > count:
+            reason = f"is more than the {count} studies of the split"
+            raise FieldError("pairs.reranked.studies", reason)
+        return self
 
-def write_retrieval_record(path: str | PathLike[str], record: RetrievalRecord) -> None:
-    """Check ``record`` by the rules of `read_retrieval_record`, then write it atomically.
 
-    Args:
-        path: ``.../result-<split>.json``.
-        record: The record; ``config`` may hold paths, tuples or other objects, written as text.
+class RetrievalRecord(Averages, RunRecord):
+    """Everything a reported search carries: what its lines come to, and where it came from.
 
-    Raises:
-        UserError: If a field breaks a rule or the file cannot be written.
+    Attributes:
+        kind: ``retrieval``.
+        teacher_kl: Mean divergence of the model's image-text distribution from the teacher's, in
+            nats; None without a teacher. A divergence of nothing may be a rounding error below 0.
     """
-    write_checked(Path(path), record, parse_retrieval_record)
+
+    kind: Literal["retrieval"] = "retrieval"
+    teacher_kl: Annotated[float, Field(ge=-1e-6)] | None
 
 
-def read_retrieval_record(path: str | PathLike[str]) -> RetrievalRecord:
-    """Read and check one record.
+def averages(lines: Sequence[StudyLine]) -> Averages:
+    """The numbers of a record from at least one line."""
+    count = len(lines)
+    ks = lines[0].image_to_text.ks
 
-    Args:
-        path: ``.../result-<split>.json``.
+    def ranking(value: Callable[[StudyLine, Measure, int], float]) -> Ranking:
+        means: dict[Measure, dict[int, float]] = {
+            measure: {k: math.fsum(value(line, measure, k) for line in lines) / count for k in ks}
+            for measure in MEASURES
+        }
+        return Ranking(precision=means["precision"], recall=means["recall"])
 
-    Raises:
-        UserError: Naming the file and the field that is missing, mistyped or inconsistent, or if
-            the file is a record of answers.
-    """
-    path = Path(path)
-    return parse_retrieval_record(parse_json(read_text(path), str(path)), path)
-
-
-def parse_retrieval_record(data: object, path: Path) -> RetrievalRecord:
-    """Check the JSON value of a record of the retrieval kind.
-
-    Raises:
-        UserError: As `read_retrieval_record`.
-    """
-    top = opened(data, path, RetrievalRecord.kind)
-    zero_shot = top.value("zero_shot")
-    studies = top.integer("studies", minimum=1)
-    record = RetrievalRecord(
-        studies=studies,
-        image_to_text=ranking_of(top.inside("image_to_text")),
-        text_to_image=ranking_of(top.inside("text_to_image")),
-        mean=ranking_of(top.inside("mean")),
-        chance=ranking_of(top.inside("chance")),
-        ceiling=shares_of(top.inside("ceiling")),
-        zero_shot=None if zero_shot is None else score(Fields(zero_shot, top.where, "zero_shot.")),
-        teacher_kl=top.optional_number("teacher_kl"),
-        pairs=parse_averages(
-            top.value("pairs") if "pairs" in top.remaining() else None, top.where, studies
+    chance = math.fsum(line.relevant / count for line in lines) / count
+    found = [line.zero_shot for line in lines if line.zero_shot is not None]
+    pairs = [line.pairs for line in lines if line.pairs is not None]
+    return Averages(
+        studies=count,
+        image_to_text=ranking(lambda line, measure, k: getattr(line.image_to_text, measure)[k]),
+        text_to_image=ranking(lambda line, measure, k: getattr(line.text_to_image, measure)[k]),
+        mean=ranking(StudyLine.mean),
+        chance=Ranking(
+            precision=dict.fromkeys(ks, chance), recall={k: min(k, count) / count for k in ks}
         ),
-        **shared_fields(top, path),
+        ceiling={
+            k: math.fsum(min(line.relevant, k) / min(k, count) for line in lines) / count
+            for k in ks
+        },
+        zero_shot=Count(sum(found), len(found)) if found else None,
+        pairs=pair_averages(pairs, [line.image_to_text.precision[JUDGED] for line in lines])
+        if pairs
+        else None,
     )
-    top.finish()
-    _check(record, top)
-    return record
 
 
-def _check(record: RetrievalRecord, top: Fields) -> None:
-    """Raise unless the numbers fit each other."""
-    ks = record.mean.ks
-    for name in (*DIRECTIONS, "chance"):
-        if getattr(record, name).ks != ks:
-            top.field_fails(name, "must have the numbers k of 'mean'")
-    if tuple(record.ceiling) != ks:
-        top.field_fails("ceiling", "must have the numbers k of 'mean'")
-    for measure in MEASURES:
-        first, second = (getattr(getattr(record, way), measure) for way in DIRECTIONS)
-        both = {k: (first[k] + second[k]) / 2 for k in ks}
-        if differs(getattr(record.mean, measure), both):
-            top.field_fails(f"mean.{measure}", "must be the mean of both directions")
-    count = record.studies
-    if differs(record.chance.recall, {k: min(k, count) / count for k in ks}):
-        top.field_fails("chance.recall", f"must be min(k, {count}) / {count}")
-    for k in ks:
-        if any(getattr(record, way).precision[k] > record.ceiling[k] + 1e-9 for way in DIRECTIONS):
-            top.field_fails(f"ceiling.{k}", "is below a precision that was reached")
-    if record.zero_shot is not None and record.zero_shot.count != count:
-        top.field_fails("zero_shot.count", f"is {record.zero_shot.count}, but 'studies' is {count}")
-    # A divergence of nothing may come out as a rounding error below zero.
-    if record.teacher_kl is not None and record.teacher_kl < -1e-6:
-        top.field_fails("teacher_kl", f"must not be negative, found {record.teacher_kl}")
-
-
-def check_lines(record: RetrievalRecord, lines: tuple[StudyLine, ...], path: Path) -> None:
-    """Raise unless the lines come to exactly the record's numbers.
-
-    Args:
-        record: A record.
-        lines: The studies of its split.
-        path: The lines' file, for the message.
-
-    Raises:
-        UserError: Naming the first number that differs.
-    """
-    found = averages(lines)
-    odd = f"{len(lines)} studies" if len(lines) != record.studies else _odd(record, found)
-    odd = odd or odd_average(record.pairs, pair_averages(lines))
-    if odd:
-        raise UserError(
-            f"{path}: the lines give another value of {odd} than result-{record.split}.json; "
-            "test the checkpoint again."
-        )
-
-
-def _odd(record: RetrievalRecord, found: Averages) -> str | None:
-    for part in fields(Averages):
-        mine, theirs = getattr(record, part.name), getattr(found, part.name)
-        if isinstance(theirs, Ranking):
-            for measure in MEASURES:
-                if differs(getattr(mine, measure), getattr(theirs, measure)):
-                    return f"'{part.name}.{measure}'"
-        elif isinstance(theirs, dict):
-            if differs(mine, theirs):
-                return f"'{part.name}'"
-        elif mine != theirs:
-            return f"'{part.name}'"
-    return None
+def studies_path(folder: str | PathLike[str], split: str) -> Path:
+    """``studies-<split>.jsonl`` inside a run folder."""
+    return Path(folder) / f"studies-{split}.jsonl"

@@ -1,38 +1,37 @@
-"""What every result record holds, whatever was scored: the run, its machine, where it came from.
-
-The two kinds of records, answering (`record`) and retrieval (`retrieval_record`), add their scores.
-"""
+"""What every result record holds, whatever was scored: the run, its machine, where it came from."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from amif_lightning.data.files.atomic import write_atomically
-from amif_lightning.errors import UserError
-from amif_lightning.reports.records.fields import Fields, parse_json
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from amif_lightning.data.files.atomic import read_text, write_atomically
+from amif_lightning.evaluation import Count
+from amif_lightning.reports.records.schema import (
+    FieldError,
+    Model,
+    Name,
+    NotNegative,
+    Number,
+    Positive,
+    broken,
+    parse,
+)
 
 SCHEMA_VERSION = 1
-Kind = Literal["answering", "retrieval"]
-KINDS = ("answering", "retrieval")
+OVERALL = "overall"
+#: Right answers per subset.
+Scores = dict[str, Count]
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """``correct`` right answers out of ``count`` questions or studies."""
-
-    correct: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hardware:
+class Hardware(Model):
     """The machine of a run.
 
     Attributes:
@@ -44,14 +43,13 @@ class Hardware:
     """
 
     cpu: str
-    cores: int
+    cores: Positive
     memory_gib: float | None
     gpu: str | None = None
-    devices: int = 1
+    devices: Positive = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Durations:
+class Durations(Model):
     """Wall-clock seconds per part, None for a part that did not run in this process chain.
 
     Attributes:
@@ -62,159 +60,10 @@ class Durations:
             that went before it; None without one, or where it does not say.
     """
 
-    train: float | None = None
-    test: float | None = None
-    control: float | None = None
-    before: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """The fields that both kinds of records share.
-
-    Attributes:
-        kind: What was scored; a subclass fixes it.
-        experiment: Name of the configuration; runs that differ only in the seed share it.
-        dataset: Name of the data class, such as ``VQARAD``.
-        layout: Which published layout was read.
-        split: Released split that was scored.
-        seed: Training seed.
-        test_runs: How often a test of this split was started in the run folder, this one included.
-        warnings: Sentences that every output of this run repeats.
-        config: The run's configuration as plain JSON values.
-        versions: Package name to installed version.
-        git_commit: Commit of the source tree, None outside a work tree.
-        git_dirty: Whether tracked files differed from it, None outside a work tree.
-        hardware: The machine.
-        durations: Seconds per part.
-        checkpoint: File the weights came from, None without one.
-        finished: Time of completion, ISO 8601 in UTC.
-        untrained: Whether the weights were never trained.
-    """
-
-    kind: ClassVar[Kind]
-    experiment: str
-    dataset: str
-    layout: str
-    split: str
-    seed: int
-    test_runs: int
-    warnings: tuple[str, ...]
-    config: Mapping[str, Any] = field(repr=False)
-    versions: Mapping[str, str] = field(repr=False)
-    git_commit: str | None
-    git_dirty: bool | None
-    hardware: Hardware
-    durations: Durations
-    checkpoint: str | None
-    finished: str
-    untrained: bool
-
-    def shared(self) -> dict[str, Any]:
-        """These fields by name, for the constructor of a record of either kind."""
-        return {part.name: getattr(self, part.name) for part in fields(RunRecord)}
-
-
-# A person who opens the file looks for the scores: these stand behind them.
-_BEHIND = (
-    "warnings",
-    "config",
-    "versions",
-    "git_commit",
-    "git_dirty",
-    "hardware",
-    "durations",
-    "checkpoint",
-    "finished",
-    "untrained",
-)
-
-
-def record_path(folder: str | PathLike[str], split: str) -> Path:
-    """``result-<split>.json`` inside a run folder."""
-    return Path(folder) / f"result-{split}.json"
-
-
-def write_checked(path: Path, record: RunRecord, parse: Callable[[object, Path], object]) -> None:
-    """Write a record atomically, once its text has passed the rules that it will be read by.
-
-    Args:
-        path: ``.../result-<split>.json``.
-        record: The record; ``config`` may hold paths, tuples or other objects, written as text.
-        parse: The reader of this kind: (JSON value, path) to a record.
-
-    Raises:
-        UserError: If a field breaks a rule or the file cannot be written.
-    """
-    values = asdict(record)
-    values["config"] = plain(record.config)
-    behind = {name: values.pop(name) for name in _BEHIND}
-    # Files of answers are older than the field: it stays out of them, so that old programs read on.
-    named = {} if record.kind == "answering" else {"kind": record.kind}
-    data = {"schema_version": SCHEMA_VERSION, **named, **values, **behind}
-    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    parse(parse_json(text, str(path)), path)  # a record that cannot be read must not be written
-    write_atomically(path, text)
-
-
-def kind_of(data: object, path: Path) -> str:
-    """What the record in ``data`` scored; a record that does not say is of the answering kind.
-
-    Raises:
-        UserError: If it names another kind than there are.
-    """
-    top = Fields(data, str(path))
-    return top.choice("kind", KINDS) if "kind" in top.remaining() else "answering"
-
-
-def opened(data: object, path: Path, kind: Kind) -> Fields:
-    """The fields of a record of the expected kind, without ``schema_version`` and ``kind``.
-
-    Raises:
-        UserError: If the schema version or the kind is another.
-    """
-    top = Fields(data, str(path))
-    version = top.integer("schema_version")
-    if version != SCHEMA_VERSION:
-        raise UserError(
-            f"{path}: field 'schema_version' is {version} but this program reads {SCHEMA_VERSION}; "
-            "use the program version that wrote the file, or test the checkpoint again."
-        )
-    found = kind_of(data, path)
-    if found != kind:
-        top.field_fails("kind", f"is '{found}', but a record of kind '{kind}' is expected here")
-    if "kind" in top.remaining():
-        top.value("kind")
-    return top
-
-
-def shared_fields(top: Fields, path: Path) -> dict[str, Any]:
-    """Take the fields that both kinds share; the keys are those of `RunRecord`.
-
-    Raises:
-        UserError: Naming the field that is missing or breaks a rule.
-    """
-    record = RunRecord(
-        experiment=name(top, "experiment"),
-        dataset=name(top, "dataset"),
-        layout=name(top, "layout"),
-        split=name(top, "split"),
-        seed=top.integer("seed"),
-        test_runs=top.integer("test_runs", minimum=1),
-        warnings=top.texts("warnings"),
-        config=top.mapping("config"),
-        versions=_versions(top),
-        git_commit=top.optional_text("git_commit"),
-        git_dirty=top.optional_flag("git_dirty"),
-        hardware=_hardware(top.inside("hardware")),
-        durations=_durations(top.inside("durations")),
-        checkpoint=top.optional_text("checkpoint"),
-        finished=_utc(top),
-        untrained=top.flag("untrained"),
-    )
-    if path.name != record_path("", record.split).name:
-        top.field_fails("split", f"is '{record.split}', which is not the split in the file's name")
-    return record.shared()
+    train: NotNegative | None = None
+    test: NotNegative | None = None
+    control: NotNegative | None = None
+    before: NotNegative | None = None
 
 
 def plain(value: object) -> Any:
@@ -236,61 +85,108 @@ def plain(value: object) -> Any:
     return str(value)
 
 
-def name(fields: Fields, field: str) -> str:
-    """A text that is not empty."""
-    value = fields.text(field)
-    if not value.strip():
-        fields.field_fails(field, "must not be empty")
-    return value
-
-
-def score(fields: Fields) -> Score:
-    """The object ``{correct, count}`` and nothing else, with correct <= count."""
-    correct, count = fields.integer("correct"), fields.integer("count")
-    fields.finish()
-    if correct > count:
-        fields.field_fails("correct", f"is {correct}, more than the count {count}")
-    return Score(correct, count)
-
-
-def _versions(top: Fields) -> dict[str, str]:
-    versions = top.mapping("versions")
-    for package, version in versions.items():
-        if not isinstance(version, str):
-            top.field_fails(f"versions.{package}", f"must be text, found {version!r}")
-    return versions
-
-
-def _hardware(fields: Fields) -> Hardware:
-    hardware = Hardware(
-        cpu=fields.text("cpu"),
-        cores=fields.integer("cores", minimum=1),
-        memory_gib=fields.optional_number("memory_gib"),
-        gpu=fields.optional_text("gpu"),
-        devices=fields.integer("devices", minimum=1),
-    )
-    fields.finish()
-    return hardware
-
-
-def _durations(fields: Fields) -> Durations:
-    parts = ["train", "test", "control"]
-    # Records written before runs could start from others do not have the field.
-    parts += ["before"] if "before" in fields.remaining() else []
-    seconds = {part: fields.optional_number(part) for part in parts}
-    for part, value in seconds.items():
-        if value is not None and value < 0:
-            fields.field_fails(part, f"must not be negative, found {value}")
-    fields.finish()
-    return Durations(**seconds)
-
-
-def _utc(top: Fields) -> str:
-    value = top.text("finished")
+def _utc(value: str) -> str:
     try:
         offset = datetime.fromisoformat(value).utcoffset()
     except ValueError:
         offset = None
     if offset != timedelta(0):
-        top.field_fails("finished", f"must be an ISO time in UTC, found {value!r}")
+        raise ValueError("must be an ISO time in UTC")
     return value
+
+
+class RunRecord(Model):
+    """The fields that both kinds of records share.
+
+    Attributes:
+        experiment: Name of the configuration; runs that differ only in the seed share it.
+        dataset: Name of the data class, such as ``VQARAD``.
+        layout: Which published layout was read.
+        split: Released split that was scored.
+        seed: Training seed.
+        test_runs: How often a test of this split was started in the run folder, this one included.
+        warnings: Sentences that every output of this run repeats.
+        config: The run's configuration; made plain JSON values.
+        versions: Package name to installed version.
+        git_commit: Commit of the source tree, None outside a work tree.
+        git_dirty: Whether tracked files differed from it, None outside a work tree.
+        hardware: The machine.
+        durations: Seconds per part.
+        checkpoint: File the weights came from, None without one.
+        finished: Time of completion, ISO 8601 in UTC.
+        untrained: Whether the weights were never trained.
+    """
+
+    schema_version: Literal[1] = 1
+    experiment: Name
+    dataset: Name
+    layout: Name
+    split: Name
+    seed: Number
+    test_runs: Positive
+    warnings: tuple[str, ...]
+    config: Annotated[dict[str, Any], BeforeValidator(plain)] = Field(repr=False)
+    versions: dict[str, str] = Field(repr=False)
+    git_commit: str | None
+    git_dirty: bool | None
+    hardware: Hardware
+    durations: Durations
+    checkpoint: str | None
+    finished: Annotated[str, AfterValidator(_utc)]
+    untrained: bool
+
+    # Fields that stand behind the scores, for which a person opens the file.
+    _LAST: ClassVar[tuple[str, ...]] = (
+        "warnings",
+        "config",
+        "versions",
+        "git_commit",
+        "git_dirty",
+        "hardware",
+        "durations",
+        "checkpoint",
+        "finished",
+        "untrained",
+    )
+
+
+R = TypeVar("R", bound=RunRecord)
+
+
+def record_path(folder: str | PathLike[str], split: str) -> Path:
+    """``result-<split>.json`` inside a run folder."""
+    return Path(folder) / f"result-{split}.json"
+
+
+def write_record(path: str | PathLike[str], record: RunRecord) -> None:
+    """Write a record atomically.
+
+    Args:
+        path: ``.../result-<split>.json``.
+        record: The record.
+
+    Raises:
+        UserError: If the file's name has another split or the file cannot be written.
+    """
+    _check_name(Path(path), record)
+    data = record.model_dump(mode="json")
+    data |= {name: data.pop(name) for name in RunRecord._LAST}
+    write_atomically(Path(path), json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_record(path: str | PathLike[str], model: type[R]) -> R:
+    """Read and check a record of one kind.
+
+    Raises:
+        UserError: Naming the file and the field that is missing, mistyped or inconsistent.
+    """
+    path = Path(path)
+    record = parse(model, read_text(path), path)
+    _check_name(path, record)
+    return record
+
+
+def _check_name(path: Path, record: RunRecord) -> None:
+    if path.name != record_path("", record.split).name:
+        reason = f"is '{record.split}', which is not the split in the file's name"
+        raise broken(path, FieldError("split", reason))

@@ -1,24 +1,27 @@
-"""Finding and reading the records of both kinds under a folder."""
+"""Finding and reading the records of both kinds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict
 
 from amif_lightning.data.files.atomic import read_text
 from amif_lightning.errors import UserError
-from amif_lightning.reports.records.answering import ResultRecord, parse_record
-from amif_lightning.reports.records.fields import parse_json
-from amif_lightning.reports.records.retrieval import RetrievalRecord, parse_retrieval_record
-from amif_lightning.reports.records.run import kind_of
+from amif_lightning.reports.records.answering import ResultRecord
+from amif_lightning.reports.records.retrieval import RetrievalRecord
+from amif_lightning.reports.records.run import SCHEMA_VERSION, read_record
+from amif_lightning.reports.records.schema import Model, parse
 
 
-@dataclass(frozen=True)
-class StoredRecords:
-    """The records of a folder with their paths, by kind and in the order of the paths."""
+class _Kind(Model):
+    """What is read first; a record that does not name its kind is one of answers."""
 
-    answering: list[tuple[Path, ResultRecord]]
-    retrieval: list[tuple[Path, RetrievalRecord]]
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: int
+    kind: Literal["answering", "retrieval"] = "answering"
 
 
 def read_any(path: Path) -> ResultRecord | RetrievalRecord:
@@ -27,14 +30,20 @@ def read_any(path: Path) -> ResultRecord | RetrievalRecord:
     Raises:
         UserError: Naming the file and the field that is missing, mistyped or inconsistent.
     """
-    data = parse_json(read_text(path), str(path))
-    if kind_of(data, path) == RetrievalRecord.kind:
-        return parse_retrieval_record(data, path)
-    return parse_record(data, path)
+    first = parse(_Kind, read_text(path), path)
+    if first.schema_version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: field 'schema_version' is {first.schema_version} but this program reads "
+            f"{SCHEMA_VERSION}; use the program version that wrote the file, or test the "
+            "checkpoint again."
+        )
+    if first.kind == "retrieval":
+        return read_record(path, RetrievalRecord)
+    return read_record(path, ResultRecord)
 
 
-def find_records(folder: Path) -> StoredRecords:
-    """Read every ``result-*.json`` in ``folder`` and all its subfolders.
+def find_records(folder: Path) -> list[tuple[Path, ResultRecord | RetrievalRecord]]:
+    """Read every ``result-*.json`` in ``folder`` and all its subfolders, in the order of paths.
 
     Raises:
         UserError: If the folder or records are missing, or a record is broken.
@@ -46,11 +55,4 @@ def find_records(folder: Path) -> StoredRecords:
         raise UserError(
             f"{folder} holds no result-*.json: test a checkpoint first, or give another folder."
         )
-    found = StoredRecords([], [])
-    for path in paths:
-        record = read_any(path)
-        if isinstance(record, RetrievalRecord):
-            found.retrieval.append((path, record))
-        else:
-            found.answering.append((path, record))
-    return found
+    return [(path, read_any(path)) for path in paths]

@@ -12,9 +12,13 @@ from pathlib import Path
 
 from amif_lightning.data.files.atomic import read_text, write_atomically
 from amif_lightning.errors import UserError
-from amif_lightning.reports.records.fields import Fields, parse_json
 from amif_lightning.reports.records.run import record_path
+from amif_lightning.reports.records.schema import Model, Number, parse
 from amif_lightning.reports.records.store import read_any
+
+
+class _TestRuns(Model):
+    test_runs: Number
 
 
 def count_path(folder: str | PathLike[str], split: str) -> Path:
@@ -39,9 +43,7 @@ def count_test_run(folder: str | PathLike[str], split: str) -> int:
     path, record = count_path(folder, split), record_path(folder, split)
     if path.exists():
         try:
-            fields = Fields(parse_json(read_text(path), str(path)), str(path))
-            before = fields.integer("test_runs")
-            fields.finish()
+            before = parse(_TestRuns, read_text(path), path).test_runs
         except UserError as error:
             raise UserError(
                 f'{path} holds no count of tests: write {{"test_runs": N}} into it, where N is the '

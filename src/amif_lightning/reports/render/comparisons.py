@@ -12,7 +12,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.groups import Group, stratum_name
 from amif_lightning.reports.analysis.statistics import Interval
-from amif_lightning.reports.records.answering import OVERALL
+from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.markdown import markdown
 

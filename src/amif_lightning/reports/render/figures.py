@@ -16,8 +16,8 @@ from amif_lightning.reports.analysis.groups import Group, stratum_name
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.analysis.seeds import compact, count_of
 from amif_lightning.reports.analysis.statistics import Interval
-from amif_lightning.reports.records.answering import OVERALL
-from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.records.retrieval import JUDGED
+from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.comparisons import Compared, Gap
 
@@ -216,7 +216,7 @@ def _bar(group: Group | RetrievalGroup, name: str, stratum: str = OVERALL) -> Ba
         seeds = tuple(map(float, group.values()))
         return Bar(name, group.mean(), group.deviation(), group.interval(), seeds, levels)
     count, control = group.count(stratum), group.control(stratum)
-    levels = {"baseline": group.first.floors.question_only[stratum].correct / count}
+    levels = {"baseline": group.first.baselines.question_only[stratum].correct / count}
     if control is not None:
         levels["control"] = sum(control) / (len(control) * count)
     if group.first.ceiling is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.groups import Group, stratum_name
-from amif_lightning.reports.records.knowledge import KnowledgeAverages
+from amif_lightning.reports.records.answering import KnowledgeAverages
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.numbers import over_seeds
 

@@ -15,8 +15,8 @@ from amif_lightning.reports.analysis.local_scores import (
     scores_pairs,
 )
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.records.pair_averages import Localisation, PairAverages, Reranked
-from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.records.pairs import Localisation, PairAverages, Reranked
+from amif_lightning.reports.records.retrieval import JUDGED
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.local_verdict import local_sentences, written
 from amif_lightning.reports.render.markdown import markdown

@@ -13,7 +13,7 @@ from amif_lightning.reports.analysis.local_scores import (
     scores_pairs,
 )
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.records.retrieval import JUDGED
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.comparisons import pairs_of
 

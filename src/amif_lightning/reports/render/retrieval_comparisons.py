@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.records.retrieval import JUDGED
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.comparisons import (
     Compared,

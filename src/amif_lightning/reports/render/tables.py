@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from amif_lightning.evaluation import Count
 from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.groups import Group, stratum_name
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.analysis.seeds import compact
-from amif_lightning.reports.records.answering import Score
-from amif_lightning.reports.records.study_scores import JUDGED, MEASURES, Measure
+from amif_lightning.reports.records.retrieval import JUDGED, MEASURES, Measure
 from amif_lightning.reports.render import knowledge_table, numbers
 from amif_lightning.reports.render.comparisons import comparisons
 from amif_lightning.reports.render.knowledge_table import knowledge_rows
@@ -120,8 +120,8 @@ def rows(group: Group) -> Iterable[list[str]]:
             numbers.interval(group.interval(stratum)) if enough else numbers.NONE,
             numbers.share_of(group.correct(stratum), count),
             _fixed(ceiling),
-            _fixed(record.floors.question_only[stratum]),
-            _fixed(record.floors.same_image_copy[stratum]),
+            _fixed(record.baselines.question_only[stratum]),
+            _fixed(record.baselines.same_image_copy[stratum]),
             _without_control(group) if control is None else numbers.score(control, count),
             str(len(group.runs)),
             compact([record.test_runs for record in group.records]),
@@ -136,7 +136,7 @@ def _without_control(group: Group) -> str:
     return f"only {done} of {len(group.runs)} seeds" if done else "not run"
 
 
-def _fixed(score: Score | None) -> str:
+def _fixed(score: Count | None) -> str:
     return numbers.NONE if score is None else numbers.score([score.correct], score.count)
 
 
@@ -153,7 +153,7 @@ def notes(groups: Iterable[Group]) -> Iterable[str]:
 
 def _provenance(group: Group) -> str:
     record = group.first
-    majority = record.floors.majority["overall"]
+    majority = record.baselines.majority["overall"]
     if record.candidates is None:
         candidates = "no candidate list"
     else:

@@ -7,8 +7,8 @@ from fractions import Fraction
 from amif_lightning.reports.analysis.groups import Difference, Group
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.analysis.seeds import count_of
-from amif_lightning.reports.records.answering import OVERALL
-from amif_lightning.reports.records.study_scores import JUDGED
+from amif_lightning.reports.records.retrieval import JUDGED
+from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
 
 BASELINE = "the question-only baseline"
@@ -90,7 +90,7 @@ def _own_interval(group: Group) -> str:
 
 
 def _baseline(group: Group) -> str:
-    correct = group.first.floors.question_only[OVERALL].correct
+    correct = group.first.baselines.question_only[OVERALL].correct
     return f"{numbers.percent(Fraction(correct, group.count()))} %"
 
 

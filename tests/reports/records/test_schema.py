@@ -1,0 +1,231 @@
+"""Record files: what every model refuses, and files of lines of either kind."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amif_lightning.errors import UserError
+from amif_lightning.evaluation import Count
+from amif_lightning.reports.records.answering import PredictionLine
+from amif_lightning.reports.records.retrieval import StudyLine
+from amif_lightning.reports.records.schema import (
+    Cosine,
+    Line,
+    Model,
+    Name,
+    Number,
+    Share,
+    first_difference,
+    parse,
+    read_lines,
+    write_lines,
+)
+from tests.reports.conftest import (
+    changed,
+    synthetic_predictions,
+    synthetic_studies,
+    with_pairs,
+    with_readings,
+)
+
+
+class Sample(Model):
+    text: str = ""
+    name: Name = "x"
+    flag: bool = True
+    number: Number = 0
+    value: float = 0.0
+    share: Share = 0.0
+    cosine: Cosine = 0.0
+    maybe: str | None = None
+    texts: tuple[str, ...] = ()
+    count: Count = Count(0, 0)
+    by_name: dict[str, float] | None = None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("text", 3),
+        ("name", " "),
+        ("flag", 1),
+        ("number", True),
+        ("number", 1.0),
+        ("number", -1),
+        ("number", "1"),
+        ("value", True),
+        ("value", "1"),
+        ("value", float("nan")),
+        ("value", float("inf")),
+        ("share", 1.1),
+        ("cosine", -2),
+        ("maybe", 3),
+        ("texts", ["a", 1]),
+        ("texts", "ab"),
+        ("count", {"correct": 3, "count": 2}),
+        ("count", {"correct": -1, "count": 2}),
+        ("count", {"correct": True, "count": 2}),
+        ("count", {"correct": 1, "count": 2, "percent": 50}),
+        ("by_name", []),
+        ("by_name", {"a": None}),
+        ("colour", "red"),
+    ],
+)
+def test_wrong_types_and_unknown_fields_name_file_and_field(field: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"^file\.json: field '{field}.* folder\.$") as caught:
+        parse(Sample, json.dumps({field: value}), "file.json")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "the content is not valid JSON"), ("[]", "the content: must be an object, found")],
+)
+def test_what_is_no_object_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"file: {message}"):
+        parse(Sample, text, "file")
+
+
+def test_the_first_difference_is_named() -> None:
+    one = {"a": {"b": 1.0, "c": None}, "d": "x"}
+    assert first_difference(one, {"a": {"b": 1.0 + 1e-12, "c": None}, "d": "x"}) is None
+    assert first_difference(one, {"a": {"b": 1.0 + 1e-6, "c": None}, "d": "x"}) == "a.b"
+    assert first_difference(one, {"a": {"b": 1.0, "c": 0}, "d": "x"}) == "a.c"
+    assert first_difference(one, {"a": {"b": 1.0, "c": None}}) == "d"
+    assert first_difference(Count(1, 2), Count(1, 3), "n") == "n"
+
+
+# ---- lines ------------------------------------------------------------------------------------
+
+ANSWERS = synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
+STUDIES = synthetic_studies(0, 1.5, 12)
+FILES: dict[str, list[Any]] = {
+    "answers": ANSWERS,
+    "answers that read a vocabulary": with_readings(ANSWERS),
+    "studies": STUDIES,
+    "studies with pairs": with_pairs(STUDIES, 0),
+    "studies without matching": with_pairs(STUDIES, 0, matches=False),
+}
+
+
+@pytest.mark.parametrize("lines", FILES.values(), ids=FILES.keys())
+def test_lines_come_back_as_they_were(tmp_path: Path, lines: list[Line]) -> None:
+    odd = changed(lines[0], **{lines[0].ID: 'tab\tline\u2028separator\x85 "µ"'})
+    path = tmp_path / "file.jsonl"
+    write_lines(path, [*lines, odd])
+    assert read_lines(path, type(odd)) == (*lines, odd)
+    assert len(path.read_bytes().split(b"\n")) == len(lines) + 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "message"),
+    [
+        (ANSWERS, "question_id", "line 61: field 'question_id' 'VQARAD/test/0' occurs twice"),
+        (STUDIES, "study_id", "line 13: field 'study_id' 'study0' occurs twice"),
+    ],
+)
+def test_a_repeated_id_is_refused(
+    tmp_path: Path, lines: list[Line], name: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        write_lines(tmp_path / "file.jsonl", [*lines, lines[0]])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("lines", "field", "value"),
+    [
+        (ANSWERS, "control_correct", None),
+        (ANSWERS, "baseline_correct", None),
+        (FILES["answers that read a vocabulary"], "knowledge", None),
+        (STUDIES, "zero_shot", None),
+        (FILES["studies with pairs"], "pairs", None),
+    ],
+)
+def test_half_filled_columns_are_refused(
+    tmp_path: Path, lines: list[Line], field: str, value: Any
+) -> None:
+    odd = [*lines[:3], changed(lines[3], **{field: value}), *lines[4:]]
+    with pytest.raises(UserError, match=f"line 4: field '{field}' is null on some lines only"):
+        write_lines(tmp_path / "file.jsonl", odd)
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"), [(0, "holds no line"), (50, "middle of a line"), (-1, "middle of a line")]
+)
+def test_a_file_that_ends_early(tmp_path: Path, cut: int, message: str) -> None:
+    path = tmp_path / "studies-test.jsonl"
+    write_lines(path, STUDIES)
+    path.write_text(path.read_text()[:cut])
+    with pytest.raises(UserError, match=message):
+        read_lines(path, StudyLine)
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "value", "message"),
+    [
+        ("answers", "correct", 1, "'correct': must be a valid boolean, found 1"),
+        ("answers", "log_likelihood", float("-inf"), "'log_likelihood': must be a finite number"),
+        ("answers", "question", ..., "'question' is missing"),
+        ("read", "knowledge.mass", 1.5, "'knowledge.mass': must be a number from 0 to 1, found 1"),
+        ("read", "knowledge.mass", None, "'knowledge.mass' must be null where 'even' and 'top'"),
+        ("read", "knowledge.effective", 0.5, "'knowledge.effective': must be greater than"),
+        ("read", "knowledge.gate", "open", "'knowledge.gate': must be a valid number"),
+        ("read", "knowledge.read", [["yes", 2.0]], "'knowledge.read.0.1': must be a number from 0"),
+        ("read", "knowledge.read", [["yes"]], "'knowledge.read.0.1' is missing"),
+        ("studies", "relevant", 0, "'relevant': must be greater than or equal to 1"),
+        ("studies", "relevant", 13, "'relevant' is 13, but the file holds 12 studies"),
+        ("studies", "image_to_text.precision.5", 1.2, "'image_to_text.precision.5': must be a num"),
+        (
+            "studies",
+            "image_to_text.precision.5",
+            0.3,
+            "'image_to_text.precision.5' must be the",
+        ),
+        ("studies", "image_to_text.precision.5", 0.8, "share of at most 1 relevant ones among 5"),
+        ("studies", "image_to_text.recall.10", 0.5, r"'image_to_text.recall' must not fall with k"),
+        (
+            "studies",
+            "text_to_image.recall",
+            {"1": 0.5, "5": 1, "10": 1},
+            "'text_to_image.recall.1'",
+        ),
+        ("studies", "image_to_text.recall.1", ..., "'image_to_text.recall' must have the numbers"),
+        ("studies", "image_to_text.precision", {"1": 0}, "rising whole numbers as names, 5 among"),
+        ("studies", "image_to_text.precision", {"5": 0, "1": 0}, "must have rising whole numbers"),
+        (
+            "studies",
+            "image_to_text",
+            {"precision": {"5": 0}, "recall": {"5": 0}},
+            "'image_to_text.precision' has other numbers k than the first line",
+        ),
+        ("pairs", "pairs.matching.own", None, "'pairs.matching.own': must be a valid number"),
+        ("pairs", "pairs.matching.random", None, "'pairs.matching.random' must be null where"),
+        ("pairs", "pairs.matching", None, "'pairs"),
+        ("pairs", "pairs.cosine", -2, "'pairs.cosine': must be a number from -1 to 1"),
+        ("pairs", "pairs.hard", "nobody", "'pairs.hard' must be another study of the file"),
+        ("pairs", "pairs.random", "study2", "'pairs.random' must be another study of the file"),
+        ("pairs", "pairs.localised.0.area", 0.0, "'pairs.localised.0.area': must be greater than"),
+        ("pairs", "pairs.extra", 0, "'pairs.extra' is not part of this schema version"),
+    ],
+)
+def test_a_broken_line_is_named_with_its_field(
+    tmp_path: Path, set_field: Callable[..., None], lines: str, name: str, value: Any, message: str
+) -> None:
+    own = {"read": FILES["answers that read a vocabulary"], "pairs": FILES["studies with pairs"]}
+    chosen = (FILES | own)[lines]
+    path = tmp_path / "file.jsonl"
+    write_lines(path, chosen)
+    rows = [json.loads(text) for text in path.read_text().splitlines()]
+    set_field(rows[2], name, value)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=message) as caught:
+        read_lines(path, PredictionLine if chosen[0].ID == "question_id" else StudyLine)
+    assert re.match(rf"{path}, line 3: field '", str(caught.value))
+    assert "\n" not in str(caught.value)

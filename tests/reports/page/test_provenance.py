@@ -17,7 +17,7 @@ def test_what_records_say_of_their_runs(write_run: Writer, tmp_path: Path) -> No
     write_run(1, test_runs=2, git_dirty=True, predictions=False)
     (group,) = collect(tmp_path)
     found = source(group)
-    facts = dict(found.facts)
+    facts = found.facts
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert facts["commit"] == f"{commit} (clean), {commit} (with uncommitted changes)"
     assert facts["seeds"] == "0, 1"
@@ -38,8 +38,8 @@ def test_searches_and_records_without_a_work_tree(write_search: Writer, tmp_path
     write_search(0, git_commit=None, git_dirty=None, checkpoint=None)
     (group,) = collect_searches(tmp_path)
     found = source(group)
-    assert dict(found.facts)["commit"] == "unknown"
-    assert dict(found.facts)["weights"] == "no checkpoint"
+    assert found.facts["commit"] == "unknown"
+    assert found.facts["weights"] == "no checkpoint"
     assert "3 reports were cut." in found.remarks
 
 

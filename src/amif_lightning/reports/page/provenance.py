@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class RunSource:
     Attributes:
         name: The experiment, marked where it was never trained.
         where: Data set, protocol and split.
-        facts: Name and value of what the records say of the runs.
+        facts: What the records say of the runs, by its name.
         remarks: Missing files, differences between seeds, warnings, dropped rows.
         config: The configuration of the first seed as YAML.
         config_seed: That seed.
@@ -29,7 +29,7 @@ class RunSource:
 
     name: str
     where: str
-    facts: tuple[tuple[str, str], ...]
+    facts: Mapping[str, str]
     remarks: tuple[str, ...]
     config: str
     config_seed: int
@@ -39,33 +39,32 @@ def source(group: Group | RetrievalGroup) -> RunSource:
     """What the records of a configuration say of its runs."""
     import yaml  # the Markdown report needs none
 
+    records: Sequence[RunRecord] = group.records
+    packages = dict.fromkeys(name for record in records for name in record.versions)
+    facts = {
+        "seeds": ", ".join(str(record.seed) for record in records),
+        "commit": compact([_commit(record) for record in records]),
+        "test runs": compact([record.test_runs for record in records]),
+        "hardware": machines(records),
+        "time per seed": time_per_seed(records),
+        "finished (UTC)": ", ".join(record.finished for record in records),
+        "weights": compact([record.checkpoint or "no checkpoint" for record in records]),
+        "versions": ", ".join(
+            f"{name} {compact([record.versions.get(name, 'unknown') for record in records])}"
+            for name in packages
+        ),
+        "run folders": ", ".join(str(run.path.parent) for run in group.runs),
+    }
     head = f"{group.label}, {group.key.experiment}: "
     lines = notes([group]) if isinstance(group, Group) else retrieval_notes([group])
-    records: Sequence[RunRecord] = group.records
     return RunSource(
         name=group.name,
         where=group.label,
-        facts=tuple(_facts(group, records)),
+        facts=facts,
         remarks=tuple(line.removeprefix(head) for line in lines),
         config=yaml.safe_dump(dict(records[0].config), sort_keys=False, allow_unicode=True),
         config_seed=records[0].seed,
     )
-
-
-def _facts(
-    group: Group | RetrievalGroup, records: Sequence[RunRecord]
-) -> Iterable[tuple[str, str]]:
-    yield "seeds", ", ".join(str(record.seed) for record in records)
-    yield "commit", compact([_commit(record) for record in records])
-    yield "test runs", compact([record.test_runs for record in records])
-    yield "hardware", machines(records)
-    yield "time per seed", time_per_seed(records)
-    yield "finished (UTC)", ", ".join(record.finished for record in records)
-    yield "weights", compact([record.checkpoint or "no checkpoint" for record in records])
-    names = dict.fromkeys(name for record in records for name in record.versions)
-    versions = (f"{n} {compact([r.versions.get(n, 'unknown') for r in records])}" for n in names)
-    yield "versions", ", ".join(versions)
-    yield "run folders", ", ".join(str(run.path.parent) for run in group.runs)
 
 
 def _commit(record: RunRecord) -> str:

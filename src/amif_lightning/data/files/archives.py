@@ -10,18 +10,18 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol, cast
+from typing import IO, cast
 
 from tqdm import tqdm
 
-from amif_lightning.errors import UserError
+from amif_lightning.data.files.atomic import new_folder
+from amif_lightning.errors import UserError, first_line
 
 #: Limits of what an archive may become. Images hardly shrink, texts shrink to a tenth: a release
 #: that grows more than this is none.
@@ -30,6 +30,7 @@ MOST_GROWTH = 100
 FREE_GROWTH = 2**28  # bytes below which growth is nobody's concern
 
 _CHUNK = 2**20
+_ADVICE = "make room or choose another folder"
 # Left by the archivers of desktop systems, no part of any release.
 _LITTER = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db"})
 _BROKEN = (
@@ -43,17 +44,13 @@ _BROKEN = (
 )
 
 
-class _Open(Protocol):
-    def __call__(self) -> IO[bytes]: ...
-
-
 @dataclass(frozen=True)
 class _Member:
     """One file of an archive: its name, the size that it claims, and its content."""
 
     name: str
     size: int
-    open: _Open
+    open: Callable[[], IO[bytes]]
 
 
 def is_archive(path: Path) -> bool:
@@ -69,9 +66,8 @@ def stem(name: str) -> str:
 def extract(archive: Path, target: Path) -> None:
     """Unpack an archive into a new folder, whole or not at all.
 
-    Files are written below a temporary folder beside ``target``, which is renamed at the end. An
-    archive whose only entry is a folder of the target's name becomes that folder. Nothing happens
-    where ``target`` is there already.
+    An archive whose only entry is a folder of the target's name becomes that folder. Nothing
+    happens where ``target`` is there already.
 
     Args:
         archive: A zip or tar file, the latter plain or compressed.
@@ -86,45 +82,32 @@ def extract(archive: Path, target: Path) -> None:
         return
     if not archive.is_file():
         raise UserError(f"The archive {archive} does not exist: check the folder.")
-    around: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        around = Path(tempfile.mkdtemp(prefix=f".{target.name}-unfinished-", dir=target.parent))
-        # One level deeper: mkdtemp's folder is closed to other users and this one is not.
-        temporary = around / target.name
-        temporary.mkdir()
-        with _members(archive) as members:
-            _write(archive, members, temporary)
-        inner = list(temporary.iterdir())
-        only = inner[0] if len(inner) == 1 and inner[0].name == target.name else temporary
-        os.replace(only, target)
+        with new_folder(target, _ADVICE) as folder:
+            with _members(archive) as members:
+                _write(archive, members, folder)
+            inner = list(folder.iterdir())
+            only = inner[0] if len(inner) == 1 and inner[0].name == target.name else folder
+            os.replace(only, target)
+    except _BROKEN as error:
+        raise _refused(archive, f"is damaged or no archive ({first_line(error)})") from error
     except OSError as error:
         if error.errno is None:  # of gzip and bz2 about their data, not of the system
-            raise _damaged(archive, error) from error
+            raise _refused(archive, f"is damaged or no archive ({first_line(error)})") from error
         reason = error.strerror or str(error)
-        raise UserError(
-            f"{archive} cannot be unpacked into {target} ({reason}): make room or choose another "
-            "folder."
-        ) from error
-    finally:
-        if around is not None:
-            shutil.rmtree(around, ignore_errors=True)
+        raise UserError(f"{archive} cannot be unpacked ({reason}): {_ADVICE}.") from error
 
 
 def _write(archive: Path, members: list[_Member], folder: Path) -> None:
-    limit = MOST_GROWTH * archive.stat().st_size + FREE_GROWTH
+    packed = archive.stat().st_size
     claimed = sum(member.size for member in members)
-    if len(members) > MOST_MEMBERS or claimed > limit:
-        raise UserError(
-            f"{archive} holds {len(members)} files of {claimed} bytes, far more than its own "
-            f"{archive.stat().st_size} can be: it is not the release, so download it again."
-        )
+    if len(members) > MOST_MEMBERS or claimed > MOST_GROWTH * packed + FREE_GROWTH:
+        what = f"holds {len(members)} files of {claimed} bytes, far more than its own {packed} can"
+        raise _refused(archive, f"{what} be")
     free = shutil.disk_usage(folder).free
     if claimed > free:
-        raise UserError(
-            f"{archive} needs {claimed / 2**30:.1f} GiB and {folder.parent} has "
-            f"{free / 2**30:.1f}: make room or choose another folder."
-        )
+        need = f"{archive} needs {claimed / 2**30:.1f} GiB and {folder.parent} has"
+        raise UserError(f"{need} {free / 2**30:.1f}: {_ADVICE}.")
     with tqdm(
         total=claimed, desc=archive.name, unit="B", unit_scale=True, disable=None
     ) as bar:  # None: quiet where nobody watches
@@ -136,53 +119,37 @@ def _write_member(archive: Path, member: _Member, file: Path, bar: tqdm) -> None
     written = 0
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with member.open() as source, file.open("xb") as sink:
-            while chunk := source.read(_CHUNK):
-                written += len(chunk)
-                # A header may lie, so what counts is what is read.
-                if written > member.size:
-                    break
-                sink.write(chunk)
-                bar.update(len(chunk))
+        sink = file.open("xb")
     except FileExistsError as error:
-        raise UserError(
-            f"{archive} holds {member.name} twice: it is not the release, so download it again."
-        ) from error
-    except _BROKEN as error:
-        raise _damaged(archive, error) from error
-    if written != member.size:
-        raise UserError(
-            f"{archive} is damaged ({member.name} has not the size that it claims): download it "
-            "again."
-        )
+        raise _refused(archive, f"holds {member.name} twice") from error
+    with member.open() as source, sink:
+        while (chunk := source.read(_CHUNK)) and written <= member.size:
+            written += len(chunk)
+            sink.write(chunk)
+            bar.update(len(chunk))
+    if written != member.size:  # a header may lie, so what counts is what is read
+        raise _refused(archive, f"is damaged ({member.name} has not the size that it claims)")
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
     """The files of an archive, folders and litter left out."""
-    stream: IO[bytes] | None = None
-    tarred: tarfile.TarFile | None = None
     with contextlib.ExitStack() as stack:
-        try:
-            if zipfile.is_zipfile(archive):
-                packed = stack.enter_context(zipfile.ZipFile(archive))
-                found = _zipped(archive, packed)
-            else:
-                stream = stack.enter_context(_plain(archive))
-                tarred = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
-                found = _tarred(archive, tarred)
-        except _BROKEN as error:
-            raise _damaged(archive, error) from error
-        yield [m for m in found if _LITTER.isdisjoint(PurePosixPath(m.name).parts)]
-        if tarred is not None and stream is not None:
-            try:
-                _check_end(stream, tarred)
-            except _BROKEN as error:
-                raise _damaged(archive, error) from error
+        if zipfile.is_zipfile(archive):
+            found = _zipped(archive, stack.enter_context(zipfile.ZipFile(archive)))
+            yield [member for member in found if _is_wanted(member)]
+        else:
+            stream = stack.enter_context(_plain(archive))
+            tarred = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
+            yield [member for member in _tarred(archive, tarred) if _is_wanted(member)]
+            _check_end(stream, tarred)
 
 
-def _zipped(archive: Path, packed: zipfile.ZipFile) -> list[_Member]:
-    found = []
+def _is_wanted(member: _Member) -> bool:
+    return _LITTER.isdisjoint(PurePosixPath(member.name).parts)
+
+
+def _zipped(archive: Path, packed: zipfile.ZipFile) -> Iterator[_Member]:
     for info in packed.infolist():
         if info.flag_bits & 1:
             raise UserError(
@@ -190,21 +157,22 @@ def _zipped(archive: Path, packed: zipfile.ZipFile) -> list[_Member]:
             )
         kind = (info.external_attr >> 16) & 0o170000  # of a file made on Unix, else 0
         if kind not in (0, 0o100000, 0o040000):
-            raise _unsafe(archive, info.filename, "is a link or a device")
+            raise _refused(
+                archive, f"has the member {info.filename!r}, which is a link or a device"
+            )
         if not info.is_dir():
-            found.append(_Member(info.filename, info.file_size, lambda i=info: packed.open(i)))
-    return found
+            yield _Member(info.filename, info.file_size, lambda i=info: packed.open(i))
 
 
-def _tarred(archive: Path, packed: tarfile.TarFile) -> list[_Member]:
-    found = []
+def _tarred(archive: Path, packed: tarfile.TarFile) -> Iterator[_Member]:
     for info in packed.getmembers():
-        if info.isdir():
-            continue
-        if not info.isreg():
-            raise _unsafe(archive, info.name, "is a link or a device")
-        found.append(_Member(info.name, info.size, lambda i=info: _content(packed, i)))
-    return found
+        if info.isreg():
+            # None for what is no regular file.
+            yield _Member(
+                info.name, info.size, lambda i=info: cast(IO[bytes], packed.extractfile(i))
+            )
+        elif not info.isdir():
+            raise _refused(archive, f"has the member {info.name!r}, which is a link or a device")
 
 
 def _plain(archive: Path) -> IO[bytes]:
@@ -228,38 +196,22 @@ def _check_end(stream: IO[bytes], packed: tarfile.TarFile) -> None:
     """
     block = tarfile.BLOCKSIZE
     end = max((m.offset_data + (0 if m.issparse() else m.size) for m in packed), default=0)
-    sparse = any(member.issparse() for member in packed)
     stream.seek(-(-end // block) * block)
     last = stream.read(block)
+    sparse = any(member.issparse() for member in packed)
     if not sparse and (len(last) < block or any(last)):  # a tar file ends with zeros
         raise tarfile.ReadError("unexpected end of data")
     while stream.read(_CHUNK):
         pass
 
 
-def _content(packed: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    content = packed.extractfile(info)
-    assert content is not None  # None for what is no regular file, and others were refused
-    return content
-
-
 def _inside(archive: Path, name: str) -> Path:
     """A member's place below the folder; archivers of Windows write backslashes."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or not path.parts:
-        raise _unsafe(archive, name, "lies outside the folder it is unpacked in")
-    if "\0" in name:
-        raise _unsafe(archive, name, "has a name that no file can have")
+        raise _refused(archive, f"has the member {name!r}, which lies outside the folder")
     return Path(*path.parts)
 
 
-def _unsafe(archive: Path, name: str, what: str) -> UserError:
-    return UserError(
-        f"{archive} is not unpacked because its member {name!r} {what}: it is not the release, so "
-        "download it again."
-    )
-
-
-def _damaged(archive: Path, error: Exception) -> UserError:
-    what = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{archive} is damaged or no archive ({what}): download it again.")
+def _refused(archive: Path, what: str) -> UserError:
+    return UserError(f"{archive} {what}: download it again.")

@@ -106,7 +106,7 @@ TRAINER_COMMANDS = {
 OTHER_COMMANDS = {
     "answer": "ask a checkpoint about an image, a folder of images or a file of pairs",
     "audit": "count a data set, report leaks and bad images (exit code 1); needs no model",
-    "prepare": "with `data`: check or download a data set; with `teacher`: store its features",
+    "prepare": "with `data`: download and unpack a data set; with `teacher`: store its features",
     "report": "print the results table of a folder of runs",
     "sweep": "train and test the runs of a comparison, seed by seed, then report",
 }

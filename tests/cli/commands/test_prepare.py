@@ -1,16 +1,24 @@
-"""``prepare teacher``: the data class of an experiment is asked for its teacher's file."""
+"""``prepare``: data are downloaded, unpacked and reduced, and a teacher reads them."""
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from amif_lightning.cli import main
-from amif_lightning.cli.commands import prepare
+from amif_lightning.cli.commands import prepare as command
+from amif_lightning.data.files import sources
+from amif_lightning.data.files.downloads import RemoteFile
+from amif_lightning.data.files.sources import ReleaseSource
 from amif_lightning.data.teacher.cache import Embeddings
 from tests.cli.conftest import Main
 from tests.cli.toys import ToyData
+from tests.fakes import write_vqa_med_2019, write_vqa_rad
+from tests.http_server import Page, Server, serving
 from tests.tiny_biomedclip import write_biomedclip
 
 
@@ -32,7 +40,7 @@ class Studies(ToyData):
 
 @pytest.fixture
 def prepare_main(toy_main: Main, monkeypatch: pytest.MonkeyPatch) -> Main:
-    monkeypatch.setattr(prepare, "_data_base", lambda: ToyData)
+    monkeypatch.setattr(command, "_data_base", lambda: ToyData)
     return lambda *words: toy_main("prepare", *words)
 
 
@@ -121,3 +129,103 @@ def test_phantom_studies_are_generated_and_read_by_a_teacher(
     assert main(words) == 0
     assert capsys.readouterr().out == f"{path}\n"  # nothing was computed
     assert path.stat().st_mtime_ns == written
+
+
+# ---- data -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def prepare(root: Path, *words: str, data: str = "VQARAD") -> int:
+    return main(["prepare", "data", f"--data={data}", f"--data.root={root}", *words])
+
+
+def test_what_is_there_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_vqa_med_2019(tmp_path, splits=["train", "validation"])
+    assert prepare(tmp_path, data="VQAMed2019") == 0
+    printed = capsys.readouterr().out
+    assert "rows: train " in printed
+    assert "absent: test:" in printed
+    assert prepare(tmp_path / "elsewhere") == 2
+    printed = capsys.readouterr().err
+    assert "VQA-RAD: the folder" in printed
+    assert "to get it, run `python -m amif_lightning prepare data` with --download" in printed
+    assert prepare(tmp_path / "elsewhere", data="MIMICCXR") == 2
+    assert "to get it, go to https://physionet.org" in capsys.readouterr().err
+
+
+def test_generated_data_are_made_and_no_teacher_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--data.{split}_studies=4" for split in ("train", "validation", "test")]
+    words += ["--data.teacher=open_clip", f"--data.teacher_source=local-dir:{tmp_path / 'none'}"]
+    words += [f"--data.teacher_cache={tmp_path / 'cache'}"]
+    assert prepare(tmp_path / "phantom", *words, data="PhantomStudies") == 0
+    assert "rows: train 4, validation 4, test 4" in capsys.readouterr().out
+    assert not (tmp_path / "cache").exists()
+    assert prepare(tmp_path / "phantom", "--download", *words, data="PhantomStudies") == 2
+    assert "has nothing to download" in capsys.readouterr().err
+
+
+def test_reduced_copies_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_vqa_rad(tmp_path / "set")
+    words = ["--resize=16", f"--data.resized={tmp_path / 'small'}", "--workers=0"]
+    assert prepare(tmp_path / "set", *words) == 0
+    assert "reduced copies: 13 made, 0 kept, 0 failed" in capsys.readouterr().out
+    damaged = next((tmp_path / "set" / "VQA_RAD Image Folder").glob("synpic1*.jpg"))
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    assert prepare(tmp_path / "set", *words) == 1
+    printed = capsys.readouterr().out
+    assert f"{damaged} is damaged" in printed
+    assert "reduced copies: 0 made, 12 kept, 1 failed" in printed
+    assert prepare(tmp_path / "set", "--resize=16") == 2
+    out, err = capsys.readouterr()
+    assert "give --data.resized FOLDER" in err
+    assert "rows" not in out  # said before the work
+
+
+def offered(server: Server, name: str, body: bytes) -> RemoteFile:
+    server.pages[f"/{len(server.pages)}"] = Page(body)
+    url = f"{server.base}/{len(server.pages) - 1}"
+    return RemoteFile(name, url, len(body), "sha256", hashlib.sha256(body).hexdigest())
+
+
+def test_a_download_is_unpacked_and_checked(
+    server: Server,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_vqa_med_2019(tmp_path / "made")
+    files = []
+    for folder in sorted((tmp_path / "made").iterdir()):
+        archive = tmp_path / f"{folder.name}.zip"
+        with zipfile.ZipFile(archive, "w") as packed:
+            inner = tmp_path / "VQAMed2019_Test_Images.zip"
+            for path in sorted(folder.rglob("*")):
+                images = folder / "VQAMed2019_Test_Images"
+                if path.is_file() and images not in path.parents:
+                    packed.write(path, path.relative_to(tmp_path / "made"))
+            if (folder / "VQAMed2019_Test_Images").is_dir():
+                # As in some copies: the images are an archive inside the archive.
+                with zipfile.ZipFile(inner, "w") as nested:
+                    for path in sorted((folder / "VQAMed2019_Test_Images").iterdir()):
+                        nested.write(path, path.relative_to(folder))
+                packed.write(inner, f"{folder.name}/{inner.name}")
+        files.append(offered(server, archive.name, archive.read_bytes()))
+    files.append(offered(server, "notes.pdf", b"not wanted"))
+    source = ReleaseSource("https://page", "CC", lambda: files, wanted=("*.zip",))
+    monkeypatch.setitem(sources.SOURCES, "VQAMed2019", source)
+    root = tmp_path / "root"
+    assert prepare(root, "--download", data="VQAMed2019") == 0
+    printed = capsys.readouterr().out
+    assert "3 files, " in printed
+    assert "absent" not in printed
+    assert not (root / "notes.pdf").exists()
+    requests = len(server.asked)
+    assert prepare(root, "--download", data="VQAMed2019") == 0
+    assert len(server.asked) == requests  # nothing is fetched twice

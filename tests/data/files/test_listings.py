@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from amif_lightning.data.files.downloads import RemoteFile
-from amif_lightning.data.files.listings import hugging_face, osf, zenodo
+from amif_lightning.data.files.listings import osf, zenodo
 from amif_lightning.errors import UserError
 from tests.http_server import Page, Server, serving
 
@@ -82,28 +82,6 @@ def test_an_osf_project_with_pages_and_folders(server: Server) -> None:
     assert found[1] == RemoteFile(
         "Images/c.jpg", "https://osf.io/download/c.jpg", 5, "sha256", "sha of c.jpg"
     )
-
-
-def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="on Hugging Face cannot be listed"):
-        hugging_face("owner/name", "http://127.0.0.1:9")
-
-
-def test_a_hub_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
-    import huggingface_hub
-
-    small = SimpleNamespace(rfilename="a.json", size=3, blob_id="b10b", lfs=None)
-    large = SimpleNamespace(
-        rfilename="imgs.zip", size=9, blob_id="x", lfs=SimpleNamespace(sha256="5a")
-    )
-    info = SimpleNamespace(sha="c0ffee", siblings=[small, large])
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: info)
-    first, second = hugging_face("owner/name", "https://hub.example")
-    base = "https://hub.example/datasets/owner/name/resolve/c0ffee"
-    assert first == RemoteFile("a.json", f"{base}/a.json", 3, "git", "b10b")
-    assert second == RemoteFile("imgs.zip", f"{base}/imgs.zip", 9, "sha256", "5a")
 
 
 def test_no_listing_is_read_over_open_connections() -> None:

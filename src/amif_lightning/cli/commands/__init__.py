@@ -1,3 +1,3 @@
 """The commands beside those of the Trainer, one file each."""
 
-__all__ = ["answer", "audit", "prepare", "prepare_data", "report", "sweep"]
+__all__ = ["answer", "audit", "prepare", "report", "sweep"]

@@ -2,45 +2,125 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from amif_lightning.cli.data_command import build_data, data_parser
 from amif_lightning.errors import UserError
 
 HELP = """\
-prepare data     check a data set file by file; download it, make reduced copies of its images
-prepare teacher  let the teacher read a data set, and store what it says
+prepare data     download a data set, unpack it, make reduced copies of its images
+prepare teacher  compute and store the teacher's embeddings of a data set
 
 `prepare data --help` and `prepare teacher --help` list the options."""
 
 
 def main(argv: Sequence[str], base: type | None = None) -> int:
-    """Run ``prepare data``, or make the embeddings file of a teacher and data and print its path.
-
-    ``fit`` does the same at its start; under DDP the other processes wait for the first.
+    """Run ``prepare data`` or ``prepare teacher``.
 
     Args:
-        argv: ``data`` (see ``prepare_data.py``), or ``teacher``, then options: those of
-            :func:`amif_lightning.cli.data_command.build_data`.
+        argv: ``data`` or ``teacher``, then options: those of
+            :func:`amif_lightning.cli.data_command.build_data` and the command's own.
         base: Base class of the data modules on offer; None takes the project's own.
 
+    Returns:
+        1 when an image could not be reduced, else 0.
+
     Raises:
-        UserError: If an option is wrong, the data takes no teacher, or its teacher needs no file.
+        UserError: If an option is wrong, the data cannot be had or read, or it takes no teacher.
     """
     if argv and argv[0] in {"-h", "--help"}:
         print(HELP)
         return 0
     base = base or _data_base()
     if argv and argv[0] == "data":
-        from amif_lightning.cli.commands.prepare_data import main as prepare_data
+        return _data(argv[1:], base)
+    if argv and argv[0] == "teacher":
+        return _teacher(argv[1:], base)
+    raise UserError(
+        f"`{' '.join(['prepare', *argv[:1]])}` prepares nothing: write "
+        "`prepare data --data CLASS` or `prepare teacher --config EXPERIMENT`."
+    )
 
-        return prepare_data(argv[1:], base)
-    if not argv or argv[0] != "teacher":
-        raise UserError(
-            f"`{' '.join(['prepare', *argv[:1]])}` prepares nothing: write "
-            "`prepare data --data CLASS` or `prepare teacher --config EXPERIMENT`."
-        )
+
+def _data(argv: Sequence[str], base: type) -> int:
+    parser = data_parser(
+        "prepare data",
+        "Download a data set where asked to, unpack it, count its rows and make reduced copies of "
+        "its images. `audit` checks the images. Exit code 1: an image could not be reduced.",
+        base,
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="Fetch what is missing first, where the licence allows it; resumes.",
+    )
+    parser.add_argument(
+        "--no_checksum", action="store_true", help="Do not compare the publisher's checksums."
+    )
+    parser.add_argument(
+        "--resize",
+        type=int,
+        help="Short side in pixels of reduced copies to make in --data.resized; restarts.",
+    )
+    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of them, 1 to 95.")
+    parser.add_argument("--workers", type=int, default=2, help="Images reduced at the same time.")
+    module, config = build_data(parser, base, argv)
+    from amif_lightning.data.files.sources import fetch, source_of
+
+    if config.resize is not None and module.resized is None:  # before hours of download
+        raise UserError("Reduced copies need a folder: give --data.resized FOLDER with --resize.")
+    source = source_of(module)
+    if config.download:
+        if source is None:
+            raise UserError(
+                f"{type(module).__name__} has nothing to download: it is generated, made of other "
+                "data sets, or your own."
+            )
+        fetch(source, module.root, checksum=not config.no_checksum)
+    try:
+        print(_read(module))
+    except UserError as error:
+        if source is None or config.download:
+            raise
+        raise UserError(f"{str(error).rstrip('.')}; to get it, {source.instructions}.") from error
+    return 0 if config.resize is None else _resize(module, config)
+
+
+def _read(module: Any) -> str:
+    """Unpack or generate a data set and read its texts: its rows as lines for the terminal."""
+    if hasattr(module, "without_teacher"):
+        module.without_teacher()  # `prepare teacher` lets it read the images
+    module.prepare_data()
+    release = module.release
+    counts = ", ".join(f"{split} {len(rows)}" for split, rows in release.splits.items() if rows)
+    lines = [f"{type(module).__name__} in {module.root}: rows: {counts or 'none'}"]
+    lines += [f"absent: {what}: {sentence}" for what, sentence in release.absent.items()]
+    dropped = Counter(row.reason for row in release.dropped)
+    lines += [f"unusable rows: {n}, {reason}" for reason, n in dropped.items()]
+    return "\n".join(lines)
+
+
+def _resize(module: Any, config: Any) -> int:
+    from amif_lightning.data.files.reduced_copies import resize_all
+
+    reduced = resize_all(
+        module.images(),
+        module.resized,
+        short_side=config.resize,
+        quality=config.quality,
+        workers=config.workers,
+    )
+    for sentence in list(reduced.failed.values())[:5]:
+        print(sentence)
+    print(f"reduced copies: {reduced.made} made, {reduced.kept} kept, {len(reduced.failed)} failed")
+    return int(bool(reduced.failed))
+
+
+def _teacher(argv: Sequence[str], base: type) -> int:
+    """Make the embeddings file as ``fit`` does at its start, and print its path."""
     parser = data_parser(
         "prepare teacher",
         "Compute the embeddings of a data set's images and texts by the teacher that `data:` "
@@ -48,7 +128,7 @@ def main(argv: Sequence[str], base: type | None = None) -> int:
         "it was when called again; a finished one is not repeated.",
         base,
     )
-    module, config = build_data(parser, base, argv[1:])
+    module, config = build_data(parser, base, argv)
     name = config.data.class_path.rpartition(".")[2]
     if not hasattr(module, "embeddings_file"):
         raise UserError(

@@ -37,15 +37,12 @@ class ImageCheck:
     absent_folders: dict[str, int] = field(default_factory=dict)
 
 
-def check_images(
-    files: Mapping[str, Path], threads: int = 2, *, progress: bool = False
-) -> ImageCheck:
+def check_images(files: Mapping[str, Path], threads: int = 2) -> ImageCheck:
     """Reads images and lists the ones that fail.
 
     Args:
         files: Where each image lies, by its path in the release, with forward slashes.
         threads: Images read at the same time; decoding runs outside Python's lock.
-        progress: Whether to show a progress bar.
 
     Returns:
         The counts and the names.
@@ -65,7 +62,7 @@ def check_images(
             total=len(existing),
             desc="images",
             unit="image",
-            disable=None if progress else True,
+            disable=None,
         )
         undecodable = [name for name, ok in zip(existing, good, strict=True) if not ok]
     return ImageCheck(

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -161,16 +162,14 @@ def _zipped(archive: Path, packed: zipfile.ZipFile) -> Iterator[_Member]:
                 archive, f"has the member {info.filename!r}, which is a link or a device"
             )
         if not info.is_dir():
-            yield _Member(info.filename, info.file_size, lambda i=info: packed.open(i))
+            yield _Member(info.filename, info.file_size, partial(packed.open, info))
 
 
 def _tarred(archive: Path, packed: tarfile.TarFile) -> Iterator[_Member]:
     for info in packed.getmembers():
         if info.isreg():
-            # None for what is no regular file.
-            yield _Member(
-                info.name, info.size, lambda i=info: cast(IO[bytes], packed.extractfile(i))
-            )
+            content = partial(packed.extractfile, info)  # None only for what is no regular file
+            yield _Member(info.name, info.size, cast(Callable[[], IO[bytes]], content))
         elif not info.isdir():
             raise _refused(archive, f"has the member {info.name!r}, which is a link or a device")
 

@@ -1,0 +1,106 @@
+"""Origins of data sets: what is fetched, from the hub too, and what only the user may fetch."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from amif_lightning.data.files.downloads import RemoteFile
+from amif_lightning.data.files.sources import SOURCES, ReleaseSource, fetch, source_of
+from amif_lightning.errors import UserError
+from data_modules import VQARAD, PhantomStudies
+
+HUB = ReleaseSource("https://page", "CC", hub="owner/name", wanted=("*.json", "imgs.zip"))
+
+
+def hub(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], mismatches: list[str]
+) -> list[dict[str, Any]]:
+    """A hub with one revision; returns what is asked of it."""
+    asked: list[dict[str, Any]] = []
+
+    def snapshot(repository: str, *, local_dir: Path, **options: Any) -> str:
+        asked.append({"repository": repository} | options)
+        for name in names:
+            (local_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(local_dir / name, "w") as made:
+                made.writestr("imgs/a.txt", "1")
+        return str(local_dir)
+
+    def verify(self: object, repository: str, **options: Any) -> object:
+        asked.append({"repository": repository} | options)
+        return SimpleNamespace(mismatches=[{"path": name} for name in mismatches])
+
+    info = SimpleNamespace(sha="c0ffee")
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: info)
+    monkeypatch.setattr(huggingface_hub.HfApi, "verify_repo_checksums", verify)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    return asked
+
+
+def test_the_hub_is_asked_for_one_revision_which_is_verified(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = hub(monkeypatch, ["a.json", "imgs.zip"], [])
+    fetch(HUB, tmp_path / "root")
+    assert (tmp_path / "root" / "imgs" / "a.txt").read_text() == "1"
+    assert [call["revision"] for call in asked] == ["c0ffee", "c0ffee"]
+    assert asked[0]["allow_patterns"] == ["*.json", "imgs.zip"]
+    assert {(call["repository"], call["repo_type"]) for call in asked} == {
+        ("owner/name", "dataset")
+    }
+    fetch(HUB, tmp_path / "root", checksum=False)
+    assert len(asked) == 3  # the download alone
+
+
+def test_a_damaged_file_of_the_hub_is_named_and_not_unpacked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub(monkeypatch, ["a.json", "imgs.zip"], ["imgs.zip"])
+    with pytest.raises(UserError, match=r"imgs\.zip has not the checksum .* delete .*imgs\.zip"):
+        fetch(HUB, tmp_path)
+    assert not (tmp_path / "imgs").exists()
+
+
+def test_a_hub_that_fails_or_has_nothing_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("no route\nto host")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface_hub.HfApi, "dataset_info", broken)
+        with pytest.raises(UserError, match=r"cannot be fetched .* \(no route\): check"):
+            fetch(HUB, tmp_path)
+    hub(monkeypatch, [], [])
+    with pytest.raises(UserError, match="lists none of the files"):
+        fetch(HUB, tmp_path)
+
+
+def test_gated_sets_say_where_to_apply(tmp_path: Path) -> None:
+    for name in ("MIMICCXR", "CheXpert5x200", "MedICaT", "PathVQA", "ROCO v1"):
+        with pytest.raises(UserError, match=r"not downloaded for you: go to https://.+ \(.+\), .+"):
+            fetch(SOURCES[name], tmp_path)
+
+
+def test_a_listing_without_a_wanted_file_is_one_sentence(tmp_path: Path) -> None:
+    source = ReleaseSource(
+        "https://page", "CC", lambda: [RemoteFile("a", "https://a")], wanted=("*.b",)
+    )
+    with pytest.raises(UserError, match="lists none of the files"):
+        fetch(source, tmp_path)
+
+
+def test_every_published_set_is_found_by_its_class(tmp_path: Path) -> None:
+    assert source_of(VQARAD(str(tmp_path))) is SOURCES["VQARAD"]
+    assert source_of(PhantomStudies(str(tmp_path))) is None
+    for name, source in SOURCES.items():
+        assert source.page.startswith("https://"), name
+        assert source.licence, name
+        ways = (source.listing is not None, bool(source.hub), bool(source.how))
+        assert sum(ways) == 1, name

@@ -85,7 +85,7 @@ def measure(
         for seed, path in enumerate(files.values()):
             write_image(path, side, seed)
         copies = folder / "copies"
-        resize_all(files, copies, short_side=size, workers=0, progress=False)
+        resize_all(files, copies, short_side=size, workers=0)
         originals, reduced = list(files.values()), [resized_path(copies, name) for name in files]
         ways: dict[str, tuple[Callable[[Path, int], torch.Tensor], list[Path]]] = {
             "plain": (plain, originals),

@@ -12,7 +12,6 @@ from PIL import Image
 
 from amif_lightning.data.files.reduced_copies import (
     check_copies,
-    check_side,
     resize_all,
     resized_path,
 )
@@ -125,15 +124,14 @@ def test_numbers_out_of_range(tmp_path: Path, side: int, quality: int, workers: 
 def test_copies_that_cannot_serve_are_refused(images: dict[str, Path], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(UserError, match=r"has no .*a\.jpg: run .*prepare data --data Set"):
-        check_side(cache, "Set/a.jpg", 30, "Set")
+        check_copies(cache, ["Set/a.jpg"], 30, "Set")
     resize_all(images, cache, short_side=40, workers=0)
-    check_side(cache, "Set/a.jpg", 40, "Set")
-    check_side(cache, "Set/c.JPEG", 40, "Set")  # smaller, since the released image is
+    check_copies(cache, images, 40, "Set")  # one is smaller, since the released image is
     with pytest.raises(UserError, match="short side of 40 pixels and this run needs 41"):
-        check_side(cache, "Set/a.jpg", 41, "Set")
+        check_copies(cache, ["Set/a.jpg"], 41, "Set")
     shutil.copy(images["Set/a.jpg"], resized_path(cache, "Set/a.jpg"))
     with pytest.raises(UserError, match="no reduced copy that this suite made"):
-        check_side(cache, "Set/a.jpg", 41, "Set")
+        check_copies(cache, ["Set/a.jpg"], 41, "Set")
 
 
 def test_one_copy_that_is_not_there_is_found_before_the_run(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Questions and images of parquet files, as the Hugging Face hub stores data sets.
 
 Images inside parquet have no name, so the identity of one is the hash of its decoded pixels. They
-are written into a folder once, and with them an index of the rows, so that readers and loaders meet
-plain files. The parquet files are streamed; memory holds some rows and the page that they lie in.
+are written into a folder once, with an index of the rows, so that loaders meet plain files. The
+parquet files are streamed; memory holds some rows and the page that they lie in.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from typing import Any
 from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import locked, replacing
+from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.questions import DroppedRow, SplitName, VQAExample
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, first_line
 
 COLUMNS = ("image", "question", "answer")
 #: What is read of them: the name that an image had elsewhere is of no use.
@@ -75,7 +76,7 @@ class ParquetQuestions:
         """One line for each row; it is written last, so where it is all images are."""
         return self.folder / "index.jsonl"
 
-    def prepare(self, *, progress: bool = True) -> None:
+    def prepare(self) -> None:
         """Unpack the files unless that is done; images that are there are not written again.
 
         Raises:
@@ -90,10 +91,11 @@ class ParquetQuestions:
             if self.index.is_file():
                 return
             images = _Images(self.folder / IMAGES)
-            lines = []
-            for split, files in self.files.items():
-                for number, values in enumerate(_rows(files, f"{self.dataset} {split}", progress)):
-                    lines.append(json.dumps(_indexed(split, number, values, images)))
+            lines = [
+                json.dumps({"split": split, "row": number} | _indexed(values, images))
+                for split, files in self.files.items()
+                for number, values in enumerate(_rows(files, f"{self.dataset} {split}"))
+            ]
             with replacing(self.index, _ADVICE) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
@@ -103,40 +105,23 @@ class ParquetQuestions:
         Raises:
             UserError: If the files have not been unpacked, or the index is damaged.
         """
-        try:
-            text = self.index.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        if not self.index.is_file():
             raise UserError(
                 f"The parquet files of {self.dataset} are not unpacked in {self.folder}: run "
                 f"`python -m amif_lightning prepare data --data {self.dataset} --data.root FOLDER`."
-            ) from None
-        except (OSError, ValueError) as error:
-            raise self._damaged(error) from error
-        try:
-            return self._parsed(text)
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> UserError:
-        return UserError(
-            f"{self.dataset}: the index {self.index} cannot be read ({type(error).__name__}: "
-            f"{error}), so delete the folder {self.folder} and run again to have it made anew."
-        )
-
-    def _parsed(
-        self, text: str
-    ) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
+            )
+        anew = f"delete the folder {self.folder} and run again to have it made anew"
+        source = TableFile(self.index, self.dataset, anew)
         splits: dict[SplitName, list[VQAExample]] = {split: [] for split in self.files}
         dropped = []
-        for line in text.splitlines():
-            entry = json.loads(line)
-            split: SplitName = entry["split"]
-            identity = f"{self.dataset}/{split}/{entry['row']}"
-            if "dropped" in entry:
-                dropped.append(DroppedRow(identity, entry["dropped"]))
-                continue
-            splits[split].append(
-                VQAExample(
+        for number, entry in read_json_lines(source, None):
+            try:
+                split: SplitName = entry["split"]
+                identity = f"{self.dataset}/{split}/{entry['row']}"
+                if "dropped" in entry:
+                    dropped.append(DroppedRow(identity, entry["dropped"]))
+                    continue
+                row = VQAExample(
                     question_id=identity,
                     qid="",
                     split=split,
@@ -146,7 +131,9 @@ class ParquetQuestions:
                     answer=entry["answer"],
                     references=(normalise(entry["answer"]),),
                 )
-            )
+                splits[split].append(row)
+            except (KeyError, TypeError) as error:
+                raise source.error(f"cannot be read (line {number}: no {error})") from error
         return {split: tuple(rows) for split, rows in splits.items()}, dropped
 
     def file_of(self, row: VQAExample) -> Path:
@@ -167,11 +154,10 @@ def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:
     splits: tuple[SplitName, ...] = ("train", "validation", "test")
     for split in splits:
         for folder in (root / "data", root):
-            files = tuple(sorted(folder.glob(f"{split}-*.parquet"))) or tuple(
-                folder.glob(f"{split}.parquet")
-            )
+            files = sorted(folder.glob(f"{split}-*.parquet"))
+            files = files or list(folder.glob(f"{split}.parquet"))
             if files:
-                found[split] = files
+                found[split] = tuple(files)
                 break
     return found
 
@@ -179,10 +165,10 @@ def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:
 def _check_whole(dataset: str, split: str, files: Sequence[Path]) -> None:
     """Refuse a split of which a file is missing or there twice: its rows would be others."""
     named = [match for file in files if (match := _SHARD.fullmatch(file.name))]
-    numbers = sorted(int(match[1]) for match in named)
-    totals = {int(match[2]) for match in named}
     if not named:
         return  # one file, or names of somebody's own
+    numbers = sorted(int(match[1]) for match in named)
+    totals = {int(match[2]) for match in named}
     wanted = list(range(min(totals)))
     if len(named) == len(files) and len(totals) == 1 and numbers == wanted:
         return
@@ -200,7 +186,6 @@ class _Images:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[bytes, str | None] = {}  # by the hash of the stored bytes
-        folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> str | None:
         """The file name of an image; None where it cannot be decoded."""
@@ -225,25 +210,20 @@ class _Images:
         return f"{pixels}{ending}"
 
 
-def _indexed(
-    split: SplitName, number: int, values: Mapping[str, Any], images: _Images
-) -> dict[str, Any]:
+def _indexed(values: Mapping[str, Any], images: _Images) -> dict[str, Any]:
     """What the index says of a row: its texts and its image, or why it cannot be used."""
-    place: dict[str, Any] = {"split": split, "row": number}
     question, answer, image = (values[name] for name in ("question", "answer", "image"))
     if not all(isinstance(text, str) and normalise(text) for text in (question, answer)):
-        return place | {"dropped": NO_TEXT}
-    data = image.get("bytes") if isinstance(image, dict) else None
-    if not data:
-        return place | {"dropped": NO_IMAGE}
-    stored = images.put(data)
+        return {"dropped": NO_TEXT}
+    if not image or not image["bytes"]:
+        return {"dropped": NO_IMAGE}
+    stored = images.put(image["bytes"])
     if stored is None:
-        return place | {"dropped": DAMAGED}
-    texts = {"question": collapse(question), "answer": collapse(answer)}
-    return place | texts | {"picture": stored}
+        return {"dropped": DAMAGED}
+    return {"question": collapse(question), "answer": collapse(answer), "picture": stored}
 
 
-def _rows(files: Sequence[Path], title: str, progress: bool) -> Iterator[dict[str, Any]]:
+def _rows(files: Sequence[Path], title: str) -> Iterator[dict[str, Any]]:
     """The rows of files, one after the other."""
     try:
         import pyarrow
@@ -256,53 +236,40 @@ def _rows(files: Sequence[Path], title: str, progress: bool) -> Iterator[dict[st
         try:
             with pyarrow.parquet.ParquetFile(path, **_READING) as stored:
                 _check_columns(path, stored.schema_arrow)
-                bar = tqdm(
-                    total=stored.metadata.num_rows,
-                    desc=title,
-                    unit="row",
-                    disable=None if progress else True,
-                )
-                with bar:
+                rows = stored.metadata.num_rows
+                with tqdm(total=rows, desc=title, unit="row", disable=None) as bar:
                     for batch in stored.iter_batches(_BATCH, columns=_READ):
                         columns = [_values(batch[name]) for name in COLUMNS]
                         for values in zip(*columns, strict=True):
                             yield dict(zip(COLUMNS, values, strict=True))
                         bar.update(batch.num_rows)
         except (pyarrow.ArrowException, OSError) as error:
-            what = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{path} cannot be read ({what}), probably a truncated download: fetch it again."
+                f"{path} cannot be read ({first_line(error)}), probably a truncated download: "
+                "fetch it again."
             ) from error
 
 
 def _check_columns(path: Path, schema: Any) -> None:
     """Refuse a file whose columns are not those of questions about images."""
     if missing := [name for name in COLUMNS if schema.names.count(name) != 1]:
-        raise UserError(
-            f"{path} has no column {' and no column '.join(missing)}, so it is not the expected "
-            "release: download it again."
-        )
-    image = schema.field("image").type
-    fields = [image.field(number) for number in range(image.num_fields)]
-    kinds = [str(field.type) for field in fields if field.name == "bytes"]
-    if kinds not in (["binary"], ["large_binary"]):
-        raise UserError(
-            f"{path} holds no encoded images in its column image (it is of the type {image}), so "
-            "it is not the expected release: download it again."
-        )
+        what = f"has no column {' and no column '.join(missing)}"
+    else:
+        image = schema.field("image").type
+        fields = [image.field(number) for number in range(image.num_fields)]
+        kinds = [str(field.type) for field in fields if field.name == "bytes"]
+        if kinds in (["binary"], ["large_binary"]):
+            return
+        what = f"holds no encoded images in its column image (it is of the type {image})"
+    raise UserError(f"{path} {what}, so it is not the expected release: download it again.")
 
 
 def _values(column: Any) -> list[Any]:
     """The cells of a column; None where a text is not UTF-8, which Arrow does not check."""
-    try:
-        values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
-        values = [_value(cell) for cell in column]
+    values = []
+    for cell in column:
+        try:
+            values.append(cell.as_py())
+        except UnicodeDecodeError:
+            values.append(None)
     return values
-
-
-def _value(cell: Any) -> Any:
-    try:
-        return cell.as_py()
-    except UnicodeDecodeError:
-        return None

@@ -1,14 +1,13 @@
 """Reduced copies of big images, made once, so that loaders decode little.
 
-A release of 2500-pixel radiographs costs more to decode than to train on. The copies have a short
-side that the run needs and no more. Each says in its JPEG comment what it was made of, so that a
-call that was stopped goes on where it was, and a changed image is done again.
+A release of 2500-pixel radiographs costs more to decode than to train on. Each copy says in its
+JPEG comment what it was made of, so that a call that was stopped goes on where it was, and a
+changed image is done again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from amif_lightning.data.files.atomic import replacing
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.errors import UserError
 
@@ -64,7 +64,6 @@ def resize_all(
     short_side: int,
     quality: int = 90,
     workers: int = 2,
-    progress: bool = True,
 ) -> Resized:
     """Make the reduced copies of images, in parallel.
 
@@ -74,7 +73,6 @@ def resize_all(
         short_side: Pixels of a copy's shorter side; smaller images are not enlarged.
         quality: JPEG quality, 1 to 95.
         workers: Processes; 0: this one.
-        progress: Whether to show a progress bar.
 
     Raises:
         UserError: If a number is out of range or a copy cannot be written.
@@ -85,72 +83,45 @@ def resize_all(
             "side of at least 1, a quality from 1 to 95 and at least 0 workers."
         )
     one = partial(_resize, folder=folder, short_side=short_side, quality=quality)
-    made, kept, failed = 0, 0, {}
     with contextlib.ExitStack() as stack:
-        done: Iterable[tuple[str, bool | str]] = map(one, images.items())
+        results: Iterable[bool | str] = map(one, images.items())
         if workers:
             # Spawned: a forked copy of a process that has started threads may hang.
             pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-            stack.enter_context(pool)
-            done = pool.map(one, images.items(), chunksize=16)
-        bar = tqdm(
-            done,
-            total=len(images),
-            desc="reduced copies",
-            unit="image",
-            disable=None if progress else True,
-        )
-        for name, result in bar:
-            if isinstance(result, str):
-                failed[name] = result
-            elif result:
-                made += 1
-            else:
-                kept += 1
-    return Resized(made, kept, failed)
+            results = stack.enter_context(pool).map(one, images.items(), chunksize=16)
+        bar = tqdm(results, total=len(images), desc="reduced copies", unit="image", disable=None)
+        found = dict(zip(images, bar, strict=True))
+    failed = {name: result for name, result in found.items() if isinstance(result, str)}
+    made = sum(result is True for result in found.values())
+    return Resized(made, len(found) - made - len(failed), failed)
 
 
-def _resize(
-    item: tuple[str, Path], folder: Path, short_side: int, quality: int
-) -> tuple[str, bool | str]:
+def _resize(item: tuple[str, Path], folder: Path, short_side: int, quality: int) -> bool | str:
     """True: made, False: kept, or the sentence that says why not."""
     name, file = item
     target = resized_path(folder, name)
     try:
         state = file.stat()
     except OSError:
-        return name, f"The image {file} does not exist."
+        return f"The image {file} does not exist."
     comment = f"{_MARK} {short_side} {quality} {state.st_size} {state.st_mtime_ns}"
     if _comment(target) == comment:
-        return name, False
+        return False
     try:
         image = decode_image(file, short_side)
     except UserError as error:
-        return name, str(error)
+        return str(error)
     scale = short_side / min(image.size)
     if scale < 1:
-        size = tuple(max(1, round(side * scale)) for side in image.size)
-        image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    if _is_grey(image):
-        image = image.convert("L")  # a third of the channels to decode
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        image.save(temporary, "JPEG", quality=quality, comment=comment.encode())
-        os.replace(temporary, target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"{target} cannot be written ({reason}): make room or choose another --data.resized."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return name, True
-
-
-def _is_grey(image: Image.Image) -> bool:
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
     red, green, blue = (band.tobytes() for band in image.split())
-    return red == green == blue
+    if red == green == blue:
+        image = image.convert("L")  # a third of the channels to decode
+    advice = "make room or choose another --data.resized"
+    with replacing(target, advice, sync=False) as temporary:
+        image.save(temporary, "JPEG", quality=quality, comment=comment.encode())
+    return True
 
 
 def _comment(path: Path) -> str:
@@ -164,51 +135,36 @@ def _comment(path: Path) -> str:
 
 
 def check_copies(folder: Path, image_ids: Iterable[str], needed: int, data: str) -> None:
-    """Refuse a folder of reduced copies that cannot serve a run.
+    """Refuse a folder of reduced copies that are not there or too small for a run.
 
     Every copy must be there. What it was made for is read of a thousand, evenly spread, since a
     call that was stopped leaves a stretch undone; opening all takes minutes for a big set.
 
     Args:
         folder: The folder of reduced copies.
-        image_ids: The images that the run shows.
+        image_ids: The images that the run shows, ``<data set>/<path in the release>``.
         needed: Pixels that the shorter side must have, unless the released image has fewer.
         data: Name of the data class, for the message.
 
     Raises:
         UserError: Naming the command that makes them.
     """
-    distinct = list(dict.fromkeys(image_ids))
-    looked_into = set(distinct[:: -(-len(distinct) // _LOOKED_INTO) or 1])
-    for image_id in distinct:
-        if image_id in looked_into or not resized_path(folder, image_id).is_file():
-            check_side(folder, image_id, needed, data)
-
-
-def check_side(folder: Path, image_id: str, needed: int, data: str) -> None:
-    """Refuse reduced copies that are not there or too small for a run.
-
-    Args:
-        folder: The folder of reduced copies.
-        image_id: An image, ``<data set>/<path in the release>``.
-        needed: Pixels that the shorter side must have, unless the released image has fewer.
-        data: Name of the data class, for the message.
-
-    Raises:
-        UserError: Naming the command that makes them.
-    """
-    path = resized_path(folder, image_id)
     command = (
         f"`python -m amif_lightning prepare data --data {data} --data.resized {folder} "
         f"--resize {needed} ...`"
     )
-    if not path.is_file():
-        raise UserError(f"The folder of reduced copies has no {path}: run {command}.")
-    words = _comment(path).split()
-    if len(words) != 5 or words[0] != _MARK or not words[1].isdigit():
-        raise UserError(f"{path} is no reduced copy that this suite made: run {command}.")
-    if int(words[1]) < needed:
-        raise UserError(
-            f"The reduced copies in {folder} have a short side of {words[1]} pixels and this run "
-            f"needs {needed}: run {command}."
-        )
+    paths = [resized_path(folder, image_id) for image_id in dict.fromkeys(image_ids)]
+    looked_into = set(paths[:: -(-len(paths) // _LOOKED_INTO) or 1])
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"The folder of reduced copies has no {path}: run {command}.")
+        if path not in looked_into:
+            continue
+        words = _comment(path).split()
+        if len(words) != 5 or words[0] != _MARK or not words[1].isdigit():
+            raise UserError(f"{path} is no reduced copy that this suite made: run {command}.")
+        if int(words[1]) < needed:
+            raise UserError(
+                f"The reduced copies in {folder} have a short side of {words[1]} pixels and this "
+                f"run needs {needed}: run {command}."
+            )

@@ -231,7 +231,7 @@ def test_missing_questions_leave_no_record(
 def test_a_logged_score_that_disagrees_is_a_bug(tmp_path: Path) -> None:
     logged = {"test/overall": torch.tensor(0.5), "test/open/answer": torch.tensor(0.0)}
     running = trainer(tmp_path, callback_metrics=logged)
-    with pytest.raises(RuntimeError, match=r"test/open/answer was logged as 0.0+, but .* 1 of 2"):
+    with pytest.raises(RuntimeError, match=r"test/open/answer was logged as 0\.0+, but .* 0\.50+"):
         run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running)
     assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from amif_lightning.callbacks import ResultWriter, results
+from amif_lightning.callbacks.retrieval_results import pair_lines
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import (
     Count,
@@ -25,6 +26,7 @@ from amif_lightning.evaluation import (
     StudyScores,
 )
 from amif_lightning.reports.analysis.retrieval_groups import collect_searches
+from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
 from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine, averages
 from amif_lightning.reports.records.run import read_record
 from amif_lightning.reports.records.schema import read_lines
@@ -266,16 +268,69 @@ def test_task_and_data_must_be_of_one_kind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+# ---- pairs -------------------------------------------------------------------------------------
+
+NAN = float("nan")
+
+
+def numbers(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+SCORES = PairScores(
+    negatives=FixedNegatives((2, -1, 0), (1, 0, -1)),
+    matching={
+        "own": numbers(1.5, 2.5, 3.5),
+        "random": numbers(-1.0, NAN, -3.0),
+        "hard": numbers(0.5, 0.25, NAN),
+    },
+    reranked=numbers(0.4, NAN, 1.0),
+    transport={"own": numbers(0.1, NAN, 0.3), "random": numbers(0.2, NAN, 0.4)},
+    cosine=numbers(0.01, NAN, 0.03),
+    localised=(
+        Localised(2, "mass", 0.1, 0.3, None, 0.2),
+        Localised(2, "nodule", 0.01, 0.0, 0.1, None),
+    ),
+)
+
+
+def test_each_study_has_its_own_numbers() -> None:
+    first, second, third = pair_lines(["a", "b", "c"], SCORES)
+    assert first == PairLine(
+        random="c",
+        hard="b",
+        matching=Odds(own=1.5, random=-1.0, hard=0.5),
+        reranked=0.4,
+        transport=Transported(own=0.1, random=0.2),
+        cosine=0.01,
+        localised=(),
+    )
+    assert (second.random, second.hard, second.matching) == (
+        None,
+        "a",
+        Odds(own=2.5, random=None, hard=0.25),
+    )
+    assert (second.reranked, second.cosine) == (None, None)
+    assert second.transport == Transported(own=None, random=None)
+    assert third.matching == Odds(own=3.5, random=-3.0, hard=None)
+    assert third.localised == (
+        FindingLine(kind="mass", area=0.1, inside=0.3, other_word=None, elsewhere=0.2),
+        FindingLine(kind="nodule", area=0.01, inside=0.0, other_word=0.1, elsewhere=None),
+    )
+    bare = replace(SCORES, negatives=FixedNegatives((2, -1, 0), None), matching=None, reranked=None)
+    for line in pair_lines(["a", "b", "c"], bare):
+        assert (line.hard, line.matching, line.reranked) == (None, None, None)
+
+
 def test_pairs_are_written_to_lines_and_record(tmp_path: Path) -> None:
     """NaN is null in the file, and the record holds the averages of the lines."""
-    nan = float("nan")
-    values = torch.arange(STUDIES).double()
+    values = numbers(*range(STUDIES))
     less = values.clone()
-    less[1] = nan
+    less[1] = NAN
     pairs = PairScores(
         negatives=FixedNegatives((3, -1, 3, 4, 5, 0), None),
-        matching={"own": values + 1, "random": less, "hard": torch.full((STUDIES,), nan).double()},
-        reranked=torch.tensor([0.4, nan, 0.2, nan, nan, nan]).double(),
+        matching={"own": values + 1, "random": less, "hard": numbers(*[NAN] * STUDIES)},
+        reranked=numbers(0.4, NAN, 0.2, NAN, NAN, NAN),
         transport={"own": values, "random": less},
         cosine=less / 10,
         localised=(Localised(2, "mass", 0.1, 0.3, None, 0.2),),

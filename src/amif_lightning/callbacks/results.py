@@ -112,31 +112,21 @@ class ResultWriter(Callback):
         self._last = present
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write both files, the record last; answers are gathered from all processes before.
-
-        The scores of a search are the same in all processes already.
-        """
-        if isinstance(pl_module, SearchTask):
+        """Write both files, the record last; answers are gathered from all processes before."""
+        task: Any = pl_module
+        folder, logged = self._folder(trainer), trainer.callback_metrics
+        if isinstance(task, SearchTask):  # its scores are the same in all processes already
             if trainer.is_global_zero:
-                run = self._run(trainer, pl_module, control=False)
-                scores, logged = pl_module.study_scores, trainer.callback_metrics
-                folder = self._folder(trainer)
-                rank_zero_info(write_search(folder, self._facts, scores, run, logged))
+                run = self._run(trainer, task, control=False)
+                said = write_search(folder, self._facts, task.study_scores, run, logged)
+                rank_zero_info(said)
             return
         answered, control = gather(self._answers[0]), gather(self._answers[1])
-        task: Any = pl_module
         if trainer.is_global_zero:
-            rank_zero_info(
-                write_test(
-                    self._folder(trainer),
-                    self._facts,
-                    answered,
-                    control,
-                    self._run(trainer, pl_module, control=bool(control)),
-                    task.answer_by,
-                    trainer.callback_metrics,
-                )
-            )
+            run = self._run(trainer, task, control=bool(control))
+            by = task.answer_by
+            said = write_test(folder, self._facts, answered, control, run, by, logged)
+            rank_zero_info(said)
 
     # ---- predict ------------------------------------------------------------------------------
 

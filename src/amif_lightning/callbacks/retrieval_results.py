@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import torch
+from torch import Tensor
 
-from amif_lightning.callbacks.pair_results import pair_lines
+from amif_lightning.callbacks.result_files import incomplete, write_result
 from amif_lightning.errors import UserError
-from amif_lightning.evaluation import RetrievalContext, StudyScores
+from amif_lightning.evaluation import PairScores, RetrievalContext, StudyScores
+from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
 from amif_lightning.reports.records.retrieval import (
     DIRECTIONS,
     JUDGED,
@@ -23,8 +26,7 @@ from amif_lightning.reports.records.retrieval import (
     averages,
     studies_path,
 )
-from amif_lightning.reports.records.run import RunRecord, record_path, write_record
-from amif_lightning.reports.records.schema import write_lines
+from amif_lightning.reports.records.run import RunRecord
 
 
 @runtime_checkable
@@ -44,7 +46,7 @@ def write_search(
     facts: RetrievalContext,
     scores: StudyScores | None,
     run: RunRecord,
-    logged: Mapping[str, torch.Tensor],
+    logged: Mapping[str, Tensor],
 ) -> str:
     """Write ``studies-<split>.jsonl`` and then ``result-<split>.json``.
 
@@ -68,10 +70,7 @@ def write_search(
     if found > wanted:
         raise RuntimeError(f"{found} studies were scored, but the split has {wanted}")
     if found < wanted:
-        return (
-            f"No record written: {wanted - found} of {wanted} test studies were not searched; "
-            "limit_test_batches or fast_dev_run is set."
-        )
+        return incomplete(wanted - found, wanted, "studies were not searched")
     if scores.teacher_kl is not None and not math.isfinite(scores.teacher_kl):
         raise UserError(
             f"The divergence from the teacher is {scores.teacher_kl}, so no record is written: "
@@ -79,69 +78,97 @@ def write_search(
         )
     lines = _lines(facts, scores)
     record = RetrievalRecord(teacher_kl=scores.teacher_kl, **dict(averages(lines)), **dict(run))
-    _check_metrics(record, logged)
-    write_lines(studies_path(folder, facts.split), lines)
-    write_record(record_path(folder, facts.split), record)
-    return _scored(record, folder)
+    rankings = {"test": record.mean} | {f"test/{way}": getattr(record, way) for way in DIRECTIONS}
+    means = {
+        f"{prefix}/{measure}@{k}": mean
+        for prefix, ranking in rankings.items()
+        for measure in MEASURES
+        for k, mean in getattr(ranking, measure).items()
+    }
+    named = record.zero_shot
+    zero_shot = "" if named is None else f", zero-shot {named.correct}/{named.count}"
+    return write_result(
+        record,
+        studies_path(folder, facts.split),
+        lines,
+        means,
+        logged,
+        "retrieval",
+        f"precision@{JUDGED} {record.mean.precision[JUDGED]:.4f} "
+        f"(chance {record.chance.precision[JUDGED]:.4f}), recall@{JUDGED} "
+        f"{record.mean.recall[JUDGED]:.4f} of {record.studies} studies{zero_shot}",
+    )
 
 
 def _lines(facts: RetrievalContext, scores: StudyScores) -> list[StudyLine]:
     """One line per study, in the order of their places in the split."""
-    rankings = {way: _rankings(scores, way) for way in DIRECTIONS}
+    first, second = (_rankings(scores, way) for way in DIRECTIONS)
     found = None if scores.zero_shot is None else scores.zero_shot.tolist()
     pairs = None if scores.pairs is None else pair_lines(facts.study_ids, scores.pairs)
     return [
         StudyLine(
             study_id=study,
-            group=group,
-            relevant=relevant,
-            image_to_text=rankings["image_to_text"][place],
-            text_to_image=rankings["text_to_image"][place],
+            group=facts.groups[place],
+            relevant=int(scores.relevant[place]),
+            image_to_text=first[place],
+            text_to_image=second[place],
             zero_shot=None if found is None else bool(found[place]),
             pairs=None if pairs is None else pairs[place],
         )
-        for place, (study, group, relevant) in enumerate(
-            zip(facts.study_ids, facts.groups, scores.relevant.tolist(), strict=True)
-        )
+        for place, study in enumerate(facts.study_ids)
     ]
 
 
 def _rankings(scores: StudyScores, way: Direction) -> list[Ranking]:
-    """The scores of every study in one direction."""
+    """The scores of every study in one direction, k rising."""
     precision, recall = (
-        _by_study(scores.ks, values[way]) for values in (scores.precision, scores.recall)
+        [dict(sorted(zip(scores.ks, of_study, strict=True))) for of_study in values[way].T.tolist()]
+        for values in (scores.precision, scores.recall)
     )
     return [Ranking(precision=p, recall=r) for p, r in zip(precision, recall, strict=True)]
 
 
-def _by_study(ks: Sequence[int], values: torch.Tensor) -> list[dict[int, float]]:
-    """Scores (K, N) as one mapping from k per study, k rising."""
-    return [dict(sorted(zip(ks, column, strict=True))) for column in values.double().T.tolist()]
+def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
+    """The pairs of each study.
 
-
-def _check_metrics(record: RetrievalRecord, logged: Mapping[str, torch.Tensor]) -> None:
-    """Refuse to record means that the logged scores contradict: one of the two has a bug."""
-    parts = {"test": record.mean} | {f"test/{way}": getattr(record, way) for way in DIRECTIONS}
-    for prefix, ranking in parts.items():
-        for measure in MEASURES:
-            for k, mean in getattr(ranking, measure).items():
-                name = f"{prefix}/{measure}@{k}"
-                value = logged.get(name)
-                if value is not None and abs(float(value) - mean) > 1e-5:
-                    raise RuntimeError(
-                        f"{name} was logged as {float(value):.6f}, but the studies' scores give "
-                        f"{mean:.6f}: no record is written"
-                    )
-
-
-def _scored(record: RetrievalRecord, folder: Path) -> str:
-    untrained = "UNTRAINED WEIGHTS, " if record.untrained else ""
-    precision, chance = record.mean.precision[JUDGED], record.chance.precision[JUDGED]
-    found = record.zero_shot
-    zero_shot = "" if found is None else f", zero-shot {found.correct}/{found.count}"
-    return (
-        f"{record.dataset} {record.split} [retrieval], {untrained}test run {record.test_runs}: "
-        f"precision@{JUDGED} {precision:.4f} (chance {chance:.4f}), recall@{JUDGED} "
-        f"{record.mean.recall[JUDGED]:.4f} of {record.studies} studies{zero_shot}; records in "
-        f"{folder}"
+    Args:
+        ids: The N studies' ids, by place.
+        scores: What their pairs scored.
+    """
+    nobody = (-1,) * len(ids)
+    random, hard = (
+        [ids[place] if place >= 0 else None for place in places]
+        for places in (scores.negatives.random, scores.negatives.hard or nobody)
     )
+    matching, transport = _by_name(scores.matching or {}), _by_name(scores.transport)
+    single = {"cosine": scores.cosine}
+    if scores.reranked is not None:
+        single["reranked"] = scores.reranked
+    numbers = {"reranked": [None] * len(ids)} | _by_name(single)
+    found: dict[int, list[FindingLine]] = defaultdict(list)
+    for one in scores.localised:
+        fields = asdict(one)
+        found[fields.pop("position")].append(FindingLine(**fields))
+    return [
+        PairLine(
+            random=random[place],
+            hard=hard[place],
+            matching=Odds(**_at(matching, place)) if matching else None,
+            transport=Transported(**_at(transport, place)),
+            localised=tuple(found[place]),
+            **_at(numbers, place),
+        )
+        for place in range(len(ids))
+    ]
+
+
+def _by_name(values: Mapping[str, Tensor]) -> dict[str, list[float | None]]:
+    """Numbers, None for NaN."""
+    return {
+        name: [None if math.isnan(number) else number for number in numbers.tolist()]
+        for name, numbers in values.items()
+    }
+
+
+def _at(values: Mapping[str, Sequence[Any]], place: int) -> dict[str, Any]:
+    return {name: numbers[place] for name, numbers in values.items()}

@@ -1,0 +1,61 @@
+"""What the tests of both stages share when they write their record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from amif_lightning.reports.records.run import RunRecord, record_path, write_record
+from amif_lightning.reports.records.schema import Line, write_lines
+
+
+def write_result(
+    record: RunRecord,
+    path: Path,
+    lines: Sequence[Line],
+    means: Mapping[str, float],
+    logged: Mapping[str, Tensor],
+    label: str,
+    scores: str,
+) -> str:
+    """Write the file of lines and then, beside it, the record.
+
+    Args:
+        record: The record.
+        path: The file of lines.
+        lines: The lines.
+        means: What the lines give, by the tag of the score.
+        logged: The scores that the task logged.
+        label: The protocol, or what was done.
+        scores: The scores in words.
+
+    Returns:
+        One line with the scores.
+
+    Raises:
+        RuntimeError: If a logged score contradicts the lines: one of the two has a bug.
+        UserError: If a file cannot be written.
+    """
+    for name, mean in means.items():
+        if name in logged and abs(float(logged[name]) - mean) > 1e-5:
+            raise RuntimeError(
+                f"{name} was logged as {float(logged[name]):.6f}, but the lines give {mean:.6f}: "
+                "no record is written"
+            )
+    write_lines(path, lines)
+    write_record(record_path(path.parent, record.split), record)
+    untrained = "UNTRAINED WEIGHTS, " if record.untrained else ""
+    return (
+        f"{record.dataset} {record.split} [{label}], {untrained}test run {record.test_runs}: "
+        f"{scores}; records in {path.parent}"
+    )
+
+
+def incomplete(missing: int, count: int, what: str) -> str:
+    """Say why a test of a part of the split leaves no record."""
+    return (
+        f"No record written: {missing} of {count} test {what}; limit_test_batches or fast_dev_run "
+        "is set."
+    )

@@ -22,7 +22,7 @@ from torch.nn import functional
 from amif_lightning.batch import StudyBatch, TeacherFeatures
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.schema.studies import StudyRelease
-from amif_lightning.data.teacher import build as teachers
+from amif_lightning.data.teacher import networks as teachers
 from amif_lightning.data.teacher.cache import fingerprint
 from amif_lightning.data.teacher.networks import OpenClipTeacher
 from amif_lightning.data.teacher.store import About, write_embeddings

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from amif_lightning.data.preprocessing.images import decode_image
-from amif_lightning.data.teacher import build as teachers
 from amif_lightning.data.teacher import extract as teacher_parts
+from amif_lightning.data.teacher import networks as teachers
 from amif_lightning.data.teacher.cache import Embeddings, fingerprint, teacher_embeddings
 from amif_lightning.data.teacher.networks import OpenClipTeacher
 from amif_lightning.data.teacher.store import About, read_embeddings, write_embeddings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from amif_lightning.data.teacher import extract as teacher_parts
-from amif_lightning.data.teacher.extract import compute, finished
+from amif_lightning.data.teacher.extract import compute
+from amif_lightning.data.teacher.networks import FrozenTeacher
 from amif_lightning.errors import UserError
 
 
@@ -22,13 +23,13 @@ def shade(image: Image.Image) -> Tensor:
     return torch.tensor([float(red[0])])
 
 
-class Toy:
+class Toy(FrozenTeacher):
     """A teacher whose vectors say what it was given, and a little of who came with it."""
 
-    scale, image_size, max_tokens = 1.0, 8, 3
-
     def __init__(self) -> None:
-        self.prepare: Callable[[Image.Image], Tensor] = shade
+        super().__init__()
+        self.scale, self.image_size, self.max_tokens = 1.0, 8, 3
+        self.prepare = shade
         self.seen: list[float] = []
 
     def _rows(self, values: Tensor) -> Tensor:
@@ -186,11 +187,3 @@ def test_a_damaged_image_is_named(
     images["d/07.png"].write_bytes(b"\x89PNG")
     with pytest.raises(UserError, match=r"7\.png is damaged"):
         compute(Toy(), images, texts, tmp_path / "parts", 0, False)
-
-
-def test_parts_are_deleted_with_their_folder(tmp_path: Path) -> None:
-    (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "image-000000000.npy").write_bytes(b"")
-    finished(tmp_path / "parts")
-    finished(tmp_path / "parts")
-    assert not (tmp_path / "parts").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from amif_lightning.batch import Tokens
 from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
-from amif_lightning.data.teacher.networks import CheckpointTeacher, OpenClipTeacher
+from amif_lightning.data.teacher.networks import CheckpointTeacher, OpenClipTeacher, teacher_name
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from tests.small import SMALL
@@ -199,3 +200,45 @@ def test_files_that_are_no_teacher(tmp_path: Path) -> None:
     torch.save(wrong, path)
     with pytest.raises(UserError, match="does not fit"):
         CheckpointTeacher(path)
+
+
+# ---- names ------------------------------------------------------------------------------------
+
+
+def test_hub_names_stand_for_themselves() -> None:
+    name = teacher_name("open_clip", "")
+    assert "hf-hub:microsoft/BiomedCLIP" in name
+    assert "120 tokens" in name
+    assert teacher_name("open_clip", "hf-hub:x/y") != name
+
+
+def test_a_folder_is_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "a.bin").write_bytes(b"1")
+    (folder / "b.json").write_bytes(b"2")
+    name = teacher_name("open_clip", f"local-dir:{folder}")
+    (tmp_path / "new").mkdir()
+    shutil.move(folder, tmp_path / "new" / "model")
+    moved = tmp_path / "new" / "model"
+    assert teacher_name("open_clip", f"local-dir:{moved}") == name
+    (moved / "a.bin").rename(moved / "c.bin")
+    renamed = teacher_name("open_clip", f"local-dir:{moved}")
+    (moved / "c.bin").write_bytes(b"3")
+    assert len({name, renamed, teacher_name("open_clip", f"local-dir:{moved}")}) == 3
+
+
+def test_a_run_trained_again_is_another_teacher(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(b"1")
+    first = teacher_name("checkpoint", str(path))
+    path.write_bytes(b"2")
+    assert teacher_name("checkpoint", str(path)) != first
+
+
+@pytest.mark.parametrize("source", ["local-dir:empty", "local-dir:none"])
+def test_nothing_there(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="does not exist or is empty"):
+        teacher_name("open_clip", source)

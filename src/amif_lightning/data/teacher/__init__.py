@@ -1,3 +1,3 @@
 """The teacher's embeddings: its networks, the cache, and how it is filled."""
 
-__all__ = ["build", "cache", "extract", "networks", "store"]
+__all__ = ["cache", "extract", "networks", "store"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.atomic import locked
-from amif_lightning.data.teacher.extract import compute, finished
+from amif_lightning.data.teacher.extract import compute
 from amif_lightning.data.teacher.store import (
     OTHER_CACHE,
     About,
@@ -28,7 +29,7 @@ TeacherKind = Literal["open_clip", "checkpoint", "embeddings"]
 
 
 class Embeddings:
-    """A file of embeddings in memory.
+    """A file of embeddings in memory; asking for an id that it lacks is a ``UserError``.
 
     Args:
         path: The file, see :mod:`amif_lightning.data.teacher.store`.
@@ -43,33 +44,26 @@ class Embeddings:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.about, rows = read_embeddings(path)
-        self.scale, self.width = self.about.logit_scale, rows["image"].shape[1]
-        self._image, self._text = rows["image"], rows["text"]
-        self._images = {name: row for row, name in enumerate(self.about.image_ids)}
-        self._texts = {name: row for row, name in enumerate(self.about.text_ids)}
+        self.about, self._rows = read_embeddings(path)
+        self.scale, self.width = self.about.logit_scale, self._rows["image"].shape[1]
+        ids = {"image": self.about.image_ids, "text": self.about.text_ids}
+        self._places = {
+            kind: {name: row for row, name in enumerate(names)} for kind, names in ids.items()
+        }
 
     def image(self, ids: Sequence[str]) -> Tensor:
-        """Rows (B, T) of images, float32.
-
-        Raises:
-            UserError: If an id is not there.
-        """
-        return self._rows("image", self._image, self._images, ids)
+        """Rows (B, T) of images, float32."""
+        return self._of("image", ids)
 
     def text(self, ids: Sequence[str]) -> Tensor:
-        """Rows (B, T) of texts, float32.
+        """Rows (B, T) of texts, float32."""
+        return self._of("text", ids)
 
-        Raises:
-            UserError: If an id is not there.
-        """
-        return self._rows("text", self._text, self._texts, ids)
-
-    def _rows(
-        self, what: str, rows: Tensor, known: Mapping[str, int], ids: Sequence[str]
-    ) -> Tensor:
-        _check_ids(self.path, what, ids, known)
-        return rows[torch.tensor([known[name] for name in ids], dtype=torch.long)].float()
+    def _of(self, kind: str, ids: Sequence[str]) -> Tensor:
+        places = self._places[kind]
+        _check_ids(self.path, kind, ids, places)
+        rows = torch.tensor([places[name] for name in ids], dtype=torch.long)
+        return self._rows[kind][rows].float()
 
 
 def fingerprint(ids: Sequence[str], sizes: Sequence[int], texts: Mapping[str, str]) -> str:
@@ -147,12 +141,9 @@ def teacher_embeddings(
         _check(path, read_about(path), data, images, texts)
         return path
 
-    from amif_lightning.data.teacher.build import (  # torch's model libraries are slow
-        open_teacher,
-        teacher_name,
-    )
+    from amif_lightning.data.teacher import networks  # whose libraries are slow
 
-    name = teacher_name(teacher, source)
+    name = networks.teacher_name(teacher, source)
     path = folder / f"{teacher}-{_sha256(name + data)[:16]}.safetensors"
     if not path.is_file():
         parts = path.with_suffix(".parts")
@@ -160,11 +151,11 @@ def teacher_embeddings(
             if not path.is_file():  # another process may have made it meanwhile
                 print(f"Teacher embeddings ({name}): computing {path}", flush=True)
                 check_header(About(tuple(images), tuple(texts), 0.0, name, data))
-                given = open_teacher(teacher, source)
+                given = networks.open_teacher(teacher, source)
                 rows = compute(given, images, texts, parts, num_workers, progress)
                 about = About(tuple(images), tuple(texts), given.scale, name, data)
                 write_embeddings(path, *rows, about)
-                finished(parts)
+                shutil.rmtree(parts, ignore_errors=True)
     about = read_about(path)
     if about.teacher != name:
         raise UserError(

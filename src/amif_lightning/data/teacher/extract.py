@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -16,35 +15,20 @@ from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import replacing
 from amif_lightning.data.preprocessing.images import decode_image
-from amif_lightning.data.teacher.store import NORM_TOLERANCE, OTHER_CACHE
+from amif_lightning.data.teacher.store import OTHER_CACHE, not_unit
 from amif_lightning.errors import UserError
 
+if TYPE_CHECKING:  # the libraries of its networks are slow
+    from amif_lightning.data.teacher.networks import FrozenTeacher
+
 # A part always consists of the same batches: a matrix product's last bits depend on the batch, and
-# a resumed file shall equal an uninterrupted one byte for byte.
+# a resumed file shall hold the numbers of an uninterrupted one to the last bit.
 BATCH, PART = 64, 256
 Batch = TypeVar("Batch")
 
 
-class Teacher(Protocol):
-    """What is asked of a teacher; :mod:`amif_lightning.data.teacher.networks` has two."""
-
-    scale: float
-    image_size: int
-    max_tokens: int
-    prepare: Callable[[Image.Image], Tensor]
-
-    def image(self, pixels: Tensor) -> Tensor:
-        """Unit rows (B, T) of prepared images (B, 3, H, W)."""
-
-    def text(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (B, T) of texts."""
-
-    def cut(self, texts: Sequence[str]) -> int:
-        """How many texts are longer than ``max_tokens``."""
-
-
 def compute(
-    teacher: Teacher,
+    teacher: FrozenTeacher,
     images: Mapping[str, Path],
     texts: Mapping[str, str],
     folder: Path,
@@ -69,12 +53,12 @@ def compute(
         UserError: If an image is missing or damaged, or the teacher gives a vector that is not
             finite, or vectors of two widths.
     """
-    cut = teacher.cut(list(texts.values()))
-    if cut:
+    words = list(texts.values())
+    if cut := teacher.cut(words):
         print(
-            f"The teacher reads {teacher.max_tokens} tokens: {cut} of {len(texts)} texts are cut."
+            f"The teacher reads {teacher.max_tokens} tokens: {cut} of {len(words)} texts are cut."
         )
-    pixels, words = _Images(list(images.values()), teacher), list(texts.values())
+    pixels = _Images(list(images.values()), teacher.prepare)
 
     def decoded(batches: list[list[int]]) -> Iterable[Tensor]:
         # A generator of its own: a run's random numbers must not depend on what was made before it.
@@ -97,17 +81,11 @@ def compute(
     return image, text
 
 
-def finished(folder: Path) -> None:
-    """Delete the parts: the file made of them is written."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 class _Images(Dataset[Tensor]):
     """Decoded images as the teacher expects them; only its transform goes into the workers."""
 
-    def __init__(self, paths: Sequence[Path], teacher: Teacher) -> None:
-        self.paths = paths
-        self.prepare: Callable[[Image.Image], Tensor] = teacher.prepare
+    def __init__(self, paths: Sequence[Path], prepare: Callable[[Image.Image], Tensor]) -> None:
+        self.paths, self.prepare = paths, prepare
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -128,15 +106,15 @@ def _features(
     width: int | None = None,
 ) -> Tensor:
     """Rows (N, T) of all ids, from parts on disk where they are there; T is ``width`` if given."""
-    starts = range(0, len(ids), PART)
-    files = {start: folder / f"{kind}-{start:09d}.npy" for start in starts}
-    kept = {start: _read(file, min(PART, len(ids) - start)) for start, file in files.items()}
+    stops = {start: min(start + PART, len(ids)) for start in range(0, len(ids), PART)}
+    files = {start: folder / f"{kind}-{start:09d}.npy" for start in stops}
+    kept = {start: _read(files[start], stop - start) for start, stop in stops.items()}
     bar.update(sum(len(rows) for rows in kept.values() if rows is not None))
     batches = [
-        list(range(first, min(first + BATCH, start + PART, len(ids))))
-        for start in starts
+        list(range(first, min(first + BATCH, stop)))
+        for start, stop in stops.items()
         if kept[start] is None
-        for first in range(start, min(start + PART, len(ids)), BATCH)
+        for first in range(start, stop, BATCH)
     ]
     done: list[np.ndarray] = []
     for rows, batch in zip(batches, load(batches), strict=True):
@@ -147,26 +125,20 @@ def _features(
                 f"{width}, not of one space: give another teacher as "
                 "--data.init_args.teacher_source."
             )
-        _check_rows(values, [ids[row] for row in rows])
+        if wrong := not_unit(values, [ids[row] for row in rows]):
+            raise UserError(
+                f"The teacher gives a vector that is {wrong}, so its weights are damaged: copy or "
+                "download them again."
+            )
         done.append(values.numpy())
         bar.update(len(rows))
         start = rows[0] - rows[0] % PART
-        if rows[-1] + 1 == min(start + PART, len(ids)):
-            part = np.concatenate(done)
+        if rows[-1] + 1 == stops[start]:
+            part, done = np.concatenate(done), []
             with replacing(files[start], OTHER_CACHE) as file, file.open("wb") as stream:
                 np.save(stream, part, allow_pickle=False)  # by its name it would add an ending
-            kept[start], done = part, []
+            kept[start] = part
     return torch.from_numpy(np.concatenate([part for part in kept.values() if part is not None]))
-
-
-def _check_rows(values: Tensor, ids: Sequence[str]) -> None:
-    # Written so that a norm which is not a number is wrong too.
-    wrong = ~((values.norm(dim=1) - 1).abs() <= NORM_TOLERANCE)
-    if wrong.any():
-        raise UserError(
-            f"The teacher gives no finite vector of unit norm for {ids[int(wrong.nonzero()[0])]}: "
-            "its weights are damaged; copy or download them again."
-        )
 
 
 def _read(file: Path, rows: int) -> np.ndarray | None:

@@ -6,10 +6,11 @@ used in shapes: B samples, T the teacher's width.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,7 @@ from amif_lightning.models.vision import CHANNELS, build_vision
 #: The paper's teacher, and the most tokens of a text that it reads.
 BIOMEDCLIP = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 MAX_TOKENS = 120
+_FOLDER, _HUB = "local-dir:", "hf-hub:"
 
 
 class FrozenTeacher(nn.Module):
@@ -44,10 +46,6 @@ class FrozenTeacher(nn.Module):
     image_size: int
     max_tokens: int
     prepare: Callable[[Image.Image], Tensor]
-
-    def _freeze(self) -> None:
-        self.requires_grad_(False)
-        self.train()
 
     def train(self, mode: bool = True) -> FrozenTeacher:
         """Stay in evaluation mode, also as a part of a module in training."""
@@ -100,7 +98,7 @@ class OpenClipTeacher(FrozenTeacher):
         size = self.model.visual.image_size
         self.image_size = int(size[0] if isinstance(size, Sequence) else size)
         self.scale = float(self.model.logit_scale.detach())
-        self._freeze()
+        self.requires_grad_(False).train()
 
     def cut(self, texts: Sequence[str]) -> int:
         """How many texts have more than ``max_tokens`` tokens."""
@@ -127,8 +125,7 @@ def _open_clip(source: str) -> tuple[Any, Callable[[Image.Image], Tensor], Any]:
     """Model, transform and tokenizer of an open_clip source."""
     import open_clip
 
-    folder = source.startswith("local-dir:")
-    if not folder and not source.startswith("hf-hub:"):
+    if not source.startswith((_FOLDER, _HUB)):
         raise UserError(
             f"The teacher {source!r} is neither hf-hub:NAME nor local-dir:FOLDER: write one of "
             f"them as --data.init_args.teacher_source, such as {BIOMEDCLIP}."
@@ -138,15 +135,14 @@ def _open_clip(source: str) -> tuple[Any, Callable[[Image.Image], Tensor], Any]:
         model, prepare = open_clip.create_model_from_pretrained(source)
         return model, prepare, open_clip.get_tokenizer(source)
     except Exception as error:  # readers of json, pickles, safetensors and two hubs raise their own
-        if folder:
+        advice = (
+            "download the model's folder on a machine with network and give "
+            "--data.init_args.teacher_source local-dir:FOLDER"
+        )
+        if source.startswith(_FOLDER):
             advice = (
                 "the folder needs open_clip_config.json, the weights and the tokenizer's files, "
                 "and hf_model_name in it has to name a local folder too"
-            )
-        else:
-            advice = (
-                "download the model's folder on a machine with network and give "
-                "--data.init_args.teacher_source local-dir:FOLDER"
             )
         raise UserError(
             f"The teacher {source!r} could not be loaded ({first_line(error)}): {advice}."
@@ -167,12 +163,12 @@ class CheckpointTeacher(FrozenTeacher):
     def __init__(self, path: Path, max_tokens: int = MAX_TOKENS) -> None:
         super().__init__()
         checkpoint = _read(path)
-        state: Mapping[str, Tensor] = checkpoint["state_dict"]
-        given: Mapping[str, Any] = checkpoint["hyper_parameters"]
-        layers = ("fusion.text_projection", "fusion.image_projection")
-        if "projections.0.weight" in state:  # the run had layers of their own for the alignment
-            layers = ("projections.0", "projections.1")
         try:
+            state: Mapping[str, Tensor] = checkpoint["state_dict"]
+            given: Mapping[str, Any] = checkpoint["hyper_parameters"]
+            layers = ("fusion.text_projection", "fusion.image_projection")
+            if "projections.0.weight" in state:  # the run had layers of their own for the alignment
+                layers = ("projections.0", "projections.1")
             self.image_size = int(given["image_size"])
             self.vision = build_vision(
                 given["vision"],
@@ -210,7 +206,7 @@ class CheckpointTeacher(FrozenTeacher):
         self.text_projection, self.image_projection = text, image
         self.max_tokens = min(max_tokens, int(self.words.bert.config.max_position_embeddings))
         self.prepare = partial(_whole_image, transform=ImageTransform(self.image_size))
-        self._freeze()
+        self.requires_grad_(False).train()
 
     def cut(self, texts: Sequence[str]) -> int:
         """How many texts have more than ``max_tokens`` tokens."""
@@ -241,18 +237,12 @@ def _read(path: Path) -> dict[str, Any]:
         )
     try:
         loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return loaded
     except Exception as error:  # torch raises whatever its unpickler and zip reader raise
         raise UserError(
             f"The teacher's checkpoint {path} cannot be read ({type(error).__name__}): it is "
             "damaged or not a checkpoint of this suite; train again or copy it again."
         ) from error
-    for key in ("state_dict", "hyper_parameters"):
-        if key not in loaded:
-            raise UserError(
-                f"The teacher's checkpoint {path} has no {key}: give one that `fit` wrote with "
-                "AMiFPretrain as --data.init_args.teacher_source."
-            )
-    return loaded
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -263,3 +253,54 @@ def _linear(state: Mapping[str, Tensor]) -> nn.Linear:
     layer = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
     layer.load_state_dict(state)
     return layer
+
+
+def open_teacher(kind: Literal["open_clip", "checkpoint"], source: str) -> FrozenTeacher:
+    """Load a teacher, onto the GPU where there is one.
+
+    Args:
+        kind: ``open_clip``, or ``checkpoint`` for an earlier run.
+        source: Hub name or ``local-dir:FOLDER`` (empty: BiomedCLIP), or the checkpoint's path.
+
+    Raises:
+        UserError: If it cannot be loaded.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "checkpoint":
+        return CheckpointTeacher(Path(source)).to(device)
+    return OpenClipTeacher(source or BIOMEDCLIP).to(device)
+
+
+def teacher_name(kind: Literal["open_clip", "checkpoint"], source: str) -> str:
+    """What stands for a teacher in the name of its files.
+
+    Files on this machine are named by their content: a folder may be moved, and a run trained again
+    writes another teacher under the old path.
+
+    Raises:
+        UserError: If the folder or the file is not there.
+    """
+    source = source or BIOMEDCLIP
+    if kind == "open_clip" and not source.startswith(_FOLDER):
+        return f"open_clip {source}, {MAX_TOKENS} tokens"
+    path = Path(source.removeprefix(_FOLDER))
+    found = [path] if kind == "checkpoint" else sorted(path.glob("*"))
+    found = [entry for entry in found if entry.is_file()]
+    if not found:
+        raise UserError(
+            f"The teacher {source} does not exist or is empty: check "
+            "--data.init_args.teacher_source."
+        )
+    digest = hashlib.sha256()
+    for entry in found:
+        if kind == "open_clip":
+            digest.update(entry.name.encode() + b"\n")
+        digest.update(_content(entry, entry.stat().st_mtime_ns))
+    return f"{kind} {path.name} of sha256 {digest.hexdigest()[:16]}, {MAX_TOKENS} tokens"
+
+
+@cache
+def _content(path: Path, modified: int) -> bytes:
+    """The file's hash, computed once per process; ``modified`` tells a changed file apart."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from amif_lightning.data.files.atomic import replacing
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, first_line
 
 #: float16 rounds a unit row's norm by less than 1e-3.
 NORM_TOLERANCE = 0.01
@@ -34,7 +34,6 @@ GREATEST_SCALE = 10.0
 #: The safetensors library reads no longer header, which is where ids stand.
 LARGEST_HEADER = 100_000_000
 OTHER_CACHE = "give another folder as --data.init_args.teacher_cache"
-_NAMES = {"image": "image_ids", "text": "text_ids"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,16 @@ class About:
     teacher: str
     data_fingerprint: str
 
+    def metadata(self) -> dict[str, str]:
+        """The file's string metadata."""
+        return {
+            "data_fingerprint": self.data_fingerprint,
+            "image_ids": json.dumps(self.image_ids),
+            "logit_scale": repr(self.logit_scale),
+            "teacher": self.teacher,
+            "text_ids": json.dumps(self.text_ids),
+        }
+
 
 def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> None:
     """Write a file whole or not at all.
@@ -70,7 +79,7 @@ def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> N
     """
     rows = {"image": image.cpu().contiguous(), "text": text.cpu().contiguous()}
     with replacing(path, OTHER_CACHE) as temporary:
-        temporary.write_bytes(save(rows, _metadata(about)))
+        temporary.write_bytes(save(rows, about.metadata()))
 
 
 def check_header(about: About) -> None:
@@ -79,23 +88,13 @@ def check_header(about: About) -> None:
     Raises:
         UserError: If there are too many.
     """
-    size = len(json.dumps(_metadata(about)))
+    size = len(json.dumps(about.metadata()))
     if size > LARGEST_HEADER - 1024:  # what else a header holds is shorter
         raise UserError(
             f"The ids of {len(about.image_ids)} images and {len(about.text_ids)} texts take "
             f"{size / 1e6:.0f} MB and an embeddings file holds {LARGEST_HEADER / 1e6:.0f} MB of "
             "them: give fewer studies or shorter file names."
         )
-
-
-def _metadata(about: About) -> dict[str, str]:
-    return {
-        "data_fingerprint": about.data_fingerprint,
-        "image_ids": json.dumps(about.image_ids),
-        "logit_scale": repr(about.logit_scale),
-        "teacher": about.teacher,
-        "text_ids": json.dumps(about.text_ids),
-    }
 
 
 def read_about(path: Path) -> About:
@@ -121,10 +120,24 @@ def read_embeddings(path: Path) -> tuple[About, dict[str, Tensor]]:
     """
     with _opened(path) as stored:
         about = _about(path, stored)
-        rows = {name: stored.get_tensor(name) for name in _NAMES}
+        rows = {name: stored.get_tensor(name) for name in ("image", "text")}
     for name, ids in (("image", about.image_ids), ("text", about.text_ids)):
-        _check_rows(path, name, rows[name], ids)
+        if wrong := not_unit(rows[name], ids):
+            raise _wrong(path, f"has a row of `{name}` that is {wrong}")
     return about, rows
+
+
+def not_unit(rows: Tensor, ids: Sequence[str]) -> str:
+    """What is wrong with the first row that is no finite vector of unit norm; empty if none is."""
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
+    # Written so that a norm which is not a number is wrong too.
+    wrong = ~((norms - 1).abs() <= NORM_TOLERANCE)
+    if not wrong.any():
+        return ""
+    first = int(wrong.nonzero()[0])
+    norm = float(norms[first])
+    what = "zero" if norm == 0 else f"of norm {norm:.3g}" if math.isfinite(norm) else "not finite"
+    return f"{what}, the first of {int(wrong.sum())}: {ids[first]}"
 
 
 def _opened(path: Path) -> Any:
@@ -137,20 +150,19 @@ def _opened(path: Path) -> Any:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"The embeddings file {path} cannot be read ({error}): it is damaged or no safetensors "
-            "file, so copy or make it again."
+            f"The embeddings file {path} cannot be read ({first_line(error)}): it is damaged or no "
+            "safetensors file, so copy or make it again."
         ) from error
 
 
 def _about(path: Path, stored: Any) -> About:
     metadata: Mapping[str, str] = stored.metadata() or {}
-    wanted = (*_NAMES.values(), "logit_scale", "teacher", "data_fingerprint")
-    for key in wanted:
+    for key in ("image_ids", "text_ids", "logit_scale", "teacher", "data_fingerprint"):
         if key not in metadata:
             raise _wrong(path, f"has no metadata `{key}`")
-    ids = {name: _ids(path, key, metadata[key]) for name, key in _NAMES.items()}
-    widths = []
-    for name in _NAMES:
+    ids, widths = {}, []
+    for name in ("image", "text"):
+        ids[name] = _ids(path, f"{name}_ids", metadata[f"{name}_ids"])
         if name not in stored.keys():  # noqa: SIM118  # the library's object is no mapping
             raise _wrong(path, f"has no tensor `{name}`")
         part = stored.get_slice(name)
@@ -165,19 +177,16 @@ def _about(path: Path, stored: Any) -> About:
             path,
             f"has images of width {widths[0]} and texts of width {widths[1]}, not of one space",
         )
+    scale = _scale(path, metadata["logit_scale"])
     return About(
-        ids["image"],
-        ids["text"],
-        _scale(path, metadata["logit_scale"]),
-        metadata["teacher"],
-        metadata["data_fingerprint"],
+        ids["image"], ids["text"], scale, metadata["teacher"], metadata["data_fingerprint"]
     )
 
 
 def _ids(path: Path, key: str, text: str) -> tuple[str, ...]:
     try:
         found = json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
         raise _wrong(path, f"has metadata `{key}` that is no JSON list of strings")
@@ -194,27 +203,13 @@ def _scale(path: Path, text: str) -> float:
         scale = float(text)
     except ValueError:
         scale = math.nan
-    if not scale <= GREATEST_SCALE or math.isinf(scale):  # also where it is not a number
+    if not -math.inf < scale <= GREATEST_SCALE:  # also where it is not a number
         raise _wrong(
             path,
             f"has logit_scale {text}, which is not the natural logarithm of a factor that cosines "
             "are multiplied with (CLIP's is 4.6)",
         )
     return scale
-
-
-def _check_rows(path: Path, name: str, rows: Tensor, ids: Sequence[str]) -> None:
-    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
-    # Written so that a norm which is not a number is wrong too.
-    wrong = ~((norms - 1).abs() <= NORM_TOLERANCE)
-    if not wrong.any():
-        return
-    first = int(wrong.nonzero()[0])
-    norm = float(norms[first])
-    what = "zero" if norm == 0 else f"of norm {norm:.3g}" if math.isfinite(norm) else "not finite"
-    raise _wrong(
-        path, f"has a row of `{name}` that is {what}, the first of {int(wrong.sum())}: {ids[first]}"
-    )
 
 
 def _wrong(path: Path, what: str) -> UserError:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
-from itertools import groupby
 from pathlib import Path
 
 from amif_lightning import __version__
@@ -14,7 +13,7 @@ from amif_lightning.reports.analysis.groups import Group
 from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
 from amif_lightning.reports.page.provenance import source, unfinished
 from amif_lightning.reports.page.sections import Section, Table, answer_sections, search_sections
-from amif_lightning.reports.render.published import WARNING, percentage, published
+from amif_lightning.reports.render.published import HEADER, WARNING, published_rows
 
 # A page without network and scripts: the browser itself refuses both.
 POLICY = (
@@ -71,6 +70,8 @@ def page(
         *answer_sections(groups, options.baselines, images=options.images),
         *search_sections(searches, options.baselines, images=options.images),
     ]
+    caption = "Accuracies in percent, as the sources print them"
+    peers = Table(caption, HEADER, tuple(published_rows()))
     both: list[Group | RetrievalGroup] = [*groups, *searches]
     return environment.get_template("page.html.jinja").render(
         title=f"Report on {folder.resolve().name}",
@@ -80,11 +81,10 @@ def page(
         literature=list(dict.fromkeys(s.literature for s in sections if s.literature)),
         sections=sections,
         summary=_summary(both, sections),
-        published=_published() if options.published else [],
+        published=peers if options.published else None,
         published_warning=WARNING.replace("`", ""),
         sources=[source(group) for group in both],
         unfinished=unfinished(folder),
-        baselines=options.baselines,
     )
 
 
@@ -101,31 +101,3 @@ def _summary(groups: Sequence[Group | RetrievalGroup], sections: Sequence[Sectio
 
 def _some(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _published() -> list[tuple[str, Table]]:
-    """A protocol with the table of its published runs, each."""
-    header = ("model", "data", "open", "closed", "overall", "note", "source")
-    rows = sorted(published(), key=lambda row: row.protocol)  # stable: data sets keep their order
-    return [
-        (
-            protocol,
-            Table(
-                "Accuracies in percent, as the sources print them",
-                header,
-                tuple(
-                    (
-                        row.model,
-                        row.dataset,
-                        percentage(row.open),
-                        percentage(row.closed),
-                        percentage(row.overall),
-                        row.note,
-                        "; ".join(row.sources) or "-",
-                    )
-                    for row in members
-                ),
-            ),
-        )
-        for protocol, members in groupby(rows, key=lambda row: row.protocol)
-    ]

@@ -68,25 +68,27 @@ WARNING = (
 )
 
 
-def published_table() -> str:
-    """A section with the published numbers and the warning that they are not comparable rows."""
-    header = ("data", "model", "open", "closed", "overall", "protocol", "note", "source")
-    rows = [
+HEADER = ("data", "model", "open", "closed", "overall", "protocol", "note", "source")
+
+
+def published_rows() -> list[tuple[str, ...]]:
+    """The cells of the table under `HEADER`; a dash where a percentage is not given."""
+    return [
         (
             row.dataset,
             row.model,
-            percentage(row.open),
-            percentage(row.closed),
-            percentage(row.overall),
+            *(
+                "-" if value is None else f"{value:.1f}"
+                for value in (row.open, row.closed, row.overall)
+            ),
             row.protocol,
             row.note,
             "; ".join(row.sources) or "-",
         )
         for row in published()
     ]
-    return f"## Published numbers\n\n{WARNING}\n\n{markdown(header, rows)}\n"
 
 
-def percentage(value: float | None) -> str:
-    """A published percentage as the table prints it, a dash where none is given."""
-    return "-" if value is None else f"{value:.1f}"
+def published_table() -> str:
+    """A section with the published numbers and the warning that they are not comparable rows."""
+    return f"## Published numbers\n\n{WARNING}\n\n{markdown(HEADER, published_rows())}\n"

@@ -263,7 +263,7 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
 def test_task_and_data_must_be_of_one_kind(tmp_path: Path) -> None:
     running: Any = SimpleNamespace(is_global_zero=True, datamodule=ToyStudies())
     answering: Any = SimpleNamespace(answer_by="rank")
-    with pytest.raises(TypeError, match="study_scores here and RetrievalContext"):
+    with pytest.raises(TypeError, match="do not go together"):
         ResultWriter("toys", 0, str(tmp_path)).on_test_start(running, answering)
     assert not list(tmp_path.iterdir())
 

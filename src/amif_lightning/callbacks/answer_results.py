@@ -45,7 +45,7 @@ def write_test(
     method: Literal["rank", "generate"],
     logged: Mapping[str, torch.Tensor],
 ) -> str:
-    """Write ``predictions-<split>.jsonl`` and then ``result-<split>.json``.
+    """Write ``predictions-<split>.jsonl`` and then ``result-<split>.json``; see `write_result`.
 
     Args:
         folder: The run folder.
@@ -58,10 +58,6 @@ def write_test(
 
     Returns:
         One line with the score, or one that says why nothing was written.
-
-    Raises:
-        RuntimeError: If the answers contradict what was logged.
-        UserError: If a file cannot be written.
     """
     needed = (answered, control) if control else (answered,)
     missing = [q for q in facts.rows if any(q not in given for given in needed)]
@@ -97,14 +93,7 @@ def write_test(
 
 
 def write_answers(folder: Path, facts: EvaluationContext, answered: Answers) -> str:
-    """Write what ``predict`` answered as ``answers-<split>.jsonl``, in the release's order.
-
-    Returns:
-        One line that says how many questions were answered.
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
+    """Write ``answers-<split>.jsonl`` in the release's order, and say how many were answered."""
     path = folder / f"answers-{facts.split}.jsonl"
     lines = [
         {

@@ -183,18 +183,14 @@ def final_scores(
 ) -> dict[str, float]:
     """The scores of a run by their name in the tab.
 
-    The tab opens with the first five names in alphabetical order. What the score that chooses
-    checkpoints was is therefore named after the score (``overall/test``); all others keep their
-    tags, which begin with ``test/``.
+    The tab opens with the first five names in alphabetical order. The score that chooses
+    checkpoints is therefore named first (``overall/test``); all others keep their tags.
 
     Args:
         monitor: Tag of the score that chooses checkpoints, such as ``val/overall``.
         best: Its best value in validation; None where no validation is known of.
         logged: What was logged, by tag.
         tested: Whether ``logged`` comes from a test; otherwise it is not read.
-
-    Returns:
-        Names and values.
     """
     chosen = monitor.removeprefix("val/")
     scores: dict[str, float] = {} if best is None else {f"{chosen}/best_val": best}

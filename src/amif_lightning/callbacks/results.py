@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from amif_lightning.callbacks.answer_results import Answers, gather, write_answers, write_test
-from amif_lightning.callbacks.retrieval_results import SearchTask, write_search
+from amif_lightning.callbacks.retrieval_results import searches, write_search
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import EvaluationContext, RetrievalContext
 from amif_lightning.reports.records.provenance import git_state, machine, now, package_versions
@@ -26,8 +26,8 @@ class ResultWriter(Callback):
 
     A test leaves ``result-<split>.json`` and a file of lines, and counts itself in
     ``test-runs-<split>.json`` when it starts. The lines are ``predictions-<split>.jsonl`` of a task
-    that answers questions, and ``studies-<split>.jsonl`` of one that is judged by a search
-    (`SearchTask`). ``predict`` leaves ``answers-<split>.jsonl``, which scores nothing.
+    that answers questions, and ``studies-<split>.jsonl`` of one that is judged by a search.
+    ``predict`` leaves ``answers-<split>.jsonl``, which scores nothing.
 
     The seconds of training are carried in checkpoints, so that the record of a later `test` command
     says how long the weights it scored were trained.
@@ -87,11 +87,8 @@ class ResultWriter(Callback):
         self._answers, self._seconds = [{}, {}], [0.0, 0.0]
         if trainer.is_global_zero:
             self._facts = _facts(trainer)
-            if isinstance(self._facts, RetrievalContext) != isinstance(pl_module, SearchTask):
-                raise TypeError(
-                    f"{type(pl_module).__name__} and its data module do not go together: a search "
-                    "needs the attribute study_scores here and RetrievalContext there"
-                )
+            if isinstance(self._facts, RetrievalContext) != searches(pl_module):
+                raise TypeError(f"{type(pl_module).__name__} and its data do not go together")
             self._test_runs = count_test_run(self._folder(trainer), self._facts.split)
         self._last = time.monotonic()
 
@@ -105,7 +102,7 @@ class ResultWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the batch's answers, if it was asked any, and add up the time of its loader."""
-        if not isinstance(pl_module, SearchTask):
+        if not searches(pl_module):
             self._keep(outputs["predictions"], dataloader_idx)
         present = time.monotonic()
         self._seconds[dataloader_idx] += present - self._last
@@ -115,7 +112,7 @@ class ResultWriter(Callback):
         """Write both files, the record last; answers are gathered from all processes before."""
         task: Any = pl_module
         folder, logged = self._folder(trainer), trainer.callback_metrics
-        if isinstance(task, SearchTask):  # its scores are the same in all processes already
+        if searches(task):  # its scores are the same in all processes already
             if trainer.is_global_zero:
                 run = self._run(trainer, task, control=False)
                 said = write_search(folder, self._facts, task.study_scores, run, logged)
@@ -136,7 +133,7 @@ class ResultWriter(Callback):
         Raises:
             UserError: If the task answers no questions.
         """
-        if isinstance(pl_module, SearchTask):
+        if searches(pl_module):
             raise UserError(
                 f"`predict` answers questions and {type(pl_module).__name__} answers none: score "
                 "it with `test`."

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor
 
@@ -29,16 +29,9 @@ from amif_lightning.reports.records.retrieval import (
 from amif_lightning.reports.records.run import RunRecord
 
 
-@runtime_checkable
-class SearchTask(Protocol):
-    """A task that is judged by a search among the studies of a split.
-
-    Attributes:
-        study_scores: What the last search gave; None before it. The attribute is there from the
-            start, for the task is known by it.
-    """
-
-    study_scores: StudyScores | None
+def searches(task: object) -> bool:
+    """Whether a task is judged by a search; it has ``study_scores``, None before the first."""
+    return hasattr(task, "study_scores")
 
 
 def write_search(
@@ -48,7 +41,7 @@ def write_search(
     run: RunRecord,
     logged: Mapping[str, Tensor],
 ) -> str:
-    """Write ``studies-<split>.jsonl`` and then ``result-<split>.json``.
+    """Write ``studies-<split>.jsonl`` and then ``result-<split>.json``; see `write_result`.
 
     Args:
         folder: The run folder.
@@ -61,8 +54,8 @@ def write_search(
         One line with the scores, or one that says why nothing was written.
 
     Raises:
-        RuntimeError: If the task left no scores, or they contradict the facts or what was logged.
-        UserError: If the divergence from the teacher is no number, or a file cannot be written.
+        RuntimeError: If the task left no scores, or of more studies than there are.
+        UserError: If the divergence from the teacher is no number.
     """
     if scores is None:
         raise RuntimeError("the test left no study_scores in its task: no record is written")
@@ -129,12 +122,7 @@ def _rankings(scores: StudyScores, way: Direction) -> list[Ranking]:
 
 
 def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
-    """The pairs of each study.
-
-    Args:
-        ids: The N studies' ids, by place.
-        scores: What their pairs scored.
-    """
+    """The pairs of each study, by place; ``ids`` are the studies' ids."""
     nobody = (-1,) * len(ids)
     random, hard = (
         [ids[place] if place >= 0 else None for place in places]

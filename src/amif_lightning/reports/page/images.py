@@ -75,14 +75,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """One image.
-
-    Attributes:
-        name: The configuration.
-        seed: The run's seed.
-        title: What the image shows.
-        image: A ``data:`` address.
-    """
+    """One image of a configuration's seed: what it shows, and its ``data:`` address."""
 
     name: str
     seed: int

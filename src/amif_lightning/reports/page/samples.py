@@ -70,14 +70,11 @@ class Samples:
 
 
 def samples(groups: Sequence[Group], *, images: bool) -> Samples:
-    """Choose questions of configurations that answered the same split under the same protocol.
+    """The same questions, drawn with a fixed seed, of all configurations of a section.
 
     Args:
-        groups: The configurations.
+        groups: Configurations that answered the same split under the same protocol.
         images: Whether to show images.
-
-    Returns:
-        The same questions for all configurations, drawn with a fixed seed.
     """
     first = [
         (group, next((run for run in group.runs if run.predictions), None)) for group in groups
@@ -107,7 +104,13 @@ def samples(groups: Sequence[Group], *, images: bool) -> Samples:
             Answer(theirs.name, run.record.seed, lines[line.question_id])
             for (theirs, run), lines in zip(found, answered, strict=True)
         )
-        return ShownAnswer(line, _image(line, root, reasons), answers)
+        image = None
+        try:
+            # Lines without the path are older; in most data sets the identity is the path.
+            image = data_uri(root, line.image_file or line.image) if root else None
+        except NoImage as why:
+            reasons[str(why)] += 1
+        return ShownAnswer(line, image, answers)
 
     drawn = tuple(map(shown, right)), tuple(map(shown, wrong))
     remarks += _image_remarks(images, root, reasons, len(right) + len(wrong))
@@ -137,17 +140,6 @@ def _rule(lead: Group, run: Run, count: int) -> str:
         "twice. They are the same for all configurations, each shown with its lowest seed that "
         "has a prediction file. They illustrate; they measure nothing."
     )
-
-
-def _image(line: PredictionLine, root: Path | None, reasons: Counter[str]) -> str | None:
-    if root is None:
-        return None
-    try:
-        # Lines without the path are older; in most data sets the identity is the path.
-        return data_uri(root, line.image_file or line.image)
-    except NoImage as why:
-        reasons[str(why)] += 1
-        return None
 
 
 def _image_remarks(images: bool, root: Path | None, reasons: Counter[str], count: int) -> list[str]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
-from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from amif_lightning.batch import StudyBatch, Tokens, VQABatch
+from amif_lightning.batch import StudyBatch, Tokens
 from amif_lightning.callbacks import alignment_images
 from amif_lightning.callbacks.alignment_images import AlignmentImages, first_studies, neighbours
 from amif_lightning.errors import UserError
@@ -30,6 +24,7 @@ from amif_lightning.tasks.pretrain import AMiFPretrain
 from amif_lightning.tasks.pretraining.mining import Drawn
 from data_modules.phantom.studies import PhantomStudies
 from tests import small
+from tests.callbacks.boards import trainer_of, validate
 
 OPTIONS: dict[str, Any] = {
     "image_size": 64,
@@ -67,23 +62,6 @@ def task_of(data: PhantomStudies, **options: Any) -> AMiFPretrain:
 @pytest.fixture(scope="module")
 def task(data: PhantomStudies) -> AMiFPretrain:
     return task_of(data)
-
-
-def trainer_of(folder: Path, **more: Any) -> Any:
-    logger = TensorBoardLogger(folder, name="", version="")
-    state = {"sanity_checking": False, "is_global_zero": True, "logger": logger, "global_step": 7}
-    return SimpleNamespace(**(state | more))
-
-
-def validate(callback: AlignmentImages, trainer: Any, task: Any, batches: Sequence[Any]) -> None:
-    callback.on_validation_start(trainer, task)
-    for number, given in enumerate(batches):
-        callback.on_validation_batch_end(trainer, task, None, given, number)
-    callback.on_validation_end(trainer, task)
-
-
-def events(folder: Path) -> EventAccumulator:
-    return cast(EventAccumulator, EventAccumulator(str(folder)).Reload())
 
 
 def figures(task: AMiFPretrain, batch: StudyBatch, **options: Any) -> dict[str, Figure]:
@@ -285,24 +263,6 @@ def test_the_first_studies_are_cut_in_every_part(batch: StudyBatch) -> None:
 # ---- through the hooks ------------------------------------------------------------------------
 
 
-def test_two_validations_of_a_training_run_are_drawn(data: PhantomStudies, tmp_path: Path) -> None:
-    trainer = small.trainer(
-        tmp_path,
-        logger=TensorBoardLogger(tmp_path, name="", version=""),
-        max_steps=2,
-        val_check_interval=1,
-        num_sanity_val_steps=1,
-        callbacks=[AlignmentImages(side=64)],
-    )
-    trainer.fit(task_of(data), datamodule=data)
-    found = events(tmp_path)
-    assert set(found.Tags()["images"]) == ALL
-    for tag in ALL:
-        images = found.Images(tag)
-        assert [image.step for image in images] == [1, 2]  # none of the sanity check
-        assert all(Image.open(io.BytesIO(i.encoded_image_string)).format == "PNG" for i in images)
-
-
 def test_drawing_leaves_the_training_as_it_was(
     data: PhantomStudies, batch: StudyBatch, tmp_path: Path
 ) -> None:
@@ -313,7 +273,7 @@ def test_drawing_leaves_the_training_as_it_was(
     assert task.fusion.training
     wanted = [parameter.requires_grad for parameter in task.parameters()]
     drawn = _generators()
-    validate(AlignmentImages(side=64), trainer_of(tmp_path), task, [batch])
+    validate(AlignmentImages(side=64), trainer_of(tmp_path), [batch], task)
     assert len(list(tmp_path.glob("events*"))) == 1
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
     assert [module.training for module in task.modules()] == modes
@@ -334,20 +294,11 @@ def test_only_the_first_batch_is_shown(
 ) -> None:
     given = caught(monkeypatch, "matrices_figure")
     second = replace(batch, first=batch.first.flip(0))
-    validate(AlignmentImages(samples=5, side=64), trainer_of(tmp_path), task, [batch, second])
+    validate(AlignmentImages(samples=5, side=64), trainer_of(tmp_path), [{}, batch, second], task)
     (_, cosines, _), *_ = given[0]
     first = embedded(task, first_studies(batch, 5))
     order = neighbours(batch.relevance[:5].tolist())
     assert cosines == pytest.approx((first[0] @ first[1].T)[order][:, order].numpy(), abs=1e-5)
-
-
-def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
-    tokens = Tokens(torch.ones(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.bool))
-    asked = VQABatch(
-        torch.rand(1, 3, 8, 8), torch.zeros(1).long(), tokens, tokens, torch.ones(1, 1)
-    )
-    validate(AlignmentImages(), trainer_of(tmp_path), None, [asked, {"image": torch.zeros(1)}])
-    assert not list(tmp_path.glob("events*"))
 
 
 @pytest.mark.parametrize("name", ["samples", "studies", "words", "negatives", "side"])

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from amif_lightning.batch import Tokens, VQABatch
 from amif_lightning.callbacks.answer_images import AnswerImages, answer_card, one_per_image
 from amif_lightning.callbacks.image_figures import RIGHT, WRONG
 from amif_lightning.evaluation import Prediction, VocabularyReading
+from tests.callbacks.boards import events, trainer_of, validate
 
 READ = VocabularyReading(0.5, 0.1, True, 2.0, 0.49, (("left", 0.61), ("small", 0.2)))
 
@@ -60,67 +58,25 @@ def a_batch(images: int) -> VQABatch:
     )
 
 
-def _validate(
-    callback: AnswerImages, trainer: Any, batches: list[VQABatch], task: Any = None
-) -> None:
-    callback.on_validation_start(trainer, task)
-    for number, batch in enumerate(batches):
-        given = [Prediction(q, "image", "no", -1.0, False) for q in batch.question_ids]
-        callback.on_validation_batch_end(trainer, task, {"predictions": given}, batch, number)
-    callback.on_validation_end(trainer, task)
+def answers(batch: VQABatch) -> dict[str, Any]:
+    return {"predictions": [Prediction(q, "image", "no", -1.0, False) for q in batch.question_ids]}
 
 
-def _trainer(folder: Path, **more: Any) -> Any:
-    logger = TensorBoardLogger(folder, name="", version="")
-    state = {"sanity_checking": False, "is_global_zero": True, "logger": logger, "global_step": 7}
-    return SimpleNamespace(**(state | more))
-
-
-def _events(trainer: Any) -> EventAccumulator:
-    trainer.logger.experiment.flush()
-    return cast(EventAccumulator, EventAccumulator(trainer.logger.log_dir).Reload())
-
-
-def test_the_sheet_is_a_png_in_the_event_file(tmp_path: Path) -> None:
-    trainer = _trainer(tmp_path)
-    callback = AnswerImages(samples=6, side=64)
-    _validate(callback, trainer, [a_batch(4)])
-    events = _events(trainer)
-    (image,) = events.Images("answers/validation")
-    assert image.step == 7
+def test_the_sheet_has_one_card_an_image_and_not_one_a_question(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path)
+    validate(AnswerImages(samples=6, side=64), trainer, [a_batch(4)], outputs=answers)
+    (image,) = events(trainer).Images("answers/validation")
     shown = Image.open(io.BytesIO(image.encoded_image_string))
     assert shown.format == "PNG"
-    assert shown.width == 10 + 4 * (64 + 10)  # one card an image, not one a question
+    assert shown.width == 10 + 4 * (64 + 10)
     assert len(shown.getcolors(1 << 20) or []) > 50
 
 
-def test_batches_are_kept_until_there_are_images_enough(tmp_path: Path) -> None:
+def test_batches_are_kept_until_there_are_images_enough() -> None:
     # Two questions an image: three batches hold six questions, but only three images.
-    trainer = _trainer(tmp_path)
-    batches = [a_batch(1) for _ in range(6)]
+    callback, batches = AnswerImages(samples=4), [a_batch(1) for _ in range(6)]
     for number, batch in enumerate(batches):
         batch.image_keys = [f"image{number}"] * 2
-    callback = AnswerImages(samples=4, side=64)
-    _validate(callback, trainer, batches)
-    (image,) = _events(trainer).Images("answers/validation")
-    assert image.width == 10 + 4 * (64 + 10)
-
-
-def test_batches_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
-    trainer, task = _trainer(tmp_path), cast(Any, None)
-    callback = AnswerImages()
-    callback.on_validation_start(trainer, task)
-    callback.on_validation_batch_end(trainer, task, None, {"image": torch.zeros(1)}, 0)
-    callback.on_validation_end(trainer, task)
-    assert not list(tmp_path.glob("events*"))
-
-
-@pytest.mark.parametrize("state", [{"sanity_checking": True}, {"is_global_zero": False}])
-def test_it_rests_where_nothing_should_be_drawn(tmp_path: Path, state: dict[str, Any]) -> None:
-    trainer = _trainer(tmp_path, **state)
-    _validate(AnswerImages(), trainer, [a_batch(2)])
-    assert not list(tmp_path.glob("events*"))
-
-
-def test_no_logger_is_no_error(tmp_path: Path) -> None:
-    _validate(AnswerImages(), _trainer(tmp_path, logger=None), [a_batch(2)])
+        callback.keep(batch, answers(batch))
+    callback.keep({"image": torch.zeros(1)}, None)  # of another task
+    assert [batch for batch, _ in callback._kept] == batches[:4]

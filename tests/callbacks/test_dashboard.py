@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -19,30 +18,20 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from amif_lightning.callbacks import Dashboard
 from amif_lightning.callbacks.dashboard import FOLDER, final_scores, layout, selection
+from tests.callbacks.boards import events, trainer_of
 
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Any:
     """What the hooks read of a trainer."""
-    return SimpleNamespace(
-        is_global_zero=True,
-        global_step=8,
-        limit_test_batches=1.0,
-        checkpoint_callbacks=[],
-        logger=TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False),
-        callback_metrics={
-            "test/overall": torch.tensor(0.5),
-            "test/closed/answer": torch.tensor(0.75),
-            "test/type/plane": torch.tensor(1.0),
-            "control/overall": torch.tensor(0.25),
-        },
-    )
-
-
-def _events(trainer: Any) -> EventAccumulator:
-    trainer.logger.experiment.flush()
-    loaded: EventAccumulator = EventAccumulator(trainer.logger.log_dir).Reload()
-    return loaded
+    scores = {
+        "test/overall": torch.tensor(0.5),
+        "test/closed/answer": torch.tensor(0.75),
+        "test/type/plane": torch.tensor(1.0),
+        "control/overall": torch.tensor(0.25),
+    }
+    more = {"limit_test_batches": 1.0, "checkpoint_callbacks": [], "callback_metrics": scores}
+    return trainer_of(tmp_path, **more)
 
 
 def _shown(charts: dict[str, list[Any]], logged: Iterable[str]) -> set[str]:
@@ -54,7 +43,7 @@ def _shown(charts: dict[str, list[Any]], logged: Iterable[str]) -> set[str]:
 def test_the_layout_is_written_once(trainer: Any) -> None:
     task: Any = SimpleNamespace(decoder=1, knowledge=1, knowledge_supervision=0.0)
     Dashboard().on_fit_start(trainer, task)
-    (event,) = _events(trainer).Tensors("custom_scalars__config__")
+    (event,) = events(trainer).Tensors("custom_scalars__config__")
     written = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
     assert [category.title for category in written.category] == [
         "answers",

@@ -18,9 +18,6 @@ def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
         path: The file.
         what: What is wrong with it.
         source: Where the release is.
-
-    Returns:
-        The error, to be raised.
     """
     return UserError(
         f"{title}: {path} is not the expected release because {what}, so fetch it from {source}."
@@ -28,12 +25,7 @@ def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
 
 
 def read_json(title: str, path: Path, source: str) -> Any:
-    """Reads a JSON file.
-
-    Args:
-        title: The data set's name for messages.
-        path: The file.
-        source: Where the release is.
+    """Read a JSON file; the arguments are those of :func:`unexpected`.
 
     Raises:
         UserError: The file cannot be read or is not JSON.
@@ -56,10 +48,10 @@ def read_json(title: str, path: Path, source: str) -> Any:
 def load_questions(
     title: str, path: Path, keys: Collection[str], source: str
 ) -> list[dict[str, Any]]:
-    """Reads a JSON list of questions and checks that each has its keys.
+    """Read a JSON list of questions and check that each has its keys.
 
     Args:
-        title: The data set's name for messages.
+        title: As in :func:`unexpected`.
         path: The file.
         keys: Keys that every question must have; what they hold is the caller's to check.
         source: Where the release is.

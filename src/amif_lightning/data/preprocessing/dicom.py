@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, first_line
 
-INSTALL = "pip install 'amif-lightning[dicom]'"
 _FAR = 1e12  # beyond every stored value: where a window is closed on both sides
 # What is known of how stored values are shown, in the file itself ...
 _SHOWING = (
@@ -57,50 +56,47 @@ def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
         from pydicom.errors import InvalidDicomError
         from pydicom.pixels import pixel_array
     except ImportError as error:
-        raise UserError(f"{path} is a DICOM file, which needs pydicom: {INSTALL}.") from error
+        raise UserError(
+            f"{path} is a DICOM file, which needs pydicom: pip install 'amif-lightning[dicom]'."
+        ) from error
     try:
         header: Any = pydicom.dcmread(path)
-    except FileNotFoundError as error:
-        raise UserError(f"The image {path} does not exist: check the path.") from error
-    except (InvalidDicomError, *_DAMAGED) as error:
-        raise _damaged(path, error) from error
-    if "PixelData" not in header:
-        raise UserError(f"{path} is a DICOM file without an image: give one with pixel data.")
-    try:
+        if "PixelData" not in header:
+            raise UserError(f"{path} is a DICOM file without an image: give one with pixel data.")
         index = _frame(path, int(header.get("NumberOfFrames") or 1), frame)
-        _check_decoder(path, header)
+        syntax = header.file_meta.TransferSyntaxUID
+        if not _has_decoder(syntax):
+            raise UserError(
+                f"{path} is compressed as {syntax.name}, which nothing installed decodes: install "
+                "a decoder that pydicom knows, or convert the file to PNG."
+            )
         # Brightness and colour differences become RGB; indices of a palette stay what they are.
         values: NDArray[Any] = pixel_array(header, index=index)
         return Image.fromarray(_shown(path, values, header, index)).convert("RGB")
-    except UserError:
-        raise
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+    except FileNotFoundError as error:
+        raise UserError(f"The image {path} does not exist: check the path.") from error
+    except (InvalidDicomError, *_DAMAGED) as error:
+        raise UserError(
+            f"The image {path} cannot be read as DICOM ({first_line(error)}): export it again."
+        ) from error
+
+
+def _has_decoder(syntax: Any) -> bool:
+    from pydicom.pixels import get_decoder
+
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
 
 
 def _frame(path: Path, frames: int, chosen: int | None) -> int:
-    if chosen is None:
-        if frames > 1:
-            raise UserError(f"{path} holds {frames} frames: choose a frame, from 0.")
-        return 0
-    if not 0 <= chosen < frames:
+    if chosen is None and frames > 1:
+        raise UserError(f"{path} holds {frames} frames: choose a frame, from 0.")
+    index = chosen or 0
+    if not 0 <= index < frames:
         raise UserError(f"{path} holds {frames} frames: the frame is 0 to {frames - 1}.")
-    return chosen
-
-
-def _check_decoder(path: Path, header: Any) -> None:
-    from pydicom.pixels import get_decoder
-
-    syntax = header.file_meta.TransferSyntaxUID
-    try:
-        known = get_decoder(syntax).is_available
-    except NotImplementedError:
-        known = False
-    if not known:
-        raise UserError(
-            f"{path} is compressed as {syntax.name}, which nothing installed decodes: install a "
-            "decoder that pydicom knows, or convert the file to PNG."
-        )
+    return index
 
 
 def _shown(path: Path, values: NDArray[Any], header: Any, index: int) -> NDArray[np.uint8]:
@@ -119,7 +115,7 @@ def _shown(path: Path, values: NDArray[Any], header: Any, index: int) -> NDArray
 
 
 def _scaled(values: NDArray[Any], maximum: float) -> NDArray[np.uint8]:
-    """Colour values of any depth as 8 bits."""
+    """Values from 0 to ``maximum`` as 8 bits."""
     scaled: NDArray[np.uint8] = (values * (255.0 / maximum)).round().clip(0, 255).astype(np.uint8)
     return scaled
 
@@ -143,26 +139,22 @@ def _showing(header: Any, index: int) -> Any:
     """What holds for one frame; what is said of it alone replaces what is said of all."""
     from pydicom import Dataset
 
+    shared = header.get("SharedFunctionalGroupsSequence") or []
+    frames = header.get("PerFrameFunctionalGroupsSequence") or []
+    groups = [*shared, *frames[index : index + 1]]
     found = Dataset()
-    for part in (header, *_groups(header, index)):
+    for part in (header, *(p for group in groups for n in _GROUPS for p in group.get(n) or [])):
         for name in _SHOWING:
             if name in part and not part[name].is_empty:
                 found.add(part[name])
     return found
 
 
-def _groups(header: Any, index: int) -> Iterator[Any]:
-    shared = header.get("SharedFunctionalGroupsSequence") or []
-    frames = header.get("PerFrameFunctionalGroupsSequence") or []
-    for group in (*shared, *frames[index : index + 1]):
-        for name in _GROUPS:
-            yield from group.get(name) or []
-
-
 def _grey(stored: NDArray[Any], showing: Any, order: str) -> NDArray[np.uint8]:
     """Stored grey values (H, W) as a screen shows them."""
     from pydicom.pixels import apply_rescale, apply_windowing
 
+    padding = _padding(stored, showing)
     if "ModalityLUTSequence" in showing:
         table = showing.ModalityLUTSequence[0]
         values, _ = _looked_up(stored, table.LUTDescriptor, table.LUTData, order)
@@ -178,16 +170,15 @@ def _grey(stored: NDArray[Any], showing: Any, order: str) -> NDArray[np.uint8]:
         low = 0.0
     else:
         shown = values
-        real = values[~_padding(stored, showing)]
+        real = values[~padding]
         low, high = (float(real.min()), float(real.max())) if real.size else (0.0, 0.0)
     # A falling rescale closes its window the other way round: then both differences are negative.
     span = (high - low) or 1.0
     share = np.clip((shown.astype(np.float64) - low) / span, 0.0, 1.0)
     if showing.PhotometricInterpretation == "MONOCHROME1":
         share = 1.0 - share
-    share[_padding(stored, showing)] = 0.0
-    pixels: NDArray[np.uint8] = (share * 255.0).round().astype(np.uint8)
-    return pixels
+    share[padding] = 0.0
+    return _scaled(share, 1.0)
 
 
 def _has_window(showing: Any) -> bool:
@@ -236,8 +227,3 @@ def _padding(stored: NDArray[Any], showing: Any) -> NDArray[np.bool_]:
     ends = (int(value), int(showing.get("PixelPaddingRangeLimit", value)))
     found: NDArray[np.bool_] = (stored >= min(ends)) & (stored <= max(ends))
     return found
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    what = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"The image {path} cannot be read as DICOM ({what}): export it again.")

@@ -11,10 +11,8 @@ from PIL import Image, ImageOps
 from amif_lightning.data.preprocessing.images import DAMAGED, decode_image, to_rgb
 from amif_lightning.errors import UserError
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom"}
-)
-_DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+_DICOM = frozenset({".dcm", ".dicom"})
+_SUFFIXES = _DICOM | {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
 _DICOMDIR = "DICOMDIR"  # the table of contents of a disc: DICOM, and no image
 _PREAMBLE = 128  # bytes before the letters that every DICOM file of the standard carries
 
@@ -56,7 +54,7 @@ def read_image(
 
 def is_dicom(path: Path) -> bool:
     """Whether a file says that it is DICOM, by its name or by its first bytes."""
-    if path.suffix.lower() in _DICOM_SUFFIXES:
+    if path.suffix.lower() in _DICOM:
         return True
     try:
         with path.open("rb") as stream:
@@ -74,6 +72,6 @@ def images_in(folder: Path) -> tuple[list[Path], int]:
     found = [
         path
         for path in files
-        if path.suffix.lower() in SUFFIXES or (path.name != _DICOMDIR and is_dicom(path))
+        if path.suffix.lower() in _SUFFIXES or (path.name != _DICOMDIR and is_dicom(path))
     ]
     return found, len(files) - len(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, first_line
 
 # What Pillow's readers raise on damaged files, depending on where the damage is; UnidentifiedImage
 # is an OSError, and a bomb is a header that claims more pixels than any image has.
@@ -74,7 +74,7 @@ def decode_image(path: Path | BytesIO, min_side: int | None = None) -> Image.Ima
             "`python -m amif_lightning audit`."
         ) from error
     except DAMAGED as error:
-        what = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"The image {path} is damaged or truncated ({what}): copy or download it again."
+            f"The image {path} is damaged or truncated ({first_line(error)}): copy or download it "
+            "again."
         ) from error

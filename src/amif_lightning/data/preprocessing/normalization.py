@@ -10,32 +10,17 @@ _BETWEEN_CHINESE = re.compile(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])")
 
 
 def collapse(text: str) -> str:
-    """Replaces every run of white space by one space and strips the ends.
-
-    Tabs, line breaks and no-break spaces occur inside released questions and answers.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The text with single spaces only.
-    """
+    """Replace every run of white space, which releases have amid texts, by one space; strip."""
     return " ".join(text.split())
 
 
 def normalise(text: str) -> str:
-    """Brings a question or an answer into the form in which it is compared.
+    """Bring a question or an answer into the form in which it is compared, possibly empty.
 
     In this order: lower-case; delete ``, . ' ! ? " ( ) * # : ; ~``; write ``x ray`` and ``x-ray``
     as ``xray``; a hyphen between spaces and every slash become a space; collapse white space; in
     Chinese text, also delete ``，。！？（）：；、`` and the space between two characters. It is
     the clean-up that medical VQA code commonly applies to questions, used here for answers as well.
-
-    Args:
-        text: A question or an answer as released or as a model wrote it.
-
-    Returns:
-        The normalised text, possibly empty.
 
     Example:
         >>> normalise("X-ray,  AP/PA - (supine)?")
@@ -48,12 +33,5 @@ def normalise(text: str) -> str:
 
 
 def is_yes_no(answer: str) -> bool:
-    """Says whether an answer is exactly yes or no, the second of the two closed/open rules.
-
-    Args:
-        answer: A normalised answer.
-
-    Returns:
-        True for ``yes`` and ``no`` only.
-    """
+    """Whether a normalised answer is exactly yes or no, the second of the closed/open rules."""
     return answer in ("yes", "no")

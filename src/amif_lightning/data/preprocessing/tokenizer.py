@@ -162,17 +162,16 @@ def corpus_texts(entries: Sequence[str], own: Iterable[str]) -> list[str]:
         if entry == "train":
             texts += own
             continue
-        path = Path(entry)
-        if not path.is_file():
+        if not Path(entry).is_file():
             raise UserError(
-                f"tokenizer_corpora names {path}, which is no file: give text files with one text "
+                f"tokenizer_corpora names {entry}, which is no file: give text files with one text "
                 "a line, or `train`."
             )
         try:
-            texts += path.read_text(encoding="utf-8").splitlines()
+            texts += Path(entry).read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise UserError(
-                f"tokenizer_corpora names {path}, which is not UTF-8 text: save it as UTF-8 with "
+                f"tokenizer_corpora names {entry}, which is not UTF-8 text: save it as UTF-8 with "
                 "one text a line."
             ) from error
     return texts

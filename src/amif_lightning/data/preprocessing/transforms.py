@@ -66,24 +66,13 @@ class ImageTransform:
 
         A crop that is not square may still be enlarged along its shorter side.
         """
-        shown = {
-            "none": 1.0,
-            "mild": SMALLEST_ZOOM,
-            "paper": SMALLEST_CROP**0.5,
-            "paper_pretrain": SMALLEST_PRETRAIN_CROP**0.5,
-            "released_pretrain": SMALLEST_PRETRAIN_CROP**0.5,
-        }
-        return math.ceil(self.size / shown[self.augmentation])
+        shown = {"none": 1.0, "mild": SMALLEST_ZOOM, "paper": SMALLEST_CROP**0.5}
+        return math.ceil(self.size / shown.get(self.augmentation, SMALLEST_PRETRAIN_CROP**0.5))
 
     def __call__(self, pixels: Tensor, seed: int = 0) -> Tensor:
-        """Transform one image.
+        """An image (3, h, w) uint8 as (3, size, size) float32, normalised.
 
-        Args:
-            pixels: (3, h, w) uint8.
-            seed: Decides the augmentation, whatever has been drawn before.
-
-        Returns:
-            (3, size, size) float32, normalised.
+        ``seed`` alone decides the augmentation, whatever has been drawn before.
         """
         if self.augmentation == "mild":
             image = _mild(pixels, self.size, torch.Generator().manual_seed(seed))

@@ -47,9 +47,8 @@ def test_a_file_arrives_and_is_not_fetched_again(server: Server, tmp_path: Path)
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("tag", ['"1"', ""])
-def test_a_server_that_dies_half_way_is_continued(server: Server, tmp_path: Path, tag: str) -> None:
-    file = offered(server, Page(BODY, tag=tag, breaks=[400_000, 200_000]))
+def test_a_server_that_dies_half_way_is_continued(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY, breaks=[400_000, 200_000]))
     assert fetched(file, tmp_path).read_bytes() == BODY
     starts = [int(asked[6:-1]) if asked else 0 for _, asked in server.asked]
     assert len(starts) == 3
@@ -63,23 +62,28 @@ def test_a_later_call_continues_where_an_earlier_one_gave_up(
     file = offered(server, Page(BODY, breaks=[300_000]))
     with pytest.raises(UserError, match=r"in 1 attempts .* continues where it stopped"):
         fetched(file, tmp_path, attempts=1)
-    assert left(tmp_path) == {"a.bin.part", "a.bin.part.json"}
+    assert left(tmp_path) == {"a.bin.part"}
     assert fetched(file, tmp_path).read_bytes() == BODY
     assert server.asked[-1][1].startswith("bytes=")
 
 
-def test_a_file_that_changed_in_between_begins_anew(server: Server, tmp_path: Path) -> None:
-    file = offered(server, Page(BODY, breaks=[300_000]), algorithm=None, digest="")
+@pytest.mark.parametrize("size", [len(BODY), 9])
+def test_a_file_that_changed_in_between_begins_anew(
+    server: Server, tmp_path: Path, size: int
+) -> None:
     with pytest.raises(UserError, match="in 1 attempts"):
-        fetched(file, tmp_path, attempts=1)
-    other = BODY[::-1]
-    server.pages["/a.bin"] = Page(other, tag='"2"')
+        fetched(offered(server, Page(BODY, breaks=[300_000])), tmp_path, attempts=1)
+    other = BODY[::-1][:size]
+    known = {"size": size, "digest": hashlib.sha256(other).hexdigest()}
+    file = offered(server, Page(other), **known)
+    with pytest.raises(UserError, match="begins anew"):
+        fetched(file, tmp_path)
     assert fetched(file, tmp_path).read_bytes() == other
 
 
-def test_without_tag_and_checksum_nothing_is_continued(server: Server, tmp_path: Path) -> None:
-    file = offered(server, Page(BODY, tag="", breaks=[300_000]), algorithm=None, digest="")
-    assert fetched(file, tmp_path).read_bytes() == BODY
+def test_without_checksum_nothing_is_continued(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY, breaks=[300_000]))
+    assert fetched(file, tmp_path, checksum=False).read_bytes() == BODY
     assert [asked for _, asked in server.asked] == ["", ""]
 
 
@@ -99,9 +103,8 @@ def test_passing_failures_are_tried_again_and_lasting_ones_said(
         fetched(file, tmp_path)
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_truncated_body_is_no_file(server: Server, tmp_path: Path, known: bool) -> None:
-    file = offered(server, Page(BODY, breaks=[300_000] * 9), size=len(BODY) if known else None)
+def test_a_truncated_body_is_no_file(server: Server, tmp_path: Path) -> None:
+    file = offered(server, Page(BODY, breaks=[300_000] * 9), size=9 * len(BODY))
     with pytest.raises(UserError, match="in 3 attempts"):
         fetched(file, tmp_path, attempts=3)
     assert "a.bin" not in left(tmp_path)
@@ -148,7 +151,7 @@ def test_a_file_on_disk_is_compared_too(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
 def test_a_login_page_is_no_file(server: Server, tmp_path: Path, kind: str) -> None:
     server.pages["/login"] = Page(b"<!DOCTYPE html><html>Sign in</html>", kind=kind)
-    file = offered(server, Page(redirect="/login"), size=None, algorithm=None)
+    file = offered(server, Page(redirect="/login"))
     with pytest.raises(UserError, match=r"answered with a web page \(.*/login\)"):
         fetched(file, tmp_path)
     assert "a.bin" not in left(tmp_path)
@@ -164,7 +167,7 @@ def test_a_refusal_is_not_tried_again(server: Server, tmp_path: Path, status: in
 
 def test_nothing_is_fetched_over_open_connections(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not encrypted"):
-        fetched(RemoteFile("a", "http://example.org/a"), tmp_path)
+        fetched(RemoteFile("a", "http://example.org/a", 1, "md5", ""), tmp_path)
     for hop in ("http://example.invalid/a", "/hop"):  # refused before it is asked
         server.pages["/hop"] = Page(redirect="http://example.invalid/b")
         file = offered(server, Page(redirect=hop))
@@ -175,7 +178,7 @@ def test_nothing_is_fetched_over_open_connections(server: Server, tmp_path: Path
 @pytest.mark.parametrize("name", ["/a", "../a", "b/../../a", "c\\a", ""])
 def test_a_name_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="lies outside"):
-        fetched(RemoteFile(name, "https://example.org/a"), tmp_path)
+        fetched(RemoteFile(name, "https://example.org/a", 1, "md5", ""), tmp_path)
 
 
 def test_md5(server: Server, tmp_path: Path) -> None:

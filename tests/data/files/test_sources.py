@@ -90,7 +90,7 @@ def test_gated_sets_say_where_to_apply(tmp_path: Path) -> None:
 
 def test_a_listing_without_a_wanted_file_is_one_sentence(tmp_path: Path) -> None:
     source = ReleaseSource(
-        "https://page", "CC", lambda: [RemoteFile("a", "https://a")], wanted=("*.b",)
+        "https://page", "CC", lambda: [RemoteFile("a", "https://a", 1, "md5", "")], wanted=("*.b",)
     )
     with pytest.raises(UserError, match="lists none of the files"):
         fetch(source, tmp_path)

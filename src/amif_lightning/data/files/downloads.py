@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -34,16 +33,16 @@ class RemoteFile:
     Attributes:
         name: Where it is put, relative to the data set's folder, with forward slashes.
         url: Where it is.
-        size: Its bytes; None where the publisher does not say.
-        algorithm: How ``digest`` was made; None without one.
+        size: Its bytes.
+        algorithm: How ``digest`` was made.
         digest: The publisher's checksum, in hexadecimal.
     """
 
     name: str
     url: str
-    size: int | None = None
-    algorithm: Literal["md5", "sha256"] | None = None
-    digest: str = ""
+    size: int
+    algorithm: Literal["md5", "sha256"]
+    digest: str
 
 
 def session() -> requests.Session:
@@ -82,8 +81,8 @@ def download(
 ) -> Path:
     """Fetch a file unless it is there, and see to it that it is the publisher's.
 
-    What has arrived is kept in ``<name>.part`` and continued by the next attempt or the next call,
-    as long as the server says that its file is still the same one.
+    What has arrived is kept in ``<name>.part`` and continued by the next attempt or the next call;
+    the checksum finds a file that changed in between, so without it nothing is continued.
 
     Args:
         file: The file.
@@ -108,7 +107,7 @@ def download(
     if path.exists():
         _check(file, path, checksum, f"delete {path} and run the command again")
         return path
-    part = _Part(path)
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with session() as web:
@@ -124,12 +123,11 @@ def download(
                     "command again, which continues where it stopped."
                 )
         try:
-            _check(file, part.file, checksum, "run the command again, which begins anew")
+            _check(file, part, checksum, "run the command again, which begins anew")
         except UserError:
-            part.forget()  # to continue what is wrong would never mend it
+            part.unlink()  # to continue what is wrong would never mend it
             raise
-        os.replace(part.file, path)
-        part.forget()
+        os.replace(part, path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
@@ -138,93 +136,53 @@ def download(
     return path
 
 
-class _Part:
-    """What has arrived of a file, and a note of the version that it belongs to."""
-
-    def __init__(self, path: Path) -> None:
-        self.file = path.with_name(f"{path.name}.part")
-        self._notes = path.with_name(f"{path.name}.part.json")
-
-    def version(self, url: str) -> str:
-        """The version that the part belongs to, empty where it is unknown."""
-        try:
-            stored = json.loads(self._notes.read_text(encoding="utf-8"))
-            return str(stored["version"]) if stored["url"] == url else ""
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
-
-    def note(self, url: str, answer: requests.Response) -> None:
-        """Keep what tells versions apart; a weak tag does not promise equal bytes."""
-        tag = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
-        version = "" if tag.startswith("W/") else tag
-        self._notes.write_text(json.dumps({"url": url, "version": version}), encoding="utf-8")
-
-    def forget(self) -> None:
-        self.file.unlink(missing_ok=True)
-        self._notes.unlink(missing_ok=True)
-
-
-def _fetch(web: requests.Session, file: RemoteFile, part: _Part, checksum: bool) -> str | None:
+def _fetch(web: requests.Session, file: RemoteFile, part: Path, resume: bool) -> str | None:
     """One attempt. None where all has arrived, else what went wrong this time."""
     import requests
 
-    have = part.file.stat().st_size if part.file.exists() else 0
+    have = part.stat().st_size if resume and part.exists() else 0
+    if have >= file.size > 0:
+        return None  # its content is judged later
     headers = {"Accept-Encoding": "identity"}  # bytes as they are stored, so that ranges count them
-    same = part.version(file.url)
-    if have and (same or (checksum and file.digest)):
+    if have:
         headers["Range"] = f"bytes={have}-"
-        if same:
-            headers["If-Range"] = same
     try:
         with web.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
             if answer.status_code in _PASSING:
                 return f"HTTP status {answer.status_code}"
-            if answer.status_code == 416:  # nothing is left, or the file is another one
-                if file.size == have or (file.size is None and file.digest):
-                    return None
-                part.forget()
+            if answer.status_code == 416:  # the file is shorter now
+                part.unlink()
                 return "the file has changed"
             if answer.status_code >= 400:
                 raise UserError(
                     f"{file.url} is not there or needs a login (HTTP status {answer.status_code}): "
                     f"fetch {file.name} in a browser and put it in the data set's folder."
                 )
-            if answer.status_code != 206:
-                have = 0
-            elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                part.forget()
-                return "another part arrived than was asked for"
-            part.note(file.url, answer)
-            return _receive(answer, file, part.file, have)
+            if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                have = 0  # the whole file, from a server that gives no parts
+            return _receive(answer, file, part, have)
     except requests.RequestException as error:
-        return type(error).__name__
+        return f"the connection broke ({type(error).__name__})"
 
 
 def _receive(answer: requests.Response, file: RemoteFile, part: Path, have: int) -> str | None:
     """Write the body behind the first ``have`` bytes. None where it is whole."""
-    import requests
-
-    length = answer.headers.get("Content-Length", "")
-    total = file.size if file.size is not None else have + int(length) if length.isdigit() else None
     arrived = have  # the bar counts nothing where nobody watches
     with (
         part.open("ab" if have else "wb") as sink,
         tqdm(
-            total=total, initial=have, desc=file.name, unit="B", unit_scale=True, disable=None
+            total=file.size, initial=have, desc=file.name, unit="B", unit_scale=True, disable=None
         ) as bar,
     ):
-        try:
-            for chunk in answer.iter_content(_CHUNK):
-                if arrived == 0:
-                    _refuse_page(answer, chunk, file)
-                sink.write(chunk)
-                bar.update(len(chunk))
-                arrived += len(chunk)
-                if file.size is not None and arrived > file.size:
-                    return None  # another file, maybe without an end; its size is judged later
-        except requests.RequestException as error:
-            return f"the connection broke ({type(error).__name__})"
-    return f"{arrived} of {total} bytes arrived" if total and arrived < total else None
+        for chunk in answer.iter_content(_CHUNK):
+            if arrived == 0:
+                _refuse_page(answer, chunk, file)
+            sink.write(chunk)
+            bar.update(len(chunk))
+            arrived += len(chunk)
+            if arrived > file.size:
+                break  # another file, maybe without an end; its size is judged later
+    return None if arrived >= file.size else f"{arrived} of {file.size} bytes arrived"
 
 
 def _refuse_page(answer: requests.Response, start: bytes, file: RemoteFile) -> None:
@@ -242,12 +200,12 @@ def _refuse_page(answer: requests.Response, start: bytes, file: RemoteFile) -> N
 
 def _check(file: RemoteFile, path: Path, checksum: bool, remedy: str) -> None:
     size = path.stat().st_size
-    if file.size is not None and size != file.size:
+    if size != file.size:
         raise UserError(
             f"{path} has {size} bytes and {file.url} has {file.size}, so it is another file or a "
             f"part of it: {remedy}."
         )
-    if not checksum or file.algorithm is None:
+    if not checksum:
         return
     # md5 is what some publishers give; it finds damage, not forgery.
     made = partial(hashlib.new, file.algorithm, usedforsecurity=False)

@@ -142,7 +142,7 @@ def _from_listing(source: ReleaseSource, root: Path, checksum: bool) -> list[Pat
     files = [f for f in listed if any(fnmatch(f.name, pattern) for pattern in source.wanted)]
     if not files:
         raise _nothing_wanted(source)
-    size = sum(file.size or 0 for file in files)
+    size = sum(file.size for file in files)
     print(f"{len(files)} files, {size / 2**20:.1f} MiB, from {source.page} ({source.licence})")
     return [download(file, root, checksum=checksum) for file in files]
 

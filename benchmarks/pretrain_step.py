@@ -175,7 +175,9 @@ def write_teacher(folder: Path, size: Size) -> OpenClipTeacher:
     # Half precision halves the file; loading makes it float32 again.
     state = {name: values.half() for name, values in model.state_dict().items()}
     torch.save(state, folder / "open_clip_pytorch_model.bin")
-    return OpenClipTeacher(f"local-dir:{folder}", size.tokens)
+    teacher = OpenClipTeacher(f"local-dir:{folder}")
+    teacher.max_tokens = size.tokens
+    return teacher
 
 
 def make_batch(size: Size, batch: int) -> StudyBatch:

@@ -52,9 +52,7 @@ def texts() -> dict[str, str]:
 
 
 def make(folder: Path, source: str, images: Mapping[str, Path], texts: Mapping[str, str]) -> Path:
-    return teacher_embeddings(
-        folder, "open_clip", source, images, texts, num_workers=0, progress=False
-    )
+    return teacher_embeddings(folder, "open_clip", source, images, texts, num_workers=0)
 
 
 def assert_same_content(one: Path, other: Path) -> None:

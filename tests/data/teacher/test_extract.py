@@ -86,7 +86,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_are_those_of_their_ids(
     images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
-    image, text = compute(Toy(), images, texts, tmp_path / "parts", 0, False)
+    image, text = compute(Toy(), images, texts, tmp_path / "parts", 0)
     angles = torch.atan2(image[:, 1], image[:, 0])
     torch.testing.assert_close(angles, torch.arange(IMAGES) / 100, atol=2e-4, rtol=0)
     assert text.shape == (TEXTS, 2)
@@ -96,8 +96,8 @@ def test_rows_are_those_of_their_ids(
 def test_workers_change_nothing(
     images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
-    alone = compute(Toy(), images, texts, tmp_path / "one", 0, False)
-    helped = compute(Toy(), images, texts, tmp_path / "two", 2, False)
+    alone = compute(Toy(), images, texts, tmp_path / "one", 0)
+    helped = compute(Toy(), images, texts, tmp_path / "two", 2)
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
@@ -105,11 +105,11 @@ def test_workers_change_nothing(
 def test_what_was_done_before_an_interruption_is_not_done_again(
     batches: int, images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
-    whole = compute(Toy(), images, texts, tmp_path / "whole", 0, False)
+    whole = compute(Toy(), images, texts, tmp_path / "whole", 0)
     parts, first, second = tmp_path / "parts", Stops(batches), Toy()
     with pytest.raises(KeyboardInterrupt):
-        compute(first, images, texts, parts, 0, False)
-    resumed = compute(second, images, texts, parts, 0, False)
+        compute(first, images, texts, parts, 0)
+    resumed = compute(second, images, texts, parts, 0)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
     repeated = len(first.seen) + len(second.seen) - IMAGES - TEXTS
     assert 0 <= repeated < 5  # less than one part
@@ -118,14 +118,14 @@ def test_what_was_done_before_an_interruption_is_not_done_again(
 def test_a_damaged_part_is_made_again(
     images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
-    whole = compute(Toy(), images, texts, tmp_path, 0, False)
+    whole = compute(Toy(), images, texts, tmp_path, 0)
     files = sorted(tmp_path.glob("*.npy"))
     assert len(files) == 5 + 2
     files[1].write_bytes(files[1].read_bytes()[:-1])
     files[2].write_bytes(b"")
     files[3].write_bytes(files[4].read_bytes())  # of the last, shorter part
     again = Toy()
-    assert torch.equal(compute(again, images, texts, tmp_path, 0, False)[0], whole[0])
+    assert torch.equal(compute(again, images, texts, tmp_path, 0)[0], whole[0])
     assert again.seen == [float(number) for number in range(5, 20)]
 
 
@@ -135,7 +135,7 @@ def test_a_run_draws_the_same_numbers_with_and_without(
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    compute(Toy(), images, texts, tmp_path / "parts", 0, False)
+    compute(Toy(), images, texts, tmp_path / "parts", 0)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -145,7 +145,7 @@ def test_cut_texts_are_counted(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    compute(Toy(), images, texts, tmp_path / "parts", 0, False)
+    compute(Toy(), images, texts, tmp_path / "parts", 0)
     assert "reads 3 tokens: 5 of 9 texts are cut" in capsys.readouterr().out
 
 
@@ -161,7 +161,7 @@ def test_a_teacher_of_two_widths_is_found_before_it_reads_all_images(
 ) -> None:
     teacher = TwoWidths()
     with pytest.raises(UserError, match="images of width 2 and texts of width 3"):
-        compute(teacher, images, texts, tmp_path / "parts", 0, False)
+        compute(teacher, images, texts, tmp_path / "parts", 0)
     assert len(teacher.seen) == TEXTS + 2  # one batch of images
 
 
@@ -178,7 +178,7 @@ def test_a_vector_that_is_not_finite_names_its_image(
     images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"d/07\.png"):
-        compute(Broken(), images, texts, tmp_path / "parts", 0, False)
+        compute(Broken(), images, texts, tmp_path / "parts", 0)
 
 
 def test_a_damaged_image_is_named(
@@ -186,4 +186,4 @@ def test_a_damaged_image_is_named(
 ) -> None:
     images["d/07.png"].write_bytes(b"\x89PNG")
     with pytest.raises(UserError, match=r"7\.png is damaged"):
-        compute(Toy(), images, texts, tmp_path / "parts", 0, False)
+        compute(Toy(), images, texts, tmp_path / "parts", 0)

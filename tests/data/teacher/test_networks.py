@@ -174,7 +174,8 @@ def test_images_for_a_checkpoint_are_those_of_the_data_modules(tmp_path: Path) -
 
 def test_a_checkpoint_cuts_texts_too(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "a.ckpt")
-    teacher = CheckpointTeacher(tmp_path / "a.ckpt", max_tokens=6)
+    teacher = CheckpointTeacher(tmp_path / "a.ckpt")
+    teacher.max_tokens = 6
     assert teacher.cut(["no finding in the", "no finding in the left"]) == 1
     torch.testing.assert_close(
         teacher.text(["no finding in the left"]), teacher.text(["no finding in the"])

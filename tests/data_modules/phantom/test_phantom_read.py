@@ -117,5 +117,5 @@ def test_missing_and_broken_data_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"studies.jsonl is missing"):
         read_studies(tmp_path)
     (tmp_path / "studies.jsonl").write_text('{"study_id":\n')
-    with pytest.raises(UserError, match=r"studies.jsonl cannot be read \(line 1: no JSON"):
+    with pytest.raises(UserError, match=r"studies.jsonl cannot be read \(line 1: no JSON object"):
         read_studies(tmp_path)

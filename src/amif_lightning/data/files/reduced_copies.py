@@ -28,28 +28,17 @@ _LOOKED_INTO = 1000  # copies opened before a run
 
 @dataclass(frozen=True)
 class Resized:
-    """What became of the images of a data set.
-
-    Attributes:
-        made: Copies that were made now.
-        kept: Copies that were there already, of the same images and settings.
-        failed: Images that are missing or damaged, each with its sentence.
-    """
+    """How many copies were made now or were there already, and images that cannot be read."""
 
     made: int
     kept: int
-    failed: dict[str, str]
+    failed: dict[str, str]  # a sentence by image
 
 
 def resized_path(folder: Path, image_id: str) -> Path:
-    """Where the reduced copy of an image lies.
+    """Where the copy of the image ``<data set>/<path in the release>`` lies below ``folder``.
 
-    Args:
-        folder: The folder of reduced copies.
-        image_id: ``<data set>/<path in the release>``.
-
-    Returns:
-        The same path below the folder; ``.jpg`` is appended where the name has another ending.
+    ``.jpg`` is appended where the name has another ending.
     """
     path = folder / image_id
     if path.suffix.lower() in (".jpg", ".jpeg"):

@@ -13,12 +13,12 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
+from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 from amif_lightning.data.schema.questions import DroppedRow
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, first_line
 
 MissingImages = Literal["error", "skip"]
 
@@ -73,7 +73,7 @@ def read_table(
         UserError: If the file is missing, damaged, no UTF-8 text, cut within a quoted cell, or has
             not these columns.
     """
-    with _opened(source) as stream:
+    with _opened(source) as packed, TextIOWrapper(packed, "utf-8-sig", newline="") as stream:
         rows = csv.reader(stream, delimiter=delimiter, strict=True)
         header: list[str] | None = None
         while True:
@@ -95,8 +95,8 @@ def read_table(
             if header is None:
                 header = [cell.strip() for cell in cells]
                 _check_columns(source, header, columns)
-            elif not cells:
-                continue  # a blank line, usually the last, is no row
+            elif not cells:  # a blank line, usually the last, is no row
+                continue
             elif len(cells) != len(header):
                 detail = f"{len(cells)} cells under {len(header)} columns"
                 dropped.append(source.malformed(line, detail))
@@ -116,13 +116,13 @@ def read_lines(source: TableFile, dropped: list[DroppedRow]) -> Iterator[tuple[i
         dropped: Takes the lines that are no UTF-8 text.
 
     Yields:
-        The number of the line, counted from 1, and the line.
+        The line's number, counted from 1, and the line.
 
     Raises:
         UserError: If the file is missing or damaged.
     """
     try:
-        with _binary(source.path) as stream:
+        with _opened(source) as stream:
             # Not splitlines(): it also breaks at characters that may stand inside a caption.
             for number, raw in enumerate(stream, start=1):
                 try:
@@ -132,8 +132,6 @@ def read_lines(source: TableFile, dropped: list[DroppedRow]) -> Iterator[tuple[i
                     continue
                 if line.strip():
                     yield number, line
-    except FileNotFoundError as error:
-        raise source.error("is not there") from error
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(source, error) from error
 
@@ -158,15 +156,14 @@ def read_json_lines(
         try:
             found = json.loads(line)
         # Integers of thousands of digits are a ValueError, brackets without end a RecursionError.
-        except (ValueError, RecursionError) as error:
-            lost.append(source.malformed(number, f"no JSON ({type(error).__name__})"))
-        else:
-            if isinstance(found, dict):
-                yield number, found
-            else:
-                lost.append(source.malformed(number, "no JSON object"))
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            lost.append(source.malformed(number, "no JSON object"))
         if dropped is None and lost:
             break
+        if isinstance(found, dict):
+            yield number, found
     if dropped is None and lost:
         raise source.error(f"cannot be read ({lost[0].detail})")
 
@@ -190,9 +187,9 @@ def inside(path: str) -> str | None:
 
     Absolute paths (of Windows too) and ``..`` are refused, wherever they would lead.
     """
-    plain = PurePosixPath(path.strip())
-    drive = len(path.strip()) > 1 and path.strip()[1] == ":"
-    if plain.is_absolute() or ".." in path.replace("\\", "/").split("/") or drive:
+    path = path.strip()
+    plain = PurePosixPath(path)
+    if plain.is_absolute() or ".." in path.replace("\\", "/").split("/") or path[1:2] == ":":
         return None
     return plain.as_posix() if plain.parts else None
 
@@ -223,25 +220,21 @@ def either(folder: Path, name: str) -> Path:
     return plain if plain.is_file() and not packed.is_file() else packed
 
 
-def _binary(path: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-
-
-def _opened(source: TableFile) -> IO[str]:
+def _opened(source: TableFile) -> IO[bytes]:
     try:
         if source.path.suffix == ".gz":
-            return gzip.open(source.path, "rt", encoding="utf-8-sig", newline="")
-        return source.path.open(encoding="utf-8-sig", newline="")
-    except FileNotFoundError as error:
-        raise source.error("is not there") from error
+            return cast(IO[bytes], gzip.open(source.path))
+        return source.path.open("rb")
     except OSError as error:
         raise _damaged(source, error) from error
 
 
 def _damaged(source: TableFile, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return source.error("is not there")
     if isinstance(error, UnicodeDecodeError):
         return source.error("is not UTF-8 text")
-    what = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    what = getattr(error, "strerror", None) or first_line(error)
     return source.error(f"cannot be read ({what})")
 
 

@@ -98,7 +98,6 @@ def teacher_embeddings(
     texts: Mapping[str, str],
     *,
     num_workers: int = 2,
-    progress: bool = True,
 ) -> Path:
     """The file with a teacher's embeddings of a data set, made where it is not there yet.
 
@@ -115,7 +114,6 @@ def teacher_embeddings(
         images: File by id ``<dataset>/<relative path>``.
         texts: Text by id ``<dataset>/<study id>``.
         num_workers: Processes that decode images.
-        progress: Whether to show a progress bar.
 
     Returns:
         The path of the file, for :class:`Embeddings`.
@@ -152,7 +150,7 @@ def teacher_embeddings(
                 print(f"Teacher embeddings ({name}): computing {path}", flush=True)
                 check_header(About(tuple(images), tuple(texts), 0.0, name, data))
                 given = networks.open_teacher(teacher, source)
-                rows = compute(given, images, texts, parts, num_workers, progress)
+                rows = compute(given, images, texts, parts, num_workers)
                 about = About(tuple(images), tuple(texts), given.scale, name, data)
                 write_embeddings(path, *rows, about)
                 shutil.rmtree(parts, ignore_errors=True)

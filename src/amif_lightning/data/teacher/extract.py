@@ -33,7 +33,6 @@ def compute(
     texts: Mapping[str, str],
     folder: Path,
     num_workers: int = 2,
-    progress: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """A teacher's features of all images and texts, in the order of the mappings.
 
@@ -41,10 +40,8 @@ def compute(
         teacher: The teacher.
         images: N files by id.
         texts: M texts by id.
-        folder: Where finished parts are kept and looked for. It must belong to this teacher and
-            this data.
+        folder: Of finished parts, of this teacher and this data alone.
         num_workers: Processes that decode images.
-        progress: Whether to show a progress bar.
 
     Returns:
         (N, T) and (M, T), float32.
@@ -72,9 +69,7 @@ def compute(
     def looked_up(batches: list[list[int]]) -> Iterable[list[str]]:
         return ([words[row] for row in batch] for batch in batches)
 
-    with tqdm(
-        total=len(images) + len(texts), desc="teacher", unit="sample", disable=not progress
-    ) as bar:
+    with tqdm(total=len(images) + len(texts), desc="teacher", unit="sample") as bar:
         # The texts first: they take less time, and a teacher of two widths is found by then.
         text = _features(folder, "text", list(texts), looked_up, teacher.text, bar)
         image = _features(folder, "image", list(images), decoded, teacher.image, bar, text.shape[1])

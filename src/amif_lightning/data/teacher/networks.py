@@ -37,7 +37,8 @@ class FrozenTeacher(nn.Module):
     Attributes:
         scale: Logit scale, the natural logarithm of the factor of the cosines.
         image_size: Side of the input in pixels.
-        max_tokens: Most tokens of a text, specials included; a longer text's end is cut.
+        max_tokens: Most tokens of a text, specials included; a longer text's end is cut. A model
+            with fewer positions than :data:`MAX_TOKENS` reads fewer.
         prepare: Turns an RGB image of any size into an input (3, image_size, image_size). It can
             be sent to other processes without the teacher.
     """
@@ -85,16 +86,15 @@ class OpenClipTeacher(FrozenTeacher):
 
     Args:
         source: ``hf-hub:NAME`` or ``local-dir:FOLDER``.
-        max_tokens: Most tokens of a text; a model with fewer positions reads fewer.
 
     Raises:
         UserError: If the model cannot be reached or loaded.
     """
 
-    def __init__(self, source: str, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, source: str) -> None:
         super().__init__()
         self.model, self.prepare, self._tokenize = _open_clip(source)
-        self.max_tokens = min(max_tokens, int(self._tokenize.context_length))
+        self.max_tokens = min(MAX_TOKENS, int(self._tokenize.context_length))
         size = self.model.visual.image_size
         self.image_size = int(size[0] if isinstance(size, Sequence) else size)
         self.scale = float(self.model.logit_scale.detach())
@@ -154,13 +154,12 @@ class CheckpointTeacher(FrozenTeacher):
 
     Args:
         path: A checkpoint that ``fit`` wrote with ``AMiFPretrain`` and image-text alignment.
-        max_tokens: Most tokens of a text; an encoder with fewer positions reads fewer.
 
     Raises:
         UserError: If the file is missing, damaged or of something else.
     """
 
-    def __init__(self, path: Path, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         checkpoint = _read(path)
         try:
@@ -204,7 +203,7 @@ class CheckpointTeacher(FrozenTeacher):
                 f"({first_line(error)}): train it again with this version."
             ) from error
         self.text_projection, self.image_projection = text, image
-        self.max_tokens = min(max_tokens, int(self.words.bert.config.max_position_embeddings))
+        self.max_tokens = min(MAX_TOKENS, int(self.words.bert.config.max_position_embeddings))
         self.prepare = partial(_whole_image, transform=ImageTransform(self.image_size))
         self.requires_grad_(False).train()
 

@@ -25,7 +25,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from amif_lightning.losses.likelihood import sequence_log_likelihood
+from amif_lightning.losses.answering import sequence_log_likelihood
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, Tokens, VQABatch
-from amif_lightning.models.matching import inner_words
+from amif_lightning.models.words import inner_words
 from amif_lightning.tasks import AMiFPretrain, AMiFTask, AMiFVQA
 from amif_lightning.tasks.pretraining.mining import Drawn
 from tests.small import SMALL, phantom, trainer

@@ -39,8 +39,7 @@ from torch import Tensor
 from amif_lightning.batch import StudyBatch
 from amif_lightning.callbacks.image_figures import INK, Card, cards_figure
 from amif_lightning.errors import UserError
-from amif_lightning.metrics.localisation import found_regions
-from amif_lightning.models.patch_grid import covered, patch_centres
+from amif_lightning.metrics.localisation import covered, found_regions
 from amif_lightning.models.words import words_of
 from amif_lightning.reports.analysis.statistics import (
     Interval,
@@ -120,7 +119,7 @@ def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) ->
             "checkpoint that `fit` wrote as --ckpt_path."
         )
     tokenizer = Tokenizer.from_str(task.tokenizer)
-    names, centres = data.region_words(), patch_centres(task.vision, task.image_size)
+    names, centres = data.region_words(), task.vision.patch_centres(task.image_size)
     rng = np.random.default_rng(seed)
     samples: list[Sample] = []
     taken, unnamed = 0, 0
@@ -275,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if task.tokenizer is not None:
         data.adopt_tokenizer(task.tokenizer)
     samples = collect(task, data, given.images, given.seed)
-    centres = patch_centres(task.vision, task.image_size)
+    centres = task.vision.patch_centres(task.image_size)
     print(f"{len(centres)} x {len(centres)} patches, torch {torch.__version__}")
     print(table(lines(samples, centres, given.seed)))
     if given.image is not None:

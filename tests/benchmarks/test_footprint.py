@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from amif_lightning.errors import UserError
-from amif_lightning.models.patch_grid import patch_centres
 from amif_lightning.reports.analysis.statistics import bootstrap_mean
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from benchmarks.measures import footprint
@@ -49,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
 def task(data: PhantomStudies) -> AMiFPretrain:
     torch.manual_seed(0)
     task = AMiFPretrain(**(small.SMALL | {"image_size": 64})).eval()
-    assert patch_centres(task.vision, 64) == pytest.approx(CENTRES)
+    assert task.vision.patch_centres(64) == pytest.approx(CENTRES)
     task.tokenizer = data.tokenizer.to_json()
     return task
 

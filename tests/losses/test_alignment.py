@@ -1,4 +1,4 @@
-"""The global alignment loss against double loops over its equations, and at its limits."""
+"""The global alignment losses against double loops over their equations, and at their limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amif_lightning.losses.alignment import (
+    PAIRS,
     GlobalAlignment,
+    Labels,
+    Pair,
+    Sides,
+    UnifiedAlignment,
     alignment_loss,
     hard_labels,
     same_sample,
@@ -76,15 +81,6 @@ def test_soft_labels_follow_their_equation(weight: float) -> None:
     torch.testing.assert_close(soft_labels(u, v, SCALE, same, weight), slow)
 
 
-def test_soft_labels_of_some_rows_are_rows_of_all() -> None:
-    u, v = unit(6, 5, 0), unit(6, 5, 1)
-    same = same_sample(*identities())
-    rows = torch.tensor([4, 1])
-    torch.testing.assert_close(
-        soft_labels(u[rows], v, SCALE, same[rows]), soft_labels(u, v, SCALE, same)[rows]
-    )
-
-
 @pytest.mark.parametrize("scale", [100.0, math.inf, math.nan])
 def test_a_factor_in_place_of_its_logarithm_is_refused(scale: float) -> None:
     same = torch.eye(3, dtype=torch.bool)
@@ -105,11 +101,6 @@ def test_hard_labels_follow_their_equation(smoothing: float) -> None:
     torch.testing.assert_close(labels.sum(1), torch.ones(6))
 
 
-def test_smoothing_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"got 1\.0"):
-        hard_labels(torch.eye(3, dtype=torch.bool), 1.0)
-
-
 def test_the_loss_follows_its_equation() -> None:
     u, v, s, t = unit(6, 5, 0), unit(6, 5, 1), unit(6, 4, 2), unit(6, 4, 3)
     same = same_sample(*identities())
@@ -128,25 +119,6 @@ def test_one_hot_labels_give_infonce() -> None:
     right = torch.arange(6)
     infonce = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
     torch.testing.assert_close(alignment_loss(logits, labels, labels), infonce)
-
-
-def test_a_sure_teacher_gives_infonce_too() -> None:
-    u, v = unit(6, 7, 0), unit(6, 7, 1)
-    teacher = torch.eye(6, dtype=torch.double)  # no two samples have anything in common
-    labels = soft_labels(teacher, teacher, 5.0, torch.eye(6, dtype=torch.bool))
-    logits = u @ v.T / 0.07
-    right = torch.arange(6)
-    infonce = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
-    torch.testing.assert_close(alignment_loss(logits, labels, labels), infonce)
-
-
-def test_a_teacher_without_opinion_asks_for_an_even_student() -> None:
-    same = torch.zeros(6, 6, dtype=torch.bool)
-    labels = soft_labels(unit(6, 5, 0), unit(6, 5, 1), -30.0, same)
-    logits = unit(6, 6, 2)
-    # KL of the uniform distribution: minus the mean log chance, less the entropy log 6.
-    expected = -(logits.log_softmax(1) + logits.T.log_softmax(1)).mean() / 2 - math.log(6)
-    torch.testing.assert_close(alignment_loss(logits, labels, labels), expected)
 
 
 def test_a_student_that_agrees_with_its_teacher_has_no_loss() -> None:
@@ -247,5 +219,82 @@ def test_the_temperature_returns_into_its_range_and_still_learns() -> None:
         module(unit(6, 5, 0).float(), unit(6, 5, 1).float(), labels, labels)[0].backward()
         assert module.log_temperature.grad is not None
         assert float(module.log_temperature.grad) != 0.0
-    with pytest.raises(ValueError, match="got 2"):
-        GlobalAlignment(2.0)
+
+
+def student() -> Sides:
+    return Sides(*(unit(5, 6, seed).float() for seed in range(4)))
+
+
+def teacher() -> Sides:
+    return Sides(*(unit(5, 4, seed).float() for seed in range(10, 13)))
+
+
+def same() -> Tensor:
+    equal = torch.eye(5, dtype=torch.bool)
+    equal[0, 2] = equal[2, 0] = True
+    return equal
+
+
+def test_each_pair_compares_its_own_sides_with_its_own_labels() -> None:
+    s, t = student(), teacher()
+    losses = UnifiedAlignment(same_weight=0.5)(s, same(), t, SCALE).losses
+    assert tuple(losses) == PAIRS
+    assert s.text_again is not None
+    for pair, (u, v), (a, b) in (
+        ("image_text", (s.first, s.text), (t.first, t.text)),
+        ("view_view", (s.first, s.second), (t.first, t.second)),
+        ("text_text", (s.text, s.text_again), (t.text, t.text)),
+    ):
+        labels = soft_labels(a, b, SCALE, same(), 0.5), soft_labels(b, a, SCALE, same(), 0.5)
+        torch.testing.assert_close(losses[pair], alignment_loss(u @ v.T / 0.07, *labels))
+
+
+def test_hard_labels_need_no_teacher() -> None:
+    s = student()
+    losses = UnifiedAlignment("hard", smoothing=0.2)(s, same(), None).losses
+    labels = hard_labels(same(), 0.2)
+    torch.testing.assert_close(
+        losses["image_text"], alignment_loss(s.first @ s.text.T / 0.07, labels, labels)
+    )
+    with pytest.raises(ValueError, match="soft labels need a teacher"):
+        UnifiedAlignment()(s, same(), None)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_what_the_draw_needs_is_that_of_image_and_text(kind: Labels) -> None:
+    s, t = student(), teacher()
+    vectors = Sides(s.first.requires_grad_(), s.second, s.text.requires_grad_())
+    aligned = UnifiedAlignment(kind, same_weight=0.5)(vectors, same(), t, SCALE)
+    assert aligned.logits is not None
+    assert aligned.labels is not None
+    assert not aligned.logits.requires_grad
+    torch.testing.assert_close(aligned.logits, s.first.detach() @ s.text.detach().T / 0.07)
+    soft = (
+        soft_labels(t.first, t.text, SCALE, same(), 0.5),
+        soft_labels(t.text, t.first, SCALE, same(), 0.5),
+    )
+    expected = soft if kind == "soft" else (hard_labels(same(), 0.1),) * 2
+    for found, labels in zip(aligned.labels, expected, strict=True):
+        torch.testing.assert_close(found, labels)
+
+
+@pytest.mark.parametrize("left_out", PAIRS)
+def test_a_pair_without_weight_is_left_out(left_out: Pair) -> None:
+    module = UnifiedAlignment("hard", **{left_out: 0.0})
+    aligned = module(student(), same(), None)
+    assert set(aligned.losses) == set(PAIRS) - {left_out}
+    assert (aligned.logits is None) == (aligned.labels is None) == (left_out == "image_text")
+    # Nor does it keep a temperature that no loss would ever move.
+    assert not [name for name, _ in module.named_parameters() if left_out in name]
+
+
+def test_every_pair_has_a_temperature_of_its_own() -> None:
+    module = UnifiedAlignment("hard")
+    torch.stack(list(module(student(), same(), None).losses.values())).sum().backward()
+    slopes = [parameter.grad for parameter in module.parameters()]
+    assert len(slopes) == 3
+    assert len({float(slope) for slope in slopes if slope is not None}) == 3
+    for parameter in module.parameters():
+        parameter.data.fill_(5.0)
+    module.clamp_()
+    assert all(float(parameter.detach()) == 0.0 for parameter in module.parameters())

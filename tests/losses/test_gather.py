@@ -20,7 +20,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 
-from amif_lightning.losses.alignment import same_sample
+from amif_lightning.losses.alignment import Labels, Sides, UnifiedAlignment, same_sample
 from amif_lightning.losses.gather import gather, gather_padded, longest, world
 from amif_lightning.losses.matching import (
     draw_negatives,
@@ -28,7 +28,6 @@ from amif_lightning.losses.matching import (
     matching_loss,
     negative_log_weights,
 )
-from amif_lightning.losses.unified import Labels, Sides, UnifiedAlignment
 
 PROCESSES, EACH, STEPS = 2, 3, 40
 SAMPLES = PROCESSES * EACH
@@ -209,7 +208,7 @@ def keep(rank: int, folder: str) -> None:
         "wrong labels": identity_in_the_first_columns(),
         "beside": beside.grad,
         "through": shared.grad,
-        "tokens": gather_padded(tokens, length, fill=9),
+        "tokens": gather_padded(tokens, length),
     }
     torch.save(kept, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
@@ -302,7 +301,7 @@ def test_a_gradient_that_others_share_is_not_written_to(two: list[Kept]) -> None
 def test_sequences_are_padded_to_the_longest_of_all(two: list[Kept]) -> None:
     for rank, kept in enumerate(two):
         assert kept["world"] == (rank, PROCESSES)
-        assert kept["tokens"].tolist() == [[1, 1, 9], [2, 2, 2]]
+        assert kept["tokens"].tolist() == [[1, 1, 0], [2, 2, 2]]
 
 
 def test_one_process_gathers_nothing() -> None:
@@ -310,4 +309,4 @@ def test_one_process_gathers_nothing() -> None:
     assert world() == (0, 1)
     assert gather(rows) is rows
     assert longest(5, rows.device) == 5
-    assert gather_padded(rows, 4, fill=2.0)[:, 2:].tolist() == [[2.0, 2.0]] * 3
+    assert gather_padded(rows, 4)[:, 2:].tolist() == [[0.0, 0.0]] * 3

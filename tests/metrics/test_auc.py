@@ -23,10 +23,3 @@ def test_ends_and_chance() -> None:
     assert auc([2.0, 3.0], [1.0]) == 1.0
     assert auc([0.0], [1.0, 2.0]) == 0.0
     assert auc([1.0], [1.0]) == 0.5
-
-
-def test_one_side_alone_is_refused() -> None:
-    with pytest.raises(ValueError, match="either side"):
-        auc([], [1.0])
-    with pytest.raises(ValueError, match="either side"):
-        auc([1.0], [])

@@ -1,4 +1,4 @@
-"""Localisation of plans that are written by hand."""
+"""Localisation of plans that are written by hand, and how much of a patch a region covers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from amif_lightning.evaluation import Region
-from amif_lightning.metrics.localisation import found_regions, localised
+from amif_lightning.metrics.localisation import covered, found_regions, localised
 from amif_lightning.models.words import Word
 
 NAMES = {"mass": frozenset({"mass"}), "effusion": frozenset({"effusion", "fluid"})}
@@ -77,3 +77,23 @@ def test_a_finding_of_the_same_study_is_no_control() -> None:
     mass = torch.full((2, 4), 0.25).double()
     found = localised([3, 3], ["mass", "mass"], torch.ones(2).double(), mass, mass, mass)
     assert [one.elsewhere for one in found] == [None, None]
+
+
+EVEN = (np.arange(4) + 0.5) / 4
+
+
+@pytest.mark.parametrize("centres", [EVEN, np.array([0.5, 32.5, 64.5, 96.5]) / 112])
+def test_coverage_is_counted_by_the_nearest_centre(centres: np.ndarray) -> None:
+    mask = np.zeros((112, 112), dtype=bool)
+    mask[20:61, 3:90] = True
+    mask[100:, 100:] = True
+    inside, size = np.zeros((4, 4)), np.zeros((4, 4))
+    fine = 2  # borders lie on half pixels at most
+    for row in range(112 * fine):
+        for column in range(112 * fine):
+            places = [(at + 0.5) / (112 * fine) for at in (row, column)]
+            cell = tuple(int(np.abs(centres - place).argmin()) for place in places)
+            size[cell] += 1
+            inside[cell] += mask[row // fine, column // fine]
+    assert covered(mask, centres) == pytest.approx((inside / size).ravel())
+    assert covered(np.ones((112, 112), dtype=bool), centres) == pytest.approx(np.ones(16))

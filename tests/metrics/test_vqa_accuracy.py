@@ -82,29 +82,6 @@ def test_large_counts_stay_exact() -> None:
     assert float(metric.compute()["overall"]) == (2**24 + 2) / (2**24 + 3)
 
 
-def test_reset_forgets() -> None:
-    metric = VQAAccuracy(STRATA)
-    metric.update(*questions(9))
-    metric.reset()
-    assert counts(metric) == {}
-    metric.update(*questions(4, seed=1))
-    assert counts(metric) == slow_tally(*questions(4, seed=1))
-
-
-def test_forward_gives_the_batch_and_keeps_the_sum() -> None:
-    metric = VQAAccuracy(STRATA)
-    metric.update(*questions(9))
-    now = metric(*questions(4, seed=1))
-    assert {k: float(v) for k, v in now.items()} == shares(slow_tally(*questions(4, seed=1)))
-    assert counts(metric)["overall"][1] == 13
-
-
-@pytest.mark.parametrize("shape", [(3, 4), (4, 3), (4,), (4, 4, 1)])
-def test_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"expected \(4, 4\)"):
-        VQAAccuracy(STRATA).update(torch.ones(4).bool(), torch.ones(shape).bool())
-
-
 def test_the_example_in_the_docstring() -> None:
     result = doctest.testmod(vqa_accuracy)
     assert result.attempted >= 3

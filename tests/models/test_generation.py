@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.losses.likelihood import sequence_log_likelihood
-from amif_lightning.models.decoder import AnswerDecoder
-from amif_lightning.models.generation import generate
+from amif_lightning.losses.answering import sequence_log_likelihood
+from amif_lightning.models.decoder import AnswerDecoder, generate
 from amif_lightning.models.text import initializer_range
 
 PAD, BOS, EOS = 0, 1, 2
@@ -77,18 +76,19 @@ def test_equals_a_slow_beam_search(
 ) -> None:
     values, mask = states
     expected = [
-        slow_beam_search(decoder, values[b : b + 1], mask[b : b + 1], beams, 5) for b in range(5)
+        slow_beam_search(decoder, values[b : b + 1], mask[b : b + 1], beams, 6) for b in range(5)
     ]
-    assert generate(decoder, values, mask, BOS, EOS, PAD, beams, max_length=5) == expected
+    assert generate(decoder, values, mask, BOS, EOS, PAD, beams) == expected
     assert len({len(answer) for answer in expected}) > 1
 
 
 def test_a_wide_beam_finds_the_best_of_all_sequences(
-    decoder: AnswerDecoder, states: tuple[Tensor, Tensor]
+    decoder: AnswerDecoder, states: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(decoder, "max_length", 3)
     values, mask = states[0][:2], states[1][:2]
     expected = [every_sequence(decoder, values[b : b + 1], mask[b : b + 1], 3) for b in range(2)]
-    assert generate(decoder, values, mask, BOS, EOS, PAD, beams=40, max_length=3) == expected
+    assert generate(decoder, values, mask, BOS, EOS, PAD, beams=40) == expected
 
 
 def test_a_trained_decoder_answers_from_its_states() -> None:
@@ -112,18 +112,6 @@ def test_a_trained_decoder_answers_from_its_states() -> None:
     assert shuffled == [answers[i] for i in order]
 
 
-def test_an_answer_ends_at_max_length(
-    decoder: AnswerDecoder, states: tuple[Tensor, Tensor]
-) -> None:
-    short = generate(decoder, *states, BOS, EOS, PAD, beams=3, max_length=1)
-    assert all(len(answer) <= 1 for answer in short)
-
-
-def test_bad_arguments_are_named(decoder: AnswerDecoder, states: tuple[Tensor, Tensor]) -> None:
-    with pytest.raises(ValueError, match=r"max_length in 1\.\.6, got 7"):
-        generate(decoder, *states, BOS, EOS, PAD, max_length=7)
-    with pytest.raises(ValueError, match="at least one beam"):
-        generate(decoder, *states, BOS, EOS, PAD, beams=0)
-    training = AnswerDecoder(V, D, 1, 2, 32, 6)
+def test_a_decoder_that_would_drop_units_is_refused(states: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ValueError, match="eval"):
-        generate(training, *states, BOS, EOS, PAD)
+        generate(AnswerDecoder(V, D, 1, 2, 32, 6), *states, BOS, EOS, PAD)

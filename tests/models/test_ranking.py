@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.losses.likelihood import sequence_log_likelihood
+from amif_lightning.losses.answering import sequence_log_likelihood
 from amif_lightning.models.decoder import AnswerDecoder
 from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
 from amif_lightning.models.text import initializer_range

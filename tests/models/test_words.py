@@ -7,7 +7,15 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import WordLevel
 
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.models.words import Word, affirmed, denial_ids, informative, proper, words_of
+from amif_lightning.models.words import (
+    Word,
+    affirmed,
+    denial_ids,
+    informative,
+    inner_words,
+    proper,
+    words_of,
+)
 
 TABLE = Tokenizer.from_texts(["a nodule lies in the left lung . no effusion"])
 FAST = FastTokenizer.from_str(TABLE.to_json())
@@ -108,3 +116,16 @@ def test_denials_are_known_in_any_case() -> None:
         assert not affirmed(torch.tensor([[5, denial, 5]]), ends, denials).any()
     # A table that knows neither leaves all words.
     assert affirmed(torch.tensor([[5, 5]]), [], []).all()
+
+
+def test_words_are_what_lies_between_begin_and_end() -> None:
+    lengths = torch.tensor([6, 4, 3, 2])  # [CLS] words [SEP]; the last text is empty
+    mask = torch.arange(6) < lengths[:, None]
+    assert inner_words(mask).tolist() == [
+        [False, True, True, True, True, False],
+        [False, True, True, False, False, False],
+        [False, True, False, False, False, False],
+        [False] * 6,
+    ]
+    assert int(mask.sum()) == 15  # the given mask is left as it is
+    assert not inner_words(torch.zeros(2, 3, dtype=torch.bool)).any()

@@ -17,8 +17,13 @@ from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.errors import UserError
-from amif_lightning.losses.alignment import alignment_loss, hard_labels, same_sample, soft_labels
-from amif_lightning.losses.unified import Sides
+from amif_lightning.losses.alignment import (
+    Sides,
+    alignment_loss,
+    hard_labels,
+    same_sample,
+    soft_labels,
+)
 from amif_lightning.tasks import AMiFPretrain, AMiFVQA
 from amif_lightning.tasks.pretraining.mining import Drawn
 from data_modules.phantom.studies import PhantomStudies

@@ -22,10 +22,8 @@ from amif_lightning.callbacks.image_figures import (
 )
 from amif_lightning.callbacks.validation_images import ValidationImages, array
 from amif_lightning.errors import UserError
-from amif_lightning.losses.alignment import same_sample, soft_labels
-from amif_lightning.losses.unified import Sides
+from amif_lightning.losses.alignment import Sides, same_sample, soft_labels
 from amif_lightning.models.eval_mode import at_rest
-from amif_lightning.models.patch_grid import patch_centres
 from amif_lightning.models.words import Word, informative, words_of
 
 if TYPE_CHECKING:
@@ -143,7 +141,7 @@ class AlignmentImages(ValidationImages):
             ]
             if maps and len(studies) < self.studies:
                 studies.append((array(batch.first[row]), batch.texts[row], maps))
-        centres = patch_centres(task.vision, task.image_size)
+        centres = task.vision.patch_centres(task.image_size)
         return plans_figure(studies, centres, self.side) if studies else None
 
     def _hardest(self, task: Any, batch: StudyBatch, image: Tensor, text: Tensor) -> Figure | None:

@@ -73,7 +73,7 @@ def enlarged(grid: Array, centres: Array, side: int) -> Array:
 
     Args:
         grid: (g, g) numbers.
-        centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
+        centres: (g,) of the rows and columns of patches, as shares of the image's side.
         side: Pixels of the result.
 
     Returns:
@@ -141,7 +141,7 @@ def plans_figure(
 
     Args:
         studies: At least one, each an image (3, H, W), its text and at least one word.
-        centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
+        centres: (g,) of the rows and columns of patches, as shares of the image's side.
         side: Pixels of each image's side.
         caution: What else stands above.
     """

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 from amif_lightning.callbacks.image_figures import WordMap, plans_figure
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.eval_mode import at_rest
-from amif_lightning.models.patch_grid import patch_centres
 from amif_lightning.models.words import Word, informative, words_of
 from amif_lightning.tasks.answering.single_question import (
     Answered,
@@ -62,7 +61,7 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Figure:
     maps = [WordMap(word.text, mass[list(word.places)].sum(0)) for word in words]
     given = "; ".join(f"{one.answer} {one.probability:.1%}" for one in answered.answers[:3])
     image = inputs.images[0].double().cpu().numpy()
-    centres = patch_centres(task.vision, task.image_size)
+    centres = task.vision.patch_centres(task.image_size)
     text = f"Question: {asked.question} Answers: {given}"
     return plans_figure([(image, text, maps)], centres, SIDE, CAUTION)
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
 def world() -> tuple[int, int]:
-    """This process's rank and the number of processes; (0, 1) where no group was started."""
+    """Return this process's rank and the number of processes; (0, 1) without a process group."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -56,31 +57,22 @@ def gather(local: Tensor) -> Tensor:
     return gathered
 
 
-def gather_padded(local: Tensor, length: int, fill: float = 0.0) -> Tensor:
+def gather_padded(local: Tensor, length: int) -> Tensor:
     """Gather sequences of which each process has padded its own to another length.
 
     Args:
         local: (B, L, ...) this process's sequences.
         length: Common length, at least every process's L (see :func:`longest`).
-        fill: Value on the new padding.
 
     Returns:
-        (G, length, ...).
+        (G, length, ...), 0 on the new padding.
     """
-    missing = length - local.shape[1]
-    if missing:
-        padding = local.new_full((local.shape[0], missing, *local.shape[2:]), fill)
-        local = torch.cat([local, padding], dim=1)
-    return gather(local)
+    unpadded = [0, 0] * (local.ndim - 2)
+    return gather(F.pad(local, [*unpadded, 0, length - local.shape[1]]))
 
 
 def longest(length: int, device: torch.device) -> int:
-    """The greatest of all processes' lengths.
-
-    Args:
-        length: This process's.
-        device: Where the processes' backend communicates.
-    """
+    """Return the greatest of all processes' lengths; ``device`` is where they communicate."""
     if world()[1] == 1:
         return length
     value = torch.tensor(length, device=device)

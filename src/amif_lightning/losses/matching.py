@@ -39,8 +39,7 @@ def negative_log_weights(
         logits: (G, G) student's logits s, the drawing modality in rows.
         labels: (G, G) labels q of the same rows, soft or hard.
         same: (G, G) bool E, the pairs that are no negatives.
-        max_likeness: kappa in (0, 1]; at 1 only what is as alike as anything in the row is kept
-            out.
+        max_likeness: kappa in (0, 1]; at 1 only the row's most alike are kept out.
         same_weight: lambda, taken out of the labels; 0 leaves them as they are.
 
     Returns:
@@ -56,17 +55,14 @@ def negative_log_weights(
 
 
 def gumbel_noise(size: int, seed: int, step: int) -> Tensor:
-    """Noise of one draw of the whole global batch, the same in every process.
+    """Standard Gumbel noise (G, G) of one draw, float32 on the CPU and equal in all processes.
 
     Args:
         size: G.
         seed: The run's seed.
         step: The training step; with the seed it makes a generator of its own.
-
-    Returns:
-        (G, G) float32 on the CPU, standard Gumbel distributed.
     """
-    # A digest, for Python's own hash of a tuple is another in other versions. From the CPU, whose
+    # A digest, for Python's own hash of a tuple differs between versions; on the CPU, whose
     # generator gives the same numbers beside any accelerator.
     digest = hashlib.sha256(f"{seed}/{step}/{size}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -102,7 +98,7 @@ def matching_loss(logits: Tensor, matched: Tensor, valid: Tensor, pairs: Tensor 
             over W processes: the number in all processes divided by W.
 
     Returns:
-        Scalar, float32 or float64. No pair at all gives 0.
+        Scalar; no pair at all gives 0.
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from geomloss import SamplesLoss
 from torch import Tensor, nn
 
+from amif_lightning.losses.matching import LEAST_PAIRS
+
 #: Greatest distance of two points of unit norm; a constant, so that no value depends on the batch.
 DIAMETER = 2.0
 
@@ -51,7 +53,7 @@ class TokenTransport(nn.Module):
     200 to 2 %; images can wait for these.
 
     Args:
-        blur: Length scale of the entropy; the cost's temperature is blur squared.
+        blur: Length scale of the entropy, in (0, 2); the cost's temperature is blur squared.
         scaling: Ratio of two successive scales of the annealing, in (0, 1); nearer to 1 is slower
             and closer to convergence.
         reach: Length scale of unbalanced transport: farther away mass is rather destroyed than
@@ -68,13 +70,6 @@ class TokenTransport(nn.Module):
         plan_iters: int = 200,
     ) -> None:
         super().__init__()
-        if not 0 < blur < DIAMETER or not 0 < scaling < 1 or plan_iters < 0:
-            raise ValueError(
-                f"expected blur in (0, 2), scaling in (0, 1) and plan_iters of at least 0, got "
-                f"{blur}, {scaling} and {plan_iters}"
-            )
-        if reach is not None and reach <= 0:
-            raise ValueError(f"expected a positive reach or None, got {reach}")
         self.blur, self.scaling, self.reach, self.plan_iters = blur, scaling, reach, plan_iters
         options = {
             "loss": "sinkhorn",
@@ -90,31 +85,23 @@ class TokenTransport(nn.Module):
         self._potentials = SamplesLoss(**options, potentials=True)
 
     def forward(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> Tensor:
-        """GeomLoss's own value for each pair of sets.
+        """GeomLoss's own value (B,), float32 or float64, for each pair of sets.
 
         Args:
             x: (B, N, D) tokens of any norm.
             y: (B, M, D) tokens of any norm.
             x_mask: (B, N) bool, true on valid tokens; a set without any gives 0.
             y_mask: (B, M) bool, true on valid tokens.
-
-        Returns:
-            (B,) float32 or float64.
         """
         with torch.autocast(x.device.type, enabled=False), _same_grad_mode():
-            a, x, b, y, present = _measures(x, y, x_mask, y_mask)
-            values: Tensor = self._value(a, x, b, y)
-            return values.where(present, 0.0)
+            values: Tensor = self._value(*_measure(x, x_mask), *_measure(y, y_mask))
+            return values.where(x_mask.any(1) & y_mask.any(1), 0.0)
 
     @torch.no_grad()
     def plan(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> tuple[Tensor, Tensor]:
         """The plan, refined from GeomLoss's potentials, with exact marginals where balanced.
 
-        Args:
-            x: (B, N, D) tokens of any norm.
-            y: (B, M, D) tokens of any norm.
-            x_mask: (B, N) bool, true on valid tokens.
-            y_mask: (B, M) bool, true on valid tokens.
+        Arguments are those of :meth:`forward`.
 
         Returns:
             The plan (B, N, M), of mass 1 where balanced and 0 on padding, and its cost <P, C> (B,).
@@ -128,14 +115,7 @@ class TokenTransport(nn.Module):
 
     @torch.no_grad()
     def unrounded_plan(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> Tensor:
-        """The refined plan (B, N, M) as the updates left it, to measure how far they came.
-
-        Args:
-            x: As for :meth:`plan`.
-            y: As for :meth:`plan`.
-            x_mask: As for :meth:`plan`.
-            y_mask: As for :meth:`plan`.
-        """
+        """The refined plan (B, N, M) as the updates left it, to measure how far they came."""
         return self._refined(x, y, x_mask, y_mask)[0]
 
     def _refined(
@@ -145,7 +125,7 @@ class TokenTransport(nn.Module):
         with torch.autocast(x.device.type, enabled=False), _same_grad_mode():
             # Double precision: the temperature falls to less than a hundredth of the costs, which
             # for collapsed tokens are as small as the rounding of single precision.
-            a, x, b, y, _ = _measures(x.double(), y.double(), x_mask, y_mask)
+            (a, x), (b, y) = _measure(x.double(), x_mask), _measure(y.double(), y_mask)
             f, g = self._potentials(a, x, b, y)
             cost = 1 - x @ y.transpose(1, 2)
         log_a, log_b = a.log(), b.log()
@@ -170,6 +150,42 @@ class TokenTransport(nn.Module):
         return f, g
 
 
+def transport_contrast(
+    own: Tensor,
+    by_image: Tensor,
+    by_text: Tensor,
+    valid: Tensor,
+    pairs: Tensor | float,
+    temperature: float = 0.02,
+) -> Tensor:
+    r"""Two-way cross-entropy of the own pair against the drawn one, with -OT / t as logits.
+
+    .. math:: L = \frac1N \sum_i \Big[ \mathrm{softplus}\frac{OT_i - OT_{i,text(i)}}{t}
+              + \mathrm{softplus}\frac{OT_i - OT_{image(i),i}}{t} \Big]
+
+    The transport of matched pairs alone is 0 where all tokens are one point, so its minimum is a
+    collapse. At such a point this loss is log 2, which is no minimum. UNITER (Chen et al. 2020) and
+    ViLT (Kim et al. 2021) subtract the transport of drawn pairs for the same reason.
+
+    Args:
+        own: (B,) transport of each study's own text and image.
+        by_image: (B,) transport of each image and the text that it drew.
+        by_text: (B,) transport of each text and the image that it drew.
+        valid: (2, B) bool, whether the image and the text drew one; the others count nothing.
+        pairs: Number N of valid drawn pairs that the sum is divided by. Under DDP, which averages
+            gradients over W processes: the number in all processes divided by W.
+        temperature: t, above 0, in units of the transport cost (0 to 2).
+
+    Returns:
+        Scalar of at least 0; no drawn pair at all gives 0.
+    """
+    with torch.autocast(own.device.type, enabled=False):
+        own = own.to(torch.promote_types(own.dtype, torch.float32))
+        drawn = torch.stack([by_image, by_text]).to(own.dtype)
+        terms = F.softplus((own - drawn) / temperature).where(valid, 0.0)
+        return terms.sum() / torch.as_tensor(pairs, dtype=own.dtype).clamp_min(LEAST_PAIRS)
+
+
 def rounded(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Move a plan to exact marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
 
@@ -190,19 +206,9 @@ def rounded(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return plan + missing_rows[:, :, None] * missing_columns[:, None] / total
 
 
-def _measures(
-    x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Weights and unit points of both sets, and (B,) whether neither is empty.
-
-    Points on padding are zeroed: they weigh nothing, but a NaN there would spread all the same.
-    """
-    present = x_mask.any(1) & y_mask.any(1)
-    (a, x), (b, y) = _measure(x, x_mask), _measure(y, y_mask)
-    return a, x, b, y, present
-
-
 def _measure(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights and unit points of a set."""
+    # Points on padding weigh nothing, but a NaN there would spread all the same.
     points = points.to(torch.promote_types(points.dtype, torch.float32))
     points = F.normalize(points.where(mask[..., None], 0.0), dim=-1)
     # An empty set gets weights all the same: its value is dropped, and must be finite until then.

@@ -1,12 +1,3 @@
-"""torchmetrics classes: sums as state, exact over any number of processes."""
+"""Metrics over whole splits: exact, and equal on any number of processes."""
 
-__all__ = [
-    "auc",
-    "gathered_rows",
-    "localisation",
-    "retrieval",
-    "study_features",
-    "teacher_agreement",
-    "vocabulary_use",
-    "vqa_accuracy",
-]
+__all__ = ["auc", "gathered", "localisation", "retrieval", "vocabulary_use", "vqa_accuracy"]

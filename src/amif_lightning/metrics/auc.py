@@ -14,12 +14,7 @@ def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
     Args:
         positive: The n scores of own pairs, at least one.
         negative: The m scores of negatives, at least one.
-
-    Raises:
-        ValueError: If there is no score on either side.
     """
-    if not positive or not negative:
-        raise ValueError("expected at least one score on either side")
     ordered = sorted(negative)
     below = sum(bisect_left(ordered, p) + bisect_right(ordered, p) for p in positive)
     return below / (2 * len(positive) * len(ordered))

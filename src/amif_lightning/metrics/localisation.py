@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from amif_lightning.evaluation import Localised, Region
-from amif_lightning.models.patch_grid import Array, covered
 from amif_lightning.models.words import Word, proper
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,25 +38,6 @@ class FoundRegion:
     shares: Array
 
 
-def named_places(words: Sequence[Word], names: frozenset[str]) -> list[int]:
-    """Columns of all words that name a finding."""
-    return [place for word in words if word.text.lower() in names for place in word.places]
-
-
-def other_word(
-    words: Sequence[Word], names: frozenset[str], rng: np.random.Generator
-) -> Word | None:
-    """One word that is no stop word and names no finding, drawn evenly; None without one.
-
-    Args:
-        words: Words of a text.
-        names: Words that name any finding.
-        rng: Draws.
-    """
-    others = [word for word in proper(words) if word.text.lower() not in names]
-    return others[int(rng.integers(len(others)))] if others else None
-
-
 def found_regions(
     plan: Array,
     words: Sequence[Word],
@@ -70,24 +53,28 @@ def found_regions(
         words: Words of the text.
         regions: The findings that the image shows.
         names: By kind the words that name it; none of them is a control.
-        centres: (g,) see :func:`amif_lightning.models.patch_grid.patch_centres`.
-        rng: Draws the control word.
+        centres: (g,) see :func:`covered`.
+        rng: Draws the control: one word that is no stop word and names no finding.
     """
     moved = plan.sum(1) > 0
     words = [word for word in words if moved[list(word.places)].all()]
-    control = other_word(words, frozenset().union(*names.values()), rng)
-    other = np.zeros(plan.shape[1]) if control is None else mean_row(plan, control.places)
+    naming = frozenset().union(*names.values())
+    others = [word for word in proper(words) if word.text.lower() not in naming]
+    other = np.zeros(plan.shape[1])
+    if others:
+        other = _mean_row(plan, others[int(rng.integers(len(others)))].places)
     found = []
     for region in regions:
-        places = named_places(words, names[region.kind])
+        named = (word.places for word in words if word.text.lower() in names[region.kind])
+        places = [place for columns in named for place in columns]
         if places and region.mask.any():  # else they are denied, or the token limit cut them off
             shares = covered(region.mask, centres)
-            mass = mean_row(plan, places)
+            mass = _mean_row(plan, places)
             found.append(FoundRegion(region.kind, float(region.mask.mean()), mass, other, shares))
     return found
 
 
-def mean_row(plan: Array, places: Sequence[int]) -> Array:
+def _mean_row(plan: Array, places: Sequence[int]) -> Array:
     """Mean of rows of a plan (L, P), scaled to mass 1."""
     rows: Array = plan[list(places)].sum(0)
     return rows / rows.sum()
@@ -107,7 +94,7 @@ def localised(
     Args:
         positions: F places of the studies that they are of, rising.
         kinds: F kinds.
-        area: (F,) see :class:`FoundRegion`.
+        area: (F,) see :class:`FoundRegion`, as for the next three.
         mass: (F, P).
         other: (F, P).
         shares: (F, P).
@@ -139,3 +126,29 @@ def localised(
             )
         )
     return tuple(made)
+
+
+def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
+    """How much of each patch's part of the image a region covers.
+
+    A patch's part is what is nearer to its centre than to the others'.
+
+    Args:
+        mask: (H, W) the region.
+        centres: (g,) of rows and columns as shares of the side, from the tower's `patch_centres`.
+
+    Returns:
+        (g * g,) shares from 0 to 1, row by row; a pixel on a border counts by its parts.
+    """
+    borders = np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [1.0]])
+    down, across = (_overlap(borders, size) for size in mask.shape)
+    shares: Array = down @ mask.astype(np.float64) @ across.T
+    return shares.ravel()
+
+
+def _overlap(borders: Array, pixels: int) -> Array:
+    """(g, pixels) share of each interval between borders that each pixel takes."""
+    low, high = borders[:-1, None], borders[1:, None]
+    edges = np.arange(pixels + 1) / pixels
+    shared = np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1])
+    return np.clip(shared, 0.0, None) / (high - low)

@@ -1,4 +1,4 @@
-"""How well one modality finds the other in a whole split: precision@k and recall@k.
+"""Whole splits of studies: precision@k and recall@k, prompts, and agreement with the teacher.
 
 Letters used in shapes: N studies, D width, K numbers of nearest neighbours.
 """
@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from amif_lightning.losses.alignment import soft_labels
+from amif_lightning.metrics.gathered import SplitFeatures
 
 ROWS = 512  # queries that are compared with the whole split at once
 
@@ -40,8 +44,6 @@ def retrieval(
         >>> precision.tolist(), recall.tolist()
         ([[1.0, 1.0, 1.0]], [[1.0, 0.0, 0.0]])
     """
-    if not ks or min(ks) < 1:
-        raise ValueError(f"expected numbers of at least 1, got {list(ks)}")
     count = len(queries)
     deepest = min(max(ks), count)
     precision, recall = [], []
@@ -58,11 +60,7 @@ def retrieval(
 
 
 def relevant_studies(relevance: Tensor) -> Tensor:
-    """How many studies (N,) are relevant to each, itself included.
-
-    Args:
-        relevance: (N,) long, equal where two studies are relevant to each other.
-    """
+    """Count for each study (N,) those of equal relevance (N,), itself included."""
     _, index, counts = relevance.unique(return_inverse=True, return_counts=True)
     return counts[index]
 
@@ -80,3 +78,40 @@ def zero_shot(images: Tensor, prompts: Tensor, member: Tensor) -> Tensor:
     """
     nearest = (images @ prompts.T).argmax(1)
     return member.gather(1, nearest[:, None])[:, 0]
+
+
+def teacher_divergence(
+    features: SplitFeatures, temperature: float, scale: float, same_weight: float = 0.01
+) -> float:
+    r"""Mean of KL(teacher || model) over studies and both directions, in nats.
+
+    .. math:: \tfrac{1}{2N} \sum_i KL(q_i \| \mathrm{softmax}(s_{i\cdot}))
+              + KL(q'_i \| \mathrm{softmax}(s_{\cdot i}))
+
+    The image-text loss with soft labels, over the whole split instead of a batch; so it grows with
+    the split, and only values over the same split compare.
+
+    Args:
+        features: The split's features, with the teacher's.
+        temperature: The model's temperature tau.
+        scale: The teacher's logit scale, a natural logarithm.
+        same_weight: lambda, what equal samples add to the teacher's logits.
+    """
+    assert features.teacher_image is not None
+    assert features.teacher_text is not None
+    image, text = features.image.double(), features.text.double()
+    teacher_image, teacher_text = features.teacher_image.double(), features.teacher_text.double()
+    total = 0.0
+    for start in range(0, len(features), ROWS):
+        rows = slice(start, start + ROWS)
+        same = (features.study[rows, None] == features.study) | (
+            features.text_id[rows, None] == features.text_id
+        )
+        for own, other, own_teacher, other_teacher in (
+            (image, text, teacher_image, teacher_text),
+            (text, image, teacher_text, teacher_image),
+        ):
+            labels = soft_labels(own_teacher[rows], other_teacher, scale, same, same_weight)
+            scores = (own[rows] @ other.T / temperature).log_softmax(1)
+            total += float(F.kl_div(scores, labels, reduction="sum"))
+    return total / (2 * len(features))

@@ -6,14 +6,14 @@ Letters used in shapes: B questions, S fused tokens, D width, N entries of the v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from amif_lightning.evaluation import VocabularyReading
-from amif_lightning.losses.knowledge import log_mass
+from amif_lightning.losses.answering import log_mass
 from amif_lightning.models.knowledge import KnowledgeReading
 
 #: Most entries that a prediction names.
@@ -34,12 +34,7 @@ class AnswerEntries:
         self._places = {entry: place for place, entry in enumerate(vocabulary)}
 
     def of(self, references: Sequence[Sequence[str]], device: torch.device) -> Tensor:
-        """Which entries (B, N) bool are in one of the answers that count as right.
-
-        Args:
-            references: For each of B questions its normalised answers.
-            device: Where the result is needed.
-        """
+        """Which entries (B, N) bool are in one of each question's normalised right answers."""
         found = torch.zeros(len(references), self._size, dtype=torch.bool)
         for row, answers in enumerate(references):
             parts = {part for answer in answers for part in (answer, *answer.split())}
@@ -73,16 +68,8 @@ class Use:
     weight: Tensor
 
     def readings(self, vocabulary: Sequence[str]) -> list[VocabularyReading]:
-        """The same as plain values, for records.
-
-        Args:
-            vocabulary: The entries.
-        """
-        rows = zip(
-            *(part.tolist() for part in (self.mass, self.even, self.top, self.known)),
-            *(part.tolist() for part in (self.effective, self.gate, self.best, self.weight)),
-            strict=True,
-        )
+        """The same as plain values with the entries' names, for records."""
+        rows = zip(*(getattr(self, field.name).tolist() for field in fields(self)), strict=True)
         return [
             VocabularyReading(
                 mass=mass if known else None,

@@ -38,20 +38,7 @@ class VQAAccuracy(Metric):
         self.add_state("count", zeros.clone(), dist_reduce_fx="sum")
 
     def update(self, correct: Tensor, membership: Tensor) -> None:
-        """Add questions.
-
-        Args:
-            correct: (B,) bool.
-            membership: (B, S) bool.
-
-        Raises:
-            ValueError: If the shapes do not fit the strata.
-        """
-        if membership.shape != (len(correct), len(self.strata)):
-            raise ValueError(
-                f"membership has shape {tuple(membership.shape)}, expected "
-                f"{(len(correct), len(self.strata))}"
-            )
+        """Add questions: ``correct`` (B,) bool and ``membership`` (B, strata) bool."""
         self.correct += (membership & correct[:, None]).sum(0)
         self.count += membership.sum(0)
 

@@ -5,12 +5,12 @@ B answers, T answer tokens, S fused tokens, D width, V vocabulary entries.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertLMHeadModel, BertModel
-from transformers.cache_utils import EncoderDecoderCache
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from amif_lightning.models.text import initializer_range
 
@@ -177,3 +177,67 @@ class AnswerDecoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Output layer: (..., D) hidden states to (..., V) scores."""
         return self.lm.cls(hidden)
+
+    def check_evaluation_mode(self) -> None:
+        """Refuse to answer with dropout.
+
+        Raises:
+            ValueError: If the decoder is in training mode.
+        """
+        if self.training:
+            raise ValueError(
+                "the decoder is in training mode and would drop units: call eval() first"
+            )
+
+
+@torch.no_grad()
+def generate(
+    decoder: AnswerDecoder,
+    states: Tensor,
+    states_mask: Tensor,
+    bos: int,
+    eos: int,
+    pad: int,
+    beams: int = 3,
+) -> list[list[int]]:
+    """Answer of highest log-likelihood that transformers' beam search finds for each question.
+
+    Finished beams compete by their plain log-likelihood (no length penalty), as in ranking.
+
+    Args:
+        decoder: The decoder, in evaluation mode.
+        states: (B, S, D) fused tokens.
+        states_mask: (B, S) bool, True at valid tokens.
+        bos: Id of the beginning token ([CLS]).
+        eos: Id of the end token ([SEP]).
+        pad: Id of the padding token.
+        beams: Beam width, at least 1; 1 is greedy search.
+
+    Returns:
+        B lists of token ids without beginning, end and padding tokens.
+
+    Raises:
+        ValueError: The decoder is in training mode.
+    """
+    decoder.check_evaluation_mode()
+    start = torch.full((states.shape[0], 1), bos, dtype=torch.long, device=states.device)
+    model: Any = decoder.lm  # transformers types `generate` for a protocol its own models miss
+    sequences = model.generate(
+        start,
+        attention_mask=torch.ones_like(start),
+        encoder_hidden_states=states,
+        encoder_attention_mask=states_mask,
+        # generate's default is one DynamicCache, which cross-attention cannot use.
+        past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
+        num_beams=beams,
+        do_sample=False,
+        length_penalty=0.0,
+        max_new_tokens=decoder.max_length,
+        bos_token_id=bos,
+        eos_token_id=eos,
+        pad_token_id=pad,
+    )
+    return [
+        row[: row.index(eos)] if eos in row else row  # without an end token: all positions
+        for row in sequences[:, 1:].tolist()
+    ]

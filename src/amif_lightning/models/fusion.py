@@ -51,15 +51,7 @@ class CoAttention(nn.Module):
         self.image_layers = nn.ModuleList(layer() for _ in range(layers))
 
     def project(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """One linear layer per modality: what the layers read, before the modality embedding.
-
-        Args:
-            text: (B, L, text_width) states of the text encoder.
-            image: (I, 1 + P, image_width) tokens of the image tower.
-
-        Returns:
-            Words (B, L, D) and patches (I, 1 + P, D).
-        """
+        """One linear layer per modality: what the layers read, before the modality embedding."""
         return self.text_projection(text), self.image_projection(image)
 
     def forward(
@@ -133,3 +125,24 @@ class EncodedPair:
     words: Tensor
     patches: Tensor
     mask: Tensor
+
+
+class MatchingHead(nn.Module):
+    """Scores a fused pair from the first token of both streams (paper, image-text matching).
+
+    Args:
+        width: Width D of the fusion layers.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(2 * width, 2)
+
+    def forward(self, words: Tensor, patches: Tensor) -> Tensor:
+        """Logits (N, 2) of fused words (N, L, D) and patches (N, 1 + P, D).
+
+        Column 1 says that they belong together. They are not bounded: a clamped score has no
+        gradient beyond its bound.
+        """
+        scores: Tensor = self.score(torch.cat([words[:, 0], patches[:, 0]], dim=1))
+        return scores

@@ -2,7 +2,7 @@
 
 Candidates form a prefix tree: a node is a prefix and its incoming edge a token, so a shared prefix
 is read once. The score of a candidate is the sum of log p over its edges and its end token, each
-once: the sum that the loss of :mod:`amif_lightning.losses.likelihood` uses.
+once: the sum that the loss of :mod:`amif_lightning.losses.answering` uses.
 
 Nodes are packed into one row per question. Position ids give a node its depth and a 4-D mask shows
 it its ancestors only, so each node sees what it would see alone in its own sequence. The fused

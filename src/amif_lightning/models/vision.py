@@ -11,7 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amif_lightning.errors import UserError, first_line
@@ -80,6 +82,11 @@ class ConvTower(nn.Module):
         """Rows and columns of patches for a square image."""
         side = -(-image_size // self.stride)
         return side, side
+
+    def patch_centres(self, image_size: int) -> NDArray[np.float64]:
+        """Centres (g,) of the rows (and columns) of patches, as rising shares of the side."""
+        centres: NDArray[np.float64] = np.arange(self.grid(image_size)[0]) * self.stride + 0.5
+        return centres / image_size
 
     def forward(self, images: Tensor) -> Tensor:
         """(I, 3, H, W) -> (I, 1 + P, D)."""
@@ -184,6 +191,10 @@ class CLIPTower(nn.Module):
     def grid(self, image_size: int) -> tuple[int, int]:
         """Rows and columns of patches for the image size that the tower was built for."""
         return self._side, self._side
+
+    def patch_centres(self, image_size: int) -> NDArray[np.float64]:
+        """Centres (g,) of the rows (and columns) of patches, as rising shares of the side."""
+        return (np.arange(self._side) + 0.5) / self._side
 
     def forward(self, images: Tensor) -> Tensor:
         """(I, 3, H, W) -> (I, 1 + P, D)."""

@@ -12,8 +12,6 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from amif_lightning.models.matching import inner_words
-
 _CONTINUED = "##"  # how WordPiece marks a piece that continues a word
 
 # English words that say nothing of an image, and those that stand in almost every report.
@@ -28,7 +26,6 @@ chest examination exam finding findings image images impression lateral frontal 
 present radiograph radiographs study view views
 """
 STOP_WORDS = frozenset(_STOP.split())
-
 
 # A sentence with one of these words says what is not there (after NegEx, Chapman et al. 2001).
 _DENIALS = ("no", "not", "without", "neither", "nor", "negative")
@@ -46,6 +43,19 @@ class Word:
 
     text: str
     places: tuple[int, ...]
+
+
+def inner_words(mask: Tensor) -> Tensor:
+    """Words proper (B, L) bool: a text's tokens without [CLS], [SEP] and padding.
+
+    Args:
+        mask: (B, L) bool, true on tokens, which padding follows.
+    """
+    inner = mask.clone()
+    inner[:, 0] = False
+    # [SEP] is each row's last token; a row without any token has none, and is false already.
+    last = (mask.sum(1, keepdim=True) - 1).clamp_min(0)
+    return inner.scatter(1, last, False)
 
 
 def words_of(ids: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[Word]:
@@ -90,11 +100,7 @@ def informative(words: Sequence[Word], max_words: int) -> list[Word]:
 
 
 def denial_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Ids of the tokens that end a sentence, and of the words that make it a denial.
-
-    Args:
-        tokenizer: Whose ids they are; words in any case.
-    """
+    """Ids of the tokens that end a sentence, and of the words, in any case, that deny."""
     spelled = [spell for word in _DENIALS for spell in (word, word.capitalize(), word.upper())]
     found = ([tokenizer.token_to_id(token) for token in tokens] for tokens in (_ENDS, spelled))
     ends, denials = ([number for number in ids if number is not None] for ids in found)
@@ -102,15 +108,12 @@ def denial_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def affirmed(ids: Tensor, ends: Sequence[int], denials: Sequence[int]) -> Tensor:
-    """Tokens of sentences without a denial: "No mass." names what the image does not show.
+    """Tokens (B, L) bool of sentences without a denial: "No mass." names what is not shown.
 
     Args:
         ids: (B, L) token ids.
         ends: See :func:`denial_ids`.
         denials: See :func:`denial_ids`.
-
-    Returns:
-        (B, L) bool.
     """
     device = ids.device
     ended = torch.isin(ids, torch.tensor(ends, device=device, dtype=ids.dtype))

@@ -14,7 +14,7 @@ from amif_lightning.batch import Tokens
 from amif_lightning.losses.gather import gather, gather_padded, longest
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.fusion import EncodedPair
-from amif_lightning.models.matching import inner_words
+from amif_lightning.models.words import inner_words
 from amif_lightning.tasks.base import AMiFTask
 
 #: ``words``: word embeddings before any context, and patches without positions. ``contextual``:

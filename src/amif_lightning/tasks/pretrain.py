@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from amif_lightning.batch import StudyBatch
 from amif_lightning.errors import UserError
-from amif_lightning.losses.alignment import GlobalAlignment, same_sample
+from amif_lightning.losses.alignment import (
+    GlobalAlignment,
+    Labels,
+    Sides,
+    UnifiedAlignment,
+    same_sample,
+)
 from amif_lightning.losses.gather import gather, world
-from amif_lightning.losses.unified import Labels, Sides, UnifiedAlignment
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import check_smoothing, check_temperature, check_weights
 from amif_lightning.tasks.options import LocalAlignmentOptions

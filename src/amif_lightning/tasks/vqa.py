@@ -14,8 +14,7 @@ from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Prediction, VocabularyReading
-from amif_lightning.losses.knowledge import pointer_loss
-from amif_lightning.losses.likelihood import sequence_log_likelihood
+from amif_lightning.losses.answering import pointer_loss, sequence_log_likelihood
 from amif_lightning.metrics.vocabulary_use import AnswerEntries, VocabularyUse, gate_means, use_of
 from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder

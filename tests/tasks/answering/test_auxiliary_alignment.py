@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
+from amif_lightning.losses.alignment import UnifiedAlignment
 from amif_lightning.losses.transport import TokenTransport
-from amif_lightning.losses.unified import UnifiedAlignment
 from amif_lightning.models.fusion import EncodedPair
-from amif_lightning.models.matching import inner_words
+from amif_lightning.models.words import inner_words
 from amif_lightning.tasks import AMiFVQA
 from amif_lightning.tasks.answering import auxiliary_alignment as auxiliary
 from amif_lightning.tasks.answering.auxiliary_alignment import question_alignment

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from amif_lightning.losses.unified import UnifiedAlignment
+from amif_lightning.losses.alignment import UnifiedAlignment
 from amif_lightning.tasks.answering.auxiliary_alignment import question_alignment
 from tests.processes import python
 from tests.small import phantom

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, Tokens
 from amif_lightning.errors import UserError
-from amif_lightning.losses import unified
+from amif_lightning.losses import alignment
 from amif_lightning.losses.alignment import GlobalAlignment
 from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.tasks import AMiFPretrain
@@ -263,7 +263,7 @@ def test_logits_and_labels_are_computed_once_a_step(
 
         return call
 
-    monkeypatch.setattr(unified, "soft_labels", counted("labels", unified.soft_labels))
+    monkeypatch.setattr(alignment, "soft_labels", counted("labels", alignment.soft_labels))
     task = ready(data, stage=stage, negatives="hard", view_view=0.0, text_text=0.0)
     monkeypatch.setattr(task, "hard_weights", counted("again", task.hard_weights))
     pair = task.alignment.pairs["image_text"]

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from amif_lightning.losses.matching import negative_log_weights
-from amif_lightning.models.fusion import CoAttention, EncodedPair
-from amif_lightning.models.matching import MatchingHead
+from amif_lightning.models.fusion import CoAttention, EncodedPair, MatchingHead
 from amif_lightning.tasks.pretraining.mining import (
     Drawn,
     draw_for_rank,

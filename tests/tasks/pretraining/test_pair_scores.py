@@ -19,7 +19,7 @@ from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.evaluation import FixedNegatives, PairScores
-from amif_lightning.models.matching import inner_words
+from amif_lightning.models.words import inner_words
 from amif_lightning.tasks import AMiFPretrain
 from amif_lightning.tasks.pretraining import pair_scores
 from amif_lightning.tasks.pretraining.pair_scores import PairEvaluation, logged_pairs

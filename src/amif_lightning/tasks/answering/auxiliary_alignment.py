@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amif_lightning.batch import Tokens, VQABatch
-from amif_lightning.losses.alignment import GlobalAlignment, same_sample
+from amif_lightning.losses.alignment import GlobalAlignment, Sides, UnifiedAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
 from amif_lightning.losses.transport import TokenTransport
-from amif_lightning.losses.unified import Sides, UnifiedAlignment
 from amif_lightning.models.fusion import EncodedPair, global_embedding
 from amif_lightning.seeding import stable_seed
 from amif_lightning.signatures import Unpack

@@ -15,9 +15,8 @@ from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import pad_tokens
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.errors import UserError
-from amif_lightning.losses.likelihood import sequence_log_likelihood
-from amif_lightning.models.decoder import AnswerDecoder
-from amif_lightning.models.generation import generate
+from amif_lightning.losses.answering import sequence_log_likelihood
+from amif_lightning.models.decoder import AnswerDecoder, generate
 from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
 
 MAX_ANSWER_POSITIONS = 64

@@ -15,13 +15,11 @@ from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, Tokens
 from amif_lightning.evaluation import PairScores
+from amif_lightning.losses.alignment import Aligned, Sides, UnifiedAlignment
 from amif_lightning.losses.gather import world
-from amif_lightning.losses.transport import TokenTransport
-from amif_lightning.losses.transport_contrast import transport_contrast
-from amif_lightning.losses.unified import Aligned, Sides, UnifiedAlignment
-from amif_lightning.metrics.study_features import SplitFeatures
-from amif_lightning.models.fusion import EncodedPair
-from amif_lightning.models.matching import MatchingHead
+from amif_lightning.losses.transport import TokenTransport, transport_contrast
+from amif_lightning.metrics.gathered import SplitFeatures
+from amif_lightning.models.fusion import EncodedPair, MatchingHead
 from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import (

@@ -21,12 +21,9 @@ from amif_lightning.batch import StudyBatch, Tokens, pad_tokens
 from amif_lightning.evaluation import FixedNegatives, Localised, PairScores, Region
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.metrics.auc import auc
-from amif_lightning.metrics.gathered_rows import GatheredRows
+from amif_lightning.metrics.gathered import GatheredRows, SplitFeatures
 from amif_lightning.metrics.localisation import FoundRegion, found_regions, localised
-from amif_lightning.metrics.study_features import SplitFeatures
-from amif_lightning.models.fusion import CoAttention
-from amif_lightning.models.matching import MatchingHead
-from amif_lightning.models.patch_grid import patch_centres
+from amif_lightning.models.fusion import CoAttention, MatchingHead
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CLIPTower, ConvTower
 from amif_lightning.models.words import words_of
@@ -250,7 +247,7 @@ class PairEvaluation(nn.Module):
             chosen = torch.tensor(list(shown), device=own.words.device)
             plans, _ = own.rows(chosen, chosen).plan(task.transport)
             tokenizer = Tokenizer.from_str(task.tokenizer)
-            centres = patch_centres(task.vision, task.image_size)
+            centres = task.vision.patch_centres(task.image_size)
             for plan, (row, its) in zip(plans.double().cpu().numpy(), shown.items(), strict=True):
                 words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
                 place = int(batch.position[row])

@@ -14,9 +14,13 @@ from torch import Tensor, nn
 from amif_lightning.batch import StudyBatch, pad_tokens
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import PairScores, StudyScores
-from amif_lightning.metrics.retrieval import relevant_studies, retrieval, zero_shot
-from amif_lightning.metrics.study_features import SplitFeatures, StudyFeatures
-from amif_lightning.metrics.teacher_agreement import teacher_divergence
+from amif_lightning.metrics.gathered import SplitFeatures, StudyFeatures
+from amif_lightning.metrics.retrieval import (
+    relevant_studies,
+    retrieval,
+    teacher_divergence,
+    zero_shot,
+)
 from amif_lightning.models.fusion import EncodedPair, global_embedding
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.base import AMiFTask

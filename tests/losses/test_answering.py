@@ -1,15 +1,14 @@
-"""Likelihood of answers: against a slow double loop, closed forms, invariances and gradients."""
+"""Likelihood of answers and the pointer loss: slow loops, closed forms, limits and gradients."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.losses.likelihood import sequence_log_likelihood
+from amif_lightning.losses.answering import log_mass, pointer_loss, sequence_log_likelihood
 
 
 def slow(logits: Tensor, targets: Tensor, mask: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -70,13 +69,6 @@ def test_what_the_mask_hides_changes_nothing(sample: tuple[Tensor, Tensor, Tenso
     torch.testing.assert_close(value, sequence_log_likelihood(logits, targets, mask))
 
 
-def test_the_order_of_the_batch_changes_nothing(sample: tuple[Tensor, Tensor, Tensor]) -> None:
-    order = torch.tensor([2, 0, 3, 1])
-    logits, targets, mask = (x[order] for x in sample)
-    permuted = sequence_log_likelihood(logits, targets, mask)
-    torch.testing.assert_close(permuted, sequence_log_likelihood(*sample)[order])
-
-
 def test_extreme_scores_stay_finite_and_at_most_zero() -> None:
     logits = torch.tensor([[[1e4, -1e4, 0.0]], [[-1e30, 1e30, 0.0]]])
     mask = torch.ones(2, 1, dtype=torch.bool)
@@ -102,18 +94,77 @@ def test_half_precision_is_summed_in_float32(sample: tuple[Tensor, Tensor, Tenso
     torch.testing.assert_close(value, slow(low.float(), targets, mask))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"targets": torch.zeros(4, 6, dtype=torch.long)}, "targets"),
-        ({"mask": torch.ones(4, 5)}, "bool mask"),
-        ({"label_smoothing": 1.0}, "label_smoothing"),
-    ],
-)
-def test_bad_input_is_named(
-    sample: tuple[Tensor, Tensor, Tensor], change: dict[str, Any], message: str
-) -> None:
-    logits, targets, mask = sample
-    arguments: dict[str, Any] = {"logits": logits, "targets": targets, "mask": mask, **change}
-    with pytest.raises(ValueError, match=message):
-        sequence_log_likelihood(**arguments)
+B, N = 4, 6
+
+
+def entries(*chosen: tuple[int, ...]) -> Tensor:
+    found = torch.zeros(len(chosen), N, dtype=torch.bool)
+    for row, places in enumerate(chosen):
+        found[row, list(places)] = True
+    return found
+
+
+def logits(seed: int = 0) -> Tensor:
+    return torch.randn(B, N, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_equals_the_formula() -> None:
+    attention, chosen = logits().softmax(1), ((0,), (1, 2), (), (0, 3, 5))
+    total, count = pointer_loss(attention.log(), entries(*chosen))
+    expected = [
+        -math.log(sum(float(attention[row, n]) for n in places))
+        for row, places in enumerate(chosen)
+        if places
+    ]
+    assert float(total) == pytest.approx(sum(expected), rel=1e-12)
+    assert float(count) == 3
+
+
+@pytest.mark.parametrize("place", range(N))
+def test_one_hot_attention_on_the_answer_costs_nothing(place: int) -> None:
+    attention = torch.full((1, N), -torch.inf).index_fill(1, torch.tensor([place]), 0.0)
+    assert float(pointer_loss(attention, entries((place,)))[0]) == 0
+    assert float(pointer_loss(attention, entries((place, (place + 1) % N)))[0]) == 0
+
+
+def test_even_attention_over_one_answer_costs_log_n() -> None:
+    even = torch.full((1, N), 1 / N, dtype=torch.float64).log()
+    assert float(pointer_loss(even, entries((3,)))[0]) == pytest.approx(math.log(N))
+    assert float(pointer_loss(even, entries((3, 4)))[0]) == pytest.approx(math.log(N / 2))
+
+
+def test_no_gradient_into_other_samples() -> None:
+    given = logits().requires_grad_()
+    chosen = entries((0,), (), (1, 2), (3,))
+    for row in range(B):
+        (gradient,) = torch.autograd.grad(log_mass(given.log_softmax(1), chosen)[row], given)
+        others = [k for k in range(B) if k != row]
+        assert not gradient[others].any()
+        assert bool(gradient[row].any()) == bool(chosen[row].any())
+
+
+def test_an_answer_without_an_entry_counts_nothing_and_has_no_gradient() -> None:
+    given = logits().requires_grad_()
+    total, count = pointer_loss(given.log_softmax(1), entries((), (), (), ()))
+    assert float(total.detach()) == 0
+    assert float(count) == 0
+    total.backward()
+    assert given.grad is not None
+    assert not given.grad.any()  # and no NaN
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    chosen = entries((0,), (1, 2), (), (0, 3, 5))
+    assert torch.autograd.gradcheck(
+        lambda x: pointer_loss(x.log_softmax(1), chosen)[0], logits(1).requires_grad_()
+    )
+
+
+def test_hopeless_attention_stays_finite() -> None:
+    given = torch.tensor([[0.0, -1e4, -1e4, -1e4, -1e4, -1e4]], requires_grad=True)
+    total, _ = pointer_loss(given.log_softmax(1), entries((1,)))
+    total.backward()
+    assert math.isfinite(float(total.detach()))
+    assert given.grad is not None
+    assert given.grad.isfinite().all()
+    assert float(given.grad.abs().sum()) > 0.5  # a weight of 0 still learns

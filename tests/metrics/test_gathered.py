@@ -1,12 +1,21 @@
-"""Features of a split: in its order, each study once, whatever the batches were."""
+"""Rows of a split: each once, in order, whatever the batches were."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.metrics.study_features import StudyFeatures
+from amif_lightning.metrics.gathered import GatheredRows, StudyFeatures
+
+
+def test_one_row_and_none_keep_their_shapes() -> None:
+    rows = GatheredRows(["shares"])
+    rows.update(position=torch.zeros(0, dtype=torch.long), shares=torch.zeros(0, 1))
+    assert len(rows.compute()) == 0
+    rows.update(position=torch.tensor([7]), shares=torch.tensor([[0.25]]))
+    found = rows.compute()
+    assert found["position"].shape == (1,)
+    assert found["shares"].shape == (1, 1)
 
 
 def features(count: int = 20) -> dict[str, Tensor]:
@@ -36,14 +45,11 @@ def test_neither_order_nor_repetition_changes_what_is_kept() -> None:
         assert torch.equal(getattr(found, name), values), name
 
 
-def test_a_teacher_is_left_out_unless_announced_and_missed_where_it_was() -> None:
+def test_a_teacher_is_left_out_unless_announced() -> None:
     given = features()
     plain = StudyFeatures()
     plain.update(**given)
     assert plain.compute().teacher_image is None
-    taught = StudyFeatures(teacher=True)
-    with pytest.raises(ValueError, match="teacher_image"):
-        taught.update(**(given | {"teacher_image": None}))
 
 
 def test_features_are_kept_in_single_precision_without_a_graph() -> None:
@@ -54,18 +60,3 @@ def test_features_are_kept_in_single_precision_without_a_graph() -> None:
     found = metric.compute().image
     assert found.dtype == torch.float32
     assert not found.requires_grad
-
-
-def test_forgetting_starts_anew() -> None:
-    metric = StudyFeatures()
-    metric.update(**features())
-    metric.reset()
-    metric.update(**features(4))
-    assert len(metric.compute()) == 4
-
-
-def test_a_split_of_one_study_keeps_its_dimensions() -> None:
-    metric = StudyFeatures()
-    metric.update(**features(1))
-    assert metric.compute().position.tolist() == [0]
-    assert metric.compute().image.shape == (1, 3)

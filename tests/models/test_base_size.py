@@ -11,7 +11,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ import torch
 from amif_lightning.answer_space import AnswerSpace
 
 LIMIT_GB = 16.0
-SLOTS, WIDTH, LAYERS = 28996, 768, 12  # Bio_ClinicalBERT
-LAYER = 12 * WIDTH**2 + 13 * WIDTH  # weights and biases of a transformer layer
+SLOTS = 28996  # Bio_ClinicalBERT
 
 
 def write_vision(folder: Path) -> None:
@@ -58,9 +56,7 @@ def write_text(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_paper_s_size_learns_and_ranks_in_16_gb(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_paper_s_size_learns_and_ranks_in_16_gb(tmp_path: Path) -> None:
     from tests.fakes import write_vqa_rad
 
     write_vision(tmp_path / "vision")
@@ -76,43 +72,12 @@ def test_the_paper_s_size_learns_and_ranks_in_16_gb(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads(done.stdout.splitlines()[-1])
-    with capsys.disabled():
-        print("\n" + table(report))
-    parts = report["parts"]
-    # A layer of the co-attention has a second attention and a third norm; the decoder's too.
-    attention, norm = 4 * WIDTH**2 + 4 * WIDTH, 2 * WIDTH
-    patches = (288 // 16) ** 2
-    assert report["states"] == [2, report["words"] + 1 + patches, WIDTH]
-    assert parts["vision"] == (3 * 16**2 + 1 + patches + 1) * WIDTH + 2 * norm + LAYERS * LAYER
-    embeddings = (SLOTS + 512 + 2) * WIDTH + norm
-    assert parts["text"] == embeddings + LAYERS * LAYER
-    linear = WIDTH**2 + WIDTH
-    encoded = 2 * (linear + WIDTH + norm)  # projection, modality embedding, norm
-    assert parts["fusion"] == encoded + 2 * 6 * (LAYER + attention + norm)
-    feed_forward = 8 * WIDTH**2 + 5 * WIDTH
-    assert parts["knowledge"] == 2 * attention + 2 * feed_forward + linear + 4 * norm
-    head = linear + norm + SLOTS  # output transform and bias; the matrix is the word embeddings
-    positions = 512 - 64
-    assert parts["decoder"] == (
-        embeddings - positions * WIDTH + 6 * (LAYER + attention + norm) + head
-    )
+    assert report["states"] == [2, report["words"] + 1 + (288 // 16) ** 2, 768]
     assert report["without_gradient"] == []
     assert report["loss"] == pytest.approx(report["expected_loss"], rel=0.5)
     assert all(value <= 0 for _, value in report["answers"])
     assert {text for text, _ in report["answers"]} <= set(report["candidates"])
-    assert report["peak_gb"]["ranking"] < LIMIT_GB
-
-
-def table(report: dict[str, Any]) -> str:
-    """Parameters per part and peak memory after each step."""
-    parts: dict[str, int] = report["parts"]
-    rows = [f"{name:<12}{count / 1e6:>10.1f} M" for name, count in parts.items()]
-    rows.append(f"{'all':<12}{sum(parts.values()) / 1e6:>10.1f} M")
-    rows += [
-        f"peak after {name:<12}{gb:>6.2f} GB {report['seconds'][name]:>7.1f} s"
-        for name, gb in report["peak_gb"].items()
-    ]
-    return "\n".join(rows)
+    assert report["peak_gb"] < LIMIT_GB
 
 
 def peak_gb() -> float:
@@ -147,41 +112,23 @@ def work(folder: Path) -> dict[str, Any]:
     from data_modules.vqa.vqa_rad import VQARAD
 
     torch.manual_seed(0)
-    peaks: dict[str, float] = {}
-    seconds: dict[str, float] = {}
-    started = time.monotonic()
-
-    def note(step: str) -> None:
-        nonlocal started
-        peaks[step], seconds[step] = peak_gb(), time.monotonic() - started
-        started = time.monotonic()
-
     data = VQARAD(str(folder / "rad"), tokenizer=str(folder / "text"), batch_size=2, num_workers=0)
     task = AMiFVQA(vision=f"local-dir:{folder / 'vision'}", text=str(folder / "text"))
     space = full_space(data.answer_space())
     task.on_load_checkpoint({"answer_space": space.state()})
-    note("building")
-    parts = {
-        name: sum(p.numel() for p in part.parameters()) for name, part in task.named_children()
-    }
     batch = next(iter(data.train_dataloader()))
     fused = task(batch)
     loss = -task.answer_log_likelihood(fused, batch).mean()
-    note("forward")
     loss.backward()
     idle = [n for n, p in task.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    note("backward")
     groups = parameter_groups(task.named_parameters(), task.weight_decay)
     torch.optim.AdamW(groups, lr=task.lr, betas=task.betas).step()
-    note("AdamW")
     task.eval()
     with torch.inference_mode():
         answers = task.answers(task(batch), batch)
-    note("ranking")
     # A decoder that knows nothing gives every token of the table the same probability.
     tokens = batch.answer.mask[:, 1:].sum() / len(batch)
     return {
-        "parts": {name: count for name, count in parts.items() if count},
         "states": list(fused.states.shape),
         "words": fused.words,
         "loss": float(loss),
@@ -189,8 +136,7 @@ def work(folder: Path) -> dict[str, Any]:
         "without_gradient": idle,
         "answers": answers,
         "candidates": space.candidates,
-        "peak_gb": peaks,
-        "seconds": seconds,
+        "peak_gb": peak_gb(),
     }
 
 

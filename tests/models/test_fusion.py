@@ -131,16 +131,6 @@ def test_gradients_of_shared_images_are_the_same_every_time(two_threads: None) -
     assert len({gradient() for _ in range(12)}) == 1
 
 
-def test_padding_receives_and_gives_no_gradient(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
-    fusion, (text, mask, image) = make(), inputs
-    text = text.clone().requires_grad_()
-    words, patches = fusion(text, mask, image)
-    (words[mask].square().sum() + patches[..., 0].sum()).backward()
-    assert text.grad is not None
-    assert not text.grad[~mask].any()
-    assert text.grad[mask].abs().sum(1).min() > 0
-
-
 def test_the_fast_path_of_evaluation_survives_rows_with_one_token(
     inputs: tuple[Tensor, Tensor, Tensor],
 ) -> None:
@@ -186,30 +176,6 @@ def test_shared_images_equal_repeated_images_in_values_and_gradients(
     assert set(gradients) == {name for name, _ in fusion.named_parameters()}
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, other_gradients[name], atol=1e-4, rtol=1e-4)
-
-
-def test_modality_embeddings_mark_their_own_stream(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
-    fusion, (text, mask, image) = make(layers=0), inputs  # no layer: the inputs of the first one
-    words, patches = fusion(text, mask, image)
-    for stream in (0, 1):
-        with torch.no_grad():
-            fusion.modality.weight[stream] += torch.linspace(0, 2, D)
-        new_words, new_patches = fusion(text, mask, image)
-        assert torch.equal(new_words, words) == (stream == 1)
-        assert torch.equal(new_patches, patches) == (stream == 0)
-        words, patches = new_words, new_patches
-
-
-def test_projections_are_linear_and_come_first(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
-    fusion, (text, mask, image) = make(layers=0), inputs
-    words, patches = fusion.project(text, image)
-    projection = fusion.text_projection
-    close(words, text @ projection.weight.T + projection.bias)
-    projection = fusion.image_projection
-    close(patches, image @ projection.weight.T + projection.bias)
-    fused_words, fused_patches = fusion(text, mask, image)  # no layer: what the first would read
-    close(fused_words, fusion.text_norm(words + fusion.modality.weight[0]))
-    close(fused_patches, fusion.image_norm(patches + fusion.modality.weight[1]))
 
 
 def test_join_puts_words_first_and_masks_padding_only(

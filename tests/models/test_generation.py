@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.losses.answering import sequence_log_likelihood
 from amif_lightning.models.decoder import AnswerDecoder, generate
 from amif_lightning.models.text import initializer_range
 
@@ -89,27 +88,6 @@ def test_a_wide_beam_finds_the_best_of_all_sequences(
     values, mask = states[0][:2], states[1][:2]
     expected = [every_sequence(decoder, values[b : b + 1], mask[b : b + 1], 3) for b in range(2)]
     assert generate(decoder, values, mask, BOS, EOS, PAD, beams=40) == expected
-
-
-def test_a_trained_decoder_answers_from_its_states() -> None:
-    torch.manual_seed(0)
-    model = AnswerDecoder(12, D, 2, 2, 32, 6, dropout=0.0)
-    answers = [[3], [4, 5], [4, 6], [7, 8, 9], [3, 10]]
-    values, mask = torch.randn(5, S, D), torch.ones(5, S, dtype=torch.bool)
-    ids = torch.tensor([[BOS, *a, EOS] + [PAD] * (3 - len(a)) for a in answers])
-    valid = torch.arange(4) < torch.tensor([[len(a) + 1] for a in answers])
-    optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-    for _ in range(120):
-        logits = model(ids[:, :-1], valid, values, mask)
-        loss = -sequence_log_likelihood(logits, ids[:, 1:], valid).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    model.eval()
-    assert generate(model, values, mask, BOS, EOS, PAD) == answers
-    order = [3, 1, 4, 0, 2]
-    shuffled = generate(model, values[order], mask, BOS, EOS, PAD)
-    assert shuffled == [answers[i] for i in order]
 
 
 def test_a_decoder_that_would_drop_units_is_refused(states: tuple[Tensor, Tensor]) -> None:

@@ -90,7 +90,7 @@ def use_of(reading: KnowledgeReading, mask: Tensor, entries: Tensor) -> Use:
     Args:
         reading: Of the gated cross-attention.
         mask: (B, S) bool, false on padding.
-        entries: (B, N) bool, those of each question's answer.
+        entries: (B, N) bool, see :meth:`AnswerEntries.of`.
     """
     # Rounding can carry a sum of weights beyond 1.
     attention = reading.log_attention.float().clamp_max(0.0)
@@ -108,12 +108,7 @@ def use_of(reading: KnowledgeReading, mask: Tensor, entries: Tensor) -> Use:
 
 
 def gate_means(gate: Tensor, mask: Tensor) -> Tensor:
-    """Mean openness (B,) float32 of each question's tokens and channels.
-
-    Args:
-        gate: (B, S, D) from :class:`KnowledgeReading`.
-        mask: (B, S) bool, false on padding; true somewhere in each row.
-    """
+    """Mean openness (B,) of a gate (B, S, D) over channels and the tokens of a mask (B, S)."""
     # No boolean indexing: its size is known on the GPU only, and the step would wait for it.
     openness = gate.detach().float().mean(-1).where(mask, 0.0)
     return openness.sum(1) / mask.sum(1)

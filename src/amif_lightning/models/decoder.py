@@ -5,7 +5,7 @@ B answers, T answer tokens, S fused tokens, D width, V vocabulary entries.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,6 @@ from transformers import BertConfig, BertLMHeadModel, BertModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from amif_lightning.models.text import initializer_range
-
-
-class Initialised(NamedTuple):
-    """Which parts of the decoder were copied, by name, and which keep their initialisation."""
-
-    copied: tuple[str, ...]
-    kept: tuple[str, ...]
 
 
 class AnswerDecoder(nn.Module):
@@ -74,7 +67,7 @@ class AnswerDecoder(nn.Module):
         self.lm.set_attn_implementation(attn_implementation)
 
     @torch.no_grad()
-    def initialise_from(self, text_encoder: BertModel) -> Initialised:
+    def initialise_from(self, text_encoder: BertModel) -> None:
         """Copy the embeddings and the first layers' self-attention and feed-forward weights.
 
         Cross-attention and the output transform have no counterpart and stay as initialised; the
@@ -84,55 +77,28 @@ class AnswerDecoder(nn.Module):
         Args:
             text_encoder: A BERT encoder of the same vocabulary, width and feed-forward width.
 
-        Returns:
-            The names of the copied parts and of those left as initialised.
-
         Raises:
-            ValueError: A weight of the encoder has another shape; names it and both shapes.
+            RuntimeError: A weight of the encoder has another shape.
         """
-        own, theirs = self.lm.bert, text_encoder
-        pairs: list[tuple[str, nn.Module, nn.Module]] = [
-            ("embeddings", own.embeddings, theirs.embeddings)
-        ]
-        layers = list(zip(own.encoder.layer, theirs.encoder.layer, strict=False))
-        for i, (mine, their) in enumerate(layers):
-            pairs += [
-                (f"layer.{i}.{part}", mine.get_submodule(part), their.get_submodule(part))
-                for part in ("attention", "intermediate", "output")
-            ]
-        tensors: list[tuple[nn.Parameter, Tensor]] = []
-        for part, target, source in pairs:
-            values = dict(source.named_parameters())
-            for name, parameter in target.named_parameters():
-                value: Tensor = values[name]
-                if name == "position_embeddings.weight":
-                    value = value[: self.max_length]
-                if value.shape != parameter.shape:
-                    raise ValueError(
-                        f"{part}.{name}: the text encoder has shape {tuple(value.shape)}, the "
-                        f"answer decoder {tuple(parameter.shape)}; give both the same vocabulary, "
-                        "width and feed-forward width, and the decoder no more positions"
-                    )
-                tensors.append((parameter, value))
-        for own_weight, weight in tensors:  # every shape was checked before: all or nothing
-            own_weight.copy_(weight)
-        kept = [f"layer.{i}" for i in range(len(layers), len(own.encoder.layer))]
-        kept += [f"layer.{i}.crossattention" for i in range(len(layers))]
-        return Initialised(tuple(part for part, _, _ in pairs), (*kept, "output transform"))
+        own, weights = self.lm.bert, dict(text_encoder.named_parameters())
+        for name, parameter in own.named_parameters():
+            if name not in weights:  # cross-attention, or a layer that the encoder does not have
+                continue
+            value: Tensor = weights[name]
+            if name == "embeddings.position_embeddings.weight":
+                value = value[: self.max_length]
+            parameter.copy_(value)
 
     def forward(
         self, input_ids: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor
     ) -> Tensor:
-        """Scores of the next token after every token of the given answers.
+        """Logits (B, T, V) of the next token after every token of the given answers.
 
         Args:
             input_ids: (B, T) answers that start with the beginning token, padded on the right.
             mask: (B, T) bool, True at tokens, False at padding.
             states: (B, S, D) fused tokens.
             states_mask: (B, S) bool, True at valid tokens, at least one in each row.
-
-        Returns:
-            (B, T, V) logits.
         """
         return self.logits(self.hidden(input_ids, states, states_mask, mask))
 
@@ -145,7 +111,7 @@ class AnswerDecoder(nn.Module):
         positions: Tensor | None = None,
         cache: EncoderDecoderCache | None = None,
     ) -> Tensor:
-        """Last hidden states, before the output layer.
+        """Last hidden states (B, T, D), before the output layer.
 
         Args:
             input_ids: (B, T) token ids.
@@ -155,9 +121,6 @@ class AnswerDecoder(nn.Module):
                 C cached and new tokens each new token sees.
             positions: (B, T) or (1, T) positions from 0; by default 0 .. T-1.
             cache: Keys and values of earlier calls; extended in place.
-
-        Returns:
-            (B, T, D).
         """
         if mask.ndim == 4 and self.attn_implementation == "eager":
             # Plain attention adds its mask to the scores, so a bool would only add ones.

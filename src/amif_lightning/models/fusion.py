@@ -67,8 +67,7 @@ class CoAttention(nn.Module):
             image_index: (B,) image of each text; None when I = B in order.
 
         Returns:
-            Text states (B, L, D) and image states (B, 1 + P, D). States on padding are arbitrary
-            and masked wherever they could be read.
+            Words (B, L, D), arbitrary on padding, and patches (B, 1 + P, D).
         """
         words, patches = self.project(text, image)
         words = self.dropout(self.text_norm(words + self.modality.weight[0]))
@@ -102,7 +101,7 @@ def global_embedding(projection: nn.Module, states: Tensor) -> Tensor:
             (summary first).
 
     Returns:
-        (N, D) of unit norm, at least float32 whatever the precision of the layers.
+        (N, D), at least float32 whatever the precision of the layers.
     """
     vectors: Tensor = projection(states[:, 0])
     return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)

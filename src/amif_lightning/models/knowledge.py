@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class GatedCrossAttention(nn.Module):
         self.register_load_state_dict_post_hook(_forget)
 
     def train(self, mode: bool = True) -> GatedCrossAttention:
-        """Switch mode; weights may change from here on, so nothing kept stays valid."""
+        """Switch mode; weights may change from here on."""
         self.forget()
         super().train(mode)
         return self
@@ -119,10 +119,7 @@ class GatedCrossAttention(nn.Module):
         read, _ = self.cross_attention(queries, knowledge, knowledge, need_weights=False)
         read = read.view_as(states)
         candidate = self.cross_norm(states + self.dropout(read))
-        if self.gate is None:
-            gate = torch.ones_like(candidate)
-        else:
-            gate = torch.sigmoid(self.gate(candidate))
+        gate = torch.ones_like(candidate) if self.gate is None else self.gate(candidate).sigmoid()
         mixed = gate * candidate + (1 - gate) * states
         enriched = self.out(mixed + self.ffn(mixed))
         return KnowledgeReading(enriched, gate, self.log_attention(states[:, 0], knowledge[0]))
@@ -131,8 +128,7 @@ class GatedCrossAttention(nn.Module):
         """Logarithm (B, N) of the cross-attention's weights, averaged over heads, without dropout.
 
         Computed apart from the attention itself, which gives weights for all tokens or none, and
-        after dropout: one token a sample costs next to nothing, and a weight of exactly 0 would
-        have no logarithm.
+        after dropout, where a weight of exactly 0 would have no logarithm.
 
         Args:
             queries: (B, D) one token of each sample.
@@ -141,8 +137,8 @@ class GatedCrossAttention(nn.Module):
         attention = self.cross_attention
         width, heads = attention.embed_dim, attention.num_heads
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        query = functional.linear(queries, weight[:width], bias[:width])
-        key = functional.linear(knowledge, weight[width : 2 * width], bias[width : 2 * width])
+        query = F.linear(queries, weight[:width], bias[:width])
+        key = F.linear(knowledge, weight[width : 2 * width], bias[width : 2 * width])
         query = query.view(len(queries), heads, -1).transpose(0, 1)  # (H, B, D / H)
         key = key.view(len(knowledge), heads, -1).permute(1, 2, 0)  # (H, D / H, N)
         logits = (query @ key) / math.sqrt(width // heads)
@@ -174,7 +170,7 @@ class Vocabulary(nn.Module):
 
     def forward(self, embedding: nn.Embedding) -> Tensor:
         """Mean word embedding of each entry's pieces, without positions: (N, D)."""
-        return functional.embedding_bag(self.pieces, embedding.weight, self.starts, mode="mean")
+        return F.embedding_bag(self.pieces, embedding.weight, self.starts, mode="mean")
 
 
 def _forget(module: nn.Module, incompatible_keys: object) -> None:

@@ -2,7 +2,7 @@
 
 Candidates form a prefix tree: a node is a prefix and its incoming edge a token, so a shared prefix
 is read once. The score of a candidate is the sum of log p over its edges and its end token, each
-once: the sum that the loss of :mod:`amif_lightning.losses.answering` uses.
+once, as in :func:`amif_lightning.losses.answering.sequence_log_likelihood`.
 
 Nodes are packed into one row per question. Position ids give a node its depth and a 4-D mask shows
 it its ancestors only, so each node sees what it would see alone in its own sequence. The fused
@@ -15,6 +15,7 @@ B questions, N candidates, M tree nodes, S fused tokens, D width, V vocabulary e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import partial
 from typing import NamedTuple
 
@@ -55,21 +56,6 @@ class CandidateTree:
         ValueError: No candidates, or the end token inside one.
     """
 
-    _TENSORS = (
-        *("tokens", "parent", "path", "depth", "children", "first_child"),
-        *("terminal", "ending", "first_ending", "lengths"),
-    )
-    tokens: Tensor
-    parent: Tensor
-    path: Tensor
-    depth: Tensor
-    children: Tensor
-    first_child: Tensor
-    terminal: Tensor
-    ending: Tensor
-    first_ending: Tensor
-    lengths: Tensor
-
     def __init__(self, candidates: Sequence[Sequence[int]], bos: int, eos: int) -> None:
         if not candidates:
             raise ValueError("no candidate answers: ranking needs at least one")
@@ -92,7 +78,6 @@ class CandidateTree:
         self.first_ending = _offsets(self.terminal, len(tokens))
 
     def __len__(self) -> int:
-        """Number of candidates, N."""
         return len(self.terminal)
 
     @property
@@ -102,10 +87,10 @@ class CandidateTree:
 
     def to(self, device: torch.device | str) -> CandidateTree:
         """The same tree on another device."""
-        tree = object.__new__(CandidateTree)
-        tree.bos, tree.eos, tree.longest = self.bos, self.eos, self.longest
-        for name in self._TENSORS:
-            setattr(tree, name, getattr(self, name).to(device))
+        tree = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(tree, name, value.to(device))
         return tree
 
 
@@ -117,15 +102,7 @@ class Best(NamedTuple):
 
 
 def top_k(scores: Tensor, k: int) -> Best:
-    """Highest scores of each row, ties by candidate order (``torch.topk`` leaves them open).
-
-    Args:
-        scores: (B, N).
-        k: Number of candidates, 1 <= k <= N.
-
-    Returns:
-        Scores and indices, (B, k) each.
-    """
+    """The k highest of scores (B, N), ties by candidate order (``torch.topk`` leaves them open)."""
     ordered = scores.sort(dim=1, descending=True, stable=True)
     return Best(ordered.values[:, :k], ordered.indices[:, :k])
 
@@ -154,13 +131,10 @@ def rank(
         (B, N) float32 scores in candidate order.
 
     Raises:
-        ValueError: The decoder is in training mode, a candidate is longer than it can read, or
-            ``max_nodes`` is below 1.
+        ValueError: The decoder is in training mode.
         FloatingPointError: A logit is not finite.
     """
-    _check(decoder, tree)
-    if max_nodes < 1:
-        raise ValueError(f"expected max_nodes of at least 1, got {max_nodes}")
+    decoder.check_evaluation_mode()
     edge = states.new_zeros((len(states), tree.nodes), dtype=torch.float32)
     end = torch.zeros_like(edge)
     cross = DynamicCache()
@@ -219,26 +193,14 @@ def best(
     penalty here: divided by a length, a score may rise along a prefix.
 
     Args:
-        decoder: The decoder, in evaluation mode.
-        tree: The candidates, on the decoder's device.
-        states: (B, S, D) fused tokens.
-        states_mask: (B, S) bool, True at valid tokens.
+        decoder: As for :func:`rank`.
+        tree: As for :func:`rank`.
+        states: As for :func:`rank`.
+        states_mask: As for :func:`rank`.
         k: Number of answers per question, 1 <= k <= N.
         max_prefixes: Most prefixes a question expands in one round.
-
-    Returns:
-        Scores (B, k) float32, falling, ties by candidate order, and indices (B, k).
-
-    Raises:
-        ValueError: The decoder is in training mode, a candidate is longer than it can read, or k
-            or ``max_prefixes`` is out of range.
-        FloatingPointError: A logit is not finite.
     """
-    _check(decoder, tree)
-    if not 1 <= k <= len(tree):
-        raise ValueError(f"expected k in 1..{len(tree)}, the number of candidates, got {k}")
-    if max_prefixes < 1:
-        raise ValueError(f"expected max_prefixes of at least 1, got {max_prefixes}")
+    decoder.check_evaluation_mode()
     search = _Search(tree, states, states_mask)
     width = 1
     while search.select(k, min(width, max_prefixes)):
@@ -387,13 +349,3 @@ def _grow(
         [new[parents[node]] for node in order],
         [new[node] for node in last],
     )
-
-
-def _check(decoder: AnswerDecoder, tree: CandidateTree) -> None:
-    if decoder.training:
-        raise ValueError("the decoder is in training mode and would drop units: call eval() first")
-    if tree.longest + 1 > decoder.max_length:
-        raise ValueError(
-            f"the longest candidate has {tree.longest} tokens and a beginning token, the decoder "
-            f"reads {decoder.max_length}: raise its max_length"
-        )

@@ -62,15 +62,12 @@ class TextEncoder(nn.Module):
 
     @property
     def word_embedding(self) -> nn.Embedding:
-        """The word embeddings alone, without positions (the knowledge vectors are made of them)."""
+        """The word embeddings alone, which the knowledge vectors are made of."""
         embedding: nn.Embedding = self.bert.get_input_embeddings()
         return embedding
 
     def words(self, ids: Tensor) -> Tensor:
-        """Words before any context: token ids (B, L) -> normalised word embeddings (B, L, D).
-
-        They have no positions and have read no other word, so each can say only what it names.
-        """
+        """Words before any context: token ids (B, L) -> normalised word embeddings (B, L, D)."""
         words: Tensor = self.bert.embeddings.LayerNorm(self.word_embedding(ids))
         return words
 

@@ -27,11 +27,10 @@ class ConvTower(nn.Module):
 
     A vision transformer of the same cost learns too little there. Patches are the last grid, row r
     and column c centred on pixel (stride r, stride c), each with a learned position embedding; the
-    summary token is their mean before it. Batch normalisation, because it removes what all images
-    share; in single trial runs with group normalisation even the phantom data's view (frontal or
-    lateral) was learned late. In training an image's tokens therefore depend a
-    little on the batch, and on several GPUs each normalises by its own share unless
-    ``--trainer.sync_batchnorm true`` is given.
+    summary token is their mean before it. Batch normalisation removes what all images share; with
+    group normalisation even the phantom data's view (frontal or lateral) was learned late. In
+    training an image's tokens therefore depend a little on the batch, and on several GPUs each
+    normalises by its own share unless ``--trainer.sync_batchnorm true`` is given.
 
     Args:
         image_size: Side of the input in pixels.
@@ -102,14 +101,7 @@ class ConvTower(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with a shortcut.
-
-    Args:
-        inputs: Channels in.
-        outputs: Channels out.
-        stride: Stride of the first convolution.
-        field: Side of both kernels, odd.
-    """
+    """Two convolutions of odd side ``field`` with a shortcut; the first one has the stride."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, field: int = 3) -> None:
         super().__init__()
@@ -120,14 +112,11 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(outputs, outputs, field, padding=field // 2, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        same = stride == 1 and inputs == outputs
-        self.shortcut: nn.Module = (
-            nn.Identity()
-            if same
-            else nn.Sequential(
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
-        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(I, inputs, h, w) -> (I, outputs, h / stride, w / stride)."""
@@ -205,7 +194,7 @@ class CLIPTower(nn.Module):
         return torch.cat([summary, patches], dim=1)
 
     def patches(self, tokens: Tensor) -> Tensor:
-        """Patches (I, P, D) of tokens (I, 1 + P, D); a transformer's positions are part of them."""
+        """Patches (I, P, D) of tokens (I, 1 + P, D), with their positions."""
         return tokens[:, 1:]
 
     def _features(self, images: Tensor) -> Tensor:
@@ -251,17 +240,16 @@ def _open_clip_tower(
             **({"quick_gelu": False} if quick_gelu is False else {}),  # against a configuration
         ).visual
     except Exception as error:  # readers of json, pickles, safetensors and two hubs raise their own
+        advice = (
+            "download the model's folder on a machine with network and give "
+            "--model.init_args.vision local-dir:FOLDER, or use --model.init_args.vision conv, "
+            "which needs no download"
+        )
         if folder:
             advice = (
                 "give a folder with open_clip_config.json and its weights as "
                 "--model.init_args.vision local-dir:FOLDER, with any hf_model_name in it naming a "
                 "local folder too"
-            )
-        else:
-            advice = (
-                "download the model's folder on a machine with network and give "
-                "--model.init_args.vision local-dir:FOLDER, or use --model.init_args.vision conv, "
-                "which needs no download"
             )
         raise UserError(
             f"The image tower {name!r} (weights: {pretrained}) could not be loaded "
@@ -277,31 +265,30 @@ def build_vision(
     channels: Sequence[int] = CHANNELS,
     summary_channels: Sequence[int] = (),
 ) -> ConvTower | CLIPTower:
-    """The image tower of a configuration.
+    """Build the image tower of a configuration.
 
     Args:
         name: ``conv`` for :class:`ConvTower`, else a name for :class:`CLIPTower`.
-        pretrained: Weights for :class:`CLIPTower`.
+        pretrained: See :class:`CLIPTower`, as for ``quick_gelu``.
         image_size: Side of the input in pixels.
-        quick_gelu: Activation of :class:`CLIPTower`.
-        channels: Channels of the stages of :class:`ConvTower`.
-        summary_channels: Channels of its branch for the summary token; empty: none.
+        quick_gelu: None for ``conv``.
+        channels: See :class:`ConvTower`, as for ``summary_channels``.
+        summary_channels: Not for a :class:`CLIPTower`.
 
     Raises:
-        UserError: An activation is given for ``conv``, or its channels are not at least one
-            positive number; else see :class:`CLIPTower`.
+        UserError: If the tower cannot be built from these.
     """
     if name == "conv":
         if quick_gelu is not None:
             raise UserError(
                 "The image tower `conv` has no GELU: leave out --model.init_args.vision_quick_gelu."
             )
-        if not channels or min(channels) < 1:
+        if min(channels, default=0) < 1:
             raise UserError(
                 f"model.init_args.vision_channels is {list(channels)}: give one or more numbers "
                 "of at least 1, such as [32, 64, 128, 256]."
             )
-        if any(width < 1 for width in summary_channels):
+        if min(summary_channels, default=1) < 1:
             raise UserError(
                 f"model.init_args.vision_summary_channels is {list(summary_channels)}: give "
                 "numbers of at least 1, such as [128, 256], or [] for no branch."

@@ -210,6 +210,16 @@ def test_position_embeddings_are_interpolated_to_the_image_size(tmp_path: Path) 
     torch.testing.assert_close(tower.visual.conv1.weight, visual.conv1.weight)
 
 
+def test_a_built_in_name_takes_a_weights_file_or_random_weights(tmp_path: Path) -> None:
+    model = write_folder(tmp_path / "tiny-vit-c", VIT)
+    file = tmp_path / "tiny-vit-c" / "open_clip_pytorch_model.bin"
+    loaded = CLIPTower("tiny-vit-c", str(file), SIDE)
+    torch.testing.assert_close(loaded.visual.conv1.weight, model.visual.conv1.weight)
+    torch.manual_seed(8)
+    random = CLIPTower("tiny-vit-c", None, SIDE)
+    assert (random.visual.conv1.weight - model.visual.conv1.weight).abs().max() > 1e-2
+
+
 def test_weights_trained_with_quick_gelu_run_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,7 +154,7 @@ def write() -> None:
     """Run, and write :data:`FILE`."""
     with tempfile.TemporaryDirectory() as folder:
         found = {"machine": machine(), "stages": run(Path(folder))}
-    FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    FILE.write_text(json.dumps(found) + "\n", encoding="utf-8")
     print(f"{FILE.name} written; say in its commit why the numbers moved.")
 
 

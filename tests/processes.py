@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_modules.phantom.generate import generate
-from tests.small import SIZES
+from tests.small import RUN_OPTIONS, SIZES
 
 PROJECT = Path(__file__).parents[1]
 
@@ -53,22 +53,13 @@ def phantom_words(
     return [
         command,
         *(f"--config={PROJECT / 'experiments' / name}" for name in configs),
-        "--model.init_args.width=32",
-        "--model.init_args.heads=2",
-        "--model.init_args.fusion_layers=1",
+        *RUN_OPTIONS,
         "--model.init_args.text_layers=1",
-        "--model.init_args.image_size=64",
-        "--data.init_args.image_size=64",
-        *(f"--data.init_args.{name}={number}" for name, number in SIZES.items()),
         "--data.init_args.batch_size=4",
-        "--data.init_args.num_workers=0",
         f"--data.init_args.root={folder / 'phantom'}",
         f"--runs={folder / 'runs'}",
         f"--experiment={experiment}",
-        "--trainer.precision=32-true",
         "--trainer.max_steps=4",
         "--trainer.val_check_interval=4",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
         *more,
     ]

@@ -31,6 +31,20 @@ SMALL: dict[str, Any] = {
 #: Studies per split.
 SIZES: dict[str, int] = {"train_studies": 24, "validation_studies": 8, "test_studies": 8}
 
+#: Options of a command on an experiment of phantoms: a small network, float32, and not a word.
+RUN_OPTIONS = (
+    "--model.init_args.width=32",
+    "--model.init_args.heads=2",
+    "--model.init_args.fusion_layers=1",
+    "--model.init_args.image_size=64",
+    "--data.init_args.image_size=64",
+    *(f"--data.init_args.{name}={number}" for name, number in SIZES.items()),
+    "--data.init_args.num_workers=0",
+    "--trainer.precision=32-true",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+
 
 def phantom(root: Path | str, **options: Any) -> Phantom:
     """Generated data for :data:`SMALL`, without augmentation or worker processes."""

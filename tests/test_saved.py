@@ -103,7 +103,7 @@ def test_audit_reads_an_old_configuration_too(
     assert main(["audit", "--config", str(old)]) == 2
     printed = capsys.readouterr().err
     assert f"warning: {old}: `missing_pictures` is now `missing_images`." in printed
-    assert "missing_images expects one of 'error', 'skip', not 'guess'" in printed
+    assert "missing_images does not take 'guess': " in printed
 
 
 def test_no_new_name_was_renamed_again() -> None:

@@ -7,16 +7,34 @@ I <= B.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 
 @dataclass
-class Tokens:
+class _Tensors:
+    """Fields of which some are tensors, or hold tensors in turn; they move together."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same on another device."""
+        return self._each(lambda value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The same in page-locked memory, for faster copies to a GPU."""
+        return self._each(lambda value: value.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> Self:
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        moved = {n: change(v) for n, v in values if isinstance(v, Tensor | _Tensors)}
+        return replace(self, **moved)
+
+
+@dataclass
+class Tokens(_Tensors):
     """Token ids padded to a common length.
 
     Attributes:
@@ -27,20 +45,9 @@ class Tokens:
     ids: Tensor
     mask: Tensor
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Tokens:
-        """The same tokens on another device."""
-        return Tokens(
-            self.ids.to(device, non_blocking=non_blocking),
-            self.mask.to(device, non_blocking=non_blocking),
-        )
-
-    def pin_memory(self) -> Tokens:
-        """The same tokens in page-locked memory."""
-        return Tokens(self.ids.pin_memory(), self.mask.pin_memory())
-
 
 @dataclass
-class VQABatch:
+class VQABatch(_Tensors):
     """Questions about images.
 
     Attributes:
@@ -68,27 +75,9 @@ class VQABatch:
     def __len__(self) -> int:
         return len(self.image_index)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> VQABatch:
-        """The same batch on another device."""
-        moved: dict[str, Any] = {
-            f.name: value.to(device, non_blocking=non_blocking)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor | Tokens)
-        }
-        return replace(self, **moved)
-
-    def pin_memory(self) -> VQABatch:
-        """The same batch in page-locked memory, for faster copies to a GPU."""
-        pinned: dict[str, Any] = {
-            f.name: value.pin_memory()
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor | Tokens)
-        }
-        return replace(self, **pinned)
-
 
 @dataclass
-class TeacherFeatures:
+class TeacherFeatures(_Tensors):
     """What a frozen teacher says of the studies of a batch; rows of unit norm, float32.
 
     T is the teacher's width.
@@ -106,24 +95,9 @@ class TeacherFeatures:
     text: Tensor
     scale: float
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> TeacherFeatures:
-        """The same features on another device."""
-        return TeacherFeatures(
-            self.first.to(device, non_blocking=non_blocking),
-            self.second.to(device, non_blocking=non_blocking),
-            self.text.to(device, non_blocking=non_blocking),
-            self.scale,
-        )
-
-    def pin_memory(self) -> TeacherFeatures:
-        """The same features in page-locked memory."""
-        return TeacherFeatures(
-            self.first.pin_memory(), self.second.pin_memory(), self.text.pin_memory(), self.scale
-        )
-
 
 @dataclass
-class StudyBatch:
+class StudyBatch(_Tensors):
     """Studies: two views and a report each.
 
     Attributes:
@@ -161,24 +135,6 @@ class StudyBatch:
 
     def __len__(self) -> int:
         return len(self.study)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> StudyBatch:
-        """The same batch on another device."""
-        moved: dict[str, Any] = {
-            f.name: value.to(device, non_blocking=non_blocking)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor | Tokens | TeacherFeatures)
-        }
-        return replace(self, **moved)
-
-    def pin_memory(self) -> StudyBatch:
-        """The same batch in page-locked memory, for faster copies to a GPU."""
-        pinned: dict[str, Any] = {
-            f.name: value.pin_memory()
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor | Tokens | TeacherFeatures)
-        }
-        return replace(self, **pinned)
 
 
 def pad_tokens(sequences: Sequence[Sequence[int]], pad_id: int) -> Tokens:

@@ -19,26 +19,16 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from amif_lightning.cli import app
 from data_modules.phantom.generate import generate
+from tests.small import RUN_OPTIONS
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 # Nine steps, validated after every third: three points of whatever validation logs.
 TINY = (
-    "--model.init_args.width=32",
-    "--model.init_args.heads=2",
-    "--model.init_args.fusion_layers=1",
-    "--model.init_args.image_size=64",
-    "--data.init_args.image_size=64",
-    "--data.init_args.train_studies=24",
-    "--data.init_args.validation_studies=8",
-    "--data.init_args.test_studies=8",
+    *RUN_OPTIONS,
     "--data.init_args.batch_size=8",
-    "--data.init_args.num_workers=0",
-    "--trainer.precision=32-true",
     "--trainer.max_steps=9",
     "--trainer.val_check_interval=3",
     "--trainer.log_every_n_steps=1",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
 )
 POINTS = 3
 #: Groups of charts of each task.

@@ -52,10 +52,10 @@ def test_a_new_folder_may_be_used(folder: RunFolder) -> None:
 
 
 def test_an_unfinished_run_is_resumed_or_overwritten(folder: RunFolder) -> None:
-    folder.last.touch()
+    (folder.path / "last.ckpt").touch()
     with pytest.raises(UserError, match=r"unfinished run.*--ckpt_path last.*--overwrite"):
         folder.check_fit(None, overwrite=False)
-    folder.check_fit(str(folder.last), overwrite=False)
+    folder.check_fit(str(folder.path / "last.ckpt"), overwrite=False)
     folder.check_fit(None, overwrite=True)
 
 
@@ -114,15 +114,15 @@ def test_records_are_set_aside_under_a_new_name_each_time(
 
 
 def test_a_foreign_checkpoint_does_not_open_the_folder(folder: RunFolder, tmp_path: Path) -> None:
-    folder.last.touch()
+    (folder.path / "last.ckpt").touch()
     with pytest.raises(UserError, match="unfinished run"):
         folder.check_fit(str(tmp_path / "other.ckpt"), overwrite=False)
 
 
 def test_overwriting_what_is_resumed_is_a_contradiction(folder: RunFolder) -> None:
-    folder.last.touch()
+    (folder.path / "last.ckpt").touch()
     with pytest.raises(UserError, match="give one of the two"):
-        folder.check_fit(str(folder.last), overwrite=True)
+        folder.check_fit(str(folder.path / "last.ckpt"), overwrite=True)
 
 
 def test_clear_deletes_what_the_suite_wrote_and_nothing_else(

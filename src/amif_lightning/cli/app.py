@@ -69,9 +69,6 @@ def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
         argv: The command and its options.
         suite: The classes on offer; None takes the project's own.
 
-    Returns:
-        The command line object; ``.trainer.callback_metrics`` holds the last scores.
-
     Raises:
         UserError: If the user can mend what went wrong.
     """

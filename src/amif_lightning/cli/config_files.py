@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from amif_lightning.errors import UserError
 from amif_lightning.renamed_options import ARGUMENT, RENAMED, new_name, removed
@@ -25,9 +26,6 @@ CLASSES = ("model", "data")
 
 def split_configs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Take the ``--config`` options out of a command line.
-
-    Args:
-        argv: The words of the command line.
 
     Returns:
         The values of ``--config`` (or ``-c``) in order, and the words that are left.
@@ -53,13 +51,7 @@ def split_configs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def read_config(name: str) -> yaml.MappingNode:
-    """Read one configuration file as a YAML node, which keeps the line of every key.
-
-    Args:
-        name: Path of the file.
-
-    Returns:
-        The top-level mapping.
+    """Read one configuration file as a YAML mapping, which keeps the line of every key.
 
     Raises:
         UserError: If the file is not there or a folder, cannot be read, is not YAML, is no mapping,
@@ -91,9 +83,6 @@ def read_config(name: str) -> yaml.MappingNode:
 
 def rename_keys(node: yaml.Node) -> list[str]:
     """Give the keys of a configuration the names that they have now, in place.
-
-    Args:
-        node: The whole configuration.
 
     Returns:
         What was renamed or left out, in words, without repetition.
@@ -128,28 +117,23 @@ def _rename(node: yaml.Node, above: str, notes: dict[str, None]) -> None:
 def current_words(argv: Sequence[str]) -> list[str]:
     """A command line without old names of options, for the parser.
 
-    A config file that has some is given as its text under the new names, with one warning.
-
-    Args:
-        argv: The words of the command line.
+    A config file that has some is given as its text under the new names.
 
     Raises:
         UserError: If an option on the command line has an old name.
     """
     words: list[str] = []
     for word in argv:
-        option = word.partition("=")[0]
+        option, equals, value = word.partition("=")
         if option.startswith("--") and removed(option[2:]):
             raise UserError(f"`{option}` was removed: leave it out.")
         if option.startswith("--") and (now := new_name(option[2:])):
             raise UserError(f"`{option}` has another name now: give `--{now}`.")
-        words.append(word)
-    for place, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if word in _OPTIONS and place + 1 < len(words):
-            words[place + 1] = _current_text(words[place + 1])
+        if words and words[-1] in _OPTIONS:
+            word = _current_text(word)
         elif option in _OPTIONS and equals:
-            words[place] = f"{option}={_current_text(value)}"
+            word = f"{option}={_current_text(value)}"
+        words.append(word)
     return words
 
 
@@ -171,15 +155,7 @@ def _compose(name: str) -> yaml.Node | None:
 
 
 def locate(key: str, files: Sequence[str]) -> str:
-    """Say where a key stands, for error messages.
-
-    Args:
-        key: A key without what stands above it, such as ``lr``, or a value such as a class's name.
-        files: The config files of the command line.
-
-    Returns:
-        ``FILE, line N: `` for the last file that holds the key, else an empty string.
-    """
+    """``FILE, line N: `` for the last file with a key or a class's name; else empty."""
     for name in reversed(files):
         line = _line_of(key, read_config(name))
         if line is not None:
@@ -280,15 +256,7 @@ def _similar_files(path: Path) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name most like ``name``, upper and lower case counted as equal.
-
-    Args:
-        name: What was typed.
-        valid: The names that would have been accepted.
-
-    Returns:
-        One of ``valid``, or None where nothing is alike.
-    """
+    """The valid name most like ``name``, in whatever case; None where nothing is alike."""
     by_lower = {candidate.lower(): candidate for candidate in valid}
     found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
@@ -310,3 +278,10 @@ def suggestion(name: str, valid: Iterable[str], *, show: int = 12) -> str:
     if found is not None:
         return f"; did you mean `{found}`?"
     return f"; use one of {', '.join(names)}" if 0 < len(names) <= show else ""
+
+
+def fault(error: ValidationError) -> str:
+    """The first fault that pydantic found, as ``key: what is wrong``."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return f"{key}: {first['msg']}" if key else first["msg"]

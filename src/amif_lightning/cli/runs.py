@@ -40,12 +40,6 @@ class RunFolder:
     def of(cls, runs: str, experiment: str, protocol: str, seed: int) -> RunFolder:
         """The folder of one run.
 
-        Args:
-            runs: Folder of all runs.
-            experiment: Name of the experiment, one folder name.
-            protocol: ``clean`` or ``literature``.
-            seed: The run's seed.
-
         Raises:
             UserError: If the experiment is not a plain folder name.
         """
@@ -55,16 +49,6 @@ class RunFolder:
                 "and `-`."
             )
         return cls(Path(runs) / experiment / protocol / f"seed{seed}")
-
-    @property
-    def config(self) -> Path:
-        """The configuration that ``fit`` saved."""
-        return self.path / "config.yaml"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint to resume from."""
-        return self.path / "last.ckpt"
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -83,17 +67,10 @@ class RunFolder:
         return sorted(self.path.glob("result-*.json"))
 
     def checkpoint(self, name: str | None) -> str | None:
-        """Turn the value of ``--ckpt_path`` into a path.
+        """The path behind ``--ckpt_path``: ``best`` or ``last``, a path, an address, or None.
 
         Lightning itself looks for ``last`` and ``best`` among the checkpoints of this process only;
         in a new process it would train from scratch with a warning, or raise.
-
-        Args:
-            name: ``best`` or ``last`` of this run folder, a path, an address such as ``s3://...``
-                (left as it is), or None.
-
-        Returns:
-            The path, None for None.
 
         Raises:
             UserError: If there is no such file.
@@ -139,16 +116,12 @@ class RunFolder:
                 "--experiment or --seed_everything, `--overwrite` to delete it, or `--ckpt_path "
                 "last` to train it further."
             )
-        if self.last.is_file():
-            raise UserError(
-                f"{self.path} holds an unfinished run (last.ckpt): give `--ckpt_path last` to "
-                "resume it, or `--overwrite` to start anew."
-            )
         if self.checkpoints:
+            name = self.resumable
+            file = f"{name}.ckpt" if name else self.checkpoints[0].name
             raise UserError(
-                f"{self.path} holds an unfinished run ({self.checkpoints[0].name}): give "
-                f"`--ckpt_path {self.resumable or self.checkpoints[0]}` to resume it, or "
-                "`--overwrite` to start anew."
+                f"{self.path} holds an unfinished run ({file}): give `--ckpt_path "
+                f"{name or self.path / file}` to resume it, or `--overwrite` to start anew."
             )
 
     def check_scored(self, command: str, ckpt_path: str | None) -> None:

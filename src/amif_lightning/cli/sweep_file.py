@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from amif_lightning.cli.config_files import read_config, suggestion
+from amif_lightning.cli.config_files import fault, read_config, suggestion
 from amif_lightning.errors import UserError
 
 After = Literal["test", "validate", "nothing"]
@@ -125,9 +125,7 @@ def read_sweep(path: Path) -> SweepFile:
     try:
         return SweepFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {key}: {first['msg']} (docs/cli.md lists the keys).") from error
+        raise UserError(f"{path}: {fault(error)} (docs/cli.md lists the keys).") from error
 
 
 def plan(path: Path, given: Mapping[str, str]) -> Plan:

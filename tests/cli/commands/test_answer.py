@@ -232,13 +232,13 @@ def test_wrong_options_are_one_sentence(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2 is no JSON"),
-        ("[1]", 'line 2 needs "image" and "question"'),
-        ('{"image": "a", "question": ""}', 'line 2 needs "image" and "question"'),
-        ('{"image": 3, "question": "x"}', 'line 2 needs "image" and "question"'),
-        ('{"image": "a\\u0000", "question": "x"}', "NUL character"),
-        ('{"image": "a", "question": "x", "frame": true}', '"frame" is a whole number'),
-        ('{"image": "a", "question": "x", "answer": "y"}', 'key "answer", which says nothing'),
+        ("{", "line 2: Invalid JSON"),
+        ("[1]", "line 2: Input should be an object"),
+        ('{"image": "a", "question": " "}', "line 2: question: "),
+        ('{"image": 3, "question": "x"}', "line 2: image: "),
+        ('{"image": "a\\u0000", "question": "x"}', "line 2: image: "),
+        ('{"image": "a", "question": "x", "frame": true}', "line 2: frame: "),
+        ('{"image": "a", "question": "x", "answer": "y"}', "line 2: answer: Extra inputs"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:

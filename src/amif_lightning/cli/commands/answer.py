@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from amif_lightning.cli.config_files import fault
 from amif_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -169,10 +172,7 @@ def _pairs(options: argparse.Namespace) -> list[AskedFile]:
 
 
 def read_questions(path: Path) -> list[AskedFile]:
-    """The pairs of a file with one JSON object a line.
-
-    Args:
-        path: The file; its folder is what relative image paths start from.
+    """The pairs of a file with one JSON object a line; images lie relative to its folder.
 
     Raises:
         UserError: Naming the line that is no such object.
@@ -183,36 +183,31 @@ def read_questions(path: Path) -> list[AskedFile]:
         raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: save it as UTF-8.") from error
-    pairs = [
-        _pair(line, f"{path}, line {number}", path.parent)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    pairs = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            one = _Line.model_validate_json(line)
+        except ValidationError as error:
+            raise UserError(f"{path}, line {number}: {fault(error)}; write {_EXAMPLE}.") from error
+        name = None if one.id is None else str(one.id)
+        pairs.append(AskedFile(path.parent / one.image, one.question, one.frame, name))
     if not pairs:
-        raise UserError(f'{path} holds no line such as {{"image": "a.png", "question": "..."}}.')
+        raise UserError(f"{path} holds no line such as {_EXAMPLE}.")
     return pairs
 
 
-def _pair(line: str, where: str, folder: Path) -> AskedFile:
-    try:
-        value: Any = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{where} is no JSON ({error}): write one object a line.") from error
-    fields = value if isinstance(value, dict) else {}
-    image, question = fields.get("image"), fields.get("question")
-    frame, name = fields.get("frame"), fields.get("id")
-    if not isinstance(image, str) or not isinstance(question, str) or not question.strip():
-        raise UserError(f'{where} needs "image" and "question" as text that is not empty.')
-    if "\0" in image:
-        raise UserError(f"{where} names an image with a NUL character: write its path.")
-    if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int)):
-        raise UserError(f'{where}: "frame" is a whole number, from 0.')
-    if unknown := sorted(fields.keys() - {"image", "question", "frame", "id"}):
-        raise UserError(
-            f'{where} has the key "{unknown[0]}", which says nothing here: leave it out, or put '
-            'it into "id".'
-        )
-    return AskedFile(folder / image, question, frame, None if name is None else str(name))
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    image: str = Field(pattern=r"^[^\x00]+$")
+    question: str = Field(pattern=r"\S")
+    frame: int | None = None
+    id: str | int | float | None = None
+
+
+_EXAMPLE = '{"image": "a.png", "question": "..."}, with "frame" or "id" where you need them'
 
 
 def _outcomes(
@@ -223,29 +218,26 @@ def _outcomes(
 
     from amif_lightning.tasks.answering.single_question import Asked, ask
 
-    def answer_all(some: Sequence[AskedFile]) -> list[Answered]:
+    def answers(some: Sequence[AskedFile]) -> list[Answered]:
         return ask(task, [Asked(p.image, p.question, p.frame) for p in some], options.top)
+
+    def alone(pair: AskedFile) -> Answered | UserError:
+        try:
+            return answers([pair])[0]
+        except UserError as error:
+            return error
 
     batches = range(0, len(pairs), options.batch_size)
     hidden = len(batches) < 2 or not sys.stderr.isatty() or sys.stdout.isatty()
     for start in tqdm(batches, desc="answer", unit="batch", disable=hidden):
         batch = pairs[start : start + options.batch_size]
-        outcomes: list[Answered | UserError]
         try:
-            outcomes = list(answer_all(batch))
+            outcomes: list[Any] = list(answers(batch))
         except UserError:
             if len(pairs) == 1:
                 raise
-            outcomes = [_alone(answer_all, pair) for pair in batch]  # the others can be answered
+            outcomes = [alone(pair) for pair in batch]  # the others can be answered
         yield from zip(batch, outcomes, strict=True)
-
-
-def _alone(answer_all: Any, pair: AskedFile) -> Answered | UserError:
-    try:
-        outcome: Answered = answer_all([pair])[0]
-    except UserError as error:
-        return error
-    return outcome
 
 
 def _json_line(pair: AskedFile, outcome: Answered | UserError, path: Path, task: AMiFVQA) -> str:

@@ -69,6 +69,16 @@ def trainer(folder: Path | str, **options: Any) -> L.Trainer:
     return L.Trainer(default_root_dir=folder, **(given | options))
 
 
+def saved(folder: Path, **options: Any) -> tuple[Phantom, Path]:
+    """Generated data below ``folder``, and the checkpoint of a task that took one step on them."""
+    torch.manual_seed(0)
+    task, data = AMiFVQA(**SMALL), phantom(folder / "phantom", batch_size=8, **options)
+    running = trainer(folder, max_steps=1, limit_val_batches=0)
+    running.fit(task, datamodule=data)
+    running.save_checkpoint(folder / "best.ckpt")
+    return data, folder / "best.ckpt"
+
+
 def ready(data: Phantom, **options: Any) -> AMiFVQA:
     """A task with the data's answer space, in evaluation mode."""
     torch.manual_seed(0)

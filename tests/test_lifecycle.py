@@ -22,9 +22,7 @@ from amif_lightning.reports.records.run import read_record
 from amif_lightning.reports.records.schema import read_lines
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.generate import generate
-from data_modules.phantom.module import Phantom
-from tests.small import RUN_OPTIONS
-from tests.small import SIZES as STUDIES
+from tests.small import RUN_OPTIONS, phantom
 
 SIZES: dict[SplitName, int] = {"train": 24, "validation": 8, "test": 8}
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "vqa" / "phantom.yaml"
@@ -277,13 +275,7 @@ def test_a_checkpoint_answers_without_a_data_set(command: Command, trained: Path
 
     task = AMiFVQA.load_from_checkpoint(trained / "best.ckpt", map_location="cpu").eval()
     root = next(word for word in command("fit") if word.startswith("--data.init_args.root="))
-    data = Phantom(
-        root.partition("=")[2],
-        **STUDIES,
-        image_size=64,
-        tokenizer="words",
-        num_workers=0,
-    )
+    data = phantom(root.partition("=")[2], image_size=64)
     batch = next(iter(data.predict_dataloader()))  # images and token ids; the task never sees it
     with torch.no_grad():
         answered = task.answers(task(batch), batch)

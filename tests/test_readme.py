@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -28,10 +27,9 @@ from amif_lightning.data.files import sources
 from amif_lightning.reports.records.answering import predictions_path
 from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import write_lines
-from amif_lightning.tasks import AMiFVQA
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
 from tests.reports.conftest import record_for, synthetic_predictions
-from tests.small import SMALL, phantom, trainer
+from tests.small import saved
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -170,10 +168,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = folder / "runs" / "vqa-phantom" / "clean" / "seed0"
     write_lines(predictions_path(run, "test"), lines)
     write_record(record_path(run, "test"), record_for(lines, 0))
-    torch.manual_seed(0)
-    running = trainer(folder, max_steps=1, limit_val_batches=0)
-    running.fit(AMiFVQA(**SMALL), datamodule=phantom(folder / "phantom", batch_size=8))
-    running.save_checkpoint(folder / CHECKPOINT)
+    shutil.copy(saved(folder)[1], folder / CHECKPOINT)
     Image.new("L", (40, 40), 90).save(folder / IMAGE)
     return folder
 

@@ -21,28 +21,21 @@ RENAMED: Mapping[str, str | None] = {
 ARGUMENT = "init_args."
 
 
-def new_name(option: str) -> str | None:
-    """The name that an option has now.
+def current_name(option: str) -> str | None:
+    """The name that an option has now; None where it was removed.
 
     Args:
         option: A dotted name as on the command line, such as ``model.init_args.least_lr`` or
             ``model.least_lr``.
-
-    Returns:
-        The new name; None where the option has its old one or is unknown.
     """
-    first, _, rest = option.partition(".")
-    renamed = RENAMED.get(first)
-    if renamed is not None:
-        return f"{renamed}.{rest}" if rest else renamed
+    first, dot, rest = option.partition(".")
     above, _, last = option.rpartition(".")
-    renamed = RENAMED.get(ARGUMENT + last) if above else None
-    return f"{above}.{renamed.removeprefix(ARGUMENT)}" if renamed else None
-
-
-def removed(option: str) -> bool:
-    """Whether an option, written as for :func:`new_name`, was removed without a successor."""
-    return option in RENAMED and RENAMED[option] is None
+    if option in RENAMED or not above:
+        return RENAMED.get(option, option)
+    if first in RENAMED:
+        return f"{RENAMED[first]}{dot}{rest}"
+    now = RENAMED.get(ARGUMENT + last, ARGUMENT + last)
+    return None if now is None else f"{above}.{now.removeprefix(ARGUMENT)}"
 
 
 def current_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

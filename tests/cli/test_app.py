@@ -72,13 +72,6 @@ def test_fast_dev_run_writes_nothing_and_is_never_refused(fit: Main) -> None:
     assert sorted(path.name for path in RUN.iterdir()) == before
 
 
-def test_resume_continues_the_step_count(fit: Main) -> None:
-    assert fit() == 0
-    assert checkpoint()["global_step"] == 4
-    assert fit("--ckpt_path=last", "--trainer.max_epochs=3") == 0
-    assert checkpoint()["global_step"] == 6
-
-
 def test_resume_gives_the_weights_of_an_uninterrupted_run(fit: Main) -> None:
     assert fit("--trainer.max_epochs=1") == 0
     assert fit("--trainer.max_epochs=3", "--ckpt_path=last") == 0
@@ -109,15 +102,6 @@ def test_a_resumed_run_has_the_rate_of_its_configuration(
     trainer: Any = cli.trainer
     assert [group["lr"] for group in trainer.optimizers[0].param_groups] == [0.3]
     assert cli.model.hparams["lr"] == 0.3
-
-
-def test_weights_alone_are_no_checkpoint_to_resume(
-    fit: Main, test: Main, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fit("--checkpoint.save_weights_only=true") == 0
-    assert fit("--ckpt_path=best", "--trainer.max_epochs=3") == 2
-    assert "weights alone (save_weights_only)" in capsys.readouterr().err
-    assert test("--ckpt_path=best") == 0
 
 
 def test_a_checkpoint_of_another_seed_is_refused(
@@ -175,16 +159,6 @@ def test_checkpoints_are_written_by_the_suite_s_own_writer(toy_main: Main) -> No
     assert type(cli.trainer.strategy.checkpoint_io) is WholeFileCheckpointIO
 
 
-@pytest.mark.parametrize("name", ["last", "best"])
-def test_a_named_checkpoint_that_is_not_there(
-    fit: Main, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Lightning would train from scratch with a warning."""
-    assert fit(f"--ckpt_path={name}") == 2
-    assert f"holds no {name}.ckpt" in capsys.readouterr().err
-    assert not RUN.exists()
-
-
 def test_an_earlier_run_is_protected(
     fit: Main, test: Main, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +169,7 @@ def test_an_earlier_run_is_protected(
     assert fit() == 2
     assert "finished run (result-test.json)" in capsys.readouterr().err
     assert test("--ckpt_path=best") == 0  # scoring again is allowed; records count it
+    assert "UNTRAINED" not in capsys.readouterr().err
     assert fit("--overwrite") == 0
     assert not (RUN / "result-test.json").exists()
 
@@ -229,13 +204,6 @@ def test_every_command_accepts_the_saved_config(fit: Main, toy_main: Main, comma
     assert toy_main(command, "--config", saved, "--ckpt_path", name) == 0
 
 
-def test_the_saved_config_is_that_of_fit(fit: Main, test: Main) -> None:
-    assert fit() == 0
-    before = (RUN / "config.yaml").read_text()
-    assert test("--ckpt_path=best", "--data.batch_size=2") == 0
-    assert (RUN / "config.yaml").read_text() == before
-
-
 def test_records_know_the_run(fit: Main, test: Main) -> None:
     assert fit("--experiment=demo", "--seed_everything=2") == 0
     assert test("--experiment=demo", "--seed_everything=2", "--ckpt_path=best") == 0
@@ -262,19 +230,6 @@ def test_untrained_weights_are_announced_loudly(
     assert "UNTRAINED WEIGHTS" in capsys.readouterr().err
 
 
-def test_untrained_reaches_the_task(test: Main) -> None:
-    assert test() == 0
-    assert json.loads((RUN / "result-test.json").read_text())["untrained"] is True
-
-
-def test_trained_weights_are_not_called_untrained(
-    fit: Main, test: Main, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fit() == 0
-    assert test("--ckpt_path=best") == 0
-    assert "UNTRAINED" not in capsys.readouterr().err
-
-
 def test_a_checkpoint_of_another_size(
     fit: Main, test: Main, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,27 +241,13 @@ def test_a_checkpoint_of_another_size(
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
-def test_a_damaged_checkpoint(
-    fit: Main, test: Main, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_checkpoint(fit: Main, test: Main, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit() == 0
-    path = RUN / "best.ckpt"
-    whole = path.read_bytes()
-    path.write_bytes({"truncated": whole[: len(whole) // 2], "text": b"abc", "empty": b""}[damage])
+    (RUN / "best.ckpt").write_bytes(b"abc")
     assert test("--ckpt_path=best") == 2
     printed = capsys.readouterr().err.splitlines()[-1]
     assert printed.startswith("error: ")
     assert "best.ckpt" in printed
-
-
-def test_ctrl_c_says_how_to_resume(fit: Main, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fit("--model=Interrupted", "--trainer.max_epochs=3") == 130
-    last = capsys.readouterr().err.splitlines()[-1]
-    command = f"interrupted; resume with: {sys.executable} -m amif_lightning fit "
-    assert last.startswith(command)
-    assert last.endswith("--trainer.max_epochs=3 --ckpt_path last")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_printed_line_resumes(
@@ -314,6 +255,7 @@ def test_the_printed_line_resumes(
 ) -> None:
     name = "--trainer.max_epochs=3"
     assert fit("--model=Interrupted", name, "--experiment=a", "--overwrite") == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     words = shlex.split(capsys.readouterr().err.splitlines()[-1].partition(": ")[2])
     assert words[:3] == [sys.executable, "-m", "amif_lightning"]
     again = [word.replace("Interrupted", "Classifier") for word in words[3:]]

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from amif_lightning.inference.load import restore
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom
-from tests.small import SMALL, phantom, trainer
+from tests import small
 
 
 class Saved(NamedTuple):
@@ -23,14 +22,7 @@ class Saved(NamedTuple):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    folder = tmp_path_factory.mktemp("answering")
-    torch.manual_seed(0)
-    restored = AMiFVQA(**SMALL)
-    data = phantom(folder / "phantom", batch_size=8, max_question_tokens=10)
-    running = trainer(folder, max_steps=1, limit_val_batches=0)
-    running.fit(restored, datamodule=data)
-    running.save_checkpoint(folder / "best.ckpt")
-    return Saved(data, folder / "best.ckpt")
+    return Saved(*small.saved(tmp_path_factory.mktemp("answering"), max_question_tokens=10))
 
 
 @pytest.fixture(scope="module")

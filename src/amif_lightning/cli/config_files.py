@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from amif_lightning.errors import UserError
-from amif_lightning.renamed_options import ARGUMENT, RENAMED, new_name, removed
+from amif_lightning.renamed_options import ARGUMENT, RENAMED, current_name
 
 _OPTIONS = ("--config", "-c")
 #: Keys that take a class, whose arguments may be written with or without ``init_args``.
@@ -125,9 +125,10 @@ def current_words(argv: Sequence[str]) -> list[str]:
     words: list[str] = []
     for word in argv:
         option, equals, value = word.partition("=")
-        if option.startswith("--") and removed(option[2:]):
+        now = current_name(option[2:]) if option.startswith("--") else option[2:]
+        if now is None:
             raise UserError(f"`{option}` was removed: leave it out.")
-        if option.startswith("--") and (now := new_name(option[2:])):
+        if now != option[2:]:
             raise UserError(f"`{option}` has another name now: give `--{now}`.")
         if words and words[-1] in _OPTIONS:
             word = _current_text(word)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from amif_lightning.cli.config_files import fault
 from amif_lightning.errors import UserError
@@ -188,9 +188,10 @@ def read_questions(path: Path) -> list[AskedFile]:
         if not line.strip():
             continue
         try:
-            one = _Line.model_validate_json(line)
-        except ValidationError as error:
-            raise UserError(f"{path}, line {number}: {fault(error)}; write {_EXAMPLE}.") from error
+            one = _Line.model_validate(json.loads(line))
+        except ValueError as error:
+            what = fault(error) if isinstance(error, ValidationError) else f"no JSON ({error})"
+            raise UserError(f"{path}, line {number}: {what}; write {_EXAMPLE}.") from error
         name = None if one.id is None else str(one.id)
         pairs.append(AskedFile(path.parent / one.image, one.question, one.frame, name))
     if not pairs:
@@ -198,10 +199,18 @@ def read_questions(path: Path) -> list[AskedFile]:
     return pairs
 
 
+def _path(image: Any) -> str:
+    if not isinstance(image, str) or not image or "\0" in image:
+        raise ValueError("no path of an image")
+    return image
+
+
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    image: str = Field(pattern=r"^[^\x00]+$")
+    image: Annotated[
+        Any, AfterValidator(_path)
+    ]  # pydantic's text holds no bytes of other encodings
     question: str = Field(pattern=r"\S")
     frame: int | None = None
     id: str | int | float | None = None

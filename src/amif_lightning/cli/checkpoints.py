@@ -52,11 +52,6 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Save ``checkpoint``; addresses such as ``s3://...`` are left to Lightning.
 
-        Args:
-            checkpoint: What the Trainer dumped.
-            path: Target; an existing file stays as it is until the new one is complete.
-            storage_options: Refused by Lightning's own class, and handed to it.
-
         Raises:
             UserError: If the file cannot be written.
         """

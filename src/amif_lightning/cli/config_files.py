@@ -11,13 +11,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
 
 from amif_lightning.errors import UserError
 from amif_lightning.renamed_options import ARGUMENT, RENAMED, current_name
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _OPTIONS = ("--config", "-c")
 #: Keys that take a class, whose arguments may be written with or without ``init_args``.

@@ -125,11 +125,7 @@ class RunFolder:
             )
 
     def check_scored(self, command: str, ckpt_path: str | None) -> None:
-        """Refuse to score other weights than those of this folder by a forgotten option.
-
-        Args:
-            command: ``validate``, ``test`` or ``predict``.
-            ckpt_path: The checkpoint to be scored, None without ``--ckpt_path``.
+        """Refuse to score other weights than those of this folder by a forgotten ``--ckpt_path``.
 
         Raises:
             UserError: If there is none, although the folder holds what was trained.

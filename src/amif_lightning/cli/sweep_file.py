@@ -85,17 +85,7 @@ class SweepFile(_Strict):
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run with all variables filled in.
-
-    Attributes:
-        name: The experiment's name.
-        protocol: Names the folder below it.
-        split: The split that is scored.
-        words: Configurations and options.
-        after: The run that it starts from.
-        weights: The run whose weights are tested.
-        then: The command that follows ``fit``.
-    """
+    """One run with all variables filled in; ``words`` are its configurations and options."""
 
     name: str
     protocol: str

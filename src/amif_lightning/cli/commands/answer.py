@@ -200,6 +200,7 @@ def read_questions(path: Path) -> list[AskedFile]:
 
 
 def _path(image: Any) -> str:
+    # Not pydantic's own text, which refuses file names with bytes of other encodings.
     if not isinstance(image, str) or not image or "\0" in image:
         raise ValueError("no path of an image")
     return image
@@ -208,9 +209,7 @@ def _path(image: Any) -> str:
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    image: Annotated[
-        Any, AfterValidator(_path)
-    ]  # pydantic's text holds no bytes of other encodings
+    image: Annotated[Any, AfterValidator(_path)]
     question: str = Field(pattern=r"\S")
     frame: int | None = None
     id: str | int | float | None = None

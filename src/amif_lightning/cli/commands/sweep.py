@@ -50,26 +50,14 @@ def sweep_parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Sweeper:
-    """Runs commands, or prints them.
-
-    Attributes:
-        runs: Folder of all runs.
-        extra: Options of every ``fit`` and ``test``.
-        dry: Whether commands are only printed.
-    """
+    """Runs commands; a dry one prints them. ``extra`` are options of every ``fit`` and ``test``."""
 
     runs: str
     extra: Sequence[str]
     dry: bool
 
     def run(self, run: PlannedRun, seed: int, following: Iterable[PlannedRun]) -> None:
-        """Fit and test one run, unless it is finished.
-
-        Args:
-            run: The run.
-            seed: Its seed.
-            following: The runs that start from it.
-        """
+        """Fit and test a run, unless it or, where it is not tested, what follows it is finished."""
         folder = self._folder(run, seed)
         waiting = [run] if run.then == "test" else list(following)
         if run.then != "validate" and waiting and all(self._done(one, seed) for one in waiting):
@@ -116,13 +104,7 @@ class Sweeper:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments after ``sweep``.
-
-    Returns:
-        0.
+    """Run the command with the arguments after ``sweep``; returns 0.
 
     Raises:
         UserError: If the file or an option is wrong, or a command fails.

@@ -32,7 +32,7 @@ IMAGE = np.random.default_rng(0).normal(size=(3, 32, 32))
 def boxes(figure: Figure) -> list[tuple[str, Any]]:
     """Each line of text with its box in pixels."""
     renderer: Any = FigureCanvasAgg(figure).get_renderer()
-    return [(text.get_text(), text.get_window_extent(renderer)) for text in figure.texts]
+    return [(text.get_text(), text.get_window_extent(renderer)) for text in figure.axes[0].texts]
 
 
 def pixels(figure: Figure) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_texts_fit_below_their_image_and_beside_it() -> None:
         assert 0 <= box.y0 <= box.y1 <= height, line
     for (_, one), (_, other) in pairwise(found):
         assert not one.padded(-1).overlaps(other.padded(-1))
-    images = [axes.get_window_extent() for axes in figure.axes]
+    images = [image.get_window_extent() for image in figure.axes[0].images]
     assert len(images) == 2
     assert all(box.width == pytest.approx(SIDE) for box in images)
     assert not any(box.padded(-1).overlaps(image) for _, box in found for image in images)
@@ -145,7 +145,7 @@ def test_every_word_of_every_study_has_its_map_on_one_scale() -> None:
     corner = WordMap("effusion", np.array([0.0, 0.0, 0.0, 0.05]))
     studies = [(IMAGE, "A nodule.", [left, corner]), (IMAGE, "Clear.", [left])]
     figure = plans_figure(studies, centres, SIDE, "Not for clinical use.")
-    words = " ".join(text.get_text() for text in figure.texts)
+    words = " ".join(text.get_text() for text in figure.axes[0].texts)
     for said in (
         "A nodule.",
         "left: 20.0%",
@@ -154,18 +154,16 @@ def test_every_word_of_every_study_has_its_map_on_one_scale() -> None:
         "clinical use.",
     ):
         assert said in words
-    maps = [
-        np.asarray(axes.images[1].get_array())[..., 3]
-        for axes in figure.axes
-        if len(axes.images) == 2
-    ]
+    colours = [np.asarray(image.get_array()) for image in figure.axes[0].images]
+    *maps, scale = [colour[..., 3] for colour in colours if colour.shape[-1] == 4]
     assert len(maps) == 3
     half = maps[0].shape[0] // 2
     # Half of the word's mass on each left patch; the other word has all of it on one.
     assert maps[0][:, : half // 2] == pytest.approx(0.8 * 0.5 * 1.5)
     assert maps[1][-half // 2 :, -half // 2 :] == pytest.approx(0.8)
     assert maps[0][:, -half // 2 :].max() == maps[1][: half // 2].max() == 0
-    assert [label.get_text() for label in figure.axes[-1].get_yticklabels()] == ["0 %", "100%"]
+    assert (scale[0, 0], scale[-1, 0]) == pytest.approx((0.8, 0))
+    assert {"0%", "100%"} <= set(words.split())
 
 
 def test_a_matrix_shows_every_number_and_frames_equal_groups() -> None:

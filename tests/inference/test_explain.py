@@ -44,7 +44,7 @@ def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
     asked = Asked(saved.data.file_of(saved.data.splits.test[0]), question)
     made = explain(restored, asked, ask(restored, [asked])[0])
     assert made.get_figwidth() * made.dpi > (2 + len(words)) * SIDE
-    said = " ".join(text.get_text() for text in made.texts)
+    said = " ".join(text.get_text() for text in made.axes[0].texts)
     assert "Not for clinical use." in said
     assert all(f"{word}: " in said for word in words)
     assert [one.word for one in drawn] == words

@@ -107,27 +107,34 @@ def cards_figure(
     width = _MARGIN + wide * max(sum(card.columns for card in row) for row in rows)
     width += 90 if hottest else 0
     head = wrap(note, int((width - 2 * _MARGIN) / _LETTER))
-    top = _LINE * len(head) + _MARGIN
-    height = top + tall * len(rows)
+    first = _LINE * len(head) + _MARGIN
+    height = first + tall * len(rows)
     figure = Figure((width / _DPI, height / _DPI), dpi=_DPI)
+    # One coordinate system for all: pixels from the upper left corner.
+    axes = figure.add_axes((0, 0, 1, 1))
     for number, line in enumerate(head):
-        _write(figure, _MARGIN, _MARGIN + _LINE * number, line, INK)
-    for row in rows:
+        _write(axes, _MARGIN, _MARGIN + _LINE * number, line, INK)
+    for number, row in enumerate(rows):
         left = _MARGIN
         for card in row:
-            start = top
+            top = first + number * tall
             if card.image is not None:
-                _image(_axes(figure, left, top, side, side), card, centres, hottest)
-                start += side + _MARGIN // 2
+                _image(axes, card, (left, left + side, top + side, top), centres, hottest)
+                top += side + _MARGIN // 2
             letters = int((wide * card.columns - _MARGIN) / _LETTER)
             for text, max_lines, colour in card.texts:
                 for line in wrap(text, letters, max_lines=max_lines, placeholder="..."):
-                    _write(figure, left, start, line, colour)
-                    start += _LINE
+                    _write(axes, left, top, line, colour)
+                    top += _LINE
             left += wide * card.columns
-        top += tall
-    if hottest:
-        _scale(_axes(figure, width - 80, height - tall * len(rows), 14, side), hottest)
+    if hottest:  # the colours over middle grey
+        place = (width - 80, width - 66, first + side, first)
+        axes.imshow(np.full((1, 1, 3), 0.4), extent=place)
+        axes.imshow(_colours(np.linspace(1, 0, 256)[:, None]), extent=place)
+        _write(axes, width - 60, first, f"{hottest:.0%}", INK)
+        _write(axes, width - 60, first + side - _LINE, "0%", INK)
+    axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
     return figure
 
 
@@ -202,29 +209,29 @@ def matrices_figure(
     return figure
 
 
-def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place in pixels from the upper left corner."""
-    wide, tall = figure.get_size_inches() * _DPI
-    box = (left / wide, 1 - (top + height) / tall, width / wide, height / tall)
-    return figure.add_axes(box, frameon=False, xticks=[], yticks=[])
+def _write(axes: Axes, left: float, top: float, line: str, colour: str) -> None:
+    axes.text(left, top, line, color=colour, va="top", **_FONT)
 
 
-def _write(figure: Figure, left: float, top: float, line: str, colour: str) -> None:
-    wide, tall = figure.get_size_inches() * _DPI
-    figure.text(left / wide, 1 - top / tall, line, color=colour, va="top", **_FONT)
-
-
-def _image(axes: Axes, card: Card, centres: Array | None, hottest: float) -> None:
+def _image(
+    axes: Axes,
+    card: Card,
+    place: tuple[float, float, float, float],
+    centres: Array | None,
+    hottest: float,
+) -> None:
+    """Draw a card's image, heat and region at its left, right, lower and upper end."""
     assert card.image is not None
-    axes.imshow(displayed(card.image), extent=(0, 1, 1, 0), aspect="auto")
+    left, right, bottom, top = place
+    axes.imshow(displayed(card.image), extent=place)
     if card.heat is not None:
         assert centres is not None
         heat = enlarged(card.heat, centres, card.image.shape[1]) / max(hottest, 1e-12)
-        axes.imshow(_colours(heat), extent=(0, 1, 1, 0), aspect="auto")
+        axes.imshow(_colours(heat), extent=place)
     if card.region is not None and card.region.any():
         down, across = (np.clip((np.arange(n + 2) - 0.5) / n, 0, 1) for n in card.region.shape)
-        axes.contour(across, down, np.pad(card.region.astype(float), 1), [0.5], colors="cyan")
-    axes.set(xlim=(0, 1), ylim=(1, 0))
+        x, y = left + (right - left) * across, top + (bottom - top) * down
+        axes.contour(x, y, np.pad(card.region.astype(float), 1), [0.5], colors="cyan")
 
 
 def _colours(heat: Array) -> Array:
@@ -236,13 +243,3 @@ def _colours(heat: Array) -> Array:
     # Rises fast at first, so that a low number is seen as well, and without an edge at 0.
     colours[..., 3] = 0.8 * heat * (2 - heat)
     return colours
-
-
-def _scale(axes: Axes, hottest: float) -> None:
-    """The heat maps' colours over middle grey."""
-    axes.set_facecolor("#606060")
-    axes.set_frame_on(True)
-    heat = np.linspace(1, 0, 256)[:, None]
-    axes.imshow(_colours(heat), extent=(0, 1, 0, hottest), aspect="auto")
-    axes.yaxis.tick_right()
-    axes.set_yticks([0, hottest], ["0 %", f"{hottest:.0%}"])

@@ -23,10 +23,9 @@ def main(args: Sequence[str] | None = None) -> int:
             has to come from a shell.
 
     Returns:
-        The exit code: 0 done, 1 ``audit`` found a leak or bad images or ``answer``
-        left a question open, 2 the user can mend the
-        error printed on stderr, 130 interrupted, 143 terminated. Any other exception is a bug and
-        is raised.
+        The exit code: 0 done; 1 ``audit`` found a leak or bad images, ``prepare data`` could not
+        reduce an image or ``answer`` left a question open; 2 the user can mend the error printed on
+        stderr; 130 interrupted; 143 terminated. Any other exception is a bug and is raised.
     """
     argv = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in argv or os.environ.get("AMIF_DEBUG", "") not in {"", "0"}

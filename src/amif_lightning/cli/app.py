@@ -32,11 +32,10 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.cli.config_files import (
     CLASSES,
+    check_configs,
     current_words,
     given_options,
-    read_config,
     split_configs,
-    warn_of_old_names,
 )
 from amif_lightning.cli.error_messages import (
     import_class,
@@ -73,10 +72,7 @@ def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
         UserError: If the user can mend what went wrong.
     """
     _silence()
-    files = split_configs(argv)[0]
-    for name in files:
-        read_config(name)
-    warn_of_old_names(files)
+    check_configs(split_configs(argv)[0])
     return AmifCLI(suite or load_suite(), argv)
 
 

@@ -52,6 +52,17 @@ def split_configs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return files, rest
 
 
+def check_configs(files: Sequence[str]) -> None:
+    """Read all config files, and print one line for each that has old names.
+
+    Raises:
+        UserError: See :func:`read_config`.
+    """
+    for name in files:
+        if notes := _read(name)[1]:
+            print(f"warning: {name}: {', '.join(notes)}.", file=sys.stderr)
+
+
 def read_config(name: str) -> yaml.MappingNode:
     """Read one configuration file as a YAML mapping, which keeps the line of every key.
 
@@ -59,6 +70,11 @@ def read_config(name: str) -> yaml.MappingNode:
         UserError: If the file is not there or a folder, cannot be read, is not YAML, is no mapping,
             or gives a key twice.
     """
+    return _read(name)[0]
+
+
+def _read(name: str) -> tuple[yaml.MappingNode, dict[str, None]]:
+    """The mapping under current names, and what was renamed or left out, in words."""
     path = Path(name)
     try:
         if path.is_dir():
@@ -79,19 +95,9 @@ def read_config(name: str) -> yaml.MappingNode:
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{name}: a config file holds keys such as `model:` and `data:`.")
     _refuse_repeated_keys(node, name)
-    rename_keys(node)
-    return node
-
-
-def rename_keys(node: yaml.Node) -> list[str]:
-    """Give the keys of a configuration the names that they have now, in place.
-
-    Returns:
-        What was renamed or left out, in words, without repetition.
-    """
     notes: dict[str, None] = {}
     _rename(node, "", notes)
-    return list(notes)
+    return node, notes
 
 
 def _rename(node: yaml.Node, above: str, notes: dict[str, None]) -> None:
@@ -141,20 +147,8 @@ def current_words(argv: Sequence[str]) -> list[str]:
 
 
 def _current_text(name: str) -> str:
-    node = _compose(name)
-    return yaml.serialize(node) if node is not None and rename_keys(node) else name
-
-
-def warn_of_old_names(files: Sequence[str]) -> None:
-    """Print one line for each config file that has old names."""
-    for name in files:
-        node = _compose(name)
-        if node is not None and (notes := rename_keys(node)):
-            print(f"warning: {name}: {', '.join(notes)}.", file=sys.stderr)
-
-
-def _compose(name: str) -> yaml.Node | None:
-    return yaml.compose(Path(name).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    node, notes = _read(name)
+    return yaml.serialize(node) if notes else name
 
 
 def locate(key: str, files: Sequence[str]) -> str:

@@ -10,10 +10,10 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from amif_lightning.cli.config_files import (
+    check_configs,
     current_words,
     read_config,
     split_configs,
-    warn_of_old_names,
 )
 from amif_lightning.cli.error_messages import parser_error, user_error_behind
 from amif_lightning.errors import UserError
@@ -63,9 +63,7 @@ def build_all(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[
     """As :func:`build_data`, with all that was built instead of ``data`` alone."""
     files, options = split_configs(argv)
     options = current_words(options)
-    for name in files:
-        read_config(name)
-    warn_of_old_names(files)
+    check_configs(files)
     try:
         config = parser.parse_args([*_data_nodes(files, helping="--help" in options), *options])
     except argparse.ArgumentError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import tarfile
 import zipfile
@@ -204,9 +203,3 @@ def test_damaged_compression_is_not_taken_for_a_full_disk(tmp_path: Path, mode: 
     with pytest.raises(UserError, match=r"is damaged or no archive .* download it again"):
         extract(archive, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name]
-
-
-def test_what_a_killed_process_left_is_not_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / f".out-unfinished-{os.getpid()}").mkdir()  # in a container ids are soon used again
-    extract(zipped(tmp_path / "a.zip"), tmp_path / "out")
-    assert files(tmp_path / "out") == CONTENT

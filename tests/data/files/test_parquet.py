@@ -83,16 +83,6 @@ def test_unusable_rows_are_counted_and_keep_their_number(tmp_path: Path) -> None
     assert Counter(d.reason for d in dropped) == {NO_TEXT: 3, NO_IMAGE: 1, DAMAGED: 2}
 
 
-def test_a_finished_folder_is_not_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_parquet(tmp_path, {"train": [row(1, "A?", "a")]})
-    made = questions(tmp_path)
-    made.prepare()
-    monkeypatch.setattr(parquet, "_rows", lambda *_: pytest.fail("read again"))
-    made.prepare()
-
-
 def test_an_interrupted_unpacking_ends_as_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,23 +117,6 @@ def test_changed_files_have_a_folder_of_their_own(tmp_path: Path) -> None:
     write_parquet(tmp_path, {"train": [row(1, "A?", "b"), row(2, "B?", "b")]})
     (tmp_path / "data" / "train-00000-of-00001-0123456789abcdef.parquet").unlink()
     assert questions(tmp_path).folder != before
-
-
-def test_few_rows_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(tmp_path, {"train": [row(i, "A?", "a") for i in range(9)]})
-    sizes: list[int] = []
-    real = pq.ParquetFile.iter_batches
-
-    def watched(self: Any, *arguments: Any, **options: Any) -> Any:
-        for batch in real(self, *arguments, **options):
-            sizes.append(batch.num_rows)
-            yield batch
-
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
-    monkeypatch.setattr(parquet, "_BATCH", 2)
-    questions(tmp_path).prepare()
-    assert sum(sizes) == 9
-    assert max(sizes) == 2
 
 
 @pytest.mark.parametrize("written", [{"row_group_size": 64}, {"write_batch_size": 8}])

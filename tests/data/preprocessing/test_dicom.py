@@ -53,67 +53,52 @@ def grey(path: Path, frame: int | None = None) -> NDArray[np.uint8]:
     return pixels[..., 0]
 
 
-VALUES = np.array([[0, 500, 1000], [1500, 2000, 4000]], dtype=np.uint16)
-
-
-def test_without_a_window_the_values_are_stretched(tmp_path: Path) -> None:
-    read = grey(written(tmp_path / "a.dcm", VALUES))
-    np.testing.assert_array_equal(read, (VALUES / 4000 * 255).round())
-
-
-def test_the_window_of_the_file_is_applied(tmp_path: Path) -> None:
-    """PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5), cut off at 0 and 1."""
-    read = grey(written(tmp_path / "a.dcm", VALUES, WindowCenter=1200, WindowWidth=1001))
-    share = np.clip((VALUES - 1199.5) / 1000 + 0.5, 0, 1)
-    np.testing.assert_array_equal(read, (share * 255).round())
-    assert read[0, 0] == 0
-    assert read[1, 2] == 255
-
-
-def test_a_window_that_no_value_fills_keeps_its_contrast(tmp_path: Path) -> None:
-    dull = np.full((2, 2), 1000, dtype=np.uint16)
-    dull[0, 0] = 1100
-    read = grey(written(tmp_path / "a.dcm", dull, WindowCenter=1000, WindowWidth=2001))
-    assert 120 < read[1, 1] < 130 < read[0, 0] < 145
-
-
-def test_several_windows_count_by_the_first(tmp_path: Path) -> None:
-    one = grey(written(tmp_path / "a.dcm", VALUES, WindowCenter=1200, WindowWidth=1001))
-    fields = {"WindowCenter": [1200, 40], "WindowWidth": [1001, 80]}
-    np.testing.assert_array_equal(grey(written(tmp_path / "b.dcm", VALUES, **fields)), one)
-
-
-def test_hounsfield_units_are_windowed(tmp_path: Path) -> None:
-    stored = np.array([[24, 1024, 1064, 1104, 3000]], dtype=np.int16)
-    fields = {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 40, "WindowWidth": 81}
-    read = grey(written(tmp_path / "ct.dcm", stored, **fields))
-    assert read[0].tolist() == [0, 2, 129, 255, 255]  # -1000, 0, 40, 80 and 1976 units
-
-
-def test_a_falling_rescale_turns_its_window_round(tmp_path: Path) -> None:
-    """Stored 4095 is the least value, so it is the darkest."""
-    stored = np.array([[4095, 2095, 95, 0]], dtype=np.uint16)
-    fields = {"RescaleSlope": -1, "RescaleIntercept": 4095, "BitsStored": 12, "HighBit": 11}
-    window = {"WindowCenter": 2000, "WindowWidth": 4001}
-    read = grey(written(tmp_path / "a.dcm", stored, **fields, **window))
-    assert read[0].tolist() == [0, 128, 255, 255]  # values 0, 2000, 4000 and 4095
+VALUES = np.array([[0, 500, 1000, 1500, 2000, 4000]], dtype=np.uint16)
+SPREAD = [0, 32, 64, 96, 128, 255]  # from 0 to 4000
+# PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5), cut off at 0 and 1.
+WINDOWED = [0, 0, 77, 204, 255, 255]
+CT = {"RescaleSlope": 1, "RescaleIntercept": -1024}
+FALLING = {"RescaleSlope": -1, "RescaleIntercept": 4095, "BitsStored": 12, "HighBit": 11}
+PADDED = {"PixelPaddingValue": 65535}
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("stored", "fields", "expected"),
     [
-        {"WindowCenter": None, "WindowWidth": None},
-        {"WindowCenter": 1200, "WindowWidth": 0},
-        {"RescaleSlope": None, "RescaleIntercept": None},
-        {"VOILUTFunction": None, "VOILUTSequence": []},
-        {"PixelPaddingRangeLimit": None},
+        ([0, 500, 1000, 1500, 2000, 4000], {}, SPREAD),
+        (VALUES[0], {"PhotometricInterpretation": "MONOCHROME1"}, [255, 223, 191, 159, 128, 0]),
+        (VALUES[0], {"WindowCenter": 1200, "WindowWidth": 1001}, WINDOWED),
+        (VALUES[0], {"WindowCenter": [1200, 40], "WindowWidth": [1001, 80]}, WINDOWED),
+        # A window that no value fills keeps its contrast.
+        ([1000, 1100], {"WindowCenter": 1000, "WindowWidth": 2001}, [128, 140]),
+        # Hounsfield units -1000, 0, 40, 80 and 1976.
+        (
+            [24, 1024, 1064, 1104, 3000],
+            CT | {"WindowCenter": 40, "WindowWidth": 81},
+            [0, 2, 129, 255, 255],
+        ),
+        # A falling rescale: 4095 is the least value, so it is the darkest.
+        (
+            [4095, 2095, 95, 0],
+            FALLING | {"WindowCenter": 2000, "WindowWidth": 4001},
+            [0, 128, 255, 255],
+        ),
+        # Padding is black and moves no contrast.
+        ([65535, 100, 200], PADDED, [0, 0, 255]),
+        ([65535, 100, 200], PADDED | {"PhotometricInterpretation": "MONOCHROME1"}, [0, 255, 0]),
+        # Elements without a value say nothing; anonymised files are full of them.
+        (VALUES[0], {"WindowCenter": None, "WindowWidth": None}, SPREAD),
+        (VALUES[0], {"WindowCenter": 1200, "WindowWidth": 0}, SPREAD),
+        (VALUES[0], {"RescaleSlope": None, "RescaleIntercept": None}, SPREAD),
+        (VALUES[0], {"VOILUTFunction": None, "VOILUTSequence": []}, SPREAD),
+        (VALUES[0], {"PixelPaddingRangeLimit": None}, SPREAD),
     ],
-    ids=lambda fields: next(iter(fields)),
 )
-def test_elements_without_a_value_say_nothing(tmp_path: Path, fields: dict[str, Any]) -> None:
-    """Anonymised files are full of them."""
-    plain = grey(written(tmp_path / "a.dcm", VALUES))
-    np.testing.assert_array_equal(grey(written(tmp_path / "b.dcm", VALUES, **fields)), plain)
+def test_grey_values_are_shown_as_on_a_screen(
+    tmp_path: Path, stored: list[int], fields: dict[str, Any], expected: list[int]
+) -> None:
+    path = written(tmp_path / "a.dcm", np.array([stored], dtype=np.uint16), **fields)
+    assert grey(path)[0].tolist() == expected
 
 
 def table(first: int, bits: int, entries: NDArray[Any], vr: str = "US") -> Sequence:
@@ -222,45 +207,22 @@ def test_a_palette_of_bytes_in_words_holds_its_end(tmp_path: Path) -> None:
     assert read[0].tolist() == [0, 255, 255]
 
 
-def test_a_grey_image_in_colours_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.dcm", VALUES, PhotometricInterpretation="HSV")
-    with pytest.raises(UserError, match="stores its image as HSV"):
-        read_dicom(path)
-
-
-def test_monochrome1_is_inverted(tmp_path: Path) -> None:
-    plain = grey(written(tmp_path / "a.dcm", VALUES))
-    other = written(tmp_path / "b.dcm", VALUES, PhotometricInterpretation="MONOCHROME1")
-    np.testing.assert_allclose(grey(other), 255.0 - plain, atol=1)  # one rounding apart
-
-
-@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_padding_is_black_and_moves_no_contrast(tmp_path: Path, photometric: str) -> None:
-    padded = np.array([[65535, 100, 200]], dtype=np.uint16)
-    fields = {"PixelPaddingValue": 65535, "PhotometricInterpretation": photometric}
-    read = grey(written(tmp_path / "a.dcm", padded, **fields))
-    ends = [0, 255] if photometric == "MONOCHROME2" else [255, 0]
-    assert read[0].tolist() == [0, *ends]
-
-
-def test_colours_are_kept(tmp_path: Path) -> None:
-    colours = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
-    read = np.asarray(read_dicom(written(tmp_path / "us.dcm", colours)))
-    np.testing.assert_array_equal(read, colours)
-
-
-def test_brightness_and_colour_difference_becomes_rgb(tmp_path: Path) -> None:
-    ybr = np.zeros((1, 2, 3), dtype=np.uint8)
-    ybr[0, :] = [(100, 128, 128), (81, 90, 240)]  # grey, and about pure red
-    path = written(tmp_path / "us.dcm", ybr, PhotometricInterpretation="YBR_FULL")
-    read = np.asarray(read_dicom(path))
-    assert read[0, 0].tolist() == [100, 100, 100]
-    assert read[0, 1, 0] > 200 > 60 > read[0, 1, 1:].max()
+@pytest.mark.parametrize(
+    ("photometric", "stored", "expected"),
+    [
+        ("RGB", [(10, 20, 30), (0, 255, 7)], [(10, 20, 30), (0, 255, 7)]),
+        # Brightness and colour differences: grey, and about pure red.
+        ("YBR_FULL", [(100, 128, 128), (76, 85, 255)], [(100, 100, 100), (254, 0, 0)]),
+    ],
+)
+def test_colours(tmp_path: Path, photometric: str, stored: list[Any], expected: list[Any]) -> None:
+    colours = np.array([stored], dtype=np.uint8)
+    path = written(tmp_path / "us.dcm", colours, PhotometricInterpretation=photometric)
+    np.testing.assert_allclose(np.asarray(read_dicom(path))[0].astype(int), expected, atol=1)
 
 
 def test_frames_are_chosen(tmp_path: Path) -> None:
-    frames = np.stack([VALUES.T, VALUES.T[:, ::-1]])
-    path = written(tmp_path / "cine.dcm", frames)
+    path = written(tmp_path / "cine.dcm", np.stack([VALUES, VALUES[:, ::-1]]))
     np.testing.assert_array_equal(grey(path, 1), grey(path, 0)[:, ::-1])
     with pytest.raises(UserError, match="holds 2 frames: choose a frame"):
         read_dicom(path)
@@ -277,31 +239,29 @@ def test_a_lossless_compression_that_pydicom_brings_is_read(tmp_path: Path) -> N
     np.testing.assert_array_equal(grey(tmp_path / "rle.dcm"), plain)
 
 
-def test_a_compression_without_decoder_is_one_sentence(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.dcm", VALUES)
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("syntax", r"is compressed as .*convert the file to PNG"),
+        ("stream", "cannot be read as DICOM"),  # and not a missing decoder
+        ("no pixels", "without an image"),
+        ("colours", "stores its image as HSV"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence(tmp_path: Path, damage: str, sentence: str) -> None:
+    colours = {"PhotometricInterpretation": "HSV"} if damage == "colours" else {}
+    path = written(tmp_path / "a.dcm", VALUES, **colours)
     made = pydicom.dcmread(path)
-    made.compress(RLELossless)
-    made.file_meta.TransferSyntaxUID = pydicom.uid.HEVCMP51
-    made.save_as(tmp_path / "hevc.dcm")
-    with pytest.raises(UserError, match=r"is compressed as .*convert the file to PNG"):
-        read_dicom(tmp_path / "hevc.dcm")
-
-
-def test_a_damaged_stream_is_not_a_missing_decoder(tmp_path: Path) -> None:
-    made = pydicom.dcmread(written(tmp_path / "a.dcm", VALUES))
-    made.compress(RLELossless)
-    made.PixelData = made.PixelData[:8] + b"\xff" * (len(made.PixelData) - 8)
-    made.save_as(tmp_path / "rle.dcm")
-    with pytest.raises(UserError, match="cannot be read as DICOM"):
-        read_dicom(tmp_path / "rle.dcm")
-
-
-def test_a_file_without_image_is_one_sentence(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.dcm", VALUES)
-    made = pydicom.dcmread(path)
-    del made.PixelData
+    if damage == "no pixels":
+        del made.PixelData
+    elif damage != "colours":
+        made.compress(RLELossless)
+        if damage == "syntax":
+            made.file_meta.TransferSyntaxUID = pydicom.uid.HEVCMP51
+        else:
+            made.PixelData = made.PixelData[:8] + b"\xff" * (len(made.PixelData) - 8)
     made.save_as(path)
-    with pytest.raises(UserError, match="without an image"):
+    with pytest.raises(UserError, match=sentence):
         read_dicom(path)
 
 

@@ -32,41 +32,43 @@ def pixels(image: Image.Image) -> np.ndarray[Any, Any]:
     return np.asarray(image)
 
 
-def test_transparent_parts_are_black_and_half_transparent_ones_half_as_bright(
-    tmp_path: Path,
+def palette(*places: int) -> Image.Image:
+    image = Image.new("P", (len(places), 1))
+    image.putpalette([10, 20, 30, 250, 240, 230, 90, 80, 70])
+    image.putdata(places)
+    return image
+
+
+def layered(mode: str, value: int, alpha: list[int]) -> Image.Image:
+    image = Image.new(mode, (len(alpha), 1), (value,) * len(mode))
+    image.putalpha(Image.fromarray(np.array([alpha], dtype=np.uint8)))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "expected"),
+    [
+        # Transparent parts are black, half transparent ones half as bright.
+        (layered("RGBA", 255, [0, 128, 255]), {}, [0, 128, 255]),
+        (layered("LA", 200, [0, 255, 51]), {}, [0, 200, 40]),
+        (palette(0, 1, 2), {"transparency": 1}, [(10, 20, 30), (0, 0, 0), (90, 80, 70)]),
+        (
+            palette(0, 1, 2),
+            {"transparency": bytes([255, 0, 255])},
+            [(10, 20, 30), (0, 0, 0), (90, 80, 70)],
+        ),
+        (palette(1, 0), {}, [(250, 240, 230), (10, 20, 30)]),
+        (Image.fromarray(np.array([[0, 50, 250]], dtype=np.uint8)), {}, [0, 50, 250]),
+        (Image.fromarray(np.array([[True, False]])), {}, [255, 0]),
+    ],
+)
+def test_every_mode_becomes_rgb(
+    tmp_path: Path, image: Image.Image, options: dict[str, Any], expected: list[Any]
 ) -> None:
-    rgba = np.full((2, 3, 4), 255, dtype=np.uint8)
-    rgba[..., 3] = [0, 128, 255]
-    Image.fromarray(rgba).save(tmp_path / "a.png")
-    decoded = pixels(decode_image(tmp_path / "a.png"))
-    np.testing.assert_array_equal(decoded[0, :, 0], [0, 128, 255])
-    assert decoded.shape == (2, 3, 3)
-
-
-def test_grey_with_alpha(tmp_path: Path) -> None:
-    la = np.full((2, 3, 2), 200, dtype=np.uint8)
-    la[..., 1] = [0, 255, 51]
-    Image.fromarray(la, "LA").save(tmp_path / "a.png")
-    np.testing.assert_array_equal(pixels(decode_image(tmp_path / "a.png"))[1, :, 2], [0, 200, 40])
-
-
-@pytest.mark.parametrize("transparency", [1, bytes([255, 0, 255])], ids=["index", "table"])
-def test_palette_with_transparency(tmp_path: Path, transparency: int | bytes) -> None:
-    image = Image.new("P", (3, 1))
-    image.putpalette([10, 20, 30, 250, 250, 250, 90, 80, 70])
-    image.putdata([0, 1, 2])
-    image.save(tmp_path / "a.png", transparency=transparency)
+    image.save(tmp_path / "a.png", **options)
     decoded = pixels(decode_image(tmp_path / "a.png"))[0]
-    np.testing.assert_array_equal(decoded, [[10, 20, 30], [0, 0, 0], [90, 80, 70]])
-
-
-def test_palette_without_transparency(tmp_path: Path) -> None:
-    image = Image.new("P", (2, 1))
-    image.putpalette([10, 20, 30, 250, 240, 230])
-    image.putdata([1, 0])
-    image.save(tmp_path / "a.gif")
-    decoded = pixels(decode_image(tmp_path / "a.gif"))[0]
-    np.testing.assert_array_equal(decoded, [[250, 240, 230], [10, 20, 30]])
+    grey = not isinstance(expected[0], tuple)
+    np.testing.assert_array_equal(decoded, [(e,) * 3 for e in expected] if grey else expected)
 
 
 @pytest.mark.parametrize(
@@ -94,19 +96,6 @@ def test_a_constant_deep_image_and_not_finite_values_are_black() -> None:
         pixels(to_rgb(Image.fromarray(values)))[..., 0], [[0, 0], [0, 255]]
     )
     assert not pixels(to_rgb(Image.fromarray(np.full((2, 2), np.nan, dtype=np.float32)))).any()
-
-
-def test_grey_gives_three_equal_channels(tmp_path: Path) -> None:
-    values = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50
-    Image.fromarray(values).save(tmp_path / "a.png")
-    decoded = pixels(decode_image(tmp_path / "a.png"))
-    for channel in range(3):
-        np.testing.assert_array_equal(decoded[..., channel], values)
-
-
-def test_one_bit_images(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[True, False]])).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(pixels(decode_image(tmp_path / "a.png"))[0, :, 0], [255, 0])
 
 
 def test_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:

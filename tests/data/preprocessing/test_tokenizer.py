@@ -94,18 +94,6 @@ def test_round_trip_through_json(words: Tokenizer) -> None:
     assert (again.pad_id, again.cls_id, again.sep_id) == (0, 2, 3)
 
 
-def test_a_round_trip_forgets_truncation_and_padding() -> None:
-    stored = json.loads(Tokenizer.from_texts(TEXTS).to_json())
-    stored["truncation"] = {
-        "direction": "Right",
-        "max_length": 2,
-        "strategy": "LongestFirst",
-        "stride": 0,
-    }
-    again = Tokenizer.from_json(json.dumps(stored))
-    assert len(again.pieces("is the heart enlarged")) == 4
-
-
 def test_known_words_are_one_piece_and_case_does_not_matter(words: Tokenizer) -> None:
     assert words.pieces("LEFT lung") == [entries(words)["left"], entries(words)["lung"]]
     assert words.decode(words.encode("Left LUNG", 10)) == "left lung"
@@ -191,17 +179,18 @@ def test_an_unreachable_name_is_one_sentence_with_the_way_out(name: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
-    # transformers loads it as a table of the five specials: every word would be [UNK].
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    # Without a vocabulary transformers loads five specials: every word would be [UNK].
+    [(False, r"has no words.*vocab\.txt"), (True, "could not be loaded")],
+)
+def test_a_folder_without_a_vocabulary_is_refused(
+    tmp_path: Path, broken: bool, sentence: str
+) -> None:
     name = write_bert(tmp_path / "bert", None)
-    with pytest.raises(UserError, match=r"has no words.*vocab\.txt"):
-        Tokenizer.from_pretrained(name)
-
-
-def test_a_broken_folder_is_one_sentence(tmp_path: Path) -> None:
-    name = write_bert(tmp_path / "bert", None)
-    (tmp_path / "bert" / "tokenizer.json").write_text("{ broken")
-    with pytest.raises(UserError, match="could not be loaded"):
+    if broken:
+        (tmp_path / "bert" / "tokenizer.json").write_text("{ broken")
+    with pytest.raises(UserError, match=sentence):
         Tokenizer.from_pretrained(name)
 
 
@@ -221,14 +210,12 @@ def test_corpora_join_own_texts_and_files_in_order(tmp_path: Path) -> None:
     assert corpus_texts([str(tmp_path / "reports.txt")], ["own"]) == ["erste Zeile", "zweite"]
 
 
-def test_a_missing_corpus_names_the_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "no.txt", tmp_path):
-        with pytest.raises(UserError, match="which is no file: give text files") as caught:
-            corpus_texts(["train", str(path)], ["own"])
-        assert str(path) in str(caught.value)
-
-
-def test_a_corpus_that_is_not_utf8(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("none.txt", "which is no file"), (".", "which is no file"), ("latin.txt", "not UTF-8 text")],
+)
+def test_a_corpus_that_cannot_be_read_is_named(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "latin.txt").write_bytes("Röntgen".encode("latin-1"))
-    with pytest.raises(UserError, match="not UTF-8 text: save it as UTF-8"):
-        corpus_texts([str(tmp_path / "latin.txt")], [])
+    with pytest.raises(UserError, match=sentence) as caught:
+        corpus_texts(["train", str(tmp_path / name)], ["own"])
+    assert str(tmp_path / name) in str(caught.value)

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from amif_lightning.data.preprocessing.images import decode_image
-from amif_lightning.data.teacher import extract as teacher_parts
 from amif_lightning.data.teacher import networks as teachers
 from amif_lightning.data.teacher.cache import Embeddings, fingerprint, teacher_embeddings
 from amif_lightning.data.teacher.networks import OpenClipTeacher
@@ -142,42 +141,6 @@ def test_a_finished_file_needs_no_teacher(
     monkeypatch.setattr(teachers, "open_teacher", lambda *args: pytest.fail("loaded a teacher"))
     assert make(tmp_path / "cache", source, images, texts) == path
     assert not list((tmp_path / "cache").glob("*.parts"))
-
-
-@pytest.mark.parametrize("batches", [1, 6, 7])
-def test_interrupted_and_resumed_the_file_holds_the_same_bits(
-    source: str,
-    images: dict[str, Path],
-    texts: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    batches: int,
-) -> None:
-    monkeypatch.setattr(teacher_parts, "BATCH", 2)
-    monkeypatch.setattr(teacher_parts, "PART", 4)
-    whole = make(tmp_path / "whole", source, images, texts)
-    calls = {"left": batches, "seen": 0}
-    image, text = OpenClipTeacher.image, OpenClipTeacher.text
-
-    def stops(rows: Any) -> Any:
-        def call(self: OpenClipTeacher, inputs: Any) -> torch.Tensor:
-            calls["left"] -= 1
-            if calls["left"] < 0:
-                raise KeyboardInterrupt
-            calls["seen"] += len(inputs)
-            return rows(self, inputs)
-
-        return call
-
-    monkeypatch.setattr(OpenClipTeacher, "image", stops(image))
-    monkeypatch.setattr(OpenClipTeacher, "text", stops(text))
-    with pytest.raises(KeyboardInterrupt):
-        make(tmp_path / "half", source, images, texts)
-    assert not list((tmp_path / "half").glob("*.safetensors"))
-    calls["left"] = 1000
-    resumed = make(tmp_path / "half", source, images, texts)
-    assert_same_content(resumed, whole)
-    assert calls["seen"] < 3 * STUDIES + 4  # less than one part was computed twice
 
 
 def test_a_file_belongs_to_its_teacher_and_its_data(

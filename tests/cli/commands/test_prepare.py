@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +9,11 @@ import pytest
 from amif_lightning.cli import main
 from amif_lightning.cli.commands import prepare as command
 from amif_lightning.data.files import sources
-from amif_lightning.data.files.downloads import RemoteFile
 from amif_lightning.data.files.sources import ReleaseSource
 from amif_lightning.data.teacher.cache import Embeddings
 from tests.cli.conftest import Main
 from tests.cli.toys import ToyData
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
-from tests.http_server import Page, Server, serving
 from tests.tiny_biomedclip import write_biomedclip
 
 
@@ -98,17 +93,6 @@ def test_help(
     assert named in capsys.readouterr().out
 
 
-def test_the_suites_own_question_answering_data_takes_no_teacher(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("Phantom", "VQARAD"):
-        assert main(["prepare", "teacher", f"--data={name}", f"--data.root={tmp_path / 'p'}"]) == 2
-        printed = capsys.readouterr().err
-        assert f"data {name} takes no teacher" in printed
-        assert len(printed.splitlines()) == 1
-    assert not (tmp_path / "p").exists()
-
-
 def test_phantom_studies_are_generated_and_read_by_a_teacher(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,12 +116,6 @@ def test_phantom_studies_are_generated_and_read_by_a_teacher(
 
 
 # ---- data -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
 
 
 def prepare(root: Path, *words: str, data: str = "VQARAD") -> int:
@@ -188,44 +166,10 @@ def test_reduced_copies_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "rows" not in out  # said before the work
 
 
-def offered(server: Server, name: str, body: bytes) -> RemoteFile:
-    server.pages[f"/{len(server.pages)}"] = Page(body)
-    url = f"{server.base}/{len(server.pages) - 1}"
-    return RemoteFile(name, url, len(body), "sha256", hashlib.sha256(body).hexdigest())
+def test_a_download_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(source: ReleaseSource, root: Path, *, checksum: bool) -> None:
+        assert (source, checksum) == (sources.SOURCES["VQARAD"], False)
+        write_vqa_rad(root)
 
-
-def test_a_download_is_unpacked_and_checked(
-    server: Server,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    write_vqa_med_2019(tmp_path / "made")
-    files = []
-    for folder in sorted((tmp_path / "made").iterdir()):
-        archive = tmp_path / f"{folder.name}.zip"
-        with zipfile.ZipFile(archive, "w") as packed:
-            inner = tmp_path / "VQAMed2019_Test_Images.zip"
-            for path in sorted(folder.rglob("*")):
-                images = folder / "VQAMed2019_Test_Images"
-                if path.is_file() and images not in path.parents:
-                    packed.write(path, path.relative_to(tmp_path / "made"))
-            if (folder / "VQAMed2019_Test_Images").is_dir():
-                # As in some copies: the images are an archive inside the archive.
-                with zipfile.ZipFile(inner, "w") as nested:
-                    for path in sorted((folder / "VQAMed2019_Test_Images").iterdir()):
-                        nested.write(path, path.relative_to(folder))
-                packed.write(inner, f"{folder.name}/{inner.name}")
-        files.append(offered(server, archive.name, archive.read_bytes()))
-    files.append(offered(server, "notes.pdf", b"not wanted"))
-    source = ReleaseSource("https://page", "CC", lambda: files, wanted=("*.zip",))
-    monkeypatch.setitem(sources.SOURCES, "VQAMed2019", source)
-    root = tmp_path / "root"
-    assert prepare(root, "--download", data="VQAMed2019") == 0
-    printed = capsys.readouterr().out
-    assert "3 files, " in printed
-    assert "absent" not in printed
-    assert not (root / "notes.pdf").exists()
-    requests = len(server.asked)
-    assert prepare(root, "--download", data="VQAMed2019") == 0
-    assert len(server.asked) == requests  # nothing is fetched twice
+    monkeypatch.setattr(sources, "fetch", fetch)
+    assert prepare(tmp_path / "root", "--download", "--no_checksum") == 0

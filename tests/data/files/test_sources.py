@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +17,50 @@ from amif_lightning.data.files.downloads import RemoteFile
 from amif_lightning.data.files.sources import SOURCES, ReleaseSource, fetch, source_of
 from amif_lightning.errors import UserError
 from data_modules import VQARAD, PhantomStudies
+from tests.http_server import Page, Server, serving
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def offered(server: Server, name: str, body: bytes) -> RemoteFile:
+    server.pages[f"/{name}"] = Page(body)
+    digest = hashlib.sha256(body).hexdigest()
+    return RemoteFile(name, f"{server.base}/{name}", len(body), "sha256", digest)
+
+
+def zipped(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as made:
+        for name, content in members.items():
+            made.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_a_download_is_unpacked_and_not_fetched_twice(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [
+        # As in some copies: the images are an archive inside the archive.
+        offered(server, "train.zip", zipped(a=b"1", **{"images.zip": zipped(b=b"2")})),
+        offered(server, "valid.zip", zipped(c=b"3")),
+        offered(server, "notes.pdf", b"not wanted"),
+    ]
+    source = ReleaseSource(
+        "https://page", "CC", lambda: files, wanted=("*.zip",), unpack={"valid.zip": "validation"}
+    )
+    for _ in range(2):
+        fetch(source, tmp_path)
+        assert "2 files, " in capsys.readouterr().out
+    assert len(server.asked) == 2
+    assert (tmp_path / "train" / "a").read_bytes() == b"1"
+    assert (tmp_path / "train" / "images" / "b").read_bytes() == b"2"
+    assert (tmp_path / "validation" / "c").read_bytes() == b"3"
+    assert not (tmp_path / "notes.pdf").exists()
+
 
 HUB = ReleaseSource("https://page", "CC", hub="owner/name", wanted=("*.json", "imgs.zip"))
 
@@ -28,8 +75,7 @@ def hub(
         asked.append({"repository": repository} | options)
         for name in names:
             (local_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(local_dir / name, "w") as made:
-                made.writestr("imgs/a.txt", "1")
+            (local_dir / name).write_bytes(zipped(**{"imgs/a.txt": b"1"}))
         return str(local_dir)
 
     def verify(self: object, repository: str, **options: Any) -> object:

@@ -267,19 +267,18 @@ def test_the_fingerprint_is_that_of_its_description() -> None:
     assert found == hashlib.sha256(plain.encode("ascii")).hexdigest()
 
 
-def test_the_fingerprint_tells_data_apart_but_not_their_order() -> None:
-    def of(images: dict[str, int], texts: dict[str, str]) -> str:
-        return fingerprint(list(images), list(images.values()), texts)
-
-    images, texts = {"a": 1, "b": 2}, {"x": "one", "y": "two"}
-    base = of(images, texts)
-    assert of({"b": 2, "a": 1}, {"y": "two", "x": "one"}) == base
-    others = [
-        of({"a": 2, "b": 1}, texts),
-        of({"a": 1, "c": 2}, texts),
-        of({"a": 1}, texts),
-        of(images, {"x": "two", "y": "one"}),
-        of(images, {"x": "one"}),
-        of({"a": 1}, {"b": "2", **texts}),
-    ]
-    assert len({base, *others}) == 1 + len(others)
+@pytest.mark.parametrize(
+    ("images", "texts"),
+    [
+        ({"a": 2, "b": 1}, {"x": "one", "y": "two"}),
+        ({"a": 1, "c": 2}, {"x": "one", "y": "two"}),
+        ({"a": 1}, {"x": "one", "y": "two"}),
+        ({"a": 1, "b": 2}, {"x": "two", "y": "one"}),
+        ({"a": 1, "b": 2}, {"x": "one"}),
+        ({"a": 1}, {"b": "2", "x": "one", "y": "two"}),
+    ],
+)
+def test_the_fingerprint_tells_data_apart(images: dict[str, int], texts: dict[str, str]) -> None:
+    base = fingerprint(["a", "b"], [1, 2], {"x": "one", "y": "two"})
+    assert fingerprint(["b", "a"], [2, 1], {"y": "two", "x": "one"}) == base
+    assert fingerprint(list(images), list(images.values()), texts) != base

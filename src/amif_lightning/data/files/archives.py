@@ -47,7 +47,7 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class _Member:
-    """One file of an archive: its name, the size that it claims, and its content."""
+    """One file of an archive, with the size that it claims."""
 
     name: str
     size: int
@@ -70,14 +70,10 @@ def extract(archive: Path, target: Path) -> None:
     An archive whose only entry is a folder of the target's name becomes that folder. Nothing
     happens where ``target`` is there already.
 
-    Args:
-        archive: A zip or tar file, the latter plain or compressed.
-        target: The folder to make.
-
     Raises:
-        UserError: If the archive is missing, damaged, encrypted or no archive; if a member would
-            lie outside the folder, is a link or a device, or is there twice; if it grows beyond any
-            release's measure; or if there is no room for it.
+        UserError: If the archive (zip, or tar plain or compressed) is missing, damaged, encrypted
+            or none; if a member would lie outside the folder, is a link or a device, or is there
+            twice; if it grows beyond any release's measure; or if there is no room for it.
     """
     if target.exists():
         return

@@ -1,4 +1,7 @@
-"""Files and folders that are whole or absent: written under another name, then renamed; locks."""
+"""Files and folders that are whole or absent: written under another name, then renamed; locks.
+
+``advice`` is the next action where something cannot be written, as the end of a sentence.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,8 @@ OTHER_FOLDER = "choose another folder"
 def replacing(path: Path, advice: str = OTHER_FOLDER, *, sync: bool = True) -> Iterator[Path]:
     """Give the block a name beside ``path`` to write to, and rename that file at its end.
 
-    Args:
-        path: File to create or replace; missing folders are created.
-        advice: The next action where it cannot be written, as the end of a sentence.
-        sync: Whether the content must be on the disk before the rename. Not worth its time for
-            many small files that a later call would make again.
+    Missing folders are created. With ``sync`` the content is on the disk before the rename, which
+    is not worth its time for many small files that a later call would make again.
 
     Raises:
         UserError: If the file cannot be written.
@@ -49,11 +49,8 @@ def replacing(path: Path, advice: str = OTHER_FOLDER, *, sync: bool = True) -> I
 def new_folder(path: Path, advice: str = OTHER_FOLDER) -> Iterator[Path]:
     """Give the block an empty folder named as ``path``, to be renamed to ``path`` by the block.
 
-    It lies in a hidden folder beside ``path``, which is deleted at the end of the block.
-
-    Args:
-        path: The folder to be made; missing folders above it are created.
-        advice: The next action where nothing can be written there, as the end of a sentence.
+    It lies in a hidden folder beside ``path``, which is deleted at the end of the block. Missing
+    folders above are created.
 
     Raises:
         UserError: If nothing can be written beside ``path``.
@@ -75,10 +72,6 @@ def new_folder(path: Path, advice: str = OTHER_FOLDER) -> Iterator[Path]:
 @contextmanager
 def locked(path: Path, advice: str = OTHER_FOLDER) -> Iterator[None]:
     """Let one process of this machine at a time make ``path``; others wait.
-
-    Args:
-        path: The file to be made; missing folders are created.
-        advice: The next action where nothing can be written beside it, as the end of a sentence.
 
     Raises:
         UserError: If nothing can be written beside ``path``.

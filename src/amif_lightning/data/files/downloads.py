@@ -28,14 +28,10 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that a publisher offers.
+    """A file that a publisher offers, with the publisher's checksum in hexadecimal.
 
-    Attributes:
-        name: Where it is put, relative to the data set's folder, with forward slashes.
-        url: Where it is.
-        size: Its bytes.
-        algorithm: How ``digest`` was made.
-        digest: The publisher's checksum, in hexadecimal.
+    ``name`` is where it is put below the data set's folder, with forward slashes; ``size`` is in
+    bytes.
     """
 
     name: str
@@ -87,12 +83,9 @@ def download(
     Args:
         file: The file.
         folder: Folder of the data set.
-        checksum: Whether the publisher's checksum is compared, of a file that is there already too.
+        checksum: Whether the checksum is compared, of a file that is there already too.
         attempts: How often a broken connection is tried before giving up.
         pause: Seconds before the second attempt; doubled each time.
-
-    Returns:
-        Where it lies.
 
     Raises:
         UserError: If it cannot be fetched, is not what the publisher describes, or is a web page.

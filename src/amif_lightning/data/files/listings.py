@@ -13,11 +13,7 @@ _ALGORITHMS: dict[str, Literal["md5", "sha256"]] = {"md5": "md5", "sha256": "sha
 
 
 def zenodo(record: str, base: str = "https://zenodo.org") -> list[RemoteFile]:
-    """Files of a Zenodo record.
-
-    Args:
-        record: The record's number.
-        base: Where Zenodo is.
+    """Files of the Zenodo record of this number.
 
     Raises:
         UserError: If the listing cannot be read.
@@ -36,11 +32,7 @@ def _on_zenodo(item: Any) -> RemoteFile:
 
 
 def osf(node: str, base: str = "https://api.osf.io") -> list[RemoteFile]:
-    """Files of an Open Science Framework project, those of its folders included.
-
-    Args:
-        node: The project's id, such as ``89kps``.
-        base: Where the interface is.
+    """Files of an Open Science Framework project such as ``89kps``, with those of its folders.
 
     Raises:
         UserError: If the listing cannot be read.

@@ -44,12 +44,10 @@ NO_TEXT = "question or answer is missing or no text"
 
 @dataclass(frozen=True)
 class ParquetQuestions:
-    """The parquet files of a data set of questions, and the folder that they are unpacked into.
+    """The parquet files of a data set of questions, in order, and where they are unpacked.
 
-    Args:
-        dataset: Name of the data class.
-        files: The files of each split, in order.
-        unpacked: Folder for unpacked data; each state of the files has a folder of its own there.
+    Each state of the files has a folder of its own in ``unpacked``; ``dataset`` is the name of the
+    data class.
     """
 
     dataset: str
@@ -142,13 +140,9 @@ class ParquetQuestions:
 
 
 def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:
-    """The files of each split, named ``train-00000-of-00002-0123.parquet`` as on the hub.
+    """The files of each split that has any, in ``root`` or in its folder ``data``.
 
-    Args:
-        root: Folder of the data set; files lie in it or in its folder ``data``.
-
-    Returns:
-        Files by split; splits without any are missing.
+    They are named ``train-00000-of-00002-0123.parquet``, as on the hub.
     """
     found: dict[SplitName, tuple[Path, ...]] = {}
     splits: tuple[SplitName, ...] = ("train", "validation", "test")

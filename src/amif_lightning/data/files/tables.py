@@ -31,10 +31,8 @@ OUTSIDE = "its image's path leaves the data set's folder"
 class TableFile:
     """A file of a corpus, and what its messages say.
 
-    Attributes:
-        path: The file; a name that ends in ``.gz`` is unpacked while reading.
-        dataset: Name of the data class, the first part of all ids.
-        action: What to do where the file is damaged, as the end of a sentence.
+    A name that ends in ``.gz`` is unpacked while reading. ``dataset`` is the name of the data
+    class, ``action`` what to do where the file is damaged, as the end of a sentence.
     """
 
     path: Path

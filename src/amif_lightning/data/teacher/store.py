@@ -38,15 +38,7 @@ OTHER_CACHE = "give another folder as --data.init_args.teacher_cache"
 
 @dataclass(frozen=True)
 class About:
-    """What a file says of itself.
-
-    Attributes:
-        image_ids: N ids of the rows of ``image``.
-        text_ids: M ids of the rows of ``text``.
-        logit_scale: The teacher's logit scale, a natural logarithm.
-        teacher: What made the rows, in words.
-        data_fingerprint: Of the data that they were made from.
-    """
+    """What a file says of itself, see above; ``logit_scale`` is a natural logarithm."""
 
     image_ids: tuple[str, ...]
     text_ids: tuple[str, ...]
@@ -66,13 +58,7 @@ class About:
 
 
 def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> None:
-    """Write a file whole or not at all.
-
-    Args:
-        path: The file; missing folders are created.
-        image: (N, T) float32.
-        text: (M, T) float32.
-        about: What the file says of itself.
+    """Write a file of images (N, T) and texts (M, T), float32, whole or not at all.
 
     Raises:
         UserError: If the file cannot be written.

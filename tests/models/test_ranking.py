@@ -114,16 +114,6 @@ def test_rank_equals_one_candidate_at_a_time(implementation: Literal["sdpa", "ea
     assert torch.equal(scores[:, 1], scores[:, 5])  # the same ids
 
 
-def test_rank_equals_one_candidate_at_a_time_when_trained(
-    trained: tuple[AnswerDecoder, list[list[int]], Tensor, Tensor],
-) -> None:
-    decoder, candidates, states, mask = trained
-    scores = rank(decoder, CandidateTree(candidates, BOS, EOS), states[:3], mask[:3])
-    expected = one_at_a_time(decoder, candidates, states[:3], mask[:3])
-    torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
-    assert scores.argmax(1).tolist() == [0, 1, 2]
-
-
 def test_the_first_token_counts_once() -> None:
     decoder, (states, mask) = decoder_of(), states_of(3)
     candidates = many(0)
@@ -256,19 +246,6 @@ def test_no_prefix_below_the_best_answer_is_expanded(
     with head_rows(decoder) as rows:
         best(decoder, tree, states[:1], mask[:1], max_prefixes=1)
     assert sum(rows) == reaching < tree.nodes
-
-
-def test_ties_go_to_the_earlier_candidate() -> None:
-    decoder, (states, mask) = decoder_of(), states_of(3)
-    candidates = [[7, 8], [9], [7, 8], [5, 4], [9], [7, 8]]
-    tree = CandidateTree(candidates, BOS, EOS)
-    for indices in (
-        top_k(rank(decoder, tree, states, mask), 6).indices,
-        best(decoder, tree, states, mask, 6).indices,
-    ):
-        for row in indices.tolist():
-            assert [i for i in row if i in (0, 2, 5)] == [0, 2, 5]
-            assert [i for i in row if i in (1, 4)] == [1, 4]
 
 
 @pytest.mark.parametrize("k", [1, 4, 9])

@@ -50,10 +50,6 @@ class CoAttention(nn.Module):
         self.text_layers = nn.ModuleList(layer() for _ in range(layers))
         self.image_layers = nn.ModuleList(layer() for _ in range(layers))
 
-    def project(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """One linear layer per modality: what the layers read, before the modality embedding."""
-        return self.text_projection(text), self.image_projection(image)
-
     def forward(
         self, text: Tensor, text_mask: Tensor, image: Tensor, image_index: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -69,9 +65,9 @@ class CoAttention(nn.Module):
         Returns:
             Words (B, L, D), arbitrary on padding, and patches (B, 1 + P, D).
         """
-        words, patches = self.project(text, image)
-        words = self.dropout(self.text_norm(words + self.modality.weight[0]))
-        patches = self.image_norm(patches + self.modality.weight[1])
+        words = self.text_norm(self.text_projection(text) + self.modality.weight[0])
+        patches = self.image_norm(self.image_projection(image) + self.modality.weight[1])
+        words = self.dropout(words)
         if image_index is not None:
             # patches[image_index] would add the gradients of an image's questions in any order, on
             # CPUs as well, and no two runs would be equal.

@@ -159,7 +159,8 @@ def test_a_step_adds_the_weighted_losses(data: Phantom, tokens: str) -> None:
     assert len(batch) > len(batch.images)
     with torch.no_grad():
         given = task.encode_pair(batch.question, batch.images, batch.image_index)
-        text, image = task.fusion.project(given.text, given.image)
+        text = task.fusion.text_projection(given.text)
+        image = task.fusion.image_projection(given.image)
         layers = task.fusion.text_projection, task.fusion.image_projection
         alone = {"words": task.text.words(batch.question.ids), "contextual": given.text}
         sides = given.words, given.patches[:, 1:]

@@ -129,9 +129,7 @@ def localised(
 
 
 def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
-    """How much of each patch's part of the image a region covers.
-
-    A patch's part is what is nearer to its centre than to the others'.
+    """How much a region covers of each patch's part: what is nearest to the patch's centre.
 
     Args:
         mask: (H, W) the region.

@@ -66,15 +66,12 @@ def relevant_studies(relevance: Tensor) -> Tensor:
 
 
 def zero_shot(images: Tensor, prompts: Tensor, member: Tensor) -> Tensor:
-    """Classify images by the class whose prompt is nearest, without having been trained for it.
+    """Whether (N,) bool the class whose prompt is nearest to the image is one of the study's.
 
     Args:
         images: (N, D) features of unit norm.
         prompts: (C, D) one vector per class, of unit norm.
         member: (N, C) bool, the classes that each study belongs to.
-
-    Returns:
-        (N,) bool, whether the nearest class is one of the study's.
     """
     nearest = (images @ prompts.T).argmax(1)
     return member.gather(1, nearest[:, None])[:, 0]

@@ -21,13 +21,7 @@ NAMED = 3
 
 
 class AnswerEntries:
-    """Finds the entries of the vocabulary that are in an answer.
-
-    An entry is in an answer if it is one of its words or the whole answer.
-
-    Args:
-        vocabulary: N normalised entries.
-    """
+    """Finds the entries of a normalised vocabulary that are a word of an answer, or all of it."""
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._size = len(vocabulary)

@@ -19,9 +19,9 @@ class CoAttention(nn.Module):
         text_width: Width of the text encoder's states.
         image_width: Width of the image tower's tokens.
         width: Width D of the fusion layers.
-        layers: Number of layers of each stream.
+        layers: Layers of each stream.
         heads: Attention heads.
-        dropout: Dropout probability.
+        dropout: Probability in [0, 1).
     """
 
     def __init__(
@@ -123,11 +123,7 @@ class EncodedPair:
 
 
 class MatchingHead(nn.Module):
-    """Scores a fused pair from the first token of both streams (paper, image-text matching).
-
-    Args:
-        width: Width D of the fusion layers.
-    """
+    """Scores a fused pair from the first token of both streams (paper, image-text matching)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -106,12 +106,7 @@ class GatedCrossAttention(nn.Module):
         return encoded
 
     def forward(self, states: Tensor, vocabulary: Tensor) -> KnowledgeReading:
-        """Let each token read the vocabulary.
-
-        Args:
-            states: (B, S, D) fused tokens; the first one stands for the question.
-            vocabulary: (N, D) vectors from :class:`Vocabulary`.
-        """
+        """Let each fused token (B, S, D), the first of a question, read the vocabulary (N, D)."""
         knowledge = self.encode(vocabulary)
         # Every token reads the same entries, so the batch is laid out as one long row of queries:
         # K' is projected once and never copied per sample.
@@ -125,14 +120,10 @@ class GatedCrossAttention(nn.Module):
         return KnowledgeReading(enriched, gate, self.log_attention(states[:, 0], knowledge[0]))
 
     def log_attention(self, queries: Tensor, knowledge: Tensor) -> Tensor:
-        """Logarithm (B, N) of the cross-attention's weights, averaged over heads, without dropout.
+        """Logarithm (B, N) of the weights of one token a sample (B, D) on K' (N, D), over heads.
 
         Computed apart from the attention itself, which gives weights for all tokens or none, and
         after dropout, where a weight of exactly 0 would have no logarithm.
-
-        Args:
-            queries: (B, D) one token of each sample.
-            knowledge: (N, D) K' of :meth:`encode`.
         """
         attention = self.cross_attention
         width, heads = attention.embed_dim, attention.num_heads

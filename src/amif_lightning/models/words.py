@@ -34,12 +34,7 @@ _ENDS = (".", ";", "!", "?")
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a text.
-
-    Attributes:
-        text: The word as the tokenizer writes it.
-        places: Columns of its pieces in the batch's tokens.
-    """
+    """One word as the tokenizer writes it, and the columns of its pieces in the tokens."""
 
     text: str
     places: tuple[int, ...]
@@ -64,7 +59,7 @@ def words_of(ids: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[Word]:
     Args:
         ids: (L,) token ids.
         mask: (L,) bool, true on tokens.
-        tokenizer: Whose ids they are; a WordPiece one, whose continued pieces begin with ``##``.
+        tokenizer: A WordPiece one, whose continued pieces begin with ``##``.
     """
     inner = inner_words(mask[None])[0].tolist()
     words: list[Word] = []
@@ -86,11 +81,9 @@ def proper(words: Sequence[Word]) -> list[Word]:
 
 
 def informative(words: Sequence[Word], max_words: int) -> list[Word]:
-    """The longest different words, which are the terms of the trade, in the order of the text.
+    """At most ``max_words`` of the longest different words, in the order of the text.
 
-    Args:
-        words: Words of one text.
-        max_words: Most words; of equally long ones the earlier are taken.
+    Long words are the terms of the trade; of equally long ones the earlier are taken.
     """
     first: dict[str, Word] = {}
     for word in proper(words):

@@ -119,7 +119,7 @@ def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) ->
             "checkpoint that `fit` wrote as --ckpt_path."
         )
     tokenizer = Tokenizer.from_str(task.tokenizer)
-    names, centres = data.region_words(), task.vision.patch_centres(task.image_size)
+    names, centres = data.region_words(), task.vision.patch_centres
     rng = np.random.default_rng(seed)
     samples: list[Sample] = []
     taken, unnamed = 0, 0
@@ -274,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if task.tokenizer is not None:
         data.adopt_tokenizer(task.tokenizer)
     samples = collect(task, data, given.images, given.seed)
-    centres = task.vision.patch_centres(task.image_size)
+    centres = task.vision.patch_centres
     print(f"{len(centres)} x {len(centres)} patches, torch {torch.__version__}")
     print(table(lines(samples, centres, given.seed)))
     if given.image is not None:

@@ -91,7 +91,7 @@ def assert_every_parameter_is_trained(tower: nn.Module, images: Tensor) -> None:
 )
 def test_conv_tower_gives_one_token_more_than_its_grid(side: int, grid: int) -> None:
     tower = ConvTower(side, CHANNELS)
-    assert tower.grid(side) == (grid, grid)
+    assert len(tower.patch_centres) == grid
     assert tower.position.shape == (1, grid * grid, 24)
     assert tower(inputs(2, side)).shape == (2, 1 + grid * grid, 24)
     assert tower.width == 24
@@ -185,8 +185,7 @@ def test_clip_folder_gives_cls_then_patches_at_the_width_before_projection(tmp_p
     tower = build_vision(f"local-dir:{tmp_path / 'tiny-vit-a'}", None, SIDE)
     images = inputs(2, SIDE)
     tokens = tower(images)
-    assert tower.grid(SIDE) == (4, 4)
-    assert tower.patch_centres(SIDE).tolist() == [0.125, 0.375, 0.625, 0.875]
+    assert tower.patch_centres.tolist() == [0.125, 0.375, 0.625, 0.875]
     assert tokens.shape == (2, 1 + 16, WIDTH)
     assert tower.width == WIDTH
     torch.testing.assert_close(tokens, reference_tokens(visual, images), atol=1e-5, rtol=1e-5)
@@ -199,7 +198,7 @@ def test_clip_folder_gives_cls_then_patches_at_the_width_before_projection(tmp_p
 def test_position_embeddings_are_interpolated_to_the_image_size(tmp_path: Path) -> None:
     visual = write_folder(tmp_path / "tiny-vit-b", VIT).visual
     tower = CLIPTower(f"local-dir:{tmp_path / 'tiny-vit-b'}", None, 48)
-    assert tower.grid(48) == (6, 6)
+    assert len(tower.patch_centres) == 6
     assert tower(inputs(1, 48)).shape == (1, 37, WIDTH)
     old, new = visual.positional_embedding, tower.visual.positional_embedding
     torch.testing.assert_close(new[0], old[0])
@@ -273,7 +272,7 @@ def test_patch_dropout_of_a_configuration_is_left_out(tmp_path: Path) -> None:
 def test_timm_towers_of_all_poolings(tmp_path: Path, name: str) -> None:
     open_clip.add_model_config(_named(tmp_path, f"timm-{name}", timm_config(name)))
     tower, images = CLIPTower(f"timm-{name}", None, 160), inputs(2, 160)
-    assert tower.grid(160) == (10, 10)
+    assert len(tower.patch_centres) == 10
     assert tower(images).shape == (2, 101, tower.width)
     assert_batch_independent(tower.eval(), images)
     assert_every_parameter_is_trained(tower, images)
@@ -374,7 +373,7 @@ def test_folders_that_are_missing_empty_or_without_weights(tmp_path: Path) -> No
 def test_patches_of_the_small_net_lie_where_it_looks() -> None:
     size = 480  # larger than what one patch sees
     tower = ConvTower(size).eval()
-    centres = tower.patch_centres(size)
+    centres = tower.patch_centres
     images = torch.rand(1, 3, size, size).requires_grad_()
     middle = len(centres) // 2
     tower(images)[0, 1 + middle * len(centres) + middle].sum().backward()

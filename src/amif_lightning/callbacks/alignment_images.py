@@ -141,7 +141,7 @@ class AlignmentImages(ValidationImages):
             ]
             if maps and len(studies) < self.studies:
                 studies.append((array(batch.first[row]), batch.texts[row], maps))
-        centres = task.vision.patch_centres(task.image_size)
+        centres = task.vision.patch_centres
         return plans_figure(studies, centres, self.side) if studies else None
 
     def _hardest(self, task: Any, batch: StudyBatch, image: Tensor, text: Tensor) -> Figure | None:

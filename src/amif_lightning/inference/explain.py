@@ -61,7 +61,7 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Figure:
     maps = [WordMap(word.text, mass[list(word.places)].sum(0)) for word in words]
     given = "; ".join(f"{one.answer} {one.probability:.1%}" for one in answered.answers[:3])
     image = inputs.images[0].double().cpu().numpy()
-    centres = task.vision.patch_centres(task.image_size)
+    centres = task.vision.patch_centres
     text = f"Question: {asked.question} Answers: {given}"
     return plans_figure([(image, text, maps)], centres, SIDE, CAUTION)
 

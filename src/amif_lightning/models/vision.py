@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amif_lightning.errors import UserError, first_line
@@ -40,6 +39,9 @@ class ConvTower(nn.Module):
             The tower splits before its last stage. That stage is then pointwise, so that a patch
             shows what lies at its place (three stages: 49 pixels instead of 97), and the summary
             token is the mean of the branch's last grid, projected to D.
+
+    Attributes:
+        patch_centres: (g,) of the rows (and columns) of patches, as rising shares of the side.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class ConvTower(nn.Module):
     ) -> None:
         super().__init__()
         self.width = channels[-1]
-        self.stride = 4 * 2 ** (len(channels) - 1)
+        stride = 4 * 2 ** (len(channels) - 1)
         self.stem = nn.Sequential(
             nn.Conv2d(3, channels[0], 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(channels[0]),
@@ -61,8 +63,9 @@ class ConvTower(nn.Module):
         inputs = [channels[0], *channels]
         for depth, width in enumerate(channels):
             narrow = bool(summary_channels) and depth == len(channels) - 1
-            stride, field = (2 if depth else 1), (1 if narrow else 3)
-            stages.append(ResidualBlock(inputs[depth], width, stride, field))
+            stages.append(
+                ResidualBlock(inputs[depth], width, 2 if depth else 1, 1 if narrow else 3)
+            )
         self.stages = nn.Sequential(*stages)
         self.summary: nn.Module | None = None
         if summary_channels:
@@ -73,19 +76,10 @@ class ConvTower(nn.Module):
                 nn.Flatten(),
                 nn.Linear(wider[-1], self.width),
             )
-        rows, columns = self.grid(image_size)
+        side = -(-image_size // stride)
+        self.patch_centres = (np.arange(side) * stride + 0.5) / image_size
         # Half the scale of the features: fusion must tell left from right from the first step.
-        self.position = nn.Parameter(0.5 * torch.randn(1, rows * columns, self.width))
-
-    def grid(self, image_size: int) -> tuple[int, int]:
-        """Rows and columns of patches for a square image."""
-        side = -(-image_size // self.stride)
-        return side, side
-
-    def patch_centres(self, image_size: int) -> NDArray[np.float64]:
-        """Centres (g,) of the rows (and columns) of patches, as rising shares of the side."""
-        centres: NDArray[np.float64] = np.arange(self.grid(image_size)[0]) * self.stride + 0.5
-        return centres / image_size
+        self.position = nn.Parameter(0.5 * torch.randn(1, side * side, self.width))
 
     def forward(self, images: Tensor) -> Tensor:
         """(I, 3, H, W) -> (I, 1 + P, D)."""
@@ -138,6 +132,7 @@ class CLIPTower(nn.Module):
 
     Attributes:
         quick_gelu: Whether that activation is in use.
+        patch_centres: As for :class:`ConvTower`.
 
     Raises:
         UserError: If the weights cannot be reached, the tower gives no grid of patch tokens, or it
@@ -173,17 +168,10 @@ class CLIPTower(nn.Module):
         with torch.no_grad():
             shape = self._features(torch.zeros(1, 3, image_size, image_size)).shape
         patches = shape[1] - self.prefix
-        self._side = math.isqrt(max(patches, 0))
-        if len(shape) != 3 or shape[2] != self.width or not self._side**2 == patches > 0:
+        side = math.isqrt(max(patches, 0))
+        if len(shape) != 3 or shape[2] != self.width or not side**2 == patches > 0:
             raise _no_patches(name)
-
-    def grid(self, image_size: int) -> tuple[int, int]:
-        """Rows and columns of patches for the image size that the tower was built for."""
-        return self._side, self._side
-
-    def patch_centres(self, image_size: int) -> NDArray[np.float64]:
-        """Centres (g,) of the rows (and columns) of patches, as rising shares of the side."""
-        return (np.arange(self._side) + 0.5) / self._side
+        self.patch_centres = (np.arange(side) + 0.5) / side
 
     def forward(self, images: Tensor) -> Tensor:
         """(I, 3, H, W) -> (I, 1 + P, D)."""

@@ -247,7 +247,7 @@ class PairEvaluation(nn.Module):
             chosen = torch.tensor(list(shown), device=own.words.device)
             plans, _ = own.rows(chosen, chosen).plan(task.transport)
             tokenizer = Tokenizer.from_str(task.tokenizer)
-            centres = task.vision.patch_centres(task.image_size)
+            centres = task.vision.patch_centres
             for plan, (row, its) in zip(plans.double().cpu().numpy(), shown.items(), strict=True):
                 words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
                 place = int(batch.position[row])

@@ -28,6 +28,13 @@ def write_image(path: Path, seed: int) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def redraw(root: Path, seed: int) -> None:
+    """Give every image below a folder a content of its own, so that none is another set's."""
+    files = (p for p in sorted(root.rglob("*")) if p.suffix in (".jpg", ".png"))
+    for place, path in enumerate(files):
+        write_image(path, 10_000 * seed + place)
+
+
 @dataclass(frozen=True)
 class FakeRAD:
     """What :func:`write_vqa_rad` wrote: rows and known leaks."""

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from amif_lightning.data.leakage.held_out import (
-    NAME,
-    Scored,
-    all_of,
-    looks_from,
-    not_compared,
-    reasons_to_go,
-    scored_of,
-)
+from amif_lightning.data.leakage.dataset_images import DatasetImages
+from amif_lightning.data.leakage.held_out import NAME, hashes_of, leaking_images, not_compared
 from amif_lightning.data.loading.options import CorpusOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule
@@ -41,8 +33,7 @@ class CaptionsFromQA(StudyDataModule):
         held_out: Further VQA data sets that the weights will be scored on. None of their images
             is seen, those of their training rows included: another split seed
             validates on other ones of them.
-        hashes: Folder that keeps what images look like, so that each is read once and not at
-            every start; empty: nothing is kept.
+        hashes: Folder that keeps the images' perceptual hashes, so that each is read once.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
@@ -53,7 +44,7 @@ class CaptionsFromQA(StudyDataModule):
         self,
         source: VQADataModule,
         held_out: list[VQADataModule] | None = None,
-        hashes: str = "",
+        hashes: str = "data/hashes",
         **kwargs: Unpack[CorpusOptions],
     ) -> None:
         super().__init__(
@@ -70,9 +61,10 @@ class CaptionsFromQA(StudyDataModule):
         self.source, self.held_out, self.hashes = source, held_out or [], hashes
 
     def prepare_data(self) -> None:
-        """Let the VQA data sets prepare themselves, then as in the base."""
+        """Let the VQA data sets prepare themselves, hash their images, then as in the base."""
         for module in (self.source, *self.held_out):
             module.prepare_data()
+        hashes_of((self.source, *self.held_out), self.hashes)
         super().prepare_data()
 
     def read_release(self) -> StudyRelease:
@@ -81,27 +73,30 @@ class CaptionsFromQA(StudyDataModule):
         Raises:
             UserError: If a release cannot be read or an image is damaged.
         """
-        parts = self.source.splits
+        parts, dataset = self.source.splits, self.source.dataset
         of_image: dict[str, list[VQAExample]] = defaultdict(list)
         for row in parts.train:
             of_image[row.image_key].append(row)
         paths = {image: group[0].image for image, group in of_image.items()}
-        files = {image: self.source.file_of(group[0]) for image, group in of_image.items()}
-        on_disk = {image for image, file in files.items() if file.is_file()}
-        held_out = [all_of(module) for module in self.held_out]
+        files = {f"{dataset}/{p}": self.source.file_of(of_image[i][0]) for i, p in paths.items()}
         # Within one data set the identity tells images apart: names may count anew in each split.
-        own = scored_of(self.source)
-        reasons = reasons_to_go(
-            {image: self.source.image_id_of(group[0]) for image, group in of_image.items()},
+        own = self.source.scored_images()
+        leaking = leaking_images(
             files,
-            [*held_out, replace(own, names=())],
-            looks=looks_from(self.hashes),
+            [images for module in self.held_out for images in module.released_images()],
+            hashes_of((self.source, *self.held_out), self.hashes),
+            by_content_only=own,
         )
-        reasons |= {i: NO_FILE for i in paths if i not in on_disk and i not in reasons}
-        reasons |= dict.fromkeys(paths.keys() & self._own_identities(), NAME)
-        # In released order, as the captions are.
-        reasons = {image: reasons[image] for image in paths if image in reasons}
-        releases = (self.source.release, *(module.release for module in self.held_out))
+        held_out = self._own_identities()
+        reasons = {}
+        for image, path in paths.items():
+            name = f"{dataset}/{path}"
+            if image in held_out:
+                reasons[image] = NAME
+            elif name in leaking:
+                reasons[image] = leaking[name]
+            elif not files[name].is_file():
+                reasons[image] = NO_FILE
         return StudyRelease(
             dataset=parts.dataset,
             layout=parts.layout,
@@ -123,7 +118,8 @@ class CaptionsFromQA(StudyDataModule):
                     f"{number} questions are in no caption: {reason}"
                     for reason, number in Counter(row.reason for row in parts.dropped).items()
                 ),
-                *not_compared(zip(releases, (own, *held_out), strict=True)),
+                *not_compared(self.source, own),
+                *(note for m in self.held_out for note in not_compared(m, m.released_images())),
             ),
         )
 
@@ -145,10 +141,9 @@ class CaptionsFromQA(StudyDataModule):
         held_out = [*released, self.source.splits.validation]
         return {row.image_key for rows in held_out for row in rows}
 
-    def scored(self) -> Scored:
+    def scored_images(self) -> list[DatasetImages]:
         """What is held out here, and what the questions' own data set validates and tests on."""
-        own, source = super().scored(), scored_of(self.source)
-        return Scored(names=(*own.names, *source.names), files={**own.files, **source.files})
+        return [*super().scored_images(), *self.source.scored_images()]
 
     def training_texts(self) -> list[str]:
         """The source's, so that both stages of a run build the same table."""

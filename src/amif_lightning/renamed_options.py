@@ -14,6 +14,7 @@ RENAMED: Mapping[str, str | None] = {
     "init_args.least_lr": "init_args.min_lr",
     "init_args.missing_pictures": "init_args.missing_images",
     "init_args.allow_pickle": None,
+    "init_args.compare": None,
     "pictures": "answer_images",
     "pictures.entries": None,
     "alignment_pictures": "alignment_images",

@@ -175,7 +175,7 @@ def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
 def by_dataset(selection: Mapping[str, str | int | float | bool]) -> dict[str, dict[str, Any]]:
     """The options that decide rows, by data set.
 
-    A mixture stores those of its parts as ``<data set>.<option>`` (data/loading/mixture_parts.py).
+    A mixture stores those of its parts as ``<data set>.<option>`` (data/loading/mixture.py).
 
     Args:
         selection: What a data module or a checkpoint says of its rows.

@@ -1,53 +1,71 @@
-"""What is cut, in whose texts, and which candidates it merges."""
+"""Which texts are cut, and which candidates that merges."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.schema.questions import Release
+from amif_lightning.errors import UserError
 from tests.data.tiny_release import Tiny, with_answers
+from tests.data.tiny_studies import TinyStudies, tiny_studies
 
 
-def test_cut_questions_and_answers_are_counted_for_the_rows_in_use(
-    root: Path, release: Release, printed: list[str]
-) -> None:
+def cut(data: Tiny) -> list[str]:
+    """The sentences of the audit on cut texts."""
+    return [note for note in data.audit(check_images=False).notes if "tokens" in note]
+
+
+def test_cut_questions_and_answers_are_counted_by_the_audit(root: Path, release: Release) -> None:
     # "Is finding 0 seen ?" has five tokens and two specials, "train zone 0" three and two.
     data = Tiny(root, release, max_question_tokens=6, max_answer_tokens=4)
-    data.setup("fit")
-    assert printed == [
-        "Tiny: 27 of 27 train questions are cut to 6 tokens",
-        "Tiny: 11 of 27 train answers are cut to 4 tokens",
-        "Tiny: 16 of 16 validation questions are cut to 6 tokens",
-        "Tiny: 7 of 16 validation answers are cut to 4 tokens",
-        "Tiny: 3 of 5 candidate answers are cut to 4 tokens",
-        "Tiny: 2 of 5 candidate answers have the tokens of an earlier candidate and can never be "
+    assert cut(data) == [
+        "27 of 27 train questions are cut to 6 tokens",
+        "11 of 27 train answers are cut to 4 tokens",
+        "16 of 16 validation questions are cut to 6 tokens",
+        "7 of 16 validation answers are cut to 4 tokens",
+        "16 of 16 test questions are cut to 6 tokens",
+        "6 of 16 test answers are cut to 4 tokens",
+        "3 of 5 candidate answers are cut to 4 tokens",
+        "2 of 5 candidate answers have the tokens of an earlier candidate and can never be "
         "chosen (2 of them through cutting; raise max_answer_tokens for these)",
     ]
-    printed.clear()
-    data.setup("test")
-    assert printed[0] == "Tiny: 16 of 16 test questions are cut to 6 tokens"
     space = data.answer_space()
     assert max(map(len, space.candidate_ids)) == 2
     assert len(set(space.candidate_ids)) == 3
 
 
 def test_candidates_that_are_equal_without_cutting_are_told_apart_from_cut_ones(
-    root: Path, release: Release, printed: list[str]
+    root: Path, release: Release
 ) -> None:
     # The tokenizer drops accents.
     made = with_answers(release, ["left lobe", "cafe", "café", "left lung a", "left lung b"])
-    data = Tiny(root, made, max_answer_tokens=4)
-    data.setup("predict")
-    assert printed[-2:] == [
-        "Tiny: 2 of 5 candidate answers are cut to 4 tokens",
-        "Tiny: 2 of 5 candidate answers have the tokens of an earlier candidate and can never be "
+    assert cut(Tiny(root, made, max_answer_tokens=4))[-2:] == [
+        "2 of 5 candidate answers are cut to 4 tokens",
+        "2 of 5 candidate answers have the tokens of an earlier candidate and can never be "
         "chosen (1 of them through cutting; raise max_answer_tokens for these)",
     ]
 
 
-def test_nothing_is_printed_where_all_fits(
-    root: Path, release: Release, printed: list[str]
-) -> None:
+def test_nothing_is_said_where_all_fits(root: Path, release: Release) -> None:
     # "validation" is no training word and is spelled: ten tokens, "zone", a number, two specials.
-    Tiny(root, release, max_question_tokens=7, max_answer_tokens=14).setup("fit")
-    assert printed == []
+    assert cut(Tiny(root, release, max_question_tokens=7, max_answer_tokens=14)) == []
+
+
+def test_without_its_tokenizer_a_note_says_so(root: Path, release: Release) -> None:
+    data = Tiny(root, release, tokenizer_corpora=["no/such/file.txt"])
+    assert any("cut texts are not counted: " in note for note in data.audit().notes)
+
+
+def test_training_starts_without_tokenising_the_corpus(
+    root: Path, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("a text was tokenised")
+
+    for name in ("encode", "pieces", "fits"):
+        monkeypatch.setattr(Tokenizer, name, refuse)
+    Tiny(root, release, max_question_tokens=6).setup("fit")
+    TinyStudies(tmp_path / "studies", tiny_studies(tmp_path / "studies")).setup("fit")

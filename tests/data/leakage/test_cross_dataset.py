@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,23 @@ from typing import Any
 import pytest
 import yaml
 
-from amif_lightning.data.leakage.cross_dataset import Extent, across, shared
+from amif_lightning.data.leakage import cross_dataset
+from amif_lightning.data.leakage.cross_dataset import Across, Extent, shared
 from amif_lightning.data.leakage.dataset_images import DatasetImages
 from amif_lightning.data.leakage.hash_cache import HashStore
-from amif_lightning.data.leakage.image_hash import look
+from amif_lightning.data.leakage.image_hash import Look
 from amif_lightning.data.schema.questions import SplitName, VQAExample
 from data_modules import VQARAD, CaptionsFromQA, Mixture, VQAMed2019
+from tests.data.leakage.plain_look import look
 from tests.data.tiny_parts import named_studies, named_tiny, with_copy
 from tests.data.tiny_release import Tiny
 
 FACTS = Path(__file__).parents[2] / "facts.yaml"
 OPTIONS: dict[str, Any] = {"tokenizer": "words", "num_workers": 0, "image_size": 16}
+
+
+def across(module: Any, held_out: Sequence[Any], look: Look = look) -> Across:
+    return cross_dataset.across(module, held_out, look)
 
 
 @pytest.fixture
@@ -64,7 +71,6 @@ def test_a_copy_of_a_scored_image_fails(first: Tiny, second: Tiny, split: SplitN
     assert (pair.by_name, pair.by_content, pair.bits) == (False, True, 0)
     assert pair.correlation == pytest.approx(1)
     assert f"{split}: First/train/first0_02.png = Second/{row.image}" in found.to_text()
-    assert not across(first, [second], "name").leaks  # which reads no image
 
 
 def test_a_image_of_equal_name_is_told_by_name_and_not_by_content(
@@ -104,7 +110,7 @@ def test_literature_is_reported_and_no_failure(first: Tiny, second: Tiny) -> Non
 
 
 def test_paths_decide_within_one_data_set(first: Tiny) -> None:
-    found = across(first, [first], "name")
+    found = across(first, [first])
     assert not found.failed
     assert found.held_out[0].splits["train"].by_name.trained == 10
 
@@ -120,15 +126,16 @@ def test_studies_train_and_are_held_out(tmp_path: Path, second: Tiny) -> None:
     other = across(second, [studies])
     assert other.held_out[0].kind == "studies"
     assert not other.leaks  # that study trains, and Second tests on the image
-    mixture = Mixture([studies], held_out=[second], **OPTIONS)
+    mixture = Mixture([studies], held_out=[second], hashes=str(tmp_path / "hashes"), **OPTIONS)
     assert not across(mixture, [second]).leaks  # which leaves the study out
 
 
-def test_captions_that_hold_out_a_set_are_clean(first: Tiny, second: Tiny) -> None:
+def test_captions_that_hold_out_a_set_are_clean(tmp_path: Path, first: Tiny, second: Tiny) -> None:
     for place, split in enumerate(("train", "validation", "test")):
         with_copy(first, (second, second.made.splits[split][0]), place=place)  # type: ignore[index]  # a plain string
-    assert across(CaptionsFromQA(first, **OPTIONS), [second]).leaks == 2
-    found = across(CaptionsFromQA(first, [second], **OPTIONS), [second, first])
+    kept = str(tmp_path / "hashes")
+    assert across(CaptionsFromQA(first, hashes=kept, **OPTIONS), [second]).leaks == 2
+    found = across(CaptionsFromQA(first, [second], kept, **OPTIONS), [second, first])
     assert not found.leaks
     assert not any(split.pairs for split in found.held_out[0].splits.values())
 
@@ -157,7 +164,7 @@ def test_json_and_a_store_say_the_same(tmp_path: Path, first: Tiny, second: Tiny
     with_copy(first, (second, second.made.splits["test"][0]), place=2)
     store = HashStore(tmp_path / "hashes", progress=False)
     found = across(first, [second])
-    assert across(first, [second], looks=store.look) == found
+    assert across(first, [second], look=store.look) == found
     fields = json.loads(found.to_json())
     assert (fields["failed"], fields["leaks"]) == (True, 1)
     (pair,) = fields["held_out"][0]["splits"]["test"]["pairs"]
@@ -171,10 +178,10 @@ def test_what_rad_and_med_share(real_data: Path, tmp_path: Path) -> None:
     rad = VQARAD(str(real_data / "vqa_rad"), layout="osf")
     med = VQAMed2019(str(real_data / "vqa_med_2019"))
     store = HashStore(tmp_path, progress=False)
-    found = across(med, [rad], looks=store.look)
+    found = across(med, [rad], look=store.look)
     assert found.failed
     start = time.monotonic()
-    assert across(med, [rad], looks=store.look) == found
+    assert across(med, [rad], look=store.look) == found
     assert time.monotonic() - start < 5  # no image is read again
     every = {s: rad.images_of(s) for s in ("train", "validation", "test")}
     everything = DatasetImages(
@@ -202,10 +209,6 @@ def test_what_rad_and_med_share(real_data: Path, tmp_path: Path) -> None:
 def test_captions_of_med_are_clean_for_rad(real_data: Path, tmp_path: Path) -> None:
     rad = VQARAD(str(real_data / "vqa_rad"), layout="osf")
     med = VQAMed2019(str(real_data / "vqa_med_2019"))
-    found = across(CaptionsFromQA(med, [rad], **OPTIONS), [rad])
+    found = across(CaptionsFromQA(med, [rad], str(tmp_path), **OPTIONS), [rad])
     assert not any(split.pairs for split in found.held_out[0].splits.values())
     assert not found.failed
-
-
-def test_look_is_the_default(first: Tiny, second: Tiny) -> None:
-    assert across(first, [second], looks=look) == across(first, [second])

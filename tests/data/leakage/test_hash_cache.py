@@ -11,8 +11,9 @@ import pytest
 
 from amif_lightning.data.leakage import hash_cache as hash_store
 from amif_lightning.data.leakage.hash_cache import HashStore
-from amif_lightning.data.leakage.image_hash import look, look_at
+from amif_lightning.data.leakage.image_hash import look_at
 from amif_lightning.errors import UserError
+from tests.data.leakage.plain_look import look
 from tests.data.tiny_release import write_png
 
 

@@ -18,12 +18,11 @@ from amif_lightning.data.leakage.image_hash import (
     content_pairs,
     distances,
     distinctive_names,
-    look,
-    remembering,
     same_names,
     unit,
 )
 from amif_lightning.data.preprocessing.images import decode_image
+from tests.data.leakage.plain_look import look
 
 
 def draw(path: Path, seed: int, side: int = 160) -> Path:
@@ -146,31 +145,6 @@ def test_damaged_and_missing_images_are_named(tmp_path: Path) -> None:
     assert found.names == ("b",)
     assert "damaged or truncated" in found.damaged["a"]
     assert "does not exist" in found.damaged["c"]
-
-
-def test_no_images_have_no_hashes() -> None:
-    assert look({}).hashes.shape == (0, BITS)
-
-
-def test_what_was_looked_at_is_remembered(tmp_path: Path) -> None:
-    files = {str(i): draw(tmp_path / f"{i}.png", i) for i in range(3)}
-    (tmp_path / "bad.png").write_bytes(b"no image")
-    asked: list[list[str]] = []
-
-    def counted(images: Mapping[str, Path]) -> Looks:
-        asked.append(list(images))
-        return look(images)
-
-    looks = remembering(counted)
-    few = {"1": files["1"], "bad": tmp_path / "bad.png"}
-    looks(few)
-    every = looks({**files, **few})
-    assert asked == [["1", "bad"], ["0", "2"]]
-    plain = look({**files, **few})
-    assert every.names == plain.names
-    assert (every.hashes == plain.hashes).all()
-    assert (every.pixels == plain.pixels).all()
-    assert every.damaged == plain.damaged
 
 
 @pytest.mark.real_data

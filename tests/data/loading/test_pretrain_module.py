@@ -17,7 +17,6 @@ from torch import Tensor
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import StudyBatch
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler
-from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.data.schema.studies import StudyRelease, StudyRow
 from amif_lightning.data.teacher import cache as embeddings
@@ -109,7 +108,7 @@ def test_cached_images_are_those_that_are_decoded_anew(
 # ---- setup ------------------------------------------------------------------------------------
 
 
-def test_cut_and_dropped_studies_are_counted(
+def test_dropped_studies_are_counted_and_long_texts_cut(
     tmp_path: Path, studies: StudyRelease, printed: list[str]
 ) -> None:
     rows = list(studies.splits["train"])
@@ -122,24 +121,10 @@ def test_cut_and_dropped_studies_are_counted(
     assert printed == [
         "Tiny: 2 studies dropped: the report is empty",
         "Tiny: 1 studies dropped: the study has no image",
-        "Tiny: 1 of 7 train texts are cut to 120 tokens",
     ]
     batches = [batch for _ in range(4) for batch in data.train_dataloader()]
     widths = {batch.text.ids.shape[1] for batch in batches if rows[4].study_id in batch.study_ids}
     assert widths <= {120}
-
-
-def test_a_text_of_the_limit_is_whole(
-    tmp_path: Path, studies: StudyRelease, printed: list[str]
-) -> None:
-    rows = list(studies.splits["train"])
-    rows[0] = dataclasses.replace(rows[0], text="Report " * 8)
-    made = with_train(studies, rows)
-    for limit, expected in ((10, []), (9, ["Tiny: 1 of 10 train texts are cut to 9 tokens"])):
-        printed.clear()
-        TinyStudies(tmp_path, made, max_text_tokens=limit).setup("fit")
-        # The word "validation" is not in the table, so those texts are longer.
-        assert [line for line in printed if "validation" not in line] == expected
 
 
 def test_equal_views_are_said(tmp_path: Path, studies: StudyRelease, printed: list[str]) -> None:
@@ -168,9 +153,9 @@ def test_a_batch_of_one_is_a_batch(tmp_path: Path, studies: StudyRelease) -> Non
 @pytest.mark.parametrize(
     ("stage", "split", "absent", "message"),
     [
-        ("test", "test", {}, "no test studies that can be used (none was found): check"),
+        ("test", "test", {}, "no test studies that can be used (none was found): run"),
         ("test", "test", {"test": "not released"}, "no test studies that can be used (not rel"),
-        ("fit", "train", {}, "no train studies that can be used (none was found): check"),
+        ("fit", "train", {}, "no train studies that can be used (none was found): run"),
     ],
 )
 def test_an_empty_split_says_why(
@@ -228,19 +213,6 @@ def test_the_word_table_knows_training_reports_only(tmp_path: Path, studies: Stu
     words = data.tokenizer
     assert len(words.pieces("train")) == 1
     assert len(words.pieces("validation")) > 1
-
-
-def test_an_adopted_tokenizer_counts_the_texts_again(
-    tmp_path: Path, studies: StudyRelease, printed: list[str]
-) -> None:
-    data = TinyStudies(tmp_path, studies, max_text_tokens=12)
-    data.setup("test")
-    assert printed == []
-    data.adopt_tokenizer(Tokenizer.from_texts(["a quite different corpus"]).to_json())
-    assert printed == [
-        "Tiny: the checkpoint's tokenizer is used",
-        "Tiny: 3 of 3 test texts are cut to 12 tokens",
-    ]
 
 
 def test_a_record_is_told_of_the_test_studies(tmp_path: Path, studies: StudyRelease) -> None:

@@ -25,6 +25,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.tasks.checkpoints import check_selection
 from data_modules import VQARAD, CaptionsFromQA, VQAMed2019
 from data_modules.pretrain.captions_from_qa import NO_FILE, caption
+from tests.data.leakage.plain_look import look
 from tests.data.tiny_release import Tiny, make_rows, tiny_release
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
 
@@ -45,7 +46,8 @@ def release(tmp_path: Path) -> Release:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., CaptionsFromQA]:
     def made(release: Release, *held_out: Tiny, **source: Any) -> CaptionsFromQA:
-        return CaptionsFromQA(Tiny(tmp_path, release, **source), list(held_out), **OPTIONS)
+        kept = str(tmp_path / "hashes")
+        return CaptionsFromQA(Tiny(tmp_path, release, **source), list(held_out), kept, **OPTIONS)
 
     return made
 
@@ -153,7 +155,7 @@ def test_a_held_out_set_keeps_its_images_by_name_and_content(
     assert reasons == expected
     assert f"Tiny: 4 studies dropped: {NAME}" in printed
     assert f"Tiny: 2 studies dropped: {CONTENT}" in printed
-    found = across(data, [other])
+    found = across(data, [other], look)
     assert found.trained == len({p.image_id for row in data.splits.train for p in row.images})
     assert not any(split.pairs for one in found.held_out for split in one.splits.values())
     assert not found.failed
@@ -231,6 +233,7 @@ data:
     held_out:
     - class_path: VQARAD
       init_args: {{root: {tmp_path / "rad"}, layout: osf}}
+    hashes: {tmp_path / "hashes"}
     image_size: 32
     tokenizer: words
     batch_size: 1
@@ -292,6 +295,7 @@ def test_an_option_that_the_source_has_not_is_a_sentence(
 )
 def test_captions_of_med_2019_hold_out_rad(
     real_data: Path,
+    tmp_path: Path,
     printed: list[str],
     test_split: EvaluationSplit,
     captions: int,
@@ -300,7 +304,7 @@ def test_captions_of_med_2019_hold_out_rad(
 ) -> None:
     source = VQAMed2019(str(real_data / "vqa_med_2019"), test_split=test_split)
     held_out = VQARAD(str(real_data / "vqa_rad"), layout="osf")
-    data = CaptionsFromQA(source, [held_out], **OPTIONS)
+    data = CaptionsFromQA(source, [held_out], str(tmp_path), **OPTIONS)
     start = time.monotonic()
     data.setup("fit")
     assert time.monotonic() - start < 60

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from amif_lightning.batch import VQABatch
-from amif_lightning.data.leakage import hash_cache as hash_store
-from amif_lightning.data.leakage import image_hash as alike
+from amif_lightning.data.leakage import hash_cache
 from amif_lightning.data.leakage.held_out import CONTENT, NAME, PATIENT
+from amif_lightning.data.leakage.image_hash import look_at
 from amif_lightning.errors import UserError
 from data_modules import VQARAD, VQAMed2019
 from data_modules.vqa.mixture import QuestionMixture
@@ -36,7 +36,8 @@ def parts(tmp_path: Path) -> list[Tiny]:
 
 
 def mixture(parts: list[Tiny], **options: Any) -> QuestionMixture:
-    return QuestionMixture(list(parts), **(OPTIONS | options))
+    kept = {"hashes": str(parts[0].root.parent / "hashes")}
+    return QuestionMixture(list(parts), **(OPTIONS | kept | options))
 
 
 def trained(data: QuestionMixture) -> Counter[str]:
@@ -90,8 +91,6 @@ def test_a_training_image_that_another_part_scores_goes(
     assert trained(data) == {"First": 27 - TRAIN_COUNTS[0] - TRAIN_COUNTS[2], "Second": 27}
     data.setup("fit")
     assert f"QuestionMixture: {TRAIN_COUNTS[0]} rows dropped: {CONTENT}" in printed
-    # By name alone the copy is not found, and no image is opened.
-    assert trained(mixture(parts, compare="name")) == {"First": 23, "Second": 27}
 
 
 def test_held_out_sets_lose_none_of_their_images_to_training(
@@ -128,8 +127,6 @@ def test_what_a_mixture_cannot_be_made_of(tmp_path: Path, parts: list[Tiny]) -> 
         _ = mixture([parts[0], parts[0]]).splits
     with pytest.raises(UserError, match=r"has 1 numbers for 2 parts"):
         mixture(parts, weights=[1.0])
-    with pytest.raises(UserError, match=r"compare is 'shape'"):
-        mixture(parts, compare="shape")
 
 
 @pytest.mark.parametrize("stage", ["test", "predict"])
@@ -145,11 +142,11 @@ def test_the_audit_of_a_mixture_is_clean(parts: list[Tiny]) -> None:
 
 
 @pytest.mark.real_data
-def test_shared_images_of_the_real_sets_go(real_data: Path) -> None:
+def test_shared_images_of_the_real_sets_go(real_data: Path, tmp_path: Path) -> None:
     """38 names are shared; by content more go: slices beside a scored one."""
     rad = VQARAD(str(real_data / "vqa_rad"))
     med = VQAMed2019(str(real_data / "vqa_med_2019"), test_split="validation")
-    data = QuestionMixture([rad, med], **OPTIONS)
+    data = QuestionMixture([rad, med], hashes=str(tmp_path), **OPTIONS)
     images = {
         reason: {r.detail for r in data.splits.dropped if r.reason == reason}
         for reason in (NAME, CONTENT)
@@ -203,8 +200,6 @@ def test_what_is_not_compared_is_said_and_not_claimed(tmp_path: Path, parts: lis
     fourth.made = replace(fourth.made, absent={"test": "no folder"})
     notes = mixture(parts, held_out=[fourth]).splits.notes
     assert "the test images of Fourth are not compared: no folder" in notes
-    by_name = mixture(parts, compare="name")
-    assert "the images of First are compared by name only" in by_name.splits.notes
 
 
 def test_the_audit_finds_a_planted_leak(parts: list[Tiny]) -> None:
@@ -225,24 +220,21 @@ def test_a_data_set_is_a_part_or_held_out(tmp_path: Path, parts: list[Tiny]) -> 
         mixture(parts, split_seed=3)  # it would decide nothing
 
 
-def test_what_images_look_like_is_kept(
-    tmp_path: Path, parts: list[Tiny], monkeypatch: pytest.MonkeyPatch
+def test_no_image_is_hashed_once_the_data_is_prepared(
+    parts: list[Tiny], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = parts
     with_copy(first, (second, second.made.splits["test"][0]), place=0)
-    kept = str(tmp_path / "hashes")
-    fresh = mixture(parts).splits.train
-    assert mixture(parts, hashes=kept).splits.train == fresh
     read: list[Path] = []
-    real = alike.look_at
 
     def watched(path: Path) -> Any:
         read.append(path)
-        return real(path)
+        return look_at(path)
 
-    monkeypatch.setattr(alike, "look_at", watched)
-    monkeypatch.setattr(hash_store, "look_at", watched)
-    assert mixture(parts, hashes=kept).splits.train == fresh
-    assert read == []
-    assert mixture(parts).splits.train == fresh
-    assert read != []
+    monkeypatch.setattr(hash_cache, "look_at", watched)
+    mixture(parts).prepare_data()
+    assert len(read) == 38
+    data = mixture(parts)
+    data.setup("fit")
+    assert trained(data) == {"First": 27 - TRAIN_COUNTS[0], "Second": 27}
+    assert len(read) == 38

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -55,7 +55,7 @@ def _across(module: Any, held_out: Sequence[Any], config: Namespace) -> Across:
     from amif_lightning.data.leakage.hash_cache import HashStore
 
     progress = sys.stderr.isatty()
-    return across(module, held_out, config.compare, HashStore(config.hashes, progress).look)
+    return across(module, held_out, HashStore(config.hashes, progress).look)
 
 
 def audit_parser(base: type) -> ArgumentParser:
@@ -82,13 +82,6 @@ def audit_parser(base: type) -> ArgumentParser:
         default=None,
         help="Data sets that are scored later, as a list of class_path and init_args: which of "
         "their images would be trained on.",
-    )
-    parser.add_argument(
-        "--compare",
-        type=Literal["content", "name"],
-        default="content",
-        help="With --held_out: find images by file name and by what they look like, or by file "
-        "name only, which reads no image.",
     )
     parser.add_argument(
         "--hashes",

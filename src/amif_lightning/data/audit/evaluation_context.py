@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from amif_lightning.data.schema import answers, baselines
@@ -14,12 +13,15 @@ from amif_lightning.data.schema.subsets import subsets_of, tally
 from amif_lightning.evaluation import EvaluationContext
 
 
-def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> EvaluationContext:
+def evaluation_context(
+    parts: Splits, file_of: Callable[[VQAExample], str], warnings: Sequence[str] = ()
+) -> EvaluationContext:
     """Count baselines, ceiling and warnings of the tested questions.
 
     Args:
         parts: The release under its protocol; its ``test`` rows are the questions.
         file_of: Where the image of a row lies, as records name it.
+        warnings: What the record repeats.
 
     Returns:
         The facts.
@@ -36,7 +38,6 @@ def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> E
         for name, made in guesses.items()
     }
 
-    dropped = Counter(row.reason for row in parts.dropped)
     return EvaluationContext(
         dataset=parts.dataset,
         layout=parts.layout,
@@ -55,11 +56,7 @@ def evaluation_context(parts: Splits, file_of: Callable[[VQAExample], str]) -> E
             | {"strata": list(subsets_of(row)), "image_file": file_of(row)}
             for row in rows
         },
-        warnings=(
-            *parts.notes,
-            *shared_image_warnings(parts),
-            *(f"{n} rows dropped: {why}" for why, n in dropped.items()),
-        ),
+        warnings=tuple(warnings),
     )
 
 

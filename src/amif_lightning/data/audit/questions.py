@@ -160,6 +160,7 @@ def audit(
     splits: Splits,
     release: Release,
     file_of: Callable[[VQAExample], Path],
+    notes: Sequence[str] = (),
     check_images: bool = True,
 ) -> Audit:
     """Counts, compares and judges what a run under this partition would train on.
@@ -169,6 +170,7 @@ def audit(
         release: The release itself, whose held-out splits must not be restated in training even if
             they are not scored.
         file_of: Where the image of a row lies.
+        notes: Sentences to be printed beside those of the splits.
         check_images: Whether to decode every image once (at reduced size).
 
     Returns:
@@ -201,7 +203,7 @@ def audit(
             else None
         ),
         absent=dict(parts.absent),
-        notes=parts.notes,
+        notes=(*parts.notes, *notes),
     )
 
 

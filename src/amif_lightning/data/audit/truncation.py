@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.schema.question_splits import Splits
 from amif_lightning.data.schema.questions import VQAExample
 
 
 def cut_sentences(
-    parts: Splits,
-    splits: Sequence[str],
-    tokenizer: Tokenizer,
-    max_question_tokens: int,
-    max_answer_tokens: int,
+    parts: Splits, tokenizer: Tokenizer, max_question_tokens: int, max_answer_tokens: int
 ) -> list[str]:
     """Say how many questions, answers and candidates lose their ends, and what that merges.
 
@@ -22,7 +16,6 @@ def cut_sentences(
 
     Args:
         parts: The release under its protocol.
-        splits: The splits of ``parts`` that are in use (``train``, ``validation``, ``test``).
         tokenizer: The tokenizer in use.
         max_question_tokens: Most tokens of a question, [CLS] and [SEP] included.
         max_answer_tokens: Most tokens of an answer, [CLS] and [SEP] included.
@@ -31,7 +24,7 @@ def cut_sentences(
         One sentence for each thing that is cut; none where all fits.
     """
     sentences: list[str] = []
-    for split in splits:
+    for split in ("train", "validation", "test"):
         rows: tuple[VQAExample, ...] = getattr(parts, split)
         for kind, limit, texts in (
             ("questions", max_question_tokens, [row.question for row in rows]),
@@ -39,22 +32,17 @@ def cut_sentences(
         ):
             cut = sum(not tokenizer.fits(text, limit) for text in texts)
             if cut:
-                sentences.append(
-                    f"{parts.dataset}: {cut} of {len(texts)} {split} {kind} are cut "
-                    f"to {limit} tokens"
-                )
+                sentences.append(f"{cut} of {len(texts)} {split} {kind} are cut to {limit} tokens")
     limit = max_answer_tokens
     whole = [tuple(tokenizer.pieces(candidate)) for candidate in parts.candidates]
     short = [ids[: limit - 2] for ids in whole]
     cut = sum(a != b for a, b in zip(whole, short, strict=True))
     same, equal = len(whole) - len(set(whole)), len(short) - len(set(short))
     if cut:
-        sentences.append(
-            f"{parts.dataset}: {cut} of {len(whole)} candidate answers are cut to {limit} tokens"
-        )
+        sentences.append(f"{cut} of {len(whole)} candidate answers are cut to {limit} tokens")
     if equal:
         sentences.append(
-            f"{parts.dataset}: {equal} of {len(whole)} candidate answers have the tokens of an "
+            f"{equal} of {len(whole)} candidate answers have the tokens of an "
             f"earlier candidate and can never be chosen ({equal - same} of them through "
             f"cutting; raise max_answer_tokens for these)"
         )

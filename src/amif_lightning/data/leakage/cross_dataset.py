@@ -1,36 +1,27 @@
-"""Images that train here and are scored in another data set: the audit across data sets."""
+"""Audit across data sets: which training images occur in another data set's splits."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from amif_lightning.arguments import check_choice
 from amif_lightning.data.audit.findings import NAMED, table
 from amif_lightning.data.leakage.dataset_images import ComparedDataset, DatasetImages
-from amif_lightning.data.leakage.held_out import Compare
 from amif_lightning.data.leakage.image_hash import (
     Look,
     Looks,
     content_pairs,
-    look,
     name_pairs,
     unit,
 )
 from amif_lightning.data.schema.questions import SplitName
 
 
-def across(
-    module: ComparedDataset,
-    held_out: Sequence[ComparedDataset],
-    compare: Compare = "content",
-    looks: Look = look,
-) -> Across:
-    """Finds images that would train and that other data sets hold.
+def across(module: ComparedDataset, held_out: Sequence[ComparedDataset], look: Look) -> Across:
+    """Find images that would train and that other data sets hold.
 
     Within one data set images are the same if their paths are; between two, if their file names
     are, whatever the folder and the ending, or if they look the same.
@@ -38,24 +29,20 @@ def across(
     Args:
         module: What would train.
         held_out: Data sets that the weights will be scored on.
-        compare: ``content``: by name, and by what images look like, which reads every image
-            once; ``name``: by name only.
-        looks: Tells what images look like, such as ``HashStore(...).look``.
+        look: Computes the perceptual hashes, such as ``HashStore(...).look``.
 
     Returns:
         The findings, with train splits of ``held_out`` apart.
 
     Raises:
-        UserError: If ``compare`` is unknown or a release cannot be read.
+        UserError: If a release cannot be read.
     """
-    check_choice("compare", compare, Compare)
     trained = module.trained_images()
-    seen = looks(trained.files) if compare == "content" else None
+    seen = look(trained.files)
     found = []
     for other in held_out:
         splits = {name: other.images_of(name) for name in get_args(SplitName)}
-        files = {name: file for one in splits.values() for name, file in one.files.items()}
-        theirs = looks(files) if compare == "content" else None
+        theirs = look({name: f for one in splits.values() for name, f in one.files.items()})
         found.append(
             HeldOutAcross(
                 dataset=other.dataset,
@@ -65,7 +52,7 @@ def across(
                     for name, one in splits.items()
                     if one.files
                 },
-                unread=len(theirs.damaged) if theirs else 0,
+                unread=len(theirs.damaged),
                 absent={
                     what: sentence
                     for what, sentence in other.absent.items()
@@ -77,34 +64,27 @@ def across(
         dataset=module.dataset,
         protocol=module.protocol_label,
         trained=len(trained.files),
-        unread=len(seen.damaged) if seen else 0,
-        compare=compare,
+        unread=len(seen.damaged),
         held_out=tuple(found),
     )
 
 
 def shared(
-    trained: DatasetImages,
-    held_out: DatasetImages,
-    seen: Looks | None = None,
-    theirs: Looks | None = None,
+    trained: DatasetImages, held_out: DatasetImages, seen: Looks, theirs: Looks
 ) -> SplitAcross:
     """Compare two sets of images.
 
     Args:
         trained: What trains.
         held_out: A split of another data set.
-        seen: What the images that train look like; None compares by name only.
+        seen: What the images that train look like.
         theirs: What those of the other data set look like, further splits included.
 
     Returns:
         The pairs and what they concern.
     """
     named = _named(trained.files, held_out.files)
-    alike = {}
-    if seen is not None and theirs is not None:
-        inside = _only(theirs, held_out.files)
-        alike = {(p.first, p.second): p for p in content_pairs(seen, inside)}
+    alike = {(p.first, p.second): p for p in content_pairs(seen, theirs.only(held_out.files))}
     apart = _apart(named - alike.keys(), seen, theirs)
     pairs = []
     for key in sorted(named | alike.keys()):
@@ -151,22 +131,10 @@ def _by_dataset(names: Iterable[str]) -> dict[str, list[str]]:
     return groups
 
 
-def _only(looks: Looks, names: Mapping[str, Path]) -> Looks:
-    places = [place for place, name in enumerate(looks.names) if name in names]
-    return Looks(
-        tuple(looks.names[place] for place in places),
-        looks.hashes[places],
-        looks.pixels[places],
-        {},
-    )
-
-
 def _apart(
-    pairs: Iterable[tuple[str, str]], seen: Looks | None, theirs: Looks | None
+    pairs: Iterable[tuple[str, str]], seen: Looks, theirs: Looks
 ) -> dict[tuple[str, str], tuple[int, float]]:
     """Bits and correlation of pairs of equal name that do not look the same."""
-    if seen is None or theirs is None:
-        return {}
     first = {name: place for place, name in enumerate(seen.names)}
     second = {name: place for place, name in enumerate(theirs.names)}
     found = {}
@@ -176,9 +144,6 @@ def _apart(
             correlation = float(unit(seen.pixels[a]) @ unit(theirs.pixels[b]))
             found[one, other] = (int((seen.hashes[a] ^ theirs.hashes[b]).sum()), correlation)
     return found
-
-
-Kind = Literal["questions", "studies"]
 
 
 @dataclass(frozen=True)
@@ -253,7 +218,7 @@ class HeldOutAcross:
     """
 
     dataset: str
-    kind: Kind
+    kind: str
     splits: dict[SplitName, SplitAcross]
     unread: int
     absent: dict[str, str]
@@ -268,7 +233,6 @@ class Across:
         protocol: Its protocol.
         trained: Number of images that it trains on.
         unread: Those that are not on disk or damaged, and told by name only.
-        compare: ``content``: by name and by what images look like; ``name``: by name only.
         held_out: By held-out data set, in the order given.
     """
 
@@ -276,7 +240,6 @@ class Across:
     protocol: str
     trained: int
     unread: int
-    compare: Compare
     held_out: tuple[HeldOutAcross, ...]
 
     @property
@@ -306,7 +269,7 @@ class Across:
         """Gives the findings as a page for the terminal, without a final line break."""
         lines = [f"across data sets: {self.dataset} trains on {self.trained} images", ""]
         for one in self.held_out:
-            lines += _held_out_text(one, self.compare)
+            lines += _held_out_text(one)
         if self.unread:
             lines.append(f"{self.unread} trained images cannot be read and are told by name only")
         if self.leaks:
@@ -320,12 +283,11 @@ class Across:
         return "\n".join(lines)
 
 
-def _held_out_text(one: HeldOutAcross, compare: Compare) -> list[str]:
-    ways = ("by_name", "by_content", "either") if compare == "content" else ("by_name",)
+def _held_out_text(one: HeldOutAcross) -> list[str]:
     rows = [(f"in {one.dataset}", "found", "trained images", "its images", f"its {one.kind}")]
     named = []
     for name, split in one.splits.items():
-        for way in ways:
+        for way in ("by_name", "by_content", "either"):
             extent: Extent = getattr(split, way)
             numbers = (
                 str(extent.trained),

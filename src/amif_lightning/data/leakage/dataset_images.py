@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-from amif_lightning.data.schema.questions import SplitName, VQAExample
-from amif_lightning.data.schema.studies import StudyRow
+from amif_lightning.data.schema.questions import SplitName
 
 
 @dataclass(frozen=True)
@@ -24,15 +22,28 @@ class DatasetImages:
     files: Mapping[str, Path]
     rows: Mapping[str, frozenset[str]]
 
+    @classmethod
+    def of(cls, shown: Iterable[tuple[str, Mapping[str, Path]]]) -> DatasetImages:
+        """Collect the images of rows.
+
+        Args:
+            shown: The id of each row and the files of its images by name.
+        """
+        files: dict[str, Path] = {}
+        rows: dict[str, set[str]] = {}
+        for row, images in shown:
+            files |= images
+            for name in images:
+                rows.setdefault(name, set()).add(row)
+        return cls(files, {name: frozenset(ids) for name, ids in rows.items()})
+
 
 class ComparedDataset(Protocol):
-    """A data module whose images can be compared with those of another one.
+    """A data module whose images can be compared with those of another one."""
 
-    Attributes:
-        kind: What its rows are.
-    """
-
-    kind: Literal["questions", "studies"]
+    @property
+    def kind(self) -> str:
+        """What its rows are: ``questions`` or ``studies``."""
 
     @property
     def dataset(self) -> str:
@@ -52,33 +63,8 @@ class ComparedDataset(Protocol):
     def trained_images(self) -> DatasetImages:
         """The images that weights would see."""
 
+    def scored_images(self) -> Sequence[DatasetImages]:
+        """The images that choose or score weights, split by split."""
 
-def images_of_questions(
-    dataset: str, rows: Iterable[VQAExample], file_of: Callable[[VQAExample], Path]
-) -> DatasetImages:
-    """The images that questions show.
-
-    Args:
-        dataset: Name of their data set.
-        rows: The questions.
-        file_of: Where the image of a question lies.
-    """
-    files: dict[str, Path] = {}
-    showing: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        # Images of a mixture are named after their data set already.
-        name = row.image if row.source else f"{dataset}/{row.image}"
-        files[name] = file_of(row)
-        showing[name].add(row.question_id)
-    return DatasetImages(files, {name: frozenset(ids) for name, ids in showing.items()})
-
-
-def images_of_studies(rows: Iterable[StudyRow]) -> DatasetImages:
-    """The images that studies show."""
-    files: dict[str, Path] = {}
-    showing: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        for image in row.images:
-            files[image.image_id] = image.file
-            showing[image.image_id].add(row.study_id)
-    return DatasetImages(files, {name: frozenset(ids) for name, ids in showing.items()})
+    def released_images(self) -> Sequence[DatasetImages]:
+        """All images of the release, split by split."""

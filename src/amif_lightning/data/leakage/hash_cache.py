@@ -50,7 +50,7 @@ class HashStore:
         self.folder, self.progress = Path(folder), progress
 
     def look(self, images: Mapping[str, Path]) -> Looks:
-        """As :func:`amif_lightning.data.leakage.image_hash.look`, from disk where it is there.
+        """Hash images, from disk where they are there; damaged ones are named in the result.
 
         What has to be read is written in parts, so that a later call goes on where a killed one
         was. Of several processes one reads and the others wait.

@@ -1,193 +1,118 @@
-"""Images that would train here and are scored elsewhere: who has to go, and why."""
+"""Find training images that also occur in another data set's validation or test set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from amif_lightning.data.leakage.image_hash import (
-    Look,
-    content_pairs,
-    look,
-    remembering,
-    same_names,
-)
+from amif_lightning.data.leakage.dataset_images import ComparedDataset, DatasetImages
+from amif_lightning.data.leakage.hash_cache import HashStore
+from amif_lightning.data.leakage.image_hash import Looks, content_pairs, same_names
 from amif_lightning.errors import UserError
-
-if TYPE_CHECKING:
-    from amif_lightning.data.schema.question_splits import Splits
-    from amif_lightning.data.schema.questions import Release, VQAExample
-    from amif_lightning.data.schema.studies import StudyRow
-
-Compare = Literal["content", "name"]
-
-
-class QuestionSet(Protocol):
-    """What is read here of a data module of questions."""
-
-    @property
-    def release(self) -> Release:
-        """All its questions."""
-
-    @property
-    def splits(self) -> Splits:
-        """Which of them train, validate and test."""
-
-    def file_of(self, row: VQAExample) -> Path:
-        """Where the image of a question lies."""
-
-    def image_id_of(self, row: VQAExample) -> str:
-        """Its name, unique over data sets."""
-
-
-Q = TypeVar("Q", bound=QuestionSet)
 
 NAME = "a set that is scored holds an image of the same name"
 CONTENT = "a set that is scored holds an image that looks the same"
 PATIENT = "a set that is scored holds another image of the same patient or group"
 
 
-@dataclass(frozen=True)
-class Scored:
-    """The images of one data set that must not have been trained on.
-
-    Attributes:
-        names: Paths of each split's images, relative to their data set.
-        files: Where all of them lie, by ``<data set>/<path>``; those that are not on disk are told
-            by name only.
-    """
-
-    names: tuple[tuple[str, ...], ...]
-    files: Mapping[str, Path]
-
-
-def scored_of(module: QuestionSet) -> Scored:
-    """What validates or tests in a data set of questions: released splits and the hold-out."""
-    released = [rows for split, rows in module.release.splits.items() if split != "train"]
-    return _scored(module, [*released, module.splits.validation])
-
-
-def tested_of(module: QuestionSet) -> Scored:
-    """The images of the questions that a data set scores."""
-    return _scored(module, [module.splits.test])
-
-
-def scored_in_studies(splits: Iterable[Sequence[StudyRow]]) -> Scored:
-    """The images of studies that choose or score weights.
-
-    Args:
-        splits: Their studies, split by split.
-    """
-    shown = [[image for row in rows for image in row.images] for rows in splits]
-    return Scored(
-        names=tuple(
-            tuple(dict.fromkeys(image.image_id.partition("/")[2] for image in images))
-            for images in shown
-        ),
-        files={image.image_id: image.file for images in shown for image in images},
-    )
-
-
-def not_compared(
-    scored: Iterable[tuple[Release, Scored]], compare: Compare = "content"
-) -> list[str]:
+def not_compared(module: ComparedDataset, scored: Iterable[DatasetImages]) -> list[str]:
     """Say which scored images could not be looked for, or by name only.
 
     Args:
-        scored: Data sets that are scored, and which images of theirs.
-        compare: How images are found.
+        module: A data set that is scored.
+        scored: Those of its images that are.
 
     Returns:
         One sentence for each gap; none where all were compared in full.
     """
-    notes = []
-    for release, images in scored:
-        notes += [
-            f"the {split} images of {release.dataset} are not compared: {why}"
-            for split, why in release.absent.items()
-            if split in ("validation", "test")
-        ]
-        absent = sum(not file.is_file() for file in images.files.values())
-        if compare == "name":
-            notes.append(f"the images of {release.dataset} are compared by name only")
-        elif absent:
-            notes.append(
-                f"{absent} of {len(images.files)} scored images of {release.dataset} are not "
-                "on disk and are told by name only"
-            )
+    notes = [
+        f"the {split} images of {module.dataset} are not compared: {why}"
+        for split, why in module.absent.items()
+        if split in ("validation", "test")
+    ]
+    files = {name: file for one in scored for name, file in one.files.items()}
+    if absent := sum(not file.is_file() for file in files.values()):
+        notes.append(
+            f"{absent} of {len(files)} scored images of {module.dataset} are not on disk and are "
+            "told by name only"
+        )
     return notes
 
 
-def left_out(modules: Iterable[Q], compare: Compare = "content") -> list[Q]:
-    """Those of the held-out data sets whose images were all looked for."""
-    return [m for m in modules if not not_compared([(m.release, all_of(m))], compare)]
-
-
-def all_of(module: QuestionSet) -> Scored:
-    """Every image of a data set of questions: another split seed holds out other ones of them."""
-    return _scored(module, module.release.splits.values())
-
-
-def _scored(module: QuestionSet, splits: Iterable[Iterable[VQAExample]]) -> Scored:
-    rows = [tuple(split) for split in splits]
-    return Scored(
-        names=tuple(tuple(dict.fromkeys(row.image for row in split)) for split in rows),
-        files={module.image_id_of(row): module.file_of(row) for split in rows for row in split},
-    )
-
-
-def looks_from(folder: str) -> Look:
-    """How images are looked at, each once as long as the result is kept.
+def hashes_of(modules: Iterable[ComparedDataset], folder: str) -> Looks:
+    """Hash the images of data sets that are on disk.
 
     Args:
-        folder: Where what they look like is kept for later starts; empty: nowhere.
+        modules: The data sets.
+        folder: Where hashes are kept, so that each image is read once; empty: ``data/hashes``.
+
+    Raises:
+        UserError: If nothing can be written there.
     """
-    if not folder:
-        return remembering(look)
-    from amif_lightning.data.leakage.hash_cache import HashStore  # needed with a folder only
+    files: dict[str, Path] = {}
+    for module in modules:
+        for images in (*module.released_images(), *module.scored_images()):
+            files |= images.files
+    on_disk = {name: file for name, file in files.items() if file.is_file()}
+    return HashStore(folder or "data/hashes").look(on_disk)
 
-    return remembering(HashStore(folder).look)
 
-
-def reasons_to_go(
-    images: Mapping[str, str],
+def leaking_images(
     files: Mapping[str, Path],
-    scored: Iterable[Scored],
-    compare: Compare = "content",
-    looks: Look = look,
+    scored: Sequence[DatasetImages],
+    hashes: Looks,
+    by_content_only: Sequence[DatasetImages] = (),
 ) -> dict[str, str]:
     """Find the images of a data set that another one scores.
 
     Args:
-        images: ``<data set>/<path>`` of every image that would train, by identity.
-        files: Where they lie, by identity; those that are not on disk are told by name only.
-        scored: What other data sets score.
-        compare: ``content``: by name, and by what they look like; ``name``: by name only.
-        looks: Tells what images look like.
+        files: Where the images lie that would train, by ``<data set>/<path>``; those that are not
+            on disk are compared by name only.
+        scored: What other data sets score, each split by itself.
+        hashes: Of all these images.
+        by_content_only: Further scored images, of sets whose names say nothing.
 
     Returns:
-        The reason by identity, for those that have to go.
+        The reason by name, for the images that must not train.
 
     Raises:
         UserError: If an image is damaged.
     """
-    scored = list(scored)
-    names = same_names(images.values(), [split for one in scored for split in one.names])
-    reasons = {identity: NAME for identity, image in images.items() if image in names}
-    held_out = {
-        image: file for one in scored for image, file in one.files.items() if file.is_file()
-    }
-    if compare == "name" or not held_out:
-        return reasons
-    left = {
-        image: identity
-        for identity, image in images.items()
-        if identity not in reasons and files[identity].is_file()
-    }
-    sides = looks({image: files[identity] for image, identity in left.items()}), looks(held_out)
-    for side in sides:
-        for sentence in side.damaged.values():
+    names = same_names(files, [[_path(name) for name in one.files] for one in scored])
+    reasons = dict.fromkeys((name for name in files if name in names), NAME)
+    held_out = {name for one in (*scored, *by_content_only) for name in one.files}
+    left = files.keys() - reasons.keys()
+    for name, sentence in hashes.damaged.items():
+        if held_out and (name in left or name in held_out):
             raise UserError(sentence)
-    return reasons | {left[pair.first]: CONTENT for pair in content_pairs(*sides)}
+    pairs = content_pairs(hashes.only(left), hashes.only(held_out))
+    return reasons | {pair.first: CONTENT for pair in pairs}
+
+
+def leaking_rows(
+    images: DatasetImages, groups: Mapping[str, str], reasons: Mapping[str, str]
+) -> dict[str, str]:
+    """Find the rows that must not train, for their image or for its patient.
+
+    Args:
+        images: The images of all rows that would train.
+        groups: The patient of each row by its id, in the order of the rows; empty where unknown.
+        reasons: What :func:`leaking_images` found among the images.
+
+    Returns:
+        The reason by row, in the order of the rows.
+    """
+    found: dict[str, str] = {}
+    for image, reason in reasons.items():
+        for row in images.rows[image]:
+            found.setdefault(row, reason)
+    leaking: Collection[str] = {groups[row] for row in found} - {""}
+    return {
+        row: found.get(row, PATIENT)
+        for row, group in groups.items()
+        if row in found or group in leaking
+    }
+
+
+def _path(name: str) -> str:
+    return name.partition("/")[2]

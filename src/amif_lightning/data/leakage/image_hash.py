@@ -6,10 +6,8 @@ data set scores, in another size or format or under another name.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -52,8 +50,14 @@ class Looks:
     pixels: NDArray[np.uint8]
     damaged: Mapping[str, str]
 
+    def only(self, names: Collection[str]) -> Looks:
+        """What those of the images look like that are among ``names``."""
+        places = [place for place, name in enumerate(self.names) if name in names]
+        kept = tuple(self.names[place] for place in places)
+        return Looks(kept, self.hashes[places], self.pixels[places], {})
 
-#: Tells what images look like, by name and file; :func:`look` and ``HashStore.look`` do.
+
+#: Computes the hashes of images by name and file, as ``HashStore.look`` does.
 Look = Callable[[Mapping[str, Path]], Looks]
 
 
@@ -112,23 +116,6 @@ def unit(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return copies
 
 
-def look(images: Mapping[str, Path]) -> Looks:
-    """Read images and tell what they look like; decoding runs outside Python's lock.
-
-    Args:
-        images: Files by any name; a damaged or missing one is named in the result.
-    """
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        read = list(pool.map(look_at, images.values()))
-    found = {name: one for name, one in zip(images, read, strict=True) if isinstance(one, tuple)}
-    return Looks(
-        names=tuple(found),
-        hashes=np.array([bits for bits, _ in found.values()], dtype=bool).reshape(-1, BITS),
-        pixels=np.array([p for _, p in found.values()], dtype=np.uint8).reshape(-1, PIXELS),
-        damaged={name: one for name, one in zip(images, read, strict=True) if isinstance(one, str)},
-    )
-
-
 def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
     """Hash (255,) and grey square (1024,) of one image, or the sentence on why there is none."""
     try:
@@ -136,35 +123,6 @@ def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
     except UserError as error:
         return str(error)
     return _hash(grey), _pixels(grey)
-
-
-def remembering(looks: Look) -> Look:
-    """A way of looking that looks at every image once, however often it is asked.
-
-    Args:
-        looks: How an image is looked at that has not been.
-
-    Returns:
-        The same, with what it has seen; names must mean the same file each time.
-    """
-    seen: dict[str, tuple[NDArray[np.bool_], NDArray[np.uint8]]] = {}
-    damaged: dict[str, str] = {}
-
-    def remembered(images: Mapping[str, Path]) -> Looks:
-        new = {n: f for n, f in images.items() if n not in seen and n not in damaged}
-        if new:
-            found = looks(new)
-            seen.update(zip(found.names, zip(found.hashes, found.pixels, strict=True), strict=True))
-            damaged.update(found.damaged)
-        names = tuple(name for name in images if name in seen)
-        return Looks(
-            names=names,
-            hashes=np.array([seen[n][0] for n in names], dtype=bool).reshape(-1, BITS),
-            pixels=np.array([seen[n][1] for n in names], dtype=np.uint8).reshape(-1, PIXELS),
-            damaged={name: damaged[name] for name in images if name in damaged},
-        )
-
-    return remembered
 
 
 def distances(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.int64]:

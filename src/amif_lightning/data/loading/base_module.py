@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -15,16 +17,21 @@ from torch.utils.data import DataLoader, Dataset
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.arguments import check_minimum
 from amif_lightning.data.files.reduced_copies import check_copies
+from amif_lightning.data.leakage.dataset_images import DatasetImages
 from amif_lightning.data.loading.question_dataset import ImageCache
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler, position
 from amif_lightning.data.preprocessing.image_tensors import DecodedImages
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer, corpus_texts
 from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
+from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
+from amif_lightning.data.schema.studies import StudyRow
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import describe
 
+Row = TypeVar("Row", VQAExample, StudyRow)
 
-class TextDataModule(L.LightningDataModule, ABC):
+
+class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     """Images with texts: one tokenizer, one size of image, loaders that resume and share work.
 
     Args:
@@ -95,37 +102,110 @@ class TextDataModule(L.LightningDataModule, ABC):
         self.augmentation, self.cache_images, self.seed = augmentation, cache_images, seed
         self.resized = Path(resized) if resized else None
         self._tokenizer: Tokenizer | None = None
-        self._counted: tuple[str, ...] = ()  # the splits whose cut texts setup() has counted
 
     # ---- what a data set is -------------------------------------------------------------------
 
-    @property
+    #: What its rows are.
+    kind: Literal["questions", "studies"]
+
     @abstractmethod
+    def read_release(self) -> Release[Row]:
+        """Read all rows of the release under ``root``; no images are opened."""
+
+    @cached_property
+    def release(self) -> Release[Row]:
+        """The release's rows."""
+        return self.read_release()
+
+    @cached_property
+    @abstractmethod
+    def splits(self) -> Any:
+        """Which rows train, validate and test, and which are dropped for what reason."""
+
+    @property
     def dataset(self) -> str:
         """Name of the data set, as ids, messages and records write it."""
+        return self.release.dataset
+
+    @property
+    def where(self) -> str:
+        """The data set and its folder, for messages."""
+        return f"{self.dataset} under {self.root}"
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Why a split of the release is not on disk, by its name."""
+        return self.release.absent
+
+    @property
+    def protocol_label(self) -> str:
+        """The protocol as records name it."""
+        return "clean"
+
+    def rows(self, split: SplitName) -> tuple[Row, ...]:
+        """The rows of a split; for studies, a batch's ``position`` is a place in them."""
+        found: tuple[Row, ...] = getattr(self.splits, split)
+        return found
 
     @abstractmethod
     def training_texts(self) -> list[str]:
         """Texts that the ``words`` table is built from, none of a validation or test split."""
 
-    @abstractmethod
-    def answer_space(self) -> AnswerSpace:
-        """What a checkpoint must keep of the texts, as token ids of the present tokenizer."""
-
-    @abstractmethod
     def selection(self) -> dict[str, str | int | float | bool]:
         """Plain values that say which rows trained and chose the weights.
 
         A checkpoint keeps them, so that no one scores it on rows that it was chosen on.
         """
+        return {
+            "dataset": self.dataset,
+            "layout": self.release.layout,
+            "split_seed": self.split_seed,
+            "validation_fraction": self.validation_fraction,
+        }
+
+    def warnings(self) -> list[str]:
+        """Sentences that every run and record repeats: the release's notes, what is dropped."""
+        return [*self._notes(), *self._dropped()]
+
+    def _notes(self) -> Sequence[str]:
+        return self.release.notes
+
+    def _dropped(self) -> list[str]:
+        counts = Counter(row.reason for row in self.splits.dropped)
+        what = "rows" if self.kind == "questions" else "studies"
+        return [f"{number} {what} dropped: {reason}" for reason, number in counts.items()]
+
+    # ---- images -------------------------------------------------------------------------------
 
     @abstractmethod
+    def images_shown(self, row: Row) -> dict[str, Path]:
+        """Where the images of a row lie, by ``<data set>/<path in the release>``."""
+
+    def images_in(self, rows: Iterable[Row]) -> DatasetImages:
+        """The images of some rows."""
+        return DatasetImages.of((row.row_id, self.images_shown(row)) for row in rows)
+
+    def images_of(self, split: SplitName) -> DatasetImages:
+        """The images of one split in the role that it has for scoring."""
+        return self.images_in(self.rows(split))
+
+    def trained_images(self) -> DatasetImages:
+        """The images that weights would see."""
+        return self.images_in(self.splits.train)
+
+    def released_images(self) -> list[DatasetImages]:
+        """All images of the release, split by split."""
+        return [self.images_in(rows) for rows in self.release.splits.values()]
+
+    def scored_images(self) -> list[DatasetImages]:
+        """The images that choose or score weights: released splits and the hold-out."""
+        scored: list[Iterable[Row]] = [self.splits.validation]
+        scored += [rows for split, rows in self.release.splits.items() if split != "train"]
+        return [self.images_in(rows) for rows in scored]
+
     def images(self) -> dict[str, Path]:
         """Where every image of the release lies, by ``<data set>/<path in the release>``."""
-
-    @abstractmethod
-    def _report_truncation(self) -> None:
-        """Print how many texts of the splits in use lose their ends to the token limits."""
+        return {name: f for one in self.released_images() for name, f in one.files.items()}
 
     # ---- tokenizer ----------------------------------------------------------------------------
 
@@ -159,15 +239,10 @@ class TextDataModule(L.LightningDataModule, ABC):
                     "--data.init_args.tokenizer."
                 )
             return
-        before, self._tokenizer = self._tokenizer, adopted
-        if before is not None and self._counted and before.to_json() != adopted.to_json():
-            rank_zero_info(f"{self.dataset}: the checkpoint's tokenizer is used")
-            self._report_truncation()
+        self._tokenizer = adopted
 
-    # ---- images and loaders -----------------------------------------------------------------
-
-    def _space_without_answers(self) -> AnswerSpace:
-        """The tokenizer and the selection, for data that asks nothing."""
+    def answer_space(self) -> AnswerSpace:
+        """What a checkpoint must keep of the texts: of studies, the tokenizer and the selection."""
         tokenizer = self.tokenizer
         return AnswerSpace(
             protocol="clean",
@@ -183,25 +258,62 @@ class TextDataModule(L.LightningDataModule, ABC):
             selection=self.selection(),
         )
 
+    # ---- Lightning ----------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Read the release and say what was left out; may be called again.
+
+        Raises:
+            UserError: If a split that is needed is empty.
+        """
+        splits = self._needed(stage)
+        for split in splits:
+            if not self.rows(split):
+                raise UserError(self._emptiness(split))
+        for sentence in self.warnings():
+            rank_zero_info(f"{self.dataset}: {sentence}")
+        if self.resized is not None:
+            needed = max(self.image_size, self._train_transform.decoded_size)
+            shown = (n for split in splits for r in self.rows(split) for n in self.images_shown(r))
+            check_copies(self.resized, shown, needed, type(self).__name__)
+
+    @staticmethod
+    def _needed(stage: str) -> tuple[SplitName, ...]:
+        if stage == "fit":
+            return ("train", "validation")
+        return ("validation",) if stage == "validate" else ("test",)
+
+    def _emptiness(self, split: SplitName) -> str:
+        why = self.splits.absent.get(split) or "; ".join(self._dropped()) or "none was found"
+        return (
+            f"{self.where} has no {split} {self.kind} that can be used ({why}): run `python -m "
+            f"amif_lightning audit --data {type(self).__name__} --data.init_args.root {self.root}` "
+            "to see what was found."
+        )
+
     @property
     def _train_transform(self) -> ImageTransform:
         return ImageTransform(self.image_size, self.augmentation)
 
-    def _check_resized(self, image_ids: Iterable[str]) -> None:
-        """Refuse a folder of reduced copies that cannot serve this run."""
-        if self.resized is not None:
-            needed = max(self.image_size, self._train_transform.decoded_size)
-            check_copies(self.resized, image_ids, needed, type(self).__name__)
+    @abstractmethod
+    def _cache_keys(self, rows: Iterable[Row]) -> Iterable[str]:
+        """The images of rows as the torch data set looks them up."""
 
-    def _cached(self, images: Iterable[str], size: int) -> ImageCache | None:
-        """Shared memory for the images of these ids, decoded to squares of ``size`` pixels.
+    # Training and validation need a cache each: training images are decoded larger, for the crops,
+    # and a validation image reduced twice would not be the one that an uncached run sees.
+    @cached_property
+    def _train_cache(self) -> ImageCache | None:
+        return self._cached(self.splits.train, self._train_transform.decoded_size)
 
-        Training and validation need one each: training images are decoded larger, for the crops,
-        and a validation image reduced twice would not be the one that an uncached run sees.
-        """
+    @cached_property
+    def _validation_cache(self) -> ImageCache | None:
+        return self._cached(self.splits.validation, self.image_size)
+
+    def _cached(self, rows: Sequence[Row], size: int) -> ImageCache | None:
+        """Shared memory for the images of rows, decoded to squares of ``size`` pixels."""
         if not self.cache_images:
             return None
-        distinct = dict.fromkeys(images)
+        distinct = dict.fromkeys(self._cache_keys(rows))
         return DecodedImages(len(distinct), size), {image: i for i, image in enumerate(distinct)}
 
     def _train_loader(

@@ -6,27 +6,20 @@ therefore the same for every data set.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.batch import StudyBatch
 from amif_lightning.data.audit.studies import StudyAudit, study_audit
-from amif_lightning.data.leakage.dataset_images import DatasetImages, images_of_studies
-from amif_lightning.data.leakage.held_out import Scored, scored_in_studies
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.fixed_negatives import negatives_of
 from amif_lightning.data.loading.options import SplitOptions, TeacherName
 from amif_lightning.data.loading.question_dataset import ImageCache
-from amif_lightning.data.loading.shards import check_batch, check_shards
 from amif_lightning.data.loading.study_dataset import (
     StudySample,
     StudyViews,
@@ -35,17 +28,14 @@ from amif_lightning.data.loading.study_dataset import (
 )
 from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
 from amif_lightning.data.schema.questions import SplitName
-from amif_lightning.data.schema.studies import StudyRelease, StudyRow
+from amif_lightning.data.schema.studies import StudyRow
 from amif_lightning.data.schema.study_splits import StudySplits, split_studies
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import FixedNegatives, Region, RetrievalContext
 from amif_lightning.signatures import Unpack
 
-#: The splits that weights are not trained on.
-EVALUATED: tuple[SplitName, ...] = ("validation", "test")
 
-
-class StudyDataModule(TextDataModule):
+class StudyDataModule(TextDataModule[StudyRow]):
     """Studies as batches of two views and a text, for :class:`AMiFPretrain`.
 
     Args:
@@ -84,9 +74,11 @@ class StudyDataModule(TextDataModule):
 
     # ---- what a data set is -------------------------------------------------------------------
 
-    @abstractmethod
-    def read_release(self) -> StudyRelease:
-        """Read all studies of the release under ``root``."""
+    kind = "studies"
+
+    def images_shown(self, row: StudyRow) -> dict[str, Path]:
+        """The images of a study."""
+        return {image.image_id: image.file for image in row.images}
 
     def training_texts(self) -> list[str]:
         """Texts that the ``words`` table is built from: those of the training studies."""
@@ -102,56 +94,11 @@ class StudyDataModule(TextDataModule):
     # ---- derived once, from files alone -------------------------------------------------------
 
     @cached_property
-    def release(self) -> StudyRelease:
-        """The release's studies."""
-        return self.read_release()
-
-    @cached_property
     def splits(self) -> StudySplits:
         """Which studies train, validate and test."""
         return split_studies(
             self.release, split_seed=self.split_seed, validation_fraction=self.validation_fraction
         )
-
-    @property
-    def dataset(self) -> str:
-        """Name of the data set, as its reader gives it."""
-        return self.release.dataset
-
-    @property
-    def where(self) -> str:
-        """The data set and its folder, for messages."""
-        return f"{self.dataset} under {self.root}"
-
-    def rows(self, split: SplitName) -> tuple[StudyRow, ...]:
-        """The studies of a split; a batch's ``position`` is a place in them."""
-        found: tuple[StudyRow, ...] = getattr(self.splits, split)
-        return found
-
-    def images(self) -> dict[str, Path]:
-        """Where every image of the release lies."""
-        rows = [row for split in self.release.splits.values() for row in split]
-        return {image.image_id: image.file for row in rows for image in row.images}
-
-    kind: Literal["questions", "studies"] = "studies"
-    protocol_label = "clean"
-
-    @property
-    def absent(self) -> Mapping[str, str]:
-        """Why a split of the release is not on disk, by its name."""
-        return self.release.absent
-
-    def images_of(self, split: SplitName) -> DatasetImages:
-        """The images of the studies of a split."""
-        return images_of_studies(self.rows(split))
-
-    def trained_images(self) -> DatasetImages:
-        """The images that weights would see."""
-        return self.images_of("train")
-
-    def scored(self) -> Scored:
-        """The images that choose or score weights trained here, which no part may train on."""
-        return scored_in_studies([self.rows(split) for split in EVALUATED])
 
     def class_labels(self, split: SplitName) -> list[tuple[str, ...]]:
         """For each study of a split the names of its classes, by ``position``."""
@@ -183,19 +130,6 @@ class StudyDataModule(TextDataModule):
         """By kind of finding the words, in lower case, that name it in a text."""
         return {}
 
-    def selection(self) -> dict[str, str | int | float | bool]:
-        """Plain values that say which studies trained and chose the weights."""
-        return {
-            "dataset": self.release.dataset,
-            "layout": self.release.layout,
-            "split_seed": self.split_seed,
-            "validation_fraction": self.validation_fraction,
-        }
-
-    def answer_space(self) -> AnswerSpace:
-        """The tokenizer and the selection; no candidates, since studies ask nothing."""
-        return self._space_without_answers()
-
     def evaluation_context(self) -> RetrievalContext:
         """What a record must say about the test studies."""
         return RetrievalContext(
@@ -204,7 +138,7 @@ class StudyDataModule(TextDataModule):
             split="test",
             study_ids=tuple(row.study_id for row in self.splits.test),
             groups=tuple(row.hold_out_group for row in self.splits.test),
-            warnings=(*self.release.notes, *self._dropped()),
+            warnings=tuple(self.warnings()),
         )
 
     def audit(self, check_images: bool = True) -> StudyAudit:
@@ -213,10 +147,12 @@ class StudyDataModule(TextDataModule):
         Args:
             check_images: Whether to decode every image once.
         """
-        return study_audit(self.release, self.splits, self._fitting, check_images)
-
-    def _fitting(self) -> Callable[[str], bool]:
-        return partial(self.tokenizer.fits, limit=self.max_text_tokens)
+        return study_audit(
+            self.release,
+            self.splits,
+            lambda: partial(self.tokenizer.fits, limit=self.max_text_tokens),
+            check_images,
+        )
 
     # ---- teacher ------------------------------------------------------------------------------
 
@@ -265,42 +201,35 @@ class StudyDataModule(TextDataModule):
         self.embeddings_file()
 
     def setup(self, stage: str) -> None:
-        """Read the release and say what was left out; may be called again.
+        """As in the base.
 
         Raises:
-            UserError: If a split that is needed is empty, or smaller than one training batch.
+            UserError: If a split that is needed is empty, or smaller than one training batch, or
+                has fewer studies than there are processes.
         """
-        needed: dict[str, tuple[SplitName, ...]] = {
-            "fit": ("train", "validation"),
-            "validate": ("validation",),
-        }
-        splits = needed.get(stage, ("test",))
-        for split in splits:
-            if not self.rows(split):
-                raise UserError(self._emptiness(split))
-            check_shards(self.where, split, len(self.rows(split)), self._world()[0])
+        super().setup(stage)
+        processes = self._world()[0]
+        for split in self._needed(stage):
+            studies = len(self.rows(split))
+            if studies < processes:  # or one has nothing to gather with the others
+                raise UserError(
+                    f"{self.where} has {studies} {split} studies for {processes} processes: give "
+                    f"--trainer.devices {studies} or less."
+                )
         if stage == "fit":
-            check_batch(self.where, self._epoch_studies(), self.batch_size, self._world()[0])
-        for sentence in self.release.notes:
-            rank_zero_info(f"{self.dataset}: {sentence}")
-        for sentence in self._dropped():
-            rank_zero_info(f"{self.dataset}: {sentence}")
-        if stage == "fit" and self.augmentation == "none":
-            self._report_equal_views()
-        self._check_resized(image for split in splits for image in _images(self.rows(split)))
-        self._counted = splits
-        self._report_truncation()
+            self._check_batch(processes)
+            if self.augmentation == "none":
+                self._report_equal_views()
 
-    def _dropped(self) -> list[str]:
-        counts = Counter(row.reason for row in self.splits.dropped)
-        return [f"{number} studies dropped: {reason}" for reason, number in counts.items()]
-
-    def _emptiness(self, split: SplitName) -> str:
-        why = self.release.absent.get(split) or "; ".join(self._dropped()) or "none was found"
-        return (
-            f"{self.where} has no {split} studies that can be used ({why}): "
-            "check the folder, or ask for another split."
-        )
+    def _check_batch(self, processes: int) -> None:
+        studies = self._epoch_studies()
+        largest = -(-studies // processes)  # shards are filled up to equal length
+        if largest < self.batch_size:  # a last batch that is not full is left out
+            raise UserError(
+                f"{self.where} has {studies} training studies, fewer than one batch of "
+                f"{self.batch_size} on each of {processes} process(es): give "
+                f"--data.init_args.batch_size {largest} or less."
+            )
 
     def _epoch_studies(self) -> int:
         """How many training studies an epoch shows."""
@@ -315,24 +244,8 @@ class StudyDataModule(TextDataModule):
                 "augmentation is none, so their two views are equal"
             )
 
-    def _report_truncation(self) -> None:
-        limit = self.max_text_tokens
-        for split in self._counted:
-            texts = [row.text for row in getattr(self.splits, split)]
-            cut = sum(not self.tokenizer.fits(text, limit) for text in texts)
-            if cut:
-                rank_zero_info(
-                    f"{self.dataset}: {cut} of {len(texts)} {split} texts are cut to {limit} tokens"
-                )
-
-    # Two caches, for the reason that `_cached` gives.
-    @cached_property
-    def _train_cache(self) -> ImageCache | None:
-        return self._cached(_images(self.splits.train), self._train_transform.decoded_size)
-
-    @cached_property
-    def _validation_cache(self) -> ImageCache | None:
-        return self._cached(_images(self.splits.validation), self.image_size)
+    def _cache_keys(self, rows: Iterable[StudyRow]) -> Iterable[str]:
+        return (image.image_id for row in rows for image in row.images)
 
     @property
     def _collate(self) -> Callable[[Sequence[StudySample]], StudyBatch]:
@@ -383,7 +296,3 @@ class StudyDataModule(TextDataModule):
             resized=self.resized,
         )
         return self._shard_loader(data, len(data), self._collate)
-
-
-def _images(rows: Sequence[StudyRow]) -> list[str]:
-    return [image.image_id for row in rows for image in row.images]

@@ -6,12 +6,10 @@ facts that a record must carry) is here and therefore the same for every data se
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
@@ -23,7 +21,7 @@ from amif_lightning.data.audit.evaluation_context import evaluation_context, sha
 from amif_lightning.data.audit.questions import Audit, audit
 from amif_lightning.data.audit.truncation import cut_sentences
 from amif_lightning.data.files.reduced_copies import resized_path
-from amif_lightning.data.leakage.dataset_images import DatasetImages, images_of_questions
+from amif_lightning.data.leakage.dataset_images import DatasetImages
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.options import TextOptions
 from amif_lightning.data.loading.question_dataset import (
@@ -43,17 +41,15 @@ from amif_lightning.data.schema.question_splits import (
     Splits,
     split_questions,
 )
-from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
+from amif_lightning.data.schema.questions import SplitName, VQAExample
 from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import EvaluationContext
 from amif_lightning.seeding import stable_seed
 from amif_lightning.signatures import Unpack
 
-Stage = Literal["fit", "validate", "test", "predict"]
 
-
-class VQADataModule(TextDataModule):
+class VQADataModule(TextDataModule[VQAExample]):
     """Questions about medical images, split by a protocol, as batches for :class:`AMiFVQA`.
 
     Args:
@@ -115,9 +111,7 @@ class VQADataModule(TextDataModule):
 
     # ---- what a data set is -------------------------------------------------------------------
 
-    @abstractmethod
-    def read_release(self) -> Release:
-        """Read all rows of the release under ``root``; no images are opened."""
+    kind = "questions"
 
     def file_of(self, row: VQAExample) -> Path:
         """Where the image that a row asks about lies."""
@@ -125,24 +119,16 @@ class VQADataModule(TextDataModule):
 
     def image_id_of(self, row: VQAExample) -> str:
         """``<data set>/<path in the release>``, which names the image among all data sets."""
-        return row.image if row.source else f"{self.release.dataset}/{row.image}"
+        return row.image if row.source else f"{self.dataset}/{row.image}"
 
-    def images(self) -> dict[str, Path]:
-        """Where every image of the release lies."""
-        rows = [row for split in self.release.splits.values() for row in split]
-        return {self.image_id_of(row): self.file_of(row) for row in rows}
-
-    kind: Literal["questions", "studies"] = "questions"
+    def images_shown(self, row: VQAExample) -> dict[str, Path]:
+        """The image that a question asks about."""
+        return {self.image_id_of(row): self.file_of(row)}
 
     @property
     def protocol_label(self) -> str:
         """The protocol as records name it."""
         return self.splits.label
-
-    @property
-    def absent(self) -> Mapping[str, str]:
-        """Why a split of the release is not on disk, by its name."""
-        return self.release.absent
 
     def images_of(self, split: SplitName) -> DatasetImages:
         """The images of one split in the role that it has for scoring.
@@ -154,17 +140,11 @@ class VQADataModule(TextDataModule):
         """
         parts = self.splits
         if split == "validation":
-            rows = list(parts.validation)
-        elif split == "test":
-            rows = [*parts.test, *self.release.splits.get("test", ())]
-        else:
-            held_out = {row.question_id for row in parts.validation}
-            rows = [row for row in parts.released_train if row.question_id not in held_out]
-        return images_of_questions(self.dataset, rows, self.file_of)
-
-    def trained_images(self) -> DatasetImages:
-        """The images that weights would see."""
-        return images_of_questions(self.dataset, self.splits.train, self.file_of)
+            return self.images_in(parts.validation)
+        if split == "test":
+            return self.images_in([*parts.test, *self.release.splits.get("test", ())])
+        held_out = {row.question_id for row in parts.validation}
+        return self.images_in(r for r in parts.released_train if r.question_id not in held_out)
 
     def _shown_file(self, row: VQAExample) -> Path:
         """What the loaders read: the released image or its reduced copy."""
@@ -172,22 +152,12 @@ class VQADataModule(TextDataModule):
             return self.file_of(row)
         return resized_path(self.resized, self.image_id_of(row))
 
-    @property
-    def dataset(self) -> str:
-        """Name of the data set, as its reader gives it."""
-        return self.splits.dataset
-
     def training_texts(self) -> list[str]:
         """Texts that the ``words`` table is built from: questions and answers of training rows."""
         rows = self.splits.released_train
         return [row.question for row in rows] + [row.references[0] for row in rows]
 
     # ---- derived once, from files alone -------------------------------------------------------
-
-    @cached_property
-    def release(self) -> Release:
-        """The release's rows."""
-        return self.read_release()
 
     @cached_property
     def splits(self) -> Splits:
@@ -210,7 +180,7 @@ class VQADataModule(TextDataModule):
     def answer_space(self) -> AnswerSpace:
         """Candidates and vocabulary of the protocol, as token ids of the present tokenizer.
 
-        A candidate keeps its first ``max_answer_tokens - 2`` tokens; ``setup`` says how many are
+        A candidate keeps its first ``max_answer_tokens - 2`` tokens; ``audit`` says how many are
         cut and how many can no longer be told apart. A vocabulary entry without any token, such as
         a lone accent, has no vector and is left out.
         """
@@ -229,38 +199,27 @@ class VQADataModule(TextDataModule):
                 f"and are left out (first: {empty[0]!r})"
             )
         vocabulary = {entry: ids for entry, ids in entries.items() if ids}
-        return AnswerSpace(
+        return replace(
+            super().answer_space(),
             protocol=self.protocol,
             candidates=tuple(parts.candidates),
             candidate_ids=tuple(tuple(tokenizer.pieces(c)[:limit]) for c in parts.candidates),
             vocabulary=tuple(vocabulary),
             vocabulary_ids=tuple(vocabulary.values()),
-            tokenizer=tokenizer.to_json(),
-            cls_id=tokenizer.cls_id,
-            sep_id=tokenizer.sep_id,
-            pad_id=tokenizer.pad_id,
-            table_size=tokenizer.table_size,
-            selection=self.selection(),
             question_tokens=self.max_question_tokens,
             answers_from=parts.answers_from,
         )
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """Plain values that say which rows trained and chose the weights.
+        """As in the base, and which released split is scored."""
+        return super().selection() | {"test_split": self.test_split}
 
-        A checkpoint keeps them, so that no one scores it on rows that it was chosen on.
-        """
-        return {
-            "dataset": self.splits.dataset,
-            "layout": self.splits.layout,
-            "test_split": self.test_split,
-            "split_seed": self.split_seed,
-            "validation_fraction": self.validation_fraction,
-        }
+    def _notes(self) -> list[str]:
+        return [*self.splits.notes, *shared_image_warnings(self.splits)]
 
     def evaluation_context(self) -> EvaluationContext:
         """What a record of the tested questions must say apart from the model."""
-        return evaluation_context(self.splits, self._named_file)
+        return evaluation_context(self.splits, self._named_file, self.warnings())
 
     def _named_file(self, row: VQAExample) -> str:
         """A row's image below the root, so that records hold on another machine; or in full."""
@@ -275,44 +234,18 @@ class VQADataModule(TextDataModule):
         Args:
             check_images: Whether to decode every image once.
         """
-        return audit(self.splits, self.release, self.file_of, check_images)
+        try:
+            cut = cut_sentences(
+                self.splits, self.tokenizer, self.max_question_tokens, self.max_answer_tokens
+            )
+        except UserError as error:
+            cut = [f"cut texts are not counted: {error}"]
+        return audit(self.splits, self.release, self.file_of, cut, check_images)
 
     # ---- Lightning ----------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
         """Nothing is downloaded; the files must be under ``root``."""
-
-    def setup(self, stage: str) -> None:
-        """Read the release and say what was left out; may be called again."""
-        parts = self.splits
-        needed = {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ("test",))
-        for name in needed:
-            if not getattr(parts, name):
-                reason = parts.absent.get(name, "it is empty")
-                raise UserError(
-                    f"{parts.dataset} under {self.root} has no {name} rows ({reason}): run "
-                    f"`python -m amif_lightning audit --data {parts.dataset} --data.init_args.root "
-                    f"{self.root}` to see what was found."
-                )
-        for sentence in (*parts.notes, *shared_image_warnings(parts)):
-            rank_zero_info(f"{parts.dataset}: {sentence}")
-        for reason, number in Counter(row.reason for row in parts.dropped).items():
-            rank_zero_info(f"{parts.dataset}: {number} rows dropped: {reason}")
-        self._check_resized(
-            self.image_id_of(row) for name in needed for row in getattr(parts, name)
-        )
-        self._counted = needed
-        self._report_truncation()
-
-    def _report_truncation(self) -> None:
-        for sentence in cut_sentences(
-            self.splits,
-            self._counted,
-            self.tokenizer,
-            self.max_question_tokens,
-            self.max_answer_tokens,
-        ):
-            rank_zero_info(sentence)
 
     @property
     def _encoder(self) -> Encoder:
@@ -320,14 +253,8 @@ class VQADataModule(TextDataModule):
             self.tokenizer, self.max_question_tokens, self.max_answer_tokens, self.strata
         )
 
-    @cached_property
-    def _train_cache(self) -> ImageCache | None:
-        images = (row.image_key for row in self.splits.train)
-        return self._cached(images, self._train_transform.decoded_size)
-
-    @cached_property
-    def _validation_cache(self) -> ImageCache | None:
-        return self._cached((row.image_key for row in self.splits.validation), self.image_size)
+    def _cache_keys(self, rows: Iterable[VQAExample]) -> Iterable[str]:
+        return (row.image_key for row in rows)
 
     @property
     def _collate(self) -> Callable[[Sequence[QuestionSample]], VQABatch]:

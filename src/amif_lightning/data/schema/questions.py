@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
+Row = TypeVar("Row")
 AnswerType = Literal["closed", "open", ""]
 SplitName = Literal["train", "validation", "test"]
 
@@ -46,6 +47,11 @@ class VQAExample:
     source: str = ""
 
     @property
+    def row_id(self) -> str:
+        """The id, under the name that questions and studies share."""
+        return self.question_id
+
+    @property
     def hold_out_group(self) -> str:
         """The group, or the image itself where it stands alone."""
         return self.group or self.image_key
@@ -53,10 +59,10 @@ class VQAExample:
 
 @dataclass(frozen=True, slots=True)
 class DroppedRow:
-    """A row that is not used, and why.
+    """A question or study that is not used, and why.
 
     Attributes:
-        question_id: The row's id.
+        question_id: Its id.
         reason: One sentence, the same for all rows dropped for that reason, so that they can be
             counted.
         detail: What is particular to this row, such as a file name.
@@ -71,11 +77,11 @@ class DroppedRow:
 
 
 @dataclass(frozen=True)
-class Release:
-    """All rows that a reader found.
+class Release(Generic[Row]):
+    """All questions or studies that a reader found.
 
     Attributes:
-        dataset: Name of the data class, such as ``VQARAD``.
+        dataset: Name of the data set, the first part of all ids.
         layout: Which of the published layouts was read.
         splits: Rows per released split in released order; a split that is not on disk is missing.
         absent: What is not on disk (``test``, ``train images`` ...), and the sentence that says so.
@@ -85,7 +91,7 @@ class Release:
 
     dataset: str
     layout: str
-    splits: Mapping[SplitName, tuple[VQAExample, ...]]
+    splits: Mapping[SplitName, tuple[Row, ...]]
     absent: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[DroppedRow, ...] = ()
     notes: tuple[str, ...] = ()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from amif_lightning.data.schema.questions import DroppedRow, SplitName
+from amif_lightning.data.schema.questions import Release, SplitName
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +49,14 @@ class StudyRow:
     group: str = ""
 
     @property
+    def row_id(self) -> str:
+        """The id, under the name that questions and studies share."""
+        return self.study_id
+
+    @property
     def hold_out_group(self) -> str:
         """The group, or the study itself where it stands alone."""
         return self.group or self.study_id
 
 
-@dataclass(frozen=True)
-class StudyRelease:
-    """All studies that a reader found.
-
-    Attributes:
-        dataset: Name of the data set, the first part of all ids.
-        layout: Which of the published layouts was read.
-        splits: Studies per released split in released order.
-        absent: What is not on disk (``test`` ...), and the sentence that says so.
-        dropped: Studies that could not be used.
-        notes: Sentences that every run repeats.
-    """
-
-    dataset: str
-    layout: str
-    splits: Mapping[SplitName, tuple[StudyRow, ...]]
-    absent: Mapping[str, str] = field(default_factory=dict)
-    dropped: tuple[DroppedRow, ...] = ()
-    notes: tuple[str, ...] = ()
+StudyRelease = Release[StudyRow]

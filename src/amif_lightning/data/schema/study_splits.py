@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import get_args
 
 from amif_lightning.data.schema.question_splits import hold_out_groups
@@ -25,6 +25,7 @@ class StudySplits:
         test: What is scored once; empty if absent.
         dropped: Studies that are used nowhere or not for training, with the reason.
         held_out_from_train: Whether ``validation`` was taken out of the training split.
+        absent: What is not on disk, each with its sentence.
     """
 
     train: tuple[StudyRow, ...]
@@ -32,6 +33,7 @@ class StudySplits:
     test: tuple[StudyRow, ...]
     dropped: tuple[DroppedRow, ...]
     held_out_from_train: bool
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 def split_studies(
@@ -79,7 +81,9 @@ def split_studies(
         )
         validation = tuple(row for row in train if row.hold_out_group in chosen)
         train = tuple(row for row in train if row.hold_out_group not in chosen)
-    return StudySplits(train, validation, usable["test"], tuple(dropped), from_train)
+    return StudySplits(
+        train, validation, usable["test"], tuple(dropped), from_train, release.absent
+    )
 
 
 def unusable(row: StudyRow) -> str:

@@ -1,0 +1,161 @@
+"""What the mixtures of questions and of studies share: parts, held-out images, weights."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from amif_lightning.data.leakage.dataset_images import DatasetImages
+from amif_lightning.data.leakage.held_out import (
+    hashes_of,
+    leaking_images,
+    leaking_rows,
+    not_compared,
+)
+from amif_lightning.data.loading.base_module import Row, TextDataModule
+from amif_lightning.data.loading.vqa_module import VQADataModule
+from amif_lightning.data.loading.weighted import Mixed
+from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName
+from amif_lightning.errors import UserError
+
+
+class MixtureModule(TextDataModule[Row]):
+    """Base of a mixture; a subclass also has the base of its kind of rows.
+
+    Attributes:
+        parts: The data sets.
+        weights: How often an epoch shows each part; None: once.
+        held_out: Further data sets that are scored later.
+        hashes: Folder of the images' hashes.
+    """
+
+    parts: Sequence[TextDataModule[Row]]
+    weights: list[float] | None
+    held_out: list[VQADataModule]
+    hashes: str
+
+    def prepare_data(self) -> None:
+        """Let all data sets prepare themselves, and hash the images that must be compared."""
+        modules = self._modules()
+        for module in modules:
+            module.prepare_data()
+        if len(modules) > 1:
+            hashes_of(modules, self.hashes)
+        super().prepare_data()
+
+    def _modules(self) -> list[TextDataModule[Any]]:
+        return [*self.parts, *self.held_out]
+
+    def training_texts(self) -> list[str]:
+        """Those of all parts, one after the other."""
+        return [text for part in self.parts for text in part.training_texts()]
+
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """The mixture's name, the parts' values as ``<data set>.<key>``, and what is held out.
+
+        ``held_out`` names, comma-separated, the data sets whose images were all compared.
+        """
+        joint: dict[str, str | int | float | bool] = {"dataset": type(self).__name__}
+        for part in self.parts:
+            joint |= {f"{part.dataset}.{key}": value for key, value in part.selection().items()}
+        whole = [m for m in self.held_out if not not_compared(m, m.released_images())]
+        names = ", ".join(sorted({module.dataset for module in whole}))
+        return joint | ({"held_out": names} if names else {})
+
+    def _check_parts(self) -> None:
+        """Ids begin with the data set's name, so each may be there once, as a part or held out."""
+        seen: dict[str, TextDataModule[Row]] = {}
+        for part in self.parts:
+            if isinstance(part, MixtureModule):
+                raise UserError(
+                    f"{type(part).__name__} is a part of a mixture and a mixture itself: name its "
+                    "parts directly."
+                )
+            if part.dataset in seen:
+                raise UserError(
+                    f"Two parts of the mixture are {part.dataset} ({seen[part.dataset].root} and "
+                    f"{part.root}), whose ids are the same: name every data set once."
+                )
+            seen[part.dataset] = part
+        for module in self.held_out:
+            if module.dataset in seen:
+                raise UserError(
+                    f"{module.dataset} is a part of the mixture and held out of it: leave it out "
+                    "of held_out, for no part trains on what another part validates or tests on."
+                )
+
+    def _joined(
+        self,
+        splits: dict[SplitName, tuple[Row, ...]],
+        dropped: Iterable[DroppedRow],
+        notes: Iterable[str],
+    ) -> Release[Row]:
+        """The release of the mixture."""
+        releases: list[Release[Row]] = [part.release for part in self.parts]
+        return Release(
+            dataset=type(self).__name__,
+            layout=" + ".join(f"{one.dataset} {one.layout}" for one in releases),
+            splits=splits,
+            absent={
+                f"{one.dataset} {what}": why for one in releases for what, why in one.absent.items()
+            },
+            dropped=tuple(dropped),
+            notes=(*(f"{one.dataset}: {note}" for one in releases for note in one.notes), *notes),
+        )
+
+    def _without_leaks(
+        self, splits: Iterable[tuple[SplitName, Callable[[Any], Iterable[DatasetImages]]]]
+    ) -> tuple[dict[SplitName, list[Row]], dict[str, str]]:
+        """Rows of the parts whose images and patients no other data set scores.
+
+        Args:
+            splits: Which splits of the parts are looked at, each with what must not be among them:
+                the images of another part.
+
+        Returns:
+            The parts' own rows that stay, by split, and for the others the reason by id.
+        """
+        outside: list[DatasetImages] = []
+        for module in self.held_out:
+            outside += module.released_images()
+        modules = self._modules()
+        hashes = hashes_of(modules, self.hashes) if len(modules) > 1 else None
+        kept: dict[SplitName, list[Row]] = {}
+        leaking: dict[str, str] = {}
+        for part in self.parts:
+            for split, images_of in splits:
+                rows = part.rows(split)
+                scored = [*outside]
+                for other in self.parts:
+                    scored += images_of(other) if other is not part else []
+                found: dict[str, str] = {}
+                if hashes is not None:
+                    shown = part.images_in(rows)
+                    images = leaking_images(shown.files, scored, hashes)
+                    found = leaking_rows(shown, {row.row_id: row.group for row in rows}, images)
+                kept.setdefault(split, []).extend(r for r in rows if r.row_id not in found)
+                leaking |= found
+        return kept, leaking
+
+    def _mixed_loader(
+        self,
+        data: Dataset[Any],
+        sources: Iterator[str],
+        collate: Callable[[Sequence[Any]], Any],
+        *,
+        drop_last: bool,
+    ) -> DataLoader[Any]:
+        """Shuffled samples of all parts, each as often as its weight says."""
+        counts = Counter(sources)
+        sizes = [counts[part.dataset] for part in self.parts]
+        mixed = Mixed(data, sizes, self.weights, self.seed)
+        return self._train_loader(mixed, len(mixed), collate, drop_last=drop_last)
+
+
+def folder_of(parts: Sequence[TextDataModule[Any]]) -> str:
+    """The folder that holds all parts, for messages."""
+    return os.path.commonpath([os.path.abspath(part.root) for part in parts])

@@ -22,7 +22,6 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -156,14 +155,14 @@ def table(runs: Sequence[Run], images: Mapping[str, str]) -> str:
         right = [sum(row) for row in rows]
         apart = interval = numbers.NONE
         if run is not runs[0]:
-            mean = Fraction(sum(right), len(right)) - Fraction(sum(map(sum, first)), len(first))
+            mean = sum(right) / len(right) - sum(map(sum, first)) / len(first)
             apart = numbers.points(mean / len(questions))
             interval = numbers.points_interval(bootstrap_difference(rows, first, shown))
         lines.append(
             (
                 run.name,
                 str(len(rows)),
-                numbers.percent(Fraction(sum(right), len(right) * len(questions))),
+                numbers.percent(sum(right) / (len(right) * len(questions))),
                 numbers.interval(bootstrap_mean(rows, shown)),
                 numbers.share_of(right, len(questions)),
                 apart,
@@ -184,7 +183,7 @@ def floor(data: VQADataModule) -> str:
     parts = []
     for name, made in guesses.items():
         right = sum(is_correct(guess, row) for guess, row in zip(made, rows, strict=True))
-        parts.append(f"{name} {numbers.percent(Fraction(right, len(rows)))} % ({right})")
+        parts.append(f"{name} {numbers.percent(right / len(rows))} % ({right})")
     return ", ".join(parts)
 
 

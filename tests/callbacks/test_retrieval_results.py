@@ -25,11 +25,11 @@ from amif_lightning.evaluation import (
     RetrievalContext,
     StudyScores,
 )
-from amif_lightning.reports.analysis.retrieval_groups import collect_searches
 from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
 from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine, averages
 from amif_lightning.reports.records.run import read_record
 from amif_lightning.reports.records.schema import read_lines
+from tests.reports.conftest import searches_in
 
 STUDIES = 6
 
@@ -174,7 +174,7 @@ def test_a_test_leaves_record_and_lines(tmp_path: Path, monkeypatch: pytest.Monk
         "Toys test [retrieval], test run 1: precision@5 0.1333 (chance 0.3333), recall@5 0.3333 of "
         f"6 studies, zero-shot 3/6; records in {tmp_path}"
     ]
-    (group,) = collect_searches(tmp_path)  # the report's checks hold as well
+    (group,) = searches_in(tmp_path)  # the report's checks hold as well
     assert group.missing == []
     with pytest.raises(UserError, match="`predict` answers questions and ToySearch answers none"):
         trainer.predict(task, ToyStudies())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from amif_lightning.evaluation import Count
+from amif_lightning.reports.analysis.groups import AnswerGroup, SearchGroup, collect
 from amif_lightning.reports.records.answering import (
     Baselines,
     KnowledgeLine,
@@ -38,6 +40,17 @@ from amif_lightning.reports.records.run import (
 )
 from amif_lightning.reports.records.schema import Model, write_lines
 
+
+def answers_in(folder: Path) -> list[AnswerGroup]:
+    """Configurations that answered."""
+    return collect(folder)[0]
+
+
+def searches_in(folder: Path) -> list[SearchGroup]:
+    """Configurations that searched."""
+    return collect(folder)[1]
+
+
 TYPES = ("modality", "organ", "size")
 M = TypeVar("M", bound=Model)
 
@@ -45,6 +58,14 @@ M = TypeVar("M", bound=Model)
 def changed(model: M, **changes: Any) -> M:
     """A copy with other values, checked as every model is."""
     return type(model)(**dict(model) | changes)
+
+
+def cells(table: str) -> list[dict[str, str]]:
+    """The rows of a Markdown table, each cell by its column."""
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()
+    ]
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
 
 
 def tally(lines: Iterable[PredictionLine], right: Callable[[PredictionLine], bool]) -> Scores:

@@ -1,32 +1,94 @@
+"""Groups of seeds of both kinds: what they share, their scores, intervals and levels."""
+
 from __future__ import annotations
 
 import json
+import random
 import shutil
-from collections.abc import Callable
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.analysis.groups import collect, stratum_name
+from amif_lightning.evaluation import Count
+from amif_lightning.reports.analysis.groups import collect, subset_name
 from amif_lightning.reports.analysis.statistics import wilson
+from amif_lightning.reports.records.retrieval import StudyLine, studies_path
+from tests.reports.conftest import answers_in, searches_in
+
+Writer = Callable[..., Path]
 
 
-def test_seeds_are_gathered_and_sorted(write_run: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.fixture(params=["answers", "searches"])
+def write_any(request: pytest.FixtureRequest) -> Writer:
+    """Write a run of either kind."""
+    fixture = "write_run" if request.param == "answers" else "write_search"
+    return request.getfixturevalue(fixture)
+
+
+def change_lines(path: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    """Change the lines beside a record."""
+    (file,) = path.parent.glob("*.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    change(lines)
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def slow_mean(runs: Sequence[Sequence[StudyLine]], places: Sequence[int]) -> float:
+    """Precision@5 over both directions, the chosen studies and the runs, in the plainest way."""
+    total = 0.0
+    for run in runs:
+        for place in places:
+            total += run[place].image_to_text.precision[5] + run[place].text_to_image.precision[5]
+    return total / (2 * len(runs) * len(places))
+
+
+def slow_bootstrap(
+    value: Callable[[list[int]], float], patients: list[str], draws: int
+) -> tuple[float, float]:
+    """Percentiles of ``value`` when patients are redrawn, with Python's own generator."""
+    draw = random.Random(1)
+    names = sorted(set(patients))
+    found = []
+    for _ in range(draws):
+        places = [
+            place
+            for name in (draw.choice(names) for _ in names)
+            for place, patient in enumerate(patients)
+            if patient == name
+        ]
+        found.append(value(places))
+    found.sort()
+    return found[round(0.025 * draws)], found[round(0.975 * draws) - 1]
+
+
+# ---- gathering --------------------------------------------------------------------------------
+
+
+def test_seeds_are_gathered_and_sorted(
+    write_run: Writer, write_search: Writer, tmp_path: Path
+) -> None:
     for seed in (2, 0, 1):
         write_run(seed)
+        write_search(seed)
     write_run(0, experiment="other")
     write_run(0, protocol="literature")
-    groups = collect(tmp_path)
-    assert [(g.key.protocol, g.key.experiment) for g in groups] == [
+    write_search(0, experiment="bare")
+    answers, searches = collect(tmp_path)
+    assert [(g.key.protocol, g.key.experiment) for g in answers] == [
         ("clean", "other"),
         ("clean", "vqa-rad"),
         ("literature", "vqa-rad"),
     ]
-    assert [run.record.seed for run in groups[1].runs] == [0, 1, 2]
-    assert groups[1].strata == [
+    assert [group.key.experiment for group in searches] == ["bare", "full"]
+    for group in (answers[1], searches[1]):
+        assert [record.seed for record in group.records] == [0, 1, 2]
+    assert answers[2].label == "VQARAD osf [literature (test answers visible), test]"
+    assert searches[1].label == "Phantom 112px [retrieval, test]"
+    assert answers[1].subsets == [
         "overall",
         "closed/field",
         "open/field",
@@ -36,85 +98,70 @@ def test_seeds_are_gathered_and_sorted(write_run: Callable[..., Path], tmp_path:
         "type/organ",
         "type/size",
     ]
+    assert searches[1].subsets == ["overall"]
 
 
-def test_numbers_come_from_whole_counts(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    paths = [write_run(seed) for seed in range(3)]
-    counts = [json.loads(path.read_text())["scores"]["overall"]["correct"] for path in paths]
-    (group,) = collect(tmp_path)
-    assert group.correct() == counts
-    assert group.accuracy() == Fraction(sum(counts), 900)
-    span = group.interval()
-    assert span is not None
-    assert span.low < float(group.accuracy()) < span.high
-
-
-def test_one_seed_has_wilsons_interval(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    write_run(0, predictions=False)
-    (group,) = collect(tmp_path)
-    assert group.interval() == wilson(group.correct()[0], 300)
-    assert group.deviation() is None
-
-
-def test_missing_predictions_are_known_by_name(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
-    write_run(0)
-    path = write_run(1, predictions=False)
-    (group,) = collect(tmp_path)
-    assert group.missing == [path.with_name("predictions-test.jsonl")]
-    assert group.interval() is None
-    with pytest.raises(ValueError, match="missing"):
-        _ = group.lines
-
-
-def test_an_empty_stratum_is_not_printed(
-    write_run: Callable[..., Path], tmp_path: Path, edit: Callable[..., None]
+def test_an_empty_subset_is_not_printed(
+    write_run: Writer, tmp_path: Path, edit: Callable[..., None]
 ) -> None:
     path = write_run(0, predictions=False)
-    parts = ("scores", "control", "ceiling", "baselines.question_only", "baselines.same_image_copy")
-    for part in (*parts, "baselines.majority"):
+    baselines = [f"baselines.{n}" for n in ("question_only", "same_image_copy", "majority")]
+    for part in ("scores", "control", "ceiling", *baselines):
         edit(path, f"{part}.type/none", {"correct": 0, "count": 0})
-    (group,) = collect(tmp_path)
-    assert "type/none" not in group.strata
+    (group,) = answers_in(tmp_path)
+    assert "type/none" not in group.subsets
 
 
-def test_nothing_to_report(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="none is not a folder"):
-        collect(tmp_path / "none")
-    with pytest.raises(UserError, match=r"holds no result-\*\.json"):
-        collect(tmp_path)
+def test_subset_names_state_the_rule() -> None:
+    assert subset_name("closed/field") == "closed (answer_type field)"
+    assert subset_name("open/answer") == "open (answer is not yes or no)"
+    assert subset_name("type/organ system") == "type organ system"
 
 
-def test_two_records_of_one_seed(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    path = write_run(3)
+def test_two_records_of_one_seed(write_any: Writer, tmp_path: Path) -> None:
+    path = write_any(3)
     shutil.copytree(path.parent, tmp_path / "backup")
-    with pytest.raises(UserError, match="are both seed 3 of experiment 'vqa-rad'"):
+    with pytest.raises(UserError, match=r"are both seed 3 of experiment '(vqa-rad|full)'"):
         collect(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("kind", "changes", "message"),
     [
-        ({"candidates": 424}, "differ in 'candidates'"),
-        ({"untrained": True}, "differ in 'untrained'"),
-        ({"images": 61}, "differ in the number of questions per stratum"),
+        ("write_run", {"candidates": 424}, "differ in 'candidates'"),
+        ("write_run", {"untrained": True}, "differ in 'untrained'"),
+        ("write_run", {"images": 61}, "differ in 'questions.overall'"),
+        ("write_search", {"studies": 72}, "differ in 'studies'"),
+        ("write_search", {"untrained": True}, "differ in 'untrained'"),
+        ("write_search", {"teacher_kl": None}, "differ in 'teacher_kl or its lack'"),
+        ("write_search", {"zero_shot": None}, "differ in 'zero_shot or its lack'"),
     ],
 )
 def test_runs_that_are_not_seeds_of_one_configuration(
-    write_run: Callable[..., Path], tmp_path: Path, changes: dict[str, Any], message: str
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    kind: str,
+    changes: dict[str, Any],
+    message: str,
 ) -> None:
-    write_run(0)
-    write_run(1, **changes)
+    write = request.getfixturevalue(kind)
+    write(0)
+    write(1, **changes)
     with pytest.raises(UserError, match=message):
         collect(tmp_path)
 
 
-def test_other_questions_with_equal_counts(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    write_run(0)
-    file = write_run(1).with_name("predictions-test.jsonl")
-    file.write_text(file.read_text().replace("VQARAD/test/7", "VQARAD/test/9007"))
-    with pytest.raises(UserError, match="differ in the questions they answer"):
+@pytest.mark.parametrize("field", ["id", "cluster"])
+def test_seeds_that_score_other_lines(write_any: Writer, tmp_path: Path, field: str) -> None:
+    write_any(0)
+    names = {"id": ("question_id", "study_id"), "cluster": ("image", "group")}[field]
+
+    def other(lines: list[dict[str, Any]]) -> None:
+        (name,) = set(names) & set(lines[5])
+        lines[5][name] = "another"
+
+    change_lines(write_any(1), other)
+    with pytest.raises(UserError, match=r"differ in the (questions|studies) that they score"):
         collect(tmp_path)
 
 
@@ -127,34 +174,163 @@ def test_other_questions_with_equal_counts(write_run: Callable[..., Path], tmp_p
     ],
 )
 def test_predictions_must_give_the_records_counts(
-    write_run: Callable[..., Path], tmp_path: Path, field: str, table: str
+    write_run: Writer, tmp_path: Path, field: str, table: str
 ) -> None:
-    file = write_run(0).with_name("predictions-test.jsonl")
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    lines[5][field] = not lines[5][field]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(UserError, match=rf"another value of '{table}\.overall'"):
+    def turn(lines: list[dict[str, Any]]) -> None:
+        lines[5][field] = not lines[5][field]
+
+    change_lines(write_run(0), turn)
+    with pytest.raises(UserError, match=rf"another value of '{table}\.overall"):
+        collect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        ("write_run", "knowledge.overall.mass"),
+        ("write_search", "image_to_text.precision.5"),
+        ("write_search", "chance.precision.5"),
+        ("write_search", "ceiling.5"),
+        ("write_search", "zero_shot.correct"),
+        ("write_search", "pairs.cosine"),
+    ],
+)
+def test_lines_must_come_to_the_records_numbers(
+    request: pytest.FixtureRequest,
+    edit: Callable[..., None],
+    tmp_path: Path,
+    kind: str,
+    field: str,
+) -> None:
+    options: dict[str, Any] = {"read": True} if kind == "write_run" else {"pairs": {}}
+    path = request.getfixturevalue(kind)(0, **options)
+    *parents, last = field.split(".")
+    inner = data = json.loads(path.read_text())
+    for parent in parents:
+        inner = inner[parent]
+    inner[last] -= 1 if field == "zero_shot.correct" else 1e-4
+    if parents[0] == "image_to_text":  # the mean of both directions is checked before
+        data["mean"]["precision"]["5"] -= 5e-5
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=rf"another value of '{'.'.join(parents)}"):
         collect(tmp_path)
 
 
 def test_a_record_of_no_questions(
-    write_run: Callable[..., Path], tmp_path: Path, edit: Callable[..., None]
+    write_run: Writer, tmp_path: Path, edit: Callable[..., None]
 ) -> None:
     path = write_run(0, predictions=False)
-    for part in (
-        "scores",
-        "baselines.question_only",
-        "baselines.same_image_copy",
-        "baselines.majority",
-    ):
-        edit(path, part, {"overall": {"correct": 0, "count": 0}})
+    for part in ("question_only", "same_image_copy", "majority"):
+        edit(path, f"baselines.{part}", {"overall": {"correct": 0, "count": 0}})
+    edit(path, "scores", {"overall": {"correct": 0, "count": 0}})
     edit(path, "control", None)
     edit(path, "ceiling", None)
     with pytest.raises(UserError, match="no question was scored"):
         collect(tmp_path)
 
 
-def test_stratum_names_state_the_rule() -> None:
-    assert stratum_name("closed/field") == "closed (answer_type field)"
-    assert stratum_name("open/answer") == "open (answer is not yes or no)"
-    assert stratum_name("type/organ system") == "type organ system"
+# ---- scores -----------------------------------------------------------------------------------
+
+
+def test_scores_are_those_of_the_records(
+    write_run: Writer, write_search: Writer, tmp_path: Path
+) -> None:
+    paths = [write_run(seed) for seed in range(3)]
+    for seed in range(3):
+        write_search(seed)
+    (answers,), (searches,) = collect(tmp_path)
+    counts = [json.loads(path.read_text())["scores"]["overall"]["correct"] for path in paths]
+    assert answers.right() == counts
+    assert answers.mean() == pytest.approx(sum(counts) / 900)
+    assert answers.level("ceiling") == 0.75
+    values = [record.mean.precision[5] for record in searches.records]
+    assert searches.mean() == pytest.approx(fmean(values))
+    assert searches.deviation() == pytest.approx(stdev(values))
+    assert searches.level("baseline") == pytest.approx(5 / 60)
+    for group in (answers, searches):
+        span = group.interval()
+        assert span is not None
+        assert span.low < group.mean() < span.high
+
+
+def test_one_seed_of_answers_has_wilsons_interval(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0, predictions=False)
+    (group,) = answers_in(tmp_path)
+    assert group.interval() == wilson(Count(group.right()[0], 300))
+    assert group.deviation() is None
+
+
+def test_a_control_of_some_seeds_only_is_no_level(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0)
+    write_run(1, control=None)
+    (group,) = answers_in(tmp_path)
+    assert group.level("control") is None
+    assert group.above("control") is None
+
+
+def test_missing_lines_are_known_by_name(write_any: Writer, tmp_path: Path) -> None:
+    write_any(0)
+    (file,) = write_any(1).parent.glob("*.jsonl")
+    file.unlink()
+    (group,) = [group for groups in collect(tmp_path) for group in groups]
+    assert group.missing == [file]
+    assert group.interval() is None
+    above = group.above("baseline")
+    assert above is not None
+    assert above.span is None
+    with pytest.raises(ValueError, match="missing"):
+        _ = group.lines
+
+
+def test_intervals_agree_with_a_slow_reference(write_search: Writer, tmp_path: Path) -> None:
+    for seed in range(2):
+        write_search(seed)
+    (group,) = searches_in(tmp_path)
+    runs, patients = group.lines, group.clusters(range(60))
+    assert len(set(patients)) == 30
+    low, high = slow_bootstrap(lambda places: slow_mean(runs, places), patients, draws=800)
+    span = group.interval()
+    assert span is not None
+    assert span.low == pytest.approx(low, abs=0.1 * (high - low))
+    assert span.high == pytest.approx(high, abs=0.1 * (high - low))
+
+    def above(places: list[int]) -> float:
+        return slow_mean(runs, places) - fmean(runs[0][place].relevant / 60 for place in places)
+
+    low, high = slow_bootstrap(above, patients, draws=800)
+    gap = group.above("baseline")
+    assert gap is not None
+    assert gap.span is not None
+    assert gap.span.low == pytest.approx(low, abs=0.1 * (high - low))
+    assert gap.span.high == pytest.approx(high, abs=0.1 * (high - low))
+
+
+def test_patients_are_drawn_whole(write_search: Writer, tmp_path: Path) -> None:
+    path = write_search(0)
+    (group,) = searches_in(tmp_path)
+    whole = group.interval()
+
+    def together(lines: list[dict[str, Any]]) -> None:
+        lines.sort(key=lambda line: line["image_to_text"]["precision"]["5"])
+        for number, line in enumerate(lines):
+            line["group"] = f"ward{number // 5}"  # those alike together: far fewer independent ones
+
+    change_lines(path, together)
+    (group,) = searches_in(tmp_path)
+    wards = group.interval()
+    assert whole is not None
+    assert wards is not None
+    assert wards.high - wards.low > 1.2 * (whole.high - whole.low)
+
+
+def test_few_patients_give_no_interval(write_search: Writer, tmp_path: Path) -> None:
+    write_search(0, studies=16)  # 8 patients
+    (group,) = searches_in(tmp_path)
+    assert group.interval() is None
+
+
+def test_lines_of_another_run(write_search: Writer, tmp_path: Path) -> None:
+    path, other = write_search(0), write_search(1)
+    shutil.copy(studies_path(other.parent, "test"), path.parent)
+    with pytest.raises(UserError, match=r"studies-test.jsonl: the lines give another value of"):
+        collect(tmp_path)

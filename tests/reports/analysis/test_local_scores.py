@@ -11,10 +11,10 @@ import pytest
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.local_scores import HARD, PLACES, RANDOM, RERANKED, LocalScores
-from amif_lightning.reports.analysis.retrieval_groups import collect_searches
 from amif_lightning.reports.analysis.weighted_bootstrap import Measure, interval
 from amif_lightning.reports.records.pairs import PairLine
 from amif_lightning.reports.records.retrieval import StudyLine
+from tests.reports.conftest import searches_in
 
 Write = Callable[..., Path]
 Score = Callable[[Sequence[StudyLine]], float]
@@ -85,7 +85,7 @@ def slow(runs: Sequence[Sequence[StudyLine]], score: Score) -> tuple[float, floa
 def scores(write_search: Write, tmp_path: Path) -> LocalScores:
     for seed in range(2):
         write_search(seed, pairs={"skill": 0.4}, studies=24)
-    (group,) = collect_searches(tmp_path / "searches")
+    (group,) = searches_in(tmp_path / "searches")
     return LocalScores(group)
 
 
@@ -93,7 +93,7 @@ def test_every_seed_has_the_value_of_its_record(scores: LocalScores) -> None:
     def seeds(name: str) -> tuple[float, ...]:
         found = scores.estimate(scores.measures[name])
         assert found is not None
-        return found.seeds
+        return tuple(found.seeds.values())
 
     averages = scores.averages
     assert seeds(HARD) == pytest.approx([a.matching_auc_hard for a in averages])
@@ -106,29 +106,29 @@ def slow_cases(scores: LocalScores) -> list[tuple[Measure, Measure | None, Score
     return [
         (scores.measures[HARD], None, lambda lines: area(lines, "hard")),
         (scores.measures[RANDOM], None, lambda lines: area(lines, "random")),
-        (scores.reranked, scores.global_order, gain),
-        (scores.beside("other_word"), scores.other_word, beside_word),
+        (scores.measures[RERANKED], scores.global_order, gain),
+        (*scores.against(lambda one: one.other_word), beside_word),
     ]
 
 
 @pytest.mark.parametrize("case", range(4))
 def test_intervals_are_those_of_a_slow_bootstrap(scores: LocalScores, case: int) -> None:
     first, second, score = slow_cases(scores)[case]
-    found = interval(first, second, scores.together, draws=DRAWS)
+    found = interval(first, second, scores.clusters, draws=DRAWS)
     assert found is not None
     assert (found.low, found.high) == pytest.approx(slow(scores.lines, score))
 
 
 def test_controls_are_of_the_findings_that_have_them(scores: LocalScores) -> None:
     word = scores.controls["another word"]
-    assert word.seeds == pytest.approx([beside_word(run) for run in scores.lines])
+    assert list(word.seeds.values()) == pytest.approx([beside_word(run) for run in scores.lines])
     assert scores.gain is not None
-    assert scores.gain.seeds == pytest.approx([gain(run) for run in scores.lines])
+    assert list(scores.gain.seeds.values()) == pytest.approx([gain(run) for run in scores.lines])
 
 
 def test_nothing_scored_has_no_measure(write_search: Write, tmp_path: Path) -> None:
     write_search(0, pairs={"matches": False, "findings": False})
-    (group,) = collect_searches(tmp_path / "searches")
+    (group,) = searches_in(tmp_path / "searches")
     scores = LocalScores(group)
     assert (scores.measures, scores.gain, scores.controls, scores.kinds) == ({}, None, {}, {})
 
@@ -138,5 +138,5 @@ def test_seeds_that_judge_other_pairs_are_no_seeds_of_one_configuration(
 ) -> None:
     write_search(0, pairs={})
     write_search(1, pairs={"hard": 3})
-    with pytest.raises(UserError, match=r"differ in the pairs that they judge \(study study1\)"):
-        collect_searches(tmp_path / "searches")
+    with pytest.raises(UserError, match=r"differ in the pairs that they judge \(study1\)"):
+        searches_in(tmp_path / "searches")

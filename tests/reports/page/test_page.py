@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.reports.analysis.groups import collect
-from amif_lightning.reports.analysis.retrieval_groups import group_searches
 from amif_lightning.reports.page.page import Options, page
-from amif_lightning.reports.records.store import find_records
-from amif_lightning.reports.render.local_table import local_tables
+from amif_lightning.reports.render.local_tables import local_tables
 from amif_lightning.reports.render.local_verdict import local_sentences
-from amif_lightning.reports.render.tables import HEADER, LEGEND, RETRIEVAL_LEGEND, rows
+from amif_lightning.reports.render.tables import answer_table, search_table
 
 Writer = Callable[..., Path]
 VOID = {"meta", "img", "br", "wbr", "link"}
@@ -58,13 +56,9 @@ class Reader(HTMLParser):
 
 
 def made(folder: Path, **options: object) -> str:
-    found = find_records(folder)
-    return page(
-        folder,
-        collect(folder),
-        group_searches(found),
-        Options(**options),  # type: ignore[arg-type]  # the tests' own words
-    )
+    answers, searches = collect(folder)
+    wanted = Options(**options)  # type: ignore[arg-type]  # the tests' own words
+    return page(folder, answers, searches, wanted)
 
 
 @pytest.fixture
@@ -101,14 +95,15 @@ def test_sections_stand_in_order_and_headings_leave_no_level_out(both: Path) -> 
 def test_tables_hold_the_cells_of_the_markdown(both: Path) -> None:
     text = made(both)
     cells = Reader(text).cells
-    for group in collect(both):
-        for row in rows(group):
-            named = dict(zip(HEADER, row, strict=True))
-            for column in ("accuracy % (± std over seeds)", "95 % interval", "shuffled images %"):
-                assert named[column] in cells
+    answers, searches = collect(both)
+    table = answer_table(answers)
+    for row in table.rows:
+        named = dict(zip(table.header, row, strict=True))
+        for column in ("accuracy % (± std over seeds)", "95 % interval", "shuffled images %"):
+            assert named[column] in cells
     assert "shuffled images %" in cells
     plain = unescape(text).replace("\N{NO-BREAK SPACE}", " ")
-    for legend in (LEGEND, RETRIEVAL_LEGEND):
+    for legend in (table.legend, search_table(searches).legend):
         assert plain.count(legend.split(".")[0]) == 1
     # McNemar per equal seed stands in the comparisons.
     assert any(re.match(r"seed 0: \d+/\d+, p", cell) for cell in cells)
@@ -117,12 +112,12 @@ def test_tables_hold_the_cells_of_the_markdown(both: Path) -> None:
 def test_local_alignment_stands_as_in_the_markdown(write_search: Writer, tmp_path: Path) -> None:
     for name, skill in (("base", 0.3), ("better", 2.0)):
         write_search(0, experiment=name, pairs={"skill": skill})
-    groups = group_searches(find_records(tmp_path))
+    _, groups = collect(tmp_path)
     text = made(tmp_path, baselines=("base",))
     reader = Reader(text)
     assert (3, "Local alignment") in reader.headings
-    for _, (_, found), _ in local_tables(groups):
-        assert all(cell in reader.cells for row in found for cell in row[3:])
+    for table in local_tables(groups):
+        assert all(cell in reader.cells for row in table.rows for cell in row[3:])
     said = local_sentences(groups, ["base"])
     assert any("better is above base in hard AUC" in sentence for sentence in said)
     for sentence in said:

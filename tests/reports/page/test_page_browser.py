@@ -14,9 +14,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from amif_lightning.reports.analysis.groups import collect
-from amif_lightning.reports.analysis.retrieval_groups import group_searches
 from amif_lightning.reports.page.page import Options, page
-from amif_lightning.reports.records.store import find_records
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -65,9 +63,8 @@ def text(
     for name, accuracy in (("a-baseline-with-a-very-long-name", 0.5), ("a_long_" * 9, 0.7)):
         write_run(0, experiment=name, accuracy=accuracy, protocol="literature")
         write_search(0, experiment=name)
-    groups, found = collect(tmp_path), find_records(tmp_path)
     options = Options(("a-baseline-with-a-very-long-name",), published=True)
-    return page(tmp_path, groups, group_searches(found), options)
+    return page(tmp_path, *collect(tmp_path), options)
 
 
 def test_nothing_scrolls_sideways_and_no_script_runs(text: str, tmp_path: Path) -> None:

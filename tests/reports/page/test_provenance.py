@@ -5,9 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from amif_lightning.reports.analysis.groups import collect
-from amif_lightning.reports.analysis.retrieval_groups import collect_searches
 from amif_lightning.reports.page.provenance import source, unfinished
+from tests.reports.conftest import answers_in, searches_in
 
 Writer = Callable[..., Path]
 
@@ -15,7 +14,7 @@ Writer = Callable[..., Path]
 def test_what_records_say_of_their_runs(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     write_run(1, test_runs=2, git_dirty=True, predictions=False)
-    (group,) = collect(tmp_path)
+    (group,) = answers_in(tmp_path)
     found = source(group)
     facts = found.facts
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -36,7 +35,7 @@ def test_what_records_say_of_their_runs(write_run: Writer, tmp_path: Path) -> No
 
 def test_searches_and_records_without_a_work_tree(write_search: Writer, tmp_path: Path) -> None:
     write_search(0, git_commit=None, git_dirty=None, checkpoint=None)
-    (group,) = collect_searches(tmp_path)
+    (group,) = searches_in(tmp_path)
     found = source(group)
     assert found.facts["commit"] == "unknown"
     assert found.facts["weights"] == "no checkpoint"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from amif_lightning.reports.analysis.groups import collect
 from amif_lightning.reports.page.samples import EACH, LEFT_OUT, Samples, samples
+from tests.reports.conftest import answers_in
 
 Writer = Callable[..., Path]
 
@@ -18,7 +18,7 @@ def with_root(folder: Path) -> dict[str, Any]:
 
 
 def shown(folder: Path, images: bool = True) -> Samples:
-    return samples(collect(folder), images=images)
+    return samples(answers_in(folder), images=images)
 
 
 def test_all_configurations_answer_the_questions_that_the_best_one_chose(
@@ -28,7 +28,7 @@ def test_all_configurations_answer_the_questions_that_the_best_one_chose(
         write_run(seed, experiment="worse", accuracy=0.4)
         write_run(seed, experiment="better", accuracy=0.7)
     found = shown(tmp_path)
-    better, worse = collect(tmp_path)
+    better, worse = answers_in(tmp_path)
     lines = {g.name: {p.question_id: p for p in g.lines[0]} for g in (better, worse)}
     assert (len(found.right), len(found.wrong), found.lead) == (EACH, EACH, "better")
     assert len({sample.line.image for sample in found.right + found.wrong}) == 2 * EACH

@@ -14,12 +14,10 @@ from typing import Any
 import pytest
 
 import amif_lightning
-from amif_lightning.reports.analysis.groups import collect
-from amif_lightning.reports.analysis.retrieval_groups import collect_searches
 from amif_lightning.reports.records.retrieval import JUDGED
 from amif_lightning.reports.render.comparisons import compare
 from amif_lightning.reports.render.figures import PALETTE, Chart, comparison, draw, svg
-from amif_lightning.reports.render.retrieval_comparisons import compare_searches
+from tests.reports.conftest import answers_in, searches_in
 
 SVG = "{http://www.w3.org/2000/svg}"
 Writer = Callable[..., Path]
@@ -77,20 +75,18 @@ def has(marks: list[float], share: float) -> bool:
 def test_answers_stand_where_the_counts_say(write_run: Writer, tmp_path: Path) -> None:
     for seed in range(3):
         write_run(seed, experiment="a<b&c $x$")
-    (group,) = groups = collect(tmp_path)
+    (group,) = groups = answers_in(tmp_path)
     drawn = Drawn(draw(groups))
-    large = [s for s in group.strata if group.count(s) >= 30]
-    assert drawn.bars() == pytest.approx([float(group.accuracy(s)) for s in large], abs=1e-4)
-    control = group.control()
-    assert control is not None
-    assert has(drawn.marks("control"), sum(control) / (3 * group.count()))
+    large = [s for s in group.subsets if group.count(s) >= 30]
+    assert drawn.bars() == pytest.approx([group.mean(s) for s in large], abs=1e-4)
+    assert has(drawn.marks("control"), group.level("control") or 0)
     assert has(
         drawn.marks("baseline"), group.first.baselines.question_only["overall"].correct / 300
     )
     assert has(drawn.marks("ceiling"), 0.75)
     span = group.interval()
     assert span is not None
-    for share in (span.low, span.high, *(correct / 300 for correct in group.correct())):
+    for share in (span.low, span.high, *(right / 300 for right in group.right())):
         assert has(drawn.marks("ink"), share)
     assert "VQARAD osf [clean, test]: a<b&c $x$, 3 seeds" in drawn.words
     assert "overall (n = 300)" in drawn.words
@@ -101,14 +97,14 @@ def test_answers_stand_where_the_counts_say(write_run: Writer, tmp_path: Path) -
 def test_searches_stand_where_the_scores_say(write_search: Writer, tmp_path: Path) -> None:
     for seed in range(3):
         write_search(seed, experiment="full", studies=36)
-    (group,) = searches = collect_searches(tmp_path)
+    (group,) = searches = searches_in(tmp_path)
     drawn = Drawn(draw([], searches))
     assert "60 %" in drawn.words  # 3 of 36 are relevant: no order reaches more than 3 of 5
     assert "100 %" not in drawn.words
-    assert drawn.bars() == pytest.approx([float(group.mean())], abs=1e-4)
+    assert drawn.bars() == pytest.approx([group.mean()], abs=1e-4)
     assert has(drawn.marks("baseline"), 1 / 12)
     assert has(drawn.marks("ceiling"), 0.6)
-    assert has(drawn.marks("control"), float(group.constant or 0))
+    assert has(drawn.marks("control"), group.level("control") or 0)
     assert "Phantom 112px [retrieval, test], n = 36" in drawn.words
     assert "full, 3 seeds" in drawn.words
 
@@ -122,7 +118,7 @@ def test_both_kinds_stand_below_each_other_and_nothing_leaves_the_figure(
     write_search(0, experiment=long)
     write_search(0, experiment="hard", lines=False)
     write_search(0, experiment="few", studies=12, dataset="ROCO", untrained=True)
-    drawn = Drawn(draw(collect(tmp_path), collect_searches(tmp_path)))
+    drawn = Drawn(draw(answers_in(tmp_path), searches_in(tmp_path)))
     order = [
         "Accuracy",
         "VQARAD osf [clean, test]: other, 1 seed",
@@ -146,7 +142,7 @@ def test_both_kinds_stand_below_each_other_and_nothing_leaves_the_figure(
 
 
 def answers(folder: Path, *baselines: str) -> Chart:
-    groups = collect(folder)
+    groups = answers_in(folder)
     return comparison(groups, compare(groups, baselines), baselines)
 
 
@@ -156,8 +152,8 @@ def test_the_baseline_is_first_and_differences_are_those_of_the_comparison(
     write_run(0, experiment="base", accuracy=0.4)
     write_run(0, experiment="a", accuracy=0.7)
     chart = answers(tmp_path, "missing", "base")
-    groups = collect(tmp_path)
-    (row,) = [r for r in compare(groups, ["base"]).rows if r[5] == "overall"]
+    groups = answers_in(tmp_path)
+    (row,) = [r for r in compare(groups, ["base"]).table.rows if r[5] == "overall"]
     base, better = chart.panels[0].bars
     assert (chart.baseline, base.name, base.gap) == ("base", "base", None)
     assert better.difference == f"{row[6]} ({row[7]})"
@@ -193,14 +189,14 @@ def test_too_little_has_a_sentence_instead(
     assert "vqa-rad: 20 questions are too few for a bar." in svg("None", [chart])
     write_search(0, experiment="full")
     write_search(0, experiment="tiny", studies=24)
-    groups = collect_searches(tmp_path)
-    (panel,) = comparison(groups, compare_searches(groups, ["full"]), ["full"]).panels
+    groups = searches_in(tmp_path)
+    (panel,) = comparison(groups, compare(groups, ["full"]), ["full"]).panels
     assert [bar.name for bar in panel.bars] == ["full"]
     assert panel.notes == ("tiny: 24 studies are too few for a bar.",)
     assert panel.bars[0].levels == pytest.approx(
         {
-            "baseline": float(groups[0].chance()),
-            "control": float(groups[0].constant or 0),
+            "baseline": groups[0].level("baseline"),
+            "control": groups[0].level("control"),
             "ceiling": groups[0].first.ceiling[JUDGED],
         }
     )
@@ -241,11 +237,11 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 import amif_lightning
-from amif_lightning.reports.analysis.groups import collect
+from tests.reports.conftest import answers_in
 from amif_lightning.reports.page import page
 from amif_lightning.reports.render.figures import draw
 assert "matplotlib" not in sys.modules, "before a figure is drawn"
-text = draw(collect(Path(sys.argv[1])))
+text = draw(answers_in(Path(sys.argv[1])))
 assert "matplotlib.pyplot" not in sys.modules, "global state"
 sys.stdout.buffer.write(text.encode())
 """

@@ -7,30 +7,31 @@ from pathlib import Path
 
 import pytest
 
+from amif_lightning.reports.analysis.groups import SearchGroup
 from amif_lightning.reports.analysis.local_scores import LocalScores, scores_pairs
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup, collect_searches
 from amif_lightning.reports.render.local_verdict import (
     local_comparisons,
     local_sentences,
     local_statements,
 )
+from tests.reports.conftest import searches_in
 
 Write = Callable[..., Path]
 HEAD = "Phantom 112px [retrieval, test]: "
 
 
 @pytest.fixture
-def groups(write_search: Write, tmp_path: Path) -> list[RetrievalGroup]:
+def groups(write_search: Write, tmp_path: Path) -> list[SearchGroup]:
     """One configuration that localises and matches well, one that does neither, two with less."""
     for seed in range(3):
         write_search(seed, experiment="full", pairs={"gain": 0.2})
         write_search(seed, experiment="plain", pairs={"skill": 0.3, "points": 1.0, "cosine": 0.97})
         write_search(seed, experiment="bare", pairs={"matches": False, "findings": False})
     write_search(0, experiment="old")
-    return collect_searches(tmp_path / "searches")
+    return searches_in(tmp_path / "searches")
 
 
-def scores_of(groups: list[RetrievalGroup], name: str) -> LocalScores:
+def scores_of(groups: list[SearchGroup], name: str) -> LocalScores:
     return LocalScores(next(g for g in groups if g.key.experiment == name))
 
 
@@ -38,7 +39,7 @@ def starts(texts: list[str], start: str) -> list[str]:
     return [text for text in texts if text.startswith(HEAD + start)]
 
 
-def test_parts_that_pay(groups: list[RetrievalGroup]) -> None:
+def test_parts_that_pay(groups: list[SearchGroup]) -> None:
     reranked, places, tokens = local_statements(scores_of(groups, "full"))
     assert reranked.startswith(f"{HEAD}Re-ranking by matching raises precision@5 in full: +")
     assert places.startswith(f"{HEAD}The transport plan of full localises findings: ")
@@ -47,7 +48,7 @@ def test_parts_that_pay(groups: list[RetrievalGroup]) -> None:
     assert tokens == f"{HEAD}The tokens of full have not collapsed (cosine of other pairs 0.10)."
 
 
-def test_parts_that_do_not_pay(groups: list[RetrievalGroup]) -> None:
+def test_parts_that_do_not_pay(groups: list[SearchGroup]) -> None:
     reranked, places, tokens = local_statements(scores_of(groups, "plain"))
     assert reranked.startswith(f"{HEAD}Re-ranking by matching does not raise precision@5 in plain:")
     assert "points, seed 0: " in reranked
@@ -60,19 +61,19 @@ def test_words_must_beat_their_controls_and_an_even_spread(
     write_search: Write, tmp_path: Path, points: float, other: float
 ) -> None:
     write_search(0, pairs={"points": points, "other": other})
-    (group,) = collect_searches(tmp_path / "searches")
+    (group,) = searches_in(tmp_path / "searches")
     places = local_statements(LocalScores(group))[1]
     assert places.startswith(f"{HEAD}The transport plan of full does not localise findings: ")
     assert "against the same kind elsewhere." in places
 
 
-def test_nothing_is_said_of_what_was_not_scored(groups: list[RetrievalGroup]) -> None:
+def test_nothing_is_said_of_what_was_not_scored(groups: list[SearchGroup]) -> None:
     assert local_statements(scores_of(groups, "bare")) == [
         f"{HEAD}The tokens of bare have not collapsed (cosine of other pairs 0.10)."
     ]
 
 
-def test_differences_from_the_baseline_are_judged(groups: list[RetrievalGroup]) -> None:
+def test_differences_from_the_baseline_are_judged(groups: list[SearchGroup]) -> None:
     said = local_sentences(groups, ["plain"])
     for name in ("hard AUC", "random AUC", "localisation"):
         (found,) = starts(said, f"full is above plain in {name}: +")
@@ -94,7 +95,7 @@ def test_an_interval_with_zero_is_no_difference(write_search: Write, tmp_path: P
     for seed in range(2):
         write_search(seed, experiment="full", pairs={})
         write_search(seed, experiment="same", pairs={"skill": 2.001})  # other noise, equal skill
-    said = local_sentences(collect_searches(tmp_path / "searches"), ["full"])
+    said = local_sentences(searches_in(tmp_path / "searches"), ["full"])
     assert starts(said, "same and full do not differ in hard AUC beyond chance: ")
 
 
@@ -102,7 +103,7 @@ def test_a_seed_that_disagrees_is_told(write_search: Write, tmp_path: Path) -> N
     for seed in range(5):
         write_search(seed, experiment="full", pairs={"skill": 1.0})
         write_search(seed, experiment="less", pairs={"skill": 1.4 if seed == 0 else 0.1})
-    said = local_sentences(collect_searches(tmp_path / "searches"), ["full"])
+    said = local_sentences(searches_in(tmp_path / "searches"), ["full"])
     (found,) = starts(said, "less is BELOW full in random AUC")
     assert "in random AUC, BUT NOT IN EVERY SEED: -" in found
     assert "seed 0: +" in found
@@ -113,7 +114,7 @@ def test_other_negatives_are_not_compared(write_search: Write, tmp_path: Path) -
     write_search(0, experiment="full", pairs={})
     write_search(0, experiment="taught", pairs={"hard": 3})
     write_search(0, experiment="untaught", pairs={"hard": 0})
-    said = local_sentences(collect_searches(tmp_path / "searches"), ["full"])
+    said = local_sentences(searches_in(tmp_path / "searches"), ["full"])
     assert starts(said, "taught and full are not compared in hard AUC")
     assert not [text for text in said if "taught is" in text and "hard AUC" in text]
     assert [text for text in said if "taught" in text and "in random AUC" in text]
@@ -126,7 +127,7 @@ def test_only_equal_seeds_are_compared(write_search: Write, tmp_path: Path) -> N
     for seed in (1, 7):
         write_search(seed, experiment="part", pairs={"skill": 0.0})
     write_search(5, experiment="apart", pairs={"skill": 0.0})
-    groups = collect_searches(tmp_path / "searches")
+    groups = searches_in(tmp_path / "searches")
     said = local_comparisons([LocalScores(group) for group in groups], ["full"])
     (found,) = starts(said, "part is BELOW full in hard AUC")
     assert "seed 1: -" in found
@@ -138,7 +139,7 @@ def test_only_equal_seeds_are_compared(write_search: Write, tmp_path: Path) -> N
 def test_seeds_without_pairs_are_named(write_search: Write, tmp_path: Path) -> None:
     write_search(0)
     write_search(1, pairs={})
-    (group,) = collect_searches(tmp_path / "searches")
+    (group,) = searches_in(tmp_path / "searches")
     assert not scores_pairs(group)
     (said,) = local_sentences([group])
     assert said.startswith(f"{HEAD}full has no local scores here, for its seed 0 scored no pairs")

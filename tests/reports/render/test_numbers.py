@@ -1,40 +1,39 @@
 from __future__ import annotations
 
-from fractions import Fraction
-
 import pytest
 
-from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.statistics import Interval
 from amif_lightning.reports.render import numbers
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("share", "text"),
     [
-        (Fraction(1, 16) * 100, "6.3"),  # 6.25: binary rounding to even would print 6.2
-        (Fraction(-1, 16) * 100, "-6.3"),
-        (Fraction(1, 3) * 100, "33.3"),
-        (Fraction(-1, 100), "0.0"),
-        (Fraction(9995, 100), "100.0"),
-        (Fraction(0), "0.0"),
+        (1 / 16, "6.3"),  # 6.25: rounding to even would print 6.2
+        (-1 / 16, "-6.3"),
+        (9 / 2000, "0.5"),  # as a float below 0.0045
+        (691 / 2000, "34.6"),  # as a float below 0.3455
+        (1 / 3, "33.3"),
+        (-0.0001, "0.0"),
+        (0.9995, "100.0"),
+        (0.0, "0.0"),
     ],
 )
-def test_tenths_round_half_away_from_zero(value: Fraction, text: str) -> None:
-    assert numbers.tenths(value) == text
+def test_percentages_are_rounded_half_away_from_zero(share: float, text: str) -> None:
+    assert numbers.percent(share) == text
 
 
-def test_means_are_rounded_as_the_ratios_that_they_are() -> None:
-    # 0.0045 is 9 of 2000; as a float it lies below, and 0.45 % would be printed as 0.4.
-    assert numbers.percent(Fraction(0.0045)) == "0.4"
-    assert statistics.rational(0.0045) == Fraction(9, 2000)
-    assert numbers.percent(statistics.rational(0.0045)) == "0.5"
+def test_every_share_of_whole_numbers_is_rounded_exactly() -> None:
+    for count in (7, 40, 451, 2000):
+        for correct in range(count + 1):
+            tenths = (2000 * correct + count) // (2 * count)  # halves up
+            assert numbers.percent(correct / count) == f"{tenths // 10}.{tenths % 10}"
 
 
 def test_points_carry_a_sign() -> None:
-    assert numbers.points(Fraction(1, 8)) == "+12.5"
-    assert numbers.points(Fraction(-1, 8)) == "-12.5"
-    assert numbers.points(Fraction(-1, 10**6)) == "0.0"
+    assert numbers.points(1 / 8) == "+12.5"
+    assert numbers.points(-1 / 8) == "-12.5"
+    assert numbers.points(-1e-6) == "0.0"
 
 
 def test_intervals() -> None:

@@ -1,29 +1,38 @@
+"""The tables of answers, of what was read of the vocabulary and of searches, and the notes."""
+
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev
 
 import pytest
 
-from amif_lightning.reports.analysis.groups import collect
 from amif_lightning.reports.records.run import Durations, Hardware
-from amif_lightning.reports.render.tables import HEADER, markdown, report, results
+from amif_lightning.reports.render.markdown import Table, markdown
+from amif_lightning.reports.render.tables import (
+    answer_table,
+    knowledge_table,
+    report,
+    search_table,
+)
 from amif_lightning.reports.render.verdicts import verdict
+from tests.reports.conftest import answers_in, cells, searches_in
+
+Writer = Callable[..., Path]
+READ = "What was read of the answer vocabulary"
 
 
-def _cells(table: str) -> list[dict[str, str]]:
-    lines = [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()
-    ]
-    return [dict(zip(lines[0], row, strict=True)) for row in lines[2:]]
+def rows_of(table: Table) -> list[dict[str, str]]:
+    """The cells of every row by their columns, as Markdown prints them."""
+    return cells(table.parts[1])
 
 
 def test_first_lines_are_the_verdicts(write_run: Callable[..., Path], tmp_path: Path) -> None:
     write_run(0)
     write_run(0, experiment="other")
-    groups = collect(tmp_path)
+    groups = answers_in(tmp_path)
     lines = report(groups).split("\n")
     assert lines[0] == verdict(groups[0])
     assert lines[2] == verdict(groups[1])
@@ -34,9 +43,8 @@ def test_every_row_carries_what_a_score_must_carry(
 ) -> None:
     for seed in range(3):
         write_run(seed, test_runs=1 + seed // 2)
-    (group,) = groups = collect(tmp_path)
-    rows = _cells(results(groups))
-    assert tuple(rows[0]) == HEADER
+    (group,) = groups = answers_in(tmp_path)
+    rows = rows_of(answer_table(groups))
     assert [row["questions"] for row in rows] == [
         "overall",
         "closed (answer_type field)",
@@ -47,7 +55,7 @@ def test_every_row_carries_what_a_score_must_carry(
         "type organ",
         "type size",
     ]
-    overall, counts = rows[0], group.correct()
+    overall, counts = rows[0], group.right()
     deviation = 100 * stdev([count / 300 for count in counts])
     mean = 100 * sum(counts) / 900
     assert overall["accuracy % (± std over seeds)"] == f"{mean:.1f} ± {deviation:.1f}"
@@ -66,7 +74,7 @@ def test_every_row_carries_what_a_score_must_carry(
 
 def test_small_strata_have_no_percentage(write_run: Callable[..., Path], tmp_path: Path) -> None:
     write_run(0)
-    row = _cells(results(collect(tmp_path)))[-1]
+    row = rows_of(answer_table(answers_in(tmp_path)))[-1]
     assert row["questions"] == "type size"
     assert row["accuracy % (± std over seeds)"] == row["95 % interval"] == "-"
     assert re.fullmatch(r"\d of 6", row["right of asked, per seed"])
@@ -79,7 +87,7 @@ def test_literature_is_labelled_in_every_row(
 ) -> None:
     write_run(0)
     write_run(0, protocol="literature")
-    rows = _cells(results(collect(tmp_path)))
+    rows = rows_of(answer_table(answers_in(tmp_path)))
     labelled = [row for row in rows if row["protocol"] == "literature (test answers visible)"]
     assert len(labelled) == len(rows) / 2
 
@@ -89,77 +97,11 @@ def test_accelerators_and_untrained_weights_are_printed(
 ) -> None:
     machine = Hardware(cpu="Xeon", cores=16, memory_gib=None, gpu="H200", devices=2)
     write_run(0, hardware=machine, untrained=True, control=None, ceiling=None)
-    row = _cells(results(collect(tmp_path)))[0]
+    row = rows_of(answer_table(answers_in(tmp_path)))[0]
     assert row["hardware"] == "2 x H200 (Xeon, 16 cores)"
     assert row["experiment"] == "vqa-rad (UNTRAINED)"
     assert row["shuffled images %"] == "not run"
     assert row["ceiling %"] == "-"
-
-
-def test_experiments_are_compared_in_pairs(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    for seed in range(2):
-        write_run(seed, accuracy=0.7)
-    for seed in (1, 2):
-        write_run(seed, accuracy=0.3, experiment="worse")
-    groups = collect(tmp_path)
-    table = report(groups).split("## Comparisons\n\n")[1].split("\n\n")[0]
-    rows = _cells(table)
-    assert (rows[0]["first"], rows[0]["second"]) == ("vqa-rad", "worse")
-    expected = 100 * float(groups[0].accuracy() - groups[1].accuracy())
-    assert float(rows[0]["difference, points"]) == pytest.approx(expected, abs=0.051)
-    low, high = (float(part) for part in rows[0]["95 % interval"].split(" to "))
-    assert 0 < low < expected < high
-    # Only seed 1 exists on both sides.
-    assert re.fullmatch(r"seed 1: \d+/\d+, p < 0\.001", rows[0]["McNemar per seed"])
-    assert "type size" not in [row["questions"] for row in rows]
-
-
-def test_untrained_weights_are_marked_in_a_comparison(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
-    write_run(0)
-    write_run(0, experiment="bare", untrained=True)
-    write_run(0, experiment="more", images=61)
-    text = report(collect(tmp_path))
-    rows = _cells(text.split("## Comparisons\n\n")[1].split("\n\n")[0])
-    assert {(row["first"], row["second"]) for row in rows} == {("bare (UNTRAINED)", "vqa-rad")}
-    assert "different questions: bare (UNTRAINED) with more; more with vqa-rad." in text
-
-
-def test_seeds_without_a_partner_are_said(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    write_run(0)
-    write_run(1, experiment="other")
-    assert "no equal seeds" in report(collect(tmp_path))
-
-
-def test_protocols_are_never_mixed(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    write_run(0)
-    write_run(0, protocol="literature")
-    text = report(collect(tmp_path))
-    assert "| first" not in text
-    assert (
-        "Not compared on VQARAD test, for the protocols differ "
-        "(clean against literature (test answers visible)): vqa-rad with vqa-rad."
-    ) in text
-
-
-def test_other_reasons_not_to_compare(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    write_run(0)
-    write_run(0, experiment="bare", predictions=False)
-    write_run(0, experiment="more", images=61)
-    write_run(0, experiment="relaid", layout="mevf")
-    text = report(collect(tmp_path))
-    assert "predictions-test.jsonl is missing: bare with more; bare with vqa-rad." in text
-    assert "for they answer different questions: more with vqa-rad." in text
-    assert "for the layouts differ (mevf against osf)" in text
-
-
-def test_one_configuration_has_no_comparison(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
-    write_run(0)
-    write_run(0, split="validation")
-    assert "## Comparisons" not in report(collect(tmp_path))
 
 
 def test_notes_carry_warnings_provenance_and_missing_files(
@@ -167,7 +109,7 @@ def test_notes_carry_warnings_provenance_and_missing_files(
 ) -> None:
     write_run(0, git_dirty=True)
     path = write_run(1, predictions=False, config={"seed_everything": 1, "model": {"lr": 2}})
-    notes = report(collect(tmp_path)).split("## Notes")[1]
+    notes = report(answers_in(tmp_path)).split("## Notes")[1]
     assert f"{path.with_name('predictions-test.jsonl')} is missing" in notes
     assert "commit 0123456789 with uncommitted changes, 0123456789" in notes
     assert "425 candidates from train, majority answer 'no' 20.0 (60 of 300)" in notes
@@ -185,7 +127,7 @@ def test_what_must_differ_between_seeds_is_no_difference(
             seed,
             config={"seed_everything": seed, "trainer": {"callbacks": [writer]}, "model": start},
         )
-    assert "configurations differ" not in report(collect(tmp_path))
+    assert "configurations differ" not in report(answers_in(tmp_path))
 
 
 def test_seeds_that_started_from_one_checkpoint_of_another_seed_differ(
@@ -193,14 +135,14 @@ def test_seeds_that_started_from_one_checkpoint_of_another_seed_differ(
 ) -> None:
     for seed, start in ((1, "seed1"), (2, "seed1")):
         write_run(seed, config={"init_from": f"runs/{start}/best.ckpt"})
-    assert "configurations differ in init_from." in report(collect(tmp_path))
+    assert "configurations differ in init_from." in report(answers_in(tmp_path))
 
 
 def test_training_before_stands_beside_training(
     write_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     write_run(0, durations=Durations(train=180.0, test=5.0, before=120.0))
-    assert "train before 2 min, train 3 min, test 5 s" in report(collect(tmp_path))
+    assert "train before 2 min, train 3 min, test 5 s" in report(answers_in(tmp_path))
 
 
 def test_a_control_of_some_seeds_only_is_not_averaged(
@@ -208,8 +150,10 @@ def test_a_control_of_some_seeds_only_is_not_averaged(
 ) -> None:
     write_run(0)
     write_run(1, control=None)
-    groups = collect(tmp_path)
-    assert {row["shuffled images %"] for row in _cells(results(groups))} == {"only 1 of 2 seeds"}
+    groups = answers_in(tmp_path)
+    assert {row["shuffled images %"] for row in rows_of(answer_table(groups))} == {
+        "only 1 of 2 seeds"
+    }
     text = report(groups)
     assert "not run" not in text
     assert text.count("only 1 of 2 seeds have the") == 2  # in the verdict and in the notes
@@ -220,3 +164,134 @@ def test_markdown_cells_cannot_break_the_table() -> None:
     table = markdown(["a", "b"], [["x|y", "two\nlines"]])
     assert table.splitlines()[2] == "| x\\|y | two lines |"
     assert len({len(line) for line in table.splitlines()}) == 1
+
+
+# ---- the vocabulary -----------------------------------------------------------------------------
+
+
+def test_there_is_a_row_for_every_stratum_of_what_reads(write_run: Writer, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(seed, experiment="reads", read=True)
+    write_run(0, experiment="blind")
+    groups = answers_in(tmp_path)
+    rows = rows_of(knowledge_table(groups))
+    (group,) = (group for group in groups if group.key.experiment == "reads")
+    assert len(rows) == len(group.subsets)
+    overall = rows[0]
+    assert (overall["experiment"], overall["questions"]) == ("reads", "overall")
+    means = [record.knowledge["overall"] for record in group.records if record.knowledge]
+    masses = [100 * one.mass for one in means if one.mass is not None]
+    mean = sum(masses) / 2
+    spread = abs(masses[0] - masses[1]) / 2**0.5
+    column = "attention on the answer % (± std over seeds)"
+    assert overall[column] == f"{mean:.1f} ± {spread:.1f}"
+    low, high = map(float, overall["95 % interval"].split("-"))
+    assert low < mean < high
+    assert overall["even share %"].startswith("25.0")
+    assert overall["answers with an entry"] == f"{means[0].known} of {means[0].questions}"
+    assert overall["seeds"] == "2"
+
+
+def test_few_questions_have_counts_alone_of_what_was_read(
+    write_run: Writer, tmp_path: Path
+) -> None:
+    write_run(0, read=True)
+    rows = rows_of(knowledge_table(answers_in(tmp_path)))
+    (few,) = (row for row in rows if row["questions"] == "type size")
+    assert few["attention on the answer % (± std over seeds)"] == "-"
+    assert few["95 % interval"] == "-"
+    assert few["effective entries"] != "-"
+
+
+def test_the_report_shows_it_where_something_reads(write_run: Writer, tmp_path: Path) -> None:
+    write_run(0)
+    assert READ not in report(answers_in(tmp_path))
+    write_run(1, experiment="reads", read=True)
+    text = report(answers_in(tmp_path))
+    assert f"## {READ}" in text
+    assert text.index("## Results") < text.index(READ) < text.index("## Notes")
+
+
+# ---- searches -----------------------------------------------------------------------------------
+
+
+def test_every_row_of_searches_carries_what_a_score_must_carry(
+    write_search: Writer, tmp_path: Path
+) -> None:
+    for seed in range(3):
+        write_search(seed, test_runs=1 + seed // 2)
+    (group,) = groups = searches_in(tmp_path)
+    (row,) = rows_of(search_table(groups))
+    assert list(row)[4:10] == [
+        *(f"precision@{k} %" for k in (1, 5, 10)),
+        *(f"recall@{k} %" for k in (1, 5, 10)),
+    ]
+    for measure in ("precision", "recall"):
+        for k in (1, 5, 10):
+            values = [100 * getattr(r.mean, measure)[k] for r in group.records]
+            cell = re.fullmatch(
+                r"(\d+\.\d) ± (\d+\.\d) \((\d+\.\d)-(\d+\.\d)\)", row[f"{measure}@{k} %"]
+            )
+            assert cell is not None
+            mean, deviation, low, high = map(float, cell.groups())
+            assert abs(mean - fmean(values)) <= 0.051
+            assert abs(deviation - stdev(values)) <= 0.051
+            assert low < mean < high
+    assert (row["data"], row["split"], row["experiment"]) == ("Phantom 112px", "test", "full")
+    assert row["studies"] == "60"
+    assert row["chance %"] == "precision 8.3, recall@1 1.7, recall@5 8.3, recall@10 16.7"
+    assert row["best possible precision@5 %"] == "100.0"
+    assert row["zero-shot"] == "33.3 (20, 20, 20 of 60)"
+    assert row["teacher KL, nats"] == "0.260 ± 0.010"
+    assert (row["seeds"], row["test runs"]) == ("3", "1, 1, 2")
+    assert row["hardware"] == "Xeon, 2 cores, 8 GiB"
+    assert row["time per seed"] == "train 3 min, test 8 s"
+
+
+def test_what_is_not_there_is_a_dash(write_search: Writer, tmp_path: Path) -> None:
+    write_search(0, zero_shot=None, teacher_kl=None, untrained=True, lines=False)
+    (row,) = rows_of(search_table(searches_in(tmp_path)))
+    assert row["zero-shot"] == row["teacher KL, nats"] == "-"
+    assert row["experiment"] == "full (UNTRAINED)"
+    assert re.fullmatch(r"\d+\.\d", row["precision@5 %"])  # one seed, no lines
+
+
+def test_few_studies_have_no_percentage(write_search: Writer, tmp_path: Path) -> None:
+    write_search(0, studies=29)
+    (row,) = rows_of(search_table(searches_in(tmp_path)))
+    assert row["precision@5 %"] == row["recall@1 %"] == row["chance %"] == "-"
+    assert row["zero-shot"] == "10 of 29"
+
+
+def test_notes_of_searches_carry_warnings_provenance_and_missing_files(
+    write_search: Writer, tmp_path: Path
+) -> None:
+    write_search(0, git_dirty=True)
+    path = write_search(1, lines=False, config={"seed_everything": 1, "model": {"lr": 2}})
+    notes = report([], searches_in(tmp_path)).split("## Notes")[1]
+    assert f"{path.with_name('studies-test.jsonl')} is missing" in notes
+    assert "seeds 0, 1, commit 0123456789 with uncommitted changes, 0123456789" in notes
+    assert "geomloss 0.3.1" in notes
+    assert "configurations differ in model.init_args.labels, model.lr." in notes
+    assert notes.count("3 reports were cut.") == 1
+
+
+def test_a_report_of_searches_alone_has_no_table_of_answers(
+    write_search: Writer, tmp_path: Path
+) -> None:
+    write_search(0)
+    text = report([], searches_in(tmp_path))
+    assert text.startswith("Phantom 112px [retrieval, test], full, 1 seed: evidence")
+    assert re.findall("^## .*", text, re.MULTILINE) == ["## Image-text retrieval", "## Notes"]
+    assert "Accuracy" not in text
+
+
+@pytest.mark.parametrize("nested", [True, False])  # as the command line and as Python write it
+def test_the_teacher_stands_beside_its_divergence(
+    write_search: Writer, tmp_path: Path, nested: bool
+) -> None:
+    """Divergences of different teachers stand in one column and say nothing of each other."""
+    options = {"teacher": "shuffled_vectors"}
+    write_search(0, config={"data": {"init_args": options} if nested else options})
+    (row,) = rows_of(search_table(searches_in(tmp_path)))
+    assert row["teacher KL, nats"] == "0.250 (shuffled_vectors)"

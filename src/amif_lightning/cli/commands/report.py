@@ -9,11 +9,11 @@ from pathlib import Path
 
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError
-from amif_lightning.reports.analysis.groups import group_answers
-from amif_lightning.reports.analysis.retrieval_groups import group_searches
+from amif_lightning.reports.analysis.groups import AnyGroup, group_runs
 from amif_lightning.reports.records.store import find_records
 from amif_lightning.reports.render.comparisons import check_baselines
-from amif_lightning.reports.render.tables import report, verdicts
+from amif_lightning.reports.render.tables import report
+from amif_lightning.reports.render.verdicts import verdict
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,8 +86,9 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--no-images is about the page: give --html FILE.html as well.")
     found = find_records(options.folder)
     check_baselines(options.baseline, (record.experiment for _, record in found))
-    groups, searches = group_answers(found), group_searches(found)
-    text = report(groups, searches, options.baseline)
+    answers, searches = group_runs(found)
+    groups: list[AnyGroup] = [*answers, *searches]
+    text = report(answers, searches, options.baseline)
     if options.published:
         from amif_lightning.reports.render.published import published_table
 
@@ -96,17 +97,17 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.write(text)
     else:
         write_atomically(options.output, text)
-        print("\n\n".join(verdicts(groups, searches)))
+        print("\n\n".join(map(verdict, groups)))
         print(f"\nReport written to {options.output}.")
     if options.figure is not None:
         from amif_lightning.reports.render.figures import draw
 
-        write_atomically(options.figure, draw(groups, searches))
+        write_atomically(options.figure, draw(answers, searches))
         print(f"\nFigure written to {options.figure}.")
     if options.html is not None:
         from amif_lightning.reports.page.page import Options, page
 
         wanted = Options(tuple(options.baseline), not options.no_images, options.published)
-        write_atomically(options.html, page(options.folder, groups, searches, wanted))
+        write_atomically(options.html, page(options.folder, answers, searches, wanted))
         print(f"\nPage written to {options.html}.")
     return 0

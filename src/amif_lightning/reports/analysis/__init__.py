@@ -1,10 +1,3 @@
-"""Records grouped by configuration, and the statistics of their scores."""
+"""The seeds of one configuration as a group, and the statistics of their scores."""
 
-__all__ = [
-    "groups",
-    "local_scores",
-    "retrieval_groups",
-    "seeds",
-    "statistics",
-    "weighted_bootstrap",
-]
+__all__ = ["groups", "local_scores", "statistics", "weighted_bootstrap"]

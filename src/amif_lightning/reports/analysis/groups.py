@@ -1,33 +1,34 @@
-"""Finding the records under a folder and gathering the seeds of one configuration."""
+"""The seeds of one configuration: their scores, intervals, and distances from other levels.
+
+A run has lines; a line has an id, a cluster and named measures; a configuration has a baseline, a
+control and a ceiling. What these are is said by the records, so one group serves both kinds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property
+import statistics
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from amif_lightning.data.schema.question_splits import protocol_label
 from amif_lightning.errors import UserError
-from amif_lightning.reports.analysis import statistics
-from amif_lightning.reports.analysis.seeds import seeds_of
-from amif_lightning.reports.records.answering import (
-    PredictionLine,
-    ResultRecord,
-    counted,
-    predictions_path,
+from amif_lightning.reports.analysis.statistics import (
+    Estimate,
+    Interval,
+    bootstrap_difference,
+    bootstrap_mean,
+    mean_std,
+    wilson,
 )
-from amif_lightning.reports.records.run import OVERALL, RunRecord
-from amif_lightning.reports.records.schema import broken, first_difference, read_lines
+from amif_lightning.reports.records.answering import PredictionLine, ResultRecord
+from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine
+from amif_lightning.reports.records.run import OVERALL, ScoredRecord
+from amif_lightning.reports.records.schema import Line, broken, first_difference, read_lines
 from amif_lightning.reports.records.store import find_records
 
-if TYPE_CHECKING:  # NumPy is imported where intervals are drawn only
-    from numpy.typing import ArrayLike
-
-STRATA = (OVERALL, "closed/field", "open/field", "closed/answer", "open/answer")
-STRATUM_NAMES = {
+SUBSET_NAMES = {
     OVERALL: "overall",
     "closed/field": "closed (answer_type field)",
     "open/field": "open (answer_type field)",
@@ -35,78 +36,63 @@ STRATUM_NAMES = {
     "open/answer": "open (answer is not yes or no)",
 }
 
+R = TypeVar("R", bound=ScoredRecord)
+L = TypeVar("L", bound=Line)
 
-def stratum_name(stratum: str) -> str:
-    """The words printed for a stratum."""
-    return STRATUM_NAMES.get(stratum, stratum.replace("/", " ", 1))
+
+def subset_name(subset: str) -> str:
+    """The words printed for a subset."""
+    return SUBSET_NAMES.get(subset, subset.replace("/", " ", 1))
 
 
 @dataclass(frozen=True)
-class Run:
-    """One record and its predictions, sorted by question_id; None where the file is missing."""
+class Run(Generic[R, L]):
+    """One record and its lines, sorted by id; None where the file is missing."""
 
     path: Path
-    record: ResultRecord
-    predictions: tuple[PredictionLine, ...] | None
-
-    @property
-    def missing_file(self) -> Path:
-        """Where the prediction file belongs."""
-        return predictions_path(self.path.parent, self.record.split)
+    record: R
+    lines: tuple[L, ...] | None
 
 
 class Key(NamedTuple):
-    """What the runs of a group share."""
+    """What the runs of a group share; searches have no protocol."""
 
     dataset: str
     layout: str
-    experiment: str
     protocol: str
     split: str
+    experiment: str
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Accuracy minus something, as share of the questions.
+class Group(Generic[R, L]):
+    """The runs of one configuration on one split: equal but for the seed, sorted by seed.
 
-    Attributes:
-        value: The difference of mean accuracies.
-        interval: Its 95 % interval; None where it cannot be computed.
-        paired: Whether the interval is paired by question; otherwise the other side is taken as a
-            fixed number.
+    Scores are shares from 0 to 1. A measure is one of the record's: its ``MAIN`` score by default,
+    or ``baseline``, ``control`` and ``ceiling``, which the main score is compared with.
     """
 
-    value: Fraction
-    interval: statistics.Interval | None
-    paired: bool
-
-
-@dataclass(frozen=True)
-class Group:
-    """The runs of one configuration on one split: equal but for the seed, sorted by seed."""
-
     key: Key
-    runs: tuple[Run, ...]
+    runs: tuple[Run[R, L], ...]
+    _intervals: dict[tuple[str, str], Interval | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
-    def first(self) -> ResultRecord:
+    def first(self) -> R:
         """A record to read what all runs share."""
         return self.runs[0].record
 
     @property
-    def records(self) -> list[ResultRecord]:
+    def records(self) -> list[R]:
         """The records per seed."""
         return [run.record for run in self.runs]
 
     @property
     def label(self) -> str:
         """``VQARAD osf [clean, test]``."""
-        return f"{self.key.dataset} {self.key.layout} [{self.protocol}, {self.key.split}]"
-
-    @property
-    def protocol(self) -> str:
-        """The protocol's printed label."""
-        return protocol_label(self.key.protocol, self.key.split, self.first.answers_from)
+        key = self.key
+        return f"{key.dataset} {key.layout} [{self.first.protocol_label}, {key.split}]"
 
     @property
     def name(self) -> str:
@@ -114,198 +100,205 @@ class Group:
         return self.key.experiment + (" (UNTRAINED)" if self.first.untrained else "")
 
     @property
-    def strata(self) -> list[str]:
-        """Strata in printing order: overall, both rules, then the question types by name."""
-        scores = [name for name, part in self.first.scores.items() if part.count]
-        return [name for name in STRATA if name in scores] + sorted(set(scores) - set(STRATA))
+    def subsets(self) -> list[str]:
+        """Subsets in printing order: overall, both rules, then the question types by name."""
+        there = self.first.sizes
+        return [s for s in SUBSET_NAMES if s in there] + sorted(set(there) - set(SUBSET_NAMES))
 
     @property
     def missing(self) -> list[Path]:
-        """Prediction files that are not there."""
-        return [run.missing_file for run in self.runs if run.predictions is None]
+        """Files of lines that are not there."""
+        return [_lines_path(run.path, run.record) for run in self.runs if run.lines is None]
 
-    def count(self, stratum: str = OVERALL) -> int:
-        """Questions of a stratum."""
-        return self.first.scores[stratum].count
+    def count(self, subset: str = OVERALL) -> int:
+        """Questions or studies of a subset."""
+        return self.first.sizes[subset]
 
-    def correct(self, stratum: str = OVERALL) -> list[int]:
-        """Right answers per seed."""
-        return [run.record.scores[stratum].correct for run in self.runs]
+    def right(self, subset: str = OVERALL, measure: str | None = None) -> list[int]:
+        """Right answers per seed; empty unless every seed has such counts."""
+        measure = measure or self.first.MAIN
+        found = [record.right(measure, subset) for record in self.records]
+        return [count.correct for count in found if count is not None] if None not in found else []
 
-    def control(self, stratum: str = OVERALL) -> list[int] | None:
-        """Right answers per seed with shuffled images; None unless every seed has the control."""
-        counts = [run.record.control[stratum].correct for run in self.runs if run.record.control]
-        return counts if len(counts) == len(self.runs) else None
+    def values(self, subset: str = OVERALL, measure: str | None = None) -> list[float]:
+        """The score per seed; empty unless every seed has it."""
+        measure = measure or self.first.MAIN
+        found = [run.record.score(measure, subset, run.lines) for run in self.runs]
+        return [value for value in found if value is not None] if None not in found else []
 
-    @property
-    def controlled(self) -> int:
-        """Number of seeds with the control."""
-        return sum(run.record.control is not None for run in self.runs)
+    def mean(self, subset: str = OVERALL, measure: str | None = None) -> float:
+        """Mean score over seeds, which all have it."""
+        return statistics.fmean(self.values(subset, measure))
 
-    def accuracy(self, stratum: str = OVERALL) -> Fraction:
-        """Mean accuracy over seeds, exact."""
-        return Fraction(sum(self.correct(stratum)), len(self.runs) * self.count(stratum))
+    def level(self, measure: str, subset: str = OVERALL) -> float | None:
+        """The same; None unless every seed has it."""
+        values = self.values(subset, measure)
+        return statistics.fmean(values) if values else None
 
-    def deviation(self, stratum: str = OVERALL) -> float | None:
-        """Sample standard deviation of the accuracy over seeds; None for one seed."""
-        count = self.count(stratum)
-        return statistics.mean_std([part / count for part in self.correct(stratum)])[1]
+    def deviation(self, subset: str = OVERALL, measure: str | None = None) -> float | None:
+        """Sample standard deviation of the score over seeds; None for one seed."""
+        return mean_std(self.values(subset, measure))[1]
 
-    def interval(self, stratum: str = OVERALL) -> statistics.Interval | None:
-        """95 % interval: Wilson for one seed, bootstrap over images for several."""
-        if len(self.runs) == 1:
-            return statistics.wilson(self.correct(stratum)[0], self.count(stratum))
+    def interval(self, subset: str = OVERALL, measure: str | None = None) -> Interval | None:
+        """95 % interval of the mean over seeds.
+
+        Wilson for one seed that counts right answers, else bootstrap over clusters; None where
+        lines are missing or the clusters are too few.
+        """
+        measure = measure or self.first.MAIN
+        only = self.first.right(measure, subset) if len(self.runs) == 1 else None
+        if only is not None:
+            return wilson(only)
         if self.missing:
             return None
-        if stratum not in self._intervals:  # the verdict, the table and the figure all ask
-            chosen = self._members(stratum)
-            span = statistics.bootstrap_mean(self.answers(chosen), self._images(chosen))
-            self._intervals[stratum] = span
-        return self._intervals[stratum]
+        if (subset, measure) not in self._intervals:  # verdict, table and figure all ask
+            scored = self._scored(subset, measure)
+            span = bootstrap_mean(self.table(scored, measure), self.clusters(scored))
+            self._intervals[subset, measure] = span
+        return self._intervals[subset, measure]
 
-    @cached_property
-    def _intervals(self) -> dict[str, statistics.Interval | None]:
-        return {}
-
-    @cached_property
-    def above_baseline(self) -> Difference:
-        """Accuracy minus the question-only baseline."""
-        baseline = Fraction(self.first.baselines.question_only[OVERALL].correct, self.count())
-        lines = next(
-            (run for run in self._lines or [] if run[0].baseline_correct is not None), None
-        )
-        value = self.accuracy() - baseline
-        if lines is None:
-            own = self.interval()
-            shifted = own and statistics.Interval(
-                own.low - float(baseline), own.high - float(baseline)
-            )
-            return Difference(value, shifted, paired=False)
-        return self._paired(value, [bool(line.baseline_correct) for line in lines])
-
-    @cached_property
-    def above_control(self) -> Difference | None:
-        """Accuracy minus that of the same networks with shuffled images; None without control."""
-        control = self.control()
-        if control is None:
+    def above(self, measure: str) -> Estimate | None:
+        """The main score minus the ``baseline`` or the ``control``; None without that."""
+        level = self.level(measure)
+        if level is None:
             return None
-        value = self.accuracy() - Fraction(sum(control), len(control) * self.count())
-        lines = self._lines
-        if lines is None:
-            return Difference(value, None, paired=False)
-        return self._paired(value, [[bool(line.control_correct) for line in run] for run in lines])
+        value = self.mean() - level
+        places = range(0 if self.missing else self.count())
+        other = self.table(places, measure) if places else []
+        if other:
+            span = bootstrap_difference(self.table(places), other, self.clusters(places))
+            return Estimate(value, span)
+        own = self.interval() if measure == "baseline" else None
+        shifted = own and Interval(own.low - level, own.high - level)
+        return Estimate(value, shifted, paired=False)
 
-    def _paired(self, value: Fraction, right: ArrayLike) -> Difference:
-        """The difference to other answers to the same questions, with its bootstrap interval."""
-        questions = range(self.count())
-        interval = statistics.bootstrap_difference(
-            self.answers(questions), right, self._images(questions)
-        )
-        return Difference(value, interval, paired=True)
+    def of_seeds(self, seeds: Collection[int]) -> Group[R, L]:
+        """The same configuration with these seeds alone."""
+        return Group(self.key, tuple(run for run in self.runs if run.record.seed in seeds))
 
-    @cached_property
-    def _lines(self) -> list[tuple[PredictionLine, ...]] | None:
-        lines = [run.predictions for run in self.runs if run.predictions is not None]
-        return lines if len(lines) == len(self.runs) else None
+    # ---- lines --------------------------------------------------------------------------------
 
     @property
-    def lines(self) -> list[tuple[PredictionLine, ...]]:
-        """Predictions per seed in one order of questions.
+    def lines(self) -> list[tuple[L, ...]]:
+        """Lines per seed in one order.
 
         Raises:
-            ValueError: If a prediction file is missing; ask `missing` first.
+            ValueError: If a file of lines is missing; ask `missing` first.
         """
-        if self._lines is None:
-            raise ValueError("a prediction file is missing")
-        return self._lines
+        lines = [run.lines for run in self.runs if run.lines is not None]
+        if len(lines) < len(self.runs):
+            raise ValueError("a file of lines is missing")
+        return lines
 
-    @cached_property
-    def _all_answers(self) -> list[list[bool]]:
-        return [[line.correct for line in run] for run in self.lines]
+    @property
+    def identities(self) -> list[tuple[object, ...]]:
+        """What makes the lines of two configurations the same task."""
+        return [line.identity for line in self.lines[0]]
 
-    def answers(self, chosen: Sequence[int]) -> list[list[bool]]:
-        """Right or wrong per seed (S) for the chosen questions (Q), shape (S, Q)."""
-        return [[run[index] for index in chosen] for run in self._all_answers]
+    def members(self, subset: str) -> list[int]:
+        """Places of the lines of a subset."""
+        return [i for i, line in enumerate(self.lines[0]) if subset in line.subsets]
 
-    def _members(self, stratum: str) -> list[int]:
-        return [i for i, line in enumerate(self.lines[0]) if stratum in line.strata]
+    def _scored(self, subset: str, measure: str) -> list[int]:
+        lines = self.lines[0]
+        return [i for i in self.members(subset) if lines[i].value(measure, len(lines)) is not None]
 
-    def _images(self, chosen: Iterable[int]) -> list[str]:
-        return [self.lines[0][index].image for index in chosen]
+    def table(self, places: Sequence[int], measure: str | None = None) -> list[list[float]]:
+        """The score of each seed (S) that has it on the chosen lines (Q), shape (S, Q)."""
+        measure = measure or self.first.MAIN
+        rows = (
+            [lines[place].value(measure, len(lines)) for place in places] for lines in self.lines
+        )
+        return [[value for value in row if value is not None] for row in rows if None not in row]
+
+    def clusters(self, places: Sequence[int]) -> list[str]:
+        """The clusters of the chosen lines: what intervals draw."""
+        lines = self.lines[0]
+        return [lines[place].cluster for place in places]
 
 
-def collect(folder: Path) -> list[Group]:
-    """Read every record of answers under ``folder`` and group the seeds of each configuration.
+AnswerGroup = Group[ResultRecord, PredictionLine]
+SearchGroup = Group[RetrievalRecord, StudyLine]
+AnyGroup = Group[Any, Any]
 
-    Args:
-        folder: Searched with all its subfolders for ``result-*.json``; records of searches are
-            passed over.
 
-    Returns:
-        Groups sorted by data set, layout, protocol, split and experiment.
+def collect(folder: Path) -> tuple[list[AnswerGroup], list[SearchGroup]]:
+    """Read every record under a folder; see `group_runs`.
 
     Raises:
-        UserError: If the folder or records are missing, a file is broken, a prediction file and its
-            record disagree, or records of one group cannot be seeds of one configuration.
+        UserError: If the folder or records are missing, a file is broken, lines and their record
+            disagree, or records of one group cannot be seeds of one configuration.
     """
-    return group_answers(find_records(folder))
+    return group_runs(find_records(folder))
 
 
-def group_answers(records: Iterable[tuple[Path, RunRecord]]) -> list[Group]:
-    """Group the records of answers, read with the predictions beside them; see `collect`."""
-    runs: dict[Key, list[Run]] = {}
-    for path, record in records:
-        if not isinstance(record, ResultRecord):
-            continue
-        key = Key(record.dataset, record.layout, record.experiment, record.protocol, record.split)
-        runs.setdefault(key, []).append(_read_run(path, record))
-    groups = [
-        Group(key, seeds_of(key.experiment, members, _not_shared)) for key, members in runs.items()
-    ]
-    return sorted(groups, key=lambda g: (g.key[:2], g.key.protocol, g.key.split, g.key.experiment))
+def group_runs(
+    found: Iterable[tuple[Path, ResultRecord | RetrievalRecord]],
+) -> tuple[list[AnswerGroup], list[SearchGroup]]:
+    """Group the seeds of each configuration, and read the lines beside the records.
+
+    Returns:
+        Configurations that answered and those that searched, each sorted by data set, layout,
+        protocol, split and experiment.
+    """
+    groups: dict[str, dict[Key, list[Run[Any, Any]]]] = {"answering": {}, "retrieval": {}}
+    for path, record in found:
+        protocol = record.protocol if isinstance(record, ResultRecord) else ""
+        key = Key(record.dataset, record.layout, protocol, record.split, record.experiment)
+        groups[record.kind].setdefault(key, []).append(_read_run(path, record))
+    answers, searches = (
+        [Group(key, _seeds_of(runs)) for key, runs in sorted(by_key.items())]
+        for by_key in groups.values()
+    )
+    return answers, searches
 
 
-def _read_run(path: Path, record: ResultRecord) -> Run:
-    if record.scores[OVERALL].count == 0:
+def _lines_path(path: Path, record: ScoredRecord) -> Path:
+    return path.parent / record.FILE.format(record.split)
+
+
+def _read_run(path: Path, record: ScoredRecord) -> Run[Any, Any]:
+    if record.sizes.get(OVERALL, 0) == 0:
         raise UserError(
             f"{path}: no question was scored, so there is nothing to report; remove it."
         )
-    file = predictions_path(path.parent, record.split)
+    file = _lines_path(path, record)
     if not file.exists():
         return Run(path, record, None)
-    lines = sorted(read_lines(file, PredictionLine), key=lambda line: line.question_id)
-    _agree(record, lines, file)
-    return Run(path, record, tuple(lines))
-
-
-def _agree(record: ResultRecord, lines: Sequence[PredictionLine], file: Path) -> None:
-    """Raise unless the predictions give exactly the record's counts."""
-    found = counted(lines)
-    expected = {
-        "scores": record.scores,
-        "control": record.control,
-        # Not every run looked up which questions the baseline answers.
-        "baselines.question_only": found["baselines.question_only"]
-        and record.baselines.question_only,
-        "knowledge": record.knowledge,
-    }
-    odd = first_difference(expected, found)
+    lines = tuple(sorted(read_lines(file, record.LINE), key=lambda line: line.id))
+    odd = first_difference(*record.numbers(lines))
     if odd:
-        raise broken(file, f"the lines give another value of '{odd}' than the record")
+        raise broken(file, f"the lines give another value of '{odd}' than {path.name}")
+    return Run(path, record, lines)
 
 
-def _not_shared(one: Run, other: Run) -> str | None:
+def _seeds_of(members: Iterable[Run[R, L]]) -> tuple[Run[R, L], ...]:
+    runs = tuple(sorted(members, key=lambda run: run.record.seed))
+    for before, after in pairwise(runs):
+        both = f"{before.path} and {after.path}"
+        if before.record.seed == after.record.seed:
+            raise UserError(
+                f"{both} are both seed {after.record.seed} of experiment "
+                f"'{after.record.experiment}': move one of them out of the folder."
+            )
+        odd = _not_shared(before, after)
+        if odd:
+            raise UserError(
+                f"{both} differ in {odd}, so they are not seeds of one configuration: give one of "
+                "them another experiment name."
+            )
+    return runs
+
+
+def _not_shared(one: Run[R, L], other: Run[R, L]) -> str | None:
     """What differs between two runs although seeds of one configuration share it."""
-    a, b = one.record, other.record
-    if {k: v.count for k, v in a.scores.items()} != {k: v.count for k, v in b.scores.items()}:
-        return "the number of questions per stratum"
-    for name in ("ceiling", "baselines", "candidates", "answers_from", "method", "untrained"):
-        if getattr(a, name) != getattr(b, name):
-            return f"'{name}'"
-    if one.predictions is not None and other.predictions is not None:
-        same = [(p.question_id, p.image) for p in one.predictions] == [
-            (p.question_id, p.image) for p in other.predictions
-        ]
-        if not same:
-            return "the questions they answer"
+    odd = first_difference(one.record.shared, other.record.shared)
+    if odd:
+        return f"'{odd}'"
+    pairs = list(zip(one.lines or (), other.lines or (), strict=False))
+    if any(mine.identity != theirs.identity for mine, theirs in pairs):
+        return f"the {one.record.CASES} that they score"
+    for mine, theirs in pairs:
+        if None not in (mine.judged, theirs.judged) and mine.judged != theirs.judged:
+            return f"the pairs that they judge ({mine.id})"
     return None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.analysis.statistics import Interval
+from amif_lightning.reports.analysis.groups import SearchGroup
+from amif_lightning.reports.analysis.statistics import Estimate, Interval
 from amif_lightning.reports.analysis.weighted_bootstrap import (
     Area,
     Array,
@@ -22,30 +21,6 @@ from amif_lightning.reports.analysis.weighted_bootstrap import (
 )
 from amif_lightning.reports.records.pairs import FindingLine, PairAverages, PairLine
 from amif_lightning.reports.records.retrieval import JUDGED, StudyLine
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score of a configuration, or a difference of two.
-
-    Attributes:
-        seeds: Its value for each seed.
-        span: The 95 % interval of their mean; None where none can be drawn.
-    """
-
-    seeds: tuple[float, ...]
-    span: Interval | None
-
-    @property
-    def value(self) -> float:
-        """The mean over seeds."""
-        return statistics.fmean(self.seeds)
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of 0."""
-        return self.span is not None and not self.span.low <= 0 <= self.span.high
-
 
 #: The scores that configurations are compared by, higher being better.
 HARD, RANDOM, RERANKED, PLACES = (
@@ -64,10 +39,10 @@ class LocalScores:
             lines there are the records' averages, and no measures.
     """
 
-    def __init__(self, group: RetrievalGroup) -> None:
+    def __init__(self, group: SearchGroup) -> None:
         self.group = group
         self.lines = [] if group.missing else group.lines
-        self.together = [] if group.missing else group.together
+        self.clusters = [] if group.missing else group.clusters(range(group.count()))
 
     @property
     def averages(self) -> list[PairAverages]:
@@ -77,30 +52,34 @@ class LocalScores:
     def judged(self, name: str) -> list[object]:
         """What a measure is about, study by study, whatever it scored."""
         pairs = self._pairs(self.lines[0])
-        if name == HARD:
-            return [pair.hard for pair in pairs]
-        if name == RANDOM:
-            return [pair.random for pair in pairs]
         if name == RERANKED:
             return [pair.reranked is None for pair in pairs]
-        return [tuple(finding[:2] for finding in pair.findings) for pair in pairs]
+        if name == PLACES:
+            return [tuple(finding[:2] for finding in pair.findings) for pair in pairs]
+        return [pair.hard if name == HARD else pair.random for pair in pairs]
 
     def of_seeds(self, seeds: Collection[int]) -> LocalScores:
         """The same configuration with these seeds alone."""
-        runs = tuple(run for run in self.group.runs if run.record.seed in seeds)
-        return LocalScores(replace(self.group, runs=runs))
+        return LocalScores(self.group.of_seeds(seeds))
 
     def estimate(self, measure: Measure | None, minus: Measure | None = None) -> Estimate | None:
         """A score, or the difference of two; None without the score."""
         if measure is None:
             return None
-        seeds = per_seed(measure, len(self.together))
+        seeds = per_seed(measure, len(self.clusters))
         if minus is not None:
-            others = per_seed(minus, len(self.together))
+            others = per_seed(minus, len(self.clusters))
             seeds = [one - other for one, other in zip(seeds, others, strict=True)]
         if any(math.isnan(value) for value in seeds):
             return None
-        return Estimate(tuple(seeds), interval(measure, minus, self.together))
+        by_seed = {r.seed: value for r, value in zip(self.group.records, seeds, strict=True)}
+        span = interval(measure, minus, self.clusters)
+        return Estimate(statistics.fmean(seeds), span, by_seed)
+
+    def span(self, name: str) -> Interval | None:
+        """The 95 % interval of a measure's mean over seeds; None where none can be drawn."""
+        found = self.estimate(self.measures.get(name))
+        return None if found is None else found.span
 
     # ---- what can be compared between configurations -----------------------------------------
 
@@ -115,49 +94,35 @@ class LocalScores:
         if all(average.matching_auc_random is not None for average in self.averages):
             made[RANDOM] = self._area("random")
         if all(average.reranked is not None for average in self.averages):
-            made[RERANKED] = self.reranked
+            made[RERANKED] = self._mean(lambda pair, line: _some(pair.reranked))
         if self.kinds:
-            made[PLACES] = self.inside
+            made[PLACES] = self.places(lambda one: one.inside)
         return made
-
-    def span(self, name: str) -> Interval | None:
-        """The 95 % interval of a measure's mean over seeds; None where none can be drawn."""
-        found = self.estimate(self.measures.get(name))
-        return None if found is None else found.span
 
     def _area(self, name: str) -> Area:
         odds = [[pair.matching for pair in self._pairs(run)] for run in self.lines]
-        return Area(
-            _table([[None if one is None else one.own for one in run] for run in odds]),
-            _table([[None if one is None else getattr(one, name) for one in run] for run in odds]),
-        )
 
-    @cached_property
-    def reranked(self) -> Mean:
-        """Precision of the lists that matching re-ordered."""
-        return _mean([[pair.reranked for pair in self._pairs(run)] for run in self.lines])
+        def table(field: str) -> Array:
+            rows = [[math.nan if o is None else getattr(o, field) for o in run] for run in odds]
+            return np.array(rows, dtype=np.float64)  # None becomes NaN
 
-    @cached_property
-    def global_order(self) -> Mean:
-        """Precision of the same lists in the order of the global similarity."""
-        return _mean(
-            [
-                [
-                    None if pair.reranked is None else line.image_to_text.precision[JUDGED]
-                    for line, pair in zip(run, self._pairs(run), strict=True)
-                ]
-                for run in self.lines
-            ]
-        )
+        return Area(table("own"), table(name))
 
     # ---- parts against their controls ---------------------------------------------------------
 
     @cached_property
     def gain(self) -> Estimate | None:
         """Re-ranked minus global precision of the same lists; None without re-ranked lists."""
-        if RERANKED not in self.measures:
-            return None
-        return self.estimate(self.reranked, self.global_order)
+        return self.estimate(self.measures.get(RERANKED), self.global_order)
+
+    @property
+    def global_order(self) -> Mean:
+        """Precision of the re-ranked lists in the order of the global similarity."""
+        return self._mean(
+            lambda pair, line: (
+                [] if pair.reranked is None else [line.image_to_text.precision[JUDGED]]
+            )
+        )
 
     @cached_property
     def controls(self) -> dict[str, Estimate]:
@@ -165,8 +130,8 @@ class LocalScores:
         if PLACES not in self.measures:
             return {}
         found = {
-            "another word": self.estimate(self.beside("other_word"), self.other_word),
-            "the same kind elsewhere": self.estimate(self.beside("elsewhere"), self.elsewhere),
+            "another word": self.estimate(*self.against(lambda one: one.other_word)),
+            "the same kind elsewhere": self.estimate(*self.against(lambda one: one.elsewhere)),
         }
         return {name: one for name, one in found.items() if one is not None}
 
@@ -178,36 +143,27 @@ class LocalScores:
         found = self.averages[0].localisation
         return {} if found is None else {kind: one.findings for kind, one in found.kinds.items()}
 
-    @cached_property
-    def inside(self) -> Mean:
-        """Mass inside over area, own words."""
-        return self._findings(lambda one: one.inside)
+    def against(self, control: Callable[[FindingLine], float | None]) -> tuple[Mean, Mean]:
+        """Localisation of the findings that have a control, and the control."""
+        own = self.places(lambda one: None if control(one) is None else one.inside)
+        return own, self.places(control)
 
-    @cached_property
-    def other_word(self) -> Mean:
-        """The same of another word."""
-        return self._findings(lambda one: one.other_word)
-
-    @cached_property
-    def elsewhere(self) -> Mean:
-        """The same inside another study's region of the same kind."""
-        return self._findings(lambda one: one.elsewhere)
-
-    def beside(self, control: str) -> Mean:
-        """Own words, of the findings that have the control."""
-        return self._findings(lambda one: None if getattr(one, control) is None else one.inside)
-
-    def _findings(self, value: Callable[[FindingLine], float | None]) -> Mean:
-        ratios = [
-            [
-                [shown / one.area for one in pair.localised if (shown := value(one)) is not None]
-                for pair in self._pairs(run)
+    def places(self, mass: Callable[[FindingLine], float | None]) -> Mean:
+        """Mass inside the findings' regions over their area."""
+        return self._mean(
+            lambda pair, line: [
+                inside / one.area for one in pair.localised if (inside := mass(one)) is not None
             ]
+        )
+
+    def _mean(self, values: Callable[[PairLine, StudyLine], Sequence[float]]) -> Mean:
+        found = [
+            [values(pair, line) for pair, line in zip(self._pairs(run), run, strict=True)]
             for run in self.lines
         ]
         return Mean(
-            np.array([[sum(found) for found in run] for run in ratios], dtype=np.float64),
-            np.array([[len(found) for found in run] for run in ratios], dtype=np.float64),
+            np.array([[sum(some) for some in run] for run in found], dtype=np.float64),
+            np.array([[len(some) for some in run] for run in found], dtype=np.float64),
         )
 
     @staticmethod
@@ -215,16 +171,10 @@ class LocalScores:
         return [line.pairs for line in run if line.pairs is not None]
 
 
-def scores_pairs(group: RetrievalGroup) -> bool:
+def _some(value: float | None) -> list[float]:
+    return [] if value is None else [value]
+
+
+def scores_pairs(group: SearchGroup) -> bool:
     """Whether all runs of a configuration scored pairs."""
     return all(record.pairs is not None for record in group.records)
-
-
-def _table(rows: Sequence[Sequence[float | None]]) -> Array:
-    return np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=np.float64)
-
-
-def _mean(rows: Sequence[Sequence[float | None]]) -> Mean:
-    values = _table(rows)
-    there = ~np.isnan(values)
-    return Mean(np.where(there, values, 0.0), there.astype(np.float64))

@@ -1,30 +1,27 @@
-"""Intervals and tests of scores: Wilson, bootstrap over images or patients, exact McNemar.
+"""Intervals and tests of scores: Wilson, bootstrap over clusters, exact McNemar.
 
-Questions about one image stand or fall together, so resampling draws images, each with all its
-questions. A search is treated the same way: its queries are the questions, each with a share
-instead of right or wrong, and the group of a study (its patient) is the image. numpy is imported
-inside the functions: a report without files of lines needs none.
+Questions about one image stand or fall together, as do studies of one patient, so resampling draws
+clusters, each with all its lines. numpy and scipy are imported inside the functions: a report
+without files of lines needs neither.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from amif_lightning.evaluation import Count
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
-from fractions import Fraction
 
 DRAWS = 2000
 LEVEL = 0.95
-# Below this many images the percentile bootstrap says little; no interval is given.
-LEAST_IMAGES = 10
-# Normal quantile of (1 + LEVEL) / 2, to double precision.
-Z = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)
+# Below this many clusters the percentile bootstrap says little; no interval is given.
+LEAST_CLUSTERS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,29 @@ class Interval:
 
     low: float
     high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of 0."""
+        return not self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score of a configuration, or a difference of two.
+
+    Attributes:
+        value: The mean over seeds.
+        span: Its 95 % interval; None where none can be drawn.
+        seeds: Its value by seed.
+        paired: Of a difference, whether the interval is paired by line; otherwise the other side is
+            taken as a fixed number.
+    """
+
+    value: float
+    span: Interval | None
+    seeds: Mapping[int, float] = field(default_factory=dict)
+    paired: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,85 +70,16 @@ class McNemar:
     p: float
 
 
-def wilson(correct: int, count: int) -> Interval:
-    r"""Wilson's 95 % score interval for a share (Wilson 1927, JASA 22, 209-212).
+def wilson(score: Count) -> Interval:
+    """Wilson's 95 % score interval for a share (Wilson 1927, JASA 22, 209-212)."""
+    from scipy.stats import binomtest
 
-    With p = correct / count and z the normal quantile:
-    (p + z^2 / 2n ± z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
-
-    Args:
-        correct: Right answers.
-        count: Questions, at least 1.
-
-    Raises:
-        ValueError: If the numbers are not 0 <= correct <= count with count >= 1.
-    """
-    if not 0 <= correct <= count or count < 1:
-        raise ValueError(f"need 0 <= correct <= count and count >= 1, got {correct} of {count}")
-    p, z2 = correct / count, Z * Z
-    centre = p + z2 / (2 * count)
-    reach = Z * math.sqrt(p * (1 - p) / count + z2 / (4 * count * count))
-    scale = 1 + z2 / count
-    # Exact at the ends, where rounding would leave -1e-17 or 0.9999999.
-    low = 0.0 if correct == 0 else (centre - reach) / scale
-    high = 1.0 if correct == count else (centre + reach) / scale
-    return Interval(low, high)
+    found = binomtest(score.correct, score.count).proportion_ci(LEVEL, method="wilson")
+    return Interval(float(found.low), float(found.high))
 
 
-def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation (n - 1); the deviation is None for one value."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def bootstrap_mean(
-    correct: ArrayLike, images: Sequence[str], *, draws: int = DRAWS, seed: int = 0
-) -> Interval | None:
-    """Percentile interval of the accuracy averaged over runs, resampling images.
-
-    Args:
-        correct: Whether each run (S) answers each question (Q) rightly, or a share from 0 to 1 in
-            its place, shape (S, Q) or (Q,).
-        images: The image of each question, length Q.
-        draws: Number of resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        The interval, or None with fewer than `LEAST_IMAGES` different images.
-
-    Raises:
-        ValueError: If the shapes do not fit.
-    """
-    return _bootstrap(_per_question(correct, len(images)), images, draws, seed)
-
-
-def bootstrap_difference(
-    first: ArrayLike, second: ArrayLike, images: Sequence[str], *, draws: int = DRAWS, seed: int = 0
-) -> Interval | None:
-    """Percentile interval of accuracy(first) - accuracy(second), paired by question.
-
-    Args:
-        first: Right answers of the first configuration's runs, shape (S, Q) or (Q,).
-        second: The same of the second configuration on the same questions, (T, Q) or (Q,).
-        images: The image of each question, length Q.
-        draws: Number of resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        The interval, or None with fewer than `LEAST_IMAGES` different images.
-
-    Raises:
-        ValueError: If the shapes do not fit.
-    """
-    count = len(images)
-    values = _per_question(first, count) - _per_question(second, count)
-    return _bootstrap(values, images, draws, seed)
-
-
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
+def mcnemar(first: Sequence[float], second: Sequence[float]) -> McNemar:
     """Exact two-sided McNemar test: the discordant questions against a fair coin.
-
-    With b and c questions that only one side got right and n = b + c,
-    p = min(1, 2 sum_{k <= min(b, c)} C(n, k) / 2^n).
 
     Args:
         first: Whether the first run answered each question rightly.
@@ -137,50 +88,117 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     Raises:
         ValueError: If the lengths differ.
     """
+    from scipy.stats import binomtest
+
     pairs = list(zip(first, second, strict=True))
     b = sum(1 for x, y in pairs if x and not y)
     c = sum(1 for x, y in pairs if y and not x)
-    n, term, tail = b + c, 1, 0
-    for k in range(min(b, c) + 1):
-        tail += term
-        term = term * (n - k) // (k + 1)  # C(n, k + 1) from C(n, k), in whole numbers
-    return McNemar(b, c, min(1.0, 2 * tail / 2**n))
+    return McNemar(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
 
 
-def _per_question(correct: ArrayLike, count: int) -> np.ndarray:
-    """Mean over runs per question, shape (Q,)."""
+def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (n - 1); the deviation is None for one value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def bootstrap_mean(
+    scores: ArrayLike, clusters: Sequence[str], *, draws: int = DRAWS, seed: int = 0
+) -> Interval | None:
+    """Percentile interval of the score averaged over runs, resampling clusters.
+
+    Args:
+        scores: Score from 0 to 1 of each run (S) on each line (Q), shape (S, Q) or (Q,).
+        clusters: The cluster of each line, length Q.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+
+    Returns:
+        The interval, or None with fewer than `LEAST_CLUSTERS` different clusters.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
     import numpy as np
 
-    values = np.atleast_2d(np.asarray(correct, dtype=np.float64))
+    drawn = draw_clusters(clusters, draws, seed)
+    values = _per_line(scores, len(clusters))
+    if drawn is None:
+        return None
+    # Clusters have unequal numbers of lines: the value of a draw is a ratio.
+    sums = drawn.times @ np.bincount(drawn.which, weights=values)
+    return percentiles(sums / (drawn.times @ np.bincount(drawn.which)))
+
+
+def bootstrap_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval | None:
+    """The same of mean score(first) - mean score(second), paired by line.
+
+    Args:
+        first: Scores of the first configuration's runs, shape (S, Q) or (Q,).
+        second: Those of the second configuration on the same lines, (T, Q) or (Q,).
+        clusters: The cluster of each line, length Q.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    count = len(clusters)
+    values = _per_line(first, count) - _per_line(second, count)
+    return bootstrap_mean(values, clusters, draws=draws, seed=seed)
+
+
+def _per_line(scores: ArrayLike, count: int) -> np.ndarray:
+    """Mean over runs per line, shape (Q,)."""
+    import numpy as np
+
+    values = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if values.ndim != 2 or values.shape[1] != count or values.shape[0] < 1:
-        raise ValueError(f"need answers of shape (runs, {count}), got {values.shape}")
+        raise ValueError(f"need scores of shape (runs, {count}), got {values.shape}")
     return values.mean(axis=0)
 
 
-def _bootstrap(values: np.ndarray, images: Sequence[str], draws: int, seed: int) -> Interval | None:
-    """Percentile interval of the mean of ``values`` (Q,) when whole images are redrawn.
+@dataclass(frozen=True)
+class DrawnClusters:
+    """Clusters that were drawn with replacement, as many as there are.
 
-    A draw takes as many images as there are, with replacement; its value is the sum over the drawn
-    images' questions divided by their number (a ratio, for images have unequal numbers of them).
+    Attributes:
+        which: (Q,) the place of each line's cluster among the C clusters.
+        times: (D, C) float64, how often each draw holds each cluster.
+        rng: The generator, for further draws.
     """
+
+    which: np.ndarray
+    times: np.ndarray
+    rng: np.random.Generator
+
+
+def draw_clusters(clusters: Sequence[str], draws: int, seed: int) -> DrawnClusters | None:
+    """Draw clusters; None with fewer than `LEAST_CLUSTERS` different ones."""
     import numpy as np
 
-    names, which = np.unique(np.asarray(images, dtype=str), return_inverse=True)
-    if len(names) < LEAST_IMAGES:
+    # Sorted names and one generator: the draws do not depend on the order of the lines.
+    names, which = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    count = len(names)
+    if count < LEAST_CLUSTERS:
         return None
-    sums = np.bincount(which, weights=values)
-    sizes = np.bincount(which).astype(np.float64)
-    # Sorted names and one generator: the interval does not depend on the order of the lines.
-    drawn = np.random.default_rng(seed).integers(0, len(names), size=(draws, len(names)))
-    ratios = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, count, size=(draws, count))
+    # One count over all draws: each draw has its own cells.
+    cells = drawn + count * np.arange(draws)[:, None]
+    times = np.bincount(cells.ravel(), minlength=draws * count).reshape(draws, count)
+    return DrawnClusters(which, times.astype(np.float64), rng)
+
+
+def percentiles(values: np.ndarray) -> Interval:
+    """The interval of `LEVEL` that drawn values (D,) give."""
+    import numpy as np
+
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
-
-
-def rational(mean: float) -> Fraction:
-    """The ratio of small whole numbers that ``mean`` is to double precision.
-
-    A mean of shares is such a ratio of small denominator), but 0.3425 as a float lies beside
-    it, and would be rounded down or up by chance.
-    """
-    return Fraction(mean).limit_denominator(10**7)

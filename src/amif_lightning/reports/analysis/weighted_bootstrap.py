@@ -1,8 +1,7 @@
 """Bootstrap of scores that are no plain mean over studies: areas under a curve, means of findings.
 
-A draw takes groups of studies with replacement, and seeds with replacement where there are several;
-a score is computed with the studies' weights in the draw. Letters used in shapes: S seeds, N
-studies, D draws.
+A draw takes clusters of studies with replacement, and seeds where there are several; a score is
+computed with the studies' weights in the draw. Letters used in shapes: S seeds, N studies, D draws.
 """
 
 from __future__ import annotations
@@ -14,7 +13,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from amif_lightning.reports.analysis.statistics import DRAWS, LEAST_IMAGES, LEVEL, Interval
+from amif_lightning.reports.analysis.statistics import (
+    DRAWS,
+    Interval,
+    draw_clusters,
+    percentiles,
+)
 
 Array = NDArray[np.float64]
 
@@ -38,8 +42,7 @@ class Mean:
     totals: Array
     counts: Array
 
-    def weighted(self, weights: Array) -> Array:
-        """See :class:`Measure`."""
+    def weighted(self, weights: Array) -> Array:  # noqa: D102  # said by Measure
         counts = weights @ self.counts.T
         with np.errstate(invalid="ignore", divide="ignore"):
             means: Array = np.where(counts > 0, weights @ self.totals.T / counts, np.nan)
@@ -58,8 +61,7 @@ class Area:
     own: Array
     negative: Array
 
-    def weighted(self, weights: Array) -> Array:
-        """See :class:`Measure`."""
+    def weighted(self, weights: Array) -> Array:  # noqa: D102  # said by Measure
         areas = []
         for own, negative in zip(self.own, self.negative, strict=True):
             there = np.flatnonzero(~np.isnan(negative))
@@ -84,7 +86,7 @@ def per_seed(measure: Measure, studies: int) -> list[float]:
 def interval(
     first: Measure,
     second: Measure | None,
-    groups: Sequence[str],
+    clusters: Sequence[str],
     *,
     draws: int = DRAWS,
     seed: int = 0,
@@ -94,29 +96,21 @@ def interval(
     Args:
         first: The score of S seeds.
         second: What is subtracted: the score of the same seeds in the same order; None: nothing.
-        groups: The group of each of the N studies.
+        clusters: The cluster of each of the N studies.
         draws: D.
         seed: Seeds the draws.
 
     Returns:
-        The interval; None with fewer than `LEAST_IMAGES` groups, or where nothing is scored.
+        The interval; None with fewer than `LEAST_CLUSTERS` clusters, or where nothing is scored.
     """
-    names, which = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    if len(names) < LEAST_IMAGES:
+    drawn = draw_clusters(clusters, draws, seed)
+    if drawn is None:
         return None
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(names), size=(draws, len(names)))
-    # How often each group was drawn, by one count over all draws.
-    cells = drawn + len(names) * np.arange(draws)[:, None]
-    taken = np.bincount(cells.ravel(), minlength=draws * len(names)).reshape(draws, len(names))
-    weights = taken.astype(np.float64)[:, which]
+    weights = drawn.times[:, drawn.which]
     scores = first.weighted(weights)
     if second is not None:
         scores = scores - second.weighted(weights)
-    seeds = rng.integers(0, scores.shape[1], size=scores.shape)
+    seeds = drawn.rng.integers(0, scores.shape[1], size=scores.shape)
     means = np.take_along_axis(scores, seeds, axis=1).mean(axis=1)
     means = means[~np.isnan(means)]
-    if not len(means):
-        return None
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+    return percentiles(means) if len(means) else None

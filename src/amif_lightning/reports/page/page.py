@@ -9,8 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from amif_lightning import __version__
-from amif_lightning.reports.analysis.groups import Group
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
 from amif_lightning.reports.page.provenance import source, unfinished
 from amif_lightning.reports.page.sections import Section, Table, answer_sections, search_sections
 from amif_lightning.reports.render.published import HEADER, WARNING, published_rows
@@ -38,7 +37,7 @@ class Options:
 
 
 def page(
-    folder: Path, groups: Sequence[Group], searches: Sequence[RetrievalGroup], options: Options
+    folder: Path, groups: Sequence[AnswerGroup], searches: Sequence[SearchGroup], options: Options
 ) -> str:
     """The report as HTML.
 
@@ -72,7 +71,7 @@ def page(
     ]
     caption = "Accuracies in percent, as the sources print them"
     peers = Table(caption, HEADER, tuple(published_rows()))
-    both: list[Group | RetrievalGroup] = [*groups, *searches]
+    both: list[AnyGroup] = [*groups, *searches]
     return environment.get_template("page.html.jinja").render(
         title=f"Report on {folder.resolve().name}",
         version=__version__,
@@ -88,7 +87,7 @@ def page(
     )
 
 
-def _summary(groups: Sequence[Group | RetrievalGroup], sections: Sequence[Section]) -> str:
+def _summary(groups: Sequence[AnyGroup], sections: Sequence[Section]) -> str:
     runs = sum(len(group.runs) for group in groups)
     newest = max(
         datetime.fromisoformat(record.finished) for group in groups for record in group.records

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amif_lightning.reports.analysis.groups import Group
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.analysis.seeds import compact
+from amif_lightning.reports.analysis.groups import AnyGroup
 from amif_lightning.reports.records.run import RunRecord
-from amif_lightning.reports.render.run_info import machines, time_per_seed
-from amif_lightning.reports.render.tables import notes, retrieval_notes
+from amif_lightning.reports.render.numbers import compact
+from amif_lightning.reports.render.run_info import machines, notes, time_per_seed
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class RunSource:
     config_seed: int
 
 
-def source(group: Group | RetrievalGroup) -> RunSource:
+def source(group: AnyGroup) -> RunSource:
     """What the records of a configuration say of its runs."""
     import yaml  # the Markdown report needs none
 
@@ -56,7 +54,7 @@ def source(group: Group | RetrievalGroup) -> RunSource:
         "run folders": ", ".join(str(run.path.parent) for run in group.runs),
     }
     head = f"{group.label}, {group.key.experiment}: "
-    lines = notes([group]) if isinstance(group, Group) else retrieval_notes([group])
+    lines = notes(group)
     return RunSource(
         name=group.name,
         where=group.label,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amif_lightning.reports.analysis.groups import Group, Run
+from amif_lightning.reports.analysis.groups import AnswerGroup, Run
 from amif_lightning.reports.page.images import NoImage, data_root, data_uri
 from amif_lightning.reports.records.answering import PredictionLine, reading_text
 
@@ -69,16 +69,14 @@ class Samples:
     remarks: tuple[str, ...] = ()
 
 
-def samples(groups: Sequence[Group], *, images: bool) -> Samples:
+def samples(groups: Sequence[AnswerGroup], *, images: bool) -> Samples:
     """The same questions, drawn with a fixed seed, of all configurations of a section.
 
     Args:
         groups: Configurations that answered the same split under the same protocol.
         images: Whether to show images.
     """
-    first = [
-        (group, next((run for run in group.runs if run.predictions), None)) for group in groups
-    ]
+    first = [(group, next((run for run in group.runs if run.lines), None)) for group in groups]
     found = [(group, run) for group, run in first if run is not None]
     remarks = [
         f"{group.name}: no prediction file is there, so its answers are not shown."
@@ -87,13 +85,13 @@ def samples(groups: Sequence[Group], *, images: bool) -> Samples:
     ]
     if not found:
         return Samples(remarks=tuple(remarks))
-    answered = [{line.question_id: line for line in run.predictions or ()} for _, run in found]
+    answered = [{line.question_id: line for line in run.lines or ()} for _, run in found]
     common = sorted(set.intersection(*map(set, answered)))
     if not common:
         remarks.append("The configurations answered no question in common, so none is shown.")
         return Samples(remarks=tuple(remarks))
     # Of equals the first.
-    lead = max(range(len(found)), key=lambda place: found[place][0].accuracy())
+    lead = max(range(len(found)), key=lambda place: found[place][0].mean())
     group, run = found[lead]
     right, wrong = _draw([answered[lead][question] for question in common])
     root = data_root(run.record.config) if images else None
@@ -132,7 +130,7 @@ def _draw(lines: Sequence[PredictionLine]) -> tuple[list[PredictionLine], list[P
     return right, wrong
 
 
-def _rule(lead: Group, run: Run, count: int) -> str:
+def _rule(lead: AnswerGroup, run: Run, count: int) -> str:
     return (
         f"Of the {count} questions that every configuration answered, up to {EACH} that "
         f"{lead.name} (the highest mean accuracy; seed {run.record.seed}) answered right and up to "

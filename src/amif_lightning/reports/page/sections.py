@@ -6,25 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from amif_lightning.reports.analysis.groups import Group
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.analysis.seeds import count_of
+from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
 from amif_lightning.reports.page.images import Sheet, sheets
 from amif_lightning.reports.page.samples import Samples, samples
-from amif_lightning.reports.records.run import OVERALL
-from amif_lightning.reports.render import figures, knowledge_table
+from amif_lightning.reports.render import figures, markdown
 from amif_lightning.reports.render.comparisons import Compared, compare
-from amif_lightning.reports.render.local_table import local_tables
+from amif_lightning.reports.render.local_tables import local_tables
 from amif_lightning.reports.render.local_verdict import local_sentences
-from amif_lightning.reports.render.retrieval_comparisons import compare_searches
-from amif_lightning.reports.render.tables import (
-    HEADER,
-    LEGEND,
-    RETRIEVAL_LEGEND,
-    retrieval_rows,
-    rows,
-)
-from amif_lightning.reports.render.verdicts import search_statement, statement
+from amif_lightning.reports.render.numbers import count_of
+from amif_lightning.reports.render.tables import answer_table, knowledge_table, search_table
+from amif_lightning.reports.render.verdicts import statement
 
 # The section's heading says the first three, provenance the last two.
 _ELSEWHERE = {"data", "split", "protocol", "hardware", "time per seed"}
@@ -125,35 +116,33 @@ class Section:
 
 
 def answer_sections(
-    groups: Sequence[Group], baselines: Sequence[str], *, images: bool
+    groups: Sequence[AnswerGroup], baselines: Sequence[str], *, images: bool
 ) -> Iterable[Section]:
     """A section per data set, layout, protocol and split of the configurations that answered."""
 
-    def place(group: Group) -> tuple[str, str, str, str]:
-        return group.key.dataset, group.key.layout, group.protocol, group.key.split
+    def place(group: AnswerGroup) -> tuple[str, str, str, str]:
+        key = group.key
+        return key.dataset, key.layout, group.first.protocol_label, key.split
 
     for (dataset, layout, protocol, split), members in groupby(sorted(groups, key=place), place):
         those = list(members)
         literature = protocol if those[0].key.protocol == "literature" else ""
         compared = compare(those, baselines)
-        cells = [(group, list(rows(group))) for group in those]
-        overall = [own[group.strata.index(OVERALL)] for group, own in cells]
         # The name of a configuration is the caption of its own table.
         named = {"experiment", "seeds", "test runs"}
         captions = [f"{group.name}: by rule and question type" for group in those]
+        overall = answer_table(those, overall=True)
         results = [
-            _table("Results on all questions", HEADER, overall, LEGEND, hidden={"questions"}),
+            _table(overall, "Results on all questions", hidden={"questions"}),
             *(
-                _table(caption, HEADER, own, folded=caption, hidden=named)
-                for caption, (_, own) in zip(captions, cells, strict=True)
+                _table(answer_table([group]), caption, folded=caption, legend="", hidden=named)
+                for caption, group in zip(captions, those, strict=True)
             ),
         ]
         blocks = [Block("Results", tuple(results)), _comparisons(those[0].label, compared)]
-        read = knowledge_table.knowledge_rows(those)
-        if read:
-            title, header = knowledge_table.TITLE, knowledge_table.HEADER
-            table = _table(title, header, read, knowledge_table.LEGEND)
-            blocks.insert(1, Block("Answer vocabulary", (table,)))
+        read = knowledge_table(those)
+        if read.rows:
+            blocks.insert(1, Block("Answer vocabulary", (_table(read),)))
         yield Section(
             anchor=_slug("answers", dataset, layout, protocol, split),
             title=f"{dataset} {layout}: answering",
@@ -168,7 +157,7 @@ def answer_sections(
 
 
 def search_sections(
-    groups: Sequence[RetrievalGroup], baselines: Sequence[str], *, images: bool
+    groups: Sequence[SearchGroup], baselines: Sequence[str], *, images: bool
 ) -> Iterable[Section]:
     """A section per data set, layout and split of the configurations that searched."""
     for (dataset, layout, split), members in groupby(
@@ -176,10 +165,10 @@ def search_sections(
     ):
         those = list(members)
         label = those[0].label
-        compared = compare_searches(those, baselines)
-        table = _table("Results on all studies", *retrieval_rows(those), RETRIEVAL_LEGEND)
+        compared = compare(those, baselines)
+        table = _table(search_table(those), "Results on all studies")
         blocks = [Block("Results", (table,)), _comparisons(label, compared)]
-        local = tuple(_table(title, *cells, legend) for title, cells, legend in local_tables(those))
+        local = tuple(map(_table, local_tables(those)))
         said = [text.removeprefix(f"{label}: ") for text in local_sentences(those, baselines)]
         if local or said:
             blocks.insert(1, Block("Local alignment", local, after=said))
@@ -194,7 +183,7 @@ def search_sections(
             title=f"{dataset} {layout}: image-text retrieval",
             label=f"{split} split",
             untrained=any(group.first.untrained for group in those),
-            verdicts=tuple(_verdict(group, search_statement(group)) for group in those),
+            verdicts=tuple(_verdict(group, statement(group)) for group in those),
             blocks=tuple(blocks),
             chart=figures.comparison(those, compared, baselines),
             sheets=tuple(sheets(first)) if images else (),
@@ -202,35 +191,34 @@ def search_sections(
 
 
 def _table(
-    caption: str,
-    header: Sequence[str],
-    cells: Iterable[Sequence[str]],
-    legend: str = "",
-    folded: str = "",
+    table: markdown.Table,
+    caption: str = "",
     *,
+    folded: str = "",
+    legend: str | None = None,
     hidden: Iterable[str] = (),
 ) -> Table:
     """A report's table without what stands elsewhere on the page."""
     left_out = {*_ELSEWHERE, *hidden}
-    kept = [place for place, name in enumerate(header) if name not in left_out]
-    columns = tuple(header[place] for place in kept)
-    shown = tuple(tuple(row[place] for place in kept) for row in cells)
-    return Table(caption, columns, shown, legend, folded)
+    kept = [place for place, name in enumerate(table.header) if name not in left_out]
+    columns = tuple(table.header[place] for place in kept)
+    shown = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    legend = table.legend if legend is None else legend
+    return Table(caption or table.title, columns, shown, legend, folded)
 
 
 def _comparisons(label: str, compared: Compared) -> Block:
     said = [text.removeprefix(f"{label}, ") for text in compared.sentences]
-    if not compared.rows:
+    if not compared.pairs:
         nothing = [] if said else ["There is nothing to compare in this section."]
         return Block("Comparisons", (), said + nothing, compared.remarks)
-    count = len(compared.rows)
+    count = len(compared.pairs)
     folded = f"All {count} differences" if count > _MOST_ROWS else ""
-    caption = "Differences between configurations"
-    table = _table(caption, compared.header, compared.rows, compared.legend, folded)
+    table = _table(compared.table, "Differences between configurations", folded=folded)
     return Block("Comparisons", (table,), said, compared.remarks)
 
 
-def _verdict(group: Group | RetrievalGroup, sentence: str) -> Verdict:
+def _verdict(group: AnyGroup, sentence: str) -> Verdict:
     claim, _, numbers = sentence.partition(": ")
     bare = claim.removeprefix("UNTRAINED WEIGHTS; ")
     tone = "no" if bare.startswith("no evidence") else "open"

@@ -14,8 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
-from amif_lightning.evaluation import tally
-from amif_lightning.reports.records.run import OVERALL, RunRecord, Scores
+from amif_lightning.data.schema.question_splits import protocol_label
+from amif_lightning.evaluation import Count, tally
+from amif_lightning.reports.records.run import OVERALL, ScoredRecord, Scores
 from amif_lightning.reports.records.schema import (
     FieldError,
     Line,
@@ -139,6 +140,22 @@ class PredictionLine(Line):
     image_file: str | None = None
     knowledge: KnowledgeLine | None = None
 
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """Names of the subsets that the question is counted in."""
+        return self.strata
+
+    def value(self, measure: str, count: int) -> float | None:
+        """Whether it is right, also under ``control`` and ``baseline``; ``mass``: what was read."""
+        values: dict[str, float | None] = {
+            "accuracy": self.correct,
+            "control": self.control_correct,
+            "baseline": self.baseline_correct,
+            "mass": self.knowledge.mass if self.knowledge else None,
+        }
+        value = values[measure]
+        return None if value is None else float(value)
+
 
 class Baselines(Model):
     """What is scored without looking at the image, per subset.
@@ -154,7 +171,7 @@ class Baselines(Model):
     majority: Scores
 
 
-class ResultRecord(RunRecord):
+class ResultRecord(ScoredRecord):
     """Everything a reported score of answers carries; the rest is `RunRecord`'s.
 
     Attributes:
@@ -171,6 +188,11 @@ class ResultRecord(RunRecord):
         knowledge: By subset, what questions read of the answer vocabulary; None where the run
             reads none, and in files that are older than this field.
     """
+
+    MAIN: ClassVar[str] = "accuracy"
+    CASES: ClassVar[str] = "questions"
+    LINE: ClassVar[type[Line]] = PredictionLine
+    FILE: ClassVar[str] = "predictions-{}.jsonl"
 
     kind: Literal["answering"] = Field(default="answering", exclude=True)
     protocol: Literal["clean", "literature"]
@@ -208,6 +230,49 @@ class ResultRecord(RunRecord):
                     )
         return self
 
+    @property
+    def protocol_label(self) -> str:
+        """``clean``, or ``literature`` with what that made visible."""
+        return protocol_label(self.protocol, self.split, self.answers_from)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of questions per subset."""
+        return {name: score.count for name, score in self.scores.items() if score.count}
+
+    @property
+    def shared(self) -> dict[str, object]:
+        """Questions, candidates and baselines."""
+        names = ("baselines", "ceiling", "candidates", "answers_from", "method", "untrained")
+        return {"questions": self.sizes} | {name: getattr(self, name) for name in names}
+
+    def right(self, measure: str, subset: str) -> Count | None:
+        """Of ``accuracy``, ``control``, ``baseline``, ``same_image_copy``, ``ceiling``."""
+        tables = {
+            "accuracy": self.scores,
+            "control": self.control,
+            "baseline": self.baselines.question_only,
+            "same_image_copy": self.baselines.same_image_copy,
+            "majority": self.baselines.majority,
+            "ceiling": self.ceiling,
+        }
+        scores = tables.get(measure)
+        return None if scores is None else scores[subset]
+
+    def score(self, measure: str, subset: str, lines: Sequence[Any] | None) -> float | None:
+        """The share of right answers."""
+        count = self.right(measure, subset)
+        return None if count is None else count.share
+
+    def numbers(self, lines: Sequence[Any]) -> tuple[dict[str, object], dict[str, object]]:
+        """Counts, and means of what was read."""
+        found = counted(lines)
+        baseline = "baselines.question_only"
+        said = {name: getattr(self, name) for name in found if name != baseline}
+        # Not every run looked up which questions the baseline answers.
+        said[baseline] = found[baseline] and self.baselines.question_only
+        return said, found
+
 
 def _check_questions(name: str, scores: Scores, expected: Scores) -> None:
     """Raise unless the scores are of the same subsets and numbers of questions."""
@@ -228,7 +293,7 @@ def reading_text(read: Sequence[tuple[str, float]], gate: float) -> str:
 
 def predictions_path(folder: str | PathLike[str], split: str) -> Path:
     """``predictions-<split>.jsonl`` inside a run folder."""
-    return Path(folder) / f"predictions-{split}.jsonl"
+    return Path(folder) / ResultRecord.FILE.format(split)
 
 
 def counted(lines: Sequence[PredictionLine]) -> dict[str, Any]:

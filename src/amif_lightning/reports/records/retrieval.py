@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from amif_lightning.evaluation import Count
 from amif_lightning.reports.records.pairs import PairAverages, PairLine, pair_averages
-from amif_lightning.reports.records.run import RunRecord
+from amif_lightning.reports.records.run import OVERALL, ScoredRecord
 from amif_lightning.reports.records.schema import (
     FieldError,
     Line,
@@ -99,6 +99,23 @@ class StudyLine(Line):
     def mean(self, measure: Measure, k: int) -> float:
         """A score averaged over both directions."""
         return math.fsum(getattr(getattr(self, way), measure)[k] for way in DIRECTIONS) / 2
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Id, group and number of relevant studies."""
+        return self.study_id, self.group, self.relevant
+
+    @property
+    def judged(self) -> object:
+        """What its pairs are."""
+        return self.pairs and self.pairs.judged
+
+    def value(self, measure: str, count: int) -> float | None:
+        """A score such as ``precision@5``, or what a random order reaches (``baseline``)."""
+        if measure == "baseline":
+            return self.relevant / count
+        name, _, k = measure.partition("@")
+        return self.mean("precision" if name == "precision" else "recall", int(k))
 
     @classmethod
     def rules(cls, lines: Sequence[Self]) -> Iterator[tuple[int, FieldError]]:
@@ -197,7 +214,7 @@ class Averages(Model):
         return self
 
 
-class RetrievalRecord(Averages, RunRecord):
+class RetrievalRecord(Averages, ScoredRecord):
     """Everything a reported search carries: what its lines come to, and where it came from.
 
     Attributes:
@@ -206,8 +223,56 @@ class RetrievalRecord(Averages, RunRecord):
             nats; None without a teacher. A divergence of nothing may be a rounding error below 0.
     """
 
+    MAIN: ClassVar[str] = f"precision@{JUDGED}"
+    CASES: ClassVar[str] = "studies"
+    LINE: ClassVar[type[Line]] = StudyLine
+    FILE: ClassVar[str] = "studies-{}.jsonl"
+
     kind: Literal["retrieval"] = "retrieval"
     teacher_kl: Annotated[float, Field(ge=-1e-6)] | None
+
+    @property
+    def protocol_label(self) -> str:
+        """Studies have no candidates, so there is one protocol."""
+        return "retrieval"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of studies."""
+        return {OVERALL: self.studies}
+
+    @property
+    def shared(self) -> dict[str, object]:
+        """Studies and what any order of them reaches."""
+        return {
+            "studies": self.studies,
+            "untrained": self.untrained,
+            "chance.precision": self.chance.precision,
+            "ceiling": self.ceiling,
+            "zero_shot or its lack": self.zero_shot is None,
+            "teacher_kl or its lack": self.teacher_kl is None,
+        }
+
+    def score(self, measure: str, subset: str, lines: Sequence[StudyLine] | None) -> float | None:
+        """Mean over both directions, such as ``precision@5``.
+
+        ``baseline``: a random order; ``ceiling``: the best one; ``control``, which needs the lines:
+        the best list that is the same for every query, those relevant to most others.
+        """
+        if measure == "baseline":
+            return self.chance.precision[JUDGED]
+        if measure == "ceiling":
+            return self.ceiling[JUDGED]
+        if measure == "control":
+            counts = sorted((line.relevant for line in lines or ()), reverse=True)[:JUDGED]
+            return sum(counts) / (len(counts) * self.studies) if counts else None
+        name, _, k = measure.partition("@")
+        shares: dict[int, float] = getattr(self.mean, name)
+        return shares.get(int(k))
+
+    def numbers(self, lines: Sequence[StudyLine]) -> tuple[dict[str, object], dict[str, object]]:
+        """All but the divergence from the teacher."""
+        return {name: getattr(self, name) for name in Averages.model_fields}, dict(averages(lines))
 
 
 def averages(lines: Sequence[StudyLine]) -> Averages:
@@ -246,4 +311,4 @@ def averages(lines: Sequence[StudyLine]) -> Averages:
 
 def studies_path(folder: str | PathLike[str], split: str) -> Path:
     """``studies-<split>.jsonl`` inside a run folder."""
-    return Path(folder) / f"studies-{split}.jsonl"
+    return Path(folder) / RetrievalRecord.FILE.format(split)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,7 @@ from amif_lightning.data.files.atomic import read_text, write_atomically
 from amif_lightning.evaluation import Count
 from amif_lightning.reports.records.schema import (
     FieldError,
+    Line,
     Model,
     Name,
     NotNegative,
@@ -148,6 +150,49 @@ class RunRecord(Model):
         "finished",
         "untrained",
     )
+
+
+class ScoredRecord(RunRecord, ABC):
+    """A record of either kind: what reports ask, whatever was scored.
+
+    Attributes:
+        MAIN: The measure that configurations are judged and compared by.
+        CASES: What is scored: ``questions`` or ``studies``.
+        LINE: The model of the lines beside the record.
+        FILE: Name of their file, with a place for the split.
+    """
+
+    MAIN: ClassVar[str]
+    CASES: ClassVar[str]
+    LINE: ClassVar[type[Line]]
+    FILE: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def protocol_label(self) -> str:
+        """What is printed of the protocol."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Number of questions or studies per subset, without empty subsets."""
+
+    @property
+    @abstractmethod
+    def shared(self) -> dict[str, object]:
+        """What the seeds of one configuration share, by the words for it."""
+
+    @abstractmethod
+    def score(self, measure: str, subset: str, lines: Sequence[Any] | None) -> float | None:
+        """A share from 0 to 1; None without it. Some measures need the lines."""
+
+    def right(self, measure: str, subset: str) -> Count | None:
+        """The right answers that a measure counts; None for one that is no count."""
+        return None
+
+    @abstractmethod
+    def numbers(self, lines: Sequence[Any]) -> tuple[dict[str, object], dict[str, object]]:
+        """What the record says of its lines, and what they come to; equal in sound files."""
 
 
 R = TypeVar("R", bound=RunRecord)

@@ -133,6 +133,30 @@ class Line(Model):
         """The cluster that the line belongs to."""
         return str(getattr(self, self.CLUSTER))
 
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """Names of the subsets that the line is counted in."""
+        return ("overall",)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What is scored, whatever the score: equal in runs on the same task."""
+        return self.id, self.cluster
+
+    @property
+    def judged(self) -> object:
+        """Which further pairs were scored; None where there are none."""
+        return None
+
+    def value(self, measure: str, count: int) -> float | None:
+        """A score from 0 to 1; None where the line has none.
+
+        Args:
+            measure: Its name.
+            count: Number of lines in the file.
+        """
+        raise NotImplementedError
+
     @classmethod
     def rules(cls, lines: Sequence[Self]) -> Iterator[tuple[int, FieldError]]:
         """Broken rules between the lines of a file: the place of the line, and what is wrong."""

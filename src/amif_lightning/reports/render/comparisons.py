@@ -1,188 +1,48 @@
-"""Paired comparisons of configurations that answered the same questions."""
+"""Paired comparisons of configurations that scored the same questions or studies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import combinations, groupby
 from typing import TypeVar
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis import statistics
-from amif_lightning.reports.analysis.groups import Group, stratum_name
-from amif_lightning.reports.analysis.statistics import Interval
+from amif_lightning.reports.analysis.groups import AnyGroup, subset_name
+from amif_lightning.reports.analysis.statistics import Estimate
 from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
-from amif_lightning.reports.render.markdown import markdown
+from amif_lightning.reports.render.markdown import Columns, Table, build, bullets
 
-COMPARISON_LEGEND = (
+_SEEDS = (
+    "The interval speaks of these trained networks; how far other seeds would differ is seen from "
+    "the differences per seed. Nothing is corrected for the number of comparisons."
+)
+ANSWERS_LEGEND = (
     "Difference of mean accuracies, first minus second, with a bootstrap over images paired by "
     "question; McNemar is exact and two-sided, per equal seed, on all questions (right by the "
     "first only / by the second only), questions about one image taken as independent. The means "
-    "are over all seeds of each. The interval speaks of these trained networks; how far other "
-    "seeds would differ is seen from the differences per seed. Nothing is corrected for the number "
-    "of comparisons."
+    f"are over all seeds of each. {_SEEDS}"
 )
-
-HEADER = (
-    "data",
-    "split",
-    "protocol",
-    "first",
-    "second",
-    "questions",
-    "difference, points",
-    "95 % interval",
-    "seeds",
-    "McNemar per seed",
+SEARCHES_LEGEND = (
+    "Difference of {score}, mean over both directions and over the seeds that both have, first "
+    f"minus second, with a bootstrap over groups of studies paired by study. {_SEEDS}"
 )
-
-
-def comparisons(groups: Sequence[Group], baselines: Sequence[str] = ()) -> list[str]:
-    """Paired differences between experiments on the same data, protocol and split.
-
-    Args:
-        groups: Sorted by data set.
-        baselines: Compare with these experiments only, and say each result in a sentence.
-
-    Returns:
-        The sentences, a table with its legend, then a sentence for every pair that cannot be
-        compared; empty where there is nothing to compare.
-    """
-    return compare(groups, baselines).parts()
-
-
-def compare(groups: Sequence[Group], baselines: Sequence[str] = ()) -> Compared:
-    """The same as data; see `comparisons`."""
-    gaps: list[Gap] = []
-    rows: list[list[str]] = []
-    sentences: list[str] = []
-    refused: dict[str, list[str]] = {}
-    for data, members in groupby(groups, key=lambda group: group.key.dataset):
-        those = list(members)
-        for first, second in pairs_of(those, [g.key.experiment for g in those], baselines):
-            if first.key.split != second.key.split:
-                continue  # another split is another question set, not a rival
-            reason = _not_comparable(first, second)
-            if reason is None:
-                for row, claim, gap in _compare(first, second):
-                    rows.append(row)
-                    gaps += [gap] if gap else []
-                    sentences += [claim] if claim and baselines else []
-            else:
-                why = f"Not compared on {data} {first.key.split}, for {reason}"
-                refused.setdefault(why, []).append(f"{first.name} with {second.name}")
-    keys = [(g.key.dataset, g.key.split, g.key.experiment) for g in groups]
-    remarks = refusals(refused) + without_baseline(keys, baselines)
-    return Compared(HEADER, rows, COMPARISON_LEGEND, sentences, remarks, gaps)
-
-
-def _not_comparable(first: Group, second: Group) -> str | None:
-    if first.key.protocol != second.key.protocol:
-        return f"the protocols differ ({first.protocol} against {second.protocol})"
-    if first.key.layout != second.key.layout:
-        return f"the layouts differ ({first.key.layout} against {second.key.layout})"
-    for group in (first, second):
-        if group.missing:
-            return f"{group.missing[0]} is missing"
-    if [p.question_id for p in first.lines[0]] != [p.question_id for p in second.lines[0]]:
-        return "they answer different questions"
-    if len(first.lines[0]) < numbers.LEAST_FOR_PERCENT:
-        return f"fewer than {numbers.LEAST_FOR_PERCENT} questions decide nothing"
-    return None
-
-
-def _compare(first: Group, second: Group) -> Iterable[tuple[list[str], str, Gap | None]]:
-    """A row per stratum, and for all questions together the sentence and the gap of the pair."""
-    # A question's strata may differ between releases of the code; only shared ones are compared.
-    for stratum in [name for name in first.strata if name in second.strata]:
-        chosen = [i for i, line in enumerate(first.lines[0]) if stratum in line.strata]
-        same = chosen == [i for i, line in enumerate(second.lines[0]) if stratum in line.strata]
-        if not same or len(chosen) < numbers.LEAST_FOR_PERCENT:
-            continue
-        span = statistics.bootstrap_difference(
-            first.answers(chosen),
-            second.answers(chosen),
-            [first.lines[0][index].image for index in chosen],
-        )
-        value = first.accuracy(stratum) - second.accuracy(stratum)
-        overall = stratum == OVERALL
-        row = [
-            f"{first.key.dataset} {first.key.layout}",
-            first.key.split,
-            first.protocol,
-            first.name,
-            second.name,
-            stratum_name(stratum),
-            numbers.points(value),
-            numbers.points_interval(span),
-            f"{len(first.runs)} / {len(second.runs)}",
-            _mcnemar(first, second) if overall else "",
-        ]
-        claim, gap = "", None
-        if overall:
-            gap = Gap(first.name, second.name, second.key.experiment, value, span)
-            claim = sentence(
-                first.label,
-                first.name,
-                second.name,
-                "accuracy",
-                value,
-                span,
-                _by_seed(first, second),
-                baseline=True,
-            )
-        yield row, claim, gap
-
-
-def _by_seed(first: Group, second: Group) -> dict[int, Fraction]:
-    others = {run.record.seed: run.record for run in second.runs}
-    return {
-        run.record.seed: Fraction(
-            run.record.scores[OVERALL].correct - others[run.record.seed].scores[OVERALL].correct,
-            first.count(),
-        )
-        for run in first.runs
-        if run.record.seed in others
-    }
-
-
-def _mcnemar(first: Group, second: Group) -> str:
-    others = {run.record.seed: run for run in second.runs}
-    texts = []
-    for run in first.runs:
-        other = others.get(run.record.seed)
-        if other is None or run.predictions is None or other.predictions is None:
-            continue
-        test = statistics.mcnemar(
-            [line.correct for line in run.predictions], [line.correct for line in other.predictions]
-        )
-        p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
-        texts.append(f"seed {run.record.seed}: {test.first_only}/{test.second_only}, {p}")
-    return "; ".join(texts) or "no equal seeds"
-
-
-G = TypeVar("G")
 
 
 @dataclass(frozen=True)
-class Gap:
-    """Mean score of one experiment minus that of another, on everything that was scored.
+class Pair:
+    """Two configurations and their difference, first minus second, on a subset.
 
-    Attributes:
-        first: Name of the first configuration.
-        second: Name of the one that is subtracted.
-        experiment: The second one's experiment, as ``--baseline`` names it.
-        value: The difference as a share.
-        span: Its 95 % interval; None where none can be drawn.
+    Of searches both sides hold the seeds alone that both have.
     """
 
-    first: str
-    second: str
-    experiment: str
-    value: Fraction
-    span: Interval | None
+    first: AnyGroup
+    second: AnyGroup
+    subset: str
+    difference: Estimate
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,64 +50,187 @@ class Compared:
     """What the comparison of several configurations comes to.
 
     Attributes:
-        header: Names of the table's columns.
-        rows: Its cells.
-        legend: How they are computed.
+        pairs: The differences.
+        table: The same as cells.
         sentences: What the comparisons say.
         remarks: A sentence for everything that cannot be compared.
-        gaps: The differences on everything that was scored, one for each pair.
     """
 
-    header: tuple[str, ...]
-    rows: list[list[str]]
-    legend: str
+    pairs: list[Pair]
+    table: Table
     sentences: list[str]
     remarks: list[str]
-    gaps: list[Gap]
 
+    @property
     def parts(self) -> list[str]:
-        """Sentences, table, legend and remarks in Markdown; empty where nothing is to be claim."""
-        listed = ["\n".join(f"- {text}" for text in self.sentences)] if self.sentences else []
-        table = [markdown(self.header, self.rows), self.legend] if self.rows else []
-        return listed + table + self.remarks
+        """Everything in Markdown; empty where there is nothing to compare."""
+        parts = [*bullets(self.sentences), *self.table.parts[1:], *self.remarks]
+        return [f"## {self.table.title}", *parts] if parts else []
 
 
-def pairs_of(
-    groups: Sequence[G], experiments: Sequence[str], baselines: Sequence[str] = ()
-) -> list[tuple[G, G]]:
+def compare(groups: Sequence[AnyGroup], baselines: Sequence[str] = ()) -> Compared:
+    """Paired differences between experiments on the same data, protocol and split.
+
+    Args:
+        groups: Configurations of one kind, sorted by data set.
+        baselines: Compare with these experiments only, and say each result in a sentence.
+    """
+    pairs: list[Pair] = []
+    refused: dict[str, list[str]] = {}
+    for data, members in groupby(groups, key=lambda group: group.key.dataset):
+        for first, second in pairs_of(list(members), baselines):
+            if first.key.split != second.key.split:
+                continue  # another split is another set of cases, not a rival
+            reason = _not_comparable(first, second)
+            if reason is None:
+                pairs += _differences(first, second)
+            else:
+                why = f"Not compared on {data} {first.key.split}, for {reason}"
+                refused.setdefault(why, []).append(f"{first.name} with {second.name}")
+    searched = bool(groups) and groups[0].first.kind == "retrieval"
+    sentences = [
+        sentence(pair, baseline=bool(baselines))
+        for pair in pairs
+        if pair.subset == OVERALL and (baselines or searched)
+    ]
+    if searched:
+        legend = SEARCHES_LEGEND.format(score=groups[0].first.MAIN)
+        table = build("Comparisons of retrieval", _searches(groups[0].first.MAIN), pairs, legend)
+    else:
+        table = build("Comparisons", _ANSWERS, pairs, ANSWERS_LEGEND)
+    remarks = [f"{reason}: {'; '.join(names)}." for reason, names in refused.items()]
+    return Compared(pairs, table, sentences, remarks + _without_baseline(groups, baselines))
+
+
+def _not_comparable(first: AnyGroup, second: AnyGroup) -> str | None:
+    labels = [group.first.protocol_label for group in (first, second)]
+    if first.key.protocol != second.key.protocol:
+        return f"the protocols differ ({labels[0]} against {labels[1]})"
+    if first.key.layout != second.key.layout:
+        return f"the layouts differ ({first.key.layout} against {second.key.layout})"
+    for group in (first, second):
+        if group.missing:
+            return f"{group.missing[0]} is missing"
+    cases = first.first.CASES
+    if first.identities != second.identities:
+        return f"their {cases} differ"
+    if first.count() < numbers.LEAST_FOR_PERCENT:
+        return f"fewer than {numbers.LEAST_FOR_PERCENT} {cases} decide nothing"
+    if first.first.kind == "retrieval" and not _shared_seeds(first, second):
+        return "they have no equal seeds"
+    return None
+
+
+def _shared_seeds(first: AnyGroup, second: AnyGroup) -> set[int]:
+    return {r.seed for r in first.records} & {r.seed for r in second.records}
+
+
+def _differences(first: AnyGroup, second: AnyGroup) -> Iterable[Pair]:
+    left_out, shared = 0, _shared_seeds(first, second)
+    if first.first.kind == "retrieval":
+        left_out = len(first.runs) + len(second.runs) - 2 * len(shared)
+        first, second = first.of_seeds(shared), second.of_seeds(shared)
+    # A question's subsets may differ between releases of the code; only shared ones are compared.
+    for subset in [name for name in first.subsets if name in second.subsets]:
+        chosen = first.members(subset)
+        if chosen != second.members(subset) or len(chosen) < numbers.LEAST_FOR_PERCENT:
+            continue
+        by_seed = [
+            dict(zip((r.seed for r in group.records), group.values(subset), strict=True))
+            for group in (first, second)
+        ]
+        difference = Estimate(
+            first.mean(subset) - second.mean(subset),
+            statistics.bootstrap_difference(
+                first.table(chosen), second.table(chosen), first.clusters(chosen)
+            ),
+            {seed: by_seed[0][seed] - by_seed[1][seed] for seed in sorted(shared)},
+        )
+        yield Pair(first, second, subset, difference, left_out)
+
+
+_START: Columns[Pair] = (
+    ("data", lambda pair: f"{pair.first.key.dataset} {pair.first.key.layout}"),
+    ("split", lambda pair: pair.first.key.split),
+)
+_NAMES: Columns[Pair] = (
+    ("first", lambda pair: pair.first.name),
+    ("second", lambda pair: pair.second.name),
+)
+_INTERVAL: Columns[Pair] = (
+    ("95 % interval", lambda pair: numbers.points_interval(pair.difference.span)),
+)
+_ANSWERS: Columns[Pair] = (
+    *_START,
+    ("protocol", lambda pair: pair.first.first.protocol_label),
+    *_NAMES,
+    ("questions", lambda pair: subset_name(pair.subset)),
+    ("difference, points", lambda pair: numbers.points(pair.difference.value)),
+    *_INTERVAL,
+    ("seeds", lambda pair: f"{len(pair.first.runs)} / {len(pair.second.runs)}"),
+    ("McNemar per seed", lambda pair: _mcnemar(pair) if pair.subset == OVERALL else ""),
+)
+
+
+def _searches(score: str) -> Columns[Pair]:
+    return (
+        *_START,
+        *_NAMES,
+        ("studies", lambda pair: str(pair.first.count())),
+        (f"difference of {score}, points", lambda pair: numbers.points(pair.difference.value)),
+        *_INTERVAL,
+        ("seeds paired", _paired),
+        ("difference per seed", lambda pair: per_seed(pair.difference.seeds)),
+    )
+
+
+def _paired(pair: Pair) -> str:
+    left_out = f" ({pair.left_out} without a partner left out)" if pair.left_out else ""
+    return f"{len(pair.first.runs)}{left_out}"
+
+
+def _mcnemar(pair: Pair) -> str:
+    places = range(pair.first.count())
+    right = [
+        dict(zip((r.seed for r in group.records), group.table(places), strict=True))
+        for group in (pair.first, pair.second)
+    ]
+    texts = []
+    for seed in pair.difference.seeds:
+        test = statistics.mcnemar(right[0][seed], right[1][seed])
+        p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
+        texts.append(f"seed {seed}: {test.first_only}/{test.second_only}, {p}")
+    return "; ".join(texts) or "no equal seeds"
+
+
+G = TypeVar("G", bound=AnyGroup)
+
+
+def pairs_of(groups: Sequence[G], baselines: Sequence[str] = ()) -> list[tuple[G, G]]:
     """The pairs to compare among groups on the same data.
 
     Args:
         groups: The groups.
-        experiments: The experiment of each.
         baselines: Only pairs with these experiments, each other one before them; none: all pairs.
     """
     if not baselines:
         return list(combinations(groups, 2))
-    named = list(zip(groups, experiments, strict=True))
     return [
         (other, base)
         for place, baseline in enumerate(baselines)
-        for base, its in named
-        if its == baseline
-        for other, name in named
+        for base in groups
+        if base.key.experiment == baseline
+        for other in groups
         # Of two baselines the later one is compared with the earlier one, and that once.
-        if name not in baselines[: place + 1]
+        if other.key.experiment not in baselines[: place + 1]
     ]
 
 
-def without_baseline(data: Iterable[tuple[str, str, str]], baselines: Sequence[str]) -> list[str]:
-    """A sentence for every data set and split that no baseline scored.
-
-    Args:
-        data: (data set, split, experiment) of every group.
-        baselines: The baselines' experiments; none: no sentence.
-    """
-    if not baselines:
-        return []
+def _without_baseline(groups: Sequence[AnyGroup], baselines: Sequence[str]) -> list[str]:
+    """A sentence for every data set and split that no baseline scored."""
     there: dict[tuple[str, str], set[str]] = {}
-    for dataset, split, experiment in data:
-        there.setdefault((dataset, split), set()).add(experiment)
+    for group in groups if baselines else ():
+        there.setdefault((group.key.dataset, group.key.split), set()).add(group.key.experiment)
     return [
         f"Nothing is compared on {dataset} {split}, for no run of the baseline "
         f"{' or '.join(baselines)} is there."
@@ -271,56 +254,39 @@ def check_baselines(baselines: Iterable[str], experiments: Iterable[str]) -> Non
             )
 
 
-def sentence(
-    head: str,
-    first: str,
-    second: str,
-    score: str,
-    value: Fraction,
-    span: Interval | None,
-    by_seed: Mapping[int, Fraction],
-    *,
-    baseline: bool,
-) -> str:
+def sentence(pair: Pair, *, baseline: bool) -> str:
     """Say whether two configurations differ, and in which direction.
 
     Args:
-        head: The data and the split.
-        first: Name of the first configuration.
-        second: Name of the second one.
-        score: What is compared, in words.
-        value: Mean difference, first minus second, as a share.
-        span: Its 95 % interval; None where none can be drawn.
-        by_seed: The difference per equal seed.
+        pair: The configurations.
         baseline: Whether the second is the baseline.
     """
-    other = f"the baseline {second}" if baseline else second
-    gap = f"{numbers.percent(abs(value))} points of {score}"
-    seeds = per_seed(by_seed)
-    start = f"{head}, {first}: "
-    if span is None:
+    difference, score = pair.difference, pair.first.first.MAIN
+    other = f"the baseline {pair.second.name}" if baseline else pair.second.name
+    seeds = per_seed(difference.seeds)
+    start = f"{pair.first.label}, {pair.first.name}: "
+    gap = f"{numbers.points(difference.value)} points of {score}"
+    if difference.span is None:
         return (
-            f"{start}whether it differs from {other} is not shown: {numbers.points(value)} points "
-            f"of {score}, and too little was scored for an interval ({seeds})."
+            f"{start}whether it differs from {other} is not shown: {gap}, and too little was "
+            f"scored for an interval ({seeds})."
         )
-    written = f"95 % interval {numbers.points_interval(span)}"
-    if span.low <= 0 <= span.high:
+    written = f"95 % interval {numbers.points_interval(difference.span)}"
+    if not difference.span.excludes_zero:
         return (
-            f"{start}no evidence of a difference from {other}: {numbers.points(value)} points of "
-            f"{score} ({written}, which includes 0; {seeds})."
+            f"{start}no evidence of a difference from {other}: {gap} ({written}, which includes 0; "
+            f"{seeds})."
         )
-    side = "above" if span.low > 0 else "BELOW"
-    agree = all((part > 0) == (span.low > 0) and part for part in by_seed.values())
+    above = difference.span.low > 0
+    agree = all((part > 0) == above and part for part in difference.seeds.values())
     doubt = "" if agree else ", BUT NOT IN EVERY SEED"
-    return f"{start}{gap} {side} {other}{doubt} ({written}, which excludes 0; {seeds})."
+    return (
+        f"{start}{numbers.percent(abs(difference.value))} points of {score} "
+        f"{'above' if above else 'BELOW'} {other}{doubt} ({written}, which excludes 0; {seeds})."
+    )
 
 
-def per_seed(by_seed: Mapping[int, Fraction]) -> str:
+def per_seed(by_seed: Mapping[int, float]) -> str:
     """The difference of every equal seed in points."""
     parts = [f"seed {seed}: {numbers.points(value)}" for seed, value in by_seed.items()]
     return ", ".join(parts) or "no equal seeds"
-
-
-def refusals(refused: Mapping[str, Sequence[str]]) -> list[str]:
-    """A sentence for every reason not to compare, with the pairs that it keeps apart."""
-    return [f"{reason}: {'; '.join(pairs)}." for reason, pairs in refused.items()]

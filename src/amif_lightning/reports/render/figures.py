@@ -6,20 +6,18 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from html import escape
 from itertools import groupby
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from amif_lightning.reports.analysis.groups import Group, stratum_name
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.analysis.seeds import compact, count_of
-from amif_lightning.reports.analysis.statistics import Interval
+from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup, subset_name
+from amif_lightning.reports.analysis.statistics import Estimate, Interval
 from amif_lightning.reports.records.retrieval import JUDGED
 from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
-from amif_lightning.reports.render.comparisons import Compared, Gap
+from amif_lightning.reports.render.comparisons import Compared
+from amif_lightning.reports.render.numbers import compact, count_of
 
 if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn only
     from matplotlib.axes import Axes
@@ -72,12 +70,12 @@ class Bar:
     """
 
     name: str
-    score: Fraction
+    score: float
     deviation: float | None
     interval: Interval | None
     seeds: tuple[float, ...]
     levels: Mapping[str, float]
-    gap: Gap | None = None
+    gap: Estimate | None = None
 
     @property
     def text(self) -> str:
@@ -131,7 +129,7 @@ class Chart:
     baseline: str = ""
 
 
-def draw(groups: Sequence[Group], searches: Sequence[RetrievalGroup] = ()) -> str:
+def draw(groups: Sequence[AnswerGroup], searches: Sequence[SearchGroup] = ()) -> str:
     """The report's figure: a panel per configuration that answered and per data set searched.
 
     What has too few questions or studies for a percentage is named below its panel.
@@ -150,7 +148,7 @@ def draw(groups: Sequence[Group], searches: Sequence[RetrievalGroup] = ()) -> st
 
 
 def comparison(
-    groups: Sequence[Group] | Sequence[RetrievalGroup],
+    groups: Sequence[AnyGroup],
     compared: Compared,
     baselines: Sequence[str] = (),
 ) -> Chart:
@@ -162,72 +160,62 @@ def comparison(
         baselines: Experiments that are baselines. The first that has a bar stands on top, and the
             others' distances from it beside them.
     """
-    title, marks, what = "Accuracy on all questions", _ANSWERING, "questions"
-    if isinstance(groups[0], RetrievalGroup):
-        title = f"Precision@{JUDGED}, mean over both directions"
-        marks, what = _RETRIEVAL, "studies"
-    large = [g for g in groups if _size(g) >= numbers.LEAST_FOR_PERCENT]
+    title, marks = "Accuracy on all questions", _ANSWERING
+    if groups[0].first.kind == "retrieval":
+        title, marks = f"Precision@{JUDGED}, mean over both directions", _RETRIEVAL
+    large = [g for g in groups if g.count() >= numbers.LEAST_FOR_PERCENT]
     named = {g.key.experiment: g.name for g in large}
     baseline = next((named[experiment] for experiment in baselines if experiment in named), "")
-    gaps = {gap.first: gap for gap in compared.gaps if gap.second == baseline}
+    gaps = {
+        pair.first.name: pair.difference
+        for pair in compared.pairs
+        if pair.second.name == baseline and pair.subset == OVERALL
+    }
     bars = [replace(_bar(g, g.name), gap=gaps.get(g.name)) for g in large]
     bars.sort(key=lambda bar: bar.name != baseline)  # stable: the others keep their order
     notes = [
-        f"{g.name}: {_size(g)} {what} are too few for a bar." for g in groups if g not in large
+        f"{g.name}: {g.count()} {g.first.CASES} are too few for a bar."
+        for g in groups
+        if g not in large
     ]
     panel = Panel("", tuple(bars), tuple(notes), _axis_end(bars))
     kept = {kind: name for kind, name in marks.items() if any(kind in b.levels for b in bars)}
     return Chart(title, kept, (panel,), baseline)
 
 
-def _strata(group: Group) -> Panel:
+def _strata(group: AnswerGroup) -> Panel:
     untrained = ", UNTRAINED" if group.first.untrained else ""
-    large = [s for s in group.strata if group.count(s) >= numbers.LEAST_FOR_PERCENT]
+    large = [s for s in group.subsets if group.count(s) >= numbers.LEAST_FOR_PERCENT]
     small = [
-        f"{stratum_name(s)} {numbers.share_of(group.correct(s), group.count(s))}"
-        for s in group.strata
+        f"{subset_name(s)} {numbers.share_of(group.right(s), group.count(s))}"
+        for s in group.subsets
         if s not in large
     ]
     return Panel(
         f"{group.label}: {group.key.experiment}, {count_of(group.runs)}{untrained}",
-        tuple(_bar(group, f"{stratum_name(s)} (n = {group.count(s)})", s) for s in large),
+        tuple(_bar(group, f"{subset_name(s)} (n = {group.count(s)})", s) for s in large),
         (f"Too few questions for a bar: {'; '.join(small)}",) if small else (),
     )
 
 
-def _searches(label: str, groups: Sequence[RetrievalGroup]) -> Panel:
-    large = [g for g in groups if _size(g) >= numbers.LEAST_FOR_PERCENT]
+def _searches(label: str, groups: Sequence[SearchGroup]) -> Panel:
+    large = [g for g in groups if g.count() >= numbers.LEAST_FOR_PERCENT]
     bars = tuple(_bar(g, f"{g.name}, {count_of(g.runs)}") for g in large)
-    small = [f"{g.name} ({_size(g)})" for g in groups if g not in large]
+    small = [f"{g.name} ({g.count()})" for g in groups if g not in large]
     notes = (f"Too few studies for a bar: {'; '.join(small)}",) if small else ()
-    studies = compact([_size(g) for g in groups])
+    studies = compact([g.count() for g in groups])
     return Panel(f"{label}, n = {studies}", bars, notes, _axis_end(bars))
 
 
-def _size(group: Group | RetrievalGroup) -> int:
-    return group.count() if isinstance(group, Group) else group.first.studies
-
-
-def _bar(group: Group | RetrievalGroup, name: str, stratum: str = OVERALL) -> Bar:
-    if isinstance(group, RetrievalGroup):
-        levels = {"baseline": float(group.chance()), "ceiling": group.first.ceiling[JUDGED]}
-        if group.constant is not None:
-            levels["control"] = float(group.constant)
-        seeds = tuple(map(float, group.values()))
-        return Bar(name, group.mean(), group.deviation(), group.interval(), seeds, levels)
-    count, control = group.count(stratum), group.control(stratum)
-    levels = {"baseline": group.first.baselines.question_only[stratum].correct / count}
-    if control is not None:
-        levels["control"] = sum(control) / (len(control) * count)
-    if group.first.ceiling is not None:
-        levels["ceiling"] = group.first.ceiling[stratum].correct / count
+def _bar(group: AnyGroup, name: str, subset: str = OVERALL) -> Bar:
+    levels = {kind: group.level(kind, subset) for kind in _MARKS}
     return Bar(
         name,
-        group.accuracy(stratum),
-        group.deviation(stratum),
-        group.interval(stratum),
-        tuple(correct / count for correct in group.correct(stratum)),
-        levels,
+        group.mean(subset),
+        group.deviation(subset),
+        group.interval(subset),
+        tuple(group.values(subset)),
+        {kind: level for kind, level in levels.items() if level is not None},
     )
 
 
@@ -314,7 +302,7 @@ def _scores(axes: Axes, chart: Chart, panel: Panel) -> None:
     axes.grid(axis="x", color=PALETTE["grid"], zorder=0)
     names = [f"{bar.name} (baseline)" if bar.name == chart.baseline else bar.name for bar in bars]
     axes.set_yticks(range(len(bars)), names)
-    scores = [100 * float(bar.score) for bar in bars]
+    scores = [100 * bar.score for bar in bars]
     style: Any = {"color": PALETTE["bar"], "label": "mean over seeds", "zorder": 2}
     axes.barh(range(len(bars)), scores, 0.5, **style)
     _intervals(axes, [bar.interval for bar in bars])
@@ -331,7 +319,7 @@ def _scores(axes: Axes, chart: Chart, panel: Panel) -> None:
 def _differences(axes: Axes, chart: Chart, panel: Panel) -> None:
     gaps = [bar.gap for bar in panel.bars]
     spans = [gap.span if gap else None for gap in gaps]
-    ends = [float(gap.value) for gap in gaps if gap]
+    ends = [gap.value for gap in gaps if gap]
     ends += [end for span in spans if span for end in (span.low, span.high)]
     widest = max((abs(100 * end) for end in ends), default=0.0)
     reach = next((reach for reach in _REACH if widest <= reach), _REACH[-1])
@@ -339,7 +327,7 @@ def _differences(axes: Axes, chart: Chart, panel: Panel) -> None:
     axes.set_xticks([-reach, 0, reach], [f"−{reach}", "0", f"+{reach} points"])
     axes.axvline(0, color=PALETTE["ink"], lw=1, ls=(0, (3, 3)))
     _intervals(axes, spans)
-    values = [(float(gap.value), y) for y, gap in enumerate(gaps) if gap]
+    values = [(gap.value, y) for y, gap in enumerate(gaps) if gap]
     _points(axes, values, color=PALETTE["ink"], marker="o", ms=8)
     for y, bar in enumerate(panel.bars):
         if bar.name != chart.baseline:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
+from amif_lightning.reports.analysis.groups import SearchGroup
 from amif_lightning.reports.analysis.local_scores import (
     PLACES,
     RERANKED,
-    Estimate,
     LocalScores,
     scores_pairs,
 )
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
+from amif_lightning.reports.analysis.statistics import Estimate
 from amif_lightning.reports.records.retrieval import JUDGED
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.comparisons import pairs_of
@@ -21,7 +21,7 @@ from amif_lightning.reports.render.comparisons import pairs_of
 COLLAPSED = 0.9
 
 
-def local_sentences(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ()) -> list[str]:
+def local_sentences(groups: Sequence[SearchGroup], baselines: Sequence[str] = ()) -> list[str]:
     """What the configurations' own numbers and their differences from the baselines say.
 
     Every sentence starts with the label of its data and a colon.
@@ -37,7 +37,7 @@ def local_sentences(groups: Sequence[RetrievalGroup], baselines: Sequence[str] =
 
 def local_statements(scores: LocalScores) -> list[str]:
     """What one configuration's own numbers say; fewer than 30 studies decide nothing."""
-    if scores.group.first.studies < numbers.LEAST_FOR_PERCENT:
+    if scores.group.count() < numbers.LEAST_FOR_PERCENT:
         return []
     sentences = [*_of_lists(scores), *_of_places(scores), *_of_tokens(scores)]
     return [f"{scores.group.label}: {text}" for text in sentences]
@@ -50,7 +50,7 @@ def _of_lists(scores: LocalScores) -> Iterable[str]:
     raises = "raises" if gain.span.low > 0 else "does not raise"
     yield (
         f"Re-ranking by matching {raises} precision@{JUDGED} in {scores.group.name}: "
-        f"{written(gain, RERANKED)} points, {_seeds(gain, RERANKED, scores)}."
+        f"{written(gain, RERANKED)} points, {_seeds(gain, RERANKED)}."
     )
 
 
@@ -80,7 +80,7 @@ def _of_tokens(scores: LocalScores) -> Iterable[str]:
         yield f"The tokens of {scores.group.name} {have} collapsed ({other})."
 
 
-def _unscored(groups: Sequence[RetrievalGroup]) -> list[str]:
+def _unscored(groups: Sequence[SearchGroup]) -> list[str]:
     """A sentence for every configuration of which only some seeds scored pairs."""
     sentences = []
     for group in groups:
@@ -105,52 +105,50 @@ def local_comparisons(scored: Sequence[LocalScores], baselines: Sequence[str]) -
     """
     if not baselines:
         return []
-    names = [scores.group.key.experiment for scores in scored]
+    by_group = {scores.group.key: scores for scores in scored}
     return [
-        f"{first.group.label}: {text}"
-        for first, second in pairs_of(scored, names, baselines)
-        if _comparable(first, second)
-        for text in _differences(first, second)
+        f"{first.label}: {text}"
+        for first, second in pairs_of([scores.group for scores in scored], baselines)
+        for text in _differences(by_group[first.key], by_group[second.key])
     ]
 
 
-def _comparable(first: LocalScores, second: LocalScores) -> bool:
-    """Whether both searched the same studies; the comparison of retrieval says why not."""
-    one, two = first.group.key, second.group.key
-    return (
-        (one.dataset, one.layout, one.split) == (two.dataset, two.layout, two.split)
-        and bool(first.lines and second.lines)
-        and first.group.first.studies >= numbers.LEAST_FOR_PERCENT
-        and first.group.studies == second.group.studies
-    )
-
-
 def _differences(first: LocalScores, second: LocalScores) -> Iterable[str]:
-    shared = {run.record.seed for run in first.group.runs} & {
-        run.record.seed for run in second.group.runs
-    }
-    if not shared:
+    one, two = first.group, second.group
+    shared = {record.seed for record in one.records} & {record.seed for record in two.records}
+    # The comparison of retrieval says why configurations cannot be compared.
+    if not (
+        shared
+        and one.key[:4] == two.key[:4]
+        and first.lines
+        and second.lines
+        and one.count() >= numbers.LEAST_FOR_PERCENT
+        and one.identities == two.identities
+    ):
         return
-    one, two = first.of_seeds(shared), second.of_seeds(shared)
-    for name, measure in one.measures.items():
-        other = two.measures.get(name)
+    first, second = first.of_seeds(shared), second.of_seeds(shared)
+    for name, measure in first.measures.items():
+        other = second.measures.get(name)
         if other is None:
             continue
-        both = f"{first.group.name} and {second.group.name}"
-        if one.judged(name) != two.judged(name):
+        if first.judged(name) != second.judged(name):
+            both = f"{one.name} and {two.name}"
             yield f"{both} are not compared in {name}, for it is of other pairs or findings."
             continue
-        gap = one.estimate(measure, other)
+        gap = first.estimate(measure, other)
         if gap is not None and gap.span is not None:
-            sentence = _judged(gap, name, first.group.name, second.group.name)
-            yield f"{sentence}, {_seeds(gap, name, one)}."
+            yield f"{_judged(gap, name, one.name, two.name)}, {_seeds(gap, name)}."
 
 
 def _judged(gap: Estimate, name: str, first: str, second: str) -> str:
     amount = written(gap, name) + (" points" if name == RERANKED else "")
-    if not gap.excludes_zero:
+    if gap.span is None or not gap.span.excludes_zero:
         return f"{first} and {second} do not differ in {name} beyond chance: {amount}"
-    doubt = "" if all(value * gap.value > 0 for value in gap.seeds) else ", BUT NOT IN EVERY SEED"
+    doubt = (
+        ""
+        if all(value * gap.value > 0 for value in gap.seeds.values())
+        else ", BUT NOT IN EVERY SEED"
+    )
     side = "above" if gap.value > 0 else "BELOW"
     return f"{first} is {side} {second} in {name}{doubt}: {amount}"
 
@@ -170,9 +168,6 @@ def _amount(value: float, name: str) -> str:
     return f"{value:+.2f}" if name == PLACES else f"{value:+.3f}"
 
 
-def _seeds(difference: Estimate, name: str, scores: LocalScores) -> str:
-    seeds = (record.seed for record in scores.group.records)
-    return ", ".join(
-        f"seed {seed}: {_amount(value, name)}"
-        for seed, value in zip(seeds, difference.seeds, strict=True)
-    )
+def _seeds(difference: Estimate, name: str) -> str:
+    seeds = difference.seeds.items()
+    return ", ".join(f"seed {seed}: {_amount(value, name)}" for seed, value in seeds)

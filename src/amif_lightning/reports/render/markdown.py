@@ -1,8 +1,42 @@
-"""Tables in Markdown."""
+"""Tables, built from descriptions of their columns, and their Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+#: Name of a column, and what it says of an item.
+Columns = Sequence[tuple[str, Callable[[T], str]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells under their columns, and how they are computed."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    legend: str
+
+    @property
+    def parts(self) -> list[str]:
+        """Heading, Markdown and legend; empty without rows."""
+        if not self.rows:
+            return []
+        return [f"## {self.title}", markdown(self.header, self.rows), self.legend]
+
+
+def build(title: str, columns: Columns[T], items: Iterable[T], legend: str) -> Table:
+    """A table with a row per item."""
+    rows = tuple(tuple(cell(item) for _, cell in columns) for item in items)
+    return Table(title, tuple(name for name, _ in columns), rows, legend)
+
+
+def bullets(sentences: Iterable[str]) -> list[str]:
+    """A list in Markdown as one part; none without sentences."""
+    return ["\n".join(f"- {text}" for text in sentences)] if sentences else []
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,9 +1,9 @@
-"""How numbers are written: rounded once, half away from zero, from whole-number counts."""
+"""How numbers are written."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 
 from amif_lightning.reports.analysis.statistics import Interval, mean_std
 
@@ -12,20 +12,14 @@ LEAST_FOR_PERCENT = 30
 NONE = "-"
 
 
-def tenths(value: Fraction) -> str:
-    """``value`` with one decimal, rounded exactly, halves away from zero."""
-    scaled = abs(value) * 10
-    whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
-    sign = "-" if value < 0 and whole else ""
-    return f"{sign}{whole // 10}.{whole % 10}"
+def percent(share: float) -> str:
+    """A share as percent with one decimal, without the sign; halves away from zero."""
+    # 0.3425 as a float lies below it; no share of whole numbers is as near to a half as this.
+    text = f"{100 * share + math.copysign(1e-9, share):.1f}"
+    return "0.0" if text == "-0.0" else text
 
 
-def percent(share: Fraction) -> str:
-    """A share as percent with one decimal, without the sign."""
-    return tenths(share * 100)
-
-
-def points(difference: Fraction) -> str:
+def points(difference: float) -> str:
     """A difference of shares in percentage points with its sign."""
     text = percent(difference)
     return text if text.startswith("-") or text == "0.0" else f"+{text}"
@@ -33,16 +27,12 @@ def points(difference: Fraction) -> str:
 
 def interval(value: Interval | None) -> str:
     """An interval of a share in percent, such as ``34.0-42.3``."""
-    if value is None:
-        return NONE
-    return f"{_tenths(value.low)}-{_tenths(value.high)}"
+    return NONE if value is None else f"{percent(value.low)}-{percent(value.high)}"
 
 
 def points_interval(value: Interval | None) -> str:
     """An interval of a difference in points, such as ``-3.0 to +5.2``."""
-    if value is None:
-        return NONE
-    return f"{_signed(value.low)} to {_signed(value.high)}"
+    return NONE if value is None else f"{points(value.low)} to {points(value.high)}"
 
 
 def share_of(correct: Sequence[int], count: int) -> str:
@@ -55,7 +45,7 @@ def score(correct: Sequence[int], count: int) -> str:
     counts = share_of(correct, count)
     if count < LEAST_FOR_PERCENT:
         return counts
-    return f"{percent(Fraction(sum(correct), len(correct) * count))} ({counts})"
+    return f"{percent(sum(correct) / (len(correct) * count))} ({counts})"
 
 
 def seconds(value: float) -> str:
@@ -66,12 +56,9 @@ def seconds(value: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _tenths(share: float) -> str:
-    return tenths(Fraction(share) * 100)
-
-
-def _signed(share: float) -> str:
-    return points(Fraction(share))
+def spread(deviation: float | None, digits: int = 1, scale: float = 100) -> str:
+    """`` ± 1.2``, or nothing for one seed."""
+    return "" if deviation is None else f" ± {scale * deviation:.{digits}f}"
 
 
 def over_seeds(
@@ -82,8 +69,18 @@ def over_seeds(
     if not found:
         return NONE
     mean, deviation = mean_std(found)
-    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
     between = (
         "" if span is None else f" [{scale * span.low:.{digits}f}, {scale * span.high:.{digits}f}]"
     )
-    return f"{mean:.{digits}f}{spread}{between}"
+    return f"{mean:.{digits}f}{spread(deviation, digits, 1)}{between}"
+
+
+def compact(seeds: Sequence[object], separator: str = ", ") -> str:
+    """Values per seed: one if all are equal, else all of them."""
+    values = [str(value) for value in seeds]
+    return values[0] if len(set(values)) == 1 else separator.join(values)
+
+
+def count_of(runs: Sequence[object]) -> str:
+    """``1 seed`` or ``3 seeds``."""
+    return "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from amif_lightning.reports.analysis.seeds import compact
-from amif_lightning.reports.records.run import Hardware, RunRecord
+from amif_lightning.reports.analysis.groups import AnyGroup
+from amif_lightning.reports.records.answering import ResultRecord
+from amif_lightning.reports.records.run import OVERALL, Hardware, RunRecord
 from amif_lightning.reports.render import numbers
+from amif_lightning.reports.render.numbers import compact
 
 PACKAGES = ("torch", "lightning", "transformers", "geomloss")
 
@@ -62,19 +63,34 @@ def sources(records: Sequence[RunRecord]) -> str:
     return f"seeds {seeds}, commit {commits}" + (f", {versions}" if versions else "")
 
 
-def missing_notes(head: str, missing: Iterable[Path]) -> Iterable[str]:
-    """A sentence for every file of lines that is not there."""
-    for path in missing:
+def notes(group: AnyGroup) -> Iterable[str]:
+    """What a reader must know beside the numbers: missing files, provenance, warnings."""
+    head, records = f"{group.label}, {group.key.experiment}", group.records
+    for path in group.missing:
         yield f"{head}: {path} is missing, so no interval of a mean or a difference is printed."
-
-
-def common_notes(head: str, records: Sequence[RunRecord]) -> Iterable[str]:
-    """What differs between the seeds' configurations, and every warning once."""
+    first = group.first
+    made = f"{_method(first)}, " if isinstance(first, ResultRecord) else ""
+    yield f"{head}: {made}{sources(records)}."
+    if isinstance(first, ResultRecord):
+        done = sum(record.control is not None for record in records)
+        if 0 < done < len(records):
+            yield f"{head}: only {done} of {len(records)} seeds have the control."
     keys = sorted(config_differences(records))
     if keys:
         yield f"{head}: the seeds' configurations differ in {', '.join(keys)}."
     for sentence in dict.fromkeys(text for record in records for text in record.warnings):
         yield f"{head}: {sentence}"
+
+
+def _method(record: ResultRecord) -> str:
+    candidates = "no candidate list"
+    if record.candidates is not None:
+        candidates = f"{record.candidates} candidates from {record.answers_from}"
+    majority = record.baselines.majority[OVERALL]
+    return (
+        f"method {record.method}, {candidates}, majority answer '{record.majority_answer}' "
+        f"{numbers.score([majority.correct], majority.count)}"
+    )
 
 
 # Last parts of configuration names that are meant to differ between seeds.

@@ -3,49 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from amif_lightning.evaluation import Count
 from amif_lightning.reports.analysis import statistics
-from amif_lightning.reports.analysis.groups import Group, stratum_name
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.analysis.seeds import compact
-from amif_lightning.reports.records.retrieval import JUDGED, MEASURES, Measure
-from amif_lightning.reports.render import knowledge_table, numbers
-from amif_lightning.reports.render.comparisons import comparisons
-from amif_lightning.reports.render.knowledge_table import knowledge_rows
-from amif_lightning.reports.render.local_table import local_parts
-from amif_lightning.reports.render.markdown import markdown
-from amif_lightning.reports.render.retrieval_comparisons import retrieval_comparisons
-from amif_lightning.reports.render.run_info import (
-    common_notes,
-    machines,
-    missing_notes,
-    sources,
-    time_per_seed,
-)
-from amif_lightning.reports.render.verdicts import search_verdict, verdict
+from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup, subset_name
+from amif_lightning.reports.records.answering import KnowledgeAverages
+from amif_lightning.reports.records.retrieval import JUDGED, MEASURES
+from amif_lightning.reports.records.run import OVERALL
+from amif_lightning.reports.render import numbers
+from amif_lightning.reports.render.comparisons import compare
+from amif_lightning.reports.render.local_tables import local_tables
+from amif_lightning.reports.render.local_verdict import local_sentences
+from amif_lightning.reports.render.markdown import Columns, Table, build, bullets
+from amif_lightning.reports.render.numbers import compact, over_seeds, percent, spread
+from amif_lightning.reports.render.run_info import machines, notes, time_per_seed
+from amif_lightning.reports.render.verdicts import controlled, verdict
 
-HEADER = (
-    "data",
-    "split",
-    "experiment",
-    "protocol",
-    "questions",
-    "accuracy % (± std over seeds)",
-    "95 % interval",
-    "right of asked, per seed",
-    "ceiling %",
-    "question-only baseline %",
-    "same-image copy %",
-    "shuffled images %",
-    "seeds",
-    "test runs",
-    "hardware",
-    "time per seed",
-)
 
-LEGEND = (
+def report(
+    answers: Sequence[AnswerGroup],
+    searches: Sequence[SearchGroup] = (),
+    baselines: Sequence[str] = (),
+) -> str:
+    """The whole report without published numbers.
+
+    Args:
+        answers: Configurations that answered.
+        searches: Configurations that searched.
+        baselines: The experiments that all others are compared with; none: all pairs.
+
+    Returns:
+        Markdown whose first lines are the verdicts, one per group.
+    """
+    groups: list[AnyGroup] = [*answers, *searches]
+    parts = ["\n\n".join(map(verdict, groups))]
+    if answers:
+        parts += answer_table(answers).parts + knowledge_table(answers).parts
+        parts += compare(answers, baselines).parts
+    if searches:
+        parts += search_table(searches).parts + compare(searches, baselines).parts
+        parts += [part for table in local_tables(searches) for part in table.parts]
+        if sentences := local_sentences(searches, baselines):
+            parts += ["## What local alignment is worth", *bullets(sentences)]
+    parts += ["## Notes", *bullets([line for group in groups for line in notes(group)])]
+    return "\n\n".join(parts) + "\n"
+
+
+# ---- answers ----------------------------------------------------------------------------------
+
+
+class _Row(NamedTuple):
+    group: AnswerGroup
+    subset: str = OVERALL
+
+    @property
+    def enough(self) -> bool:
+        return self.group.count(self.subset) >= numbers.LEAST_FOR_PERCENT
+
+    def score(self, measure: str) -> str:
+        """A level that is the same for all seeds."""
+        found = self.group.right(self.subset, measure)[:1]
+        return numbers.score(found, self.group.count(self.subset)) if found else numbers.NONE
+
+
+_PLACE: Columns[_Row] = (
+    ("data", lambda row: f"{row.group.key.dataset} {row.group.key.layout}"),
+    ("split", lambda row: row.group.key.split),
+    ("experiment", lambda row: row.group.name),
+    ("protocol", lambda row: row.group.first.protocol_label),
+    ("questions", lambda row: subset_name(row.subset)),
+)
+_SEEDS: Columns[_Row] = (("seeds", lambda row: str(len(row.group.runs))),)
+# Machine and time are the same for all subsets: once per configuration is enough.
+_ANSWERS: Columns[_Row] = (
+    *_PLACE,
+    (
+        "accuracy % (± std over seeds)",
+        lambda row: _mean(row.group, row.subset) if row.enough else numbers.NONE,
+    ),
+    (
+        "95 % interval",
+        lambda row: numbers.interval(row.group.interval(row.subset) if row.enough else None),
+    ),
+    (
+        "right of asked, per seed",
+        lambda row: numbers.share_of(row.group.right(row.subset), row.group.count(row.subset)),
+    ),
+    ("ceiling %", lambda row: row.score("ceiling")),
+    ("question-only baseline %", lambda row: row.score("baseline")),
+    ("same-image copy %", lambda row: row.score("same_image_copy")),
+    ("shuffled images %", lambda row: _shuffled(row)),
+    *_SEEDS,
+    ("test runs", lambda row: compact([r.test_runs for r in row.group.records])),
+    ("hardware", lambda row: machines(row.group.records) if row.subset == OVERALL else ""),
+    (
+        "time per seed",
+        lambda row: time_per_seed(row.group.records) if row.subset == OVERALL else "",
+    ),
+)
+ANSWERS_LEGEND = (
     "Accuracy is rounded once from whole counts; fewer than "
     f"{numbers.LEAST_FOR_PERCENT} questions are printed as counts alone. "
     "Interval: Wilson for one seed, bootstrap over images "
@@ -58,113 +114,90 @@ LEGEND = (
 )
 
 
-def report(
-    groups: Sequence[Group], searches: Sequence[RetrievalGroup] = (), baselines: Sequence[str] = ()
-) -> str:
-    """The whole report without published numbers.
-
-    Args:
-        groups: Configurations that answered, as `analysis.groups` found them.
-        searches: Configurations that searched, as `analysis.retrieval_groups` did.
-        baselines: The experiments that all others are compared with; none: all pairs.
-
-    Returns:
-        Markdown whose first lines are the verdicts, one per group.
-    """
-    parts = ["\n\n".join(verdicts(groups, searches))]
-    if groups:
-        parts += ["## Results", results(groups), LEGEND]
-        if read := knowledge_rows(groups):
-            parts += [
-                f"## {knowledge_table.TITLE}",
-                markdown(knowledge_table.HEADER, read),
-                knowledge_table.LEGEND,
-            ]
-        comparison = comparisons(groups, baselines)
-        if comparison:
-            parts += ["## Comparisons", *comparison]
-    if searches:
-        parts += retrieval_parts(searches, baselines)
-    lines = [*notes(groups), *retrieval_notes(searches)]
-    parts += ["## Notes", "\n".join(f"- {line}" for line in lines)]
-    return "\n\n".join(parts) + "\n"
+def answer_table(groups: Iterable[AnswerGroup], *, overall: bool = False) -> Table:
+    """The main table: one row per configuration and subset, or per configuration."""
+    rows = [
+        _Row(group, subset)
+        for group in groups
+        for subset in ([OVERALL] if overall else group.subsets)
+    ]
+    return build("Results", _ANSWERS, rows, ANSWERS_LEGEND)
 
 
-def verdicts(groups: Sequence[Group], searches: Sequence[RetrievalGroup] = ()) -> list[str]:
-    """One sentence per configuration, answers before searches."""
-    return [verdict(group) for group in groups] + [search_verdict(group) for group in searches]
+def _mean(group: AnyGroup, subset: str = OVERALL, measure: str | None = None) -> str:
+    return f"{percent(group.mean(subset, measure))}{spread(group.deviation(subset, measure))}"
 
 
-def results(groups: Iterable[Group]) -> str:
-    """The main table: one row per configuration and stratum."""
-    return markdown(HEADER, [row for group in groups for row in rows(group)])
+def _shuffled(row: _Row) -> str:
+    right = row.group.right(row.subset, "control")
+    if right:
+        return numbers.score(right, row.group.count(row.subset))
+    done = controlled(row.group)
+    return f"only {done} of {len(row.group.runs)} seeds" if done else "not run"
 
 
-def rows(group: Group) -> Iterable[list[str]]:
-    """The cells of a configuration under `HEADER`, a row per stratum and the overall one first."""
-    key, record = group.key, group.first
-    for position, stratum in enumerate(group.strata):
-        count = group.count(stratum)
-        enough = count >= numbers.LEAST_FOR_PERCENT
-        deviation = group.deviation(stratum)
-        spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
-        control = group.control(stratum)
-        ceiling = record.ceiling[stratum] if record.ceiling else None
-        yield [
-            f"{key.dataset} {key.layout}",
-            key.split,
-            group.name,
-            group.protocol,
-            stratum_name(stratum),
-            numbers.percent(group.accuracy(stratum)) + spread if enough else numbers.NONE,
-            numbers.interval(group.interval(stratum)) if enough else numbers.NONE,
-            numbers.share_of(group.correct(stratum), count),
-            _fixed(ceiling),
-            _fixed(record.baselines.question_only[stratum]),
-            _fixed(record.baselines.same_image_copy[stratum]),
-            _without_control(group) if control is None else numbers.score(control, count),
-            str(len(group.runs)),
-            compact([record.test_runs for record in group.records]),
-            # Machine and time are the same for all strata: once per configuration is enough.
-            machines(group.records) if position == 0 else "",
-            time_per_seed(group.records) if position == 0 else "",
-        ]
+# ---- what was read of the vocabulary ----------------------------------------------------------
 
 
-def _without_control(group: Group) -> str:
-    done = group.controlled
-    return f"only {done} of {len(group.runs)} seeds" if done else "not run"
+class _Reading(_Row):
+    @property
+    def averages(self) -> list[KnowledgeAverages]:
+        return [r.knowledge[self.subset] for r in self.group.records if r.knowledge]
+
+    @property
+    def enough(self) -> bool:
+        return self.averages[0].known >= numbers.LEAST_FOR_PERCENT
+
+    def share(self, name: str) -> str:
+        if not self.enough:
+            return numbers.NONE
+        return over_seeds((getattr(one, name) for one in self.averages), 1, scale=100)
 
 
-def _fixed(score: Count | None) -> str:
-    return numbers.NONE if score is None else numbers.score([score.correct], score.count)
+_READ: Columns[_Reading] = (
+    *_PLACE,
+    (
+        "answers with an entry",
+        lambda row: f"{row.averages[0].known} of {row.averages[0].questions}",
+    ),
+    ("attention on the answer % (± std over seeds)", lambda row: row.share("mass")),
+    (
+        "95 % interval",
+        lambda row: numbers.interval(
+            row.group.interval(row.subset, "mass") if row.enough else None
+        ),
+    ),
+    ("even share %", lambda row: row.share("even")),
+    ("top entry in the answer %", lambda row: row.share("top")),
+    ("effective entries", lambda row: over_seeds((one.effective for one in row.averages), 1)),
+    ("gate", lambda row: over_seeds((one.gate for one in row.averages), 2)),
+    *_SEEDS,
+)
+_READ_LEGEND = (
+    "Attention of the question on the vocabulary, averaged over heads. On the answer: its sum over "
+    "the entries that are words of the answer, over the questions whose answer has one; the "
+    "interval is that of the mean over seeds, by bootstrap over images "
+    f"({statistics.DRAWS} draws, fixed seed). Even share: what even attention would put there. "
+    "Effective entries: exp of the entropy, 1 where all attention is on one entry. Gate: mean "
+    "openness, 0 keeps a token and 1 takes what it read; without a gate 1. A network may "
+    "select and be no better for it: compare the accuracies."
+)
 
 
-def notes(groups: Iterable[Group]) -> Iterable[str]:
-    """What a reader must know beside the numbers: missing files, provenance, warnings."""
-    for group in groups:
-        head = f"{group.label}, {group.key.experiment}"
-        yield from missing_notes(head, group.missing)
-        yield f"{head}: {_provenance(group)}."
-        if 0 < group.controlled < len(group.runs):
-            yield f"{head}: only {group.controlled} of {len(group.runs)} seeds have the control."
-        yield from common_notes(head, group.records)
+def knowledge_table(groups: Iterable[AnswerGroup]) -> Table:
+    """What was read of the vocabulary: a row per subset of each configuration that reads one."""
+    rows = [
+        _Reading(group, subset)
+        for group in groups
+        if all(record.knowledge for record in group.records)
+        for subset in group.subsets
+    ]
+    return build("What was read of the answer vocabulary", _READ, rows, _READ_LEGEND)
 
 
-def _provenance(group: Group) -> str:
-    record = group.first
-    majority = record.baselines.majority["overall"]
-    if record.candidates is None:
-        candidates = "no candidate list"
-    else:
-        candidates = f"{record.candidates} candidates from {record.answers_from}"
-    return (
-        f"method {record.method}, {candidates}, majority answer '{record.majority_answer}' "
-        f"{numbers.score([majority.correct], majority.count)}, {sources(group.records)}"
-    )
+# ---- searches ---------------------------------------------------------------------------------
 
-
-RETRIEVAL_LEGEND = (
+SEARCHES_LEGEND = (
     "Means over both directions (report from image, image from report) and seeds ± standard "
     "deviation over seeds, with the 95 % interval of the mean over seeds: bootstrap over groups of "
     f"studies ({statistics.DRAWS} draws, fixed seed), the studies that are searched among taken as "
@@ -180,93 +213,67 @@ RETRIEVAL_LEGEND = (
 )
 
 
-def retrieval_parts(groups: Sequence[RetrievalGroup], baselines: Sequence[str] = ()) -> list[str]:
-    """Headings, tables and legends of the pre-training runs.
-
-    Args:
-        groups: At least one configuration.
-        baselines: The experiments that all others are compared with; none: all pairs.
-    """
-    parts = ["## Image-text retrieval", retrieval_results(groups), RETRIEVAL_LEGEND]
-    comparison = retrieval_comparisons(groups, baselines)
-    if comparison:
-        parts += ["## Comparisons of retrieval", *comparison]
-    return parts + local_parts(groups, baselines)
-
-
-def retrieval_results(groups: Sequence[RetrievalGroup]) -> str:
+def search_table(groups: Sequence[SearchGroup]) -> Table:
     """The main table: one row per configuration."""
-    return markdown(*retrieval_rows(groups))
-
-
-def retrieval_rows(groups: Sequence[RetrievalGroup]) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Header and cells of the main table: one row per configuration."""
-    ks = sorted({k for group in groups for k in group.ks})
-    columns: list[tuple[Measure, int]] = [(measure, k) for measure in MEASURES for k in ks]
-    header = (
-        "data",
-        "split",
-        "experiment",
-        "studies",
-        *(f"{measure}@{k} %" for measure, k in columns),
-        "chance %",
-        f"same list for every query, precision@{JUDGED} %",
-        f"best possible precision@{JUDGED} %",
-        "zero-shot",
-        "teacher KL, nats",
-        "seeds",
-        "test runs",
-        "hardware",
-        "time per seed",
+    ks = sorted({k for group in groups for k in group.first.mean.ks})
+    scores = [f"{measure}@{k}" for measure in MEASURES for k in ks]
+    columns: Columns[SearchGroup] = (
+        ("data", lambda group: f"{group.key.dataset} {group.key.layout}"),
+        ("split", lambda group: group.key.split),
+        ("experiment", lambda group: group.name),
+        ("studies", lambda group: str(group.count())),
+        *((f"{score} %", lambda group, score=score: _score(group, score)) for score in scores),
+        ("chance %", _chance),
+        (
+            f"same list for every query, precision@{JUDGED} %",
+            lambda group: _level(group, "control"),
+        ),
+        (f"best possible precision@{JUDGED} %", lambda group: _level(group, "ceiling")),
+        ("zero-shot", _zero_shot),
+        ("teacher KL, nats", _divergence),
+        ("seeds", lambda group: str(len(group.runs))),
+        ("test runs", lambda group: compact([r.test_runs for r in group.records])),
+        ("hardware", lambda group: machines(group.records)),
+        ("time per seed", lambda group: time_per_seed(group.records)),
     )
-    return header, [_row(group, columns) for group in groups]
+    return build("Image-text retrieval", columns, groups, SEARCHES_LEGEND)
 
 
-def _row(group: RetrievalGroup, columns: Sequence[tuple[Measure, int]]) -> list[str]:
-    key, record = group.key, group.first
-    enough = record.studies >= numbers.LEAST_FOR_PERCENT
-    zero_shot = [r.zero_shot.correct for r in group.records if r.zero_shot is not None]
-    return [
-        f"{key.dataset} {key.layout}",
-        key.split,
-        group.name,
-        str(record.studies),
-        *(_score(group, measure, k) if enough else numbers.NONE for measure, k in columns),
-        _chance(group) if enough else numbers.NONE,
-        numbers.percent(group.constant) if enough and group.constant else numbers.NONE,
-        numbers.percent(statistics.rational(record.ceiling[JUDGED])) if enough else numbers.NONE,
-        numbers.score(zero_shot, record.studies) if zero_shot else numbers.NONE,
-        _divergence(group),
-        str(len(group.runs)),
-        compact([r.test_runs for r in group.records]),
-        machines(group.records),
-        time_per_seed(group.records),
-    ]
+def _enough(group: SearchGroup) -> bool:
+    return group.count() >= numbers.LEAST_FOR_PERCENT
 
 
-def _score(group: RetrievalGroup, measure: Measure, k: int) -> str:
-    if k not in group.ks:
+def _score(group: SearchGroup, measure: str) -> str:
+    if not _enough(group) or not group.values(OVERALL, measure):
         return numbers.NONE
-    deviation, span = group.deviation(measure, k), group.interval(measure, k)
-    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    span = group.interval(OVERALL, measure)
     between = "" if span is None else f" ({numbers.interval(span)})"
-    return f"{numbers.percent(group.mean(measure, k))}{spread}{between}"
+    return f"{_mean(group, OVERALL, measure)}{between}"
 
 
-def _chance(group: RetrievalGroup) -> str:
-    recalls = (f"recall@{k} {numbers.percent(group.chance('recall', k))}" for k in group.ks)
-    return ", ".join([f"precision {numbers.percent(group.chance())}", *recalls])
+def _level(group: SearchGroup, measure: str) -> str:
+    level = group.level(measure)
+    return percent(level) if level is not None and _enough(group) else numbers.NONE
 
 
-def _divergence(group: RetrievalGroup) -> str:
-    values = [r.teacher_kl for r in group.records if r.teacher_kl is not None]
-    if not values:
+def _chance(group: SearchGroup) -> str:
+    if not _enough(group):
         return numbers.NONE
-    mean, deviation = statistics.mean_std(values)
-    spread = "" if deviation is None else f" ± {deviation:.3f}"
+    chance = group.first.chance
+    recalls = (f"recall@{k} {percent(share)}" for k, share in chance.recall.items())
+    return ", ".join([f"precision {percent(chance.precision[JUDGED])}", *recalls])
+
+
+def _zero_shot(group: SearchGroup) -> str:
+    found = [r.zero_shot.correct for r in group.records if r.zero_shot is not None]
+    return numbers.score(found, group.count()) if found else numbers.NONE
+
+
+def _divergence(group: SearchGroup) -> str:
     teachers = dict.fromkeys(_teacher(record.config) for record in group.records)
     named = ", ".join(teacher for teacher in teachers if teacher)
-    return f"{mean:.3f}{spread}" + (f" ({named})" if named else "")
+    mean = over_seeds((record.teacher_kl for record in group.records), 3)
+    return f"{mean} ({named})" if named and mean != numbers.NONE else mean
 
 
 def _teacher(config: Mapping[str, Any]) -> str:
@@ -274,12 +281,3 @@ def _teacher(config: Mapping[str, Any]) -> str:
     data = config.get("data", {})
     arguments = data.get("init_args", data) if isinstance(data, Mapping) else {}
     return str(arguments.get("teacher", "")) if isinstance(arguments, Mapping) else ""
-
-
-def retrieval_notes(groups: Iterable[RetrievalGroup]) -> Iterable[str]:
-    """What a reader must know beside the numbers: missing files, provenance, warnings."""
-    for group in groups:
-        head = f"{group.label}, {group.key.experiment}"
-        yield from missing_notes(head, group.missing)
-        yield f"{head}: {sources(group.records)}."
-        yield from common_notes(head, group.records)

@@ -1,154 +1,109 @@
-"""One plain sentence per configuration: did it use the images, judged by intervals."""
+"""One plain sentence per configuration, judged by intervals: did it use images, did it align."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-from amif_lightning.reports.analysis.groups import Difference, Group
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup
-from amif_lightning.reports.analysis.seeds import count_of
-from amif_lightning.reports.records.retrieval import JUDGED
-from amif_lightning.reports.records.run import OVERALL
+from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
+from amif_lightning.reports.analysis.statistics import Estimate
 from amif_lightning.reports.render import numbers
 
-BASELINE = "the question-only baseline"
-CONTROL = "the same network with shuffled images"
+
+def verdict(group: AnyGroup) -> str:
+    """The statement, after data set, protocol, split, experiment and number of seeds."""
+    where = f"{group.label}, {group.key.experiment}, {numbers.count_of(group.runs)}"
+    return f"{where}: {statement(group)}"
 
 
-def verdict(group: Group) -> str:
-    """What the records say about the use of the images.
+def statement(group: AnyGroup) -> str:
+    """What the records say of a configuration: the claim, a colon, the numbers.
 
     The images count as used if the whole 95 % interval of the difference lies above zero twice:
     against the question-only baseline and against the same network with shuffled images.
 
-    Args:
-        group: The runs of one configuration.
-
-    Returns:
-        One sentence that starts with the data set, the protocol, the split and the experiment.
+    Images and reports count as aligned if the whole interval of precision, averaged over both
+    directions, minus that of a random order lies above zero, and the whole interval of precision
+    above that of the best list that is the same for every query, which takes no look at one.
     """
-    return f"{group.label}, {group.key.experiment}, {count_of(group.runs)}: {statement(group)}"
-
-
-def statement(group: Group) -> str:
-    """The verdict without the name of the configuration: the claim, a colon, the numbers."""
     head = "UNTRAINED WEIGHTS; " if group.first.untrained else ""
-    count = group.count()
-    if count < numbers.LEAST_FOR_PERCENT:
-        return (
-            f"{head}no verdict: {numbers.share_of(group.correct(), count)} questions are right, "
-            f"and fewer than {numbers.LEAST_FOR_PERCENT} questions decide nothing."
-        )
-    baseline, control = group.above_baseline, group.above_control
-    accuracy = f"accuracy {numbers.percent(group.accuracy())} % {_own_interval(group)}"
+    count, least = group.count(), numbers.LEAST_FOR_PERCENT
+    if group.first.kind == "retrieval":
+        if count < least:
+            searched = f"{count} studies were searched, and fewer than {least} decide nothing"
+            return f"{head}no verdict: {searched}."
+        return head + _searched(group)
+    if count < least:
+        right = f"{numbers.share_of(group.right(), count)} questions are right"
+        return f"{head}no verdict: {right}, and fewer than {least} questions decide nothing."
+    return head + _answered(group)
+
+
+def _answered(group: AnswerGroup) -> str:
+    baseline, control = group.above("baseline"), group.above("control")
+    assert baseline is not None  # every record has one
+    above = _side(group, baseline, "baseline", "the question-only baseline")
     if control is None:
-        done = f"only {group.controlled} of {len(group.runs)} seeds have the"
-        which = f"{done if group.controlled else 'no'} shuffled-image control"
-        claim = f"whether the images were used is not shown, for {which}"
-        claim += "" if group.controlled else " was run"
-        return f"{head}{claim}: {accuracy} is {_side(baseline, BASELINE, _baseline(group))}."
-    above = _side(baseline, BASELINE, _baseline(group))
-    sides = f"{above} and {_side(control, CONTROL, _shuffled(group))}"
-    return f"{head}{_claim(group, baseline, control)}: {accuracy} is {sides}."
+        done = controlled(group)
+        which = f"only {done} of {len(group.runs)} seeds have the" if done else "no"
+        run = "" if done else " was run"
+        claim = f"whether the images were used is not shown, for {which} shuffled-image control"
+        return f"{claim}{run}: {_own(group)} is {above}."
+    if baseline.span is None or control.span is None:
+        claim = f"no verdict, for {_why(group, 'images')}"
+    elif baseline.span.low > 0 and control.span.low > 0:
+        claim = "evidence that the images were used"
+    elif control.span.low > 0:
+        claim = "the images change the answers, but do not lift them above not looking"
+    else:
+        claim = "no evidence that the images were used"
+    shuffled = _side(group, control, "control", "the same network with shuffled images")
+    return f"{claim}: {_own(group)} is {above} and {shuffled}."
 
 
-def _claim(group: Group, baseline: Difference, control: Difference) -> str:
-    if baseline.interval is None or control.interval is None:
-        why = f"{group.missing[0]} is missing" if group.missing else "the images are too few"
-        return f"no verdict, for {why}"
-    if _above(baseline) and _above(control):
-        return "evidence that the images were used"
-    if _above(control):
-        return "the images change the answers, but do not lift them above not looking"
-    return "no evidence that the images were used"
+def controlled(group: AnswerGroup) -> int:
+    """Number of seeds with the shuffled-image control."""
+    return sum(record.control is not None for record in group.records)
 
 
-def _above(difference: Difference) -> bool:
-    return difference.interval is not None and difference.interval.low > 0
+def _searched(group: SearchGroup) -> str:
+    above, own, constant = group.above("baseline"), group.interval(), group.level("control")
+    assert above is not None  # every record has one
+    if above.span is None or own is None or constant is None:
+        side = f"{'below' if above.value < 0 else 'above'} chance ({_level(group, 'baseline')})"
+        gap = f"{numbers.percent(abs(above.value))} points"
+        return f"no verdict, for {_why(group, 'groups')}: {_own(group)} is {gap} {side}."
+    score = f"{_own(group)} is {_side(group, above, 'baseline', 'chance')}"
+    same = f"the best list that is the same for every query ({numbers.percent(constant)} %)"
+    if above.span.low > 0 and own.low > constant:
+        more = f"{numbers.percent(group.mean() - constant)} points above {same}"
+        return f"evidence that image and text were aligned: {score} and {more}."
+    more = f", but not above {same}" if above.span.low > 0 else ""
+    return f"no evidence that image and text were aligned: {score}{more}."
 
 
-def _side(difference: Difference, what: str, level: str) -> str:
-    """Where the accuracy stands to ``what``, with the difference and its interval."""
-    span = difference.interval
+def _why(group: AnyGroup, clusters: str) -> str:
+    return f"{group.missing[0]} is missing" if group.missing else f"the {clusters} are too few"
+
+
+def _level(group: AnyGroup, measure: str) -> str:
+    return f"{numbers.percent(group.level(measure) or 0.0)} %"
+
+
+def _own(group: AnyGroup) -> str:
+    span = group.interval()
+    written = "no interval" if span is None else f"95 % interval {numbers.interval(span)}"
+    return f"{group.first.MAIN} {numbers.percent(group.mean())} % ({written})"
+
+
+def _side(group: AnyGroup, difference: Estimate, measure: str, what: str) -> str:
+    """Where the score stands to another level, with the difference and its interval."""
+    span = difference.span
     gap = f"{numbers.percent(abs(difference.value))} points"
+    level = _level(group, measure)
     if span is None:
         direction = "below" if difference.value < 0 else "above"
         return f"{gap} (no interval) {direction} {what} ({level})"
     written = f"95 % interval {numbers.points_interval(span)}"
     if not difference.paired:
         written += ", the baseline taken as fixed"
-    if span.low > 0:
-        return f"{gap} ({written}) above {what} ({level})"
-    if span.high < 0:
-        return f"{gap} ({written}) BELOW {what} ({level})"
+    if span.excludes_zero:
+        return f"{gap} ({written}) {'above' if span.low > 0 else 'BELOW'} {what} ({level})"
     return f"not above {what} ({level}; difference {numbers.points(difference.value)}, {written})"
-
-
-def _own_interval(group: Group) -> str:
-    span = group.interval()
-    return "(no interval)" if span is None else f"(95 % interval {numbers.interval(span)})"
-
-
-def _baseline(group: Group) -> str:
-    correct = group.first.baselines.question_only[OVERALL].correct
-    return f"{numbers.percent(Fraction(correct, group.count()))} %"
-
-
-def _shuffled(group: Group) -> str:
-    correct = group.control() or []
-    return f"{numbers.percent(Fraction(sum(correct), len(correct) * group.count()))} %"
-
-
-def search_verdict(group: RetrievalGroup) -> str:
-    """What the records say about the alignment of images and reports.
-
-    They count as aligned if the whole 95 % interval of precision, averaged over both directions,
-    minus that of a random order lies above zero, and the whole interval of precision above that of
-    the best list that is the same for every query, which a search reaches without looking at one.
-
-    Args:
-        group: The runs of one configuration.
-
-    Returns:
-        One sentence that starts with the data set, the split and the experiment.
-    """
-    where = f"{group.label}, {group.key.experiment}, {count_of(group.runs)}"
-    return f"{where}: {search_statement(group)}"
-
-
-def search_statement(group: RetrievalGroup) -> str:
-    """The verdict without the name of the configuration: the claim, a colon, the numbers."""
-    head = "UNTRAINED WEIGHTS; " if group.first.untrained else ""
-    count = group.first.studies
-    if count < numbers.LEAST_FOR_PERCENT:
-        return (
-            f"{head}no verdict: {count} studies were searched, and fewer than "
-            f"{numbers.LEAST_FOR_PERCENT} decide nothing."
-        )
-    above, own = group.above_chance, group.interval()
-    written = f"(95 % interval {numbers.interval(own)})" if own else "(no interval)"
-    score = f"precision@{JUDGED} {numbers.percent(group.mean())} % {written}"
-    chance = f"chance ({numbers.percent(group.chance())} %"
-    gap = f"{numbers.percent(abs(above.value))} points"
-    if above.interval is None:
-        why = f"{group.missing[0]} is missing" if group.missing else "the groups are too few"
-        side = "below" if above.value < 0 else "above"
-        return f"{head}no verdict, for {why}: {score} is {gap} {side} {chance})."
-    span = f"95 % interval {numbers.points_interval(above.interval)}"
-    constant = group.constant
-    assert constant is not None  # the interval was drawn from the same lines
-    assert own is not None
-    same = f"the best list that is the same for every query ({numbers.percent(constant)} %)"
-    if above.interval.low > 0 and own.low > constant:
-        claim = "evidence that image and text were aligned"
-        more = f"{numbers.percent(group.mean() - constant)} points above {same}"
-        return f"{head}{claim}: {score} is {gap} ({span}) above {chance}) and {more}."
-    claim = "no evidence that image and text were aligned"
-    if above.interval.low > 0:
-        return f"{head}{claim}: {score} is {gap} ({span}) above {chance}), but not above {same}."
-    if above.interval.high < 0:
-        return f"{head}{claim}: {score} is {gap} ({span}) BELOW {chance})."
-    return (
-        f"{head}{claim}: {score} is not above {chance}; difference "
-        f"{numbers.points(above.value)}, {span})."
-    )

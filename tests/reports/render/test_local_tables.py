@@ -9,31 +9,33 @@ from pathlib import Path
 
 import pytest
 
+from amif_lightning.reports.analysis.groups import SearchGroup
 from amif_lightning.reports.analysis.local_scores import LocalScores, scores_pairs
-from amif_lightning.reports.analysis.retrieval_groups import RetrievalGroup, collect_searches
 from amif_lightning.reports.records.pairs import PairAverages
-from amif_lightning.reports.render.local_table import local_parts, local_tables
+from amif_lightning.reports.render.local_tables import local_tables
+from amif_lightning.reports.render.tables import report
+from tests.reports.conftest import searches_in
 
 Write = Callable[..., Path]
 Cells = dict[str, dict[str, str]]
 
 
 @pytest.fixture
-def groups(write_search: Write, tmp_path: Path) -> list[RetrievalGroup]:
+def groups(write_search: Write, tmp_path: Path) -> list[SearchGroup]:
     """Configurations with and without matching and findings, and one without pairs."""
     for seed in range(3):
         write_search(seed, experiment="full", pairs={"gain": 0.2})
         write_search(seed, experiment="bare", pairs={"matches": False, "findings": False})
     write_search(0, experiment="once", pairs={"hard": 0})
     write_search(0, experiment="old")
-    return collect_searches(tmp_path / "searches")
+    return searches_in(tmp_path / "searches")
 
 
-def cells(groups: list[RetrievalGroup]) -> dict[str, Cells]:
+def cells(groups: list[SearchGroup]) -> dict[str, Cells]:
     """By title and experiment the cells of each column."""
     return {
-        title: {row[2]: dict(zip(header, row, strict=True)) for row in rows}
-        for title, (header, rows), _ in local_tables(groups)
+        table.title: {row[2]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+        for table in local_tables(groups)
     }
 
 
@@ -43,11 +45,11 @@ def spread(values: list[float], digits: int) -> str:
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
-def averages(groups: list[RetrievalGroup], name: str) -> list[PairAverages]:
+def averages(groups: list[SearchGroup], name: str) -> list[PairAverages]:
     return LocalScores(next(g for g in groups if g.key.experiment == name)).averages
 
 
-def test_the_main_table_holds_means_over_seeds(groups: list[RetrievalGroup]) -> None:
+def test_the_main_table_holds_means_over_seeds(groups: list[SearchGroup]) -> None:
     rows = cells(groups)["Local alignment"]
     assert list(rows) == ["bare", "full", "once"]
     full, found = rows["full"], averages(groups, "full")
@@ -67,7 +69,7 @@ def test_the_main_table_holds_means_over_seeds(groups: list[RetrievalGroup]) -> 
     assert full["seeds"] == "3"
 
 
-def test_what_was_not_scored_is_a_dash(groups: list[RetrievalGroup]) -> None:
+def test_what_was_not_scored_is_a_dash(groups: list[SearchGroup]) -> None:
     found = cells(groups)
     bare = found["Local alignment"]["bare"]
     there = {name for name, cell in bare.items() if cell != "-"}
@@ -81,7 +83,7 @@ def test_what_was_not_scored_is_a_dash(groups: list[RetrievalGroup]) -> None:
     assert list(found["Localisation by kind of finding"]) == ["full", "once"]
 
 
-def test_parts_are_shown_against_their_controls(groups: list[RetrievalGroup]) -> None:
+def test_parts_are_shown_against_their_controls(groups: list[SearchGroup]) -> None:
     full = cells(groups)["Local alignment against its controls"]["full"]
     lists = [a.reranked for a in averages(groups, "full") if a.reranked]
     gain = 100 * statistics.fmean(r.reordered - r.global_order for r in lists)
@@ -94,7 +96,7 @@ def test_parts_are_shown_against_their_controls(groups: list[RetrievalGroup]) ->
     assert full["localisation minus another word"].startswith(f"{apart:+.2f} [+")
 
 
-def test_kinds_have_their_mean_and_number(groups: list[RetrievalGroup]) -> None:
+def test_kinds_have_their_mean_and_number(groups: list[SearchGroup]) -> None:
     full = cells(groups)["Localisation by kind of finding"]["full"]
     places = [a.localisation for a in averages(groups, "full") if a.localisation]
     for kind in ("mass", "nodule"):
@@ -106,7 +108,7 @@ def test_averages_are_shown_without_intervals_where_lines_are_missing(
     write_search: Write, tmp_path: Path
 ) -> None:
     write_search(0, pairs={}, lines=False)
-    groups = collect_searches(tmp_path / "searches")
+    groups = searches_in(tmp_path / "searches")
     found = cells(groups)
     auc = averages(groups, "full")[0].matching_auc_hard
     assert found["Local alignment"]["full"]["AUC, hard pairs"] == f"{auc:.3f}"
@@ -115,19 +117,18 @@ def test_averages_are_shown_without_intervals_where_lines_are_missing(
 
 def test_runs_without_pairs_add_nothing(write_search: Write, tmp_path: Path) -> None:
     write_search(0)
-    groups = collect_searches(tmp_path / "searches")
+    groups = searches_in(tmp_path / "searches")
     assert not scores_pairs(groups[0])
-    assert local_parts(groups, ["full"]) == []
+    assert local_tables(groups) == []
+    assert "local alignment" not in report([], groups, ["full"])
 
 
 def test_few_studies_have_neither_percentages_nor_intervals(
     write_search: Write, tmp_path: Path
 ) -> None:
     write_search(0, pairs={}, studies=12)  # of six patients
-    groups = collect_searches(tmp_path / "searches")
-    parts = local_parts(groups)
-    assert parts[0] == "## Local alignment"
+    groups = searches_in(tmp_path / "searches")
     row = cells(groups)["Local alignment"]["full"]
     assert (row["accuracy %"], row["precision@5 %, re-ranked"]) == ("-", "-")
     assert "[" not in "".join(row.values())
-    assert not any(part.startswith("## What") for part in parts)
+    assert "## What" not in report([], groups)

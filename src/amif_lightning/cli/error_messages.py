@@ -60,11 +60,18 @@ def parser_error(
             if (fault := next(faults, None)) is not None:
                 return fault
     said = " ".join(message.split())
-    for name, value in _leaves("", given):
-        key = name.rpartition(".")[2]
-        if key != "class_path" and re.search(rf"\b{key}\b", said) and str(value) in said:
-            return f"{locate(key, files)}{name} does not take {str(value)!r}: {said}"
-    return said
+    # The parser repeats all of a class's arguments; the faulty one is named most often.
+    leaves = [leaf for leaf in _leaves("", given) if not leaf[0].endswith("class_path")]
+    name, value = max(leaves, key=lambda leaf: _mentions(leaf, said), default=("", None))
+    if not name or not _mentions((name, value), said):
+        return said
+    return f"{locate(name.rpartition('.')[2], files)}{name} does not take {str(value)!r}: {said}"
+
+
+def _mentions(leaf: tuple[str, Any], said: str) -> int:
+    """How often an option is named, in quotes, in a text that holds its value."""
+    key = re.escape(leaf[0].rpartition(".")[2])
+    return len(re.findall(rf"""['"](?:[\w.]*\.)?{key}['"]""", said)) if str(leaf[1]) in said else 0
 
 
 def subclasses(base: type) -> list[type]:

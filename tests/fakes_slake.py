@@ -17,7 +17,6 @@ class FakeSlake:
     english: dict[str, int]
     chinese: dict[str, int]
     english_without_answer: int
-    chinese_about_english_test: int
 
 
 def write_slake(
@@ -87,7 +86,6 @@ def write_slake(
         english={"train": 4 * images, "validation": 8, "test": 8},
         chinese={"train": 4, "validation": 2, "test": 4},
         english_without_answer=1,
-        chinese_about_english_test=4,
     )
 
 

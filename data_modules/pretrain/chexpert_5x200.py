@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -99,14 +98,14 @@ class FiveClassesOptions(StudyOptions, total=False):
 
     per_class: int
     draw_seed: int
-    exclude_uncertain: bool
     missing_images: MissingImages
 
 
 class FiveClasses(StudyDataModule):
     """A test set of five classes with ``per_class`` images each; there is nothing to train.
 
-    An image is eligible if it is frontal and exactly one of the five labels is positive. Those of
+    An image is eligible if it is frontal and exactly one of the five labels is positive, whether or
+    not others are uncertain (-1), of which the published rule says nothing. Those of
     a class are ranked by SHA-256 of ``<draw_seed>/<path>`` and the first ones taken, so the draw
     does not depend on the order of the labels, on what is on disk, or on how many are wanted.
 
@@ -118,8 +117,6 @@ class FiveClasses(StudyDataModule):
         root: Folder of the release.
         per_class: Images per class, at least 1; fewer where there are no more, which is said.
         draw_seed: Seed of the draw.
-        exclude_uncertain: Leave out images that have another of the five labels uncertain (-1).
-            The published rule asks for exactly one positive and says nothing of uncertain ones.
         missing_images: ``error``: a drawn image that is not there stops the run; ``skip``: it
             is left out and counted, and none takes its place.
         **kwargs: Arguments of :class:`StudyDataModule`.
@@ -133,7 +130,6 @@ class FiveClasses(StudyDataModule):
         root: str,
         per_class: int = 200,
         draw_seed: int = 0,
-        exclude_uncertain: bool = False,
         missing_images: MissingImages = "error",
         **kwargs: Unpack[StudyOptions],
     ) -> None:
@@ -141,7 +137,7 @@ class FiveClasses(StudyDataModule):
         check_minimum({"per_class": (per_class, 1)})
         check_choice("missing_images", missing_images, MissingImages)
         self.per_class, self.draw_seed = per_class, draw_seed
-        self.exclude_uncertain, self.missing_images = exclude_uncertain, missing_images
+        self.missing_images = missing_images
 
     @property
     @abstractmethod
@@ -165,7 +161,6 @@ class FiveClasses(StudyDataModule):
         return super().selection() | {
             "per_class": self.per_class,
             "draw_seed": self.draw_seed,
-            "exclude_uncertain": self.exclude_uncertain,
             "missing_images": self.missing_images,
         }
 
@@ -244,10 +239,8 @@ class FiveClasses(StudyDataModule):
         labels = {name: _LABELS.get(row[name].strip()) for name in PROMPTS}
         if None in labels.values():
             return None
-        counts = Counter(labels.values())
-        if counts["1"] != 1 or (self.exclude_uncertain and counts["-1"]):
-            return ""
-        return next(name for name, label in labels.items() if label == "1")
+        positive = [name for name, label in labels.items() if label == "1"]
+        return positive[0] if len(positive) == 1 else ""
 
 
 class CheXpert5x200(FiveClasses):

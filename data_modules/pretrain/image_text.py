@@ -141,16 +141,8 @@ class ImageText(StudyDataModule):
     def selection(self) -> dict[str, str | int | float | bool]:
         """As in the base, with the table, its columns and how they are read."""
         names = ("image", "text", "view", "study", "split", "group")
-        columns = {f"{name}_column": str(getattr(self, f"{name}_column")) for name in names}
-        return (
-            super().selection()
-            | columns
-            | {
-                "table": self.table,
-                "separator": self.separator,
-                "missing_images": self.missing_images,
-            }
-        )
+        kept = (*(f"{name}_column" for name in names), "table", "separator", "missing_images")
+        return super().selection() | {name: getattr(self, name) for name in kept}
 
     def read_release(self) -> StudyRelease:
         """Read the table in one pass; no image is opened.
@@ -254,14 +246,7 @@ class ImageText(StudyDataModule):
 
 
 def stay_together(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Give studies that share an image one group, and those of their groups with them.
-
-    Args:
-        rows: Studies of all splits.
-
-    Returns:
-        The same studies in the same order; those that share nothing are as they were.
-    """
+    """Give studies that share an image one group, and those of their groups with them."""
     above: dict[str, str] = {}
 
     def top(name: str) -> str:

@@ -80,11 +80,7 @@ _BLANK = re.compile(r"\n[ \t]*\n")
 class Sections:
     """What a report says, white space collapsed; empty where it has no such section.
 
-    Attributes:
-        findings: What is seen.
-        impression: What it means.
-        last_paragraph: The last paragraph, where there are neither findings nor impression.
-        comparison: What it was compared with.
+    ``last_paragraph`` is filled only where there are neither findings nor impression.
     """
 
     findings: str = ""
@@ -94,14 +90,7 @@ class Sections:
 
 
 def split_report(report: str) -> Sections:
-    """Find the sections of a report.
-
-    Args:
-        report: The text of a report file.
-
-    Returns:
-        Its sections, by the rules above; any text has some result, also an empty one.
-    """
+    """Find the sections of a report by the rules above; any text has some result."""
     body = _FINAL.split(report.replace("\r\n", "\n").replace("\r", "\n"))[-1]
     found: dict[Kind, list[str]] = {name: [] for name in ("findings", "impression", "comparison")}
     free: list[str] = []  # paragraphs that no heading begins
@@ -177,9 +166,6 @@ def read_sectioned(
 
     Yields:
         The number of a study, without ``s``, and its cells.
-
-    Raises:
-        UserError: If it is damaged or has not these columns.
     """
     source = TableFile(path, dataset, "delete it, and it is made anew from the reports")
     for _, row in read_table(source, ("study", *columns), dropped):

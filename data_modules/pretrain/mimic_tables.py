@@ -50,11 +50,7 @@ class Entry:
 
 
 def check_root(dataset: str, root: Path) -> None:
-    """Say where MIMIC-CXR comes from where its folder is missing.
-
-    Raises:
-        UserError: If there is no such folder.
-    """
+    """Refuse a root that is not there, with a sentence that says where MIMIC-CXR comes from."""
     if not root.is_dir():
         raise UserError(
             f"{dataset}: the folder {root} does not exist, so give the right "
@@ -73,15 +69,7 @@ def table(dataset: str, root: Path, name: str) -> TableFile:
 
 
 def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str, SplitName]:
-    """The official split of each study.
-
-    Args:
-        dataset: Name of the data class.
-        root: Folder of MIMIC-CXR-JPG.
-        dropped: Takes lines that cannot be read.
-
-    Returns:
-        Study number to split.
+    """The official split by study number; lines that cannot be read go into ``dropped``.
 
     Raises:
         UserError: If the file is missing, damaged, names another split, or puts images of one
@@ -100,15 +88,9 @@ def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str,
 
 
 def read_metadata(dataset: str, root: Path, dropped: list[DroppedRow]) -> Iterator[Entry]:
-    """The images of the release in released order.
+    """Yield the images of the release in released order.
 
-    Args:
-        dataset: Name of the data class.
-        root: Folder of MIMIC-CXR-JPG.
-        dropped: Takes lines that cannot be read, and images that are named twice.
-
-    Yields:
-        One entry an image.
+    Lines that cannot be read, and images that are named twice, go into ``dropped``.
 
     Raises:
         UserError: If the file is missing or damaged.

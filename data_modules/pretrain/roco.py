@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
+from amif_lightning.data.files.json_files import check_folder
 from amif_lightning.data.files.tables import NO_FILE, Listing, TableFile, read_lines, read_table
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
@@ -76,11 +77,7 @@ class ROCO(StudyDataModule):
         Raises:
             UserError: If the folder or the training captions are missing, or a file is damaged.
         """
-        if not self.root.is_dir():
-            raise UserError(
-                f"{DATASET}: the folder {self.root} does not exist, so give the right "
-                f"--data.init_args.root or fetch the release from {self._home}."
-            )
+        check_folder(DATASET, self.root, self._home)
         dropped: list[DroppedRow] = []
         absent: dict[str, str] = {}
         rows: dict[SplitName, tuple[StudyRow, ...]] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import read_json
+from amif_lightning.data.files.json_files import check_folder, read_json
 from amif_lightning.data.files.parquet import find_parquet
 from amif_lightning.data.files.tables import is_text
 from amif_lightning.data.loading.hub_module import HubQuestions
@@ -95,20 +95,12 @@ class PathVQA(HubQuestions):
 
 
 def choose_layout(root: Path, layout: LayoutChoice = "auto") -> Layout:
-    """Which layout of the release a folder holds.
-
-    Args:
-        root: Folder of the data set.
-        layout: What the user asked for.
+    """Which layout of the release a folder holds, checked against what the user asked for.
 
     Raises:
         UserError: If it is not there, or the folder is missing.
     """
-    if not root.is_dir():
-        raise UserError(
-            f"PathVQA: the folder {root} does not exist, so give the right --data.init_args.root "
-            f"or fetch the data set from {SOURCE} into it."
-        )
+    check_folder("PathVQA", root, SOURCE)
     there: dict[Layout, bool] = {
         "hf": "train" in find_parquet(root),
         "lxmert": _list_file(root, "train") is not None,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import load_questions, unexpected
+from amif_lightning.data.files.json_files import check_folder, load_questions, unexpected
 from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
-from amif_lightning.data.preprocessing.normalization import collapse, normalise
+from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.answers import ListAnswers, list_references
 from amif_lightning.data.schema.questions import (
     AnswerType,
@@ -20,6 +19,7 @@ from amif_lightning.data.schema.questions import (
     Release,
     SplitName,
     VQAExample,
+    unusable,
 )
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
@@ -48,7 +48,8 @@ class SLAKE(VQADataModule):
     """SLAKE as batches: 4919 / 1053 / 1061 English questions on 450 / 96 / 96 images.
 
     Args:
-        root: Folder of the data set, as :func:`read_slake` describes it.
+        root: Folder with ``train.json``, ``validate.json`` (or ``validation.json``), ``test.json``
+            and the images ``imgs/xmlabN/source.jpg``; only the first is required.
         language: ``en``, ``zh`` or ``all``: which questions are used; the others are counted as
             dropped. The two languages split the same images differently (docs/datasets.md).
         list_answers: Whether the order of the parts counts in an answer that is a list:
@@ -95,37 +96,17 @@ class SLAKE(VQADataModule):
 def read_slake(
     root: Path | str, language: Language = "en", list_answers: ListAnswers = "as_released"
 ) -> Release:
-    """Reads SLAKE's json files, which the release and its mirrors name alike but for validation.
+    """Read SLAKE's json files; see :class:`SLAKE` for the arguments.
 
     An image's identity is its folder (``xmlab7``), ``question_type`` is the release's
-    ``content_type`` and ``answer_type`` its own. With ``language`` ``all``, a validation or test
-    row has as ``variants`` the questions that the other language asks about its image: most are
-    translations, the release does not pair them, and the two languages put one image into
-    different splits.
-
-    Args:
-        root: Folder with ``train.json``, ``validate.json`` (or ``validation.json``), ``test.json``
-            and the images ``imgs/xmlabN/source.jpg``; only the first is required.
-        language: Whose questions are used.
-        list_answers: How an answer that is a list is compared, see
-            :func:`amif_lightning.data.schema.answers.list_references`.
-
-    Returns:
-        The rows. Those of the other language and those without a question or an answer are dropped
-        and counted.
+    ``content_type`` and ``answer_type`` its own.
 
     Raises:
         UserError: The folder or the training file is missing, a file is not valid JSON, or it is
             not the expected release.
     """
     root = Path(root)
-    check_choice("language", language, Language)
-    check_choice("list_answers", list_answers, ListAnswers)
-    if not root.is_dir():
-        raise UserError(
-            f"SLAKE: the folder {root} does not exist, so give the right --data.init_args.root or "
-            f"download the data set from {SOURCE} into it."
-        )
+    check_folder(NAME, root, SOURCE)
     splits: dict[SplitName, tuple[VQAExample, ...]] = {}
     absent: dict[str, str] = {}
     dropped: list[DroppedRow] = []
@@ -149,11 +130,9 @@ def read_slake(
         absent["images"] = sentence
     notes: tuple[str, ...] = ()
     if language == "all":
-        splits = _with_translations(splits)
         notes = (
-            "The English and the Chinese questions split the same images differently: 'clean' "
-            "trains on no question about a validation image, and on none about a test image "
-            "that the other language asks.",
+            "The English and the Chinese questions split the same images differently: training "
+            "rows ask about test images, often the same question in the other language.",
         )
     elif language == "zh":
         notes = ("Chinese questions: the question-only baseline looks up whole questions only.",)
@@ -177,13 +156,10 @@ def _read_file(
             reason = f"{_LANGUAGES[item['q_lang']]} question, left out by language '{language}'"
             dropped.append(DroppedRow(question_id, reason, path.name, by_choice=True))
             continue
-        if not normalise(item["question"]):
-            dropped.append(DroppedRow(question_id, "empty question", path.name))
-            continue
         answer = item["answer"]
         references = list_references(answer, list_answers) if isinstance(answer, str) else ()
-        if not references:
-            dropped.append(DroppedRow(question_id, "empty answer", path.name))
+        if bad := unusable(question_id, item["question"], references, path.name):
+            dropped.append(bad)
             continue
         rows.append(
             VQAExample(
@@ -207,34 +183,17 @@ def _check(path: Path, number: int, item: Mapping[str, Any]) -> tuple[str, Answe
     for key in ("img_name", "question", "q_lang", "answer_type", "content_type"):
         if not isinstance(item[key], str):
             raise unexpected(NAME, path, f"{key} of question {number} is not text", SOURCE)
-    if item["q_lang"] not in _LANGUAGES:
-        known = f"question {number} has q_lang {item['q_lang']!r}"
-        raise unexpected(NAME, path, known, SOURCE)
     found = _IMG_NAME.fullmatch(item["img_name"])
-    if not found:
-        wrong = f"question {number} has img_name {item['img_name']!r}"
-        raise unexpected(NAME, path, wrong, SOURCE)
     answer_type = _ANSWER_TYPES.get(item["answer_type"].strip().lower())
-    if answer_type is None:
-        wrong = f"question {number} has answer_type {item['answer_type']!r}"
-        raise unexpected(NAME, path, wrong, SOURCE)
-    return found[1], answer_type
-
-
-def _with_translations(
-    splits: Mapping[SplitName, tuple[VQAExample, ...]],
-) -> dict[SplitName, tuple[VQAExample, ...]]:
-    """Gives held-out rows the training questions about their image as other wordings."""
-    asked: dict[str, list[str]] = {}
-    for row in splits["train"]:
-        asked.setdefault(row.image_key, []).append(row.question)
-    given = dict(splits)
-    for split in splits.keys() - {"train"}:
-        given[split] = tuple(
-            replace(row, variants=tuple(dict.fromkeys(asked.get(row.image_key, ()))))
-            for row in splits[split]
-        )
-    return given
+    if item["q_lang"] not in _LANGUAGES:
+        wrong = "q_lang"
+    elif not found:
+        wrong = "img_name"
+    elif answer_type is None:
+        wrong = "answer_type"
+    else:
+        return found[1], answer_type
+    raise unexpected(NAME, path, f"question {number} has {wrong} {item[wrong]!r}", SOURCE)
 
 
 def _missing_images(root: Path) -> str:

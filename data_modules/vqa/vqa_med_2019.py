@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
+from amif_lightning.data.files.json_files import check_folder
 from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.answers import med_2019_references
-from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
+from amif_lightning.data.schema.questions import (
+    DroppedRow,
+    Release,
+    SplitName,
+    VQAExample,
+    unusable,
+)
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -59,9 +66,18 @@ _SPLITS: dict[SplitName, _Split] = {
 class VQAMed2019(VQADataModule):
     """VQA-Med-2019 as batches: 12792 / 2000 / 500 questions on 3200 / 500 / 500 MedPix images.
 
+    Training and validation lines are ``image|question|answer`` and take their category
+    (``question_type``) from the files in ``QAPairsByCategory``; test lines are
+    ``image|category|question|answer``. In the test file alone ``#`` separates alternative answers
+    and ``(...)`` marks optional parts; elsewhere the whole normalised answer is the reference.
+
     Args:
-        root: Folder of the data set, as :func:`read_vqa_med_2019` describes it.
-        task: ``official`` or ``no_abnormality`` (the 375-question variant of some papers).
+        root: Folder that holds the three folders of the Zenodo release under their released names:
+            ``ImageClef-2019-VQA-Med-Training``, ``ImageClef-2019-VQA-Med-Validation`` and
+            ``VQAMed2019Test``, or their zips. Only the first is required.
+        task: ``official``: all questions (500 in the test set); ``no_abnormality``: without the
+            abnormality category (375 in the test set), a variant some papers score under the same
+            name and which is not comparable.
         unpacked: Folder into which the released zips are unpacked once, where the root holds them
             and not their folders.
         **kwargs: Arguments of :class:`VQADataModule`.
@@ -81,7 +97,7 @@ class VQAMed2019(VQADataModule):
         check_choice("task", task, Task)  # here too: the release is read later
         self.task: Task = task
         self.unpacked = Path(unpacked)
-        self._folders = Folders(self.root, self.unpacked)
+        self._folders = _Folders(self.root, self.unpacked)
         self._found: dict[str, Path] = {}
 
     def prepare_data(self) -> None:
@@ -117,22 +133,12 @@ class VQAMed2019(VQADataModule):
 def read_vqa_med_2019(
     root: Path | str, task: Task = "official", unpacked: Path | None = None
 ) -> Release:
-    """Reads the three folders of the Zenodo release.
-
-    Training and validation lines are ``image|question|answer`` and take their category
-    (``question_type``) from the files in ``QAPairsByCategory``; test lines are
-    ``image|category|question|answer``. In the test file alone ``#`` separates alternative answers
-    and ``(...)`` marks optional parts; elsewhere the whole normalised answer is the reference.
+    """Read the text files of the release; see :class:`VQAMed2019` for the arguments.
 
     Args:
-        root: Folder that holds the three folders under their released names:
-            ``ImageClef-2019-VQA-Med-Training``, ``ImageClef-2019-VQA-Med-Validation`` and
-            ``VQAMed2019Test``. Only the first is required.
-        task: ``official``: all questions (500 in the test set); ``no_abnormality``: without the
-            abnormality category (375 in the test set), a variant some papers score under the same
-            name and which is not comparable.
-        unpacked: Where the folders lie that the root holds as zips, see
-            :class:`data_modules.vqa.vqa_med_2019.Folders`; None reads the root alone.
+        root: Folder of the data set.
+        task: Which categories are read.
+        unpacked: Where the folders lie that the root holds as zips; None reads the root alone.
 
     Returns:
         The rows. Malformed lines are dropped and counted, with their number in ``detail``.
@@ -143,16 +149,12 @@ def read_vqa_med_2019(
     """
     root = Path(root)
     check_choice("task", task, Task)
-    if not root.is_dir():
-        raise UserError(
-            f"VQA-Med-2019: the folder {root} does not exist, so give the right "
-            f"--data.init_args.root or download the data set from {SOURCE} into it."
-        )
+    check_folder("VQA-Med-2019", root, SOURCE)
     splits: dict[SplitName, tuple[VQAExample, ...]] = {}
     absent: dict[str, str] = {}
     dropped: list[DroppedRow] = []
     notes = [SHARED_NOTE]
-    folders = Folders(root, unpacked)
+    folders = _Folders(root, unpacked)
     for name, files in _SPLITS.items():
         path = (folders.find(files.folder) or root / files.folder) / files.questions
         if not path.is_file():
@@ -207,11 +209,8 @@ def _read_split(path: Path, name: SplitName) -> tuple[tuple[VQAExample, ...], li
             continue
         image, question, answer = fields[0], fields[-2], fields[-1]
         references = med_2019_references(answer) if name == "test" else (normalise(answer),)
-        if not normalise(question):
-            dropped.append(DroppedRow(question_id, "empty question", detail))
-            continue
-        if not references or not references[0]:
-            dropped.append(DroppedRow(question_id, "empty answer", detail))
+        if bad := unusable(question_id, question, references, detail):
+            dropped.append(bad)
             continue
         rows.append(
             VQAExample(
@@ -261,7 +260,7 @@ def _lines(path: Path) -> list[str]:
         ) from error
 
 
-def _missing_images(folders: Folders, files: _Split) -> str:
+def _missing_images(folders: _Folders, files: _Split) -> str:
     folder = f"{files.folder}/{files.images}"
     if folders.find(folder):
         return ""
@@ -283,12 +282,9 @@ def _without_abnormality(
                 f"QAPairsByCategory from {SOURCE}."
             )
         kept[name] = tuple(row for row in rows if row.question_type != "abnormality")
+        reason = "abnormality question, not part of task no_abnormality"
         dropped += [
-            DroppedRow(
-                row.question_id,
-                "abnormality question, not part of task no_abnormality",
-                by_choice=True,
-            )
+            DroppedRow(row.question_id, reason, by_choice=True)
             for row in rows
             if row.question_type == "abnormality"
         ]
@@ -296,64 +292,37 @@ def _without_abnormality(
 
 
 @dataclass(frozen=True)
-class Folders:
+class _Folders:
     """Finds the released folders, and unpacks those that are there as a zip only.
 
-    A zip's content lies in a folder of ``unpacked`` that is named after the zip's name, size and
-    time, so another zip of the same name is unpacked anew and never mistaken for this one.
-
-    Attributes:
-        root: Folder of the data set.
-        unpacked: Folder for the content of zips; None looks under ``root`` only.
+    Folders are named by their path below the root, such as ``VQAMed2019Test``. A zip's content lies
+    in a folder of ``unpacked`` that is named after the zip's name, size and time, so another zip of
+    the same name is unpacked anew and never mistaken for this one. Without ``unpacked`` only the
+    root is looked through.
     """
 
     root: Path
     unpacked: Path | None = None
 
     def find(self, folder: str) -> Path | None:
-        """Where a released folder lies.
-
-        Args:
-            folder: Its path below the root, with forward slashes, such as
-                ``VQAMed2019Test/VQAMed2019_Test_Images``.
-
-        Returns:
-            The folder, under the root where it is there, else unpacked; None where it is neither.
-        """
+        """The folder, under the root where it is there, else unpacked; None where it is neither."""
         return next((place for place in self._places(folder) if place.is_dir()), None)
 
     def archive(self, folder: str) -> Path | None:
-        """The zip that holds a released folder which is not there as such, None without one.
-
-        Args:
-            folder: Its path below the root.
-
-        Returns:
-            ``<folder>.zip`` under the root or in an unpacked zip, or the zip of a folder around it.
-        """
+        """The zip that holds a folder, or one around it, where the folder is not there as such."""
         if self.find(folder):
             return None
-        found = next((zipped for zipped in self._archives(folder) if zipped.is_file()), None)
         outer = folder.rpartition("/")[0]
-        return found or (self.archive(outer) if outer else None)
+        zips = self._archives(folder)
+        return zips[0] if zips else self.archive(outer) if outer else None
 
     def unpack(self, folder: str) -> None:
-        """Unpack the zip of a released folder, where there is one and no such folder.
-
-        Args:
-            folder: Its path below the root.
-
-        Raises:
-            UserError: If the zip is damaged or cannot be unpacked.
-        """
+        """Unpack the zip of a folder, where there is one and no such folder."""
         from amif_lightning.data.files.archives import extract
 
-        if self.unpacked is None or self.find(folder):
-            return
-        for zipped in self._archives(folder):
-            if zipped.is_file():
+        if self.unpacked is not None and not self.find(folder):
+            for zipped in self._archives(folder)[:1]:
                 extract(zipped, self._target(zipped, self.unpacked))
-                return
 
     def _bases(self, folder: str) -> list[Path]:
         """Folders in which a released folder or its zip may lie."""
@@ -364,13 +333,13 @@ class Folders:
         name = folder.rpartition("/")[2]
         places = [base / name for base in self._bases(folder)]
         if self.unpacked is not None:
-            zips = [zipped for zipped in self._archives(folder) if zipped.is_file()]
-            places += [self._target(zipped, self.unpacked) for zipped in zips]
+            places += [self._target(zipped, self.unpacked) for zipped in self._archives(folder)]
         return places
 
     def _archives(self, folder: str) -> list[Path]:
         name = folder.rpartition("/")[2]
-        return [base / f"{name}.zip" for base in self._bases(folder)]
+        zips = [base / f"{name}.zip" for base in self._bases(folder)]
+        return [zipped for zipped in zips if zipped.is_file()]
 
     def _target(self, zipped: Path, unpacked: Path) -> Path:
         stat = zipped.stat()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import load_questions, unexpected
+from amif_lightning.data.files.json_files import check_folder, load_questions, unexpected
 from amif_lightning.data.files.parquet import ParquetQuestions, find_parquet
 from amif_lightning.data.loading.hub_module import HubQuestions
 from amif_lightning.data.loading.options import HubOptions
@@ -25,6 +25,7 @@ from amif_lightning.data.schema.questions import (
     Release,
     SplitName,
     VQAExample,
+    unusable,
 )
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
@@ -54,6 +55,7 @@ _PHRASE_TYPES: dict[Layout, dict[str, SplitName | None]] = {
     "mevf": {"freeform": None, "para": None, "frame": None},
     "hf": {},  # parquet files have no such field
 }
+_ANSWER_TYPES: dict[str, AnswerType] = {"closed": "closed", "open": "open"}
 _QUESTION_TYPE_TYPOS = {"atrib": "attrib", "prse": "pres"}
 
 
@@ -62,8 +64,17 @@ class VQARAD(HubQuestions):
 
     No validation set is released, so one is always held out from the training images.
 
+    Mended while reading: integer answers and ids become text, white space is collapsed (tabs,
+    ``'CLOSED '``), the ``question_type`` typos ATRIB and PRSE are corrected, and a list such as
+    ``POS, PRES`` counts under its first type. ``variants`` are ``question_rephrase`` and
+    ``question_frame`` where they are not ``NULL``; the MEVF re-split lacks them, so its test rows
+    take them from the OSF file where that lies beside it. With the protocol ``clean`` the templated
+    ``frame`` rows of the MEVF re-split are left out.
+
     Args:
-        root: Folder of the data set, as :func:`read_vqa_rad` describes it.
+        root: Folder with ``VQA_RAD Dataset Public.json`` (OSF) or ``trainset.json`` and
+            ``testset.json`` (MEVF), and the images in ``VQA_RAD Image Folder/`` or ``images/``; or
+            with the hub's parquet files.
         layout: Which published layout to read; with ``auto`` and both present, the protocol
             ``clean`` takes ``osf`` and ``literature`` takes ``mevf``; ``hf``, the hub's parquet
             files, only where neither is there.
@@ -110,34 +121,14 @@ def _read_parquet(root: Path, parquet: ParquetQuestions, protocol: Protocol) -> 
 def read_vqa_rad(
     root: Path | str, layout: LayoutChoice = "auto", protocol: Protocol = "clean"
 ) -> Release:
-    """Reads VQA-RAD.
-
-    Released peculiarities that are mended here: integer answers and ids become text, white space is
-    collapsed (tabs, ``'CLOSED '``), the ``question_type`` typos ATRIB and PRSE are corrected, and a
-    list such as ``POS, PRES`` counts under its first type. ``variants`` are ``question_rephrase``
-    and ``question_frame`` where they are not ``NULL``; the MEVF re-split lacks them, so its test
-    rows take them from the OSF file where that lies beside it.
-
-    Args:
-        root: Folder with ``VQA_RAD Dataset Public.json`` (OSF) or ``trainset.json`` and
-            ``testset.json`` (MEVF), and the images in ``VQA_RAD Image Folder/`` or ``images/``.
-        layout: Which release to read; ``auto`` takes the one that is there, and where both are,
-            ``clean`` takes ``osf`` and ``literature`` takes ``mevf``.
-        protocol: ``clean`` leaves out the templated ``frame`` rows of the MEVF re-split.
-
-    Returns:
-        The rows. Rows without a question or an answer are dropped and counted.
+    """Read VQA-RAD's json files; see :class:`VQARAD` for the arguments.
 
     Raises:
         UserError: The folder or the training file is missing, a file is not valid JSON, or it is
             not the expected release.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise UserError(
-            f"VQA-RAD: the folder {root} does not exist, so give the right --data.init_args.root "
-            f"or download the data set from {SOURCE} into it."
-        )
+    check_folder("VQA-RAD", root, SOURCE)
     chosen = _choose_layout(root, layout, protocol)
     if chosen == "hf":
         raise UserError(
@@ -147,35 +138,24 @@ def read_vqa_rad(
     return _read_osf(root, protocol) if chosen == "osf" else _read_mevf(root, protocol)
 
 
-def _choose_layout(root: Path, layout: str, protocol: Protocol) -> Layout:
-    has_osf = (root / OSF_FILE).is_file()
-    has_mevf = (root / MEVF_FILES["train"]).is_file()
-    has_hf = "train" in find_parquet(root)
-    if layout == "osf" and has_osf:
-        return "osf"
-    if layout == "mevf" and has_mevf:
-        return "mevf"
-    if layout == "hf" and has_hf:
-        return "hf"
-    if layout in ("osf", "mevf", "hf"):
-        files = {"osf": OSF_FILE, "mevf": MEVF_FILES["train"], "hf": "data/train-*.parquet"}
-        wanted = files[layout]
-        raise UserError(
-            f"VQA-RAD: layout '{layout}' needs {root / wanted}, which is not there: put it "
-            "there (docs/datasets.md says where it comes from) or choose layout 'auto'."
-        )
-    if layout != "auto":
-        raise UserError(f"VQA-RAD: layout must be 'auto', 'osf', 'mevf' or 'hf', got {layout!r}.")
-    if has_osf and has_mevf:
-        return "osf" if protocol == "clean" else "mevf"
-    if not has_osf and not has_mevf and has_hf:
-        return "hf"
-    if not has_osf and not has_mevf:
+def _choose_layout(root: Path, layout: LayoutChoice, protocol: Protocol) -> Layout:
+    files = {"osf": OSF_FILE, "mevf": MEVF_FILES["train"], "hf": "data/train-*.parquet"}
+    there: list[Layout] = [name for name in ("osf", "mevf") if (root / files[name]).is_file()]
+    if "train" in find_parquet(root):
+        there.append("hf")
+    if layout == "auto" and not there:
         raise UserError(
             f"VQA-RAD: neither '{OSF_FILE}' nor '{MEVF_FILES['train']}' is in {root}, so download "
             f"the data set from {SOURCE} into it."
         )
-    return "osf" if has_osf else "mevf"
+    if layout == "auto":
+        return "mevf" if "mevf" in there and protocol == "literature" else there[0]
+    if layout not in there:
+        raise UserError(
+            f"VQA-RAD: layout '{layout}' needs {root / files[layout]}, which is not there: put it "
+            "there (docs/datasets.md says where it comes from) or choose layout 'auto'."
+        )
+    return layout
 
 
 @dataclass(frozen=True)
@@ -183,7 +163,7 @@ class _File:
     """One released file: its rows, the ids of its templated rows, and what could not be used."""
 
     rows: list[VQAExample]
-    frames: frozenset[str]
+    frames: set[str]
     dropped: list[DroppedRow]
 
     def split(self, name: SplitName) -> tuple[VQAExample, ...]:
@@ -284,39 +264,35 @@ def _variant_keys(rows: Sequence[VQAExample]) -> frozenset[tuple[str, str]]:
 
 
 def _read_file(path: Path, layout: Layout, file_split: SplitName, folder: str) -> _File:
-    rows: list[VQAExample] = []
-    frames: set[str] = set()
-    dropped: list[DroppedRow] = []
+    file = _File([], set(), [])
     for number, item in enumerate(_load(path, layout)):
         split = _PHRASE_TYPES[layout][item["phrase_type"]] or file_split
         question_id = f"{NAME}/{split}/{number}"
-        question, answer = collapse(item["question"]), collapse(str(item["answer"]))
-        if not normalise(question):
-            dropped.append(DroppedRow(question_id, "empty question", path.name))
-            continue
+        answer = collapse(str(item["answer"]))
         # A released answer is text or a whole number; null or a list is a damaged row.
-        if not isinstance(item["answer"], str | int) or not normalise(answer):
-            dropped.append(DroppedRow(question_id, "empty answer", path.name))
+        references = (normalise(answer),) if isinstance(item["answer"], str | int) else ()
+        if bad := unusable(question_id, item["question"], references, path.name):
+            file.dropped.append(bad)
             continue
         if item["phrase_type"] == "frame":
-            frames.add(question_id)
+            file.frames.add(question_id)
         image = item["image_name"].strip()
-        rows.append(
+        file.rows.append(
             VQAExample(
                 question_id=question_id,
                 qid=str(item["qid"]),
                 split=split,
                 image_key=Path(image).stem,
                 image=f"{folder}/{image}",
-                question=question,
+                question=collapse(item["question"]),
                 answer=answer,
-                references=(normalise(answer),),
+                references=references,
                 answer_type=_answer_type(path, number, item["answer_type"]),
                 question_type=_question_type(str(item.get("question_type", ""))),
                 variants=_variants(item),
             )
         )
-    return _File(rows, frozenset(frames), dropped)
+    return file
 
 
 def _load(path: Path, layout: Layout) -> list[dict[str, Any]]:
@@ -335,12 +311,10 @@ def _unexpected(path: Path, what: str) -> UserError:
 
 
 def _answer_type(path: Path, number: int, released: object) -> AnswerType:
-    name = str(released).strip().lower()  # the release has 'CLOSED ' twice
-    if name == "closed":
-        return "closed"
-    if name == "open":
-        return "open"
-    raise _unexpected(path, f"question {number} has answer_type {released!r}")
+    name = _ANSWER_TYPES.get(str(released).strip().lower())  # the release has 'CLOSED ' twice
+    if name is None:
+        raise _unexpected(path, f"question {number} has answer_type {released!r}")
+    return name
 
 
 def _question_type(released: str) -> str:

@@ -15,6 +15,7 @@ RENAMED: Mapping[str, str | None] = {
     "init_args.missing_pictures": "init_args.missing_images",
     "init_args.allow_pickle": None,
     "init_args.compare": None,
+    "init_args.exclude_uncertain": None,
     "pictures": "answer_images",
     "pictures.entries": None,
     "alignment_pictures": "alignment_images",

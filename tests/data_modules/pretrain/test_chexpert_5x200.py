@@ -46,8 +46,6 @@ def test_frontal_images_with_exactly_one_positive(root: Path) -> None:
         assert row.images[0].file.is_file()
     notes = "\n".join(data.release.notes)
     assert "3 of 200 images of Cardiomegaly" in notes
-    sure = CheXpert5x200(str(root), exclude_uncertain=True, **OPTIONS)
-    assert Counter(drawn(sure).values()) == dict.fromkeys(CLASSES, 3)
 
 
 def test_the_draw_depends_on_the_seed_alone(root: Path, tmp_path: Path) -> None:

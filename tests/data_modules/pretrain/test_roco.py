@@ -86,7 +86,9 @@ def test_no_image_is_opened(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"does not exist.*fetch the release from https://github"):
+    with pytest.raises(
+        UserError, match=r"does not exist.*download the data set from https://github"
+    ):
         ROCO(str(tmp_path / "none"), **OPTIONS).read_release()
     with pytest.raises(UserError, match=r"captions\.txt is not there.*init_args\.version"):
         ROCO(str(tmp_path), **OPTIONS).read_release()

@@ -179,27 +179,6 @@ def test_missing_root_and_missing_files(tmp_path: Path) -> None:
         read_vqa_rad(tmp_path, "mevf")
 
 
-def test_truncated_json(tmp_path: Path, fake: FakeRAD) -> None:
-    text = (tmp_path / OSF).read_bytes()
-    (tmp_path / OSF).write_bytes(text[: len(text) // 2])
-    with pytest.raises(UserError, match=r"Public\.json is not valid JSON .*osf\.io/89kps"):
-        read_vqa_rad(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [
-        ('{"a": 1}', "not a list of questions"),
-        ("[]", "not a list of questions"),
-        ('[{"img_id": 1, "question": "q", "answer": "a"}]', "has no answer_type, image_name"),
-    ],
-)
-def test_json_that_is_another_release(tmp_path: Path, content: str, what: str) -> None:
-    (tmp_path / OSF).write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=f"not the expected release because .*{what}"):
-        read_vqa_rad(tmp_path)
-
-
 def test_unknown_fields_values_are_refused(tmp_path: Path, fake: FakeRAD) -> None:
     edit(tmp_path / OSF, 2, phrase_type="haiku")
     with pytest.raises(UserError, match="question 2 has phrase_type 'haiku'"):
@@ -210,12 +189,6 @@ def test_unknown_fields_values_are_refused(tmp_path: Path, fake: FakeRAD) -> Non
     edit(tmp_path / OSF, 2, phrase_type="para", answer_type="ajar")
     with pytest.raises(UserError, match="question 2 has answer_type 'ajar'"):
         read_vqa_rad(tmp_path)
-
-
-def test_byte_order_mark_is_read_over(tmp_path: Path, fake: FakeRAD) -> None:
-    text = (tmp_path / OSF).read_bytes()
-    (tmp_path / OSF).write_bytes(b"\xef\xbb\xbf" + text)
-    assert len(read_vqa_rad(tmp_path).splits["train"]) == fake.train
 
 
 def test_an_unknown_layout_is_named_at_construction(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Released question files that are one JSON list of objects."""
+"""Released files of questions: the folder, JSON, and what is said where they are wrong."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from typing import Any
 from amif_lightning.errors import UserError
 
 
-def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
-    """The error of a file that can be read and is not the release.
+def check_folder(title: str, root: Path, source: str) -> None:
+    """Refuse a root that is not there.
 
-    Args:
-        title: The data set's name, with which the sentence begins.
-        path: The file.
-        what: What is wrong with it.
-        source: Where the release is.
+    Raises:
+        UserError: If there is no such folder; the sentence says where the release is.
     """
+    if not root.is_dir():
+        raise UserError(
+            f"{title}: the folder {root} does not exist, so give the right --data.init_args.root "
+            f"or download the data set from {source} into it."
+        )
+
+
+def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
+    """The error of a file that can be read and is not the release."""
     return UserError(
         f"{title}: {path} is not the expected release because {what}, so fetch it from {source}."
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
+
+from amif_lightning.data.preprocessing.normalization import normalise
 
 Row = TypeVar("Row")
 AnswerType = Literal["closed", "open", ""]
@@ -74,6 +76,24 @@ class DroppedRow:
     reason: str
     detail: str = ""
     by_choice: bool = False
+
+
+def unusable(
+    question_id: str, question: str, references: Sequence[str], detail: str
+) -> DroppedRow | None:
+    """The dropped row of a question that says nothing or has no answer, None for all others.
+
+    Args:
+        question_id: The row's id.
+        question: The question as released.
+        references: Its normalised answers.
+        detail: Where the row stands.
+    """
+    if not normalise(question):
+        return DroppedRow(question_id, "empty question", detail)
+    if not any(references):
+        return DroppedRow(question_id, "empty answer", detail)
+    return None
 
 
 @dataclass(frozen=True)

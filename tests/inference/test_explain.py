@@ -15,7 +15,7 @@ from amif_lightning.inference.explain import SIDE, explain
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.eval_mode import at_rest
 from amif_lightning.tasks import AMiFVQA
-from amif_lightning.tasks.answering.single_question import Asked, ask, encoded_pair_of, inputs_of
+from amif_lightning.tasks.answering.single_question import Asked, ask, inputs_of
 from tests.inference.conftest import Saved
 
 
@@ -51,7 +51,7 @@ def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
 
     inputs = inputs_of(restored, [asked])
     with at_rest(restored):
-        encoded = encoded_pair_of(restored, inputs)
+        encoded = restored.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
     kept = encoded.mask.clone()
     kept[:, 0] = kept[:, -1] = False  # [CLS] and [SEP]
     patches = encoded.patches[:, 1:]

@@ -15,7 +15,6 @@ from amif_lightning.tasks.answering.single_question import (
     Answered,
     Asked,
     answers_known,
-    encoded_pair_of,
     inputs_of,
 )
 
@@ -52,7 +51,7 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Figure:
     inputs = inputs_of(task, [asked])
     transport = task.transport or TokenTransport()
     with at_rest(task):
-        encoded = encoded_pair_of(task, inputs)
+        encoded = task.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
         index = torch.zeros(1, dtype=torch.long, device=encoded.image.device)
         plan, _ = task.local_tokens(inputs.tokens, encoded, index).plan(transport)
     tokenizer = Tokenizer.from_str(answers_known(task).tokenizer)

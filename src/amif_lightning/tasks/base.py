@@ -33,6 +33,11 @@ from amif_lightning.tasks.checkpoints import (
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
 
+NO_TOKENIZER = (
+    "{} holds no tokenizer, so nobody can say what its token ids mean: give a checkpoint that "
+    "`fit` wrote as {}."
+)
+
 
 class AMiFTask(L.LightningModule):
     """Base of the pre-training and the answering stage.
@@ -152,16 +157,8 @@ class AMiFTask(L.LightningModule):
         """Lightning's own, but nothing is fetched and no code is run from the file unless asked.
 
         All weights are in the checkpoint, so encoders are built without their pretrained ones; of a
-        hub's encoder the configuration is still needed. Checkpoints of this suite hold plain types
-        and tensors, so nothing else is lost.
-
-        Args:
-            checkpoint_path: The file.
-            map_location: Device to load to; None: the one that it was saved on.
-            hparams_file: File of hyper-parameters that replaces those of the checkpoint.
-            strict: Whether every weight must be there.
-            weights_only: False unpickles whatever the file holds.
-            **kwargs: Hyper-parameters that replace those of the checkpoint.
+        hub's encoder the configuration is still needed. ``weights_only=False`` unpickles whatever
+        the file holds. See Lightning for the other arguments.
         """
         given = {"vision_pretrained": None, "text_pretrained": False} | kwargs
         checkpoint = readable_by_lightning(checkpoint_path) if weights_only else checkpoint_path
@@ -204,10 +201,7 @@ class AMiFTask(L.LightningModule):
         checkpoint = load_checkpoint(path)
         tokenizer = tokenizer_of(checkpoint)
         if tokenizer is None:
-            raise UserError(
-                f"{path} holds no tokenizer, so nobody can say what its token ids mean: give a "
-                "checkpoint that `fit` wrote as --model.init_args.init_from."
-            )
+            raise UserError(NO_TOKENIZER.format(path, "--model.init_args.init_from"))
         check_activation(checkpoint, self.quick_gelu)
         data.adopt_tokenizer(tokenizer)
         before = origin_of(checkpoint)
@@ -238,11 +232,7 @@ class AMiFTask(L.LightningModule):
         self._complete(missing)
 
     def _complete(self, missing: list[str]) -> None:
-        """Give parts that a checkpoint lacked their start, for those that copy a loaded part.
-
-        Args:
-            missing: Names in the state that were not loaded.
-        """
+        """Initialise what a checkpoint lacked from loaded parts; ``missing`` are names of state."""
 
     def _use_space(self, space: AnswerSpace) -> None:
         if space.table_size > self.text.table_size:
@@ -254,19 +244,9 @@ class AMiFTask(L.LightningModule):
         self.space, self.tokenizer = space, space.tokenizer
 
     def _agree(self, data: Any, tokenizer: str | None, stored: AnswerSpace | None) -> None:
-        """Let data use what the weights were trained with: their tokenizer and their vocabulary.
-
-        The candidates are the data's own.
-
-        Raises:
-            UserError: If the tokenizer is unknown, or the weights were trained under another
-                protocol or on another selection of the same data set's rows.
-        """
+        """Let data use the tokenizer and vocabulary of the weights; candidates are its own."""
         if tokenizer is None:
-            raise UserError(
-                "The checkpoint holds no tokenizer, so nobody can say what its token ids mean: "
-                "give a checkpoint that `fit` wrote as --ckpt_path."
-            )
+            raise UserError(NO_TOKENIZER.format("The checkpoint", "--ckpt_path"))
         data.adopt_tokenizer(tokenizer)
         present: AnswerSpace = data.answer_space()
         if stored is not None:
@@ -289,7 +269,8 @@ class AMiFTask(L.LightningModule):
         """Take over the checkpoint's tokenizer, vocabulary and, unless data is at hand, candidates.
 
         Raises:
-            UserError: If data is at hand and the two do not agree (see ``_agree``).
+            UserError: If the weights were trained under another protocol or on another selection of
+                the rows of the data at hand.
         """
         check_activation(checkpoint, self.quick_gelu)
         # Its weights follow: those of `init_from` would overwrite them at the next set-up.

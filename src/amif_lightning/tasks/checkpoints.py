@@ -44,10 +44,7 @@ def origin_of(checkpoint: Mapping[str, Any]) -> Origin | None:
 
 
 def trained_seconds(checkpoint: Mapping[str, Any]) -> float | None:
-    """Seconds of training behind a checkpoint, those before its own run included.
-
-    None where the file does not say (`ResultWriter` counts them).
-    """
+    """Seconds of training, those of runs before included; None where `ResultWriter` stored none."""
     own = checkpoint.get("callbacks", {}).get("ResultWriter", {}).get("train_seconds")
     before = origin_of(checkpoint)
     if own is None or (before is not None and before.seconds is None):
@@ -73,43 +70,28 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if "state_dict" not in loaded:
         raise UserError(f"{path} holds no state_dict: give a checkpoint that `fit` wrote.")
-    if rename_stored(loaded):
-        rank_zero_warn(
-            f"{path} names options as they were called before; they are read as renamed."
-        )
+    _rename_stored(loaded, path)
     return loaded
 
 
-def rename_stored(checkpoint: dict[str, Any]) -> bool:
-    """Give stored arguments the names that they have now, in place.
-
-    Returns:
-        Whether one had another name.
-    """
+def _rename_stored(checkpoint: dict[str, Any], path: str | Path) -> bool:
+    """Give stored arguments their present names, in place; whether one had another name."""
     stored = checkpoint.get("hyper_parameters", {})
     now = current_arguments(stored)
     if list(now) == list(stored):
         return False
     checkpoint["hyper_parameters"] = now
+    rank_zero_warn(f"{path} names options as they were called before; they are read as renamed.")
     return True
 
 
-def _warn_of_old_names(path: str | Path) -> None:
-    rank_zero_warn(f"{path} names options as they were called before; they are read as renamed.")
-
-
 def readable_by_lightning(path: Any) -> Any:
-    """The checkpoint, or a copy in memory where Lightning would pass old names on.
-
-    Args:
-        path: What ``load_from_checkpoint`` was given.
-    """
+    """What ``load_from_checkpoint`` was given, or a copy in memory with present option names."""
     if not isinstance(path, (str, Path)) or not Path(path).is_file():
         return path
     stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if not rename_stored(stored):
+    if not _rename_stored(stored, path):
         return path
-    _warn_of_old_names(path)
     copy = io.BytesIO()
     torch.save(stored, copy)
     copy.seek(0)
@@ -125,14 +107,9 @@ def tokenizer_of(checkpoint: Mapping[str, Any]) -> str | None:
 
 
 def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> None:
-    """The image tower must have the activation that its weights were trained with.
+    """The image tower must have the activation (QuickGELU or not) that its weights know.
 
-    Args:
-        checkpoint: The checkpoint; one that does not say is not compared.
-        present: Whether the present tower uses QuickGELU; None where it has no such choice.
-
-    Raises:
-        UserError: If the two differ.
+    What either side does not say (None) is not compared.
     """
     stored = checkpoint.get("hyper_parameters", {}).get("vision_quick_gelu")
     if stored is not None and present is not None and stored != present:
@@ -144,17 +121,10 @@ def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> Non
 
 
 def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
-    """Whether weights may have seen images of a data set that they were not trained on.
+    """A sentence where weights may have seen images of a data set that they were not trained on.
 
-    Data sets take images from the same archives; what pre-training left out is stored.
-
-    Args:
-        stored: What the weights were trained with.
-        present: What the data module gives.
-
-    Returns:
-        A sentence; None where the data sets are the same, one is unknown, or its images were
-        left out.
+    Data sets take images from the same archives; what pre-training left out is stored. None where
+    the data sets are the same, one is unknown, or its images were left out.
     """
     theirs, ours = by_dataset(stored.selection), by_dataset(present.selection)
     left_out = set(str(stored.selection.get(HELD_OUT, "")).split(", "))
@@ -173,15 +143,9 @@ def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
 
 
 def by_dataset(selection: Mapping[str, str | int | float | bool]) -> dict[str, dict[str, Any]]:
-    """The options that decide rows, by data set.
+    """The options that decide rows, by data set; empty where nothing is known.
 
     A mixture stores those of its parts as ``<data set>.<option>`` (data/loading/mixture.py).
-
-    Args:
-        selection: What a data module or a checkpoint says of its rows.
-
-    Returns:
-        Options by the name of the data set; empty where nothing is known.
     """
     parts: dict[str, dict[str, Any]] = {}
     for key, value in selection.items():

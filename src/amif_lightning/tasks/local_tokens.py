@@ -1,4 +1,4 @@
-"""The words and patches that local alignment compares, for the loss and for whoever shows a plan.
+"""The words and patches that local alignment compares.
 
 Letters used in shapes: B pairs, L tokens, P patches, D width.
 """
@@ -17,23 +17,14 @@ from amif_lightning.models.fusion import EncodedPair
 from amif_lightning.models.words import inner_words
 from amif_lightning.tasks.base import AMiFTask
 
-#: ``words``: word embeddings before any context, and patches without positions. ``contextual``:
-#: states of the text encoder, and the same patches. ``fused``: both after the fusion layers.
-
 
 @dataclass(frozen=True)
 class LocalTokens:
-    """Two sets of tokens for each pair of a text and an image.
+    """Two sets of tokens for each pair of a text and an image."""
 
-    Attributes:
-        words: (B, L, D).
-        patches: (B, P, D), without the summary token.
-        mask: (B, L) bool, true on words proper.
-    """
-
-    words: Tensor
-    patches: Tensor
-    mask: Tensor
+    words: Tensor  # (B, L, D)
+    patches: Tensor  # (B, P, D), without the summary token
+    mask: Tensor  # (B, L) bool, true on words proper
 
     def moved(self, transport: TokenTransport) -> Tensor:
         """The transport's value (B,) for each pair."""

@@ -195,22 +195,14 @@ class AMiFVQA(AuxiliaryTask):
     # ---- forward ------------------------------------------------------------------------------
 
     def forward(self, batch: VQABatch) -> DecoderInput:
-        """Fuse questions and images and let them read the answer vocabulary.
-
-        Args:
-            batch: B questions.
-        """
+        """Fuse questions and images and let them read the answer vocabulary."""
         return self.read(self._encode(batch))
 
     def _encode(self, batch: VQABatch) -> EncodedPair:
         return self.encode_pair(batch.question, batch.images, batch.image_index)
 
     def read(self, encoded: EncodedPair) -> DecoderInput:
-        """Let fused questions and images read the answer vocabulary.
-
-        Args:
-            encoded: B fused questions and images.
-        """
+        """Let fused questions and images read the answer vocabulary."""
         states, mask = self.fusion.join(encoded.words, encoded.mask, encoded.patches)
         if self.knowledge is not None and self.space is None:
             raise RuntimeError(NO_SPACE)
@@ -255,20 +247,11 @@ class AMiFVQA(AuxiliaryTask):
         return ask(self, [Asked(image, question, frame)], max_answers)[0].answers
 
     def ranked(self, fused: DecoderInput, max_answers: int) -> list[Ranked]:
-        """The best answers to each question, with their log-likelihoods, all candidates allowed.
-
-        Args:
-            fused: B questions.
-            max_answers: Most answers of each.
-        """
+        """The best answers to each question, with their log-likelihoods, all candidates allowed."""
         return self._answerer().ranked(fused.states, fused.mask, max_answers)
 
     def answers(self, fused: DecoderInput, batch: VQABatch) -> Ranked:
-        """Answer each question of a batch: the text, and its log-likelihood.
-
-        Raises:
-            UserError: If closed questions are to be restricted and no data module marks them.
-        """
+        """Answer each question of a batch: the text, and its log-likelihood."""
         answerer = self._answerer()
         closed = None
         if self.restrict_closed:

@@ -93,10 +93,7 @@ class AuxiliaryTask(AMiFTask):
     ) -> list[Tensor]:
         """The weighted losses that are switched on, logged, and scaled for DDP's average.
 
-        Args:
-            batch: B questions.
-            encoded: What encoders and fusion layers say of them.
-            questions: Scalar G.
+        ``encoded`` are the B questions with their images, and ``questions`` is the scalar G.
         """
         losses: list[Tensor] = []
         size = len(batch)
@@ -122,13 +119,7 @@ class AuxiliaryTask(AMiFTask):
         return losses
 
     def local_tokens(self, question: Tokens, encoded: EncodedPair, index: Tensor) -> LocalTokens:
-        """The words and patches that transport compares.
-
-        Args:
-            question: (B, L) tokens of the questions.
-            encoded: What encoders and fusion layers say of them.
-            index: (B,) which of the I images each question is about.
-        """
+        """The words and patches that transport compares; ``index`` (B,) names each one's image."""
         if self.transport_tokens == "fused":
             return fused_tokens(encoded)
         context = encoded.text if self.transport_tokens == "contextual" else None
@@ -178,11 +169,7 @@ def question_alignment(
 
 
 def gather_uneven(local: Tensor, counts: Sequence[int]) -> Tensor:
-    """Gather rows, with their gradient, of which processes hold different numbers.
-
-    Args:
-        local: (B, ...) this process's rows.
-        counts: B of every process, in the order of their ranks.
+    """Gather rows (B, ...) with their gradient, where processes hold different ``counts`` of them.
 
     Returns:
         (G, ...), the rows of rank 0 first.

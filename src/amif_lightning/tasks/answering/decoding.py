@@ -28,13 +28,8 @@ Ranked = list[tuple[str, float]]
 class Answerer:
     """Answers fused questions with a decoder and what may be answered.
 
-    Args:
-        decoder: The decoder, of :data:`MAX_ANSWER_POSITIONS` positions; called in evaluation mode.
-        space: What may be answered.
-        answer_by: See :class:`amif_lightning.tasks.vqa.AMiFVQA`, as for the other options.
-        beams: Beam width of ``generate``.
-        restrict_closed: Whether closed questions are answered by yes or no only.
-        length_penalty: p >= 0.
+    Options are those of :class:`amif_lightning.tasks.vqa.AMiFVQA`. Fused tokens (B, S, D) come with
+    a mask (B, S), true on tokens; the decoder is called in evaluation mode.
 
     Raises:
         UserError: If a candidate is too long for the decoder, or closed questions are to be
@@ -75,13 +70,7 @@ class Answerer:
 
     @torch.no_grad()
     def ranked(self, states: Tensor, mask: Tensor, max_answers: int) -> list[Ranked]:
-        """The best answers to each question, all candidates allowed; of generated ones one.
-
-        Args:
-            states: (B, S, D) fused tokens.
-            mask: (B, S) bool, true on tokens.
-            max_answers: Most answers of each.
-        """
+        """The best answers to each question, all candidates allowed; of generated ones one."""
         if self.answer_by == "generate":
             return [[one] for one in self._generate(states, mask, [()] * len(states))]
         candidates = self.space.candidates
@@ -103,8 +92,8 @@ class Answerer:
         """One answer to each question.
 
         Args:
-            states: (B, S, D) fused tokens.
-            mask: (B, S) bool, true on tokens.
+            states: Fused tokens.
+            mask: True on tokens.
             references: Answers that count as right, which give a generated one its spelling.
             closed: Rows of the questions that yes or no must answer; None: of no question.
         """
@@ -124,8 +113,7 @@ class Answerer:
     ) -> tuple[Tensor, Tensor]:
         """Log-likelihood (B, k) and index (B, k) of the best candidates of each question."""
         if not self.length_penalty:
-            scores, chosen = best(self.decoder, tree, states, mask, k)
-            return scores, chosen
+            return best(self.decoder, tree, states, mask, k)
         every = rank(self.decoder, tree, states, mask, self.length_penalty)
         scores, chosen = top_k(every, k)
         lengths = tree.lengths[chosen].float()
@@ -150,12 +138,9 @@ class Answerer:
     def likelihood_of(
         self, sequences: Sequence[Sequence[int]], states: Tensor, mask: Tensor
     ) -> list[float]:
-        """Log-likelihood of written answers; one that fills all positions has no end token.
+        """Log-likelihood of written answers (B lists of token ids without beginning and end).
 
-        Args:
-            sequences: B lists of token ids, without beginning and end.
-            states: (B, S, D) fused tokens.
-            mask: (B, S) bool, true on tokens.
+        One that fills all positions has no end token.
         """
         space = self.space
         tokens = pad_tokens(
@@ -179,9 +164,6 @@ class Spelling:
 
     ``mr/t2`` is read as three tokens and decoded as ``mr / t2``. So answers are compared as tokens,
     after one pass through text, because a beam may also write a word in other pieces.
-
-    Args:
-        space: The tokenizer and the candidates.
     """
 
     def __init__(self, space: AnswerSpace) -> None:
@@ -191,12 +173,7 @@ class Spelling:
             self._candidates.setdefault(tuple(ids), text)  # the first, as in ranking
 
     def of(self, ids: Sequence[int], references: Sequence[str] = ()) -> str:
-        """The text of generated tokens.
-
-        Args:
-            ids: Token ids without beginning and end.
-            references: Answers that count as right; one of equal tokens gives its spelling.
-        """
+        """The text of generated tokens; a reference of equal tokens gives its spelling."""
         tokens = tuple(ids)
         text = self._tokenizer.decode(ids)
         written = self._pieces(text)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from PIL import Image
@@ -23,31 +23,10 @@ from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.errors import UserError
-from amif_lightning.models.eval_mode import Switchable, at_rest
-from amif_lightning.models.fusion import EncodedPair
-from amif_lightning.models.knowledge import DecoderInput
-from amif_lightning.models.text import TextEncoder
+from amif_lightning.models.eval_mode import at_rest
 
-
-class AnsweringTask(Switchable, Protocol):
-    """What is used here of :class:`AMiFVQA`, which stands above this module."""
-
-    space: AnswerSpace | None
-    text: TextEncoder
-    image_size: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights lie."""
-
-    def encode_pair(self, text: Tokens, images: Tensor, image_index: Tensor) -> EncodedPair:
-        """Questions and images, encoded and fused."""
-
-    def read(self, encoded: EncodedPair) -> DecoderInput:
-        """The vocabulary read for each question."""
-
-    def ranked(self, fused: DecoderInput, max_answers: int) -> list[list[tuple[str, float]]]:
-        """The best answers of each question with their log-probabilities."""
+if TYPE_CHECKING:
+    from amif_lightning.tasks.vqa import AMiFVQA
 
 
 class RankedAnswer(NamedTuple):
@@ -59,13 +38,7 @@ class RankedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """A question about an image.
-
-    Attributes:
-        image: An image, or the path of a file.
-        question: The question.
-        frame: Frame of a DICOM file with several.
-    """
+    """A question about an image or an image file; ``frame`` is that of a DICOM file."""
 
     image: Image.Image | str | PathLike[str]
     question: str
@@ -106,7 +79,7 @@ class Inputs:
     unknown: list[int]
 
 
-def ask(task: AnsweringTask, asked: Sequence[Asked], max_answers: int = 5) -> list[Answered]:
+def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Answered]:
     """Answer questions in one batch.
 
     Args:
@@ -126,7 +99,8 @@ def ask(task: AnsweringTask, asked: Sequence[Asked], max_answers: int = 5) -> li
     inputs = inputs_of(task, asked)
     with at_rest(task):
         try:
-            ranked = task.ranked(task.read(encoded_pair_of(task, inputs)), max_answers)
+            encoded = task.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
+            ranked = task.ranked(task.read(encoded), max_answers)
         except FloatingPointError as error:
             raise UserError(
                 f"The checkpoint gives no answer, for {error}: use one from before that."
@@ -137,17 +111,8 @@ def ask(task: AnsweringTask, asked: Sequence[Asked], max_answers: int = 5) -> li
     ]
 
 
-def encoded_pair_of(task: AnsweringTask, inputs: Inputs) -> EncodedPair:
-    """The questions and images, encoded and fused; call it in evaluation mode."""
-    return task.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
-
-
-def inputs_of(task: AnsweringTask, asked: Sequence[Asked]) -> Inputs:
-    """Read images and write questions as ids, as for a test split; equal images once.
-
-    Raises:
-        UserError: See :func:`ask`.
-    """
+def inputs_of(task: AMiFVQA, asked: Sequence[Asked]) -> Inputs:
+    """Read images and write questions as ids, as for a test split; equal images once."""
     space = answers_known(task)
     tokenizer = Tokenizer.from_json(space.tokenizer)
     limit = space.question_tokens or int(task.text.bert.config.max_position_embeddings)
@@ -177,12 +142,8 @@ def inputs_of(task: AnsweringTask, asked: Sequence[Asked]) -> Inputs:
     )
 
 
-def answers_known(task: AnsweringTask) -> AnswerSpace:
-    """The task's answer space.
-
-    Raises:
-        UserError: If it has none, or one without candidates.
-    """
+def answers_known(task: AMiFVQA) -> AnswerSpace:
+    """The task's answer space, which must have candidates."""
     if task.space is None or not task.space.candidates:
         raise UserError(
             "The task knows no answers: load it from a checkpoint of the answering stage "

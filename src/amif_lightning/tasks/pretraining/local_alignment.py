@@ -53,23 +53,14 @@ COLLAPSED = 0.9
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """What the global alignment made of the global batch.
+    """What the global alignment made of the global batch."""
 
-    Attributes:
-        sides: (G, D) the student's vectors.
-        aligned: Losses, logits and labels.
-        study: (G,) long identities of the studies.
-        same: (G, G) bool, pairs that say the same.
-        teacher: (G, T) the teacher's vectors; None without a teacher.
-        scale: The teacher's logit scale, a natural logarithm.
-    """
-
-    sides: Sides
-    aligned: Aligned
-    study: Tensor
-    same: Tensor
-    teacher: Sides | None
-    scale: float
+    sides: Sides  # (G, D) the student's vectors
+    aligned: Aligned  # losses, logits and labels
+    study: Tensor  # (G,) long identities of the studies
+    same: Tensor  # (G, G) bool, pairs that say the same
+    teacher: Sides | None  # (G, T) the teacher's vectors
+    scale: float  # the teacher's logit scale, a natural logarithm
 
 
 class LocalAlignmentTask(SearchedTask):
@@ -243,13 +234,7 @@ class LocalAlignmentTask(SearchedTask):
         return torch.where(batch.second_frontal[:, None, None], second, first)
 
     def local_tokens(self, text: Tokens, states: Tensor, image: Tensor) -> LocalTokens:
-        """The words and patches that this run's transport compares.
-
-        Args:
-            text: (B, L) tokens.
-            states: (B, L, text width) states of the text encoder.
-            image: (B, 1 + P, image width) tokens of the view that is read.
-        """
+        """The words and patches that this run's transport compares, from the encoders' outputs."""
         if self.transport_tokens == "fused":
             return fused_tokens(self.fuse(states, text.mask, image))
         context = states if self.transport_tokens == "contextual" else None
@@ -295,12 +280,7 @@ class LocalAlignmentTask(SearchedTask):
         )
 
     def _view_transport(self, encoded: EncodedPair, second: Tensor) -> Tensor:
-        """Mean transport between the patches of both views, each fused with the report.
-
-        Args:
-            encoded: The fused pairs of the view that is read and the report.
-            second: (B, 1 + P, image width) tokens of view 2.
-        """
+        """Mean transport between the patches of both views, each fused with the report."""
         patches = encoded.patches[:, 1:]
         other = self.fuse(encoded.text, encoded.mask, second).patches[:, 1:]
         every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
@@ -331,11 +311,7 @@ class LocalAlignmentTask(SearchedTask):
     ) -> tuple[Tensor, Tensor]:
         """Logarithms (G, G) of the weights of hard negatives, for images and for texts.
 
-        Args:
-            sides: (G, D) the student's vectors.
-            same: (G, G) bool, samples that say the same.
-            teacher: (G, T) the teacher's vectors; needed for soft labels.
-            scale: The teacher's logit scale, a natural logarithm.
+        Arguments are those of :class:`GlobalBatch`; soft labels need the teacher.
         """
         with torch.autocast(same.device.type, enabled=False):
             logits = sides.first.float() @ sides.text.float().T / self.image_text_temperature()
@@ -351,12 +327,7 @@ class LocalAlignmentTask(SearchedTask):
         return hard_log_weights(logits, labels, same, self.max_likeness, added)
 
     def draw(self, weights: tuple[Tensor, Tensor], study: Tensor | None = None) -> Drawn:
-        """Draw the negatives of this process's rows at this step.
-
-        Args:
-            weights: (G, G) logarithms of the weights of images and of texts.
-            study: (G,) long identities, which make the draw independent of the batch's order.
-        """
+        """Draw the negatives of this process's rows at this step; see :func:`draw_for_rank`."""
         return draw_for_rank(weights, seed=self.seed, step=self._place, study=study)
 
     # ---- validation and test ------------------------------------------------------------------

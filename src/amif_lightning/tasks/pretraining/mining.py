@@ -24,24 +24,14 @@ from amif_lightning.models.fusion import EncodedPair
 
 @dataclass(frozen=True)
 class Drawn:
-    """The negatives of this process's rows, as rows of the global batch.
+    """The negatives of this process's rows, as rows of the global batch."""
 
-    Attributes:
-        texts: (B,) the text drawn by each image.
-        images: (B,) the image drawn by each text.
-        valid: (2, B) bool, whether the image and the text found one.
-    """
-
-    texts: Tensor
-    images: Tensor
-    valid: Tensor
+    texts: Tensor  # (B,) the text drawn by each image
+    images: Tensor  # (B,) the image drawn by each text
+    valid: Tensor  # (2, B) bool, whether the image and the text found one
 
     def pairs(self, own: int = 0) -> Tensor:
-        """Scalar: valid pairs of all processes, and own ones of each, over the processes' number.
-
-        Args:
-            own: Pairs of this process that count beside the drawn ones.
-        """
+        """Scalar: mean over processes of the number of valid pairs, plus ``own`` ones of each."""
         pairs = self.valid.sum(dtype=torch.float32) + own
         processes = world()[1]
         if processes > 1:
@@ -83,11 +73,7 @@ def draw_for_rank(
 
 
 def even_log_weights(same: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of equal weights for all but the pairs that say the same.
-
-    Args:
-        same: (G, G) bool, pairs that are no negatives.
-    """
+    """Logarithms of equal weights for all but the pairs (G, G) that say the same."""
     even = torch.zeros_like(same, dtype=torch.float32).masked_fill(same, -torch.inf)
     return even, even.T
 
@@ -96,18 +82,10 @@ def hard_log_weights(
     logits: Tensor,
     labels: tuple[Tensor, Tensor],
     same: Tensor,
-    max_likeness: float = 1.0,
-    same_weight: float = 0.0,
+    max_likeness: float,
+    same_weight: float,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`negative_log_weights` of both directions.
-
-    Args:
-        logits: (G, G) student's logits, images in rows.
-        labels: (G, G) labels of images and of texts.
-        same: (G, G) bool, pairs that are no negatives.
-        max_likeness: kappa.
-        same_weight: lambda, taken out of the labels.
-    """
+    """:func:`negative_log_weights` of both directions; ``logits`` have images in rows."""
     forward, backward = (
         negative_log_weights(scores, side, same, max_likeness, same_weight)
         for scores, side in zip((logits, logits.T), labels, strict=True)
@@ -117,11 +95,6 @@ def hard_log_weights(
 
 def fuse_drawn(fusion: nn.Module, encoded: EncodedPair, drawn: Drawn) -> EncodedPair:
     """Fuse both kinds of drawn pairs.
-
-    Args:
-        fusion: The co-attention layers.
-        encoded: The true pairs.
-        drawn: Their negatives.
 
     Returns:
         2B pairs: every image with the text that it drew, then every text with its drawn image.
@@ -148,8 +121,8 @@ def score_pairs(
     Args:
         head: Scores fused pairs.
         own: B true pairs.
-        negatives: 2B drawn pairs, see :func:`fuse_drawn`.
-        drawn: Which were drawn.
+        negatives: 2B drawn pairs, from :func:`fuse_drawn`.
+        drawn: Which of them count.
 
     Returns:
         The loss, scaled so that DDP's average over processes is the mean over all pairs; and what

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,15 +19,14 @@ from torch import Tensor, nn
 
 from amif_lightning.batch import StudyBatch, Tokens, pad_tokens
 from amif_lightning.evaluation import FixedNegatives, Localised, PairScores, Region
-from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.metrics.auc import auc
 from amif_lightning.metrics.gathered import GatheredRows, SplitFeatures
 from amif_lightning.metrics.localisation import FoundRegion, found_regions, localised
-from amif_lightning.models.fusion import CoAttention, MatchingHead
-from amif_lightning.models.text import TextEncoder
-from amif_lightning.models.vision import CLIPTower, ConvTower
 from amif_lightning.models.words import words_of
 from amif_lightning.tasks.local_tokens import LocalTokens
+
+if TYPE_CHECKING:
+    from amif_lightning.tasks.pretraining.local_alignment import LocalAlignmentTask
 
 #: How many of the nearest texts are put in the order of matching, and how many of them count.
 RERANKED, JUDGED = 20, 5
@@ -36,21 +35,6 @@ QUERIES = {"validation": 64, "test": 1000}
 _CHUNK = 8  # lists that are fused at once
 _FINDINGS = 64  # more than any image shows
 _PAIRS = ("own", "random", "hard")
-
-
-class LocalTask(Protocol):
-    """What is used here of :class:`LocalAlignmentTask`, which stands above this module."""
-
-    text: TextEncoder
-    vision: CLIPTower | ConvTower
-    fusion: CoAttention
-    matching_head: MatchingHead
-    transport: TokenTransport
-    tokenizer: str | None
-    image_size: int
-
-    def local_tokens(self, text: Tokens, states: Tensor, image: Tensor) -> LocalTokens:
-        """The words and patches that this run's transport compares."""
 
 
 class PairEvaluation(nn.Module):
@@ -74,7 +58,7 @@ class PairEvaluation(nn.Module):
         self._queries: list[tuple[int, Tensor]] = []
 
     def update(
-        self, task: LocalTask, batch: StudyBatch, states: Tensor, image: Tensor, split: str
+        self, task: LocalAlignmentTask, batch: StudyBatch, states: Tensor, image: Tensor, split: str
     ) -> None:
         """Score the pairs of a batch.
 
@@ -117,14 +101,8 @@ class PairEvaluation(nn.Module):
         self._keep_queries(places, image, split)
         self._localise(task, batch, own)
 
-    def compute(self, task: LocalTask, features: SplitFeatures, split: str) -> PairScores:
-        """The scores of the split, in the order of the features; starts anew.
-
-        Args:
-            task: As for :meth:`update`.
-            features: The split's vectors, gathered from all processes.
-            split: As for :meth:`update`.
-        """
+    def compute(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> PairScores:
+        """The scores of the split, in the order of its gathered features; starts anew."""
         reranked = self._rerank(task, features, split) if self._matching else None
         rows, found = self.rows.compute(), self.findings.compute()
         for metric in (self.rows, self.findings):
@@ -157,12 +135,7 @@ class PairEvaluation(nn.Module):
         return self._negatives[split]
 
     def named(self, study_id: str, image_id: str) -> dict[str, NDArray[np.bool_]]:
-        """By word, in lower case, the region of the finding that it names on an image.
-
-        Args:
-            study_id: A study.
-            image_id: One of its images.
-        """
+        """By word, in lower case, the region of the finding that it names on an image."""
         return {
             word: region.mask
             for region in self._data.regions(study_id, image_id)
@@ -177,7 +150,7 @@ class PairEvaluation(nn.Module):
 
     @staticmethod
     def _odds(
-        task: LocalTask,
+        task: LocalAlignmentTask,
         states: Tensor,
         mask: Tensor,
         image: Tensor,
@@ -202,7 +175,7 @@ class PairEvaluation(nn.Module):
                 if place % stride == 0
             ]
 
-    def _rerank(self, task: LocalTask, features: SplitFeatures, split: str) -> Tensor:
+    def _rerank(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> Tensor:
         """Precision (N,) float64 of the re-ordered lists; NaN for images that are no queries."""
         row_of = {place: row for row, place in enumerate(features.position.tolist())}
         relevance = features.relevance
@@ -236,12 +209,10 @@ class PairEvaluation(nn.Module):
 
     # ---- localisation -------------------------------------------------------------------------
 
-    def _localise(self, task: LocalTask, batch: StudyBatch, own: LocalTokens) -> None:
-        shown: dict[int, Sequence[Region]] = {}
-        if task.tokenizer is not None:
-            names = zip(batch.study_ids, batch.first_ids, strict=True)
-            regions = [self._data.regions(study, image) for study, image in names]
-            shown = {row: its for row, its in enumerate(regions) if its}
+    def _localise(self, task: LocalAlignmentTask, batch: StudyBatch, own: LocalTokens) -> None:
+        names = zip(batch.study_ids, batch.first_ids, strict=True)
+        regions = [self._data.regions(study, image) for study, image in names]
+        shown: dict[int, Sequence[Region]] = {row: its for row, its in enumerate(regions) if its}
         found: dict[int, FoundRegion] = {}
         if shown and task.tokenizer is not None:
             chosen = torch.tensor(list(shown), device=own.words.device)
@@ -276,11 +247,7 @@ class PairEvaluation(nn.Module):
 
 
 def mean_cosine(tokens: LocalTokens) -> Tensor:
-    """Mean cosine (B,) of the words and the patches of each pair; NaN without words.
-
-    Args:
-        tokens: B pairs.
-    """
+    """Mean cosine (B,) of the words and the patches of each pair; NaN without words."""
     words = F.normalize(tokens.words.double(), dim=-1)
     kept = tokens.mask[..., None].to(words.dtype)
     words = (words * kept).sum(1) / kept.sum(1)
@@ -294,12 +261,7 @@ def _without(values: Tensor, missing: Tensor) -> Tensor:
 
 
 def logged_pairs(scores: PairScores, prefix: str) -> dict[str, float]:
-    """Means of the scores that there are, by the name that they are logged under.
-
-    Args:
-        scores: Of a split.
-        prefix: ``val`` or ``test``.
-    """
+    """Means of the scores that there are, by the name that they are logged under."""
     made: dict[str, float] = {}
     if scores.matching is not None:
         own = _numbers(scores.matching["own"])

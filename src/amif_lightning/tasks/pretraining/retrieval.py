@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,6 +23,8 @@ from amif_lightning.models.fusion import EncodedPair, global_embedding
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.base import AMiFTask
 from amif_lightning.tasks.options import TaskOptions
+
+KS = (1, 5, 10)  # numbers of nearest neighbours
 
 
 class SearchedTask(AMiFTask, ABC):
@@ -113,11 +113,7 @@ class SearchedTask(AMiFTask, ABC):
         self.look(batch, "test")
 
     def look(self, batch: StudyBatch, split: str) -> tuple[Tensor, Tensor]:
-        """Keep the features of view 1 and report.
-
-        Args:
-            batch: B studies.
-            split: ``validation`` or ``test``.
+        """Keep the features of view 1 and report of B studies.
 
         Returns:
             Text states (B, L, text width) and image tokens (B, 1 + P, image width).
@@ -145,41 +141,58 @@ class SearchedTask(AMiFTask, ABC):
 
     def _score(self, prefix: str, split: str) -> None:
         data = self._data()
-        gathered = self.features.compute()
+        features = self.features.compute()
         self.features.reset()
-        prompts, member = None, None
-        if data is not None and data.class_prompts():
-            labels = data.class_labels(split)
-            prompts, member = class_vectors(
-                {
-                    name: list(self._embed(data, texts))
-                    for name, texts in data.class_prompts().items()
-                },
-                [labels[place] for place in gathered.position.tolist()],
-            )
+        for vectors in (features.image, features.text):
+            wrong = ~vectors.isfinite().all(1)
+            if wrong.any():  # ranks would still be found for them
+                raise UserError(
+                    f"{int(wrong.sum())} of {len(features)} studies have vectors that are no "
+                    "numbers: the weights diverged; train again with a lower "
+                    "--model.init_args.lr."
+                )
+        precision, recall = {}, {}
+        for name, queries, targets in (
+            ("image_to_text", features.image, features.text),
+            ("text_to_image", features.text, features.image),
+        ):
+            found = retrieval(queries, targets, features.relevance, KS)
+            precision[name], recall[name] = (part.cpu() for part in found)
         table = None if data is None else data.teacher_table
-        self.study_scores = search(
-            gathered,
-            temperature=self.image_text_temperature(),
-            scale=None if table is None else table.scale,
-            same_weight=self.same_weight,
-            prompts=prompts,
-            member=member,
+        self.study_scores = StudyScores(
+            KS,
+            precision,
+            recall,
+            relevant_studies(features.relevance).cpu(),
+            self._classified(data, features, split),
+            None
+            if table is None
+            else teacher_divergence(
+                features, self.image_text_temperature(), table.scale, self.same_weight
+            ),
+            self.pair_scores(features, split, prefix),
         )
-        pairs = self.pair_scores(gathered, split, prefix)
-        self.study_scores = replace(self.study_scores, pairs=pairs)
         # Computed from gathered features, so equal in all processes: nothing is averaged.
-        self.log_dict(logged(self.study_scores, prefix), rank_zero_only=False)
+        self.log_dict(_logged(self.study_scores, prefix), rank_zero_only=False)
 
+    @abstractmethod
     def pair_scores(self, features: SplitFeatures, split: str, prefix: str) -> PairScores | None:
-        """Score and log single pairs; none in a task that compares whole images and texts alone.
+        """Score single pairs, and log them under names that begin with ``prefix``."""
 
-        Args:
-            features: The split's vectors.
-            split: ``validation`` or ``test``.
-            prefix: What logged names begin with, ``val`` or ``test``.
-        """
-        return None
+    def _classified(self, data: Any, features: SplitFeatures, split: str) -> Tensor | None:
+        """Which images (N,) are nearest to one of their classes; None where data has no classes."""
+        if data is None or not data.class_prompts():
+            return None
+        prompts, labels = data.class_prompts(), data.class_labels(split)
+        # The unit mean of each class's sentences. Gathered vectors are float32 under every
+        # precision of the trainer.
+        means = torch.stack([self._embed(data, texts).mean(0) for texts in prompts.values()])
+        classes = F.normalize(means, dim=1).to(features.image)
+        member = torch.tensor(
+            [[name in labels[place] for name in prompts] for place in features.position.tolist()],
+            device=classes.device,
+        )
+        return zero_shot(features.image, classes, member).cpu()
 
     def _embed(self, data: Any, texts: list[str]) -> Tensor:
         """Unit vectors (N, D) of sentences."""
@@ -188,62 +201,7 @@ class SearchedTask(AMiFTask, ABC):
         return self.embed_text(self.text(tokens.ids, tokens.mask))
 
 
-KS = (1, 5, 10)
-IMAGE_TO_TEXT, TEXT_TO_IMAGE = "image_to_text", "text_to_image"
-
-
-def search(
-    features: SplitFeatures,
-    *,
-    temperature: float,
-    scale: float | None = None,
-    same_weight: float = 0.01,
-    prompts: Tensor | None = None,
-    member: Tensor | None = None,
-    ks: Sequence[int] = KS,
-) -> StudyScores:
-    """Score a split.
-
-    Args:
-        features: N studies.
-        temperature: The model's temperature of image and text.
-        scale: The teacher's logit scale; None where there is no teacher.
-        same_weight: lambda, what equal samples add to the teacher's logits.
-        prompts: (C, D) unit vectors of the classes; None where the data has none.
-        member: (N, C) bool, the classes of each study; with ``prompts``.
-        ks: Numbers of nearest neighbours.
-
-    Raises:
-        UserError: If a vector holds what is no number: ranks would still be found for it.
-    """
-    for vectors in (features.image, features.text):
-        wrong = ~vectors.isfinite().all(1)
-        if wrong.any():
-            raise UserError(
-                f"{int(wrong.sum())} of {len(features)} studies have vectors that are no numbers: "
-                "the weights diverged; train again with a lower --model.init_args.lr."
-            )
-    precision, recall = {}, {}
-    for name, queries, targets in (
-        (IMAGE_TO_TEXT, features.image, features.text),
-        (TEXT_TO_IMAGE, features.text, features.image),
-    ):
-        found = retrieval(queries, targets, features.relevance, ks)
-        precision[name], recall[name] = (part.cpu() for part in found)
-    classified = None
-    if prompts is not None and member is not None:
-        # Gathered vectors are float32 under every precision of the trainer.
-        prompts = prompts.to(features.image)
-        classified = zero_shot(features.image, prompts, member.to(features.image.device)).cpu()
-    agrees = None
-    if scale is not None:
-        agrees = teacher_divergence(features, temperature, scale, same_weight)
-    return StudyScores(
-        tuple(ks), precision, recall, relevant_studies(features.relevance).cpu(), classified, agrees
-    )
-
-
-def logged(scores: StudyScores, prefix: str) -> dict[str, float]:
+def _logged(scores: StudyScores, prefix: str) -> dict[str, float]:
     """Mean scores by the name they are logged under.
 
     Both directions apart (``val/image_to_text/precision@5``) and their mean (``val/precision@5``).
@@ -259,20 +217,3 @@ def logged(scores: StudyScores, prefix: str) -> dict[str, float]:
     if scores.teacher_kl is not None:
         values[f"{prefix}/teacher_kl"] = scores.teacher_kl
     return values
-
-
-def class_vectors(
-    prompts: Mapping[str, Sequence[Tensor]], labels: Sequence[Sequence[str]]
-) -> tuple[Tensor, Tensor]:
-    """One vector per class, and which study belongs to which.
-
-    Args:
-        prompts: For each class the unit vectors (D,) of its sentences.
-        labels: For each study the names of its classes.
-
-    Returns:
-        (C, D) the unit mean of each class's sentences, and (N, C) bool.
-    """
-    vectors = torch.stack([torch.stack(list(sentences)).mean(0) for sentences in prompts.values()])
-    member = torch.tensor([[name in own for name in prompts] for own in labels], dtype=torch.bool)
-    return F.normalize(vectors, dim=1), member

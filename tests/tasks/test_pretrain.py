@@ -37,6 +37,9 @@ from tests.tasks.study_small import (
     step,
 )
 
+ALONE = {"image_text": 0.0, "view_view": 0.0, "text_text": 0.0}  # without alignment
+NO_IMAGES = {"image_text": 0.0, "view_view": 0.0}
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
@@ -127,13 +130,7 @@ def fused_alone(
 
 
 def test_transport_is_the_mean_over_pairs_that_are_moved_alone(batch: StudyBatch) -> None:
-    task = evaluated(
-        image_text=0.0,
-        view_view=0.0,
-        text_text=0.0,
-        matching=0.0,
-        **(RELEASED | {"transport": 2.0}),
-    )
+    task = evaluated(**(RELEASED | ALONE | {"matching": 0.0, "transport": 2.0}))
     total, said = step(task, batch)
     values = []
     for i in range(len(batch)):
@@ -204,51 +201,6 @@ def test_matching_scores_each_drawn_text_with_its_own_mask(batch: StudyBatch) ->
     assert 0 <= said["train/matching_accuracy"] <= 1
 
 
-def test_hard_negatives_change_with_the_step_and_not_with_the_order(batch: StudyBatch) -> None:
-    task = evaluated(negatives="hard")
-    task._place = 0
-    found = drawn(task, batch)
-    order = torch.tensor([4, 2, 0, 5, 1, 3])
-
-    def reordered(values: Tensor) -> Tensor:
-        return values[order]
-
-    assert batch.teacher is not None
-    moved = StudyBatch(
-        first=reordered(batch.first),
-        second=reordered(batch.second),
-        text=type(batch.text)(reordered(batch.text.ids), reordered(batch.text.mask)),
-        study=reordered(batch.study),
-        text_id=reordered(batch.text_id),
-        relevance=reordered(batch.relevance),
-        position=reordered(batch.position),
-        teacher=type(batch.teacher)(
-            reordered(batch.teacher.first),
-            reordered(batch.teacher.second),
-            reordered(batch.teacher.text),
-            batch.teacher.scale,
-        ),
-    )
-    again = drawn(task, moved)
-    for mine, theirs in ((found.texts, again.texts), (found.images, again.images)):
-        assert torch.equal(batch.study[mine][order], moved.study[theirs])
-    later = set()
-    for place in range(1, 6):
-        task._place = place
-        later.add(tuple(drawn(task, batch).texts.tolist()))
-    assert len(later) > 1
-
-
-def test_a_batch_of_one_has_no_negative_and_a_finite_loss(data: PhantomStudies) -> None:
-    alone = phantom_studies(data.root, batch_size=1)
-    task = evaluated()
-    total, said = step(task, first_batch(alone))
-    assert math.isfinite(float(total.detach()))
-    assert said["train/drawn_share"] == 0.0
-    # A single sample is certain of itself, so the alignment losses are zero but for smoothing.
-    assert said["train/image_text_loss"] == pytest.approx(0.0, abs=1e-6)
-
-
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_losses_stay_finite_in_half_precision(batch: StudyBatch, precision: torch.dtype) -> None:
     task = pretraining(view_transport=1.0)
@@ -276,34 +228,23 @@ def test_a_run_trains_and_is_judged_in_true_precisions(
 
 # ---- stages -----------------------------------------------------------------------------------
 
+# Stages, tokens and kinds of transport: see test_local_alignment.
 STAGES: list[dict[str, Any]] = [
-    {"stage": "global"},
     {"stage": "global", "labels": "hard", "view_view": 0.0, "text_text": 0.0},
     {"stage": "global", "shared_projection": False},
     {"stage": "global", "image_text": 0.0, "text_text": 0.0, "transport": 0.0},
-    {"stage": "global", "image_text": 0.0, "view_view": 0.0, "transport": 0.0},
-    {
-        "stage": "global",
-        "image_text": 0.0,
-        "view_view": 0.0,
-        "shared_projection": False,
-        "transport": 0.0,
-    },
+    {"stage": "global", "transport": 0.0} | NO_IMAGES,
+    {"stage": "global", "shared_projection": False, "transport": 0.0} | NO_IMAGES,
     {"stage": "joint", "image_text": 0.0, "text_text": 0.0, "shared_projection": False},
     {"stage": "joint", "negatives": "random"},
-    {"stage": "local"},
     {"stage": "local", "local_keeps_global": False},
     {"stage": "local", "local_keeps_global": False, "shared_projection": False},
-    {"stage": "joint"},
     {"stage": "joint", "transport": 0.0},
     {"stage": "joint", "transport": 0.0, "image_text": 0.0},
     *({"stage": stage} | RELEASED for stage in ("global", "local", "joint")),
     {"stage": "local", "local_keeps_global": False} | RELEASED | {"matching": 0.0},
-    {"stage": "global", "transport_tokens": "contextual"},
-    {"stage": "global", "transport_loss": "matched"},
     {"stage": "global", "vision_channels": [8, 16], "vision_summary_channels": [24]},
     {"stage": "global", "image_text": 0.0},
-    {"stage": "joint", "transport_tokens": "fused"},
     {"stage": "local", "transport_tokens": "fused", "matching": 0.0, "local_keeps_global": False},
     {"stage": "joint", "matching": 0.0, "shared_projection": False},
     {"stage": "joint", "transport": 0.0, "matching": 0.0, "view_transport": 1.0},
@@ -339,15 +280,6 @@ def test_frozen_encoders_build_no_graph_and_keep_their_state(data: PhantomStudie
     assert {name.split(".")[0] for name in moved} == {"fusion", "matching_head", "alignment"}
 
 
-def test_the_global_stage_leaves_the_fusion_layers(data: PhantomStudies) -> None:
-    task = pretraining(stage="global")
-    before = {k: v.clone() for k, v in task.state_dict().items()}
-    fitted(data.root, task, data)
-    moved = {k for k, v in task.state_dict().items() if not torch.equal(v, before[k])}
-    assert not [name for name in moved if "_layers" in name or name.startswith("matching_head")]
-    assert {"fusion.text_projection.weight", "fusion.image_projection.weight"} <= moved
-
-
 def test_the_second_view_is_encoded_only_where_a_loss_reads_it(batch: StudyBatch) -> None:
     counts: list[int] = []
     for weight, view in ((0.0, "first"), (0.0, "frontal"), (1.0, "first")):
@@ -364,14 +296,8 @@ def test_the_second_view_is_encoded_only_where_a_loss_reads_it(batch: StudyBatch
 @pytest.mark.parametrize(
     "options",
     [
-        {
-            "stage": "global",
-            "image_text": 0.0,
-            "view_view": 0.0,
-            "text_text": 0.0,
-            "transport": 0.0,
-        },
-        {"stage": "global", "image_text": 0.0, "view_view": 0.0, "text_text": 0.0} | RELEASED,
+        {"stage": "global", "transport": 0.0} | ALONE,
+        {"stage": "global"} | ALONE | RELEASED,
         {"stage": "local", "local_keeps_global": False, "transport": 0.0, "matching": 0.0},
     ],
 )
@@ -391,6 +317,10 @@ def test_a_stage_without_a_loss_is_an_error(options: dict[str, Any]) -> None:
         ("blur", 0.0),
         ("scaling", 1.0),
         ("reach", 0.0),
+        ("random_share", 1.5),
+        ("max_likeness", 0.0),
+        ("transport_temperature", 0.0),
+        ("transport_start", 1.0),
     ],
 )
 def test_a_number_out_of_range_is_named(name: str, value: float) -> None:
@@ -399,26 +329,27 @@ def test_a_number_out_of_range_is_named(name: str, value: float) -> None:
 
 
 def test_transport_alone_does_not_train_both_encoders() -> None:
-    options = {"stage": "global", "image_text": 0.0, "view_view": 0.0}
+    options = {"stage": "global"} | NO_IMAGES
     with pytest.raises(UserError, match="does not train the whole of both encoders: give image"):
         pretraining(**options)
     pretraining(**options, transport=0.0)
 
 
-def test_soft_labels_without_a_teacher_are_an_error(data: PhantomStudies) -> None:
-    untaught = phantom_studies(data.root, teacher="none")
-    with pytest.raises(UserError, match="the teacher of Phantom is none: give --data"):
-        fitted(data.root, pretraining(), untaught)
-    fitted(data.root, pretraining(labels="hard"), untaught)
-
-
-@pytest.mark.parametrize("negatives", ["hard", "random"])
-def test_mining_without_alignment_asks_a_teacher_for_hard_negatives_only(
-    data: PhantomStudies, negatives: str
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [
+        ({}, True),
+        ({"labels": "hard"}, False),
+        (ALONE | {"negatives": "hard"}, True),
+        (ALONE | {"negatives": "random"}, False),
+    ],
+    ids=str,
+)
+def test_soft_labels_and_hard_negatives_ask_for_a_teacher(
+    data: PhantomStudies, options: dict[str, Any], asks: bool
 ) -> None:
-    untaught = phantom_studies(data.root, teacher="none")
-    task = pretraining(image_text=0.0, view_view=0.0, text_text=0.0, negatives=negatives)
-    if negatives == "random":
+    untaught, task = phantom_studies(data.root, teacher="none"), pretraining(**options)
+    if not asks:
         fitted(data.root, task, untaught)
         return
     with pytest.raises(UserError, match="the teacher of Phantom is none: give --data"):
@@ -485,14 +416,19 @@ def test_validation_logs_what_a_plain_search_finds(data: PhantomStudies) -> None
     table = data.teacher_table
     assert table is not None
     task.eval()
+
+    @torch.no_grad()
+    def embedded(text: str) -> Tensor:
+        ids = torch.tensor([data.tokenizer.encode(text, data.max_text_tokens)])
+        return task.embed_text(task.text(ids, torch.ones_like(ids).bool()))[0]
+
     images, texts = [], []
     with torch.no_grad():
         for row in rows:
             frontal = next(p for p in row.images if p.view == "frontal")
             pixels = ImageTransform(32)(to_square(decode_image(frontal.file, 32), 32))
             images.append(task.embed_image(task.vision(pixels[None]))[0])
-            ids = torch.tensor([data.tokenizer.encode(row.text, data.max_text_tokens)])
-            texts.append(task.embed_text(task.text(ids, torch.ones_like(ids).bool()))[0])
+            texts.append(embedded(row.text))
     found = []
     for i, row in enumerate(rows):
         ranked = sorted(range(len(rows)), key=lambda j: (-float(images[i] @ texts[j]), j))[:5]
@@ -506,29 +442,10 @@ def test_validation_logs_what_a_plain_search_finds(data: PhantomStudies) -> None
     assert 0 <= said["val/transport_own"] <= 2
 
     prompts = data.class_prompts()
-    with torch.no_grad():
-        classes = torch.stack(
-            [
-                F.normalize(
-                    torch.stack(
-                        [
-                            task.embed_text(
-                                task.text(
-                                    torch.tensor([data.tokenizer.encode(text, 120)]),
-                                    torch.ones(1, len(data.tokenizer.encode(text, 120))).bool(),
-                                )
-                            )[0]
-                            for text in sentences
-                        ]
-                    ).mean(0),
-                    dim=0,
-                )
-                for sentences in prompts.values()
-            ]
-        )
-    names = list(prompts)
+    means = [torch.stack([embedded(text) for text in texts]).mean(0) for texts in prompts.values()]
+    classes = F.normalize(torch.stack(means), dim=1)
     right = [
-        names[int((classes @ image).argmax())] in row.classes
+        list(prompts)[int((classes @ image).argmax())] in row.classes
         for image, row in zip(images, rows, strict=True)
     ]
     assert said["val/zero_shot"] == pytest.approx(sum(right) / len(right))
@@ -539,16 +456,7 @@ def test_without_a_teacher_and_classes_only_retrieval_is_scored(data: PhantomStu
         def class_prompts(self) -> dict[str, list[str]]:
             return {}
 
-    plain = Plain(
-        str(data.root),
-        train_studies=24,
-        validation_studies=8,
-        test_studies=8,
-        image_size=32,
-        tokenizer="words",
-        num_workers=0,
-        teacher="none",
-    )
+    plain = phantom_studies(data.root, Plain, teacher="none")
     task = pretraining(labels="hard")
     running = trainer(data.root)
     running.test(task, datamodule=plain, verbose=False)

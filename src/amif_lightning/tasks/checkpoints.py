@@ -58,6 +58,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If it does not exist, is truncated, or holds anything but plain types.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bool]:
+    """A checkpoint under the present names of options, and whether one had another name."""
     if not path.is_file():
         raise UserError(f"The checkpoint {path} does not exist: check the path.")
     try:
@@ -70,27 +75,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if "state_dict" not in loaded:
         raise UserError(f"{path} holds no state_dict: give a checkpoint that `fit` wrote.")
-    _rename_stored(loaded, path)
-    return loaded
-
-
-def _rename_stored(checkpoint: dict[str, Any], path: str | Path) -> bool:
-    """Give stored arguments their present names, in place; whether one had another name."""
-    stored = checkpoint.get("hyper_parameters", {})
+    stored = loaded.get("hyper_parameters", {})
     now = current_arguments(stored)
-    if list(now) == list(stored):
-        return False
-    checkpoint["hyper_parameters"] = now
-    rank_zero_warn(f"{path} names options as they were called before; they are read as renamed.")
-    return True
+    renamed = list(now) != list(stored)
+    if renamed:
+        loaded["hyper_parameters"] = now
+        rank_zero_warn(
+            f"{path} names options as they were called before; they are read as renamed."
+        )
+    return loaded, renamed
 
 
 def readable_by_lightning(path: Any) -> Any:
     """What ``load_from_checkpoint`` was given, or a copy in memory with present option names."""
     if not isinstance(path, (str, Path)) or not Path(path).is_file():
         return path
-    stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if not _rename_stored(stored, path):
+    stored, renamed = _read(Path(path))
+    if not renamed:
         return path
     copy = io.BytesIO()
     torch.save(stored, copy)

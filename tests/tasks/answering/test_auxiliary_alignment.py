@@ -15,12 +15,9 @@ from amif_lightning.batch import VQABatch
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import UnifiedAlignment
 from amif_lightning.losses.transport import TokenTransport
-from amif_lightning.models.fusion import EncodedPair
-from amif_lightning.models.words import inner_words
 from amif_lightning.tasks import AMiFVQA
 from amif_lightning.tasks.answering import auxiliary_alignment as auxiliary
 from amif_lightning.tasks.answering.auxiliary_alignment import question_alignment
-from amif_lightning.tasks.local_tokens import fused_tokens
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, ready, trainer
 from tests.tasks.answering.questions_on_images import (
@@ -79,45 +76,6 @@ def test_neither_an_image_nor_a_text_is_its_own_negative(change: str) -> None:
         batch.question.ids[2, 1] = 12
     other = question_alignment(hard(0.2, 0.0), image, question, batch)
     assert abs(float(loss.detach()) - float(other.detach())) > 1e-3
-
-
-def encoded_pair(lengths: tuple[int, ...], count: int) -> EncodedPair:
-    """Fused texts of these lengths and their patches; nonsense on padding."""
-    generator = torch.Generator().manual_seed(5)
-    size = len(lengths)
-    words = torch.randn(size, max(lengths), 8, generator=generator, dtype=torch.double)
-    patches = torch.randn(size, 1 + count, 8, generator=generator, dtype=torch.double)
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    words[~mask] = 1e30
-    return EncodedPair(words, patches, words, patches, mask)
-
-
-@pytest.mark.parametrize(("blur", "scaling"), [(0.05, 0.5), (0.3, 0.7)])
-def test_transport_of_words_follows_the_schedule(blur: float, scaling: float) -> None:
-    """[CLS] and [SEP] of the words and the patches' summary take no part."""
-    given = encoded_pair((7, 5, 3), 9)
-    values = fused_tokens(given).moved(TokenTransport(blur, scaling))
-    slow = [
-        slow_transport(given.words[i, 1 : length - 1], given.patches[i, 1:], blur, scaling)
-        for i, length in enumerate((7, 5, 3))
-    ]
-    assert values.tolist() == pytest.approx(slow, rel=1e-6)
-
-
-def test_a_question_without_words_costs_nothing() -> None:
-    given = encoded_pair((4, 2), 3)
-    assert not inner_words(given.mask)[1].any()
-    values = fused_tokens(given).moved(TokenTransport())
-    assert float(values[1]) == 0.0
-    assert float(values[0]) > 0.0
-
-
-def test_reach_makes_transport_unbalanced() -> None:
-    given = encoded_pair((7, 5), 9)
-    balanced, unbalanced = (
-        fused_tokens(given).moved(TokenTransport(reach=reach)) for reach in (None, 0.3)
-    )
-    assert bool((unbalanced < balanced).all())
 
 
 # ---- in the task ------------------------------------------------------------------------------
@@ -274,8 +232,6 @@ def test_the_temperature_is_clamped_after_a_step(
         ({"image_text_smoothing": 1.0}, "image_text_smoothing is 1.0: give 0 or more, below 1"),
         ({"temperature": 2.0}, "temperature is 2.0: give 0.01 to 1"),
         ({"blur": 0.0}, "blur is 0.0: give more than 0, below 2"),
-        ({"scaling": 1.0}, "scaling is 1.0: give more than 0, below 1"),
-        ({"reach": 0.0}, "reach is 0.0: give more than 0, or null"),
     ],
     ids=str,
 )

@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, Tokens
-from amif_lightning.errors import UserError
 from amif_lightning.losses import alignment
 from amif_lightning.losses.alignment import GlobalAlignment
 from amif_lightning.models.words import affirmed, denial_ids
@@ -23,17 +22,7 @@ from amif_lightning.tasks.pretraining import local_alignment
 from amif_lightning.tasks.pretraining.mining import Drawn
 from data_modules.phantom.studies import PhantomStudies
 from tests.small import trainer
-from tests.tasks.study_small import Logged, first_batch, fitted, phantom_studies, pretraining, step
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
-    return phantom_studies(tmp_path_factory.mktemp("local") / "phantom")
-
-
-@pytest.fixture(scope="module")
-def batch(data: PhantomStudies) -> StudyBatch:
-    return first_batch(data)
+from tests.tasks.study_small import first_batch, fitted, phantom_studies, pretraining, step
 
 
 def ready(data: PhantomStudies, **options: Any) -> AMiFPretrain:
@@ -123,32 +112,6 @@ def test_transport_starts_after_its_share_of_the_steps(data: PhantomStudies) -> 
     assert seen == [False, False, True, True]
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_resumed_run_starts_transport_at_the_same_step(
-    data: PhantomStudies, tmp_path: Path, stop: int
-) -> None:
-    seen: dict[int, bool] = {}
-
-    class Keep(Callback):
-        def on_train_batch_end(self, running: Any, *rest: Any) -> None:
-            seen[running.global_step] = "train/transport_loss" in running.callback_metrics
-
-    def go(resume: Path | None) -> None:
-        task = pretraining(stage="global", transport_start=0.5)
-        saved = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=1)
-        given: dict[str, Any] = {"limit_val_batches": 0, "num_sanity_val_steps": 0}
-        given |= {"enable_checkpointing": resume is None, "max_steps": 4, "max_epochs": -1}
-        callbacks = [Keep()] if resume else [Keep(), saved]
-        trainer(tmp_path, **given, callbacks=callbacks).fit(task, datamodule=data, ckpt_path=resume)
-
-    go(None)
-    whole = {1: False, 2: False, 3: True, 4: True}
-    assert seen == whole
-    seen.clear()
-    go(tmp_path / f"step={stop}.ckpt")
-    assert seen == {step: on for step, on in whole.items() if step > stop}
-
-
 def test_the_frontal_view_is_read_where_there_is_one(
     data: PhantomStudies, batch: StudyBatch
 ) -> None:
@@ -233,20 +196,6 @@ def test_a_resumed_run_switches_at_the_same_step(
     assert again.hard == whole.hard[stop:]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("random_share", 1.5),
-        ("max_likeness", 0.0),
-        ("transport_temperature", 0.0),
-        ("transport_start", 1.0),
-    ],
-)
-def test_options_out_of_range_are_named(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=rf"model\.init_args\.{name} is {value}: give "):
-        pretraining(**{name: value})
-
-
 # ---- what is computed once, and what is said ----------------------------------------------------
 
 
@@ -301,8 +250,9 @@ LOSSES: list[dict[str, Any]] = [
 ]
 
 
-def finite(task: AMiFPretrain, batch: StudyBatch) -> dict[str, float]:
-    total, said = step(task, batch)
+def finite(task: AMiFPretrain, batch: StudyBatch, number: int = 0) -> dict[str, float]:
+    task.zero_grad()
+    total, said = step(task, batch, number)
     total.backward()
     assert math.isfinite(float(total.detach()))
     assert all(math.isfinite(value) for value in said.values())
@@ -358,8 +308,8 @@ def test_a_row_whose_words_are_all_denied_counts_nothing(
     monkeypatch.setattr(task, "_read_tokens", silent)
     draws = caught(monkeypatch, task)
     for place in range(50):  # until another image draws the silent report
-        task._place, found = place, len(draws)
-        logged = finite_at(task, batch, place)
+        found = len(draws)
+        logged = finite(task, batch, place)
         if int((draws[found].texts[1:] == 0).sum()):
             break
     drawn = draws[found]
@@ -376,21 +326,6 @@ def test_a_row_whose_words_are_all_denied_counts_nothing(
         ]
     assert len(terms) < 2 * (len(batch) - 1)
     assert logged["train/transport_loss"] == pytest.approx(sum(terms) / len(terms), rel=1e-3)
-
-
-def finite_at(task: AMiFPretrain, batch: StudyBatch, number: int) -> dict[str, float]:
-    """What :func:`finite` gives of the batch of a number, which seeds the draw."""
-    task.zero_grad()
-    said = Logged(task)
-    total = task.training_step(batch, number)
-    total.backward()
-    assert math.isfinite(float(total.detach()))
-    assert all(
-        bool(parameter.grad.isfinite().all())
-        for parameter in task.parameters()
-        if parameter.grad is not None
-    )
-    return said
 
 
 # ---- what a stage trains ------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -103,23 +101,6 @@ def some_pairs() -> Tensor:
     same = torch.eye(5, dtype=torch.bool)
     same[1, 3] = same[3, 1] = True
     return same
-
-
-def test_even_weights_draw_every_other_sample_alike() -> None:
-    same = some_pairs()
-    images, texts = even_log_weights(same)
-    assert torch.equal(images, texts.T)
-    assert torch.equal(images == -math.inf, same)
-    assert set(images[~same].tolist()) == {0.0}
-    counts, steps = torch.zeros(2, 5, 5), 1500
-    for step in range(steps):
-        drawn = draw_for_rank((images, texts), seed=0, step=step)
-        assert bool(drawn.valid.all())
-        for side, columns in enumerate((drawn.texts, drawn.images)):
-            counts[side, torch.arange(5), columns] += 1
-    expected = (~same).float() / (~same).sum(1, keepdim=True)
-    margin = 4 * (expected * (1 - expected) / steps).sqrt()
-    assert bool(((counts / steps - expected).abs() <= margin + 1e-9).all())
 
 
 def test_hard_weights_are_those_of_both_directions() -> None:

@@ -47,34 +47,20 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """What the task says to one question.
+    """What the task says to one question."""
 
-    Attributes:
-        answers: The best first.
-        cut: Tokens of the question's end that were left out, since training saw none that long.
-        unknown: Words that the tokenizer has no pieces for, such as those of another script.
-    """
-
-    answers: list[RankedAnswer]
-    cut: int
-    unknown: int
+    answers: list[RankedAnswer]  # the best first
+    cut: int  # tokens of the question's end that were left out: training saw none that long
+    unknown: int  # words without pieces in the tokenizer, such as those of another script
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the networks see of B questions about I images.
+    """What the networks see of B questions about I images; see :class:`Answered`."""
 
-    Attributes:
-        images: (I, 3, H, W) float, normalised.
-        image_index: (B,) image of each question.
-        tokens: (B, L) the questions.
-        cut: B numbers of tokens left out.
-        unknown: B numbers of unknown words.
-    """
-
-    images: Tensor
-    image_index: Tensor
-    tokens: Tokens
+    images: Tensor  # (I, 3, H, W) float, normalised
+    image_index: Tensor  # (B,) image of each question
+    tokens: Tokens  # (B, L) the questions
     cut: list[int]
     unknown: list[int]
 

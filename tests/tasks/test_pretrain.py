@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,6 @@ def test_a_run_trains_and_is_judged_in_true_precisions(
 
 # ---- stages -----------------------------------------------------------------------------------
 
-# Stages, tokens and kinds of transport: see test_local_alignment.
 STAGES: list[dict[str, Any]] = [
     {"stage": "global", "labels": "hard", "view_view": 0.0, "text_text": 0.0},
     {"stage": "global", "shared_projection": False},
@@ -248,6 +248,17 @@ STAGES: list[dict[str, Any]] = [
     {"stage": "local", "transport_tokens": "fused", "matching": 0.0, "local_keeps_global": False},
     {"stage": "joint", "matching": 0.0, "shared_projection": False},
     {"stage": "joint", "transport": 0.0, "matching": 0.0, "view_transport": 1.0},
+    *(
+        {"stage": stage, "transport_tokens": tokens, "transport_loss": loss}
+        | {"matching": matching, "transport_start": start}
+        for stage, tokens, loss, matching, start in itertools.product(
+            ("global", "local", "joint"),
+            ("words", "contextual", "fused"),
+            ("contrast", "matched"),
+            (0.0, 1.0),
+            (0.0, 0.5),
+        )
+    ),
 ]
 
 
@@ -255,7 +266,7 @@ STAGES: list[dict[str, Any]] = [
 def test_every_trained_parameter_gets_a_gradient_and_no_other(
     batch: StudyBatch, options: dict[str, Any]
 ) -> None:
-    """DDP waits for the gradient of each parameter that wants one."""
+    """DDP waits for the gradient of each parameter that wants one, also before transport starts."""
     task = pretraining(**options)
     total, _ = step(task, batch)
     total.backward()

@@ -297,12 +297,9 @@ class AMiFTask(L.LightningModule):
     def encode_pair(
         self, text: Tokens, images: Tensor, image_index: Tensor | None = None
     ) -> EncodedPair:
-        """Encode texts and images and fuse them.
+        """Encode B texts and I images (normalised) and fuse them.
 
-        Args:
-            text: (B, L) tokens.
-            images: (I, 3, H, W) float, normalised.
-            image_index: (B,) image of each text; None where I = B in order.
+        ``image_index`` (B,) names the image of each text; None where I = B in order.
         """
         states, tokens = self.text(text.ids, text.mask), self.vision(images)
         words, patches = self.fusion(states, text.mask, tokens, image_index)

@@ -21,16 +21,10 @@ HELD_OUT = "held_out"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a run that started from a checkpoint owes to it; its own checkpoints carry it on.
+    """What a run that started from a checkpoint owes to it; its own checkpoints carry it on."""
 
-    Attributes:
-        seconds: Wall-clock seconds that the checkpoint, and what it started from, were trained;
-            None where it does not say.
-        warnings: Sentences that every output of the run repeats.
-    """
-
-    seconds: float | None = None
-    warnings: tuple[str, ...] = ()
+    seconds: float | None = None  # wall-clock training before, that of earlier starts included
+    warnings: tuple[str, ...] = ()  # sentences that every output of the run repeats
 
     def state(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""
@@ -161,12 +155,8 @@ def by_dataset(selection: Mapping[str, str | int | float | bool]) -> dict[str, d
 def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol: bool) -> None:
     """Rows that trained or chose the weights must not be scored as unseen ones.
 
-    Another data set is allowed (transfer), and an unknown selection is not compared.
-
-    Args:
-        stored: What the weights were trained with.
-        present: What the data module gives.
-        same_protocol: Whether the protocols must agree for other data sets too.
+    Another data set is allowed (transfer), and an unknown selection is not compared. With
+    ``same_protocol`` the protocols must agree for other data sets too.
 
     Raises:
         UserError: If the protocol differs, or any option that selects rows of the same data set.

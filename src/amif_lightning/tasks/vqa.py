@@ -233,7 +233,7 @@ class AMiFVQA(AuxiliaryTask):
 
         Args:
             image: An image, or the path of a PNG, JPEG, TIFF or DICOM file.
-            question: The question, of at least one word.
+            question: At least one word.
             max_answers: Most answers.
             frame: Frame of a DICOM file with several, counted from 0.
 

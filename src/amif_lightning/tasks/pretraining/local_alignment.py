@@ -198,7 +198,7 @@ class LocalAlignmentTask(SearchedTask):
             states: (B, L, text width) their states.
             shown: (B, 1 + P, image width) tokens of the view that is read.
             second: (B, 1 + P, image width) tokens of view 2.
-            whole: What the global alignment made of the global batch.
+            whole: The global batch.
         """
         losses: dict[str, Tensor] = {}
         health: dict[str, Tensor] = {}

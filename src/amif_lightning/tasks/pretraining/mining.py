@@ -53,9 +53,8 @@ def draw_for_rank(
             see :func:`even_log_weights` and :func:`negative_log_weights`.
         seed: The run's seed.
         step: Number of the batch in the run.
-        study: (G,) long identities, which decide what noise a pair is given. So the draws do not
-            depend on the order either, which differs between one process and several: each takes
-            every n-th sample. None: the order of the batch decides.
+        study: (G,) long identities, which decide what noise a pair is given, since the order
+            differs between one process and several. None: the order of the batch decides.
     """
     rank, processes = world()
     count = len(weights[0])

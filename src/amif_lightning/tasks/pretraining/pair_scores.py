@@ -60,15 +60,7 @@ class PairEvaluation(nn.Module):
     def update(
         self, task: LocalAlignmentTask, batch: StudyBatch, states: Tensor, image: Tensor, split: str
     ) -> None:
-        """Score the pairs of a batch.
-
-        Args:
-            task: In evaluation mode.
-            batch: B studies of the split.
-            states: (B, L, text width) states of their texts.
-            image: (B, 1 + P, image width) tokens of their view 1.
-            split: ``validation`` or ``test``.
-        """
+        """Score the pairs of a batch from the outputs of both encoders, in evaluation mode."""
         negatives = self.negatives(split)
         places = batch.position.tolist()
         values: dict[str, Tensor] = {"position": batch.position}

@@ -281,9 +281,8 @@ def space(**selection: str | int) -> AnswerSpace:
     return AnswerSpace("clean", (), (), (), (), "{}", 1, 2, 0, 4, dict(selection))
 
 
-MIXED = space(
-    **{"dataset": "Mixture", "A.dataset": "A", "A.split_seed": 0, "B.dataset": "B", "held_out": "C"}
-)
+_PARTS: dict[str, str | int] = {"A.dataset": "A", "A.split_seed": 0, "B.dataset": "B"}
+MIXED = space(dataset="Mixture", held_out="C", **_PARTS)
 APART = space(
     **{"dataset": "Mixture", "A.dataset": "A", "A.held_out": "C, E"},
     **{"B.dataset": "B", "B.held_out": "C"},

@@ -384,3 +384,19 @@ def test_patches_of_the_small_net_lie_where_it_looks() -> None:
         reach = (places.min() + places.max() + 1) / 2 / size  # the middle of what it sees
         assert abs(float(reach) - centres[middle]) < 8 / size
         assert abs(float(reach) - (middle + 0.5) / len(centres)) > 8 / size
+
+
+@pytest.mark.parametrize(("narrowest", "expected"), [(4, False), (8, True)])
+def test_narrow_convolutions_are_not_channels_last(narrowest: int, expected: bool) -> None:
+    """In that format their backward pass corrupts the heap on CPUs without AVX-512."""
+    tower = ConvTower(SIDE, (narrowest, 8))
+    formats: list[bool] = []
+
+    def watch(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        formats.append(given[0].is_contiguous(memory_format=torch.channels_last))
+
+    for module in tower.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+            module.register_forward_pre_hook(watch)
+    tower(inputs(2, SIDE)).sum().backward()
+    assert formats == [expected]

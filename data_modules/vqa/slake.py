@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.answers import ListAnswers, list_references
+from amif_lightning.data.schema.question_splits import Splits, drop_images, images_of
 from amif_lightning.data.schema.questions import (
     AnswerType,
     DroppedRow,
@@ -77,6 +80,18 @@ class SLAKE(VQADataModule):
         """Read all rows of the release under ``root``; no images are opened."""
         return read_slake(self.root, self.language, self.list_answers)
 
+    @cached_property
+    def splits(self) -> Splits:
+        """As in the base; under ``clean``, both languages train on no image that either one tests.
+
+        Training rows ask the test questions in the other language, and nothing pairs the two.
+        """
+        splits = super().splits
+        if self.language != "all" or self.protocol != "clean":
+            return splits
+        train, dropped = drop_images(splits.train, images_of(splits.test), "shows a test image")
+        return replace(splits, train=train, dropped=(*splits.dropped, *dropped))
+
     def file_of(self, row: VQAExample) -> Path:
         """Where the image lies; mirrors spell its ending once (``.jpg``) or twice."""
         released = super().file_of(row)
@@ -131,8 +146,8 @@ def read_slake(
     notes: tuple[str, ...] = ()
     if language == "all":
         notes = (
-            "The English and the Chinese questions split the same images differently: training "
-            "rows ask about test images, often the same question in the other language.",
+            "The English and the Chinese questions split the same images differently: released "
+            "training rows ask about test images, often the same question in the other language.",
         )
     elif language == "zh":
         notes = ("Chinese questions: the question-only baseline looks up whole questions only.",)

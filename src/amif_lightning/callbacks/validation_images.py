@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class ValidationImages(Callback):
+class ValidationImages(Callback, ABC):
     """Keeps batches of a validation and shows figures of them after it.
 
     A subclass says what it keeps and what it draws. Under several processes the batches are those
@@ -26,13 +27,13 @@ class ValidationImages(Callback):
     def __init__(self) -> None:
         self._kept: list[Any] = []
 
+    @abstractmethod
     def keep(self, batch: Any, outputs: Any) -> None:
         """Add what is needed of a batch to ``_kept``; batches of other tasks hold nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def figures(self, task: Any, kept: list[Any]) -> Mapping[str, Figure]:
         """Figures by their tags, made of at least one kept batch."""
-        raise NotImplementedError
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start anew."""

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amif_lightning.data.audit.evaluation_context import evaluation_context, shared_image_warnings
+from amif_lightning.data.audit.evaluation_context import evaluation_context
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.answers import is_correct, list_references
 from amif_lightning.data.schema.question_splits import images_of, split_questions
@@ -72,15 +72,17 @@ def test_other_languages(tmp_path: Path, fake: FakeSlake, language: str) -> None
     assert {row.references for row in chinese} == {("左肺右侧",)}
 
 
-def test_images_that_one_language_trains_and_the_other_tests_are_said(
+def test_images_that_one_language_trains_and_the_other_tests_are_left_out(
     tmp_path: Path, fake: FakeSlake
 ) -> None:
-    release = read_slake(tmp_path, "all")
-    assert "split the same images differently" in release.notes[0]
-    parts = split_questions(release, "clean")
-    assert not images_of(parts.train) & images_of(parts.validation)
-    assert images_of(parts.train) & images_of(parts.test)
-    assert "images are also in the released training split" in shared_image_warnings(parts)[0]
+    data = SLAKE(str(tmp_path), language="all")
+    assert "split the same images differently" in data.splits.notes[0]
+    held_out = images_of(data.splits.test) | images_of(data.splits.validation)
+    assert images_of(data.splits.released_train) & images_of(data.splits.test)
+    assert not images_of(data.splits.train) & held_out
+    assert "not clean: shows a test image" in {row.reason for row in data.splits.dropped}
+    leaky = SLAKE(str(tmp_path), language="all", protocol="literature")
+    assert images_of(leaky.splits.train) & images_of(leaky.splits.test)
 
 
 def test_the_order_of_a_list_counts_by_option(tmp_path: Path, fake: FakeSlake) -> None:
@@ -268,7 +270,8 @@ def test_real_counts(real_data: Path) -> None:
     for name, rows in chinese.splits.items():
         assert len(rows) == facts["chinese"]["rows"][name]
         assert len(images_of(rows)) == facts["chinese"]["images"][name]
-    both = split_questions(read_slake(root, "all"), "clean")
+    both = SLAKE(str(root), language="all").splits
+    assert not images_of(both.train) & images_of(both.test)
     assert len(both.released_train) + 1 == facts["all_languages"]["rows"]["train"]
     assert len(both.validation) == facts["all_languages"]["rows"]["validation"]
     assert len(both.test) == facts["all_languages"]["rows"]["test"]

@@ -162,7 +162,7 @@ def split_questions(
         train = tuple(row for row in usable if row.image_key not in held_out)
     else:
         validation = selection
-        train, on_validation = _drop_images(usable, held_out)
+        train, on_validation = drop_images(usable, held_out, "shows a validation image")
         dropped += on_validation
 
     answer_rows: tuple[VQAExample, ...] = released_train
@@ -339,18 +339,20 @@ def _drop_restated(
     )
 
 
-def _drop_images(
-    train: tuple[VQAExample, ...], images: frozenset[str]
+def drop_images(
+    train: tuple[VQAExample, ...], images: frozenset[str], reason: str
 ) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
-    # This also removes every trained row that equals a validation question: equal questions have
-    # equal images.
+    """Leave out the training rows on some images; with them go all rows equal to their questions.
+
+    Args:
+        train: Training rows.
+        images: Ids of the images.
+        reason: What the rows do that is not clean.
+    """
+    gone = [row for row in train if row.image_key in images]
     return (
         tuple(row for row in train if row.image_key not in images),
-        [
-            DroppedRow(row.question_id, "not clean: shows a validation image", row.image)
-            for row in train
-            if row.image_key in images
-        ],
+        [DroppedRow(row.question_id, f"not clean: {reason}", row.image) for row in gone],
     )
 
 

@@ -101,7 +101,7 @@ def test_training_on_what_is_scored_fails(tmp_path: Path, split: str) -> None:
         found = study_audit(release, wrong, fits, check_images=False)
         assert found.failed
         assert len(found.not_clean) == 1
-        assert f"NOT CLEAN: {sentence}" in found.to_text()
+        assert f"NOT CLEAN (clean): {sentence}" in found.to_text()
 
 
 def test_a_held_out_validation_set_is_no_overlap_with_the_released_one(tmp_path: Path) -> None:

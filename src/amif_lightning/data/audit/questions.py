@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amif_lightning.data.audit import image_check as images_check
-from amif_lightning.data.audit.findings import NAMED, Findings, dropped_lines, image_lines, table
-from amif_lightning.data.audit.image_check import ImageCheck
+from amif_lightning.data.audit.findings import Findings, dropped_by_reason, table
 from amif_lightning.data.schema import baselines
 from amif_lightning.data.schema.answers import answers_of, candidates, is_correct
 from amif_lightning.data.schema.image_overlap import Overlap, overlap
@@ -72,61 +71,26 @@ class SplitSize:
     unusable: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audit(Findings):
-    """The findings.
+    """The findings on questions.
 
     Attributes:
-        dataset: Name of the data class.
-        layout: Published layout that was read.
-        protocol: The protocol as printed, ``literature`` with its label.
         sizes: Rows, images and answers by name of the set of rows.
         candidates: Number of candidate answers.
         majority_answer: Most frequent training answer.
         splits: Findings by split; absent splits are missing.
         overlaps: Images shared between sets of rows; a warning, since releases come that way.
-        not_clean: One sentence for each kind of leak in what would be trained.
-        dropped: Reason, number of rows, and the first few ids or places.
-        images: Result of the image check, None if it was not asked for.
-        absent: What is not on disk, with its sentence; its checks are left out.
-        notes: Sentences that every record repeats.
     """
 
-    dataset: str
-    layout: str
-    protocol: str
+    kind = "rows"
     sizes: dict[str, SplitSize]
     candidates: int
     majority_answer: str
     splits: dict[str, SplitAudit]
     overlaps: tuple[Overlap, ...]
-    not_clean: list[str]
-    dropped: dict[str, tuple[int, tuple[str, ...]]]
-    images: ImageCheck | None
-    absent: dict[str, str]
-    notes: tuple[str, ...]
 
-    @property
-    def failed(self) -> bool:
-        """Whether something must be mended: a leak under ``clean``, or unreadable images.
-
-        ``literature`` leaks by definition; that is printed and labelled and is not a failure.
-        """
-        return self.unreadable or (self.protocol == "clean" and not self.clean)
-
-    def to_text(self) -> str:
-        """Gives the findings as a page for the terminal, without a final line break."""
-        return "\n".join(
-            [
-                f"{self.dataset}, layout {self.layout}, protocol: {self.protocol}",
-                "",
-                *self._sizes_text(),
-                *(line for split in self.splits.values() for line in _split_text(split)),
-                *self._findings_text(),
-            ]
-        )
-
-    def _sizes_text(self) -> list[str]:
+    def _text(self) -> list[str]:
         rows: list[tuple[str, ...]] = [("", "rows", "images", "answers", "unusable rows")]
         rows += [
             (name, str(size.rows), str(size.images), str(size.answers), str(size.unusable))
@@ -135,25 +99,18 @@ class Audit(Findings):
         if not any(size.unusable for size in self.sizes.values()):
             rows = [row[:-1] for row in rows]
         return [
+            f"{self.dataset}, layout {self.layout}, protocol: {self.protocol}",
+            "",
             *table(rows),
             f"{self.candidates} candidate answers; majority answer '{self.majority_answer}'",
             "",
+            *(line for split in self.splits.values() for line in _split_text(split)),
+            *(
+                f"warning: {o.shared} of {o.images_of_second} {o.second} images also in {o.first}"
+                for o in self.overlaps
+                if o.shared
+            ),
         ]
-
-    def _findings_text(self) -> list[str]:
-        lines = [
-            f"warning: {o.shared} of {o.images_of_second} {o.second} images also in {o.first}"
-            for o in self.overlaps
-            if o.shared
-        ]
-        if self.not_clean:
-            lines += [f"NOT CLEAN ({self.protocol}): {sentence}" for sentence in self.not_clean]
-        else:
-            lines.append("clean: no leak found in what would be trained")
-        lines += dropped_lines(self.dropped, "rows")
-        lines += [f"absent: {what}: {sentence}" for what, sentence in self.absent.items()]
-        lines += image_lines(self.images)
-        return lines + [f"note: {note}" for note in self.notes]
 
 
 def audit(
@@ -196,7 +153,7 @@ def audit(
         splits={role: _split(parts, role) for role in roles if sets[role]},
         overlaps=_overlaps(sets),
         not_clean=_not_clean(parts, release),
-        dropped=_dropped(parts),
+        dropped=dropped_by_reason(parts.dropped),
         images=(
             images_check.check_images({row.image: file_of(row) for row in used})
             if check_images
@@ -288,18 +245,6 @@ def _not_clean(parts: Splits, release: Release) -> list[str]:
     if shared := shared_images(parts.train, parts.validation):
         found.append(f"{len(shared)} validation images are in the trained rows")
     return found
-
-
-def _dropped(parts: Splits) -> dict[str, tuple[int, tuple[str, ...]]]:
-    counts = Counter(row.reason for row in parts.dropped)
-    return {
-        reason: (number, tuple(_names(parts, reason)[:NAMED])) for reason, number in counts.items()
-    }
-
-
-def _names(parts: Splits, reason: str) -> list[str]:
-    rows = [row for row in parts.dropped if row.reason == reason]
-    return [f"{row.question_id}: {row.detail}" if row.detail else row.question_id for row in rows]
 
 
 def _split_text(split: SplitAudit) -> list[str]:

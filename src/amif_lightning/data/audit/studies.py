@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amif_lightning.data.audit import image_check as images_check
-from amif_lightning.data.audit.findings import NAMED, Findings, dropped_lines, image_lines, table
-from amif_lightning.data.audit.image_check import ImageCheck
+from amif_lightning.data.audit.findings import Findings, dropped_by_reason, table
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.studies import StudyRelease, StudyRow
 from amif_lightning.data.schema.study_splits import NO_TEXT, StudySplits, unusable
@@ -68,51 +67,20 @@ class StudyOverlap:
     groups_of_second: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyAudit(Findings):
-    """The findings.
+    """The findings on studies.
 
     Attributes:
-        dataset: Name of the data set.
-        layout: Published layout that was read.
         sizes: Counts by name of the set: each released split, then what trains, validates, tests.
         overlaps: What sets share; a warning where a release comes that way.
-        not_clean: One sentence for each kind of leak in what would be trained.
-        dropped: Reason, number of studies, and the first few ids.
-        images: Result of the image check, None if it was not asked for.
-        absent: What is not on disk, with its sentence; its checks are left out.
-        notes: Sentences that every record repeats, and what could not be counted.
     """
 
-    dataset: str
-    layout: str
+    kind = "studies"
     sizes: dict[str, StudyCounts]
     overlaps: tuple[StudyOverlap, ...]
-    not_clean: list[str]
-    dropped: dict[str, tuple[int, tuple[str, ...]]]
-    images: ImageCheck | None
-    absent: dict[str, str]
-    notes: tuple[str, ...]
 
-    def to_text(self) -> str:
-        """Gives the findings as a page for the terminal, without a final line break."""
-        lines = [f"{self.dataset}, layout {self.layout}, studies", "", *self._sizes_text(), ""]
-        for found in self.overlaps:
-            if found.images or found.groups:
-                lines.append(
-                    f"warning: {found.images} of {found.images_of_second} {found.second} "
-                    f"images and {found.groups} of {found.groups_of_second} {found.second} "
-                    f"groups also in {found.first}"
-                )
-        lines += [f"NOT CLEAN: {sentence}" for sentence in self.not_clean]
-        if self.clean:
-            lines.append("clean: no leak found in what would be trained")
-        lines += dropped_lines(self.dropped, "studies")
-        lines += [f"absent: {what}: {sentence}" for what, sentence in self.absent.items()]
-        lines += image_lines(self.images)
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-    def _sizes_text(self) -> list[str]:
+    def _text(self) -> list[str]:
         columns = ("studies", "images", "groups", "empty texts", "cut texts", "distinct texts")
         rows: list[tuple[str, ...]] = [("", *columns)]
         for name, size in self.sizes.items():
@@ -120,10 +88,20 @@ class StudyAudit(Findings):
             numbers = (size.studies, size.images, size.groups, size.empty_texts)
             rows.append((name, *map(str, numbers), cut, str(size.distinct_texts)))
         return [
+            f"{self.dataset}, layout {self.layout}, studies",
+            "",
             *table(rows),
             "",
             *(f"{n}: images per study: {_listing(s.per_study)}" for n, s in self.sizes.items()),
             *(f"{n}: views: {_listing(s.views)}" for n, s in self.sizes.items()),
+            "",
+            *(
+                f"warning: {found.images} of {found.images_of_second} {found.second} images and "
+                f"{found.groups} of {found.groups_of_second} {found.second} groups also in "
+                f"{found.first}"
+                for found in self.overlaps
+                if found.images or found.groups
+            ),
         ]
 
 
@@ -162,24 +140,13 @@ def study_audit(
         for row in rows
         for p in row.images
     }
-    reasons = Counter(row.reason for row in splits.dropped)
     return StudyAudit(
         dataset=release.dataset,
         layout=release.layout,
         sizes={name: _counts(rows, whole) for name, rows in sets.items() if rows},
         overlaps=_overlaps(sets),
         not_clean=_not_clean(used),
-        dropped={
-            reason: (
-                number,
-                tuple(
-                    f"{row.question_id}: {row.detail}" if row.detail else row.question_id
-                    for row in splits.dropped
-                    if row.reason == reason
-                )[:NAMED],
-            )
-            for reason, number in reasons.items()
-        },
+        dropped=dropped_by_reason(splits.dropped),
         images=images_check.check_images(images) if check_images else None,
         absent=dict(release.absent),
         notes=tuple(notes),

@@ -244,7 +244,7 @@ def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
     longest = max((len(bar.name) for panel in panels for bar in panel.bars), default=0)
     apart = any(chart.baseline for chart in charts)
     left, plot = 90 + 6.4 * longest, 430 if apart else 480
-    width = left + plot + (460 if apart else 120)
+    width = max(left + plot + (460 if apart else 120), 940)  # the legend needs that much
     height = _HEAD * len(charts) + sum(panel.height for panel in panels)
     settings: Any = {
         "svg.fonttype": "none",

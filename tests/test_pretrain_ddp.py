@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,9 @@ def test_every_gradient_is_that_of_one_process_with_the_whole_batch(
         assert share["gradient"].keys() == one.gradient.keys()
         for name, gradient in one.gradient.items():
             given = share["gradient"][name]
-            torch.testing.assert_close(given, gradient, rtol=1e-4, atol=1e-5, msg=name)
+            # Sums of float32: what is left of a sum that cancels has the error of its terms.
+            error = 2e-5 * max(1.0, float(gradient.abs().max()))
+            torch.testing.assert_close(given, gradient, rtol=1e-4, atol=error, msg=name)
     parts = {name.split(".")[0] for name, g in one.gradient.items() if float(g.abs().sum()) > 1e-3}
     head = set() if variant == "matched" else {"matching_head"}
     assert parts == {"vision", "text", "fusion", "alignment"} | head
@@ -143,5 +147,25 @@ def test_two_processes_search_and_count_as_one(
     for name in ("studies", "image_to_text", "text_to_image", "mean", "zero_shot"):
         assert getattr(mine, name) == getattr(theirs, name), name
     assert mine.teacher_kl == pytest.approx(theirs.teacher_kl, rel=1e-5)
-    lines = [(f / "studies-test.jsonl").read_text() for f in (folder, trained)]
-    assert lines[0] == lines[1]
+    # A batch of another size may round the last digit of a cost differently; nothing else differs.
+    here, there = ([*flat(f / "studies-test.jsonl")] for f in (folder, trained))
+    assert [name for name, _ in here] == [name for name, _ in there]
+    for (name, value), (_, other) in zip(here, there, strict=True):
+        assert value == (pytest.approx(other, rel=1e-5) if isinstance(value, float) else other), (
+            name
+        )
+
+
+def flat(path: Path) -> Iterator[tuple[str, Any]]:
+    """Every value of a file of JSON lines with its place."""
+    open_ends: list[tuple[str, Any]] = [
+        ("", [json.loads(x) for x in path.read_text().splitlines()])
+    ]
+    while open_ends:
+        name, value = open_ends.pop()
+        if isinstance(value, dict):
+            open_ends += [(f"{name}/{key}", one) for key, one in value.items()]
+        elif isinstance(value, list):
+            open_ends += [(f"{name}/{place}", one) for place, one in enumerate(value)]
+        else:
+            yield name, value

@@ -1,4 +1,4 @@
-"""Figures of scores: what stands where, in words and as marks, and the same bytes every time."""
+"""Figures of scores: positions of bars and marks, labels, and equal bytes on every run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Released files of questions: the folder, JSON, and what is said where they are wrong."""
+"""Read released files of questions; errors name the file and the fault."""
 
 from __future__ import annotations
 

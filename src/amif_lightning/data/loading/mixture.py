@@ -113,8 +113,8 @@ class MixtureModule(TextDataModule[Row]):
         """Rows of the parts whose images and patients no other data set scores.
 
         Args:
-            splits: Which splits of the parts are looked at, each with what must not be among them:
-                the images of another part.
+            splits: The splits to filter, each with the function that gives the scored images of
+                another part.
 
         Returns:
             The parts' own rows that stay, by split, and for the others the reason by id.

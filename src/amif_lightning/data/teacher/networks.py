@@ -271,7 +271,7 @@ def open_teacher(kind: Literal["open_clip", "checkpoint"], source: str) -> Froze
 
 
 def teacher_name(kind: Literal["open_clip", "checkpoint"], source: str) -> str:
-    """What stands for a teacher in the name of its files.
+    """The teacher's part of the names of its files.
 
     Files on this machine are named by their content: a folder may be moved, and a run trained again
     writes another teacher under the old path.

@@ -1,7 +1,7 @@
 """The seeds of one configuration: their scores, intervals, and distances from other levels.
 
 A run has lines; a line has an id, a cluster and named measures; a configuration has a baseline, a
-control and a ceiling. What these are is said by the records, so one group serves both kinds.
+control and a ceiling. The records define these, so one group serves both kinds.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Group(Generic[R, L]):
-    """The runs of one configuration on one split: equal but for the seed, sorted by seed.
+    """The runs of one configuration on one split, which differ in the seed alone; sorted by seed.
 
     Scores are shares from 0 to 1. A measure is one of the record's: its ``MAIN`` score by default,
     or ``baseline``, ``control`` and ``ceiling``, which the main score is compared with.

@@ -6,7 +6,6 @@ __all__ = [
     "module",
     "questions",
     "read",
-    "regions",
     "reports",
     "simulator",
     "studies",

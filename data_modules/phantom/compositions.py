@@ -1,8 +1,7 @@
-"""Questions whose answers are composed: finding, size, side and zone in one answer.
+"""Questions with composed answers: finding, size, side and zone in one answer.
 
-Few words make many answers, some of them rare, and some are never answers of training: a network
-that knows each answer as a whole cannot give those. They are asked about the frontal image, where
-it decides every word.
+A few words form many answers. Some are rare and some never occur in training; a network that treats
+each answer as a class cannot give those. Only frontal images that decide every word are asked.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ import numpy as np
 from data_modules.phantom.questions import Candidate, Question, QuestionType
 from data_modules.phantom.simulator.findings import COUNTS, PROFILES, Finding
 from data_modules.phantom.simulator.geometry import View
-from data_modules.phantom.simulator.lesions import Placed
+from data_modules.phantom.simulator.lesions import Aspect, Placed
 
 VIEW: View = "frontal"
 SEEN: QuestionType = "composition"
 UNSEEN: QuestionType = "composition_unseen"
-ONE_IN = 6  # one of so many answers is no answer of training
-REPEATS = 2  # times that an image is asked, in different words
+ONE_IN = 6  # one in this many answers is held out from training
+REPEATS = 2  # questions per image, in different words
 
-# Words that other questions and reports of the data set hold as well, so that a tokenizer made for
-# those knows them.
+# All words also occur in other questions or reports, so a tokenizer built from those knows them.
 WORDINGS = (
     "What abnormality is seen, how large and where?",
     "What is the main finding, and in which zone of which lung?",
@@ -35,8 +33,8 @@ WORDINGS = (
 
 
 def describe(findings: Iterable[Finding]) -> str:
-    """Findings as a composed answer, such as ``small left upper mass``; empty without any."""
-    return " and ".join(_phrase(finding) for finding in findings)
+    """Compose the answer of findings, such as ``small left upper mass``; empty without any."""
+    return " and ".join(map(_phrase, findings))
 
 
 def _phrase(finding: Finding) -> str:
@@ -52,24 +50,25 @@ def _phrase(finding: Finding) -> str:
 
 
 def composition(study: int, placed: Sequence[Placed]) -> Candidate | None:
-    """What the frontal image decides; None for a normal study, or where it leaves a word open."""
-    if not placed or not all(map(_decided, placed)):
+    """Return a study's question; None if normal or if the frontal image leaves a word open."""
+    for item in placed:
+        finding = item.finding
+        named: dict[Aspect, object] = {
+            "presence": True,
+            "side": finding.side,
+            "zone": finding.zone,
+            "size": finding.size,
+            "count": finding.count > 1,
+        }
+        if not {aspect for aspect, value in named.items() if value} <= item.decided[VIEW]:
+            return None
+    if not placed:
         return None
     return Candidate(study, VIEW, SEEN, "", describe(item.finding for item in placed))
 
 
-def _decided(item: Placed) -> bool:
-    finding = item.finding
-    needed = [item.shown]
-    needed += [item.sided] if finding.side else []
-    needed += [item.zoned] if finding.zone else []
-    needed += [item.sized] if finding.size else []
-    needed += [item.counted] if finding.count > 1 else []
-    return all(VIEW in views for views in needed)
-
-
 def held_out(rng: np.random.Generator) -> frozenset[str]:
-    """Draw the answers that training never gives; each of their words is in others that it does."""
+    """Draw the answers to hold out from training; each of their words is in a training answer."""
     answers = sorted({describe(profile.findings) for profile in PROFILES if profile.findings})
     words = Counter(word for answer in answers for word in set(answer.split()))
     chosen: list[str] = []
@@ -84,17 +83,19 @@ def held_out(rng: np.random.Generator) -> frozenset[str]:
 def ask(
     rng: np.random.Generator, found: Iterable[Candidate], unseen: frozenset[str], *, train: bool
 ) -> list[Question]:
-    """The questions of a split.
+    """Choose the questions of a split.
 
     Args:
-        rng: Draws the wordings, evenly whatever the answer.
-        found: What the images of the split decide, see :func:`composition`.
-        unseen: See :func:`held_out`; their questions are of a type of their own.
-        train: Whether it is the training split, which never asks for those.
+        rng: Draws the wordings, independently of the answers.
+        found: Results of :func:`composition`.
+        unseen: Held-out answers; the training split omits them, others mark them by their type.
+        train: Whether this is the training split.
     """
     asked: list[Question] = []
     for one in found:
-        drawn = rng.permutation(len(WORDINGS))[:REPEATS]  # drawn for all, so that none shifts
+        drawn = rng.permutation(len(WORDINGS))[
+            :REPEATS
+        ]  # also for omitted answers, so that no draw shifts
         if one.answer in unseen:
             if train:
                 continue

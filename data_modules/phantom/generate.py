@@ -9,8 +9,8 @@ Layout under the root::
     footprints.jsonl                 one finding on one image a line
     images/<split>/<study>_<view>.png
 
-Findings, words and questions are drawn from generators of their own per study, so for a seed they
-are the same on every machine; pixels agree to one grey level.
+For a seed, findings, words and questions are the same on every machine; pixels agree to one grey
+level.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from amif_lightning.arguments import check_minimum
 from amif_lightning.data.files.atomic import new_folder
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.errors import UserError
@@ -45,7 +46,7 @@ from data_modules.phantom.study import (
     stream,
 )
 
-GENERATOR = 1  # raised whenever the same seed gives other data
+GENERATOR = 1  # increased when the same seed gives other data
 STUDIES: Mapping[SplitName, int] = {"train": 1200, "validation": 200, "test": 300}
 
 MANIFEST = "phantom.json"
@@ -60,59 +61,72 @@ def generate(
     progress: bool = True,
     processes: int | None = None,
 ) -> None:
-    """Write the data set, unless it is there already.
+    """Write the data set unless it exists.
 
-    It is written into a temporary folder beside the root and moved into place in one step, so a
-    root is whole or not there. Where several processes generate it at once, the first one to end
-    wins and the others use its files. A killed process leaves its temporary folder, which nobody
-    reads and which may be deleted.
+    It is written to a temporary folder next to the root and moved in one step, so a root is never
+    incomplete. If several processes generate it at once, the first to finish wins and the others
+    use its files. A killed process leaves its temporary folder, which may be deleted.
 
     Args:
-        root: Folder to write to; created where it is missing, and replaced where it is empty.
+        root: Folder to write to; created if it is missing, replaced if it is empty.
         seed: Seed of everything, 0 or more.
-        studies: Studies per split; default 1200 / 200 / 300.
+        studies: Studies per split; by default 1200 / 200 / 300.
         progress: Show a progress bar.
-        processes: How many processes draw, with the same files for any number; by default all cores
-            for large data sets and one for small ones.
+        processes: Number of processes, which does not change the files; by default all cores for
+            large data sets and one for small ones.
 
     Raises:
-        UserError: The folder holds a data set with other settings, or other files, or it cannot be
+        UserError: The folder contains a data set with other settings or other files, or cannot be
             written.
     """
-    root = Path(root).resolve()  # what a link names is replaced, not the link
-    sizes = {
-        split: int((STUDIES if studies is None else studies).get(split, 0)) for split in SPLITS
-    }
+    root = Path(root).resolve()  # replace the target of a link, not the link
+    studies = STUDIES if studies is None else studies
+    sizes = {split: int(studies.get(split, 0)) for split in SPLITS}
     settings: dict[str, Any] = {"generator": GENERATOR, "seed": int(seed), "studies": sizes}
     if _finished(root, settings):
         return
     with new_folder(root, "give another root") as folder:
         jobs = {split: plan(int(seed), split, sizes[split]) for split in SPLITS}
-        counts, compositions = _write(folder, int(seed), jobs, progress, processes)
-        manifest = {
-            **settings,
-            "image_size": IMAGE_SIZE,
-            "questions": counts,
-            "compositions": compositions,
-            "coordinates": list(COORDINATES),
-        }
-        text = json.dumps(manifest, indent=1) + "\n"
+        manifest = settings | {"image_size": IMAGE_SIZE}
+        manifest |= _write(folder, int(seed), jobs, progress, processes)
+        text = json.dumps(manifest | {"coordinates": list(COORDINATES)}, indent=1) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-        _move(folder, root, settings)
+        try:
+            os.replace(folder, root)  # replaces an empty folder, no other
+        except OSError as error:
+            if not _finished(root, settings):  # else another process was faster
+                raise UserError(
+                    f"The finished phantom data set could not be moved to {root} "
+                    f"({error.strerror}); give a folder that does not exist yet as root."
+                ) from error
+
+
+def checked_sizes(
+    phantom_seed: int, train_studies: int, validation_studies: int, test_studies: int
+) -> dict[SplitName, int]:
+    """Check the arguments of the data modules and return the studies per split."""
+    check_minimum(
+        {
+            "phantom_seed": (phantom_seed, 0),
+            "train_studies": (train_studies, 1),
+            "validation_studies": (validation_studies, 0),
+            "test_studies": (test_studies, 0),
+        }
+    )
+    return {"train": train_studies, "validation": validation_studies, "test": test_studies}
 
 
 def _finished(root: Path, settings: Mapping[str, Any]) -> bool:
-    """Tell whether the data set is complete; raise where the root holds anything else."""
+    """Whether the data set is complete; raise if the root contains anything else."""
     if root.exists() and not root.is_dir():
         raise UserError(
-            f"{root} is a file, so the phantom data set cannot be written there; give a folder as "
-            "root."
+            f"{root} is a file, so the phantom data set cannot be written there; give a folder."
         )
     path = root / MANIFEST
     if not path.is_file():
         if root.is_dir() and any(root.iterdir()):
             raise UserError(
-                f"{root} is not empty and holds no {MANIFEST}, so the phantom data set is not "
+                f"{root} is not empty and has no {MANIFEST}, so the phantom data set is not "
                 "written there; give an empty folder as root."
             )
         return False
@@ -133,41 +147,26 @@ def _finished(root: Path, settings: Mapping[str, Any]) -> bool:
     return True
 
 
-def _move(folder: Path, root: Path, settings: Mapping[str, Any]) -> None:
-    """Move a finished folder into place, unless another process was faster."""
-    try:
-        os.replace(folder, root)  # takes the place of an empty folder, of no other
-    except OSError as error:
-        if not _finished(root, settings):
-            raise UserError(
-                f"The finished phantom data set could not be moved to {root} ({error.strerror}); "
-                "give a folder that does not exist yet as root."
-            ) from error
-
-
 def _write(
     root: Path,
     seed: int,
     jobs: Mapping[SplitName, list[Job]],
     progress: bool,
     processes: int | None,
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Write all splits and return the numbers of questions of each, composed answers apart."""
-    counts: dict[str, int] = {}
-    compositions: dict[str, int] = {}
+) -> dict[str, dict[SplitName, int]]:
+    """Write all splits and return the numbers of questions of each, composed answers separately."""
+    counts: dict[str, dict[SplitName, int]] = {"questions": {}, "compositions": {}}
     unseen = held_out(stream(seed, "train", HELD_OUT))
     planned = [job for split in SPLITS for job in jobs[split]]
     for split in SPLITS:
         (root / IMAGE_FOLDER / split).mkdir(parents=True)
-    if processes is None:
-        processes = workers.processes_for(len(planned))
     with (
-        # Closed before the folder is removed after an interruption: workers still write into it.
+        # Closed before an interruption removes the folder, in which workers still write.
         closing(workers.written(root, planned, processes)) as done,
-        (root / STUDY_FILE).open("w", encoding="utf-8", newline="\n") as study_file,
-        (root / QUESTION_FILE).open("w", encoding="utf-8", newline="\n") as question_file,
-        (root / COMPOSITION_FILE).open("w", encoding="utf-8", newline="\n") as composition_file,
-        (root / FOOTPRINT_FILE).open("w", encoding="utf-8", newline="\n") as footprint_file,
+        _opened(root / STUDY_FILE) as study_file,
+        _opened(root / QUESTION_FILE) as question_file,
+        _opened(root / COMPOSITION_FILE) as composition_file,
+        _opened(root / FOOTPRINT_FILE) as footprint_file,
         tqdm(total=len(planned), desc="phantom studies", unit="study", disable=not progress) as bar,
     ):
         for split in SPLITS:
@@ -176,32 +175,36 @@ def _write(
             for written in islice(done, len(jobs[split])):
                 study_file.write(written.study)
                 footprint_file.write(written.footprints)
-                found.extend(written.candidates)
+                found += written.candidates
                 composed += [written.composition] if written.composition else []
                 bar.update()
-            questions = choose(stream(seed, split, QUESTIONS), found, len(jobs[split]))
-            counts[split] = len(questions)
-            for question in questions:
-                question_file.write(line(_question(jobs[split], question)))
+            plain = choose(stream(seed, split, QUESTIONS), found, len(jobs[split]))
             rng = stream(seed, split, COMPOSITIONS)
-            questions = ask(rng, composed, unseen, train=split == "train")
-            compositions[split] = len(questions)
-            for question in questions:
-                composition_file.write(line(_question(jobs[split], question)))
-    return counts, compositions
+            compositions = ask(rng, composed, unseen, train=split == "train")
+            question_file.writelines(_line(jobs[split], question) for question in plain)
+            composition_file.writelines(_line(jobs[split], question) for question in compositions)
+            counts["questions"][split] = len(plain)
+            counts["compositions"][split] = len(compositions)
+    return counts
 
 
-def _question(jobs: list[Job], question: Question) -> dict[str, Any]:
-    """Describe a question for questions.jsonl or compositions.jsonl."""
+def _opened(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", newline="\n")
+
+
+def _line(jobs: list[Job], question: Question) -> str:
+    """Format a question for questions.jsonl or compositions.jsonl."""
     asked = question.candidate
     job = jobs[asked.study]
-    return {
-        "split": job.split,
-        "study_id": job.study_id,
-        "view": asked.view,
-        "image": job.image(asked.view),
-        "question": question.text,
-        "answer": asked.answer,
-        "question_type": asked.question_type,
-        "topic": asked.topic,
-    }
+    return line(
+        {
+            "split": job.split,
+            "study_id": job.study_id,
+            "view": asked.view,
+            "image": job.image(asked.view),
+            "question": question.text,
+            "answer": asked.answer,
+            "question_type": asked.question_type,
+            "topic": asked.topic,
+        }
+    )

@@ -1,8 +1,8 @@
 """Questions that an image decides, in equal shares of types and with balanced answers.
 
-Answers are balanced inside each cell, a cell being a question type, its topic (the finding that is
-asked for) and the view; wordings are dealt out evenly to each answer of a cell. So the wording of a
-question says nothing about its answer beyond the list of possible answers.
+Answers are balanced within each cell: a question type, its topic (the finding asked for) and the
+view. Wordings are distributed evenly over the answers of a cell, so a question's wording reveals
+nothing but the list of possible answers.
 """
 
 from __future__ import annotations
@@ -14,26 +14,18 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data_modules.phantom.simulator.findings import COUNTS, KINDS, NONE, Finding
+from data_modules.phantom.simulator.findings import COUNTS, KINDS, NONE
 from data_modules.phantom.simulator.geometry import VIEWS, View
 from data_modules.phantom.simulator.lesions import Placed
 
 ChosenType = Literal["plane", "presence", "side", "zone", "size", "count", "abnormality"]
 QUESTION_TYPES: tuple[ChosenType, ...] = get_args(ChosenType)
-# Those with a composed answer are asked by compositions.py.
+# Types with a composed answer: see compositions.py.
 QuestionType = ChosenType | Literal["composition", "composition_unseen"]
-PER_STUDY = 1.25  # questions of each type per study, where the studies allow as many
-REPEATS = 2  # times that an image may be asked for the same thing, in different words
+PER_STUDY = 1.25  # questions of each type per study, if the studies allow it
+REPEATS = 2  # most questions on the same topic of an image, in different words
 
-_NAMES: dict[str, str] = {
-    "nodule": "nodule",
-    "mass": "mass",
-    "effusion": "pleural effusion",
-    "consolidation": "consolidation",
-    "pneumothorax": "pneumothorax",
-    "cardiomegaly": "cardiomegaly",
-}
-ANY = "abnormality"  # the topic of a question that names no finding
+ANY = "abnormality"  # topic of a question that names no finding
 NODULES, KINDS_SEEN = "nodules", "kinds of abnormality"
 
 _WORDINGS: dict[QuestionType, tuple[str, ...]] = {
@@ -88,26 +80,18 @@ _WORDINGS: dict[QuestionType, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A question that one image decides.
+    """A question that one image decides."""
 
-    Attributes:
-        study: Index of the study within its split.
-        view: The image.
-        question_type: One of the seven types, or of those with a composed answer.
-        topic: What is asked for; questions with equal type and topic share their wordings.
-        answer: The answer.
-    """
-
-    study: int
+    study: int  # index within the split
     view: View
     question_type: QuestionType
-    topic: str
+    topic: str  # equal type and topic: equal wordings
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A candidate that was chosen, in words."""
+    """A chosen candidate with its wording."""
 
     candidate: Candidate
     text: str
@@ -115,90 +99,68 @@ class Question:
 
 def wordings(question_type: QuestionType, topic: str) -> tuple[str, ...]:
     """Return the wordings of a type and topic."""
-    name = _NAMES.get(topic, topic)
+    name = "pleural effusion" if topic == "effusion" else topic
     article = "" if topic in ("consolidation", "cardiomegaly") else "a "
     return tuple(text.format(name=name, a=article) for text in _WORDINGS[question_type])
 
 
 def candidates(study: int, placed: Sequence[Placed]) -> list[Candidate]:
-    """List what each image of a study decides.
+    """List the questions that each image of a study decides.
 
-    A finding that an image does not show is neither affirmed nor denied there; a finding that the
-    study does not have is denied on both views.
+    An image that does not show a finding neither confirms nor excludes it. A finding that the study
+    does not have is denied on both views.
     """
     found: list[Candidate] = []
+    kinds = {item.finding.kind for item in placed}
     for view in VIEWS:
-        ask = _Ask(study, view, found)
-        ask("plane", "", view)
-        kinds = {item.finding.kind for item in placed}
-        for kind in KINDS:
-            if kind not in kinds:
-                ask("presence", kind, "no")
+        asked: list[tuple[QuestionType, str, str]] = [("plane", "", view)]
+        asked += [("presence", kind, "no") for kind in KINDS if kind not in kinds]
         for item in placed:
-            _ask_about(item, view, ask)
+            asked += _about(item, view)
         if all(view in item.shown for item in placed):
-            ask("count", KINDS_SEEN, COUNTS[len(kinds) - 1] if kinds else NONE)
+            asked.append(("count", KINDS_SEEN, COUNTS[len(kinds) - 1] if kinds else NONE))
             if len(kinds) <= 1:
-                ask("abnormality", "", placed[0].finding.kind if placed else NONE)
+                asked.append(("abnormality", "", placed[0].finding.kind if placed else NONE))
             if len(placed) == 1:
-                _ask_without_name(placed[0], view, ask)
+                asked += _place(placed[0], view, ANY)
+        found += [Candidate(study, view, *one) for one in asked]
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """Records candidates of one image."""
-
-    study: int
-    view: View
-    found: list[Candidate]
-
-    def __call__(self, question_type: QuestionType, topic: str, answer: str) -> None:
-        self.found.append(Candidate(self.study, self.view, question_type, topic, answer))
-
-
-def _zone(finding: Finding) -> str:
-    return f"{finding.zone} zone"
+def _about(item: Placed, view: View) -> list[tuple[QuestionType, str, str]]:
+    """Questions that name a finding: type, topic and answer."""
+    finding, decided = item.finding, item.decided[view]
+    asked = _place(item, view, finding.kind)
+    if "presence" in decided:
+        asked.append(("presence", finding.kind, "yes"))
+    if "size" in decided:
+        asked.append(("size", finding.kind, finding.size))
+    if "count" in decided:
+        asked.append(("count", NODULES, COUNTS[finding.count - 1]))
+    return asked
 
 
-def _ask_about(item: Placed, view: View, ask: _Ask) -> None:
-    """Record what an image decides about one finding, by its name."""
-    finding = item.finding
-    if view in item.shown:
-        ask("presence", finding.kind, "yes")
-    if view == "frontal" and finding.side and view in item.sided:
-        ask("side", finding.kind, finding.side)
-    if view in item.zoned:
-        ask("zone", finding.kind, _zone(finding))
-    if view in item.sized:
-        ask("size", finding.kind, finding.size)
-    if view in item.counted:
-        ask("count", NODULES, COUNTS[finding.count - 1])
-
-
-def _ask_without_name(item: Placed, view: View, ask: _Ask) -> None:
-    """Record what an image decides about a study's only finding without naming it."""
-    finding = item.finding
-    if view == "frontal" and finding.side and view in item.sided:
-        ask("side", ANY, finding.side)
-    if view in item.zoned:
-        ask("zone", ANY, _zone(finding))
+def _place(item: Placed, view: View, topic: str) -> list[tuple[QuestionType, str, str]]:
+    """Questions about the side and zone of a finding."""
+    finding, decided = item.finding, item.decided[view]
+    asked: list[tuple[QuestionType, str, str]] = []
+    if view == "frontal" and "side" in decided:
+        asked.append(("side", topic, finding.side))
+    if "zone" in decided:
+        asked.append(("zone", topic, f"{finding.zone} zone"))
+    return asked
 
 
 Cell = tuple[QuestionType, str, View | Literal[""]]
 
 
 def choose(rng: np.random.Generator, found: Iterable[Candidate], studies: int) -> list[Question]:
-    """Choose the questions of a split from all candidates.
-
-    Every type gets the same number, up to the rounding that whole rounds of answers need.
-    """
+    """Choose a split's questions: the same number of each type, up to whole rounds of answers."""
     cells: dict[Cell, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for candidate in found:
         view: View | Literal[""] = "" if candidate.question_type == "plane" else candidate.view
-        cell = (candidate.question_type, candidate.topic, view)
-        cells[cell][candidate.answer].append(candidate)
-    # A cell with a single answer would give it away.
+        cells[candidate.question_type, candidate.topic, view][candidate.answer].append(candidate)
+    # A cell with one answer would reveal it.
     usable = {cell: answers for cell, answers in cells.items() if len(answers) > 1}
     rounds = {
         cell: REPEATS * min(len(members) for members in answers.values())
@@ -215,26 +177,21 @@ def choose(rng: np.random.Generator, found: Iterable[Candidate], studies: int) -
         sizes = {cell: len(usable[cell]) for cell in mine}
         for cell, n in _share(mine, sizes, target).items():
             chosen.extend(_deal(rng, cell, usable[cell], n))
-    order: dict[QuestionType, int] = {kind: i for i, kind in enumerate(QUESTION_TYPES)}
-    chosen.sort(
-        key=lambda q: (
-            q.candidate.study,
-            VIEWS.index(q.candidate.view),
-            order[q.candidate.question_type],
-            q.text,
-        )
-    )
-    return chosen
+    order: dict[str, int] = {name: i for i, name in enumerate((*VIEWS, *QUESTION_TYPES))}
+
+    def place(question: Question) -> tuple[int, int, int, str]:
+        asked = question.candidate
+        return asked.study, order[asked.view], order[asked.question_type], question.text
+
+    return sorted(chosen, key=place)
 
 
 def _share(rounds: Mapping[Cell, int], sizes: Mapping[Cell, int], target: int) -> dict[Cell, int]:
-    """Cut the rounds of answers of each cell in proportion, so that they give ``target``."""
+    """Reduce the rounds of answers of each cell in proportion, to ``target`` questions in all."""
     total = sum(rounds[cell] * sizes[cell] for cell in rounds)
-    if total == 0:
-        return {}
     share = {cell: rounds[cell] * target // total for cell in rounds}
     left = target - sum(share[cell] * sizes[cell] for cell in share)
-    # Largest remainders first; ties by name, so that nothing depends on the order of a dict.
+    # Largest remainders first; ties by name, independent of dict order.
     ranked = sorted(rounds, key=lambda cell: (-(rounds[cell] * target % total), cell))
     for cell in ranked:
         if share[cell] < rounds[cell] and sizes[cell] <= left:
@@ -246,9 +203,9 @@ def _share(rounds: Mapping[Cell, int], sizes: Mapping[Cell, int], target: int) -
 def _deal(
     rng: np.random.Generator, cell: Cell, answers: Mapping[str, Sequence[Candidate]], rounds: int
 ) -> list[Question]:
-    """Draw ``rounds`` questions per answer and deal the wordings out evenly.
+    """Draw ``rounds`` questions per answer.
 
-    Every answer begins with the same wording, so each wording is used equally often with each.
+    All answers start with the same wording, so each wording is equally frequent for each answer.
     """
     texts = wordings(cell[0], cell[1])
     start = int(rng.integers(len(texts)))
@@ -258,12 +215,11 @@ def _deal(
         drawn: list[Candidate] = []
         while len(drawn) < rounds:
             drawn.extend(members[int(i)] for i in rng.permutation(len(members)))
-        used: set[tuple[Candidate, str]] = set()
-        for position, candidate in enumerate(drawn[:rounds]):
-            offset = start + position
-            while (candidate, texts[offset % len(texts)]) in used:
+        used: set[Question] = set()
+        for position, candidate in enumerate(drawn[:rounds], start):
+            offset = position
+            while (question := Question(candidate, texts[offset % len(texts)])) in used:
                 offset += 1
-            text = texts[offset % len(texts)]
-            used.add((candidate, text))
-            dealt.append(Question(candidate, text))
+            used.add(question)
+            dealt.append(question)
     return dealt

@@ -1,15 +1,13 @@
-"""Read a phantom data set from its folder: question rows, studies, footprints."""
+"""Read a generated phantom data set: questions, studies and footprints of findings."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NamedTuple
 
 from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
@@ -23,20 +21,25 @@ from data_modules.phantom.generate import (
 )
 from data_modules.phantom.simulator.findings import Finding
 from data_modules.phantom.simulator.geometry import View
-from data_modules.phantom.simulator.masks import decode_runs
 from data_modules.phantom.study import SPLITS
 
 DATASET = "Phantom"
+AGAIN = "delete the folder {} and generate the data set again"
 
 
-@dataclass(frozen=True, slots=True)
-class PhantomImage:
-    """One image of a study.
+#: Words of the reports that name each kind of finding and no other kind of the same study.
+NAMES: Mapping[str, frozenset[str]] = {
+    "nodule": frozenset({"nodule", "nodules", "opacity"}),
+    "mass": frozenset({"mass"}),
+    "effusion": frozenset({"effusion", "effusions", "fluid"}),
+    "consolidation": frozenset({"consolidation", "opacity"}),
+    "pneumothorax": frozenset({"pneumothorax"}),
+    "cardiomegaly": frozenset({"cardiomegaly", "heart", "cardiac", "silhouette"}),
+}
 
-    Attributes:
-        view: ``frontal`` or ``lateral``.
-        path: File relative to the root; also the image's identity.
-    """
+
+class PhantomImage(NamedTuple):
+    """One image of a study; the path is relative to the root and identifies the image."""
 
     view: View
     path: str
@@ -44,112 +47,75 @@ class PhantomImage:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One study as written in studies.jsonl.
+    """One line of studies.jsonl.
 
     Attributes:
-        study_id: Its identity.
-        patient_id: The patient; a patient is in one split only.
-        split: The split.
-        images: Its images, the frontal one first.
-        findings_text: The report's section of findings.
-        impression: The report's conclusion.
-        findings: What the patient has.
-        shown_on: For each finding the views that decide that it is there.
-        vector: The exact finding vector, 0 or 1 each; equal vectors mean equal findings.
+        images: The frontal image, then the lateral one.
+        report: Both sections of the report.
+        shown_on: The views that show each finding.
+        vector: The exact finding vector of 0 and 1; equal vectors mean equal findings.
     """
 
     study_id: str
     patient_id: str
     split: SplitName
     images: tuple[PhantomImage, ...]
-    findings_text: str
-    impression: str
+    report: str
     findings: tuple[Finding, ...]
     shown_on: tuple[tuple[View, ...], ...]
     vector: tuple[int, ...]
 
-    @property
-    def report(self) -> str:
-        """Both sections of the report as one text."""
-        return f"{self.findings_text} {self.impression}"
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """Where one finding lies on one image.
-
-    Attributes:
-        finding: Index of the finding within its study.
-        kind: What it is.
-        contrast: Mean difference of the noiseless images with and without it, in noise sigma; the
-            image shows the finding from 3 on.
-        mask: The footprint (112, 112).
-    """
-
-    finding: int
-    kind: str
-    contrast: float
-    mask: NDArray[np.bool_]
-
 
 def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a finished data set's file."""
+    """Yield the lines of a file of a finished data set."""
     for needed in (MANIFEST, name):
         if not (root / needed).is_file():
             raise UserError(
                 f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
                 "let `fit` or `audit` with --data Phantom generate it, or give another root."
             )
-    source = TableFile(
-        root / name, DATASET, f"delete the folder {root} and generate the data set again"
-    )
+    source = TableFile(root / name, DATASET, AGAIN.format(root))
     for _, row in read_json_lines(source, None):
         yield row
 
 
 def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
-    """Read the questions; rows are counted over the whole of a file.
-
-    Args:
-        root: Folder of a finished data set.
-        compositional: Whether to read the questions with composed answers as well.
+    """Read the questions; with ``compositional`` also those with composed answers.
 
     Raises:
-        UserError: The folder holds no finished data set, or another number of questions than its
-            manifest says.
+        UserError: The folder has no finished data set, or another number of questions than its
+            manifest states.
     """
     root = Path(root)
     splits: dict[SplitName, list[VQAExample]] = {split: [] for split in SPLITS}
     patients = {row["study_id"]: row["patient_id"] for row in _rows(root, STUDY_FILE)}
-    files = {"questions": QUESTION_FILE}
+    _read_questions(root, "questions", QUESTION_FILE, patients, splits)
     if compositional:
         if not (root / COMPOSITION_FILE).is_file():
             raise UserError(
-                f"{root / COMPOSITION_FILE} is missing, for an earlier version generated {root}: "
-                "delete the folder, so that it is generated again, or leave compositional off."
+                f"{root / COMPOSITION_FILE} is missing because an earlier version generated "
+                f"{root}: delete the folder to generate it again, or leave compositional off."
             )
-        files["compositions"] = COMPOSITION_FILE
-    for name, file in files.items():
-        found = _read_questions(root, file, patients)
-        _check_counts(root, name, file, {split: len(rows) for split, rows in found.items()})
-        for split, rows in found.items():
-            splits[split] += rows
-    return Release(
-        dataset=DATASET,
-        layout="generated",
-        splits={split: tuple(rows) for split, rows in splits.items()},
-    )
+        _read_questions(root, "compositions", COMPOSITION_FILE, patients, splits)
+    rows = {split: tuple(found) for split, found in splits.items()}
+    return Release(dataset=DATASET, layout="generated", splits=rows)
 
 
 def _read_questions(
-    root: Path, file: str, patients: Mapping[str, str]
-) -> dict[SplitName, list[VQAExample]]:
-    splits: dict[SplitName, list[VQAExample]] = {split: [] for split in SPLITS}
-    mark = "" if file == QUESTION_FILE else "composition-"
+    root: Path,
+    name: str,
+    file: str,
+    patients: Mapping[str, str],
+    splits: dict[SplitName, list[VQAExample]],
+) -> None:
+    """Append the questions of a file, whose numbers the manifest states under ``name``."""
+    found: Counter[SplitName] = Counter()
+    prefix = "" if file == QUESTION_FILE else "composition-"
     for number, row in enumerate(_rows(root, file)):
+        found[row["split"]] += 1
         splits[row["split"]].append(
             VQAExample(
-                question_id=f"{DATASET}/{row['split']}/{mark}{number}",
+                question_id=f"{DATASET}/{row['split']}/{prefix}{number}",
                 qid="",
                 split=row["split"],
                 image_key=row["image"],
@@ -162,34 +128,26 @@ def _read_questions(
                 group=patients[row["study_id"]],
             )
         )
-    return splits
-
-
-def _check_counts(root: Path, name: str, file: str, found: dict[SplitName, int]) -> None:
-    """Raise where a file of questions is not as long as the manifest says."""
     path = root / MANIFEST
     try:
         promised = json.loads(path.read_text(encoding="utf-8"))[name]
     except (ValueError, KeyError, TypeError):
         raise UserError(
-            f"{path} is not a manifest of the phantom data set; delete the folder {root} and "
-            "generate the data set again."
+            f"{path} is not a manifest of the phantom data set; {AGAIN.format(root)}."
         ) from None
-    if promised != found:
+    counts = {split: found[split] for split in SPLITS}
+    if promised != counts:
         raise UserError(
-            f"{root / file} holds {found} questions and {path} promises {promised}; "
-            f"delete the folder {root} and generate the data set again."
+            f"{root / file} holds {counts} questions and {path} promises {promised}; "
+            f"{AGAIN.format(root)}."
         )
 
 
 def read_studies(root: Path | str) -> list[Study]:
     """Read the studies of all splits, in the order of the file.
 
-    Args:
-        root: Folder of a finished data set.
-
     Raises:
-        UserError: The folder holds no finished data set.
+        UserError: The folder has no finished data set.
     """
     names = ("kind", "side", "zone", "size", "count")
     return [
@@ -198,8 +156,7 @@ def read_studies(root: Path | str) -> list[Study]:
             patient_id=row["patient_id"],
             split=row["split"],
             images=tuple(PhantomImage(image["view"], image["path"]) for image in row["images"]),
-            findings_text=row["report"]["findings"],
-            impression=row["report"]["impression"],
+            report=f"{row['report']['findings']} {row['report']['impression']}",
             findings=tuple(
                 Finding(**{name: found[name] for name in names}) for found in row["findings"]
             ),
@@ -210,44 +167,17 @@ def read_studies(root: Path | str) -> list[Study]:
     ]
 
 
-class Footprints:
-    """The footprints of all findings, decoded when asked for."""
-
-    def __init__(self, root: Path | str) -> None:
-        """Read the file of footprints.
-
-        Args:
-            root: Folder of a finished data set.
-
-        Raises:
-            UserError: The folder holds no finished data set.
-        """
-        self._rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in _rows(Path(root), FOOTPRINT_FILE):
-            self._rows.setdefault((row["study_id"], row["view"]), []).append(row)
-
-    def of(self, study_id: str, view: View) -> list[Footprint]:
-        """Return the footprints of a study's findings on one view; none for a normal study."""
-        return [
-            Footprint(row["finding"], row["kind"], row["contrast"], decode_runs(row["runs"]))
-            for row in self._rows.get((study_id, view), [])
-        ]
-
-
-def footprint(root: Path | str, study_id: str, view: View) -> NDArray[np.bool_]:
-    """Return the union (112, 112) of the footprints of all of a study's findings on one view.
-
-    Reads the whole file; use :class:`Footprints` for many images.
-
-    Args:
-        root: Folder of a finished data set.
-        study_id: The study.
-        view: The view.
+def read_regions(root: Path | str) -> dict[str, list[tuple[str, list[int]]]]:
+    """Read the findings that each image shows: kind and runs of the mask, by image path.
 
     Raises:
-        UserError: The folder holds no finished data set.
+        UserError: The folder has no finished data set.
     """
-    mask = decode_runs([])
-    for item in Footprints(root).of(study_id, view):
-        mask |= item.mask
-    return mask
+    studies = {study.study_id: study for study in read_studies(root)}
+    found: dict[str, list[tuple[str, list[int]]]] = {}
+    for row in _rows(Path(root), FOOTPRINT_FILE):
+        study = studies[row["study_id"]]
+        if row["view"] in study.shown_on[row["finding"]]:
+            path = dict(study.images)[row["view"]]
+            found.setdefault(path, []).append((row["kind"], row["runs"]))
+    return found

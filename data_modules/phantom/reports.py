@@ -1,47 +1,46 @@
-"""Reports written from the findings, in varied words and two sections.
+"""Reports of the findings, in varied words and two sections.
 
-Two studies with equal findings get different words: the case in which hard labels are wrong and
-the soft labels of the alignment losses are needed.
+Studies with equal findings get different words; hard labels treat them as negatives, the soft
+labels of the alignment losses do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_modules.phantom.simulator.findings import COUNTS, KINDS, Finding, Kind
+from data_modules.phantom.simulator.findings import COUNTS, KINDS, Finding
 
-_SENTENCES: dict[Kind, tuple[str, ...]] = {
+_SENTENCES: dict[str, tuple[str, ...]] = {
     "nodule": (
         "There is a nodule in the {zone} zone of the {side} lung.",
         "A round nodule projects over the {side} {zone} zone.",
         "A solitary pulmonary nodule is seen in the {side} lung, {zone} third.",
-        "{Side} {zone} zone nodule.",
+        "{side} {zone} zone nodule.",
         "A small round opacity, consistent with a nodule, lies in the {zone} {side} lung.",
     ),
     "mass": (
         "There is a {size} mass in the {zone} zone of the {side} lung.",
         "A {size} rounded mass projects over the {side} {zone} zone.",
-        "{Side} lung mass of {size} size in the {zone} third.",
+        "{side} lung mass of {size} size in the {zone} third.",
         "A {size}, well defined mass occupies the {zone} {side} lung.",
     ),
     "effusion": (
         "There is a {size} {side} pleural effusion.",
         "Fluid at the base of the {side} lung, in keeping with a {size} effusion.",
-        "{Side} sided pleural effusion, {size}.",
+        "{side} sided pleural effusion, {size}.",
         "The {side} costophrenic angle is blunted by a {size} pleural effusion.",
     ),
     "consolidation": (
         "There is {size} patchy consolidation in the {zone} zone of the {side} lung.",
-        "{Size} area of consolidation in the {side} {zone} zone.",
+        "{size} area of consolidation in the {side} {zone} zone.",
         "Patchy air space opacity of {size} extent in the {zone} {side} lung, consolidation.",
         "The {side} lung shows a {size} consolidation in its {zone} third.",
     ),
     "pneumothorax": (
         "There is a {size} {side} pneumothorax.",
-        "{Size} {side} sided pneumothorax with partial collapse of the lung.",
+        "{size} {side} sided pneumothorax with partial collapse of the lung.",
         "Air in the {side} pleural space, a {size} pneumothorax.",
         "The {side} lung is separated from the chest wall by a {size} pneumothorax.",
     ),
@@ -51,20 +50,20 @@ _SENTENCES: dict[Kind, tuple[str, ...]] = {
         "The cardiac silhouette is enlarged.",
         "Heart size is increased beyond normal.",
     ),
+    "effusions": (
+        "There are {size} bilateral pleural effusions.",
+        "{size} effusions at both lung bases.",
+        "Both costophrenic angles are blunted by {size} pleural effusions.",
+        "Pleural effusion on both sides, {size}.",
+    ),
+    "nodules": (
+        "There are {count} nodules in {where}.",
+        "{count} round nodules project over {where}.",
+        "{count} pulmonary nodules are seen in {where}.",
+        "Multiple nodules, {count} in number, lie in {where}.",
+    ),
 }
-_BILATERAL_EFFUSION = (
-    "There are {size} bilateral pleural effusions.",
-    "{Size} effusions at both lung bases.",
-    "Both costophrenic angles are blunted by {size} pleural effusions.",
-    "Pleural effusion on both sides, {size}.",
-)
-_SEVERAL_NODULES = (
-    "There are {count} nodules in {where}.",
-    "{Count} round nodules project over {where}.",
-    "{Count} pulmonary nodules are seen in {where}.",
-    "Multiple nodules, {count} in number, lie in {where}.",
-)
-_ABSENT: dict[Kind, tuple[str, ...]] = {
+_ABSENT: dict[str, tuple[str, ...]] = {
     "nodule": ("No pulmonary nodule.", "No nodule is seen.", "There are no nodules."),
     "mass": ("No mass.", "No pulmonary mass is seen.", "There is no mass."),
     "effusion": (
@@ -98,42 +97,24 @@ _NORMAL_IMPRESSIONS = (
     "Normal heart and lungs.",
     "No evidence of acute disease.",
 )
-_IMPRESSIONS: dict[Kind, tuple[str, ...]] = {
-    "nodule": ("{Side} {zone} zone nodule.", "Nodule in the {zone} {side} lung."),
-    "mass": ("{Size} {side} {zone} zone mass.", "{Size} mass in the {zone} {side} lung."),
-    "effusion": ("{Size} {side} effusion.", "{Side} pleural effusion, {size}."),
+_IMPRESSIONS: dict[str, tuple[str, ...]] = {
+    "nodule": ("{side} {zone} zone nodule.", "Nodule in the {zone} {side} lung."),
+    "mass": ("{size} {side} {zone} zone mass.", "{size} mass in the {zone} {side} lung."),
+    "effusion": ("{size} {side} effusion.", "{side} pleural effusion, {size}."),
     "consolidation": (
-        "{Size} {side} {zone} zone consolidation.",
+        "{size} {side} {zone} zone consolidation.",
         "Consolidation of the {zone} {side} lung, {size}.",
     ),
-    "pneumothorax": ("{Size} {side} pneumothorax.", "{Side} pneumothorax, {size}."),
+    "pneumothorax": ("{size} {side} pneumothorax.", "{side} pneumothorax, {size}."),
     "cardiomegaly": ("Cardiomegaly.", "Enlarged heart."),
+    "effusions": ("{size} bilateral effusions.", "Bilateral pleural effusions, {size}."),
+    "nodules": ("{count} nodules in {where}.", "{count} pulmonary nodules, {where}."),
 }
-_BILATERAL_IMPRESSIONS = ("{Size} bilateral effusions.", "Bilateral pleural effusions, {size}.")
-_NODULE_IMPRESSIONS = ("{Count} nodules in {where}.", "{Count} pulmonary nodules, {where}.")
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The two sections of a report.
-
-    Attributes:
-        findings: What is seen, and some of what is not.
-        impression: The conclusion.
-    """
-
-    findings: str
-    impression: str
-
-    @property
-    def text(self) -> str:
-        """Both sections as one text."""
-        return f"{self.findings} {self.impression}"
-
-
-def write_report(rng: np.random.Generator, findings: Sequence[Finding]) -> Report:
-    """Write the report of a study; ``rng`` picks words and order, the findings the content."""
-    seen = [_fill(_choose(rng, _sentences(finding)), finding) for finding in findings]
+def write_report(rng: np.random.Generator, findings: Sequence[Finding]) -> tuple[str, str]:
+    """Write the sections "findings" and "impression"; ``rng`` draws words and order only."""
+    seen = [_write(rng, _SENTENCES, finding) for finding in findings]
     seen = [seen[int(i)] for i in rng.permutation(len(seen))]
     present = {finding.kind for finding in findings}
     absent = [kind for kind in KINDS if kind not in present]
@@ -143,41 +124,26 @@ def write_report(rng: np.random.Generator, findings: Sequence[Finding]) -> Repor
         seen = [_choose(rng, _CLEAR)]
     body = [*seen, *negatives] if rng.random() < 0.75 else [*negatives, *seen]
     opening = _choose(rng, _OPENINGS)
-    impressions = [_fill(_choose(rng, _conclusions(finding)), finding) for finding in findings]
+    impressions = [_write(rng, _IMPRESSIONS, finding) for finding in findings]
     impression = " ".join(impressions) or _choose(rng, _NORMAL_IMPRESSIONS)
-    return Report(" ".join([opening, *body] if opening else body), impression)
+    return " ".join([opening, *body] if opening else body), impression
 
 
 def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _sentences(finding: Finding) -> Sequence[str]:
-    if finding.kind == "nodule" and finding.count > 1:
-        return _SEVERAL_NODULES
-    if finding.kind == "effusion" and finding.side == "both":
-        return _BILATERAL_EFFUSION
-    return _SENTENCES[finding.kind]
-
-
-def _conclusions(finding: Finding) -> Sequence[str]:
-    if finding.kind == "nodule" and finding.count > 1:
-        return _NODULE_IMPRESSIONS
-    if finding.kind == "effusion" and finding.side == "both":
-        return _BILATERAL_IMPRESSIONS
-    return _IMPRESSIONS[finding.kind]
-
-
-def _fill(template: str, finding: Finding) -> str:
-    """Put a finding's attributes into a sentence; capitalised names give capitalised words."""
-    count = COUNTS[finding.count - 1]
-    return template.format(
+def _write(
+    rng: np.random.Generator, templates: Mapping[str, Sequence[str]], finding: Finding
+) -> str:
+    """Draw a template for a finding and fill in its attributes."""
+    both = finding.side == "both"
+    several = finding.count > 1 or (finding.kind == "effusion" and both)
+    text = _choose(rng, templates[finding.kind + ("s" if several else "")]).format(
         side=finding.side,
-        Side=finding.side.capitalize(),
         zone=finding.zone,
         size=finding.size,
-        Size=finding.size.capitalize(),
-        count=count,
-        Count=count.capitalize(),
-        where="both lungs" if finding.side == "both" else f"the {finding.side} lung",
+        count=COUNTS[finding.count - 1],
+        where="both lungs" if both else f"the {finding.side} lung",
     )
+    return text[0].upper() + text[1:]

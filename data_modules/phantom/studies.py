@@ -1,4 +1,4 @@
-"""The generated phantoms as studies: two views and a report, and an exact teacher."""
+"""The generated phantoms as studies: two views, a report and an exact teacher."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from amif_lightning.arguments import check_choice, check_minimum
+from amif_lightning.arguments import check_choice
 from amif_lightning.data.loading.fixed_negatives import hard_negatives, random_negatives
 from amif_lightning.data.loading.options import GeneratedOptions
-from amif_lightning.data.loading.pretrain_module import StudyDataModule, TeacherName
+from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.question_dataset import other_images
 from amif_lightning.data.loading.study_dataset import TeacherTable
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.evaluation import FixedNegatives, Region
 from amif_lightning.signatures import Unpack
-from data_modules.phantom.generate import generate
-from data_modules.phantom.read import DATASET, Study, read_phantom, read_studies
-from data_modules.phantom.regions import NAMES, Regions
+from data_modules.phantom.generate import checked_sizes, generate
+from data_modules.phantom.read import (
+    DATASET,
+    NAMES,
+    Study,
+    read_phantom,
+    read_regions,
+    read_studies,
+)
 from data_modules.phantom.simulator.findings import KINDS, NONE, unit_vectors
-from data_modules.phantom.study import SPLITS
+from data_modules.phantom.study import SPLITS, decode_runs
 
 PhantomTeacher = Literal[
     "none", "vectors", "shuffled_vectors", "open_clip", "checkpoint", "embeddings"
 ]
 
-#: In the words of the reports, without side, zone or size.
+#: Sentences of the reports' wording, without side, zone or size.
 PROMPTS: dict[str, list[str]] = {
     NONE: ["No acute cardiopulmonary abnormality.", "Normal chest radiograph."],
     "nodule": ["There is a pulmonary nodule.", "A round nodule is seen."],
@@ -45,23 +51,23 @@ PROMPTS: dict[str, list[str]] = {
 class PhantomStudies(StudyDataModule):
     """Frontal and lateral radiographs of generated patients with their reports.
 
-    The root is that of :class:`Phantom` with the same settings; either class generates it.
+    The files are those of :class:`Phantom` with the same settings; either class generates them.
 
     Args:
-        root: Folder that the data set is generated into, or lies in already.
+        root: Folder of the data set, which is generated if the folder is missing or empty.
         phantom_seed: Seed of the patients, 0 or more; independent of the training seed.
         train_studies: Studies (two views each) of the training split, 1 or more.
-        validation_studies: Studies of the validation split; with 0 validation is held out.
+        validation_studies: Studies of the validation split; 0: hold out from training.
         test_studies: Studies of the test split.
         teacher: ``vectors``: the exact finding vector of a study as the features of its images
-            and its report; ``shuffled_vectors``: that of another study of the same split, drawn by
-            ``seed``, as a control: labels as sharp that know nothing; or a teacher of
+            and report; ``shuffled_vectors``: that of another study of the same split, drawn by
+            ``seed``, a control with equally sharp but uninformative labels; or a teacher of
             :class:`StudyDataModule`.
         vector_scale: Logit scale (natural logarithm) of ``vectors`` and ``shuffled_vectors``.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
-        UserError: If a number is out of range or a word is unknown.
+        UserError: If a number is out of range or the teacher is unknown.
     """
 
     def __init__(
@@ -76,27 +82,16 @@ class PhantomStudies(StudyDataModule):
         **kwargs: Unpack[GeneratedOptions],
     ) -> None:
         check_choice("teacher", teacher, PhantomTeacher)
-        # The vectors need no file of embeddings; this class looks them up itself.
-        stored: TeacherName = (
-            "none" if teacher == "vectors" or teacher == "shuffled_vectors" else teacher
-        )
-        super().__init__(root, teacher=stored, **kwargs)
-        check_minimum(
-            {
-                "phantom_seed": (phantom_seed, 0),
-                "train_studies": (train_studies, 1),
-                "validation_studies": (validation_studies, 0),
-                "test_studies": (test_studies, 0),
-            }
-        )
+        # The exact vectors need no embeddings file.
+        base = "none" if teacher == "vectors" or teacher == "shuffled_vectors" else teacher
+        super().__init__(root, teacher=base, **kwargs)
+        self.studies = checked_sizes(phantom_seed, train_studies, validation_studies, test_studies)
         self.phantom_seed = phantom_seed
-        self.studies = (train_studies, validation_studies, test_studies)
         self.teacher, self.vector_scale = teacher, vector_scale
 
     def prepare_data(self) -> None:
-        """Generate the data set unless it is there, then as in the base."""
-        sizes = dict(zip(SPLITS, self.studies, strict=True))
-        generate(self.root, self.phantom_seed, sizes)
+        """Generate the data set unless it exists, then as in the base."""
+        generate(self.root, self.phantom_seed, self.studies)
         super().prepare_data()
 
     def read_release(self) -> StudyRelease:
@@ -104,28 +99,25 @@ class PhantomStudies(StudyDataModule):
         rows: dict[SplitName, list[StudyRow]] = {split: [] for split in SPLITS}
         for study in read_studies(self.root):
             rows[study.split].append(_row(self.root, study))
-        return StudyRelease(
-            dataset=DATASET,
-            layout="generated",
-            splits={split: tuple(found) for split, found in rows.items()},
-        )
+        splits = {split: tuple(found) for split, found in rows.items()}
+        return StudyRelease(dataset=DATASET, layout="generated", splits=splits)
 
     def training_texts(self) -> list[str]:
-        """Questions, answers and reports, so that both stages of a run build the same table."""
+        """Return questions, answers and reports: both stages build the same token table."""
         rows = read_phantom(self.root).splits["train"]
         reports = [row.text for row in self.release.splits["train"]]
         return [row.question for row in rows] + [row.references[0] for row in rows] + reports
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """As in the base, with the split that answering afterwards must score."""
+        """Return the base's selection and the split that the answering stage must score."""
         return super().selection() | {"test_split": "test"}
 
     def class_prompts(self) -> dict[str, list[str]]:
-        """Sentences for each kind of finding, and for none."""
+        """Return sentences for each kind of finding and for none."""
         return {name: list(PROMPTS[name]) for name in (NONE, *KINDS)}
 
     def fixed_negatives(self, split: SplitName) -> FixedNegatives:
-        """By the exact finding vectors, whatever the teacher."""
+        """Select negatives by the exact finding vectors, for every teacher."""
         rows = self.rows(split)
         vectors = {_id(study.study_id): study.vector for study in read_studies(self.root)}
         features = torch.from_numpy(unit_vectors([vectors[row.study_id] for row in rows]))
@@ -136,20 +128,21 @@ class PhantomStudies(StudyDataModule):
         )
 
     @cached_property
-    def _regions(self) -> Regions:
-        return Regions(self.root)
+    def _regions(self) -> dict[str, list[tuple[str, list[int]]]]:
+        return read_regions(self.root)
 
     def regions(self, study_id: str, image_id: str) -> Sequence[Region]:
-        """Footprints of the findings that an image shows."""
-        return self._regions.of(study_id, image_id)
+        """Return the footprints of the findings that an image shows."""
+        found = self._regions.get(image_id.removeprefix(f"{DATASET}/"), [])
+        return [Region(kind, decode_runs(runs)) for kind, runs in found]
 
     def region_words(self) -> Mapping[str, frozenset[str]]:
-        """The words of the reports that name each kind."""
+        """Return the words of the reports that name each kind."""
         return NAMES
 
     @cached_property
     def teacher_table(self) -> TeacherTable | None:
-        """The exact vectors where they teach, else as in the base."""
+        """The exact vectors, or the base's table."""
         if self.teacher not in ("vectors", "shuffled_vectors"):
             return super().teacher_table
         studies = read_studies(self.root)
@@ -164,12 +157,12 @@ class PhantomStudies(StudyDataModule):
 class VectorTeacher:
     """Exact finding vectors as features of images and reports.
 
-    Both views and the report of a study have the same features, also where they are another's: so
-    the labels' diagonal stays the greatest, and only what is said of other studies is wrong.
+    Both views and the report of a study have the same features, also in the shuffled control: the
+    labels' diagonal stays the largest, and only the similarities of different studies are wrong.
 
     Args:
         studies: All studies.
-        teaches: For each study the study whose vector it is given.
+        teaches: For each study id the study that provides its vector.
         scale: Logit scale, a natural logarithm.
     """
 
@@ -183,11 +176,11 @@ class VectorTeacher:
         }
 
     def image(self, ids: Sequence[str]) -> Tensor:
-        """Vectors (B, C) of the studies that images belong to."""
+        """Look up the vectors (B, C) of images."""
         return self._features[[self._images[name] for name in ids]]
 
     def text(self, ids: Sequence[str]) -> Tensor:
-        """Vectors (B, C) of studies."""
+        """Look up the vectors (B, C) of studies."""
         return self._features[[self._texts[name] for name in ids]]
 
 

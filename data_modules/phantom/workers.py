@@ -15,9 +15,8 @@ from pathlib import Path
 
 from data_modules.phantom.study import Job, Written, write_study
 
-#: A pool takes longer to start than a smaller data set takes to draw.
-SMALLEST_POOL = 200
-_CHUNK = 8  # studies that a process draws before it reports
+SMALLEST_POOL = 200  # studies; a smaller set takes less time than the start of a pool
+_CHUNK = 8  # studies per task of a process
 
 
 def processes_for(studies: int) -> int:
@@ -29,21 +28,16 @@ def processes_for(studies: int) -> int:
     return os.cpu_count() or 1
 
 
-def written(folder: Path, jobs: Sequence[Job], processes: int) -> Generator[Written, None, None]:
-    """Draw and save studies.
-
-    Args:
-        folder: Where the data set is written.
-        jobs: The studies.
-        processes: How many processes draw; the files are the same with any number.
-
-    Yields:
-        One result for each job, in the order of the jobs.
-    """
+def written(
+    folder: Path, jobs: Sequence[Job], processes: int | None = None
+) -> Generator[Written, None, None]:
+    """Draw and save studies below ``folder``; yield the results in the order of the jobs."""
+    if processes is None:
+        processes = processes_for(len(jobs))
     if processes == 1:
         yield from (write_study(folder, job) for job in jobs)
         return
-    # Forked workers need no imports (torch is among them) and only use numpy and Pillow.
+    # Forked workers import nothing (torch takes seconds) and only use numpy and Pillow.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start)
     try:
@@ -53,7 +47,7 @@ def written(folder: Path, jobs: Sequence[Job], processes: int) -> Generator[Writ
 
 
 def _start() -> None:
-    """Make a worker end with its parent and leave Ctrl-C to it."""
+    """Make a worker end with its parent and ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -61,6 +55,6 @@ def _start() -> None:
 
 
 def _end_with(sentinel: int) -> None:
-    # A killed parent closes nothing in order, and a worker would wait for its next job for ever.
+    # A killed parent does not close the queue, and a worker would wait for its next job for ever.
     wait([sentinel])
     os._exit(1)

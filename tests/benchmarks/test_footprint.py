@@ -16,8 +16,7 @@ from amif_lightning.reports.analysis.statistics import bootstrap_mean
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from benchmarks.measures import footprint
 from benchmarks.measures.footprint import Measured, Sample
-from data_modules.phantom.read import Footprints, read_studies
-from data_modules.phantom.regions import NAMES
+from data_modules.phantom.read import NAMES, read_studies
 from data_modules.phantom.reports import write_report
 from data_modules.phantom.simulator.findings import KINDS, PROFILES
 from data_modules.phantom.studies import PhantomStudies
@@ -57,13 +56,13 @@ def task(data: PhantomStudies) -> AMiFPretrain:
 def test_every_report_names_its_findings_and_not_what_is_absent(seed: int) -> None:
     for number, profile in enumerate(PROFILES):
         rng = np.random.default_rng([seed, number])
-        report = write_report(rng, profile.findings).text.lower()
+        report = " ".join(write_report(rng, profile.findings)).lower()
         sentences = [sentence.replace(",", "") for sentence in report.split(".")]
         for finding in profile.findings:
-            naming = [said for said in sentences if NAMES[finding.kind] & set(said.split())]
+            naming = [text for text in sentences if NAMES[finding.kind] & set(text.split())]
             assert len(naming) >= 2  # in the findings and in the impression
-            absent = [said for said in naming if {"no", "not"} & set(said.split())]
-            assert absent == [said for said in naming if "is normal" in said] == []
+            absent = [text for text in naming if {"no", "not"} & set(text.split())]
+            assert absent == [text for text in naming if "is normal" in text] == []
     assert set(NAMES) == set(KINDS)
 
 
@@ -98,12 +97,11 @@ def test_numbers_are_those_of_a_slow_count(
     order = [row.study_id for row in data.rows("test")]
     showing = [n for n in order if any("frontal" in views for views in studies[n].shown_on)]
     assert list(dict.fromkeys(s.study for s in samples)) == showing[:3]
-    prints = Footprints(data.root)
     expected = [
-        (name, found.kind)
+        (name, finding.kind)
         for name in showing[:3]
-        for found in prints.of(studies[name].study_id, "frontal")
-        if "frontal" in studies[name].shown_on[found.finding]
+        for finding, views in zip(studies[name].findings, studies[name].shown_on, strict=True)
+        if "frontal" in views
     ]
     assert [(s.study, s.kind) for s in samples] == expected
     sample = samples[0]

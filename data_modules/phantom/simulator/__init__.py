@@ -1,3 +1,3 @@
 """The simulated thorax: geometry, anatomy, findings, lesions, rendering."""
 
-__all__ = ["anatomy", "findings", "geometry", "lesions", "masks", "render"]
+__all__ = ["anatomy", "findings", "geometry", "lesions", "render"]

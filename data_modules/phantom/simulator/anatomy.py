@@ -1,4 +1,4 @@
-"""A healthy thorax made of ellipsoids, drawn anew for each patient."""
+"""A healthy thorax made of ellipsoids, drawn for each patient."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ SIGN: dict[LungSide, float] = {"left": 1.0, "right": -1.0}
 
 @dataclass(frozen=True)
 class Lung:
-    """One lung: the ellipsoid of its pleural space and what bounds it from below.
+    """One lung.
 
     Attributes:
-        space: The pleural space before diaphragm, heart and mediastinum are taken out of it.
-        dome: The diaphragm and what lies under it.
+        side: The patient's side.
+        space: The pleural space, including the parts that diaphragm, heart and mediastinum fill.
+        dome: The diaphragm and everything under it.
         vessels: Hilum and vessels, denser than the lung around them.
     """
 
+    side: LungSide
     space: Ellipsoid
     dome: Ellipsoid
     vessels: tuple[Ellipsoid, ...]
 
     @property
     def borders(self) -> tuple[float, float, float, float]:
-        """Heights z in mm of dome, lower/middle border, middle/upper border and apex: thirds."""
+        """Heights z in mm of dome, lower/middle border, middle/upper border and apex."""
         base = self.dome.centre[2] + self.dome.axes[2]
         apex = self.space.centre[2] + self.space.axes[2]
         third = (apex - base) / 3
         return base, base + third, apex - third, apex
 
     def zone_range(self, zone: Zone) -> tuple[float, float]:
-        """Return the heights (from, to) of a zone in mm."""
+        """Return the lowest and highest z of a zone in mm."""
         index = 2 - ZONES.index(zone)
         return self.borders[index], self.borders[index + 1]
 
@@ -47,16 +49,11 @@ class Anatomy:
     """Everything in a healthy thorax.
 
     Attributes:
-        torso: The body.
-        shoulders: Shoulders, outside the torso; they lie over the apices of a lateral image.
-        lungs: By the patient's side.
-        heart: The heart, of normal size.
-        mediastinum: Great vessels and oesophagus between the lungs.
-        trachea: The air column above the hila.
-        bubble: Air in the stomach under the left dome, or none.
+        shoulders: Outside the torso; they cover the apices on a lateral image.
+        bubble: Air in the stomach under the left dome, if any.
         bones: Vertebrae, clavicles and sternum.
         cage: Outer and inner face of the rib cage.
-        ribs: Thin slanted discs; a rib pair is the part of a disc between the faces of the cage.
+        ribs: Thin slanted discs; a pair of ribs is the part of a disc between the cage's faces.
     """
 
     torso: Ellipsoid
@@ -72,12 +69,12 @@ class Anatomy:
 
 
 def draw_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Draw one patient; only ``rng`` decides."""
+    """Draw one patient."""
 
     def about(value: float, share: float) -> float:
         return value * float(rng.uniform(1 - share, 1 + share))
 
-    # Where the patient stands; both views see the same place.
+    # The patient's position, the same in both views.
     left, front, up = rng.uniform(-8.0, 8.0, 3).tolist()
 
     def body(centre: Point, axes: Point, tilt: tuple[float, float] = (0.0, 0.0)) -> Ellipsoid:
@@ -105,7 +102,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
         hilum = (sign * 34 * wide, -6 * deep, float(rng.uniform(8, 18)) * high)
         vessels = [body(hilum, (11, 14, 19), (sign * -12.0, 0))]
         for angle in (-38, 4, 40, 72, 112, 146):
-            turn = float(rng.uniform(angle - 9, angle + 9))  # from straight up, to the outside
+            turn = float(rng.uniform(angle - 9, angle + 9))  # degrees from vertical, outwards
             reach = float(rng.uniform(26, 36)) * scale
             outward, upward = float(np.sin(np.radians(turn))), float(np.cos(np.radians(turn)))
             centre = (
@@ -114,7 +111,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
                 hilum[2] + upward * reach,
             )
             vessels.append(body(centre, (4.0, 5.0, reach), (sign * turn, 0)))
-        lungs[side] = Lung(space, dome, tuple(vessels))
+        lungs[side] = Lung(side, space, dome, tuple(vessels))
     heart = body(
         (float(rng.uniform(12, 18)) * wide, 20 * deep, -42 * high),
         (about(45, 0.05) * wide, about(46, 0.05) * deep, about(58, 0.04) * high),

@@ -1,7 +1,4 @@
-"""What a phantom can show: the vocabulary of findings, their combinations and their exact vectors.
-
-There are 60-100 distinct finding vectors, with a coordinate of their own for "none".
-"""
+"""The findings that a phantom can have, their combinations and their exact vectors."""
 
 from __future__ import annotations
 
@@ -31,10 +28,9 @@ class Finding:
     """One finding of a study.
 
     Attributes:
-        kind: What it is.
         side: The patient's side; empty for the heart.
-        zone: Third of the lung, empty where the kind has no free zone or the lesions are scattered.
-        size: Size class, empty where the kind has none.
+        zone: Third of the lung; empty if the kind has no zone or the lesions are scattered.
+        size: Size class; empty if the kind has none.
         count: Number of lesions, 1 to 3; more than 1 only for nodules.
     """
 
@@ -46,20 +42,19 @@ class Finding:
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The lungs it lies in, ``both`` taken apart."""
+        """The lungs that it lies in."""
         return SIDES if self.side == "both" else (self.side,) if self.side else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A combination of findings and the share of the studies that have it (before normalising)."""
+    """A combination of findings and its unnormalised share of the studies."""
 
     findings: tuple[Finding, ...]
     weight: float
 
 
 def _profiles() -> tuple[Profile, ...]:
-    """List every combination that a study can have, with its weight."""
     groups: list[tuple[float, list[tuple[Finding, ...]]]] = [
         (0.14, [()]),
         (0.13, [(Finding("nodule", s, z),) for s, z in product(SIDES, ZONES)]),
@@ -79,23 +74,19 @@ def _profiles() -> tuple[Profile, ...]:
         ),
         (0.04, [(Finding("cardiomegaly"), Finding("nodule", *a)) for a in product(SIDES, ZONES)]),
     ]
-    # Lesions beside an effusion keep to the zones that the fluid does not reach.
     above: tuple[Zone, ...] = ("upper", "middle")
-    beside: list[tuple[Finding, ...]] = []
-    for kind, side, zone in product(("consolidation", "mass"), SIDES, above):
-        lesion = Finding("mass" if kind == "mass" else "consolidation", side, zone, "small")
-        beside.append((lesion, Finding("effusion", side, size="small")))
-    groups.append((0.05, beside))
-    # A nodule beside a pneumothorax lies in the other lung: a collapsed lung would hide it.
-    groups.append(
-        (
-            0.03,
-            [
-                (Finding("pneumothorax", a, size="large"), Finding("nodule", b, zone))
-                for (a, b), zone in product((SIDES, SIDES[::-1]), above)
-            ],
-        )
-    )
+    solid: tuple[Kind, ...] = ("consolidation", "mass")
+    # A lesion with an effusion lies in a zone that the fluid does not reach.
+    with_effusion: list[tuple[Finding, ...]] = [
+        (Finding(kind, side, zone, "small"), Finding("effusion", side, size="small"))
+        for kind, side, zone in product(solid, SIDES, above)
+    ]
+    # A nodule with a pneumothorax lies in the other lung; a collapsed lung would hide it.
+    with_pneumothorax: list[tuple[Finding, ...]] = [
+        (Finding("pneumothorax", a, size="large"), Finding("nodule", b, zone))
+        for (a, b), zone in product((SIDES, SIDES[::-1]), above)
+    ]
+    groups += [(0.05, with_effusion), (0.03, with_pneumothorax)]
     return tuple(
         Profile(findings, weight / len(members))
         for weight, members in groups
@@ -103,32 +94,32 @@ def _profiles() -> tuple[Profile, ...]:
     )
 
 
+#: Every combination of findings that is generated.
 PROFILES: tuple[Profile, ...] = _profiles()
-"""Every combination of findings that is generated."""
 
 
 def _names(finding: Finding) -> list[str]:
-    """Name the coordinates that a finding switches on."""
+    """Names of the coordinates that a finding sets to 1."""
     parts: list[str] = [*finding.sides, finding.zone, finding.size]
     if finding.kind == "nodule":
         parts.append(COUNTS[finding.count - 1])
     return [finding.kind, *(f"{finding.kind} {part}" for part in parts if part)]
 
 
+#: Names of the vector's coordinates; the first one is for a study without findings.
 COORDINATES: tuple[str, ...] = (
     NONE,
     *dict.fromkeys(
         name for profile in PROFILES for finding in profile.findings for name in _names(finding)
     ),
 )
-"""Names of the vector's coordinates; the first is the one for a study without findings."""
 
 
 def finding_vector(findings: Iterable[Finding]) -> tuple[int, ...]:
-    """Return the exact vector of a study, with C = ``len(COORDINATES)`` entries of 0 or 1.
+    """Return the exact vector of a study: one entry of 0 or 1 per name in ``COORDINATES``.
 
-    A study without findings has the coordinate ``none`` to itself, so no vector is zero and each
-    can be given unit norm; being binary, different vectors never have the same direction.
+    Studies without findings have the coordinate ``none``, so no vector is zero. Vectors are binary,
+    so different vectors have different directions.
     """
     on = {name for finding in findings for name in _names(finding)} or {NONE}
     return tuple(int(name in on) for name in COORDINATES)
@@ -146,11 +137,10 @@ def unit_vectors(vectors: Sequence[Sequence[int]]) -> NDArray[np.float32]:
 def draw_profiles(rng: np.random.Generator, count: int) -> list[Profile]:
     """Draw the profiles of ``count`` studies by systematic sampling, in random order.
 
-    Systematic sampling gives each profile its share to within one study, so that even a small
-    split holds nearly all of them.
+    Each profile gets its share to within one study, so even a small split has nearly all profiles.
     """
     order = rng.permutation(len(PROFILES))
-    # Whole numbers, so that no machine rounds a share to the other side of a sampling point.
+    # Integers: rounding of floats could differ between machines at a sampling point.
     weights = np.array([round(PROFILES[i].weight * 1e6) for i in order], dtype=np.int64)
     bounds = np.cumsum(weights)
     offset = int(rng.integers(1_000_000))

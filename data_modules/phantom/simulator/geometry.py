@@ -1,17 +1,16 @@
-"""Ellipsoids and the exact intervals that they cut out of parallel rays.
+"""Exact intersections of ellipsoids with parallel rays.
 
-Coordinates are the patient's, in mm: x to the patient's left, y to the front, z up. A frontal ray
-runs along y and a lateral ray along x. On a frontal image the patient's left is on the image's
-right; on a lateral image the patient faces the image's left.
+Patient coordinates in mm: x to the patient's left, y to the front, z up. Frontal rays run along y,
+lateral rays along x. The patient's left is on the right of a frontal image, and the patient faces
+the left of a lateral image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from math import ceil, cos, floor, radians, sin, sqrt
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ Point = tuple[float, float, float]
 VIEWS: tuple[View, ...] = get_args(View)
 IMAGE_SIZE = 112  # pixels: enough for the findings, and quick to draw and to train on
 FIELD_OF_VIEW = 320.0  # mm
-PIXEL = FIELD_OF_VIEW / IMAGE_SIZE  # mm
+PIXEL = FIELD_OF_VIEW / IMAGE_SIZE  # side of a pixel in mm
 
 _RAY_AXIS: dict[View, int] = {"frontal": 1, "lateral": 0}
 _COLUMN_AXIS: dict[View, int] = {"frontal": 0, "lateral": 1}
@@ -38,8 +37,8 @@ class Ellipsoid:
     Attributes:
         centre: Centre (x, y, z) in mm.
         axes: Half axes in mm, along x, y and z before the rotation.
-        tilt: Rotations in degrees, applied one after the other: about y (a positive angle turns the
-            top to the patient's left), about x (a positive angle lowers the front).
+        tilt: Rotations in degrees: first about y (positive turns the top to the patient's left),
+            then about x (positive lowers the front).
     """
 
     centre: Point
@@ -49,12 +48,8 @@ class Ellipsoid:
     extent: Point = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Work out the quadratic form and the half extents along x, y and z once."""
+        """Compute the quadratic form and the half extents along x, y and z."""
         squares = np.square(np.asarray(self.axes, dtype=np.float64))
-        if self.tilt == (0.0, 0.0):
-            object.__setattr__(self, "quadric", np.diag(1.0 / squares))
-            object.__setattr__(self, "extent", self.axes)
-            return
         about_y, about_x = (radians(angle) for angle in self.tilt)
         turn_y = np.array(
             [[cos(about_y), 0, sin(about_y)], [0, 1, 0], [-sin(about_y), 0, cos(about_y)]]
@@ -67,63 +62,48 @@ class Ellipsoid:
         x, y, z = np.sqrt((rotation * rotation) @ squares).tolist()
         object.__setattr__(self, "extent", (x, y, z))
 
-    def level(self, point: Point) -> float:
-        """Return 0 at the centre, 1 on the surface, more outside."""
-        offset = np.subtract(point, self.centre)
-        return sqrt(float(offset @ self.quadric @ offset))
-
     def clearance(self, point: Point) -> float:
-        """Return about how many mm a point lies outside the surface, negative inside."""
-        return (self.level(point) - 1.0) * min(self.axes)
+        """Return approximately how many mm a point lies outside the surface, negative inside."""
+        offset = np.subtract(point, self.centre)
+        return (sqrt(float(offset @ self.quadric @ offset)) - 1.0) * min(self.axes)
 
 
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of an image: rows and columns."""
+class Box(NamedTuple):
+    """A rectangle of image pixels; ``bottom`` and ``right`` are exclusive."""
 
-    rows: slice
-    columns: slice
+    top: int
+    bottom: int
+    left: int
+    right: int
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """The index of the rectangle in an image array."""
-        return self.rows, self.columns
+        """Index of the rectangle in an image array."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def common(self, other: Box) -> Box:
-        """Return the common rectangle, possibly empty."""
-        return Box(_common(self.rows, other.rows), _common(self.columns, other.columns))
+        """Return the intersection, possibly empty."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
+        return Box(top, max(top, bottom), left, max(left, right))
 
     def hull(self, other: Box) -> Box:
-        """Return the smallest rectangle that holds both."""
-        return Box(_hull(self.rows, other.rows), _hull(self.columns, other.columns))
+        """Return the smallest rectangle that contains both."""
+        top, left = min(self.top, other.top), min(self.left, other.left)
+        return Box(top, max(self.bottom, other.bottom), left, max(self.right, other.right))
 
     def within(self, outer: Box) -> tuple[slice, slice]:
-        """The index of the rectangle in an array that holds only ``outer``."""
-        top, left = outer.rows.start, outer.columns.start
-        return (
-            slice(self.rows.start - top, self.rows.stop - top),
-            slice(self.columns.start - left, self.columns.stop - left),
-        )
+        """Index of the rectangle in an array that covers only ``outer``."""
+        top, left = outer.top, outer.left
+        return slice(self.top - top, self.bottom - top), slice(self.left - left, self.right - left)
 
 
-def _common(first: slice, second: slice) -> slice:
-    start = max(first.start, second.start)
-    return slice(start, max(start, min(first.stop, second.stop)))
-
-
-def _hull(first: slice, second: slice) -> slice:
-    return slice(min(first.start, second.start), max(first.stop, second.stop))
-
-
-WHOLE = Box(slice(0, IMAGE_SIZE), slice(0, IMAGE_SIZE))
+WHOLE = Box(0, IMAGE_SIZE, 0, IMAGE_SIZE)
 
 
 @dataclass(frozen=True)
 class Span:
-    """What rays spend inside a convex body: entry and exit along the ray, mm, both (H, W).
-
-    A ray that misses the body has an interval of length zero.
-    """
+    """Entry and exit (H, W) of rays through a convex body, in mm; equal where a ray misses it."""
 
     near: Array
     far: Array
@@ -138,7 +118,7 @@ class Span:
         return Span(self.near[index], self.far[index])
 
     def clipped(self, other: Span) -> Span:
-        """Return the intersection with another interval, which lies inside ``other``."""
+        """Return the intersection with ``other``."""
         return Span(
             np.minimum(np.maximum(self.near, other.near), other.far),
             np.minimum(np.maximum(self.far, other.near), other.far),
@@ -146,7 +126,7 @@ class Span:
 
 
 def plane_coordinates(point: Point, view: View) -> tuple[float, float]:
-    """Return the (row, column) in pixels where a point in mm is projected, 0 at a first centre."""
+    """Project a point in mm to (row, column) in pixels, (0, 0) being the first pixel's centre."""
     column = _COLUMN_SIGN[view] * point[_COLUMN_AXIS[view]]
     half = FIELD_OF_VIEW / 2
     return (half - point[2]) / PIXEL - 0.5, (column + half) / PIXEL - 0.5
@@ -158,16 +138,16 @@ def row_height(row: float) -> float:
 
 
 def bounding_box(body: Ellipsoid, view: View) -> Box:
-    """Return the smallest rectangle of pixels that holds the body's projection."""
+    """Return the smallest rectangle of pixels that contains the body's projection."""
     row, column = plane_coordinates(body.centre, view)
     high = body.extent[2] / PIXEL
     wide = body.extent[_COLUMN_AXIS[view]] / PIXEL
 
-    def inside(low: float, up: float) -> slice:
+    def inside(low: float, up: float) -> tuple[int, int]:
         start = min(max(floor(low), 0), IMAGE_SIZE)
-        return slice(start, min(max(ceil(up) + 1, start), IMAGE_SIZE))
+        return start, min(max(ceil(up) + 1, start), IMAGE_SIZE)
 
-    return Box(inside(row - high, row + high), inside(column - wide, column + wide))
+    return Box(*inside(row - high, row + high), *inside(column - wide, column + wide))
 
 
 def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Span:
@@ -181,9 +161,9 @@ def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Span:
     rows = body.quadric.tolist()
     q_tt, q_uu, q_ww = rows[ray][ray], rows[axis][axis], rows[2][2]
     q_tu, q_tw, q_uw = rows[ray][axis], rows[ray][2], rows[axis][2]
-    u = _COLUMN_SIGN[view] * _CENTRES[box.columns] - body.centre[axis]
-    w = -_CENTRES[box.rows] - body.centre[2]
-    # The root of the discriminant over q_tt: half the chord.
+    u = _COLUMN_SIGN[view] * _CENTRES[box.left : box.right] - body.centre[axis]
+    w = -_CENTRES[box.top : box.bottom] - body.centre[2]
+    # Half the chord is the root of the discriminant over q_tt.
     half: Array = ((1.0 - q_uu * u * u) / q_tt)[None, :] - (q_ww / q_tt * w * w)[:, None]
     if q_uw != 0.0:
         half -= (2.0 * q_uw / q_tt * w)[:, None] * u[None, :]
@@ -197,39 +177,21 @@ def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Span:
     return Span(middle - half, middle + half)
 
 
-@lru_cache(maxsize=64)
-def _network(count: int) -> tuple[tuple[int, int], ...]:
-    """Return the comparators of Batcher's odd-even merge sort for ``count`` values."""
-    pairs: list[tuple[int, int]] = []
-    p = 1
-    while p < count:
-        k = p
-        while k >= 1:
-            for j in range(k % p, count - k, 2 * k):
-                for i in range(min(k, count - j - k)):
-                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
-                        pairs.append((i + j, i + j + k))
-            k //= 2
-        p *= 2
-    return tuple(pairs)
-
-
 def _sorted(arrays: Sequence[Array]) -> list[Array]:
-    """Sort element by element over a few arrays; whole-array comparators beat short sorts."""
+    """Sort element by element; exchanging whole arrays is faster than ``np.sort`` of few values."""
     values = list(arrays)
-    for low, high in _network(len(values)):
-        values[low], values[high] = (
-            np.minimum(values[low], values[high]),
-            np.maximum(values[low], values[high]),
-        )
+    for last in range(len(values) - 1, 0, -1):
+        for i in range(last):
+            low, high = values[i : i + 2]
+            values[i], values[i + 1] = np.minimum(low, high), np.maximum(low, high)
     return values
 
 
 def union_length(parts: Sequence[Span]) -> Array:
-    """Return the exact length (H, W) of the union of the intervals of each ray.
+    """Return the exact length (H, W) of the union of each ray's intervals.
 
-    With the entries and the exits sorted separately, the union is the hull less the gaps
-    ``max(0, entry[i + 1] - exit[i])``: exactly i + 1 intervals have ended before the next begins.
+    With entries and exits sorted separately, it is the hull minus the gaps
+    ``max(0, entry[i + 1] - exit[i])``: exactly i + 1 intervals end before the next begins.
     """
     near = _sorted([part.near for part in parts])
     far = _sorted([part.far for part in parts])

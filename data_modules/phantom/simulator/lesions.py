@@ -1,10 +1,9 @@
-"""From findings to bodies in the thorax.
+"""Placement of findings as bodies in the thorax.
 
-Each finding is placed by proposals that are accepted when the images show what they should: a
-finding that is to be seen differs from the image without it by clearly more than 3 noise sigma, one
-that is to be hidden by clearly less, so that no decision hangs on the last digit of a float. Hiding
-is physical: an apex lies behind the shoulders of a lateral image, the back of a lung base behind
-the diaphragm of a frontal one.
+Proposals for a finding are drawn until the images show it as intended: on a view that is to show
+it, its contrast is clearly above 3 noise sigma; on a view that is to hide it, clearly below. No
+decision depends on a rounding error. Hiding is physical: an apex lies behind the shoulders on a
+lateral image, the back of a lung base behind the diaphragm on a frontal one.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 
@@ -28,12 +28,14 @@ from data_modules.phantom.simulator.geometry import (
 )
 from data_modules.phantom.simulator.render import LUNG, Lesion, Scene, Shadow
 
-DECIDED = 3.0  # noise sigma of the mean difference from which an image shows a finding
-MARGIN = 0.6  # noise sigma that a placed finding keeps from DECIDED on either side
+Aspect = Literal["presence", "side", "zone", "size", "count"]
+
+DECIDED = 3.0  # an image shows a finding from this mean difference on, in noise sigma
+MARGIN = 0.6  # distance from DECIDED, in noise sigma, that an accepted proposal keeps
 ATTEMPTS = 120
 
-# Footprint areas in pixels, by kind and view: a small finding stays below the first, a large one
-# above the second. The gap is the margin that a question about size needs.
+# Footprint areas in pixels by kind and view: (largest small finding, smallest large finding). The
+# gap is the margin that a question about size needs.
 AREAS: dict[tuple[str, View], tuple[int, int]] = {
     ("mass", "frontal"): (285, 340),
     ("mass", "lateral"): (285, 340),
@@ -44,7 +46,7 @@ AREAS: dict[tuple[str, View], tuple[int, int]] = {
     ("pneumothorax", "frontal"): (960, 1120),
     ("pneumothorax", "lateral"): (1560, 1800),
 }
-ZONE_MARGIN = 8.0  # mm between the middle of a footprint and the border of its zone
+ZONE_MARGIN = 8.0  # mm between a footprint's mean height and the border of its zone
 GAP = 3.0  # pixels between the outlines of nodules that can be counted
 
 
@@ -53,44 +55,41 @@ class Placed:
     """A finding in the volume and in the images.
 
     Attributes:
-        finding: What it is.
         lesions: Its parts.
-        shadows: Footprint and contrast per view, of all parts together.
-        shown: Views that decide that it is there.
-        sided: Views in which each of its parts by itself is decided.
-        sized: Those of the shown views in which its footprint keeps the margin of its size class.
-        zoned: Those in which its footprint keeps the margin of its zone.
-        counted: Those in which its parts are decided and keep apart.
+        shadows: Footprint and contrast of all parts together on each view.
+        decided: What each view decides about it; nothing if the view does not show it. ``side``
+            and ``count`` need every part to be shown by itself, ``zone``, ``size`` and ``count`` a
+            margin.
     """
 
     finding: Finding
     lesions: tuple[Lesion, ...]
     shadows: dict[View, Shadow]
-    shown: tuple[View, ...]
-    sided: tuple[View, ...]
-    sized: tuple[View, ...]
-    zoned: tuple[View, ...]
-    counted: tuple[View, ...]
+    decided: dict[View, frozenset[Aspect]]
+
+    @property
+    def shown(self) -> tuple[View, ...]:
+        """Views that show it."""
+        return tuple(view for view, decided in self.decided.items() if "presence" in decided)
 
 
 def place(
     rng: np.random.Generator, scene: Scene, findings: Sequence[Finding]
 ) -> tuple[Placed, ...]:
-    """Place findings in a thorax, one after the other; only ``rng`` decides."""
-    lesions: list[tuple[Lesion, ...]] = []
+    """Place findings in a thorax, one after the other."""
+    groups: list[tuple[Lesion, ...]] = []
     for finding in findings:
-        wanted = _wanted_views(rng, finding)
-        before = [lesion for group in lesions for lesion in group]
-        lesions.append(_accepted(rng, scene, finding, wanted, before))
-    everything = [lesion for group in lesions for lesion in group]
+        before = [lesion for group in groups for lesion in group]
+        groups.append(_accepted(rng, scene, finding, _wanted_views(rng, finding), before))
+    everything = [lesion for group in groups for lesion in group]
     return tuple(
         _measured(scene, finding, group, everything)
-        for finding, group in zip(findings, lesions, strict=True)
+        for finding, group in zip(findings, groups, strict=True)
     )
 
 
 def _wanted_views(rng: np.random.Generator, finding: Finding) -> tuple[View, ...]:
-    """Draw the views that are to show a finding: about one in five is to be hidden on one."""
+    """Draw the views that are to show a finding; about one finding in five is hidden on a view."""
     chance = float(rng.random())
     if finding.count > 1 or finding.side == "both":
         return VIEWS
@@ -113,10 +112,10 @@ def _accepted(
     wanted: tuple[View, ...],
     before: Sequence[Lesion],
 ) -> tuple[Lesion, ...]:
-    """Propose bodies until the images show what they should; else keep the best proposal."""
+    """Propose bodies until the images show them as intended; otherwise keep the best proposal."""
     best: tuple[float, tuple[Lesion, ...]] = (-np.inf, ())
     for attempt in range(ATTEMPTS):
-        # A pattern that this patient's anatomy does not allow is given up half-way.
+        # Halfway, give up hiding a finding that this patient's anatomy does not hide.
         views = wanted if attempt < ATTEMPTS // 2 else VIEWS
         lesions = _propose(rng, scene.anatomy, finding, views)
         if lesions is None:
@@ -124,7 +123,7 @@ def _accepted(
         score = np.inf
         together = [*before, *lesions]
         for view in VIEWS:
-            # On a lateral image one lung lies behind the other: the finding counts as a whole.
+            # On a lateral image one lung lies behind the other, so the finding counts as a whole.
             parts = [[lesion] for lesion in lesions] if view == "frontal" else [lesions]
             for part in parts:
                 excess = scene.shadow(view, together, part).contrast - DECIDED
@@ -132,11 +131,11 @@ def _accepted(
             if score < MARGIN:
                 break
         else:
-            placed = _measured(scene, finding, lesions, together)
+            decided = _measured(scene, finding, lesions, together).decided
             if (
-                (not finding.size or set(views) <= set(placed.sized))
-                and (not finding.zone or set(views) <= set(placed.zoned))
-                and (finding.count == 1 or "frontal" in placed.counted)
+                (not finding.size or all("size" in decided[view] for view in views))
+                and (not finding.zone or all("zone" in decided[view] for view in views))
+                and (finding.count == 1 or "count" in decided["frontal"])
             ):
                 return lesions
         if score > best[0]:
@@ -147,53 +146,38 @@ def _accepted(
 def _measured(
     scene: Scene, finding: Finding, lesions: tuple[Lesion, ...], everything: Sequence[Lesion]
 ) -> Placed:
-    """Compare the images with and without a finding, all others present."""
-    shadows: dict[View, Shadow] = {}
-    shown: list[View] = []
-    apart: list[View] = []
-    sized: list[View] = []
-    zoned: list[View] = []
-    for view in VIEWS:
-        whole = scene.shadow(view, everything, lesions)
-        shadows[view] = whole
-        if whole.contrast >= DECIDED:
-            shown.append(view)
-        if len(lesions) == 1 or all(
-            scene.shadow(view, everything, [lesion]).contrast >= DECIDED for lesion in lesions
-        ):
-            apart.append(view)
-        if finding.size and _keeps_size(finding, view, int(whole.mask.sum())):
-            sized.append(view)
-        if finding.zone and _keeps_zone(scene.anatomy, finding, whole):
-            zoned.append(view)
-    counted: tuple[View, ...] = ()
-    if finding.kind == "nodule":
-        counted = tuple(view for view in apart if view in shown and _countable(lesions, view))
-    return Placed(
-        finding,
-        lesions,
-        shadows,
-        tuple(shown),
-        tuple(view for view in apart if view in shown),
-        tuple(view for view in sized if view in shown),
-        tuple(view for view in zoned if view in shown),
-        counted,
-    )
+    """Compare the images with and without a finding, all others being present."""
+    shadows = {view: scene.shadow(view, everything, lesions) for view in VIEWS}
+    decided: dict[View, frozenset[Aspect]] = {}
+    for view, shadow in shadows.items():
+        aspects: set[Aspect] = set()
+        if shadow.contrast >= DECIDED:
+            aspects.add("presence")
+            each = len(lesions) == 1 or all(
+                scene.shadow(view, everything, [lesion]).contrast >= DECIDED for lesion in lesions
+            )
+            if finding.side and each:
+                aspects.add("side")
+            if finding.zone and _keeps_zone(scene.anatomy, finding, shadow):
+                aspects.add("zone")
+            if finding.size and _keeps_size(finding, view, int(shadow.mask.sum())):
+                aspects.add("size")
+            if finding.kind == "nodule" and each and _countable(lesions, view):
+                aspects.add("count")
+        decided[view] = frozenset(aspects)
+    return Placed(finding, lesions, shadows, decided)
 
 
 def _keeps_size(finding: Finding, view: View, area: int) -> bool:
-    """Tell whether a footprint of ``area`` pixels keeps clear of the other size class."""
+    """Whether a footprint of ``area`` pixels is clearly of the finding's size class."""
     small, large = AREAS[finding.kind, view]
     lungs = len(finding.sides) if view == "frontal" else 1
     return area <= small * lungs if finding.size == "small" else area >= large * lungs
 
 
 def _keeps_zone(anatomy: Anatomy, finding: Finding, shadow: Shadow) -> bool:
-    """Tell whether the middle of a footprint keeps clear of the neighbouring zones."""
-    rows = np.flatnonzero(shadow.mask.any(axis=1))
-    if not rows.size:
-        return False
-    middle = row_height(float(np.average(rows, weights=shadow.mask.sum(axis=1)[rows])))
+    """Whether the mean height of a footprint is clearly in the finding's zone."""
+    middle = row_height(float(np.nonzero(shadow.mask)[0].mean()))
     side: LungSide = "left" if finding.side == "left" else "right"
     low, high = anatomy.lungs[side].zone_range(finding.zone)
     above = finding.zone == "upper" or middle <= high - ZONE_MARGIN
@@ -201,7 +185,7 @@ def _keeps_zone(anatomy: Anatomy, finding: Finding, shadow: Shadow) -> bool:
 
 
 def _countable(lesions: Sequence[Lesion], view: View) -> bool:
-    """Tell whether the outlines of round lesions keep clear of each other in a view."""
+    """Whether the outlines of round lesions are apart on a view."""
     bodies = [body for lesion in lesions for body in lesion.tissue]
     for i, first in enumerate(bodies):
         for second in bodies[:i]:
@@ -217,22 +201,18 @@ def _countable(lesions: Sequence[Lesion], view: View) -> bool:
 def _propose(
     rng: np.random.Generator, anatomy: Anatomy, finding: Finding, views: tuple[View, ...]
 ) -> tuple[Lesion, ...] | None:
-    """Draw bodies for a finding; None where they do not fit into the lung."""
-    sides: list[LungSide] = ["left" if side == "left" else "right" for side in finding.sides]
+    """Draw bodies for a finding; None if they do not fit into the lung."""
     if finding.kind == "cardiomegaly":
         return (_large_heart(rng, anatomy),)
+    lungs = [anatomy.lungs["left" if side == "left" else "right"] for side in finding.sides]
     if finding.kind == "effusion":
-        return tuple(_fluid(rng, anatomy.lungs[s], s, finding, views) for s in sides)
+        return tuple(_fluid(rng, lung, finding, views) for lung in lungs)
     if finding.kind == "pneumothorax":
-        return tuple(_collapse(rng, anatomy.lungs[s], s, finding) for s in sides)
+        return tuple(_collapse(rng, lung, finding) for lung in lungs)
+    draw = _patches if finding.kind == "consolidation" else _round
     lesions: list[Lesion] = []
     for index in range(finding.count):
-        side = sides[index % len(sides)]
-        lung = anatomy.lungs[side]
-        if finding.kind == "consolidation":
-            lesion = _patches(rng, anatomy, lung, side, finding, views)
-        else:
-            lesion = _round(rng, anatomy, lung, side, finding, views)
+        lesion = draw(rng, anatomy, lungs[index % len(lungs)], finding, views)
         if lesion is None:
             return None
         lesions.append(lesion)
@@ -240,7 +220,7 @@ def _propose(
 
 
 def _large_heart(rng: np.random.Generator, anatomy: Anatomy) -> Lesion:
-    """Enlarge the heart well beyond the spread of normal hearts (which vary by 5 %)."""
+    """Enlarge the heart well beyond the 5 % by which normal hearts vary."""
     heart = anatomy.heart
     wide, deep, high = rng.uniform((1.52, 1.2, 1.2), (1.72, 1.35, 1.3)).tolist()
     x, y, z = heart.centre
@@ -249,7 +229,7 @@ def _large_heart(rng: np.random.Generator, anatomy: Anatomy) -> Lesion:
 
 
 def _fluid(
-    rng: np.random.Generator, lung: Lung, side: LungSide, finding: Finding, views: tuple[View, ...]
+    rng: np.random.Generator, lung: Lung, finding: Finding, views: tuple[View, ...]
 ) -> Lesion:
     """Fill the base of the pleural space: a layer over the dome, and a rim up the chest wall."""
     (x, y, _), (wide, deep, _) = lung.space.centre, lung.space.axes
@@ -259,8 +239,8 @@ def _fluid(
         back = Ellipsoid(
             (x, y - 0.72 * deep, base - 34 + 3 * more), (30 + 2 * more, 26, 30 + 3 * more)
         )
-        return Lesion(side, tissue=(back,))
-    out = SIGN[side]
+        return Lesion(lung.side, tissue=(back,))
+    out = SIGN[lung.side]
     if finding.size == "small":
         rim = Ellipsoid(
             (x + out * 0.82 * wide, y - 0.25 * deep, base - 24), (20, 0.75 * deep, 44 + 5 * more)
@@ -271,10 +251,10 @@ def _fluid(
             (x + out * 0.85 * wide, y - 0.15 * deep, base), (26, 0.95 * deep, 96 + 8 * more)
         )
         layer = Ellipsoid((x, y - 0.1 * deep, base - 8), (1.25 * wide, 1.1 * deep, 50 + 7 * more))
-    return Lesion(side, tissue=(rim, layer))
+    return Lesion(lung.side, tissue=(rim, layer))
 
 
-def _collapse(rng: np.random.Generator, lung: Lung, side: LungSide, finding: Finding) -> Lesion:
+def _collapse(rng: np.random.Generator, lung: Lung, finding: Finding) -> Lesion:
     """Shrink a lung towards its hilum; gas fills the rest of its space."""
     (x, y, z), (wide, deep, high) = lung.space.centre, lung.space.axes
     more = float(rng.uniform(-1, 1))
@@ -282,9 +262,9 @@ def _collapse(rng: np.random.Generator, lung: Lung, side: LungSide, finding: Fin
         shares, inward, down = (0.92 + 0.02 * more, 1.0, 0.88 + 0.02 * more), 0.07, 0.12
     else:
         shares, inward, down = (0.55 + 0.04 * more, 0.85, 0.62 + 0.04 * more), 0.36, 0.16
-    centre = (x - SIGN[side] * inward * wide, y, z - down * high)
+    centre = (x - SIGN[lung.side] * inward * wide, y, z - down * high)
     kept = Ellipsoid(centre, (shares[0] * wide, shares[1] * deep, shares[2] * high))
-    return Lesion(side, collapse=kept, density=LUNG if finding.size == "small" else 0.36)
+    return Lesion(lung.side, collapse=kept, density=LUNG if finding.size == "small" else 0.36)
 
 
 def _spot(
@@ -292,11 +272,11 @@ def _spot(
     anatomy: Anatomy,
     lung: Lung,
     finding: Finding,
-    views: tuple[View, ...],
+    views: Sequence[View],
     radius: float,
     spread: float,
 ) -> Point:
-    """Draw a place in the finding's zone, or in the whole lung where it has none."""
+    """Draw a point in the finding's zone, or in the whole lung if it has none."""
     base, _, _, apex = lung.borders
     low, high = lung.zone_range(finding.zone) if finding.zone else (base, apex - 2 * radius)
     if finding.zone == "upper":
@@ -322,18 +302,13 @@ def _spot(
 
 
 def _fits(anatomy: Anatomy, lung: Lung, point: Point, clearance: float) -> bool:
-    """Tell whether a point keeps clear of all that is dense around the lung."""
+    """Whether a point is at least ``clearance`` mm outside the dense bodies around the lung."""
     dense = (anatomy.heart, anatomy.mediastinum, lung.dome)
     return all(body.clearance(point) >= clearance for body in dense)
 
 
 def _round(
-    rng: np.random.Generator,
-    anatomy: Anatomy,
-    lung: Lung,
-    side: LungSide,
-    finding: Finding,
-    views: tuple[View, ...],
+    rng: np.random.Generator, anatomy: Anatomy, lung: Lung, finding: Finding, views: Sequence[View]
 ) -> Lesion | None:
     """Draw a nodule (radius 15-17.5 mm) or a mass (24-26.5 or 34-39 mm)."""
     bounds = {"": (15.0, 17.5), "small": (24.0, 26.5), "large": (34.0, 39.0)}[finding.size]
@@ -342,20 +317,14 @@ def _round(
     share = 0.7 if finding.kind == "nodule" else 0.3
     if not _fits(anatomy, lung, point, share * radius if "frontal" in views else -4.0):
         return None
-    if finding.kind == "nodule":
-        axes = (radius, radius, radius)
-    else:
+    axes = (radius, radius, radius)
+    if finding.kind == "mass":
         axes = tuple((radius * rng.uniform(0.94, 1.06, 3)).tolist())
-    return Lesion(side, tissue=(Ellipsoid(point, axes),))
+    return Lesion(lung.side, tissue=(Ellipsoid(point, axes),))
 
 
 def _patches(
-    rng: np.random.Generator,
-    anatomy: Anatomy,
-    lung: Lung,
-    side: LungSide,
-    finding: Finding,
-    views: tuple[View, ...],
+    rng: np.random.Generator, anatomy: Anatomy, lung: Lung, finding: Finding, views: Sequence[View]
 ) -> Lesion | None:
     """Draw a cluster of blobs: an opacity with an uneven outline and an uneven density."""
     small = finding.size == "small"
@@ -371,4 +340,4 @@ def _patches(
         offset *= reach * float(rng.uniform(0.4, 1.0)) / float(np.linalg.norm(offset))
         x, y, z = (offset + np.asarray(centre)).tolist()
         blobs.append(Ellipsoid((x, y, z), (radius, radius * 1.2, radius * 0.8)))
-    return Lesion(side, patches=tuple(blobs))
+    return Lesion(lung.side, patches=tuple(blobs))

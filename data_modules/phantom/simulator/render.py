@@ -1,8 +1,8 @@
 """Radiographs of a thorax: exact line integrals, Beer-Lambert, film, noise.
 
-Both views integrate one volume. Along a ray the volume is a sum of path lengths: body, less what a
-lung holds of air, plus bone. The lung's share is the length of its chord that no denser body
-covers, an exact union of intervals.
+Both views integrate the same volume. A ray's integral is a sum of path lengths: body, minus the air
+in the lungs, plus bone. Air is the part of a lung's chord that no denser body covers, an exact
+union of intervals.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from data_modules.phantom.simulator.geometry import (
     union_length,
 )
 
-TISSUE = 0.025  # attenuation of soft tissue, 1/mm; chosen so that dense regions turn white
+TISSUE = 0.025  # attenuation of soft tissue, 1/mm; makes dense regions white
 BONE = 0.022  # attenuation of bone above that of tissue, 1/mm
-RIB = 0.014  # the same for ribs, which are hollow for the most part
+RIB = 0.014  # the same for ribs, which are mostly hollow
 LUNG = 0.28  # densities relative to tissue
 CONSOLIDATED_LUNG = 0.88
 GAS = 0.02
-FIELD_GREY = 0.7  # share of the blackening that automatic exposure gives the healthy lung field
-EDGE = 0.25  # a footprint holds the pixels whose line integral changes by this share of the most
+FIELD_GREY = 0.7  # blackening of the healthy lung field under automatic exposure
+EDGE = 0.25  # pixels of a footprint change by at least this share of the largest change
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +42,12 @@ class Lesion:
     """One part of a finding as bodies in the volume.
 
     Attributes:
-        side: The lung it changes; None for the heart.
+        side: The lung that it changes; None for the heart.
         tissue: Bodies of tissue or fluid that replace air.
         patches: Bodies that consolidate the lung.
-        collapse: What is left of a collapsed lung, the rest of its space being gas.
-        density: Density of the lung that is left, relative to tissue.
-        heart: The heart that replaces the normal one.
+        collapse: The collapsed lung; gas fills the rest of its space.
+        density: Density of the collapsed lung, relative to tissue.
+        heart: Replaces the normal heart.
     """
 
     side: LungSide | None
@@ -60,37 +60,23 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How one image was taken.
+    """How one image is taken."""
 
-    Attributes:
-        factor: Exposure relative to the automatic one.
-        noise: Sigma of the detector's noise in grey levels.
-    """
-
-    factor: float
-    noise: float
+    factor: float  # relative to automatic exposure
+    noise: float  # sigma of the detector's noise in grey levels
 
 
 class Projection:
     """One view of one patient: line integrals with any set of lesions."""
 
     def __init__(self, anatomy: Anatomy, view: View) -> None:
-        """Integrate what no lesion changes.
-
-        Args:
-            anatomy: The healthy thorax.
-            view: Direction of the rays.
-        """
-        self.anatomy = anatomy
-        self.view = view
-        self.boxes: dict[LungSide, Box] = {
-            side: bounding_box(lung.space, view) for side, lung in anatomy.lungs.items()
-        }
+        self.anatomy, self.view = anatomy, view
+        self.boxes: dict[LungSide, Box] = {}
         self._spaces: dict[LungSide, Span] = {}
         self._bounds: dict[LungSide, list[Span]] = {}
         for side, lung in anatomy.lungs.items():
-            space = chord(lung.space, view, self.boxes[side])
-            self._spaces[side] = space
+            self.boxes[side] = bounding_box(lung.space, view)
+            self._spaces[side] = chord(lung.space, view, self.boxes[side])
             self._bounds[side] = [
                 self._inside(side, body) for body in (lung.dome, anatomy.mediastinum)
             ]
@@ -105,7 +91,7 @@ class Projection:
         return chord(body, self.view, self.boxes[side]).clipped(self._spaces[side])
 
     def _fixed(self) -> Array:
-        """Integrate what no lesion changes: body, gas outside the lungs and bone, (H, W)."""
+        """Integrate everything outside the lungs: body, gas and bone, (H, W)."""
         anatomy, view = self.anatomy, self.view
         torso = chord(anatomy.torso, view)
         total = TISSUE * torso.length
@@ -120,9 +106,9 @@ class Projection:
 
         for shoulder in anatomy.shoulders:
             add(shoulder, TISSUE, outside=True)
-        add(anatomy.trachea, -TISSUE * (1 - GAS))
-        if anatomy.bubble is not None:
-            add(anatomy.bubble, -TISSUE * (1 - GAS))
+        for gas in (anatomy.trachea, anatomy.bubble):
+            if gas is not None:
+                add(gas, -TISSUE * (1 - GAS))
         for bone in anatomy.bones:
             add(bone, BONE)
         faces = [
@@ -136,7 +122,7 @@ class Projection:
         return total
 
     def _automatic_exposure(self) -> float:
-        """Return the signal that turns the film black, set by the healthy lung field."""
+        """Return the signal at which the film is black, set by the healthy lung field."""
         healthy = self.integral(())
         signals = []
         for side, box in self.boxes.items():
@@ -145,13 +131,15 @@ class Projection:
         return float(np.percentile(np.concatenate(signals), 70)) / FIELD_GREY
 
     def _deficit(self, side: LungSide, lesions: Sequence[Lesion]) -> Array:
-        """Integrate what one lung lacks of a tissue-filled space, (H, W) of the lung's box."""
+        """Integrate a lung's attenuation below that of tissue, (H, W) of the lung's box."""
         key = (side, tuple(lesions))
         if key in self._deficits:
             return self._deficits[key]
         space, box = self._spaces[side], self.boxes[side]
         heart = next((x.heart for x in lesions if x.heart is not None), self.anatomy.heart)
-        collapsed = next((x for x in lesions if x.collapse is not None), None)
+        density, collapse = next(
+            ((x.density, x.collapse) for x in lesions if x.collapse is not None), (LUNG, None)
+        )
         solid, covered = self._bounded(side, heart)
         tissue = [body for lesion in lesions for body in lesion.tissue]
         patches = [body for lesion in lesions for body in lesion.patches]
@@ -161,11 +149,9 @@ class Projection:
             covered = covered.copy()
             covered[index] = self._union(side, spot, solid, tissue)
         aerated = space.length - covered
-        density = LUNG
         deficit = np.zeros_like(aerated)
-        if collapsed is not None and collapsed.collapse is not None:
-            density = collapsed.density
-            gas = space.length - self._union(side, box, solid, [*tissue, collapsed.collapse])
+        if collapse is not None:
+            gas = space.length - self._union(side, box, solid, [*tissue, collapse])
             deficit += (1 - GAS) * gas
             aerated = aerated - gas
         if patches:
@@ -176,19 +162,19 @@ class Projection:
             aerated[index] -= patched
         deficit += (1 - density) * aerated
         deficit *= TISSUE
-        deficit -= self._vessels(side, None if collapsed is None else collapsed.collapse)
+        deficit -= self._vessels(side, collapse)
         self._deficits[key] = deficit
         return deficit
 
     def _spot(self, side: LungSide, bodies: Sequence[Ellipsoid]) -> Box:
-        """Return the part of a lung's box in which some bodies lie."""
+        """Return the part of a lung's box that contains the bodies."""
         boxes = [bounding_box(body, self.view).common(self.boxes[side]) for body in bodies]
         return reduce(Box.hull, boxes)
 
     def _union(
         self, side: LungSide, spot: Box, solid: Sequence[Span], bodies: Sequence[Ellipsoid]
     ) -> Array:
-        """Return how much of a lung's chords is covered, in a part of its box."""
+        """Return the covered length of a lung's chords in a part of its box."""
         index = spot.within(self.boxes[side])
         space = self._spaces[side].cut(index)
         parts = [interval.cut(index) for interval in solid]
@@ -196,7 +182,7 @@ class Projection:
         return union_length(parts)
 
     def _bounded(self, side: LungSide, heart: Ellipsoid) -> tuple[list[Span], Array]:
-        """Return what bounds a lung beside a given heart, and the length that it covers."""
+        """Return the intervals that dense organs cover in a lung, and their total length."""
         key = (side, heart)
         if key not in self._covered:
             solid = [*self._bounds[side], self._inside(side, heart)]
@@ -204,7 +190,7 @@ class Projection:
         return self._covered[key]
 
     def _vessels(self, side: LungSide, collapse: Ellipsoid | None) -> Array:
-        """Integrate the vessels of a lung, as far as they lie in what is left of it."""
+        """Integrate the vessels of a lung inside its space, or inside the collapsed lung."""
         if collapse is None and side in self._vessel_sums:
             return self._vessel_sums[side]
         box = self.boxes[side]
@@ -220,7 +206,7 @@ class Projection:
         return total
 
     def integral(self, lesions: Iterable[Lesion]) -> Array:
-        """Return the line integrals of attenuation (112, 112), without unit."""
+        """Return the dimensionless line integrals of attenuation (112, 112)."""
         lesions = tuple(lesions)
         total = self._static.copy()
         for side, box in self.boxes.items():
@@ -230,20 +216,17 @@ class Projection:
 
 
 def film(integral: Array, black: float) -> Array:
-    """Turn line integrals into noiseless grey levels, 0 (black, much signal) to 255 (white).
+    """Convert line integrals of any shape to noiseless grey levels from 0 (black) to 255 (white).
 
-    Beer-Lambert: signal = exp(-integral); the film darkens in proportion to it.
-
-    Args:
-        integral: Line integrals, any shape.
-        black: Signal from which on the film is black.
+    Beer-Lambert: signal = exp(-integral). The film darkens in proportion to the signal and is black
+    from the signal ``black`` on.
     """
     grey: Array = 255.0 * (1.0 - np.minimum(np.exp(-integral) / black, 1.0))
     return grey
 
 
 def develop(clean: Array, exposure: Exposure, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Add the detector's noise to noiseless grey levels and store them in 8 bits."""
+    """Add detector noise to noiseless grey levels and round to 8 bits."""
     noisy = clean + rng.normal(0.0, exposure.noise, clean.shape)
     pixels: NDArray[np.uint8] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     return pixels
@@ -251,13 +234,12 @@ def develop(clean: Array, exposure: Exposure, rng: np.random.Generator) -> NDArr
 
 @dataclass(frozen=True, eq=False)
 class Shadow:
-    """What one finding does to one image.
+    """Effect of one finding on one image.
 
     Attributes:
-        mask: Its footprint (112, 112): pixels where the line integral with and without it differs
-            by at least a quarter of the largest difference.
-        contrast: Mean absolute difference of the noiseless images over the footprint, in noise
-            sigma.
+        mask: The footprint (112, 112): pixels where the finding changes the line integral by at
+            least a quarter of the largest change.
+        contrast: Mean absolute change of the noiseless image over the footprint, in noise sigma.
     """
 
     mask: NDArray[np.bool_]
@@ -265,26 +247,18 @@ class Shadow:
 
 
 class Scene:
-    """A patient before the two detectors."""
+    """A patient with both detectors."""
 
     def __init__(self, anatomy: Anatomy, exposures: dict[View, Exposure]) -> None:
-        """Prepare both views.
-
-        Args:
-            anatomy: The healthy thorax.
-            exposures: Exposure of each view.
-        """
-        self.anatomy = anatomy
-        self.exposures = exposures
+        self.anatomy, self.exposures = anatomy, exposures
         self._projections = {view: Projection(anatomy, view) for view in VIEWS}
         self._shadows: dict[tuple[View, tuple[Lesion, ...], tuple[Lesion, ...]], Shadow] = {}
 
     def clean(self, view: View, lesions: Iterable[Lesion]) -> Array:
         """Return the noiseless image (112, 112), grey levels 0 to 255 before rounding."""
-        return film(self._projections[view].integral(lesions), self.black(view))
+        return film(self._projections[view].integral(lesions), self._black(view))
 
-    def black(self, view: View) -> float:
-        """Return the signal from which on the view's film is black."""
+    def _black(self, view: View) -> float:
         return self._projections[view].black / self.exposures[view].factor
 
     def shadow(self, view: View, lesions: Sequence[Lesion], removed: Sequence[Lesion]) -> Shadow:
@@ -298,13 +272,13 @@ class Scene:
         self, view: View, lesions: tuple[Lesion, ...], removed: tuple[Lesion, ...]
     ) -> Shadow:
         kept = [lesion for lesion in lesions if lesion not in removed]
-        projection, exposure = self._projections[view], self.exposures[view]
+        projection = self._projections[view]
         present, absent = projection.integral(lesions), projection.integral(kept)
         change = np.abs(present - absent)
         maximum = float(change.max())
         if maximum <= 1e-9:
             return Shadow(np.zeros(change.shape, dtype=np.bool_), 0.0)
         mask = change >= EDGE * maximum
-        black = self.black(view)
+        black = self._black(view)
         difference = film(present[mask], black) - film(absent[mask], black)
-        return Shadow(mask, float(np.abs(difference).mean()) / exposure.noise)
+        return Shadow(mask, float(np.abs(difference).mean()) / self.exposures[view].noise)

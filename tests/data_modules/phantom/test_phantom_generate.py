@@ -15,23 +15,22 @@ from amif_lightning.errors import UserError
 from data_modules.phantom import generate as module
 from data_modules.phantom import study
 from data_modules.phantom.generate import generate
+from data_modules.phantom.module import Phantom
 from data_modules.phantom.read import read_phantom, read_studies
+from data_modules.phantom.studies import PhantomStudies
+from tests.data_modules.phantom.conftest import SMALL
 from tests.data_modules.phantom.files import TINY, fingerprint
 
 
 def test_same_seed_same_files_other_seed_other_data(tmp_path: Path) -> None:
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        generate(tmp_path / name, seed=seed, studies=TINY, progress=False)
+    for name, seed, processes in (("a", 0, 1), ("b", 0, 2), ("c", 1, 1)):
+        generate(tmp_path / name, seed, TINY, progress=False, processes=processes)
     first, again, other = (fingerprint(tmp_path / name) for name in "abc")
     assert first == again
     assert set(first) == set(other)
     assert not {name for name in first if first[name] == other[name]}
-
-
-def test_known_answers_of_seed_zero(tmp_path: Path) -> None:
-    """Questions, answers and vectors of a seed are the same on every machine."""
-    generate(tmp_path, seed=0, studies=TINY, progress=False)
-    text = (tmp_path / "studies.jsonl").read_bytes() + (tmp_path / "questions.jsonl").read_bytes()
+    # Questions, answers and vectors of a seed are the same on every machine.
+    text = b"".join((tmp_path / "a" / f"{n}.jsonl").read_bytes() for n in ("studies", "questions"))
     assert hashlib.sha256(text).hexdigest()[:16] == "5bf57950ecc588fd"
 
 
@@ -57,11 +56,11 @@ def test_images_are_8_bit_grey_112(phantom_root: Path) -> None:
             assert 60 < pixels[40:72, 30:82].mean() < 220
 
 
-def test_finished_folder_is_left_as_it_is(tmp_path: Path) -> None:
-    generate(tmp_path, studies=TINY, progress=False)
-    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    generate(tmp_path, studies=TINY, progress=False)
-    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+def test_finished_folder_is_left_as_it_is(small_root: Path) -> None:
+    times = {path: path.stat().st_mtime_ns for path in small_root.rglob("*")}
+    for kind in (Phantom, PhantomStudies):  # both modules share one folder
+        kind(str(small_root), **SMALL).prepare_data()
+    assert times == {path: path.stat().st_mtime_ns for path in small_root.rglob("*")}
 
 
 def test_interrupted_generation_leaves_nothing_and_is_done_anew(
@@ -135,7 +134,7 @@ def test_two_processes_may_generate_the_same_root_at_once(tmp_path: Path) -> Non
     assert names == {"both", "one", "here0", "here1"}
 
 
-def test_the_slower_of_two_with_other_settings_is_told(
+def test_the_slower_of_two_with_other_settings_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = study.draw
@@ -172,31 +171,25 @@ def test_a_root_behind_a_link_is_filled_and_the_link_stays(tmp_path: Path) -> No
     assert (tmp_path / "disk").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"studies": {"train": 12}}])
-def test_other_settings_are_one_sentence(tmp_path: Path, change: dict[str, object]) -> None:
-    generate(tmp_path, studies=TINY, progress=False)
-    before = fingerprint(tmp_path)
-    settings: dict[str, object] = {"seed": 0, "studies": TINY, **change}
-    with pytest.raises(UserError, match=r"made with other settings .*delete the folder") as error:
-        generate(tmp_path, progress=False, **settings)  # type: ignore[arg-type]  # mixed on purpose
-    assert "\n" not in str(error.value)
-    assert str(tmp_path) in str(error.value)
-    assert fingerprint(tmp_path) == before
-
-
-def test_other_generator_version_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", ["seed", "studies", "generator"])
+def test_other_settings_are_one_sentence(
+    small_root: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    generate(tmp_path, studies=TINY, progress=False)
-    monkeypatch.setattr(module, "GENERATOR", module.GENERATOR + 1)
-    with pytest.raises(UserError, match="other settings"):
-        generate(tmp_path, studies=TINY, progress=False)
+    before = fingerprint(small_root)
+    options = SMALL | {"seed": {"phantom_seed": 1}, "studies": {"test_studies": 9}}.get(change, {})
+    if change == "generator":
+        monkeypatch.setattr(module, "GENERATOR", module.GENERATOR + 1)
+    with pytest.raises(UserError, match=r"made with other settings .*delete the folder") as error:
+        Phantom(str(small_root), **options).prepare_data()
+    assert "\n" not in str(error.value)
+    assert str(small_root) in str(error.value)
+    assert fingerprint(small_root) == before
 
 
 def test_a_folder_with_other_files_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "mine.txt").write_text("keep")
-    with pytest.raises(UserError, match=r"is not empty and holds no phantom.json"):
+    with pytest.raises(UserError, match=r"is not empty and has no phantom.json"):
         generate(tmp_path, studies=TINY, progress=False)
     assert (tmp_path / "images" / "mine.txt").read_text() == "keep"
     (tmp_path / "phantom.json").write_text("[]")
@@ -214,13 +207,13 @@ def test_no_patient_in_two_splits_and_some_with_two_studies(phantom_root: Path) 
     assert set(counts.values()) == {1, 2}
 
 
-def test_no_two_images_are_alike(phantom_root: Path) -> None:
+def test_no_two_images_are_equal(phantom_root: Path) -> None:
     images = {name: digest for name, digest in fingerprint(phantom_root).items() if "png" in name}
     assert len(images) == 2 * (160 + 30 + 60)
     assert len(set(images.values())) == len(images)
 
 
-def test_manifest_says_what_was_made(phantom_root: Path) -> None:
+def test_manifest_describes_the_data(phantom_root: Path) -> None:
     manifest = json.loads((phantom_root / "phantom.json").read_text())
     assert manifest["seed"] == 3
     assert manifest["studies"] == {"train": 160, "validation": 30, "test": 60}

@@ -1,8 +1,9 @@
-"""The generated data set as a data module."""
+"""The generated data set as a question data module, and what both data modules share."""
 
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,90 +12,52 @@ import pytest
 from amif_lightning.errors import UserError
 from data_modules.phantom.module import Phantom
 from data_modules.phantom.read import read_studies
-
-SIZES = {"train_studies": 24, "validation_studies": 8, "test_studies": 8}
-OPTIONS: dict[str, Any] = {
-    "tokenizer": "words",
-    "image_size": 32,
-    "num_workers": 0,
-    "batch_size": 4,
-    "augmentation": "none",
-}
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("module") / "set"
-    _phantom(folder).prepare_data()
-    return folder
+from data_modules.phantom.studies import PhantomStudies
+from tests.data_modules.phantom.conftest import SMALL
 
 
 def _phantom(root: Path, **more: Any) -> Phantom:
-    return Phantom(str(root), **(SIZES | OPTIONS | more))
+    return Phantom(str(root), **(SMALL | {"batch_size": 4} | more))
 
 
-def test_the_split_sizes_are_those_asked_for(root: Path) -> None:
-    studies = read_studies(root)
-    counts = {
-        name: sum(s.split == name for s in studies) for name in ("train", "validation", "test")
-    }
-    assert counts == {"train": 24, "validation": 8, "test": 8}
-
-
-def test_preparing_again_keeps_the_files(root: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
-    _phantom(root).prepare_data()
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*.*")} == before
-
-
+@pytest.mark.parametrize("kind", [Phantom, PhantomStudies])
 @pytest.mark.parametrize(
     ("name", "value"),
     [("phantom_seed", -1), ("train_studies", 0), ("validation_studies", -1), ("test_studies", -1)],
 )
-def test_bad_options_are_named(tmp_path: Path, name: str, value: int) -> None:
+def test_bad_options_are_named(
+    tmp_path: Path, kind: type[Phantom | PhantomStudies], name: str, value: int
+) -> None:
+    options: dict[str, Any] = {name: value}
     with pytest.raises(UserError, match=rf"data\.init_args\.{name} is {value}: give at least"):
-        _phantom(tmp_path / "set", **{name: value})
+        kind(str(tmp_path / "set"), **options)
 
 
 def test_no_patient_is_trained_on_and_validated_on_after_a_hold_out(tmp_path: Path) -> None:
-    folder = tmp_path / "set"
-    sizes = {"train_studies": 60, "validation_studies": 0, "test_studies": 8}
-    _phantom(folder, **sizes).prepare_data()
-    of_study = {study.study_id: study.patient_id for study in read_studies(folder)}
-    for seed in range(5):
-        parts = _phantom(folder, **sizes, split_seed=seed, validation_fraction=0.3).splits
-        assert parts.held_out_from_train
+    options = SMALL | {"train_studies": 60, "validation_studies": 0, "validation_fraction": 0.3}
+    root = str(tmp_path / "set")
+    Phantom(root, **options).prepare_data()
+    kinds: tuple[type[Phantom | PhantomStudies], ...] = (Phantom, PhantomStudies)
+    for kind, seed in product(kinds, range(3)):
+        splits: Any = kind(root, **options, split_seed=seed).splits
+        assert splits.held_out_from_train
         trained, held_out = (
-            {of_study[Path(row.image).name.rsplit("_", 1)[0]] for row in rows}
-            for rows in (parts.train, parts.validation)
+            {row.group for row in rows} for rows in (splits.train, splits.validation)
         )
         assert trained
         assert held_out
         assert not trained & held_out
 
 
-def test_other_settings_in_the_same_folder_are_refused(root: Path) -> None:
-    with pytest.raises(UserError, match="made with other settings"):
-        _phantom(root, phantom_seed=1).prepare_data()
+def test_the_training_seed_does_not_change_the_patients(small_root: Path, tmp_path: Path) -> None:
+    _phantom(tmp_path / "set", seed=5).prepare_data()
+    for name in ("questions.jsonl", "studies.jsonl"):
+        assert (tmp_path / "set" / name).read_text() == (small_root / name).read_text()
 
 
-def test_the_training_seed_does_not_change_the_patients(root: Path, tmp_path: Path) -> None:
-    other = _phantom(tmp_path / "set", seed=5)
-    other.prepare_data()
-    files = ("questions.jsonl", "studies.jsonl")
-    assert [(tmp_path / "set" / f).read_text() for f in files] == [
-        (root / f).read_text() for f in files
-    ]
-    another = _phantom(tmp_path / "patients", phantom_seed=1)
-    another.prepare_data()
-    assert (tmp_path / "patients" / "studies.jsonl").read_text() != (
-        root / "studies.jsonl"
-    ).read_text()
-
-
-def test_the_clean_protocol_keeps_the_generated_splits(root: Path) -> None:
-    data = _phantom(root)
-    lines = [json.loads(x) for x in (root / "questions.jsonl").read_text().splitlines()]
+def test_the_clean_protocol_keeps_the_generated_splits(small_root: Path) -> None:
+    data = _phantom(small_root)
+    lines = [json.loads(x) for x in (small_root / "questions.jsonl").read_text().splitlines()]
     for split, rows in (
         ("train", data.splits.train),
         ("validation", data.splits.validation),
@@ -107,10 +70,10 @@ def test_the_clean_protocol_keeps_the_generated_splits(root: Path) -> None:
     assert set(data.splits.candidates) == {x["answer"] for x in lines if x["split"] == "train"}
 
 
-def test_its_word_table_knows_the_training_reports_and_no_others(root: Path) -> None:
-    data = _phantom(root)
+def test_its_training_texts_have_the_training_reports_and_no_others(small_root: Path) -> None:
+    data = _phantom(small_root)
     texts = data.training_texts()
-    studies = read_studies(root)
+    studies = read_studies(small_root)
     assert {s.report for s in studies if s.split == "train"} <= set(texts)
     held_out = {s.report for s in studies if s.split != "train"}
     held_out -= {s.report for s in studies if s.split == "train"}
@@ -118,13 +81,13 @@ def test_its_word_table_knows_the_training_reports_and_no_others(root: Path) -> 
     assert not held_out & set(texts)
 
 
-def test_its_audit_is_clean(root: Path) -> None:
-    audit = _phantom(root).audit()
+def test_its_audit_is_clean(small_root: Path) -> None:
+    audit = _phantom(small_root).audit()
     assert audit.clean, audit.not_clean
 
 
-def test_its_batches_hold_images_and_questions(root: Path) -> None:
-    data = _phantom(root, questions_per_image=2)
+def test_its_batches_hold_images_and_questions(small_root: Path) -> None:
+    data = _phantom(small_root, questions_per_image=2)
     data.prepare_data()
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))

@@ -1,17 +1,28 @@
+"""Reading a generated set: questions, studies, and the regions of the findings that images show."""
+
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from amif_lightning.errors import UserError
-from data_modules.phantom.read import Footprints, footprint, read_phantom, read_studies
-from data_modules.phantom.simulator.findings import finding_vector
+from amif_lightning.evaluation import Region
+from data_modules.phantom.read import NAMES, Study, read_phantom, read_studies
+from data_modules.phantom.simulator.findings import Finding, finding_vector
 from data_modules.phantom.simulator.geometry import VIEWS
+from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.study import decode_runs, encode_runs
+
+DENIALS = {"no", "not", "without", "neither", "nor", "negative"}
 
 
 def test_release_counts_rows_over_the_file(phantom_root: Path) -> None:
@@ -20,12 +31,11 @@ def test_release_counts_rows_over_the_file(phantom_root: Path) -> None:
     assert list(release.splits) == ["train", "validation", "test"]
     lines = (phantom_root / "questions.jsonl").read_text().splitlines()
     rows = [row for found in release.splits.values() for row in found]
-    assert [row.question_id.rsplit("/", 1)[1] for row in rows] == [
-        str(i) for i in range(len(lines))
+    assert [row.question_id for row in rows] == [
+        f"Phantom/{row.split}/{i}" for i, row in enumerate(rows)
     ]
-    assert rows[0].question_id == "Phantom/train/0"
+    assert len(rows) == len(lines)
     assert all((phantom_root / row.image).is_file() for row in rows[::50])
-    assert all(row.split == row.question_id.split("/")[1] for row in rows)
 
 
 def test_studies_have_two_views_a_report_and_the_vector_of_their_findings(
@@ -33,49 +43,13 @@ def test_studies_have_two_views_a_report_and_the_vector_of_their_findings(
 ) -> None:
     studies = read_studies(phantom_root)
     assert Counter(study.split for study in studies) == {"train": 160, "validation": 30, "test": 60}
-    for study in studies:
+    written = [json.loads(x)["report"] for x in (phantom_root / "studies.jsonl").open()]
+    for study, sections in zip(studies, written, strict=True):
         assert [image.view for image in study.images] == list(VIEWS)
         assert study.vector == finding_vector(study.findings)
-        assert study.findings_text
-        assert study.impression
-        assert study.report == f"{study.findings_text} {study.impression}"
+        assert study.report == f"{sections['findings']} {sections['impression']}"
         assert len(study.shown_on) == len(study.findings)
-        assert all(shown for shown in study.shown_on)
-
-
-def test_footprints_lie_where_the_image_differs(phantom_root: Path) -> None:
-    """Masses and nodules are brighter than the same place in the other lung."""
-    reader = Footprints(phantom_root)
-    brighter = []
-    for study in read_studies(phantom_root):
-        if len(study.findings) != 1 or study.findings[0].side not in ("left", "right"):
-            continue
-        if study.findings[0].kind != "mass" or study.findings[0].zone == "lower":
-            continue
-        (item,) = reader.of(study.study_id, "frontal")
-        if item.contrast < 3:
-            continue
-        mirrored = item.mask[:, ::-1]
-        with Image.open(phantom_root / study.images[0].path) as image:
-            pixels = np.asarray(image).astype(float)
-        brighter.append(pixels[item.mask].mean() - pixels[mirrored].mean())
-        columns = np.nonzero(item.mask)[1]
-        assert (columns.mean() > 56) == (study.findings[0].side == "left")
-    assert len(brighter) >= 5
-    assert np.mean(brighter) > 25
-
-
-def test_footprint_of_an_image_is_the_union_over_its_findings(phantom_root: Path) -> None:
-    studies = read_studies(phantom_root)
-    reader = Footprints(phantom_root)
-    several = next(study for study in studies if len(study.findings) == 2)
-    parts = reader.of(several.study_id, "lateral")
-    assert [part.kind for part in parts] == [finding.kind for finding in several.findings]
-    union = footprint(phantom_root, several.study_id, "lateral")
-    assert union.shape == (112, 112)
-    assert np.array_equal(union, parts[0].mask | parts[1].mask)
-    healthy = next(study for study in studies if not study.findings)
-    assert not footprint(phantom_root, healthy.study_id, "frontal").any()
+        assert all(study.shown_on)
 
 
 def test_rows_of_a_patient_share_a_group(phantom_root: Path) -> None:
@@ -86,22 +60,17 @@ def test_rows_of_a_patient_share_a_group(phantom_root: Path) -> None:
     assert len({row.group for row in rows}) < len({row.image_key for row in rows}) / 2
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda lines: lines[:-1], r"questions\.jsonl holds .* and .*phantom\.json promises"),
-        (lambda lines: [*lines, lines[-1]], r"questions\.jsonl holds .* promises"),
-    ],
-)
+@pytest.mark.parametrize("name", ["questions", "compositions"])
+@pytest.mark.parametrize("change", [lambda lines: lines[:-1], lambda lines: [*lines, lines[-1]]])
 def test_another_number_of_questions_than_promised_is_refused(
-    phantom_root: Path, tmp_path: Path, change: Callable[[list[str]], list[str]], message: str
+    phantom_root: Path, tmp_path: Path, name: str, change: Callable[[list[str]], list[str]]
 ) -> None:
-    for name in ("phantom.json", "studies.jsonl", "questions.jsonl"):
-        (tmp_path / name).write_bytes((phantom_root / name).read_bytes())
-    path = tmp_path / "questions.jsonl"
+    for file in ("phantom.json", "studies.jsonl", "questions.jsonl", "compositions.jsonl"):
+        (tmp_path / file).write_bytes((phantom_root / file).read_bytes())
+    path = tmp_path / f"{name}.jsonl"
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
-    with pytest.raises(UserError, match=message) as error:
-        read_phantom(tmp_path)
+    with pytest.raises(UserError, match=rf"{name}\.jsonl holds .* promises") as error:
+        read_phantom(tmp_path, compositional=True)
     assert "\n" not in str(error.value)
     (tmp_path / "phantom.json").write_text("{}")
     with pytest.raises(UserError, match="is not a manifest"):
@@ -119,3 +88,112 @@ def test_missing_and_broken_data_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "studies.jsonl").write_text('{"study_id":\n')
     with pytest.raises(UserError, match=r"studies.jsonl cannot be read \(line 1: no JSON object"):
         read_studies(tmp_path)
+
+
+def test_runs_restore_the_mask() -> None:
+    mask = np.random.default_rng(0).random((112, 112)) < 0.3
+    mask[0, 0] = mask[-1, -1] = True
+    assert np.array_equal(decode_runs(encode_runs(mask)), mask)
+    assert encode_runs(np.zeros((112, 112), dtype=bool)) == []
+
+
+# ---- regions of findings ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shown(phantom_root: Path) -> list[tuple[Study, str, list[Region]]]:
+    """Every image with its study and the regions that the data module gives."""
+    data = PhantomStudies(str(phantom_root))
+    return [
+        (s, i.path, list(data.regions(f"Phantom/{s.study_id}", f"Phantom/{i.path}")))
+        for s in read_studies(phantom_root)
+        for i in s.images
+    ]
+
+
+def test_regions_are_the_stored_footprints_of_the_shown_findings(
+    phantom_root: Path, shown: list[tuple[Study, str, list[Region]]]
+) -> None:
+    """The file also has footprints of hidden findings; two findings of one image keep apart."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in (phantom_root / "footprints.jsonl").open():
+        row = json.loads(line)
+        lines.setdefault(f"{row['study_id']}_{row['view']}", []).append(row)
+    several = hidden = 0
+    for study, path, regions in shown:
+        rows = lines.get(Path(path).stem, [])
+        assert [row["kind"] for row in rows] == [finding.kind for finding in study.findings]
+        expected = [row for row in rows if row["contrast"] >= 3.0]
+        hidden += len(rows) - len(expected)
+        several += len(expected) > 1
+        assert [region.kind for region in regions] == [row["kind"] for row in expected]
+        for region, row in zip(regions, expected, strict=True):
+            pixels = {
+                place
+                for start, length in zip(row["runs"][::2], row["runs"][1::2], strict=True)
+                for place in range(start, start + length)
+            }
+            assert set(np.flatnonzero(region.mask).tolist()) == pixels
+            assert 0 < len(pixels) < region.mask.size
+    assert several > 10
+    assert hidden > 10
+
+
+def test_a_region_lies_on_its_finding_s_side_of_the_frontal_image(
+    shown: list[tuple[Study, str, list[Region]]],
+) -> None:
+    """The patient's left is on the right of the image; upper is above lower."""
+    sides = dict.fromkeys(("left", "right"), 0)
+    heights: dict[str, list[float]] = {"upper": [], "middle": [], "lower": []}
+    for study, path, regions in shown:
+        kinds: dict[str, Finding] = {finding.kind: finding for finding in study.findings}
+        if not path.endswith("_frontal.png"):
+            continue
+        for region in regions:
+            finding = kinds[region.kind]
+            rows, columns = region.mask.nonzero()
+            if finding.side in sides:
+                assert (columns.mean() > 55.5) == (finding.side == "left"), (path, finding)
+                sides[finding.side] += 1
+            if finding.zone:
+                heights[finding.zone].append(float(rows.mean()))
+    assert min(sides.values()) > 5
+    upper, middle, lower = (sum(found) / len(found) for found in heights.values())
+    assert upper < middle < lower
+
+
+def test_the_image_is_brighter_in_a_region_than_images_without_a_finding_there(
+    phantom_root: Path, shown: list[tuple[Study, str, list[Region]]]
+) -> None:
+    """Solid findings are brighter than healthy images; air is darker."""
+
+    def pixels(path: str) -> np.ndarray:
+        with Image.open(phantom_root / path) as image:
+            return np.asarray(image, dtype=float)
+
+    frontal = [item for item in shown if item[1].endswith("_frontal.png")]
+    usual = np.mean([pixels(path) for study, path, _ in frontal if not study.findings], axis=0)
+    gaps: dict[str, list[float]] = {}
+    for _, path, regions in frontal:
+        for region in regions:
+            change = pixels(path) - usual
+            inside = change[region.mask].mean() - np.median(change[~region.mask])
+            gaps.setdefault(region.kind, []).append(float(inside))
+    means = {kind: float(np.mean(found)) for kind, found in gaps.items() if len(found) > 2}
+    assert means.pop("pneumothorax") < 0
+    assert len(means) == 5
+    assert all(mean > 0 for mean in means.values()), means
+    assert means["mass"] > 25
+
+
+def test_every_report_names_its_findings_and_no_word_names_two_of_them(phantom_root: Path) -> None:
+    assert PhantomStudies(str(phantom_root)).region_words() is NAMES
+    for study in read_studies(phantom_root):
+        sentences = re.split(r"[.;!?]", study.report.lower())
+        words = [set(re.findall(r"[a-z]+", sentence)) for sentence in sentences]
+        affirmed = set().union(*(found for found in words if not found & DENIALS))
+        kinds = {finding.kind for finding in study.findings}
+        for kind in kinds:
+            assert affirmed & NAMES[kind], (kind, study.report)
+        for kind, other in combinations(sorted(kinds), 2):
+            assert not affirmed & NAMES[kind] & NAMES[other], (kind, other, study.report)

@@ -15,26 +15,16 @@ from data_modules.phantom.module import Phantom
 from data_modules.phantom.read import read_studies
 from data_modules.phantom.simulator.findings import KINDS
 from data_modules.phantom.studies import PhantomStudies
-
-SIZES = {"train_studies": 24, "validation_studies": 8, "test_studies": 8}
-OPTIONS: dict[str, Any] = {
-    "tokenizer": "words",
-    "image_size": 32,
-    "num_workers": 0,
-    "batch_size": 8,
-    "augmentation": "none",
-}
+from tests.data_modules.phantom.conftest import SMALL
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("studies") / "set"
-    _studies(folder).prepare_data()
-    return folder
+@pytest.fixture
+def root(small_root: Path) -> Path:
+    return small_root
 
 
 def _studies(root: Path, **more: Any) -> PhantomStudies:
-    return PhantomStudies(str(root), **(SIZES | OPTIONS | more))
+    return PhantomStudies(str(root), **(SMALL | {"batch_size": 8} | more))
 
 
 def test_a_batch_shows_one_patient_in_two_views(root: Path) -> None:
@@ -50,12 +40,8 @@ def test_a_batch_shows_one_patient_in_two_views(root: Path) -> None:
             shown = {batch.first_ids[i], batch.second_ids[i]}
             assert shown == {f"Phantom/{image.path}" for image in study.images}
             assert batch.texts[i] == study.report
-
-
-def test_validation_shows_the_frontal_view_first(root: Path) -> None:
-    batch = next(iter(_studies(root).val_dataloader()))
-    assert all(name.endswith("frontal.png") for name in batch.first_ids)
-    assert all(name.endswith("lateral.png") for name in batch.second_ids)
+    # Validation shows the frontal view first.
+    assert all(name.endswith("frontal.png") for name in batches[-1].first_ids)
 
 
 def test_equal_findings_are_relevant_and_others_are_not(root: Path) -> None:
@@ -75,7 +61,7 @@ def _features(root: Path, **options: Any) -> tuple[list[str], Tensor, Tensor, Te
     return batch.study_ids, batch.teacher.first, batch.teacher.second, batch.teacher.text
 
 
-def test_the_exact_teacher_says_what_the_patient_has(root: Path) -> None:
+def test_the_exact_teacher_gives_the_patients_findings(root: Path) -> None:
     vectors = {f"Phantom/{s.study_id}": torch.tensor(s.vector).float() for s in read_studies(root)}
     names, *views = _features(root, vector_scale=2.0)
     for features in views:
@@ -85,7 +71,7 @@ def test_the_exact_teacher_says_what_the_patient_has(root: Path) -> None:
             assert torch.allclose(row, expected)
 
 
-def test_the_shuffled_teacher_says_what_another_of_the_split_has(root: Path) -> None:
+def test_the_shuffled_teacher_gives_those_of_another_study_of_the_split(root: Path) -> None:
     names, exact, *_ = _features(root)
     again, *views = _features(root, teacher="shuffled_vectors")
     assert again == names
@@ -99,14 +85,9 @@ def test_the_shuffled_teacher_says_what_another_of_the_split_has(root: Path) -> 
     assert not torch.equal(torch.stack([by_name[name] for name in names]), views[0])
 
 
-def test_no_teacher_gives_no_features(root: Path) -> None:
-    batch = next(iter(_studies(root, teacher="none").train_dataloader()))
-    assert batch.teacher is None
-
-
-def test_the_vectors_need_no_file(root: Path) -> None:
-    data = _studies(root)
-    assert (data.teacher, data.embeddings_file()) == ("vectors", None)
+def test_no_teacher_gives_no_features_and_the_vectors_need_no_file(root: Path) -> None:
+    assert next(iter(_studies(root, teacher="none").train_dataloader())).teacher is None
+    assert _studies(root).embeddings_file() is None
 
 
 def test_every_study_has_a_class_with_prompts(root: Path) -> None:
@@ -124,41 +105,36 @@ def test_every_study_has_a_class_with_prompts(root: Path) -> None:
 
 def test_both_stages_build_the_same_table_and_score_the_same_rows(root: Path) -> None:
     studies = _studies(root)
-    asked = Phantom(str(root), **(SIZES | OPTIONS))
+    asked = Phantom(str(root), **SMALL)
     assert studies.tokenizer.to_json() == asked.tokenizer.to_json()
     check_selection(studies.answer_space(), asked.answer_space(), same_protocol=False)
-    other = Phantom(str(root), **(SIZES | OPTIONS), test_split="validation")
+    other = Phantom(str(root), **SMALL, test_split="validation")
     with pytest.raises(UserError, match="trained with test_split test"):
         check_selection(studies.answer_space(), other.answer_space(), same_protocol=False)
-
-
-def test_both_classes_share_one_folder(root: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
-    Phantom(str(root), **(SIZES | OPTIONS)).prepare_data()
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*.*")} == before
-
-
-def test_a_hold_out_keeps_patients_whole(tmp_path: Path) -> None:
-    folder = tmp_path / "set"
-    data = _studies(folder, train_studies=60, validation_studies=0, validation_fraction=0.3)
-    data.prepare_data()
-    assert data.splits.held_out_from_train
-    trained, held_out = (
-        {row.group for row in rows} for rows in (data.splits.train, data.splits.validation)
-    )
-    assert held_out
-    assert not trained & held_out
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("phantom_seed", -1), ("train_studies", 0), ("validation_studies", -1), ("test_studies", -1)],
-)
-def test_bad_numbers_are_named(tmp_path: Path, name: str, value: int) -> None:
-    with pytest.raises(UserError, match=rf"data\.init_args\.{name} is {value}: give at least"):
-        _studies(tmp_path / "set", **{name: value})
 
 
 def test_an_unknown_teacher_is_named_with_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="teacher is 'vector': give one of none, vectors, shuffled"):
         _studies(tmp_path / "set", teacher="vector")
+
+
+def test_negatives_are_of_other_findings_and_near(phantom_root: Path) -> None:
+    data = PhantomStudies(str(phantom_root))
+    fixed = data.fixed_negatives("test")
+    rows = data.rows("test")
+    vectors = {
+        f"Phantom/{s.study_id}": torch.tensor(s.vector).float() for s in read_studies(phantom_root)
+    }
+    vectors = {name: vector / vector.norm() for name, vector in vectors.items()}
+    assert fixed.hard is not None
+    for own, (random, hard) in enumerate(zip(fixed.random, fixed.hard, strict=True)):
+        assert rows[own].finding != rows[random].finding
+        mine = vectors[rows[own].study_id]
+        near = float(mine @ vectors[rows[hard].study_id])
+        others = [
+            float(mine @ vectors[row.study_id]) for row in rows if row.finding != rows[own].finding
+        ]
+        assert near == pytest.approx(max(others), abs=1e-4)
+    # For every teacher, and in every process.
+    again = PhantomStudies(str(phantom_root), teacher="none")
+    assert again.fixed_negatives("test") == fixed

@@ -81,7 +81,7 @@ def test_box_holds_the_whole_shadow_and_no_more_than_a_margin(body: Ellipsoid, v
     outside[box.slices] = 0.0
     assert outside.max() == 0.0
     rows = np.flatnonzero(whole.any(axis=1))
-    assert box.rows.stop - box.rows.start <= len(rows) + 3
+    assert box.bottom - box.top <= len(rows) + 3
 
 
 def test_left_is_on_the_right_of_a_frontal_image_and_up_is_up() -> None:

@@ -6,7 +6,7 @@ import pytest
 from data_modules.phantom.simulator.anatomy import draw_anatomy
 from data_modules.phantom.simulator.findings import PROFILES, draw_profiles
 from data_modules.phantom.simulator.geometry import VIEWS, Array, View
-from data_modules.phantom.simulator.lesions import AREAS, DECIDED, Placed, place
+from data_modules.phantom.simulator.lesions import AREAS, DECIDED, Aspect, Placed, place
 from data_modules.phantom.simulator.render import Exposure, Lesion, Scene
 
 Drawn = tuple[Scene, tuple[Placed, ...]]
@@ -25,6 +25,10 @@ def drawn() -> list[Drawn]:
         scene = Scene(draw_anatomy(rng), exposures)
         result.append((scene, place(rng, scene, profile.findings)))
     return result
+
+
+def with_aspect(item: Placed, aspect: Aspect) -> list[View]:
+    return [view for view in VIEWS if aspect in item.decided[view]]
 
 
 def without(scene: Scene, placed: tuple[Placed, ...], removed: list[Lesion], view: View) -> Array:
@@ -62,7 +66,7 @@ def test_decisions_keep_a_margin(drawn: list[Drawn]) -> None:
     assert near.mean() < 0.01
     for _, placed in drawn:
         for item in placed:
-            for view in item.sized:
+            for view in with_aspect(item, "size"):
                 small, large = AREAS[item.finding.kind, view]
                 area = item.shadows[view].mask.sum()
                 lungs = len(item.finding.sides) if view == "frontal" else 1
@@ -85,7 +89,7 @@ def test_zone_is_where_the_footprint_lies(drawn: list[Drawn]) -> None:
     heights: dict[str, list[float]] = {"upper": [], "middle": [], "lower": []}
     for _, placed in drawn:
         for item in placed:
-            for view in item.zoned:
+            for view in with_aspect(item, "zone"):
                 rows = np.nonzero(item.shadows[view].mask)[0]
                 heights[item.finding.zone].append(float(rows.mean()))
     means = {zone: np.mean(rows) for zone, rows in heights.items()}
@@ -97,7 +101,7 @@ def test_counted_nodules_are_separate_spots(drawn: list[Drawn]) -> None:
     assert len(several) >= 10
     for item in several:
         assert len(item.lesions) == item.finding.count
-        for view in item.counted:
+        for view in with_aspect(item, "count"):
             assert _spots(item.shadows[view].mask) == item.finding.count
 
 

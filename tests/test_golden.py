@@ -48,3 +48,18 @@ def test_numbers_are_those_that_were_written(found: dict[str, dict[str, Any]], s
             if "transport" in tag:  # starts later
                 continue
             assert values[0] == pytest.approx(written["losses"][tag][0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "share"),
+    [
+        ("global", "image_text_loss", 0.85),
+        ("joint", "loss", 0.7),
+        ("answering", "answer_loss", 0.85),
+    ],
+)
+def test_training_lowers_the_loss(
+    found: dict[str, dict[str, Any]], stage: str, name: str, share: float
+) -> None:
+    losses = found[stage]["losses"][f"train/{name}"]
+    assert sum(losses[-5:]) < share * sum(losses[:5])

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from amif_lightning.reports.records.run import read_record
 from amif_lightning.reports.records.schema import read_lines
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.generate import generate
-from tests.small import RUN_OPTIONS, phantom
+from tests.small import RUN_OPTIONS
 
 SIZES: dict[SplitName, int] = {"train": 24, "validation": 8, "test": 8}
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "vqa" / "phantom.yaml"
@@ -136,24 +137,30 @@ def test_record_predictions_metric_and_report_agree(
     capsys.readouterr()
     assert report([str(trained.parents[1])]) == 0
     overall = read_record(trained / "result-test.json", ResultRecord).scores["overall"]
-    said = f"{overall.correct} of {overall.count} questions are right"
-    assert said in capsys.readouterr().out
+    sentence = f"{overall.correct} of {overall.count} questions are right"
+    assert sentence in capsys.readouterr().out
 
 
-def test_the_same_seed_gives_the_same_record_again(command: Command, tmp_path: Path) -> None:
-    """On one machine, on the CPU; times and places differ, and nothing else."""
+def test_the_same_seed_gives_the_same_record_again(
+    command: Command, trained: Path, tmp_path: Path
+) -> None:
+    """On one machine, on the CPU; times and paths differ, and nothing else."""
+    assert main(command("fit", "--experiment=first", f"--runs={tmp_path / 'two'}")) == 0
+    folder = tmp_path / "one" / "first" / "clean" / "seed0"
+    folder.mkdir(parents=True)
+    for name in ("best.ckpt", "config.yaml"):
+        shutil.copy(trained / name, folder)
     weights, lines, records = [], [], []
     for name in ("one", "two"):
-        runs = tmp_path / name
-        for words in (("fit",), ("test", "--ckpt_path=best")):
-            assert main(command(*words, "--experiment=same", f"--runs={runs}")) == 0
-        folder = runs / "same" / "clean" / "seed0"
+        words = ("--experiment=first", "--ckpt_path=best", f"--runs={tmp_path / name}")
+        assert main(command("test", *words)) == 0
+        folder = tmp_path / name / "first" / "clean" / "seed0"
         weights.append(torch.load(folder / "best.ckpt", weights_only=True)["state_dict"])
         lines.append((folder / "predictions-test.jsonl").read_bytes())
         record = json.loads((folder / "result-test.json").read_text())
         for field in ("durations", "finished"):
             del record[field]
-        records.append(json.dumps(record).replace(str(runs), "RUNS"))
+        records.append(json.dumps(record).replace(str(tmp_path / name), "RUNS"))
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert lines[0] == lines[1]
@@ -200,49 +207,48 @@ def test_validate_reports_the_selected_score(command: Command, trained: Path) ->
     assert float(app.run(words).trainer.callback_metrics["val/overall"]) == pytest.approx(selected)
 
 
-@pytest.mark.parametrize(
-    "length",
-    [
-        ("--trainer.max_steps=8",),
-        # With epochs, the number of steps is read off the loader before the progress is restored.
-        ("--trainer.max_steps=-1", "--trainer.max_epochs=2"),
-    ],
-    ids=["steps", "epochs"],
-)
-def test_resuming_amid_an_epoch_repeats_the_uninterrupted_run(
-    command: Command, length: tuple[str, ...]
-) -> None:
-    name = f"whole-{len(length)}"
-    # last.ckpt is left as it was some steps before the end, in the middle of an epoch.
-    kept = ("--last.every_n_train_steps=5", "--last.save_on_train_epoch_end=false")
-    whole = app.run(command("fit", *length, f"--experiment={name}", *kept))
-    per_epoch = int(whole.trainer.num_training_batches)
-    last = _folder(command, name) / "last.ckpt"
-    stopped = int(torch.load(last, weights_only=True)["global_step"])
-    assert 0 < stopped < whole.trainer.global_step
-    assert stopped % per_epoch
+# With epochs, the number of steps is counted on the loader before the progress is restored.
+EPOCHS = ("--trainer.max_steps=-1", "--trainer.max_epochs=2")
 
-    resumed = app.run(
-        command("fit", *length, f"--experiment={name}-resumed", f"--ckpt_path={last}")
-    )
+
+@pytest.fixture(scope="module")
+def whole(command: Command) -> Any:
+    """An uninterrupted run; its ``last.ckpt`` is of a step in the middle of an epoch."""
+    kept = ("--last.every_n_train_steps=5", "--last.save_on_train_epoch_end=false")
+    return app.run(command("fit", *EPOCHS, "--experiment=whole", *kept))
+
+
+def test_resuming_amid_an_epoch_repeats_the_uninterrupted_run(command: Command, whole: Any) -> None:
+    last = _folder(command, "whole") / "last.ckpt"
+    stored = torch.load(last, weights_only=True)
+    assert 0 < stored["global_step"] < whole.trainer.global_step
+    assert stored["global_step"] % int(whole.trainer.num_training_batches)
+
+    resumed = app.run(command("fit", *EPOCHS, "--experiment=resumed", f"--ckpt_path={last}"))
     for group in resumed.trainer.optimizers[0].param_groups:
         assert group["initial_lr"] == resumed.model.lr
         assert tuple(group["betas"]) == tuple(resumed.model.betas)
     decays = [group["weight_decay"] for group in resumed.trainer.optimizers[0].param_groups]
     assert decays == [resumed.model.weight_decay, 0.0]
+    assert_same(whole, resumed)
+    ours = whole.model.state_dict()
+    assert any(not torch.equal(ours[key], stored["state_dict"][key]) for key in ours)
+
+
+def assert_same(whole: Any, resumed: Any) -> None:
+    """Two runs ended at the same step with the same weights."""
     assert resumed.trainer.global_step == whole.trainer.global_step
     ours, theirs = whole.model.state_dict(), resumed.model.state_dict()
     assert ours.keys() == theirs.keys()
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
-    before = torch.load(last, weights_only=True)["state_dict"]
-    assert any(not torch.equal(ours[key], before[key]) for key in ours)
 
 
 def test_a_run_ended_by_sigterm_amid_an_epoch_continues_exactly(
-    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    whole: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = ("--trainer.max_epochs=2", "--trainer.max_steps=-1")
-    whole = app.run(command("fit", *options, "--experiment=unstopped"))
     steps, per_epoch = int(whole.trainer.global_step), int(whole.trainer.num_training_batches)
     # The last step that neither an epoch's end nor a validation (every four steps) follows.
     stop = max(step for step in range(1, steps) if step % per_epoch and step % 4) - 1
@@ -256,35 +262,14 @@ def test_a_run_ended_by_sigterm_amid_an_epoch_continues_exactly(
 
     with monkeypatch.context() as patch:
         patch.setattr(AMiFVQA, "on_train_batch_start", meet_sigterm)
-        assert main(command("fit", *options, "--experiment=stopped")) == 143
+        assert main(command("fit", *EPOCHS, "--experiment=stopped")) == 143
     assert "resume with: " in capsys.readouterr().err
     last = torch.load(_folder(command, "stopped") / "last.ckpt", weights_only=True)
     assert last["global_step"] == stop + 1
-    resumed = app.run(command("fit", *options, "--experiment=stopped", "--ckpt_path=last"))
-    assert resumed.trainer.global_step == whole.trainer.global_step
-    ours, theirs = whole.model.state_dict(), resumed.model.state_dict()
-    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+    assert_same(whole, app.run(command("fit", *EPOCHS, "--experiment=stopped", "--ckpt_path=last")))
 
 
-def test_a_checkpoint_answers_without_a_data_set(command: Command, trained: Path) -> None:
-    more = ("--experiment=again", f"--ckpt_path={trained / 'best.ckpt'}")
-    assert main(command("predict", *more)) == 0
-    written = _folder(command, "again") / "answers-test.jsonl"
-    given = [json.loads(line) for line in written.read_text().splitlines()]
-    expected = {x["question_id"]: (x["answer"], x["log_likelihood"]) for x in given}
-
-    task = AMiFVQA.load_from_checkpoint(trained / "best.ckpt", map_location="cpu").eval()
-    root = next(word for word in command("fit") if word.startswith("--data.init_args.root="))
-    data = phantom(root.partition("=")[2], image_size=64)
-    batch = next(iter(data.predict_dataloader()))  # images and token ids; the task never sees it
-    with torch.no_grad():
-        answered = task.answers(task(batch), batch)
-    for question, (answer, value) in zip(batch.question_ids, answered, strict=True):
-        assert answer == expected[question][0]
-        assert value == pytest.approx(expected[question][1], rel=1e-4)
-
-
-# ---- what must not pass silently --------------------------------------------------------------
+# ---- errors -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("option", ["warmup=0.5", "betas=[0.9,0.999]"])
@@ -316,67 +301,47 @@ def test_a_run_outlives_the_file_it_started_from(
     assert not record.untrained
 
 
-def test_scoring_what_a_run_starts_from_names_it(command: Command, trained: Path) -> None:
-    best = trained / "best.ckpt"
-    assert main(command("test", "--experiment=parent", f"--model.init_args.init_from={best}")) == 0
-    record = read_record(_folder(command, "parent") / "result-test.json", ResultRecord)
-    assert record.checkpoint == str(best)
-
-
-def test_another_protocol_is_refused(
-    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--trainer.max_steps=-1", "--trainer.max_epochs=-1"),
+            "set --trainer.max_epochs or --trainer.max_steps",
+        ),
+        (
+            ("--data.init_args.image_size=96",),
+            "gives images of 96 pixels and the model expects 64",
+        ),
+        (
+            ("--model.init_args.init_from={}", "--model.init_args.width=64"),
+            "start from a checkpoint of the same size",
+        ),
+    ],
+)
+def test_a_wrong_set_up_is_one_sentence(
+    command: Command,
+    trained: Path,
+    options: tuple[str, ...],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    best = trained / "best.ckpt"
-    words = command("test", f"--ckpt_path={best}", "--data.init_args.protocol=literature")
-    assert main((*words, "--experiment=other-protocol")) == 2
-    error = capsys.readouterr().err
-    assert "trained under the protocol 'clean' and the data module uses 'literature'" in error
-    assert "--data.init_args.protocol clean" in error
+    more = (word.format(trained / "best.ckpt") for word in options)
+    assert main(command("fit", "--experiment=wrong", *more)) == 2
+    assert sentence in capsys.readouterr().err
 
 
-def test_starting_from_a_checkpoint_of_another_size_is_one_sentence(
-    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_record_names_the_weights_or_their_absence(
+    command: Command, trained: Path, starts: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    best = trained / "best.ckpt"
-    more = (f"--model.init_args.init_from={best}", "--model.init_args.width=64")
-    assert main(command("fit", "--experiment=start-wider", *more)) == 2
-    assert "start from a checkpoint of the same size" in capsys.readouterr().err
-
-
-def test_starting_from_a_checkpoint_says_what_was_loaded(
-    command: Command, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    best = trained / "best.ckpt"
-    more = (f"--model.init_args.init_from={best}", "--trainer.max_steps=1")
-    assert main(command("fit", "--experiment=start", *more)) == 0
-    tensors = len(torch.load(best, weights_only=True)["state_dict"])
-    said = f"Started from {best}: {tensors} tensors loaded, 0 missing (none), 0 unused (none)."
-    assert said in capsys.readouterr().out
-
-
-def test_scores_of_untrained_weights_are_marked(
-    command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(command("test", "--experiment=untrained")) == 0
-    assert "EVERY SCORE BELOW COMES FROM UNTRAINED WEIGHTS" in capsys.readouterr().err
-    record = read_record(_folder(command, "untrained") / "result-test.json", ResultRecord)
-    assert record.untrained
-    assert record.checkpoint is None
-
-
-def test_a_run_without_an_end_is_one_sentence(
-    command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
-    endless = ("--trainer.max_steps=-1", "--trainer.max_epochs=-1")
-    assert main(command("fit", "--experiment=endless", *endless)) == 2
-    assert "set --trainer.max_epochs or --trainer.max_steps" in capsys.readouterr().err
-
-
-def test_images_of_another_size_are_one_sentence(
-    command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(command("fit", "--experiment=sizes", "--data.init_args.image_size=96")) == 2
-    assert "gives images of 96 pixels and the model expects 64" in capsys.readouterr().err
+    best = str(trained / "best.ckpt")
+    more = [f"--model.init_args.init_from={best}"] if starts else []
+    experiment = f"weights-{starts}"
+    assert main(command("test", f"--experiment={experiment}", *more)) == 0
+    warned = "EVERY SCORE BELOW COMES FROM UNTRAINED WEIGHTS" in capsys.readouterr().err
+    record = read_record(_folder(command, experiment) / "result-test.json", ResultRecord)
+    assert warned == record.untrained == (not starts)
+    assert record.checkpoint == (best if starts else None)
 
 
 def test_a_part_of_the_test_writes_no_record(

@@ -31,7 +31,7 @@ def test_an_old_checkpoint_answers_as_it_did(
         f"--runs={tmp_path / 'runs'}",
         f"--ckpt_path={checkpoint}",
     ]
-    with pytest.warns(UserWarning, match="names options as they were called before"):
+    with pytest.warns(UserWarning, match="contains old option names"):
         assert main(["test", *words]) == 0
     assert capsys.readouterr().err.count("`pictures` is now `answer_images`") == 1
     lines = (tmp_path / "runs/before/clean/seed0/predictions-test.jsonl").read_text("utf-8")
@@ -44,7 +44,7 @@ def test_an_old_checkpoint_answers_as_it_did(
 
 
 def test_an_old_checkpoint_loads_in_python(checkpoint: Path) -> None:
-    with pytest.warns(UserWarning, match="names options as they were called before"):
+    with pytest.warns(UserWarning, match="contains old option names"):
         task = AMiFVQA.load_from_checkpoint(checkpoint)
     assert task.min_lr == 1e-6
     assert "least_lr" not in task.hparams

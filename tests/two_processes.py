@@ -1,14 +1,14 @@
-"""Run as a script, this starts a second process of itself: Lightning's ``ddp`` on the CPU.
+"""A script that Lightning's ``ddp`` runs in two processes on the CPU.
 
-``python -m tests.two_processes STAGE,... ROOT OUT COMMAND...`` saves for each stage what both
-processes kept of one training step and a validation, as STAGE.pt in the folder OUT, then runs
-COMMAND of the suite's command line, if any.
+``python -m tests.two_processes STAGE,... ROOT OUT [-- COMMAND]...`` saves for each stage the result
+of one training step and a validation in both processes as OUT/STAGE.pt, then runs each COMMAND.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ def first_step(stage: str, root: Path, processes: int) -> FirstStep:
     return step
 
 
-def _script(stages: list[str], root: Path, out: Path, command: list[str]) -> int:
+def _script(stages: list[str], root: Path, out: Path, words: list[str]) -> int:
     from amif_lightning.cli import main
 
     for stage in stages:
@@ -176,7 +176,8 @@ def _script(stages: list[str], root: Path, out: Path, command: list[str]) -> int
         torch.distributed.all_gather_object(shares, kept)
         if torch.distributed.get_rank() == 0:
             torch.save(shares, out / f"{stage}.pt")
-    return main(command) if command else 0
+    commands = [list(given) for split, given in groupby(words, "--".__eq__) if not split]
+    return max((main(command) for command in commands), default=0)
 
 
 if __name__ == "__main__":

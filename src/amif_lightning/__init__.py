@@ -13,11 +13,7 @@ __all__ = ["AMiFPretrain", "AMiFVQA", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the tasks when they are asked for: they bring torch, which takes seconds.
-
-    Raises:
-        AttributeError: For any other name.
-    """
+    """Import the tasks on first use, because importing torch takes seconds."""
     if name in __all__:
         from amif_lightning import tasks
 

@@ -1,4 +1,4 @@
-"""The answers a model selects from, as token ids, and what it needs to write one."""
+"""The candidate answers and the answer vocabulary of a model, with their token ids."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from amif_lightning.renamed_options import current_arguments
 
 @dataclass(frozen=True)
 class AnswerSpace:
-    """What may be answered and what the knowledge attention may read, as plain types.
+    """Candidate answers and answer vocabulary as plain types.
 
-    It is stored in every checkpoint, so that answering needs no data set.
+    Every checkpoint stores it, so that answering needs no data set.
 
     Attributes:
-        protocol: ``clean`` or ``literature``: where the candidates come from.
-        candidates: Normalised answers that ranking chooses from; order breaks ties.
+        protocol: ``clean`` or ``literature``: which splits the candidates come from.
+        candidates: Normalised answers to rank; ties go to the first.
         candidate_ids: Token ids of each candidate, without [CLS] and [SEP].
         vocabulary: Entries of the answer vocabulary (words or whole answers).
         vocabulary_ids: Token ids of each entry, at least one each.
-        tokenizer: The tokenizer as the JSON text of the ``tokenizers`` library.
-        cls_id: Id of [CLS], the first token of every text and of every answer.
-        sep_id: Id of [SEP], the last token of every text and the end of every answer.
+        tokenizer: JSON text of the tokenizer (``tokenizers`` library).
+        cls_id: Id of [CLS], the first token of every text and answer.
+        sep_id: Id of [SEP], the last token of every text and answer.
         pad_id: Id of the padding token.
         table_size: Number of slots of the tokenizer's table.
-        selection: Plain values that say which rows trained and chose the weights (data set, layout,
-            split options); empty where nothing is known, as in files from before it was stored.
-        question_tokens: Most tokens of a question that the weights were trained with, [CLS] and
-            [SEP] included; 0 where nothing is known.
-        answers_from: The splits whose answers are candidates, such as ``train + validation``;
-            empty where nothing is known.
+        selection: Options that selected the training and validation rows (data set, layout,
+            split options); empty if unknown, as in old files.
+        question_tokens: Longest question in training, in tokens with [CLS] and [SEP]; 0 if unknown.
+        answers_from: Splits that the candidates come from, such as ``train + validation``; empty if
+            unknown.
     """
 
     protocol: str
@@ -44,13 +43,13 @@ class AnswerSpace:
     sep_id: int
     pad_id: int
     table_size: int
-    # A dict has no hash; equality compares it all the same.
+    # A dict has no hash; equality still compares it.
     selection: dict[str, str | int | float | bool] = field(default_factory=dict, hash=False)
     question_tokens: int = 0
     answers_from: str = ""
 
     def state(self) -> dict[str, Any]:
-        """Plain types only: a checkpoint holding it loads with ``weights_only=True``."""
+        """Convert to plain types, which load with ``weights_only=True``."""
         return asdict(self)
 
     @classmethod

@@ -1,8 +1,7 @@
-"""The one contract between data modules and tasks: typed batches with their shapes.
+"""Typed batches, the only interface between data modules and tasks.
 
-Letters used in shapes: B questions or studies, I images, L question or report tokens, T answer
-tokens (of a teacher's features: their width), S strata. Several questions may share one image, so
-I <= B.
+Letters used in shapes: B questions or studies, I <= B images, L question or report tokens, T answer
+tokens or the width of teacher features, S strata.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from torch import Tensor
 
 @dataclass
 class _Tensors:
-    """Fields of which some are tensors, or hold tensors in turn; they move together."""
+    """A dataclass that moves all its tensors together."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The same on another device."""
+        """Copy to another device."""
         return self._each(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
-        """The same in page-locked memory, for faster copies to a GPU."""
+        """Copy to page-locked memory, for faster copies to a GPU."""
         return self._each(lambda value: value.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> Self:
@@ -51,14 +50,14 @@ class VQABatch(_Tensors):
     """Questions about images.
 
     Attributes:
-        images: (I, 3, H, W) float, normalised; every image of the batch once.
-        image_index: (B,) long, the row of ``images`` that each question is about.
-        question: Question tokens ``[CLS] words [SEP]``, (B, L).
-        answer: Answer tokens ``[CLS] words [SEP]``, (B, T); what the decoder learns to write.
-        strata: (B, S) bool, membership in the data module's strata, in the order of their names.
+        images: (I, 3, H, W) float, normalised; each image once.
+        image_index: (B,) long, row of ``images`` of each question.
+        question: (B, L) tokens ``[CLS] words [SEP]``.
+        answer: (B, T) tokens ``[CLS] words [SEP]``, the decoder's target.
+        strata: (B, S) bool, membership in the data module's strata.
         question_ids: B ids, unique within the data set.
-        references: For each question the normalised answers that count as right.
-        image_keys: For each question the identity of the image that was shown.
+        references: Normalised answers that count as correct, for each question.
+        image_keys: Identity of the image shown, for each question.
         questions: The questions as text.
     """
 
@@ -78,15 +77,12 @@ class VQABatch(_Tensors):
 
 @dataclass
 class TeacherFeatures(_Tensors):
-    """What a frozen teacher says of the studies of a batch; rows of unit norm, float32.
-
-    T is the teacher's width.
+    """Embeddings of the studies by a frozen teacher, (B, T) float32 of unit norm.
 
     Attributes:
-        first: (B, T), the image of view 1, not augmented.
-        second: (B, T), the image of view 2, not augmented; equals ``first`` where a study has one
-            image.
-        text: (B, T), the text.
+        first: View 1, not augmented.
+        second: View 2, not augmented; equals ``first`` if the study has one image.
+        text: The report.
         scale: The teacher's logit scale, as a natural logarithm.
     """
 
@@ -102,20 +98,20 @@ class StudyBatch(_Tensors):
 
     Attributes:
         first: (B, 3, H, W) float, view 1, normalised.
-        second: (B, 3, H, W) float, view 2, normalised; another augmentation of view 1 where the
-            study has one image.
-        text: Report tokens ``[CLS] words [SEP]``, (B, L).
-        study: (B,) long, a 63-bit identity of the study.
-        text_id: (B,) long, a 63-bit identity of the normalised text.
-        relevance: (B,) long, equal where two studies are relevant to each other (equal findings);
-            the study's own identity where the data says nothing of findings.
-        position: (B,) long, the study's place in its split.
-        teacher: The teacher's features of the same studies; none where labels are hard.
-        second_frontal: (B,) bool, whether view 2 is a frontal image and view 1 is not; None where
-            the projections are not known.
+        second: (B, 3, H, W) float, view 2, normalised; another augmentation of view 1 if the study
+            has one image.
+        text: (B, L) report tokens ``[CLS] words [SEP]``.
+        study: (B,) long, 63-bit identity of the study.
+        text_id: (B,) long, 63-bit identity of the normalised text.
+        relevance: (B,) long, equal for studies with equal findings; the study's own identity if
+            its findings are unknown.
+        position: (B,) long, place of the study in its split.
+        teacher: The teacher's features; None with hard labels.
+        second_frontal: (B,) bool, whether view 2 is frontal and view 1 is not; None if the
+            projections are unknown.
         study_ids: B ids, unique within the data set.
-        first_ids: For each study the identity of the image shown as view 1.
-        second_ids: The same of view 2.
+        first_ids: Identity of the image shown as view 1, for each study.
+        second_ids: The same for view 2.
         texts: The reports as text.
     """
 
@@ -138,14 +134,7 @@ class StudyBatch(_Tensors):
 
 
 def pad_tokens(sequences: Sequence[Sequence[int]], pad_id: int) -> Tokens:
-    """Pad id lists to the longest of them.
-
-    Args:
-        sequences: B non-empty lists of token ids.
-        pad_id: Id written on padding.
-
-    Returns:
-        Tokens of shape (B, longest).
+    """Pad B non-empty lists of token ids to the longest with ``pad_id``.
 
     Raises:
         ValueError: If there is no list, or an empty one: a fully masked row has no attention.

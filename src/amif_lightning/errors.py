@@ -1,15 +1,15 @@
-"""The one exception whose message is written for the person at the terminal."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Something the user can mend.
+    """An error that the user can fix.
 
-    The message is one sentence that names the thing, the file and the next action; the command line
+    The message is one sentence that names the thing, the file and the next action. The command line
     prints it without a traceback and exits with code 2.
     """
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, short enough for the middle of a sentence."""
+    """Return the first line of an error's message, short enough for the middle of a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".: ")[:200]

@@ -1,4 +1,4 @@
-"""What an evaluation is told about a split, and what it returns: predictions and scores."""
+"""Inputs and results of an evaluation: contexts of a split, predictions and scores."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # reports count answers and import neither
+if TYPE_CHECKING:  # reports must not import torch
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-#: Below this many questions a share is printed as counts only.
+#: With fewer questions, a share is printed as counts only.
 SMALLEST_PRINTED_PERCENTAGE = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """``correct`` right answers out of ``count`` questions or studies."""
+    """``correct`` out of ``count`` questions or studies."""
 
     correct: int
     count: int
@@ -28,33 +28,30 @@ class Count:
 
     @property
     def share(self) -> float:
-        """The share of right answers (0 to 1)."""
+        """Share of correct answers, 0 to 1."""
         return self.correct / self.count
 
     @property
     def percent(self) -> float | None:
-        """Share in percent (0 to 100), rounded once, halves up; None without questions.
+        """Share in percent with one decimal, halves rounded up; None without questions.
 
-        In whole numbers: 691 of 2000 is 34.6, where floats would say 34.5.
+        Integer arithmetic: 691 of 2000 is 34.6, where floats give 34.5.
         """
         return (2000 * self.correct + self.count) // (2 * self.count) / 10 if self.count else None
 
     def __str__(self) -> str:
-        """Gives ``37.0 (167/451)``, or ``3/7`` alone for fewer than 30 questions."""
+        """Format as ``37.0 (167/451)``, or ``3/7`` for fewer than 30 questions."""
         if self.count < SMALLEST_PRINTED_PERCENTAGE:
             return f"{self.correct}/{self.count}"
         return f"{self.percent} ({self.correct}/{self.count})"
 
 
 def tally(subsets: Iterable[Iterable[str]], correct: Iterable[bool]) -> dict[str, Count]:
-    """Count right answers per subset; every count of the suite is made here.
+    """Count correct answers per subset.
 
     Args:
         subsets: The subsets of each question.
         correct: One flag per question, in the same order.
-
-    Raises:
-        ValueError: The numbers of questions and flags differ.
     """
     right: dict[str, int] = {}
     total: dict[str, int] = {}
@@ -65,18 +62,18 @@ def tally(subsets: Iterable[Iterable[str]], correct: Iterable[bool]) -> dict[str
     return {name: Count(right[name], total[name]) for name in total}
 
 
-@dataclass  # not frozen, as Prediction, which holds it
+@dataclass  # not frozen, as Prediction, which contains it
 class VocabularyReading:
-    """What one question read of the answer vocabulary.
+    """Attention of one question on the answer vocabulary.
 
     Attributes:
-        mass: Attention of the question on the entries that are in its answer, in [0, 1]; None where
-            the answer has no entry, as for the next two.
-        even: What even attention would put there: their share of the vocabulary.
+        mass: Attention on the entries of its answer, in [0, 1]. None, like the next two, if the
+            answer has no entry.
+        even: What uniform attention would give: the share of those entries in the vocabulary.
         top: Whether the most attended entry is one of them.
-        effective: exp of the entropy of the attention: how many entries share it.
-        gate: Openness of the gate in [0, 1], mean over the question's tokens and channels.
-        read: The most attended entries, each with its attention.
+        effective: exp of the attention's entropy: the effective number of entries.
+        gate: Mean openness of the gate over the question's tokens and channels, in [0, 1].
+        read: The most attended entries with their attention.
     """
 
     mass: float | None
@@ -93,11 +90,11 @@ class Prediction:
 
     Attributes:
         question_id: As in :class:`VQABatch`.
-        image_key: Identity of the image that was shown.
+        image_key: Identity of the image shown.
         answer: The model's answer, normalised.
         log_likelihood: Its log-likelihood under the decoder (natural logarithm, <= 0).
         correct: Whether it is among the references.
-        knowledge: What the question read of the answer vocabulary; None where nothing is read.
+        knowledge: Attention on the answer vocabulary; None without knowledge attention.
     """
 
     question_id: str
@@ -110,22 +107,22 @@ class Prediction:
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What a record must say about the questions that were scored, apart from the model.
+    """Facts about the scored questions for the record, independent of the model.
 
     Attributes:
         dataset: Name of the data class.
-        layout: Which published layout was read.
+        layout: Published layout of the release.
         protocol: ``clean`` or ``literature``.
-        split: The released split that was scored.
+        split: The released split that is scored.
         candidates: Number of candidate answers.
-        ceiling: Per stratum, questions whose answer is among the candidates.
-        baselines: Per baseline (``question_only``, ``same_image_copy``, ``majority``) and stratum,
-            what is right without looking at an image.
+        ceiling: Per stratum, questions whose answer is a candidate.
+        baselines: Correct answers per baseline without images (``question_only``,
+            ``same_image_copy``, ``majority``) and stratum.
         majority: The most frequent training answer.
-        answers_from: The splits whose answers are candidates.
-        baseline_correct: Per question id, whether the question-only lookup is right.
-        rows: Per question id, what the predictions file repeats of the release's row.
-        warnings: Sentences that every record of this set-up carries.
+        answers_from: Splits that the candidates come from.
+        baseline_correct: Per question id, whether the question-only baseline is correct.
+        rows: Per question id, fields of the released row for the predictions file.
+        warnings: Sentences for every record of this set-up.
     """
 
     dataset: str
@@ -144,16 +141,16 @@ class EvaluationContext:
 
 @dataclass(frozen=True)
 class RetrievalContext:
-    """What a record must say about the studies that were searched, apart from the model.
+    """Facts about the scored studies for the record, independent of the model.
 
     Attributes:
         dataset: Name of the data set.
-        layout: Which published layout was read.
-        split: The split that was scored.
-        study_ids: The id of each study, by its place in the split.
-        groups: For each study what it stays together with (its patient), or its own id; intervals
-            draw groups, since studies of one patient are not independent.
-        warnings: Sentences that every record of this set-up carries.
+        layout: Published layout of the release.
+        split: The split that is scored.
+        study_ids: Ids of the studies, in the order of the split.
+        groups: The group (patient) of each study, else its own id. Intervals resample groups, since
+            studies of one patient are not independent.
+        warnings: Sentences for every record of this set-up.
     """
 
     dataset: str
@@ -166,13 +163,13 @@ class RetrievalContext:
 
 @dataclass(frozen=True)
 class FixedNegatives:
-    """The pairs that matching is judged by: drawn once from data and teacher, whatever the model.
+    """Negative pairs that evaluate matching, drawn once from the data, independent of the model.
 
     Attributes:
-        random: For each study of a split the place of another one, whose text is a random
-            negative; -1 where there is none.
-        hard: The place of the study whose findings are nearest without being equal; None where
-            nothing says which findings are near.
+        random: For each study of a split, the place of another study whose text is the random
+            negative; -1 if there is none.
+        hard: The same for the study with the nearest unequal findings; None if the similarity of
+            findings is unknown.
     """
 
     random: tuple[int, ...]
@@ -181,11 +178,11 @@ class FixedNegatives:
 
 @dataclass(frozen=True)
 class Region:
-    """Where a finding lies on an image.
+    """Region of a finding on an image.
 
     Attributes:
-        kind: What it is.
-        mask: (H, W) bool, any size; covers the whole image.
+        kind: Kind of the finding.
+        mask: (H, W) bool over the whole image, in any resolution.
     """
 
     kind: str
@@ -197,12 +194,12 @@ class Localised:
     """Mass of a transport plan inside the region of one finding, as shares of the words' mass.
 
     Attributes:
-        position: The study's place in its split.
-        kind: The finding's kind.
-        area: The region's share of the image's area: what an even plan puts inside.
-        inside: Of the words that name the finding.
-        other_word: Of one other word of the report that names no finding; None without one.
-        elsewhere: Of the naming words inside the region of another study's finding of the same
+        position: Place of the study in its split.
+        kind: Kind of the finding.
+        area: The region's share of the image, which is the mass that a uniform plan puts inside.
+        inside: Mass of the words that name the finding.
+        other_word: Mass of one other word of the report that names no finding; None without one.
+        elsewhere: Mass of the naming words inside the region of another study's finding of the same
             kind; None without one.
     """
 
@@ -216,21 +213,20 @@ class Localised:
 
 @dataclass(frozen=True)
 class PairScores:
-    """What single pairs of a split scored; N studies in the order of their places in the split.
+    """Scores of single pairs; N studies in the order of the split.
 
     Attributes:
-        negatives: The fixed pairs.
-        matching: By ``own``, ``random`` and ``hard`` the log-odds (N,) float64 that the image
-            belongs to its own text and to the negatives'; NaN without a negative. None where the
-            run trains no matching.
-        reranked: (N,) float64, share of relevant texts among the first 5 of the 20 nearest ones,
-            put in the order of matching; NaN for studies that were not re-ranked. None where the
-            run trains no matching.
-        transport: By ``own`` and ``random`` the transport (N,) float64 of the image and the text;
-            NaN where either has no tokens.
+        negatives: The fixed negative pairs.
+        matching: Log-odds (N,) float64 that image and text match, by text: ``own``, ``random`` and
+            ``hard``; NaN without a negative. None if the run trains no matching.
+        reranked: (N,) float64, share of relevant texts among the first 5 after the 20 nearest are
+            re-ranked by matching; NaN for studies without re-ranking. None if the run trains no
+            matching.
+        transport: Transport cost (N,) float64 of image and text, by text: ``own`` and ``random``;
+            NaN without tokens.
         cosine: (N,) float64, mean cosine of the image's patches and the random negative's words;
             near 1 all tokens have collapsed.
-        localised: The findings whose region is known.
+        localised: Findings with a known region.
     """
 
     negatives: FixedNegatives
@@ -243,22 +239,21 @@ class PairScores:
 
 @dataclass(frozen=True)
 class StudyScores:
-    """What the search in a whole split gave, study by study; the same in all processes.
+    """Retrieval scores of a whole split by study; the same in all processes.
 
-    N studies in the order of their places in the split, K numbers of nearest neighbours.
+    N studies in the order of the split, K numbers of nearest neighbours.
 
     Attributes:
         ks: The K numbers k.
-        precision: By direction (``image_to_text``, ``text_to_image``) the share of relevant
-            studies among the k nearest, (K, N) float64.
-        recall: By direction whether the own study is among the k nearest, (K, N) float64, 0 or 1.
-        relevant: (N,) long, how many studies of the split are relevant to each, itself included.
-        zero_shot: (N,) bool, whether the class that its image is nearest to is one of its classes;
-            None where the data has no classes.
-        teacher_kl: Mean over studies and both directions of the divergence of the model's
-            image-text distribution over the split from the teacher's, in nats; None without a
-            teacher.
-        pairs: What single pairs scored; None where the task scores none.
+        precision: Share of relevant studies among the k nearest, (K, N) float64, by direction
+            (``image_to_text``, ``text_to_image``).
+        recall: Whether the own study is among the k nearest, (K, N) float64 0 or 1, by direction.
+        relevant: (N,) long, number of relevant studies of the split, the study itself included.
+        zero_shot: (N,) bool, whether the nearest class of the image is one of its classes; None if
+            the data has no classes.
+        teacher_kl: Divergence of the model's image-text distribution over the split from the
+            teacher's, in nats, mean over studies and directions; None without a teacher.
+        pairs: Scores of single pairs; None if the task computes none.
     """
 
     ks: tuple[int, ...]

@@ -1,7 +1,6 @@
-"""Options that had another name, or were removed: saved configs and checkpoints are still read.
+"""Renamed and removed options, so that saved configs and checkpoints still load.
 
-One table serves both. ``init_args.X`` stands for the argument X of any class, everything else for
-a key at the top of a config file.
+``init_args.X`` is the argument X of any class; other names are keys at the top of a config file.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ ARGUMENT = "init_args."
 
 
 def current_name(option: str) -> str | None:
-    """The name that an option has now; None where it was removed.
+    """Return the current name of an option, None if it was removed.
 
     Args:
-        option: A dotted name as on the command line, such as ``model.init_args.least_lr`` or
+        option: A dotted name as on the command line: ``model.init_args.least_lr`` or
             ``model.least_lr``.
     """
     first, dot, rest = option.partition(".")
@@ -41,11 +40,7 @@ def current_name(option: str) -> str | None:
 
 
 def current_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Constructor arguments as a checkpoint holds them, under the names that they have now.
-
-    Args:
-        arguments: Values by name; a name may have a prefix that ends in a dot.
-    """
+    """Rename stored constructor arguments; a name may have a prefix that ends in a dot."""
     found = {}
     for name, value in arguments.items():
         above, dot, last = name.rpartition(".")

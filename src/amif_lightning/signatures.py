@@ -1,7 +1,7 @@
-"""Signatures and docstrings that name every argument of a class, also those of its bases.
+"""Complete signatures and docstrings for classes that pass ``**kwargs`` to their bases.
 
-Classes hand arguments on to their bases by ``**kwargs: Unpack[SomeOptions]``. An editor reads the
-names from the typed dictionary; ``help`` and ``inspect.signature`` read what is made here.
+Editors read the names from ``**kwargs: Unpack[SomeOptions]``; :func:`describe` adds them to
+``help`` and ``inspect.signature``.
 """
 
 from __future__ import annotations
@@ -16,37 +16,32 @@ if TYPE_CHECKING:
 else:
 
     class Unpack:
-        """Stands for :class:`typing.Unpack` at run time, where jsonargparse reads annotations.
+        """Replaces :class:`typing.Unpack` at run time, where jsonargparse reads annotations.
 
-        That library takes an unpacked dictionary for arguments without defaults. ``Any`` makes it
-        follow ``**kwargs`` into the base class, where the defaults are.
+        jsonargparse would read an unpacked dictionary as arguments without defaults. With ``Any``
+        it follows ``**kwargs`` into the base class, which has the defaults.
         """
 
         def __class_getitem__(cls, options: object) -> object:
-            """Any, whatever the options are."""
             return Any
 
 
 def describe(cls: type) -> None:
-    """Set ``__signature__`` and complete the section ``Args`` of the docstring.
-
-    Args:
-        cls: A class whose ``__init__`` may end in ``**kwargs: Unpack[SomeOptions]``.
-    """
+    """Set ``__signature__`` and complete the section ``Args`` of the docstring."""
     parameters = _parameters(cls)
     cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect
     cls.__doc__ = _with_arguments(cls, [parameter.name for parameter in parameters])
 
 
 def options_of(cls: type) -> tuple[str, ...]:
-    """Names that the ``**kwargs`` of a class's constructor take; empty without ``Unpack``."""
+    """Names accepted by the constructor's ``**kwargs``; empty without ``Unpack``."""
     owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
     annotation = str(vars(owner)["__init__"].__annotations__.get("kwargs", ""))
     found = re.fullmatch(r"Unpack\[(\w+)\]", annotation)
     if found is None:
         return ()
     options: Any = getattr(sys.modules[owner.__module__], found[1])
-    # The whole hierarchy: a typed dictionary's own annotations leave its bases out in 3.14.
+    # Keys of the bases too, which `__annotations__` leaves out in Python 3.14.
     return tuple(dict.fromkeys((*options.__required_keys__, *options.__optional_keys__)))
 
 
@@ -59,14 +54,14 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
         for name, parameter in inspect.signature(initialiser).parameters.items():
             if name in accepted:
                 found.setdefault(name, parameter)
-    # Those of a base follow others that have defaults, so all but the class's own need their names.
+    # Arguments of bases follow others with defaults, so they are keyword-only.
     named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in found.values() if p not in own]
     rest = [p for p in own if p.kind is inspect.Parameter.VAR_KEYWORD and not accepted]
     return [p for p in found.values() if p in own] + named + rest
 
 
 def _with_arguments(cls: type, names: list[str]) -> str:
-    """The docstring with the entries of bases in place of the line on ``**kwargs``."""
+    """The docstring with the bases' entries in place of the ``**kwargs`` line."""
     text = cls.__dict__.get("__doc__") or ""
     lines = text.split("\n")
     at = next((n for n, line in enumerate(lines) if line.startswith("        **kwargs: ")), None)
@@ -84,7 +79,7 @@ def _with_arguments(cls: type, names: list[str]) -> str:
 
 
 def _entries(text: str) -> dict[str, list[str]]:
-    """The lines of each argument in the section ``Args`` of a class's docstring."""
+    """Lines of each argument in the section ``Args`` of a docstring."""
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
     inside = False

@@ -1,4 +1,4 @@
-"""Images of pre-training: what they show is what the task computes, and nothing is disturbed."""
+"""Images of pre-training: they show the task's computations and do not disturb training."""
 
 from __future__ import annotations
 
@@ -23,25 +23,16 @@ from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from amif_lightning.tasks.pretraining.mining import Drawn
 from data_modules.phantom.studies import PhantomStudies
-from tests import small
 from tests.callbacks.boards import trainer_of, validate
+from tests.tasks.study_small import phantom_studies, pretraining
 
-OPTIONS: dict[str, Any] = {
-    "image_size": 64,
-    "tokenizer": "words",
-    "augmentation": "none",
-    "num_workers": 0,
-    "batch_size": 8,
-    "eval_batch_size": 8,
-}
 ALL = {"alignment/similarity", "transport/plans", "negatives/hardest"}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
-    made = PhantomStudies(
-        str(tmp_path_factory.mktemp("studies") / "set"), **(small.SIZES | OPTIONS)
-    )
+    root = tmp_path_factory.mktemp("studies") / "set"
+    made = phantom_studies(root, image_size=64, batch_size=8, eval_batch_size=8)
     made.prepare_data()
     return made
 
@@ -52,9 +43,8 @@ def batch(data: PhantomStudies) -> StudyBatch:
 
 
 def task_of(data: PhantomStudies, **options: Any) -> AMiFPretrain:
-    """A task that has not been trained."""
-    torch.manual_seed(0)
-    task = AMiFPretrain(**(small.SMALL | {"image_size": 64} | options))
+    """An untrained task."""
+    task = pretraining(**({"image_size": 64} | options))
     task.tokenizer = data.tokenizer.to_json()
     return task
 
@@ -90,7 +80,7 @@ def embedded(task: AMiFPretrain, batch: StudyBatch) -> tuple[Tensor, Tensor]:
         return task.embed_image(tokens), task.embed_text(states)
 
 
-def test_similarities_and_labels_are_ordered_alike(
+def test_similarities_and_labels_have_one_order(
     task: AMiFPretrain, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relevance = torch.tensor([4, 9, 4, 1, 9, 9, 1, 2])
@@ -156,8 +146,8 @@ def test_maps_are_the_rows_of_the_plan(
             tokens = task.vision(batch.first[row][None])
             y = task.fusion.image_projection(task.vision.patches(tokens))
             assert task.tokenizer is not None
-            said = affirmed(ids, *denial_ids(Tokenizer.from_str(task.tokenizer)))
-            inner = mask & said
+            kept = affirmed(ids, *denial_ids(Tokenizer.from_str(task.tokenizer)))
+            inner = mask & kept
             inner[0, 0] = inner[0, int(mask.sum()) - 1] = False
             every = torch.ones(1, 4, dtype=torch.bool)
             plan = task.transport.plan(x, y, inner, every)[0][0]
@@ -242,22 +232,6 @@ def test_odd_batches_are_drawn_as_far_as_they_go(task: AMiFPretrain, batch: Stud
     assert set(figures(task, empty)) == ALL - {"transport/plans"}
     # Soft labels say what is no paraphrase; data without a teacher cannot.
     assert set(figures(task, replace(batch, teacher=None))) == ALL - {"negatives/hardest"}
-
-
-def test_equal_findings_become_neighbours() -> None:
-    assert neighbours([5, 3, 5, 9, 3, 5]) == [0, 2, 5, 1, 4, 3]
-    assert neighbours([4]) == [0]
-
-
-def test_the_first_studies_are_cut_in_every_part(batch: StudyBatch) -> None:
-    few = first_studies(batch, 3)
-    assert len(few) == len(few.texts) == len(few.first_ids) == len(few.text.mask) == 3
-    assert torch.equal(few.first, batch.first[:3])
-    assert few.teacher is not None
-    assert batch.teacher is not None
-    assert torch.equal(few.teacher.text, batch.teacher.text[:3])
-    assert few.teacher.scale == batch.teacher.scale
-    assert len(first_studies(batch, 99)) == 8
 
 
 # ---- through the hooks ------------------------------------------------------------------------

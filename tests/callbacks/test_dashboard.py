@@ -1,4 +1,4 @@
-"""The dashboard: charts in groups, and hyper-parameters beside the final scores."""
+"""The dashboard: groups of charts, hyper-parameters and final scores."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from amif_lightning.callbacks import Dashboard
 from amif_lightning.callbacks.dashboard import FOLDER, final_scores, layout, selection
-from tests.callbacks.boards import events, trainer_of
+from tests.callbacks.boards import trainer_of
 
 
 @pytest.fixture
@@ -40,23 +39,6 @@ def _shown(charts: dict[str, list[Any]], logged: Iterable[str]) -> set[str]:
     return {tag for tag in logged if any(re.match(pattern, tag) for pattern in patterns)}
 
 
-def test_the_layout_is_written_once(trainer: Any) -> None:
-    task: Any = SimpleNamespace(decoder=1, knowledge=1, knowledge_supervision=0.0)
-    Dashboard().on_fit_start(trainer, task)
-    (event,) = events(trainer).Tensors("custom_scalars__config__")
-    written = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
-    assert [category.title for category in written.category] == [
-        "answers",
-        "knowledge",
-        "optimiser",
-    ]
-    chart = written.category[0].chart[0]
-    assert (chart.title, list(chart.multiline.tag)) == (
-        "loss",
-        ["train/answer_loss", "val/answer_loss"],
-    )
-
-
 @pytest.mark.parametrize(
     ("parts", "groups"),
     [
@@ -74,13 +56,7 @@ def test_a_task_has_the_groups_of_its_parts(parts: dict[str, Any], groups: list[
     assert list(layout(SimpleNamespace(**parts))) == [*groups, "optimiser"]
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_the_pointer_loss_has_a_chart_where_it_is_trained(weight: float) -> None:
-    task = SimpleNamespace(decoder=object(), knowledge=object(), knowledge_supervision=weight)
-    assert ("pointer loss" in layout(task)["knowledge"]) == bool(weight)
-
-
-def test_answering_does_not_show_what_it_is_not_judged_by() -> None:
+def test_answering_has_no_charts_of_retrieval() -> None:
     logged = ["train/image_text_loss", "train/image_text_temperature", "val/precision@5"]
     parts: dict[str, Any] = {"alignment": 1, "transport": 1}
     answers, searches = (
@@ -117,7 +93,7 @@ def test_the_scores_of_a_search_are_final_scores() -> None:
 
 
 @pytest.mark.parametrize("space", ["literature", None])
-def test_hyper_parameters_stand_beside_the_scores(trainer: Any, space: str | None) -> None:
+def test_hyper_parameters_are_written_with_the_scores(trainer: Any, space: str | None) -> None:
     given = {"lr": 0.001, "text": "small", "betas": (0.9, 0.98), "_class_path": "AMiFVQA"}
     task = _task(hparams={**given, "tied": True}, space=space and SimpleNamespace(protocol=space))
     Dashboard().on_test_end(trainer, task)

@@ -1,4 +1,4 @@
-"""The record, the predictions and the answers that a run leaves."""
+"""Record, predictions and answers of a run."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def run(
     writer.on_test_end(running, scored)
 
 
-def test_the_record_counts_answers_control_and_floors(tmp_path: Path) -> None:
+def test_the_record_counts_answers_control_and_baselines(tmp_path: Path) -> None:
     run(ResultWriter("toys", 3, str(tmp_path)), tmp_path)
     record = read_record(tmp_path / "result-test.json", ResultRecord)
     assert (record.experiment, record.seed, record.dataset) == ("toys", 3, "Toys")
@@ -139,7 +139,7 @@ def test_the_record_counts_answers_control_and_floors(tmp_path: Path) -> None:
     assert record.durations.control is not None
 
 
-def test_the_lines_stand_in_the_release_order_and_repeat_its_row(tmp_path: Path) -> None:
+def test_lines_have_the_order_and_fields_of_the_release(tmp_path: Path) -> None:
     writer = ResultWriter("toys", 0, str(tmp_path))
     shuffled = ("q2", "q0", "q3", "q1")
     run(writer, tmp_path, (False, True, False, True), questions=shuffled)
@@ -153,39 +153,20 @@ def test_the_lines_stand_in_the_release_order_and_repeat_its_row(tmp_path: Path)
     assert (lines[2].prediction, lines[2].references, lines[2].answer) == ("no", ("yes",), "Yes")
 
 
-def test_the_configuration_of_this_call_goes_into_the_record(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("model: {init_args: {lr: 0.5}}\n")  # that of `fit`
-    config = {"model": {"init_args": {"lr": 0.5, "restrict_closed": True}}}
-    run(ResultWriter("toys", 0, str(tmp_path), config), tmp_path)
-    assert read_record(tmp_path / "result-test.json", ResultRecord).config == config
-
-
-@pytest.mark.parametrize(
-    ("ckpt_path", "init_from", "named"),
-    [("a.ckpt", None, "a.ckpt"), (None, "b.ckpt", "b.ckpt"), (None, None, None)],
-)
-def test_the_record_names_where_the_weights_came_from(
-    tmp_path: Path, ckpt_path: str | None, init_from: str | None, named: str | None
-) -> None:
-    running, scored = trainer(tmp_path, ckpt_path=ckpt_path), task(init_from=init_from)
-    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running, scored=scored)
-    assert read_record(tmp_path / "result-test.json", ResultRecord).checkpoint == named
-
-
 def test_scores_are_printed_with_their_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(results, "rank_zero_info", said.append)
+    printed: list[str] = []
+    monkeypatch.setattr(results, "rank_zero_info", printed.append)
     loose = replace(facts(), protocol="literature", answers_from="train + test")
     for data, scored in ((facts(), task()), (loose, task(untrained=True))):
         running = trainer(
             tmp_path, datamodule=SimpleNamespace(evaluation_context=lambda data=data: data)
         )
         run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running, scored=scored)
-    assert said[0].startswith("Toys test [clean], test run 1: 2/4 correct")
+    assert printed[0].startswith("Toys test [clean], test run 1: 2/4 correct")
     label = "[literature (test answers visible)], UNTRAINED WEIGHTS, test run 2: 2/4 correct"
-    assert said[1].startswith(f"Toys test {label}")
+    assert printed[1].startswith(f"Toys test {label}")
 
 
 def test_free_answers_have_no_ceiling_and_no_candidates(tmp_path: Path) -> None:
@@ -219,13 +200,13 @@ def test_missing_questions_leave_no_record(
     control: tuple[bool, ...] | None,
     first: str,
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(results, "rank_zero_info", said.append)
+    printed: list[str] = []
+    monkeypatch.setattr(results, "rank_zero_info", printed.append)
     writer = ResultWriter("toys", 0, str(tmp_path))
     run(writer, tmp_path, right, control, questions=QUESTIONS[: len(right)])
     assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
-    assert "No record written" in said[0]
-    assert f"(first: {first})" in said[0]
+    assert "No record written" in printed[0]
+    assert f"(first: {first})" in printed[0]
 
 
 def test_a_logged_score_that_disagrees_is_a_bug(tmp_path: Path) -> None:
@@ -236,13 +217,7 @@ def test_a_logged_score_that_disagrees_is_a_bug(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
 
 
-def test_other_processes_write_nothing(tmp_path: Path) -> None:
-    running = trainer(tmp_path, is_global_zero=False)
-    run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, running=running)
-    assert not list(tmp_path.iterdir())
-
-
-def test_training_time_travels_with_the_checkpoint(
+def test_training_time_is_stored_in_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([100.0, 130.0, 150.0])
@@ -260,14 +235,14 @@ def test_training_time_travels_with_the_checkpoint(
     assert read_record(tmp_path / "result-test.json", ResultRecord).durations.train == 50.0
 
 
-def test_the_record_says_what_the_weights_started_from(tmp_path: Path) -> None:
-    doubt = "The weights were trained on Other, and nothing says what was left out."
-    origin = Origin(seconds=91.26, warnings=(doubt,))
+def test_the_record_contains_the_origin_of_the_weights(tmp_path: Path) -> None:
+    warning = "The weights were trained on Other."
+    origin = Origin(seconds=91.26, warnings=(warning,))
     started = task(init_from="runs/before/best.ckpt", origin=origin)
     run(ResultWriter("toys", 0, str(tmp_path)), tmp_path, scored=started)
     record = read_record(tmp_path / "result-test.json", ResultRecord)
     assert record.durations.before == 91.3
-    assert record.warnings[-1] == doubt
+    assert record.warnings[-1] == warning
 
 
 def test_predicted_answers_are_written_and_nothing_is_scored(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The record and the lines that the test of a pre-training run leaves."""
+"""Record and lines of the test of a pre-training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from amif_lightning.callbacks import ResultWriter, results
@@ -30,6 +30,7 @@ from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine,
 from amif_lightning.reports.records.run import read_record
 from amif_lightning.reports.records.schema import read_lines
 from tests.reports.conftest import searches_in
+from tests.small import trainer
 
 STUDIES = 6
 
@@ -37,14 +38,11 @@ STUDIES = 6
 class ToyStudies(L.LightningDataModule):
     """Six studies of four patients, one a batch."""
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def _loader(self) -> DataLoader[Tensor]:
         data: Any = torch.arange(STUDIES)
         return DataLoader(data, batch_size=1)
 
-    train_dataloader = test_dataloader = predict_dataloader = _loader
+    test_dataloader = predict_dataloader = _loader
 
     def evaluation_context(self) -> RetrievalContext:
         return RetrievalContext(
@@ -78,23 +76,13 @@ def toy_scores(studies: int = STUDIES) -> StudyScores:
 
 
 class ToySearch(L.LightningModule):
-    """Scores the studies that its test met."""
+    """Scores the studies of its test."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(1, 1)
         self.study_scores: StudyScores | None = None
         self.untrained, self.init_from, self.origin = False, None, None
         self.met = 0
-
-    def forward(self, batch: Tensor) -> Tensor:
-        return self.layer(batch[:, None].float())
-
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        return self(batch).sum()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.0)
 
     def on_test_epoch_start(self) -> None:
         self.met = 0
@@ -107,22 +95,9 @@ class ToySearch(L.LightningModule):
         self.log("test/precision@5", self.study_scores.precision["image_to_text"][0].mean() / 2)
 
 
-def toy_trainer(folder: Path, writer: ResultWriter, **more: Any) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        callbacks=[writer],
-        default_root_dir=folder,
-        max_epochs=1,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **more,
-    )
-
-
 def finish(folder: Path, scores: StudyScores | None = None, **more: Any) -> list[str]:
-    """A test without a Trainer; returns what was printed."""
-    said: list[str] = []
+    """A test without a Trainer; returns the printed lines."""
+    printed: list[str] = []
     task: Any = ToySearch()
     state = {
         "is_global_zero": True,
@@ -134,22 +109,21 @@ def finish(folder: Path, scores: StudyScores | None = None, **more: Any) -> list
     running: Any = SimpleNamespace(**(state | more))
     writer = ResultWriter("toys", 3, str(folder), {"lr": 0.1})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "rank_zero_info", said.append)
+        patch.setattr(results, "rank_zero_info", printed.append)
         writer.on_test_start(running, task)
         for place in range(STUDIES):
             writer.on_test_batch_end(running, task, None, torch.tensor([place]), place)
         task.study_scores = scores
         writer.on_test_end(running, task)
-    return said
+    return printed
 
 
 def test_a_test_leaves_record_and_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(results, "rank_zero_info", said.append)
+    printed: list[str] = []
+    monkeypatch.setattr(results, "rank_zero_info", printed.append)
     task, writer = ToySearch(), ResultWriter("toys", 3, str(tmp_path))
-    trainer = toy_trainer(tmp_path, writer, enable_checkpointing=False)
-    trainer.fit(task, ToyStudies())
-    trainer.test(task, ToyStudies(), verbose=False)
+    running = trainer(tmp_path, callbacks=[writer])
+    running.test(task, ToyStudies(), verbose=False)
     record = read_record(tmp_path / "result-test.json", RetrievalRecord)
     assert (record.experiment, record.seed, record.dataset) == ("toys", 3, "Toys")
     assert (record.layout, record.studies, record.test_runs) == ("toy box", 6, 1)
@@ -170,52 +144,27 @@ def test_a_test_leaves_record_and_lines(tmp_path: Path, monkeypatch: pytest.Monk
     assert [line.image_to_text.precision[5] for line in lines] == [0.4, 0.2, 0.4, 0.0, 0.2, 0.4]
     assert [line.image_to_text.recall[1] for line in lines] == [1, 0, 0, 0, 0, 0]
     assert [line.zero_shot for line in lines] == [True, False] * 3
-    assert said == [
+    assert printed == [
         "Toys test [retrieval], test run 1: precision@5 0.1333 (chance 0.3333), recall@5 0.3333 of "
         f"6 studies, zero-shot 3/6; records in {tmp_path}"
     ]
     (group,) = searches_in(tmp_path)  # the report's checks hold as well
     assert group.missing == []
     with pytest.raises(UserError, match="`predict` answers questions and ToySearch answers none"):
-        trainer.predict(task, ToyStudies())
+        running.predict(task, ToyStudies())
 
 
-def test_a_limited_test_writes_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(results, "rank_zero_info", said.append)
-    trainer = toy_trainer(tmp_path, ResultWriter("toys", 3, str(tmp_path)), limit_test_batches=4)
-    trainer.test(ToySearch(), ToyStudies(), verbose=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
-    assert said == [
+def test_a_limited_test_writes_no_record(tmp_path: Path) -> None:
+    assert finish(tmp_path, toy_scores(4)) == [
         "No record written: 2 of 6 test studies were not searched; limit_test_batches or "
         "fast_dev_run is set."
     ]
+    assert [path.name for path in tmp_path.iterdir()] == ["test-runs-test.json"]
 
 
-def test_training_time_is_found_in_checkpoints_by_the_name_of_the_callback(tmp_path: Path) -> None:
-    writer = ResultWriter("toys", 3, str(tmp_path))
-    trainer = toy_trainer(tmp_path, writer)
-    trainer.fit(ToySearch(), ToyStudies())
-    path = tmp_path / "old.ckpt"
-    trainer.save_checkpoint(path)
-    checkpoint = torch.load(path, weights_only=True)
-    assert set(checkpoint["callbacks"]["ResultWriter"]) == {"train_seconds"}
-    # As the file of an earlier run that trained for 50 s.
-    checkpoint["callbacks"]["ResultWriter"] = {"train_seconds": 50.0}
-    torch.save(checkpoint, path)
-    later = toy_trainer(tmp_path, ResultWriter("toys", 3, str(tmp_path)))
-    later.test(ToySearch(), ToyStudies(), ckpt_path=path, verbose=False)
-    record = read_record(tmp_path / "result-test.json", RetrievalRecord)
-    assert record.durations.train == 50.0
-    assert record.checkpoint == str(path)
-
-
-def test_every_test_that_starts_is_counted(tmp_path: Path) -> None:
+def test_a_test_without_scores_is_a_bug(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="left no study_scores"):
         finish(tmp_path)
-    finish(tmp_path, toy_scores(2))
-    finish(tmp_path, toy_scores())
-    assert read_record(tmp_path / "result-test.json", RetrievalRecord).test_runs == 3
 
 
 def test_more_scores_than_studies_are_a_bug(tmp_path: Path) -> None:
@@ -228,9 +177,7 @@ def test_more_scores_than_studies_are_a_bug(tmp_path: Path) -> None:
     ("name", "right"),
     [
         ("test/precision@5", 0.8 / 6),
-        ("test/recall@1", 0.5 / 6),
         ("test/image_to_text/recall@5", 4 / 6),
-        ("test/text_to_image/precision@1", 0.0),
     ],
 )
 def test_a_logged_score_that_disagrees_is_a_bug(tmp_path: Path, name: str, right: float) -> None:
@@ -248,16 +195,11 @@ def test_a_divergence_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_classes_and_teacher(tmp_path: Path) -> None:
-    (said,) = finish(tmp_path, replace(toy_scores(), zero_shot=None, teacher_kl=None))
-    assert "zero-shot" not in said
+    (line,) = finish(tmp_path, replace(toy_scores(), zero_shot=None, teacher_kl=None))
+    assert "zero-shot" not in line
     record = read_record(tmp_path / "result-test.json", RetrievalRecord)
     assert (record.zero_shot, record.teacher_kl) == (None, None)
     assert read_lines(tmp_path / "studies-test.jsonl", StudyLine)[0].zero_shot is None
-
-
-def test_other_processes_write_nothing(tmp_path: Path) -> None:
-    assert finish(tmp_path, toy_scores(), is_global_zero=False) == []
-    assert not list(tmp_path.iterdir())
 
 
 def test_task_and_data_must_be_of_one_kind(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The sheet behind an answer shows the plan of the question's words."""
+"""The figure of an answer shows the transport plan of the question's words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.inference.conftest import Saved
         ("what is there?", ["what", "is", "there", "?"]),  # nothing but stop words
     ],
 )
-def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
+def test_each_informative_word_has_a_map_of_its_row_of_the_plan(
     saved: Saved,
     restored: AMiFVQA,
     monkeypatch: pytest.MonkeyPatch,
@@ -44,9 +44,9 @@ def test_each_telling_word_has_a_map_of_its_row_of_the_plan(
     asked = Asked(saved.data.file_of(saved.data.splits.test[0]), question)
     made = explain(restored, asked, ask(restored, [asked])[0])
     assert made.get_figwidth() * made.dpi > (2 + len(words)) * SIDE
-    said = " ".join(text.get_text() for text in made.axes[0].texts)
-    assert "Not for clinical use." in said
-    assert all(f"{word}: " in said for word in words)
+    shown = " ".join(text.get_text() for text in made.axes[0].texts)
+    assert "Not for clinical use." in shown
+    assert all(f"{word}: " in shown for word in words)
     assert [one.word for one in drawn] == words
 
     inputs = inputs_of(restored, [asked])

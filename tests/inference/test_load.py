@@ -52,11 +52,6 @@ def test_a_device_that_is_not_there_is_one_sentence(saved: Saved, device: str) -
         restore(saved.path, device)
 
 
-def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist"):
-        restore(tmp_path / "none.ckpt")
-
-
 @pytest.mark.gpu
 def test_a_gpu_answers_as_the_cpu_does(saved: Saved) -> None:
     if not torch.cuda.is_available():

@@ -54,7 +54,7 @@ def first_batch(data: PhantomStudies) -> StudyBatch:
 
 
 class Logged(dict[str, float]):
-    """What a task logs, kept instead of sent to a trainer."""
+    """Keeps the values that a task logs outside a trainer."""
 
     def __init__(self, task: AMiFPretrain) -> None:
         super().__init__()
@@ -65,9 +65,9 @@ class Logged(dict[str, float]):
 
 
 def step(task: AMiFPretrain, batch: StudyBatch, number: int = 0) -> tuple[Tensor, Logged]:
-    """The loss of one training step outside a trainer, and what it logged."""
-    said = Logged(task)
-    return task.training_step(batch, number), said
+    """Loss and logged values of one training step outside a trainer."""
+    logged = Logged(task)
+    return task.training_step(batch, number), logged
 
 
 def fitted(root: Path, task: AMiFPretrain, data: PhantomStudies, **options: Any) -> Any:

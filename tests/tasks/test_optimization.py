@@ -33,7 +33,7 @@ def model() -> nn.Module:
 
 def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
     whole = model()
-    groups = parameter_groups(whole.named_parameters(), 0.05)
+    groups = parameter_groups(whole.parameters(), 0.05)
     names = {id(p): n for n, p in whole.named_parameters()}
     decay = {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in groups}  # type: ignore[attr-defined]  # a list
     assert set(decay) == {0.05, 0.0}
@@ -53,7 +53,7 @@ def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     layer = nn.Linear(3, 2)
     layer.weight.requires_grad_(False)
-    groups = parameter_groups(layer.named_parameters(), 0.1)
+    groups = parameter_groups(layer.parameters(), 0.1)
     assert [group["params"] for group in groups] == [[], [layer.bias]]
 
 
@@ -61,7 +61,7 @@ def schedule(
     steps: int = STEPS, warmup: float = WARMUP, lr: float = LR, least: float = LEAST
 ) -> LambdaLR:
     layer = nn.Linear(2, 2)
-    optimizer = torch.optim.AdamW(parameter_groups(layer.named_parameters(), 0.1), lr=lr)
+    optimizer = torch.optim.AdamW(parameter_groups(layer.parameters(), 0.1), lr=lr)
     return cosine_with_warmup(optimizer, steps, warmup, least)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
@@ -82,7 +81,7 @@ def test_the_alignment_losses_are_those_of_studies_encoded_alone(
 ) -> None:
     weights = {"image_text": 1.0, "view_view": 0.5, "text_text": 2.0, "transport": 0.0}
     task = evaluated(stage="global", labels=labels, **weights)
-    total, said = step(task, batch)
+    total, logged = step(task, batch)
     v, teacher = vectors(task, batch), batch.teacher
     assert teacher is not None
     same = same_sample(batch.study, batch.text_id)
@@ -99,10 +98,10 @@ def test_the_alignment_losses_are_those_of_studies_encoded_alone(
             else [hard_labels(same)] * 2
         )
         expected[pair] = float(alignment_loss(v[a] @ v[b].T / 0.07, *both))
-        assert said[f"train/{pair}_loss"] == pytest.approx(expected[pair], rel=1e-4)
-        assert said[f"train/{pair}_temperature"] == pytest.approx(0.07)
+        assert logged[f"train/{pair}_loss"] == pytest.approx(expected[pair], rel=1e-4)
+        assert logged[f"train/{pair}_temperature"] == pytest.approx(0.07)
     weighted = expected["image_text"] + 0.5 * expected["view_view"] + 2.0 * expected["text_text"]
-    assert float(total.detach()) == said["train/loss"] == pytest.approx(weighted, rel=1e-4)
+    assert float(total.detach()) == logged["train/loss"] == pytest.approx(weighted, rel=1e-4)
 
 
 @torch.no_grad()
@@ -130,22 +129,22 @@ def fused_alone(
     return words, patches
 
 
-def test_transport_is_the_mean_over_pairs_that_are_moved_alone(batch: StudyBatch) -> None:
+def test_fused_transport_is_the_mean_over_single_pairs(batch: StudyBatch) -> None:
     task = evaluated(**(RELEASED | ALONE | {"matching": 0.0, "transport": 2.0}))
-    total, said = step(task, batch)
+    total, logged = step(task, batch)
     values = []
     for i in range(len(batch)):
         words, patches = fused_alone(task, batch, i, i)
         words, patches = words[:, 1:-1], patches[:, 1:]  # neither [CLS], [SEP] nor CLS
         every = [torch.ones(part.shape[:2], dtype=torch.bool) for part in (words, patches)]
         values.append(float(task.transport(words, patches, *every)))
-    assert said["train/transport_loss"] == pytest.approx(sum(values) / len(values), rel=1e-4)
-    assert float(total.detach()) == pytest.approx(2 * said["train/transport_loss"])
+    assert logged["train/transport_loss"] == pytest.approx(sum(values) / len(values), rel=1e-4)
+    assert float(total.detach()) == pytest.approx(2 * logged["train/transport_loss"])
 
 
 def test_views_are_moved_onto_each_other_on_request(batch: StudyBatch) -> None:
     task = evaluated(transport=0.0, matching=0.0, view_transport=1.0, local_view="first")
-    _, said = step(task, batch)
+    _, logged = step(task, batch)
     values = []
     with torch.no_grad():
         for i in range(len(batch)):
@@ -158,7 +157,7 @@ def test_views_are_moved_onto_each_other_on_request(batch: StudyBatch) -> None:
             )
             every = torch.ones(first.shape[:2], dtype=torch.bool)
             values.append(float(task.transport(first, second, every, every)))
-    assert said["train/view_transport_loss"] == pytest.approx(sum(values) / len(values), rel=1e-4)
+    assert logged["train/view_transport_loss"] == pytest.approx(sum(values) / len(values), rel=1e-4)
 
 
 def drawn(task: AMiFPretrain, batch: StudyBatch) -> Drawn:
@@ -193,22 +192,22 @@ def test_matching_scores_each_drawn_text_with_its_own_mask(batch: StudyBatch) ->
     task = evaluated(**(RELEASED | {"transport": 0.0}))
     with torch.no_grad():  # larger scores, so that a wrong mask shows
         task.matching_head.score.weight.mul_(20)
-    _, said = step(task, batch)
-    assert said["train/matching_loss"] == pytest.approx(matching_alone(task, batch), rel=1e-4)
+    _, logged = step(task, batch)
+    assert logged["train/matching_loss"] == pytest.approx(matching_alone(task, batch), rel=1e-4)
     # The released code reads a drawn text with the mask of the text that it replaces.
     wrong = matching_alone(task, batch, wrong_mask=True)
-    assert said["train/matching_loss"] != pytest.approx(wrong, rel=1e-3)
-    assert said["train/drawn_share"] == 1.0
-    assert 0 <= said["train/matching_accuracy"] <= 1
+    assert logged["train/matching_loss"] != pytest.approx(wrong, rel=1e-3)
+    assert logged["train/drawn_share"] == 1.0
+    assert 0 <= logged["train/matching_accuracy"] <= 1
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_losses_stay_finite_in_half_precision(batch: StudyBatch, precision: torch.dtype) -> None:
     task = pretraining(view_transport=1.0)
     with torch.autocast("cpu", precision):
-        total, said = step(task, batch)
+        total, logged = step(task, batch)
     total.backward()
-    assert all(math.isfinite(value) for value in said.values())
+    assert all(math.isfinite(value) for value in logged.values())
     for name, parameter in task.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -222,9 +221,9 @@ def test_a_run_trains_and_is_judged_in_true_precisions(
     options = {"limit_train_batches": 1, "max_epochs": 1, "num_sanity_val_steps": 0}
     running = trainer(tmp_path, precision=precision, **options)
     running.fit(pretraining(), datamodule=data)
-    said = {name: float(value) for name, value in running.callback_metrics.items()}
-    assert "val/matching_auc_hard" in said
-    assert all(math.isfinite(value) for value in said.values())
+    logged = {name: float(value) for name, value in running.callback_metrics.items()}
+    assert "val/matching_auc_hard" in logged
+    assert all(math.isfinite(value) for value in logged.values())
 
 
 # ---- stages -----------------------------------------------------------------------------------
@@ -250,14 +249,18 @@ STAGES: list[dict[str, Any]] = [
     {"stage": "joint", "transport": 0.0, "matching": 0.0, "view_transport": 1.0},
     *(
         {"stage": stage, "transport_tokens": tokens, "transport_loss": loss}
-        | {"matching": matching, "transport_start": start}
-        for stage, tokens, loss, matching, start in itertools.product(
+        | {"matching": matching}
+        for stage, tokens, loss, matching in itertools.product(
             ("global", "local", "joint"),
             ("words", "contextual", "fused"),
             ("contrast", "matched"),
             (0.0, 1.0),
-            (0.0, 0.5),
         )
+    ),
+    *(
+        {"stage": stage, "transport_tokens": tokens, "transport_start": 0.5}
+        for stage in ("global", "joint")
+        for tokens in ("words", "contextual", "fused")
     ),
 ]
 
@@ -398,7 +401,7 @@ def test_the_divergence_takes_the_tasks_own_lambda(data: PhantomStudies) -> None
 def test_temperatures_are_brought_back_after_a_step(data: PhantomStudies) -> None:
     task = pretraining(stage="global", temperature=0.01, lr=10.0, min_lr=0.0)
     fitted(data.root, task, data, max_steps=2)
-    for temperature in task._temperatures().values():
+    for temperature in task.temperatures().values():
         assert 0.0099 < float(temperature) < 1.0001
 
 
@@ -421,7 +424,7 @@ def test_validation_logs_what_a_plain_search_finds(data: PhantomStudies) -> None
     task = pretraining()
     running = trainer(data.root)
     running.validate(task, datamodule=data, verbose=False)
-    said = {name: float(value) for name, value in running.callback_metrics.items()}
+    logged = {name: float(value) for name, value in running.callback_metrics.items()}
     rows, scores = data.rows("validation"), task.study_scores
     assert scores is not None
     table = data.teacher_table
@@ -444,13 +447,13 @@ def test_validation_logs_what_a_plain_search_finds(data: PhantomStudies) -> None
     for i, row in enumerate(rows):
         ranked = sorted(range(len(rows)), key=lambda j: (-float(images[i] @ texts[j]), j))[:5]
         found.append(sum(rows[j].finding == row.finding for j in ranked) / 5)
-    assert said["val/image_to_text/precision@5"] == pytest.approx(sum(found) / len(found))
+    assert logged["val/image_to_text/precision@5"] == pytest.approx(sum(found) / len(found))
     assert scores.precision["image_to_text"][1].tolist() == pytest.approx(found)
-    both = (said["val/image_to_text/recall@1"] + said["val/text_to_image/recall@1"]) / 2
-    assert said["val/recall@1"] == pytest.approx(both)
-    assert said["val/teacher_kl"] == pytest.approx(scores.teacher_kl)
-    assert said["val/teacher_kl"] > 0
-    assert 0 <= said["val/transport_own"] <= 2
+    both = (logged["val/image_to_text/recall@1"] + logged["val/text_to_image/recall@1"]) / 2
+    assert logged["val/recall@1"] == pytest.approx(both)
+    assert logged["val/teacher_kl"] == pytest.approx(scores.teacher_kl)
+    assert logged["val/teacher_kl"] > 0
+    assert 0 <= logged["val/transport_own"] <= 2
 
     prompts = data.class_prompts()
     means = [torch.stack([embedded(text) for text in texts]).mean(0) for texts in prompts.values()]
@@ -459,7 +462,7 @@ def test_validation_logs_what_a_plain_search_finds(data: PhantomStudies) -> None
         list(prompts)[int((classes @ image).argmax())] in row.classes
         for image, row in zip(images, rows, strict=True)
     ]
-    assert said["val/zero_shot"] == pytest.approx(sum(right) / len(right))
+    assert logged["val/zero_shot"] == pytest.approx(sum(right) / len(right))
 
 
 def test_without_a_teacher_and_classes_only_retrieval_is_scored(data: PhantomStudies) -> None:
@@ -476,20 +479,6 @@ def test_without_a_teacher_and_classes_only_retrieval_is_scored(data: PhantomStu
     assert not names & {"test/zero_shot", "test/teacher_kl"}
     assert task.study_scores is not None
     assert task.study_scores.zero_shot is None
-
-
-def test_a_few_steps_align_image_and_text(data: PhantomStudies) -> None:
-    torch.manual_seed(0)
-    task = pretraining(stage="global", lr=3e-3, min_lr=0.0, width=64, heads=2, seed=1)
-    learning = phantom_studies(data.root, batch_size=24)
-    losses: list[float] = []
-
-    class Keep(Callback):
-        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
-            losses.append(float(trainer.callback_metrics["train/image_text_loss"]))
-
-    fitted(data.root, task, learning, max_steps=40, callbacks=[Keep()])
-    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
 
 
 def test_vectors_that_are_no_numbers_are_not_ranked(data: PhantomStudies) -> None:

@@ -17,6 +17,8 @@ from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, ready, slow_likelihood, space_of, trainer
 
+Step = tuple[AMiFVQA, VQABatch, dict[str, float]]
+
 
 def _with(batch: VQABatch, **changes: Any) -> VQABatch:
     """The tensors of a batch, some of them replaced."""
@@ -51,8 +53,7 @@ def test_the_gate_alone_can_be_left_out(data: Phantom, batch: VQABatch) -> None:
     assert bool((reading.gate == 1).all())
 
 
-def test_without_an_answer_space_it_says_so(batch: VQABatch) -> None:
-    """A task that read no vocabulary must not pass for one whose knowledge is switched off."""
+def test_a_missing_answer_space_is_an_error(batch: VQABatch) -> None:
     with pytest.raises(RuntimeError, match="the task has no answer space"):
         AMiFVQA(**SMALL)(batch)
     task = AMiFVQA(**SMALL, knowledge=False).eval()
@@ -93,8 +94,10 @@ def _openness(batches: list[DecoderInput]) -> float:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_smoothing_is_part_of_the_training_loss_alone(data: Phantom, smoothing: float) -> None:
-    still, batch, logged = _first_step(data, label_smoothing=smoothing)
+def test_smoothing_is_part_of_the_training_loss_alone(
+    data: Phantom, plain: Step, smoothing: float
+) -> None:
+    still, batch, logged = _first_step(data, label_smoothing=smoothing) if smoothing else plain
     assert len(batch) > len(batch.images)
     values = _slow(still, batch, smoothing)
     expected = sum(values) / len(values)
@@ -117,8 +120,8 @@ def test_smoothing_is_part_of_the_training_loss_alone(data: Phantom, smoothing: 
 # ---- the vocabulary ---------------------------------------------------------------------------
 
 
-def _first_step(data: Phantom, **options: Any) -> tuple[AMiFVQA, VQABatch, dict[str, float]]:
-    """A task after one step that leaves the weights, its batch and what was logged.
+def _first_step(data: Phantom, **options: Any) -> Step:
+    """A task after one step that keeps the weights, its batch and the logged values.
 
     In evaluation mode, which `fit` keeps, and at so small a rate nothing changes.
     """
@@ -136,8 +139,13 @@ def _first_step(data: Phantom, **options: Any) -> tuple[AMiFVQA, VQABatch, dict[
     task = ready(data, lr=1e-12, min_lr=0.0, **options)
     running = trainer(data.root, callbacks=[keep], **given)
     running.fit(task, datamodule=data)
-    said = {name: float(value) for name, value in running.callback_metrics.items()}
-    return task.eval(), batches[0], said | {"loss": keep.loss}
+    logged = {name: float(value) for name, value in running.callback_metrics.items()}
+    return task.eval(), batches[0], logged | {"loss": keep.loss}
+
+
+@pytest.fixture(scope="module")
+def plain(data: Phantom) -> Step:
+    return _first_step(data)
 
 
 def _slow_masses(task: AMiFVQA, batch: VQABatch) -> list[float | None]:
@@ -153,41 +161,43 @@ def _slow_masses(task: AMiFVQA, batch: VQABatch) -> list[float | None]:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_the_pointer_loss_is_added_with_its_weight(data: Phantom, weight: float) -> None:
-    task, batch, said = _first_step(data, knowledge_supervision=weight)
+def test_the_pointer_loss_is_added_with_its_weight(
+    data: Phantom, plain: Step, weight: float
+) -> None:
+    task, batch, logged = _first_step(data, knowledge_supervision=weight) if weight else plain
     if not weight:
-        assert said["loss"] == pytest.approx(said["train/answer_loss"], rel=1e-6)
-        assert "train/knowledge_loss" not in said
+        assert logged["loss"] == pytest.approx(logged["train/answer_loss"], rel=1e-6)
+        assert "train/knowledge_loss" not in logged
         return
     masses = [mass for mass in _slow_masses(task, batch) if mass is not None]
     assert len(masses) == len(batch)
     expected = -sum(map(math.log, masses)) / len(masses)
-    assert said["train/knowledge_loss"] == pytest.approx(expected, rel=1e-4)
-    total = said["train/answer_loss"] + weight * expected
-    assert said["loss"] == pytest.approx(total, rel=1e-4)
+    assert logged["train/knowledge_loss"] == pytest.approx(expected, rel=1e-4)
+    total = logged["train/answer_loss"] + weight * expected
+    assert logged["loss"] == pytest.approx(total, rel=1e-4)
 
 
-def test_validation_says_what_was_read(data: Phantom) -> None:
-    task, _, said = _first_step(data)
+def test_validation_logs_the_use_of_the_vocabulary(data: Phantom, plain: Step) -> None:
+    task, _, logged = plain
     batches = list(data.val_dataloader())
     masses = [mass for batch in batches for mass in _slow_masses(task, batch)]
     known = [mass for mass in masses if mass is not None]
-    assert said["val/knowledge_covered"] == pytest.approx(len(known) / len(masses))
-    assert said["val/knowledge_mass"] == pytest.approx(sum(known) / len(known), rel=1e-4)
-    assert 0 < said["val/knowledge_even"] < 1
-    assert 0 <= said["val/knowledge_top"] <= 1
-    assert 1 < said["val/knowledge_effective"] <= len(space_of(task).vocabulary)
+    assert logged["val/knowledge_covered"] == pytest.approx(len(known) / len(masses))
+    assert logged["val/knowledge_mass"] == pytest.approx(sum(known) / len(known), rel=1e-4)
+    assert 0 < logged["val/knowledge_even"] < 1
+    assert 0 <= logged["val/knowledge_top"] <= 1
+    assert 1 < logged["val/knowledge_effective"] <= len(space_of(task).vocabulary)
     predicted = [one for batch in batches for one in task.predict_step(batch, 0)]
     given = [one.knowledge.mass for one in predicted if one.knowledge is not None]
     assert given == pytest.approx(masses, rel=1e-4)
 
 
-def test_without_knowledge_nothing_is_read_or_said_of_it(data: Phantom) -> None:
-    task, batch, said = _first_step(data, knowledge=False)
+def test_without_knowledge_nothing_is_built_or_logged(data: Phantom) -> None:
+    task, batch, logged = _first_step(data, knowledge=False)
     assert not [name for name in task.state_dict() if name.startswith("knowledge")]
     with torch.no_grad():
         assert task(batch).reading is None
-    assert not [name for name in said if "knowledge" in name or "gate" in name]
+    assert not [name for name in logged if "knowledge" in name or "gate" in name]
     (first, *_) = data.val_dataloader()
     assert all(one.knowledge is None for one in task.predict_step(first, 0))
 
@@ -253,7 +263,7 @@ def test_the_control_is_counted_by_itself(data: Phantom, task: AMiFVQA) -> None:
         ({"label_smoothing": -0.1}, "label_smoothing is -0.1: give 0 or more, below 1"),
         ({"beams": 0}, "beams is 0: give at least 1"),
         ({"knowledge_supervision": -1.0}, "knowledge_supervision is -1.0"),
-        ({"knowledge_supervision": 0.5, "knowledge": False}, "nothing reads the vocabulary"),
+        ({"knowledge_supervision": 0.5, "knowledge": False}, "and knowledge is off"),
         ({"decoder_layers": 0}, "decoder_layers is 0: give at least 1"),
         ({"length_penalty": -0.5}, "length_penalty is -0.5: give 0 or more"),
         ({"length_penalty": 1.0, "answer_by": "generate"}, "and 0 with answer_by generate"),

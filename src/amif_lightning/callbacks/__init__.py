@@ -1,4 +1,4 @@
-"""Callbacks: result records and prediction files, TensorBoard images, the dashboard's layout."""
+"""Callbacks for result records, TensorBoard images and the dashboard layout."""
 
 from amif_lightning.callbacks.alignment_images import AlignmentImages
 from amif_lightning.callbacks.answer_images import AnswerImages

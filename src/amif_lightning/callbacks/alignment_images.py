@@ -1,4 +1,4 @@
-"""TensorBoard images of pre-training: similarities, transport plans and hard negatives."""
+"""TensorBoard images of pre-training: similarities, transport plans, hard negatives."""
 
 from __future__ import annotations
 
@@ -30,24 +30,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HARDEST = (
-    "The hardest negatives: of the texts drawn for images, those that the student finds nearest to "
-    "their image."
+    "The hardest negatives: the texts drawn for images with the highest cosine to their image."
 )
 
 
 class AlignmentImages(ValidationImages):
-    """Shows after each validation what pre-training makes of the first validation batch.
+    """Shows figures of the first validation batch after each validation.
 
-    ``alignment/similarity``: the student's similarities of images and reports beside the teacher's
-    labels. ``transport/plans``: where the plan sends words of a report, by the tokens that the
-    run's loss reads. ``negatives/hardest``: the texts drawn for images that are nearest to them,
-    for tasks that mine negatives.
+    ``alignment/similarity``: the student's similarities of images and reports next to the teacher's
+    labels. ``transport/plans``: transport plans of words, with the tokens of the run's loss.
+    ``negatives/hardest``: the drawn texts nearest to their image, if the task mines negatives.
 
     Args:
-        samples: Studies compared, at most; a validation batch may hold fewer.
-        studies: Studies whose transport plans are shown.
-        words: Words of each report that are shown: the longest different ones.
-        negatives: Drawn texts that are shown.
+        samples: Highest number of studies compared.
+        studies: Number of studies with transport plans.
+        words: Words shown of each report: the longest different ones.
+        negatives: Number of drawn texts.
         side: Side of each image in pixels.
 
     Raises:
@@ -66,8 +64,7 @@ class AlignmentImages(ValidationImages):
         self.samples, self.studies, self.words = samples, studies, words
         self.negatives, self.side = negatives, side
         for name in ("samples", "studies", "words", "negatives", "side"):
-            if getattr(self, name) < 1:
-                number = getattr(self, name)
+            if (number := getattr(self, name)) < 1:
                 raise UserError(f"AlignmentImages: {name} is {number}: give at least 1.")
 
     def keep(self, batch: Any, outputs: Any) -> None:
@@ -76,7 +73,7 @@ class AlignmentImages(ValidationImages):
             self._kept.append(first_studies(batch, self.samples))
 
     def figures(self, task: Any, kept: list[Any]) -> dict[str, Figure]:
-        """The figures by their tags, without those that task or batch have nothing for.
+        """Available figures by tag.
 
         Args:
             task: An ``AMiFPretrain``.
@@ -109,7 +106,7 @@ class AlignmentImages(ValidationImages):
             logits = task.alignment.pairs["image_text"].logits(image, text)
             shares = {"Student: softmax over the texts of a row": logits.softmax(1), **shares}
         cosines = array(image @ text.T)[order][:, order]
-        # Both distributions under one scale, so that equal colours are equal numbers.
+        # One scale for both distributions, so that equal colours are equal numbers.
         maximum = max(float(values.max()) for values in shares.values())
         panels = [("Student: cosine of image and text", cosines, (cosines.min(), cosines.max()))]
         panels += [
@@ -127,7 +124,7 @@ class AlignmentImages(ValidationImages):
             for study, image in zip(batch.study_ids, batch.first_ids, strict=True)
         ]
         studies: list[tuple[Any, str, list[WordMap]]] = []
-        # Studies with other findings each, as far as there are any, and with known ones first.
+        # Prefer studies with known regions, then with different findings.
         for row in sorted(_variety(batch.relevance.tolist()), key=lambda row: not named[row]):
             words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
             moved = [word for word in words if bool(local.mask[row, list(word.places)].all())]
@@ -147,15 +144,15 @@ class AlignmentImages(ValidationImages):
     def _hardest(self, task: Any, batch: StudyBatch, image: Tensor, text: Tensor) -> Figure | None:
         given = batch.teacher
         if not task.weights["matching"] or (given is None and task.alignment.kind == "soft"):
-            return None  # soft labels say what is alike, and this data has no teacher for them
+            return None  # soft labels need a teacher
         teacher = None if given is None else Sides(given.first, given.second, given.text)
         same = same_sample(batch.study, batch.text_id)
-        # Only images and texts draw from each other; view 2 takes no part.
+        # Only images and texts draw from each other; view 2 is unused.
         sides, scale = Sides(image, image, text), 0.0 if given is None else given.scale
         negatives = task.draw(task.hard_weights(sides, same, teacher, scale))
         texts, valid = negatives.texts, negatives.valid[0]
         cosines = array(image @ text.T)
-        # Under several processes the draw covers this one's share of what it is given.
+        # With several processes, the draw covers this process's share.
         drawn = [(row, int(texts[row])) for row in range(len(texts)) if valid[row]]
         drawn.sort(key=lambda pair: -cosines[pair])
         cards = [
@@ -171,8 +168,7 @@ class AlignmentImages(ValidationImages):
 def negative_cards(
     image: Any, texts: Sequence[str], own: int, drawn: int, cosines: Any
 ) -> list[Card]:
-    """An image (3, H, W), and its own text above the one that was drawn for it."""
-    # As many lines as there is room for beside the image.
+    """Cards of an image (3, H, W), and of its own text above the drawn one."""
     return [
         Card(image=image),
         Card(
@@ -188,7 +184,7 @@ def negative_cards(
 
 
 def first_studies(value: Any, max_count: int) -> Any:
-    """The first studies of a batch: every tensor and list in it is cut."""
+    """Truncate every tensor and list of a batch."""
     if isinstance(value, Tensor | list):
         return value[:max_count]
     if is_dataclass(value) and not isinstance(value, type):
@@ -198,17 +194,17 @@ def first_studies(value: Any, max_count: int) -> Any:
 
 
 def neighbours(groups: Sequence[int]) -> list[int]:
-    """An order of places in which equal groups are neighbours: by the first place of each group."""
+    """Places sorted by the first place of their group, so that equal groups are adjacent."""
     return sorted(range(len(groups)), key=lambda place: (groups.index(groups[place]), place))
 
 
 def _telling(words: list[Word], named: Mapping[str, Any], max_count: int) -> list[Word]:
-    """The words worth a map: those that name a finding, then the longest others."""
+    """The words to show: those that name a finding, then the longest others."""
     first = {word.text.lower(): word for word in reversed(words) if word.text.lower() in named}
     longest = [word for word in informative(words, max_count) if word.text.lower() not in first]
     return ([*first.values()][::-1] + longest)[:max_count]
 
 
 def _variety(groups: list[int]) -> list[int]:
-    """All places, the first of every group before the others."""
+    """All places, with the first of every group before the others."""
     return sorted(range(len(groups)), key=lambda place: groups.index(groups[place]) != place)

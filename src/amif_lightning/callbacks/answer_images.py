@@ -1,4 +1,4 @@
-"""TensorBoard images: validation images with question, answer and prediction."""
+"""TensorBoard images of answering: question, reference and prediction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS = 4
 
 
 class AnswerImages(ValidationImages):
-    """Shows fixed validation questions after each validation, and what they read of the vocabulary.
+    """Shows fixed questions and their attention on the vocabulary after each validation.
 
     Args:
         samples: Questions shown.
@@ -30,14 +30,14 @@ class AnswerImages(ValidationImages):
         self.samples, self.side = samples, side
 
     def keep(self, batch: Any, outputs: Any) -> None:
-        """Keep the first questions with their answers, until there are images enough."""
+        """Keep batches with their answers until they contain enough images."""
         if isinstance(batch, VQABatch):
             images = {image for kept, _ in self._kept for image in kept.image_keys}
             if len(images) < self.samples:
                 self._kept.append((batch, outputs["predictions"]))
 
     def figures(self, task: Any, kept: list[Any]) -> dict[str, Figure]:
-        """The sheet of answers."""
+        """One figure of cards."""
         cards = [
             answer_card(batch, row, given[row])
             for batch, given in kept
@@ -48,13 +48,9 @@ class AnswerImages(ValidationImages):
 
 
 def one_per_image(image_keys: Sequence[str]) -> list[int]:
-    """One question of every image, the next in turn for each, so that a sheet shows variety.
+    """Rows of one question per image, in order of the images.
 
-    Args:
-        image_keys: For each question the identity of its image.
-
-    Returns:
-        Rows of questions, in the order in which the images first occur.
+    The n-th image shows its n-th question in rotation, for variety.
     """
     rows: dict[str, list[int]] = {}
     for row, image in enumerate(image_keys):
@@ -63,13 +59,7 @@ def one_per_image(image_keys: Sequence[str]) -> list[int]:
 
 
 def answer_card(batch: VQABatch, row: int, given: Prediction) -> Card:
-    """An image with question, reference answer, prediction and what was read below it.
-
-    Args:
-        batch: The batch.
-        row: The question's row.
-        given: The model's answer; whether it counts as right decides the colour.
-    """
+    """An image with question, reference, prediction and vocabulary attention below it."""
     sign, colour = ("right", RIGHT) if given.correct else ("wrong", WRONG)
     texts = [
         (f"Q: {batch.questions[row]}", 3, INK),

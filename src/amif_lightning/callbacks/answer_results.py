@@ -1,4 +1,4 @@
-"""Writes what a test or ``predict`` answered: predictions, record, answers."""
+"""Write the answers of ``test`` (predictions, record) and ``predict``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Answers = dict[str, Prediction]
 
 
 def gather(mine: Answers) -> Answers:
-    """Union over processes; a question that two of them answered is kept once."""
+    """Union of the answers of all processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return mine
     parts: list[Answers] = [{}] * torch.distributed.get_world_size()
@@ -49,15 +49,15 @@ def write_test(
 
     Args:
         folder: The run folder.
-        facts: What the data module knows of the questions.
+        facts: Facts about the questions.
         answered: The answers of all processes, by question id.
-        control: The same with shuffled images; empty where that was not run.
-        run: What the record says of the run.
-        method: How answers were given.
+        control: The same with shuffled images; empty without the control.
+        run: Fields of the record about the run.
+        method: How answers were found.
         logged: The scores that the task logged.
 
     Returns:
-        One line with the score, or one that says why nothing was written.
+        One line with the score, or the reason why nothing was written.
     """
     needed = (answered, control) if control else (answered,)
     missing = [q for q in facts.rows if any(q not in given for given in needed)]
@@ -93,7 +93,7 @@ def write_test(
 
 
 def write_answers(folder: Path, facts: EvaluationContext, answered: Answers) -> str:
-    """Write ``answers-<split>.jsonl`` in the release's order, and say how many were answered."""
+    """Write ``answers-<split>.jsonl`` in the order of the release; return a summary line."""
     path = folder / f"answers-{facts.split}.jsonl"
     lines = [
         {

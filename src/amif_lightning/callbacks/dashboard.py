@@ -1,4 +1,4 @@
-"""TensorBoard's layout: charts grouped by what they answer, and hyper-parameters with scores."""
+"""TensorBoard layout: grouped charts, and hyper-parameters with scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.tensorboard.writer import FileWriter
 
 _PAIRS = "(image_text|view_view|text_text)"
 
-# Titles of charts with regular expressions: a chart takes every tag that matches from its start on.
+# Chart titles with regular expressions for tags, matched from the start of the tag.
 _ANSWERS = {
     "loss": ["train/answer_loss", "val/answer_loss"],
     "accuracy by stratum": [r"val/(overall|closed.*|open.*)"],
@@ -42,7 +42,7 @@ _RETRIEVAL = {
 }
 _TRANSPORT = {"loss of each view": [r"train/(view_)?transport_loss"]}
 _PLANS = {
-    "cost of own pairs, and how much dearer others are": [r"val/transport_(own|margin)"],
+    "cost of own pairs, and additional cost of other pairs": [r"val/transport_(own|margin)"],
     "cosine of words and patches of other pairs (1: collapsed)": [r"val/transport_cosine"],
     "mass inside findings over their area (1: chance)": [r"val/localisation.*"],
 }
@@ -55,10 +55,10 @@ _NEGATIVES = {
 }
 _OPTIMISER = {"learning rate": [r"lr.*"]}
 
-#: The folder of the final scores' events, inside the run folder. The *HParams* tab takes every
-#: scalar of a folder for a final score, so they cannot lie beside the curves.
+#: Folder of the final scores inside the run folder. The *HParams* tab shows every scalar of a
+#: folder as a final score, so they need a folder apart from the curves.
 FOLDER = "scores"
-# Final scores beside the one that chooses checkpoints, by what their tag begins with.
+# Beginnings of the tags of final scores, besides the monitored one.
 _FINAL = (
     "control/overall",
     "test/overall",
@@ -74,29 +74,28 @@ _FINAL = (
 class Dashboard(Callback):
     """Groups the scalars in TensorBoard's *Custom Scalars* tab and fills its *HParams* tab.
 
-    The best validation score is carried in checkpoints, so that a later `test` command shows it
-    beside its own scores.
+    Checkpoints contain the best validation score for the display by a later `test` command.
     """
 
     def __init__(self) -> None:
         self._best: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The best validation score so far."""
+        """Best validation score so far."""
         return {} if self._best is None else {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from the score that the checkpoint knows."""
+        """Restore the best score."""
         self._best = state_dict.get("best")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the layout once."""
+        """Write the layout."""
         logger = trainer.logger
         if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
             logger.experiment.add_custom_scalars(layout(pl_module))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the best score of training; this validation's checkpoints are written later."""
+        """Update the best score before checkpoints are written."""
         if trainer.sanity_checking or trainer.state.fn is not TrainerFn.FITTING:
             return
         monitor, mode = selection(trainer, pl_module)
@@ -107,11 +106,11 @@ class Dashboard(Callback):
         self._best = value if self._best is None else better(value, self._best)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the hyper-parameters beside the best validation score."""
+        """Write hyper-parameters and the best validation score."""
         self._write(trainer, pl_module, tested=False)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the hyper-parameters beside the final scores, unless a part alone was tested."""
+        """Write hyper-parameters and final scores, unless only a part was tested."""
         limit = trainer.limit_test_batches
         if isinstance(limit, float) and limit == 1.0:  # the number 1 is one batch
             self._write(trainer, pl_module, tested=True)
@@ -122,7 +121,7 @@ class Dashboard(Callback):
             return
         monitor, _ = selection(trainer, task)
         scores = final_scores(monitor, self._best, trainer.callback_metrics, tested=tested)
-        # The tab shows numbers and texts; keys that begin with a line are Lightning's own.
+        # The tab shows numbers and texts; keys with a leading underscore are Lightning's.
         parameters = {
             key: value if type(value) in (int, float, str) else str(value)
             for key, value in task.hparams.items()
@@ -135,12 +134,7 @@ class Dashboard(Callback):
 
 
 def selection(trainer: L.Trainer, task: Any) -> tuple[str, str]:
-    """The score that chooses checkpoints, and whether ``max`` or ``min`` is best.
-
-    Args:
-        trainer: Its checkpoint callbacks are asked first: the command line lets users choose.
-        task: Names the score (``monitor``, ``mode``) where no callback does.
-    """
+    """The monitored score and its mode, of the checkpoint callback or else of the task."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
             return callback.monitor, callback.mode
@@ -148,13 +142,10 @@ def selection(trainer: L.Trainer, task: Any) -> tuple[str, str]:
 
 
 def layout(task: Any) -> dict[str, dict[str, list[Any]]]:
-    """The groups of charts that a task fills, by the parts that it has.
+    """Groups of charts for the modules of a task that are not None.
 
-    Args:
-        task: A task. One with a ``decoder`` answers, and with ``knowledge`` reads a vocabulary, one
-            with an ``alignment`` aligns, one with a ``transport`` moves words onto patches, one
-            with a ``matching_head`` draws negatives; a part that is None is not there, nor are
-            negatives where ``fuses`` is false.
+    Modules: ``decoder``, ``knowledge``, ``alignment``, ``transport`` and ``matching_head``, the
+    last unless ``fuses`` is false.
     """
     answers, reads, aligns, transports, draws = (
         getattr(task, name, None) is not None
@@ -165,9 +156,9 @@ def layout(task: Any) -> dict[str, dict[str, list[Any]]]:
         groups["answers"] = _ANSWERS
     if answers and reads:
         groups["knowledge"] = _KNOWLEDGE | (_POINTER if task.knowledge_supervision else {})
-    if aligns:  # a task that answers is not judged by what it retrieves
+    if aligns:  # answering is not evaluated by retrieval
         groups["alignment"] = _ALIGNMENT if answers else _ALIGNMENT | _RETRIEVAL
-    if transports:  # a task that answers scores no plan in validation
+    if transports:  # answering does not score plans
         groups["transport"] = _TRANSPORT if answers else _TRANSPORT | _PLANS
     if draws and getattr(task, "fuses", True):
         groups["negatives"] = _NEGATIVES
@@ -181,16 +172,16 @@ def layout(task: Any) -> dict[str, dict[str, list[Any]]]:
 def final_scores(
     monitor: str, best: float | None, logged: Mapping[str, Any], *, tested: bool
 ) -> dict[str, float]:
-    """The scores of a run by their name in the tab.
+    """Scores of a run by their name in the tab.
 
-    The tab opens with the first five names in alphabetical order. The score that chooses
-    checkpoints is therefore named first (``overall/test``); all others keep their tags.
+    The tab opens with the first names in alphabetical order, so the monitored score gets a name
+    like ``overall/test``; all others keep their tags.
 
     Args:
-        monitor: Tag of the score that chooses checkpoints, such as ``val/overall``.
-        best: Its best value in validation; None where no validation is known of.
-        logged: What was logged, by tag.
-        tested: Whether ``logged`` comes from a test; otherwise it is not read.
+        monitor: Tag of the monitored score, such as ``val/overall``.
+        best: Its best value in validation; None if unknown.
+        logged: Logged values by tag.
+        tested: Whether ``logged`` comes from a test; otherwise it is ignored.
     """
     chosen = monitor.removeprefix("val/")
     scores: dict[str, float] = {} if best is None else {f"{chosen}/best_val": best}
@@ -207,20 +198,14 @@ def final_scores(
 def write_scores(
     run: Path, parameters: Mapping[str, float | str], scores: Mapping[str, float], step: int
 ) -> None:
-    """Write hyper-parameters and scores in place of those written before.
+    """Replace the hyper-parameters and scores in the run folder.
 
-    ``TensorBoardLogger.log_hyperparams`` writes a list of columns as well. TensorBoard takes the
-    columns of all runs from the first such list that it finds, so a run of another task would show
-    neither its scores nor its own parameters. Without a list it gathers the columns from all runs.
-
-    Args:
-        run: The run folder.
-        parameters: Hyper-parameters by name.
-        scores: Values by name.
-        step: The step that the scores are of.
+    ``TensorBoardLogger.log_hyperparams`` also writes a list of columns. TensorBoard applies the
+    first such list to all runs and hides the columns of other tasks; without one it collects the
+    columns from all runs.
     """
     folder = run / FOLDER
-    # Of two files TensorBoard would believe the parameters of the first and the scores of both.
+    # With two files TensorBoard would show the parameters of the first and the scores of both.
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
     _, start, end = hparams(dict(parameters), {})

@@ -1,4 +1,4 @@
-"""Figures of images, for TensorBoard and ``answer --explain``: cards, heat maps, matrices."""
+"""Figures for TensorBoard and ``answer --explain``: cards, heat maps, matrices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn only
+if TYPE_CHECKING:  # matplotlib is imported only to draw
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -26,11 +26,11 @@ class Card:
     """An image with texts below it, or texts alone.
 
     Attributes:
-        texts: Each text with the most lines that it may take and its colour.
-        image: (3, H, W) a network's input; None for texts alone.
-        heat: (g, g) numbers of at least 0 over the image.
-        region: (H, W) where a line is drawn around.
-        columns: How many cards wide the texts are.
+        texts: Each text with its highest number of lines and its colour.
+        image: (3, H, W) network input; None for texts alone.
+        heat: (g, g) non-negative heat map over the image.
+        region: (H, W) mask to outline.
+        columns: Width of the texts in cards.
     """
 
     texts: tuple[tuple[str, int, str], ...] = ()
@@ -41,18 +41,18 @@ class Card:
 
     @property
     def lines(self) -> int:
-        """The most lines of all texts."""
+        """Highest number of lines."""
         return sum(max_lines for _, max_lines, _ in self.texts)
 
 
 @dataclass(frozen=True)
 class WordMap:
-    """Where the plan sends one word.
+    """Transport plan of one word.
 
     Attributes:
         word: The word.
-        mass: (P,) the plan's mass of the word over the patches, row by row.
-        region: (H, W) where the finding that the word names lies; None where that is not known.
+        mass: (P,) mass of the word on the patches, row by row.
+        region: (H, W) mask of the finding that the word names; None if unknown.
     """
 
     word: str
@@ -61,23 +61,17 @@ class WordMap:
 
 
 def displayed(image: NDArray[np.floating[Any]]) -> Array:
-    """A network's input (3, H, W), normalised in any way, as (H, W, 3) from 0 to 1."""
-    # Per channel: normalisation differs between channels, and a grey image must stay grey.
+    """Scale a normalised network input (3, H, W) to (H, W, 3) from 0 to 1."""
+    # Per channel, like the normalisation, so that a grey image stays grey.
     low, high = image.min((1, 2), keepdims=True), image.max((1, 2), keepdims=True)
     scaled: Array = ((image - low) / np.maximum(high - low, 1e-6)).transpose(1, 2, 0)
     return scaled
 
 
 def enlarged(grid: Array, centres: Array, side: int) -> Array:
-    """A grid of patches at every pixel, bilinear between centres and even beyond the outer ones.
+    """Interpolate a grid (g, g) to (side, side) pixels: bilinear, constant beyond outer centres.
 
-    Args:
-        grid: (g, g) numbers.
-        centres: (g,) of the rows and columns of patches, as shares of the image's side.
-        side: Pixels of the result.
-
-    Returns:
-        (side, side) numbers between the least and the greatest of the grid.
+    ``centres`` (g,) are the centres of the patches' rows and columns as shares of the side.
     """
     at = (np.arange(side) + 0.5) / side
     weights = np.stack([np.interp(at, centres, unit) for unit in np.eye(len(centres))], axis=1)
@@ -88,13 +82,13 @@ def enlarged(grid: Array, centres: Array, side: int) -> Array:
 def cards_figure(
     rows: Sequence[Sequence[Card]], side: int, note: str = "", centres: Array | None = None
 ) -> Figure:
-    """Rows of cards; all heat maps have one scale, which stands at the right.
+    """Rows of cards; all heat maps share one scale, shown at the right.
 
     Args:
         rows: At least one card.
-        side: Pixels of each image's side.
-        note: What is shown, above the cards.
-        centres: (g,) places of the heat maps' rows and columns, as shares of the side.
+        side: Side of each image in pixels.
+        note: Caption above the cards.
+        centres: Centres of the heat maps' cells; see :func:`enlarged`.
     """
     from matplotlib.figure import Figure
 
@@ -110,7 +104,7 @@ def cards_figure(
     first = _LINE * len(head) + _MARGIN
     height = first + tall * len(rows)
     figure = Figure((width / _DPI, height / _DPI), dpi=_DPI)
-    # One coordinate system for all: pixels from the upper left corner.
+    # Coordinates are pixels from the upper left corner.
     axes = figure.add_axes((0, 0, 1, 1))
     for number, line in enumerate(head):
         _write(axes, _MARGIN, _MARGIN + _LINE * number, line, INK)
@@ -144,17 +138,17 @@ def plans_figure(
     side: int,
     caution: str = "",
 ) -> Figure:
-    """One row for each study: its image, its text, then a heat map for each of its words.
+    """One row per study: image, text and a heat map for each word.
 
     Args:
         studies: At least one, each an image (3, H, W), its text and at least one word.
-        centres: (g,) of the rows and columns of patches, as shares of the image's side.
-        side: Pixels of each image's side.
-        caution: What else stands above.
+        centres: See :func:`enlarged`.
+        side: Side of each image in pixels.
+        caution: Sentences to add to the caption.
     """
     rows = []
     for image, text, words in studies:
-        # As many lines of the text as there is room for beside a map and its two lines.
+        # The text is as high as a map with its two lines.
         row = [Card(image=image), Card(((text, 2 + side // _LINE, INK),))]
         for word in words:
             total = float(word.mass.sum())
@@ -167,10 +161,10 @@ def plans_figure(
             row.append(Card(texts, image, grid, word.region))
         rows.append(row)
     note = (
-        "Where the transport plan sends a word: the share of its mass on each patch, one scale for "
-        "all maps. Beside the word: its share of the plan. Peak: the greatest share; even: what "
-        "each patch would get of an even spread. A line around a region: the finding that the word "
-        f"names lies there. {caution}"
+        "Transport plan of a word: the share of its mass on each patch, one scale for all maps. "
+        "Next to the word: its share of the plan. Peak: the greatest share; even: a patch's share "
+        "in a uniform plan. An outlined region: the finding that the word names. "
+        f"{caution}"
     )
     return cards_figure(rows, side, note, centres)
 
@@ -178,12 +172,12 @@ def plans_figure(
 def matrices_figure(
     panels: Sequence[tuple[str, Array, tuple[float, float]]], groups: Sequence[int], side: int
 ) -> Figure:
-    """Square matrices of images (rows) and reports (columns) beside each other.
+    """Square matrices of images (rows) and reports (columns) next to each other.
 
     Args:
-        panels: Title, (G, G) numbers, and the numbers of the darkest and the lightest colour.
-        groups: G numbers, equal where findings are equal; equal neighbours have a frame.
-        side: Pixels of each matrix.
+        panels: Title, (G, G) values, and the values of the darkest and the lightest colour.
+        groups: G numbers, equal for equal findings; equal neighbours get a frame.
+        side: Side of each matrix in pixels.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -202,8 +196,8 @@ def matrices_figure(
                 corner = (start - 0.5, start - 0.5)
                 place.add_patch(Rectangle(corner, count, count, fill=False, ec="cyan", lw=1.5))
     note = (
-        "Rows are images, columns are reports, both in the same order: on the diagonal they belong "
-        "together. A frame: studies with equal findings."
+        "Rows are images, columns are reports, both in the same order: the diagonal has the own "
+        "pairs. A frame: studies with equal findings."
     )
     figure.supxlabel("\n".join(wrap(note, int(len(panels) * side / 5.5))), size=9)
     return figure
@@ -220,7 +214,7 @@ def _image(
     centres: Array | None,
     hottest: float,
 ) -> None:
-    """Draw a card's image, heat and region at its left, right, lower and upper end."""
+    """Draw a card's image, heat map and region at (left, right, bottom, top)."""
     assert card.image is not None
     left, right, bottom, top = place
     axes.imshow(displayed(card.image), extent=place)
@@ -235,11 +229,11 @@ def _image(
 
 
 def _colours(heat: Array) -> Array:
-    """Colours and opacity (..., 4) of numbers from 0 (nothing to see) to 1."""
+    """Colours and opacity (..., 4) of values from 0 (transparent) to 1."""
     from matplotlib import colormaps
 
-    # The ramp begins almost black, which on a radiograph would look like lung.
+    # The colour map begins almost black, which on a radiograph would look like lung.
     colours: Array = np.asarray(colormaps["inferno"](0.25 + 0.75 * heat))
-    # Rises fast at first, so that a low number is seen as well, and without an edge at 0.
+    # Rises fast from 0, so that low values are visible.
     colours[..., 3] = 0.8 * heat * (2 - heat)
     return colours

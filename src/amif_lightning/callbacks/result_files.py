@@ -1,4 +1,4 @@
-"""What the tests of both stages share when they write their record."""
+"""Write the record of a test of either stage."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def write_result(
     label: str,
     scores: str,
 ) -> str:
-    """Write the file of lines and then, beside it, the record.
+    """Write the lines to ``path`` and then the record next to it.
 
     Args:
         record: The record.
         path: The file of lines.
         lines: The lines.
-        means: What the lines give, by the tag of the score.
+        means: Means of the lines by tag of the score.
         logged: The scores that the task logged.
-        label: The protocol, or what was done.
+        label: The protocol or the kind of test.
         scores: The scores in words.
 
     Returns:
         One line with the scores.
 
     Raises:
-        RuntimeError: If a logged score contradicts the lines: one of the two has a bug.
+        RuntimeError: If a logged score contradicts the lines, which is a bug.
         UserError: If a file cannot be written.
     """
     for name, mean in means.items():
@@ -54,7 +54,7 @@ def write_result(
 
 
 def incomplete(missing: int, count: int, what: str) -> str:
-    """Say why a test of a part of the split leaves no record."""
+    """Message about a test of a part of the split, which writes no record."""
     return (
         f"No record written: {missing} of {count} test {what}; limit_test_batches or fast_dev_run "
         "is set."

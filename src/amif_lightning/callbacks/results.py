@@ -1,4 +1,4 @@
-"""The callback of every run: how long was trained, how often tested, and what came of it."""
+"""Count training time and tests, and write the results of a run."""
 
 from __future__ import annotations
 
@@ -15,29 +15,25 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from amif_lightning.callbacks.answer_results import Answers, gather, write_answers, write_test
 from amif_lightning.callbacks.retrieval_results import searches, write_search
 from amif_lightning.errors import UserError
-from amif_lightning.evaluation import EvaluationContext, RetrievalContext
+from amif_lightning.evaluation import RetrievalContext
 from amif_lightning.reports.records.provenance import git_state, machine, now, package_versions
 from amif_lightning.reports.records.run import Durations, RunRecord
 from amif_lightning.reports.records.test_counter import count_test_run
 
 
 class ResultWriter(Callback):
-    """Collects what a test gave, checks it against what was logged, and writes the record.
+    """Collects the results of a test, checks them against the logged scores, and writes them.
 
-    A test leaves ``result-<split>.json`` and a file of lines, and counts itself in
-    ``test-runs-<split>.json`` when it starts. The lines are ``predictions-<split>.jsonl`` of a task
-    that answers questions, and ``studies-<split>.jsonl`` of one that is judged by a search.
-    ``predict`` leaves ``answers-<split>.jsonl``, which scores nothing.
-
-    The seconds of training are carried in checkpoints, so that the record of a later `test` command
-    says how long the weights it scored were trained.
+    A test is counted in ``test-runs-<split>.json`` when it starts. It writes
+    ``result-<split>.json`` and either ``predictions-<split>.jsonl`` (answering) or
+    ``studies-<split>.jsonl`` (retrieval). ``predict`` writes ``answers-<split>.jsonl``. Checkpoints
+    contain the seconds of training for the records of later commands.
 
     Args:
         experiment: Name of the configuration; runs that differ only in the seed share it.
         seed: The training seed.
-        folder: Run folder; None takes the logger's.
-        config: The configuration of this call, for the record; None takes the task's
-            hyper-parameters.
+        folder: Run folder; None: the logger's.
+        config: The configuration of this call for the record; None: the task's hyper-parameters.
     """
 
     def __init__(
@@ -57,11 +53,11 @@ class ResultWriter(Callback):
     # ---- training time ------------------------------------------------------------------------
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Start the timer."""
         self._since = time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         self._trained, self._since = self._train_seconds(), None
 
     def _train_seconds(self) -> float:
@@ -69,20 +65,20 @@ class ResultWriter(Callback):
         return self._trained + running
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds trained so far."""
+        """Seconds of training."""
         return {"train_seconds": self._train_seconds()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the count of an interrupted or finished training."""
+        """Restore the seconds of training."""
         self._trained = float(state_dict.get("train_seconds", 0.0))
 
     # ---- test ---------------------------------------------------------------------------------
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget an earlier test, and count this one, whatever becomes of it.
+        """Reset, and count this test even if it fails later.
 
         Raises:
-            UserError: If the count of the run folder cannot be read or written.
+            UserError: If the counter in the run folder cannot be read or written.
         """
         self._answers, self._seconds = [{}, {}], [0.0, 0.0]
         if trainer.is_global_zero:
@@ -101,7 +97,7 @@ class ResultWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the batch's answers, if it was asked any, and add up the time of its loader."""
+        """Keep the batch's answers and add up the time of its loader."""
         if not searches(pl_module):
             self._keep(outputs["predictions"], dataloader_idx)
         present = time.monotonic()
@@ -109,30 +105,25 @@ class ResultWriter(Callback):
         self._last = present
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write both files, the record last; answers are gathered from all processes before."""
+        """Gather from all processes and write both files, the record last."""
         task: Any = pl_module
         folder, logged = self._folder(trainer), trainer.callback_metrics
-        if searches(task):  # its scores are the same in all processes already
+        if searches(task):  # scores are equal in all processes
             if trainer.is_global_zero:
                 run = self._run(trainer, task, control=False)
-                said = write_search(folder, self._facts, task.study_scores, run, logged)
-                rank_zero_info(said)
+                rank_zero_info(write_search(folder, self._facts, task.study_scores, run, logged))
             return
         answered, control = gather(self._answers[0]), gather(self._answers[1])
         if trainer.is_global_zero:
             run = self._run(trainer, task, control=bool(control))
             by = task.answer_by
-            said = write_test(folder, self._facts, answered, control, run, by, logged)
-            rank_zero_info(said)
+            message = write_test(folder, self._facts, answered, control, run, by, logged)
+            rank_zero_info(message)
 
     # ---- predict ------------------------------------------------------------------------------
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget earlier answers.
-
-        Raises:
-            UserError: If the task answers no questions.
-        """
+        """Reset; a UserError if the task answers no questions."""
         if searches(pl_module):
             raise UserError(
                 f"`predict` answers questions and {type(pl_module).__name__} answers none: score "
@@ -153,7 +144,7 @@ class ResultWriter(Callback):
         self._keep(outputs, dataloader_idx)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Gather the answers of all processes and write them in the release's order."""
+        """Gather the answers of all processes and write them."""
         answered = gather(self._answers[0])
         if trainer.is_global_zero:
             rank_zero_info(write_answers(self._folder(trainer), _facts(trainer), answered))
@@ -167,7 +158,7 @@ class ResultWriter(Callback):
         return Path(self.folder or trainer.log_dir or trainer.default_root_dir)
 
     def _run(self, trainer: L.Trainer, task: Any, *, control: bool) -> RunRecord:
-        """What the record says of the run, whatever was scored."""
+        """Fields of the record about the run."""
         commit, dirty = git_state()
         origin = task.origin
         before = None if origin is None else origin.seconds
@@ -200,7 +191,6 @@ class ResultWriter(Callback):
 
 
 def _facts(trainer: L.Trainer) -> Any:
-    """The data module's `EvaluationContext` of questions or `RetrievalContext` of studies."""
+    """The data module's `EvaluationContext` or `RetrievalContext`."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
-    facts: EvaluationContext | RetrievalContext = data.evaluation_context()
-    return facts
+    return data.evaluation_context()

@@ -1,4 +1,4 @@
-"""Writes what the search of a pre-training test gave: lines per study, record."""
+"""Write the retrieval scores of a pre-training test: a line per study, and the record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from amif_lightning.reports.records.run import RunRecord
 
 
 def searches(task: object) -> bool:
-    """Whether a task is judged by a search; it has ``study_scores``, None before the first."""
+    """Whether a task is evaluated by retrieval."""
     return hasattr(task, "study_scores")
 
 
@@ -45,17 +45,17 @@ def write_search(
 
     Args:
         folder: The run folder.
-        facts: What the data module knows of the studies.
-        scores: What the task's test gave.
-        run: What the record says of the run.
+        facts: Facts about the studies.
+        scores: Scores of the test.
+        run: Fields of the record about the run.
         logged: The scores that the task logged.
 
     Returns:
-        One line with the scores, or one that says why nothing was written.
+        One line with the scores, or the reason why nothing was written.
 
     Raises:
-        RuntimeError: If the task left no scores, or of more studies than there are.
-        UserError: If the divergence from the teacher is no number.
+        RuntimeError: If the task has no scores, or of too many studies.
+        UserError: If the divergence from the teacher is not finite.
     """
     if scores is None:
         raise RuntimeError("the test left no study_scores in its task: no record is written")
@@ -94,7 +94,7 @@ def write_search(
 
 
 def _lines(facts: RetrievalContext, scores: StudyScores) -> list[StudyLine]:
-    """One line per study, in the order of their places in the split."""
+    """One line per study, in the order of the split."""
     first, second = (_rankings(scores, way) for way in DIRECTIONS)
     found = None if scores.zero_shot is None else scores.zero_shot.tolist()
     pairs = None if scores.pairs is None else pair_lines(facts.study_ids, scores.pairs)
@@ -113,7 +113,7 @@ def _lines(facts: RetrievalContext, scores: StudyScores) -> list[StudyLine]:
 
 
 def _rankings(scores: StudyScores, way: Direction) -> list[Ranking]:
-    """The scores of every study in one direction, k rising."""
+    """Scores of every study in one direction, k ascending."""
     precision, recall = (
         [dict(sorted(zip(scores.ks, of_study, strict=True))) for of_study in values[way].T.tolist()]
         for values in (scores.precision, scores.recall)
@@ -122,7 +122,7 @@ def _rankings(scores: StudyScores, way: Direction) -> list[Ranking]:
 
 
 def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
-    """The pairs of each study, by place; ``ids`` are the studies' ids."""
+    """Pair scores of each study, in the order of its id."""
     nobody = (-1,) * len(ids)
     random, hard = (
         [ids[place] if place >= 0 else None for place in places]
@@ -151,7 +151,7 @@ def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
 
 
 def _by_name(values: Mapping[str, Tensor]) -> dict[str, list[float | None]]:
-    """Numbers, None for NaN."""
+    """Convert to lists, NaN to None."""
     return {
         name: [None if math.isnan(number) else number for number in numbers.tolist()]
         for name, numbers in values.items()

@@ -1,4 +1,4 @@
-"""What the TensorBoard images of both stages share: when they are drawn, and where they go."""
+"""Base of the TensorBoard images of both stages."""
 
 from __future__ import annotations
 
@@ -18,25 +18,21 @@ if TYPE_CHECKING:
 
 
 class ValidationImages(Callback, ABC):
-    """Keeps batches of a validation and shows figures of them after it.
-
-    A subclass says what it keeps and what it draws. Under several processes the batches are those
-    of the first one.
-    """
+    """Keeps validation batches of the first process and adds figures of them to TensorBoard."""
 
     def __init__(self) -> None:
         self._kept: list[Any] = []
 
     @abstractmethod
     def keep(self, batch: Any, outputs: Any) -> None:
-        """Add what is needed of a batch to ``_kept``; batches of other tasks hold nothing."""
+        """Append the needed parts of a batch to ``_kept``; ignore batches of other tasks."""
 
     @abstractmethod
     def figures(self, task: Any, kept: list[Any]) -> Mapping[str, Figure]:
-        """Figures by their tags, made of at least one kept batch."""
+        """Figures by tag, from at least one kept batch."""
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start anew."""
+        """Drop the previous batches."""
         self._kept = []
 
     def on_validation_batch_end(
@@ -48,11 +44,11 @@ class ValidationImages(Callback, ABC):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep what is needed of the batch."""
+        """Keep the batch."""
         self.keep(batch, outputs)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw, on the first process and outside the sanity check."""
+        """Draw on the first process, except in the sanity check."""
         kept, self._kept = self._kept, []
         logger = trainer.logger
         if (
@@ -66,6 +62,6 @@ class ValidationImages(Callback, ABC):
 
 
 def array(values: Tensor) -> NDArray[np.float64]:
-    """A tensor as NumPy's numbers."""
+    """Convert a tensor to NumPy."""
     numbers: NDArray[np.float64] = values.detach().double().cpu().numpy()
     return numbers

@@ -1,3 +1,3 @@
-"""A checkpoint and one image, without a data set: load it, and explain an answer."""
+"""Load a checkpoint without a data set, and explain an answer."""
 
 __all__ = ["explain", "load"]

@@ -1,4 +1,4 @@
-"""A task from a checkpoint alone: no data set, no pretrained weights."""
+"""Load a task from a checkpoint without data set and pretrained weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def restore(path: Path, device: str = "auto") -> AMiFVQA:
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        UserError: If the file is damaged or of another stage, the device is not there, or an
-            encoder's configuration cannot be reached.
+        UserError: If the file is damaged or of another stage, the device is missing, or an
+            encoder's configuration cannot be downloaded.
     """
     state = load_checkpoint(path)
     if not any(name.startswith("decoder.") for name in state["state_dict"]):
         raise UserError(
-            f"{path} holds no answer decoder, as one of the pre-training stage: fine-tune it first "
+            f"{path} is of the pre-training stage and holds no answer decoder: fine-tune it first "
             "(`fit` with --model.init_args.init_from) and give that run's best.ckpt."
         )
     if not state.get("answer_space", {}).get("candidates"):

@@ -1,4 +1,4 @@
-"""What both stages share: encoders, fusion, optimiser, and the strings that token ids stand for."""
+"""Base task of both stages: encoders, fusion, optimiser, tokenizer and answer space."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from amif_lightning.tasks.checkpoints import (
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
 
 NO_TOKENIZER = (
-    "{} holds no tokenizer, so nobody can say what its token ids mean: give a checkpoint that "
+    "{} holds no tokenizer, so the meaning of its token ids is unknown: give a checkpoint that "
     "`fit` wrote as {}."
 )
 
@@ -44,39 +44,37 @@ class AMiFTask(L.LightningModule):
 
     Args:
         vision: Image tower: an open_clip model name, ``hf-hub:NAME``, ``local-dir:FOLDER``, or
-            ``conv`` for the small net that needs no download.
+            ``conv`` for a small network without download.
         vision_pretrained: open_clip weights tag or file; null for random weights.
-        vision_quick_gelu: Whether the image tower's activation is OpenAI's approximation of GELU;
-            null: as the weights tag says, else as the model's configuration does. What it came to
-            is stored in the checkpoint.
-        vision_channels: Channels of the stages of ``conv``, at least one. Each stage but the first
-            halves the grid after a stem of stride 4: four stages give patches of 32 pixels, three
-            of 16.
-        vision_summary_channels: Channels of a branch of ``conv`` for the summary token alone; the
+        vision_quick_gelu: Whether the image tower uses OpenAI's approximation of GELU; null: as the
+            weights tag requires, else as the model's configuration. Checkpoints store the result.
+        vision_channels: Channels of the stages of ``conv``, at least one. After a stem of stride 4
+            each stage but the first halves the grid: four stages give patches of 32 pixels.
+        vision_summary_channels: Channels of a separate ``conv`` branch for the summary token; the
             last stage of the patches is then pointwise. Empty: the summary token is their mean.
-        text: Text encoder: hub name or folder of a BERT, or ``small`` (needs no download).
+        text: Text encoder: hub name or folder of a BERT, or ``small`` (no download).
         text_pretrained: Whether to load that encoder's weights.
         text_layers: Layers of the ``small`` text encoder.
         image_size: Side of the input in pixels; must equal the data module's.
-        width: Width of the fusion layers (768 in the paper's size).
+        width: Width of the fusion layers (768 in the paper).
         heads: Attention heads of all transformer layers built here.
         fusion_layers: Co-attention layers of each stream.
         dropout: Dropout probability.
         attention: Attention implementation in transformers.
-        init_from: Checkpoint of an earlier run whose weights this one starts from.
+        init_from: Checkpoint of an earlier run to start from.
         lr: Highest learning rate.
         min_lr: Learning rate at the end of the cosine.
-        warmup: Share of all steps in which the rate rises.
+        warmup: Share of all steps with a rising learning rate.
         weight_decay: AdamW's weight decay, on matrices only.
         betas: AdamW's moment coefficients.
-        seed: Seeds the draws of every training step, so that a resumed run repeats them.
+        seed: Seed of every training step's random draws, so that a resumed run repeats them.
     """
 
     monitor: str
     mode: Literal["min", "max"]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let ``help`` and editors show every argument of a subclass."""
+        """Add the arguments of the bases to the subclass's signature."""
         super().__init_subclass__(**kwargs)
         describe(cls)
 
@@ -114,7 +112,7 @@ class AMiFTask(L.LightningModule):
         self.heads, self.dropout, self.attention = heads, dropout, attention
         self.lr, self.min_lr, self.warmup = lr, min_lr, warmup
         self.weight_decay, self.betas, self.seed = weight_decay, betas, seed
-        self.untrained = True  # until weights are loaded or a training step is made
+        self.untrained = True  # until weights are loaded or a training step is done
         self.vision = build_vision(
             vision,
             vision_pretrained,
@@ -137,10 +135,9 @@ class AMiFTask(L.LightningModule):
             self.text.width, self.vision.width, width, fusion_layers, heads, dropout
         )
         self.space: AnswerSpace | None = None
-        self.tokenizer: str | None = None  # JSON text: the strings that this task's ids stand for
-        self.origin: Origin | None = None  # what the weights owe to the run they started from
-        self._initialised = False  # whether `init_from` has been read, or replaced by a checkpoint
-        self._restored = False  # whether a checkpoint was restored: its ids have meanings
+        self.tokenizer: str | None = None  # JSON text
+        self.origin: Origin | None = None  # earlier run that the weights started from
+        self._initialised = False  # whether `init_from` or a checkpoint was loaded
 
     # ---- life cycle ---------------------------------------------------------------------------
 
@@ -154,11 +151,10 @@ class AMiFTask(L.LightningModule):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """Lightning's own, but nothing is fetched and no code is run from the file unless asked.
+        """As in Lightning, but without downloading pretrained weights or running pickled code.
 
-        All weights are in the checkpoint, so encoders are built without their pretrained ones; of a
-        hub's encoder the configuration is still needed. ``weights_only=False`` unpickles whatever
-        the file holds. See Lightning for the other arguments.
+        The configuration of an encoder from a hub is still needed. ``weights_only=False`` unpickles
+        everything in the file.
         """
         given = {"vision_pretrained": None, "text_pretrained": False} | kwargs
         checkpoint = readable_by_lightning(checkpoint_path) if weights_only else checkpoint_path
@@ -167,10 +163,10 @@ class AMiFTask(L.LightningModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Check that data and model fit, start from weights, and agree on tokens and answers.
+        """Load ``init_from``, and check that tokenizer, answers and rows match the data.
 
         Raises:
-            UserError: If they do not fit, or the weights were trained on other terms.
+            UserError: If data and model do not fit.
         """
         data = self._data()
         if data is None:
@@ -181,21 +177,17 @@ class AMiFTask(L.LightningModule):
                 f"{self.image_size}: set --data.init_args.image_size and "
                 "--model.init_args.image_size to the same number."
             )
-        if self.init_from is not None and not self._initialised:
+        restored, self._initialised = self._initialised, True
+        if self.init_from is not None and not restored:
             self._start_from(Path(self.init_from), data)
-        self._initialised = True
-        if self.tokenizer is None and not self._restored:
+        if self.tokenizer is None and not restored:
             self._use_space(data.answer_space())
         else:
             self._agree(data, self.tokenizer, self.space)
 
     def _data(self) -> Any:
-        """The trainer's data module; None where there is no trainer, or it has only loaders."""
-        try:
-            trainer: Any = self.trainer
-        except RuntimeError:  # Lightning's word for a module without a trainer
-            return None
-        return trainer.datamodule
+        """The trainer's data module; None without a trainer or with loaders alone."""
+        return getattr(self._trainer, "datamodule", None)
 
     def _start_from(self, path: Path, data: Any) -> None:
         checkpoint = load_checkpoint(path)
@@ -232,7 +224,7 @@ class AMiFTask(L.LightningModule):
         self._complete(missing)
 
     def _complete(self, missing: list[str]) -> None:
-        """Initialise what a checkpoint lacked from loaded parts; ``missing`` are names of state."""
+        """Initialise modules missing from the checkpoint; ``missing`` are keys of the state."""
 
     def _use_space(self, space: AnswerSpace) -> None:
         if space.table_size > self.text.table_size:
@@ -244,7 +236,7 @@ class AMiFTask(L.LightningModule):
         self.space, self.tokenizer = space, space.tokenizer
 
     def _agree(self, data: Any, tokenizer: str | None, stored: AnswerSpace | None) -> None:
-        """Let data use the tokenizer and vocabulary of the weights; candidates are its own."""
+        """Use the checkpoint's tokenizer and vocabulary with the candidates of the data."""
         if tokenizer is None:
             raise UserError(NO_TOKENIZER.format("The checkpoint", "--ckpt_path"))
         data.adopt_tokenizer(tokenizer)
@@ -257,7 +249,7 @@ class AMiFTask(L.LightningModule):
         self._use_space(present)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what the ids mean and which answers may be given, as plain types."""
+        """Store tokenizer, answer space and origin as plain types."""
         if self.tokenizer is not None:
             checkpoint["tokenizer"] = self.tokenizer
         if self.space is not None:
@@ -266,15 +258,13 @@ class AMiFTask(L.LightningModule):
             checkpoint["origin"] = self.origin.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the checkpoint's tokenizer, vocabulary and, unless data is at hand, candidates.
+        """Restore tokenizer and vocabulary, and without a data module the candidates.
 
         Raises:
-            UserError: If the weights were trained under another protocol or on another selection of
-                the rows of the data at hand.
+            UserError: If the weights were trained with another protocol or other rows of the data.
         """
         check_activation(checkpoint, self.quick_gelu)
-        # Its weights follow: those of `init_from` would overwrite them at the next set-up.
-        self._initialised = self._restored = True
+        self._initialised = True  # else `setup` would load `init_from` over these weights
         self.untrained = False
         self.origin = origin_of(checkpoint)
         tokenizer = tokenizer_of(checkpoint)
@@ -289,7 +279,7 @@ class AMiFTask(L.LightningModule):
         self._agree(data, tokenizer, stored)
 
     def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:
-        """From the first step on the weights are trained."""
+        """Mark the weights as trained."""
         self.untrained = False
 
     # ---- encoders and fusion ------------------------------------------------------------------
@@ -297,29 +287,35 @@ class AMiFTask(L.LightningModule):
     def encode_pair(
         self, text: Tokens, images: Tensor, image_index: Tensor | None = None
     ) -> EncodedPair:
-        """Encode B texts and I images (normalised) and fuse them.
-
-        ``image_index`` (B,) names the image of each text; None where I = B in order.
-        """
+        """Encode B texts and I normalised images and fuse them; see :meth:`fuse`."""
         states, tokens = self.text(text.ids, text.mask), self.vision(images)
-        words, patches = self.fusion(states, text.mask, tokens, image_index)
-        return EncodedPair(states, tokens, words, patches, text.mask)
+        return self.fuse(states, text.mask, tokens, image_index)
+
+    def fuse(
+        self, states: Tensor, mask: Tensor, tokens: Tensor, image_index: Tensor | None = None
+    ) -> EncodedPair:
+        """Fuse text states (B, L, text width) with image tokens (I, 1 + P, image width).
+
+        ``image_index`` (B,) is the image of each text; None if I = B in the same order.
+        """
+        words, patches = self.fusion(states, mask, tokens, image_index)
+        return EncodedPair(states, tokens, words, patches, mask)
 
     # ---- optimisation -------------------------------------------------------------------------
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Reseed from the step, so that a resumed run draws the same dropout masks."""
+        """Reseed, so that a resumed run draws the same dropout masks."""
         position = (self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(hash((self.seed, *position)) & (2**63 - 1))
 
     def configure_optimizers(self) -> Any:
-        """AdamW, and a cosine with warm-up stepped once per optimizer step.
+        """AdamW, and a cosine with warm-up over all optimizer steps.
 
         Raises:
-            UserError: If the trainer has no end, for then the cosine has none either.
+            UserError: If the run has no last step.
         """
         optimizer = torch.optim.AdamW(
-            parameter_groups(self.named_parameters(), self.weight_decay),
+            parameter_groups(self.parameters(), self.weight_decay),
             lr=self.lr,
             betas=self.betas,
         )
@@ -336,13 +332,12 @@ class AMiFTask(L.LightningModule):
         }
 
     def _optimizer_steps(self) -> float:
-        """Optimizer steps of the whole run, infinite where it has no end."""
+        """Optimizer steps of the whole run; infinite without an end."""
         trainer = self.trainer
         if trainer.ckpt_path is None or trainer.max_epochs in (None, -1):
             return trainer.estimated_stepping_batches
-        # That property starts the training loader. Here it would start before the checkpoint's
-        # progress is restored, and the resumed epoch would begin anew; so the same number is
-        # counted on a loader that nobody iterates.
+        # That property starts the training loader, here before the checkpoint's progress is
+        # restored: the resumed epoch would restart. So count the same number on another loader.
         loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]  # Trainer
         limit = trainer.limit_train_batches
         batches = len(loader)
@@ -356,5 +351,5 @@ class AMiFTask(L.LightningModule):
 
 
 def _groups(keys: list[str]) -> str:
-    """The first name parts of state keys, or `none`."""
+    """Modules of state keys, or `none`."""
     return ", ".join(sorted({key.split(".")[0] for key in keys})) or "none"

@@ -1,4 +1,4 @@
-"""Reading checkpoints, and what must be equal between one and the present set-up."""
+"""Read checkpoints, and compare them with the current model and data."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.errors import UserError
 from amif_lightning.renamed_options import current_arguments
 
-#: Key of a selection that names the data sets whose images were left out, comma-separated.
+#: Key of a selection: data sets whose images were left out, comma-separated.
 HELD_OUT = "held_out"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a run that started from a checkpoint owes to it; its own checkpoints carry it on."""
+    """Facts about the earlier runs that a run started from, stored in its checkpoints."""
 
-    seconds: float | None = None  # wall-clock training before, that of earlier starts included
+    seconds: float | None = None  # wall-clock training time of all earlier runs
     warnings: tuple[str, ...] = ()  # sentences that every output of the run repeats
 
     def state(self) -> dict[str, Any]:
-        """As plain types, for a checkpoint."""
+        """Convert to plain types for a checkpoint."""
         return {**asdict(self), "warnings": list(self.warnings)}
 
 
 def origin_of(checkpoint: Mapping[str, Any]) -> Origin | None:
-    """What the weights of a checkpoint started from; None where they started anew."""
+    """Origin of a checkpoint; None if its run started from scratch."""
     state = checkpoint.get("origin")
     return None if state is None else Origin(state["seconds"], tuple(state["warnings"]))
 
 
 def trained_seconds(checkpoint: Mapping[str, Any]) -> float | None:
-    """Seconds of training, those of runs before included; None where `ResultWriter` stored none."""
+    """Seconds of training with earlier runs; None if `ResultWriter` stored none."""
     own = checkpoint.get("callbacks", {}).get("ResultWriter", {}).get("train_seconds")
     before = origin_of(checkpoint)
     if own is None or (before is not None and before.seconds is None):
@@ -50,19 +50,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running code from it.
 
     Raises:
-        UserError: If it does not exist, is truncated, or holds anything but plain types.
+        UserError: If it does not exist, is truncated, or contains anything but plain types.
     """
     return _read(path)[0]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bool]:
-    """A checkpoint under the present names of options, and whether one had another name."""
+    """A checkpoint with current option names, and whether any option was renamed."""
     if not path.is_file():
         raise UserError(f"The checkpoint {path} does not exist: check the path.")
     try:
-        # Mapped, since most callers want the plain types only: tensors are read when touched.
+        # Memory-mapped, because most callers need only the plain types.
         loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises whatever its unpickler and zip reader raise
+    except Exception as error:  # anything that torch's unpickler or zip reader raises
         raise UserError(
             f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not "
             "a checkpoint of this suite; train again or copy it again."
@@ -74,14 +74,12 @@ def _read(path: Path) -> tuple[dict[str, Any], bool]:
     renamed = list(now) != list(stored)
     if renamed:
         loaded["hyper_parameters"] = now
-        rank_zero_warn(
-            f"{path} names options as they were called before; they are read as renamed."
-        )
+        rank_zero_warn(f"{path} contains old option names; the current names are used.")
     return loaded, renamed
 
 
 def readable_by_lightning(path: Any) -> Any:
-    """What ``load_from_checkpoint`` was given, or a copy in memory with present option names."""
+    """The path itself, or an in-memory copy with current option names if any was renamed."""
     if not isinstance(path, (str, Path)) or not Path(path).is_file():
         return path
     stored, renamed = _read(Path(path))
@@ -94,17 +92,17 @@ def readable_by_lightning(path: Any) -> Any:
 
 
 def tokenizer_of(checkpoint: Mapping[str, Any]) -> str | None:
-    """The JSON text of the tokenizer that the weights were trained with, None where unknown."""
+    """JSON text of the tokenizer that the weights were trained with; None if unknown."""
     text: str | None = checkpoint.get("tokenizer")
-    if text is None and "answer_space" in checkpoint:  # where older files hold it
+    if text is None and "answer_space" in checkpoint:  # old files
         text = checkpoint["answer_space"]["tokenizer"]
     return text
 
 
 def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> None:
-    """The image tower must have the activation (QuickGELU or not) that its weights know.
+    """Raise unless the image tower has the activation (QuickGELU or not) of its weights.
 
-    What either side does not say (None) is not compared.
+    None (unknown) is not compared.
     """
     stored = checkpoint.get("hyper_parameters", {}).get("vision_quick_gelu")
     if stored is not None and present is not None and stored != present:
@@ -116,14 +114,14 @@ def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> Non
 
 
 def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
-    """A sentence where weights may have seen images of a data set that they were not trained on.
+    """Warn of images of the current data set that another data set in training may contain.
 
-    Data sets take images from the same archives; what pre-training left out is stored. None where
-    the data sets are the same, one is unknown, or its images were left out.
+    Returns:
+        A sentence; None if the data sets are equal, one is unknown, or its images were held out.
     """
     theirs, ours = by_dataset(stored.selection), by_dataset(present.selection)
     left_out = set(str(stored.selection.get(HELD_OUT, "")).split(", "))
-    if theirs:  # or every part left it out on its own
+    if theirs:  # or every part of the mixture held it out
         left_out |= set.intersection(
             *(set(str(part.get(HELD_OUT, "")).split(", ")) for part in theirs.values())
         )
@@ -131,14 +129,14 @@ def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
     if not theirs or not unknown:
         return None
     return (
-        f"The weights were trained on {' and '.join(theirs)}, and nothing says that images of "
-        f"{' and '.join(unknown)} were left out: those that both data sets hold may have been seen "
-        "(pre-training's held_out)."
+        f"The weights were trained on {' and '.join(theirs)} and images of "
+        f"{' and '.join(unknown)} were not held out: images in both data sets may have been seen "
+        "in training (set held_out in pre-training)."
     )
 
 
 def by_dataset(selection: Mapping[str, str | int | float | bool]) -> dict[str, dict[str, Any]]:
-    """The options that decide rows, by data set; empty where nothing is known.
+    """Options that select rows, by data set; empty if unknown.
 
     A mixture stores those of its parts as ``<data set>.<option>`` (data/loading/mixture.py).
     """
@@ -153,17 +151,17 @@ def by_dataset(selection: Mapping[str, str | int | float | bool]) -> dict[str, d
 
 
 def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol: bool) -> None:
-    """Rows that trained or chose the weights must not be scored as unseen ones.
+    """Check that no training or validation row of the checkpoint can be scored as unseen.
 
     Another data set is allowed (transfer), and an unknown selection is not compared. With
     ``same_protocol`` the protocols must agree for other data sets too.
 
     Raises:
-        UserError: If the protocol differs, or any option that selects rows of the same data set.
+        UserError: If the protocol or an option that selects rows of the same data set differs.
     """
     theirs, ours = by_dataset(stored.selection), by_dataset(present.selection)
     shared = [name for name in ours if name in theirs]
-    # What pre-training leaves has no candidates, so nothing of a protocol can have leaked into it.
+    # Pre-training has no candidates, so no answers can have leaked through the protocol.
     answers = same_protocol or bool(stored.candidates)
     if answers and (same_protocol or shared) and stored.protocol != present.protocol:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The words and patches that local alignment compares.
+"""Words and patches for local alignment.
 
 Letters used in shapes: B pairs, L tokens, P patches, D width.
 """
@@ -20,15 +20,15 @@ from amif_lightning.tasks.base import AMiFTask
 
 @dataclass(frozen=True)
 class LocalTokens:
-    """Two sets of tokens for each pair of a text and an image."""
+    """Words and patches of B pairs of a text and an image."""
 
     words: Tensor  # (B, L, D)
     patches: Tensor  # (B, P, D), without the summary token
-    mask: Tensor  # (B, L) bool, true on words proper
+    mask: Tensor  # (B, L) bool, true on words
 
     def moved(self, transport: TokenTransport) -> Tensor:
-        """The transport's value (B,) for each pair."""
-        # Words that take no part cost as much time as others: leave out as many as all pairs have.
+        """Transport cost (B,)."""
+        # Masked words cost as much time as others, so drop as many as possible.
         longest = max(int(self.mask.sum(1).max()), 1)
         order = self.mask.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
         words = self.words.gather(1, order[..., None].expand(-1, -1, self.words.shape[2]))
@@ -37,12 +37,12 @@ class LocalTokens:
         return values
 
     def plan(self, transport: TokenTransport) -> tuple[Tensor, Tensor]:
-        """The refined plan (B, L, P) and its cost (B,)."""
+        """Refined plan (B, L, P) and its cost (B,)."""
         return transport.plan(self.words, self.patches, self.mask, self._every())
 
     def rows(self, texts: Tensor, images: Tensor) -> LocalTokens:
-        """Other pairs of the same texts and images, picked by row."""
-        # Rows that several draw: index_select adds their gradients in one order on CPUs.
+        """Pairs of these rows of texts and images."""
+        # index_select adds the gradients of repeated rows in one order on CPUs.
         return LocalTokens(
             self.words.index_select(0, texts),
             self.patches.index_select(0, images),
@@ -50,13 +50,13 @@ class LocalTokens:
         )
 
     def halves(self) -> tuple[LocalTokens, LocalTokens]:
-        """The first and the second half of the pairs."""
+        """First and second half of the pairs."""
         parts = (tensor.chunk(2) for tensor in (self.words, self.patches, self.mask))
         first, second = zip(*parts, strict=True)
         return LocalTokens(*first), LocalTokens(*second)
 
     def gathered(self) -> LocalTokens:
-        """The tokens of all processes, with their gradient."""
+        """Tokens of all processes, with gradient."""
         length = longest(self.words.shape[1], self.words.device)
         return LocalTokens(
             gather_padded(self.words, length),
@@ -69,7 +69,7 @@ class LocalTokens:
 
 
 def fused_tokens(encoded: EncodedPair) -> LocalTokens:
-    """Fused words and patches: each has read all words and all patches of its pair."""
+    """Words and patches after the fusion layers."""
     return LocalTokens(encoded.words, encoded.patches[:, 1:], inner_words(encoded.mask))
 
 
@@ -84,13 +84,12 @@ def unfused_tokens(
     """Words and patches before fusion, in the space of the global alignment.
 
     Args:
-        task: Holds the encoders.
+        task: The task with the encoders.
         text: (B, L) tokens.
         image: (B, 1 + P, image width) tokens of the image tower.
-        states: (B, L, text width) states of the text encoder, for words in context; None: word
-            embeddings, which have read no other word.
-        projections: Layers of texts and of images.
-        kept: (B, L) bool, false on words that take no part.
+        states: (B, L, text width) contextual states; None: word embeddings without context.
+        projections: Projections of texts and of images.
+        kept: (B, L) bool, false on words to leave out.
     """
     words = task.text.words(text.ids) if states is None else states
     return LocalTokens(

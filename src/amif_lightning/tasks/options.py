@@ -1,4 +1,4 @@
-"""Types of the arguments that tasks hand on to their bases; the classes document them."""
+"""Types of the arguments that tasks pass to their bases; the classes document them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 class AuxiliaryOptions(TaskOptions, total=False):
-    """And those of :class:`AuxiliaryTask`."""
+    """With those of :class:`AuxiliaryTask`."""
 
     transport: float
     transport_tokens: TransportTokens
@@ -50,15 +50,10 @@ class AuxiliaryOptions(TaskOptions, total=False):
     reach: float | None
 
 
-class RetrievalOptions(TaskOptions, total=False):
-    """And those of :class:`SearchedTask`."""
+class LocalAlignmentOptions(TaskOptions, total=False):
+    """With those of :class:`LocalAlignmentTask`."""
 
     shared_projection: bool
-
-
-class LocalAlignmentOptions(RetrievalOptions, total=False):
-    """And those of :class:`LocalAlignmentTask`."""
-
     stage: Stage
     transport: float
     transport_loss: TransportLoss

@@ -1,11 +1,12 @@
 """The pre-training stage: unified alignment of views and reports (paper, pre-training).
 
-Every process computes the alignment losses over the global batch from gathered features, so that
-two processes train exactly as one with the whole batch (:mod:`amif_lightning.losses.gather`).
+Every process computes the alignment losses over the gathered global batch, so two processes train
+exactly like one (:mod:`amif_lightning.losses.gather`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -14,22 +15,27 @@ from torch import Tensor, nn
 
 from amif_lightning.batch import StudyBatch
 from amif_lightning.errors import UserError
-from amif_lightning.losses.alignment import (
-    GlobalAlignment,
-    Labels,
-    Sides,
-    UnifiedAlignment,
-    same_sample,
-)
+from amif_lightning.evaluation import StudyScores
+from amif_lightning.losses.alignment import Labels, Sides, UnifiedAlignment, same_sample
 from amif_lightning.losses.gather import gather, world
+from amif_lightning.metrics.gathered import StudyFeatures
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import check_smoothing, check_temperature, check_weights
 from amif_lightning.tasks.options import LocalAlignmentOptions
 from amif_lightning.tasks.pretraining.local_alignment import GlobalBatch, LocalAlignmentTask
+from amif_lightning.tasks.pretraining.pair_scores import PairEvaluation, logged_pairs
+from amif_lightning.tasks.pretraining.retrieval import logged, study_scores
+
+#: Mean cosine of words and patches of different studies above which the tokens have collapsed.
+COLLAPSED = 0.9
 
 
 class AMiFPretrain(LocalAlignmentTask):
-    """Learns from studies: one or two views and a report.
+    """Pre-trains on studies of one or two views and a report.
+
+    Validation and test gather the embeddings of the whole split from all processes and log
+    retrieval in both directions, zero-shot classification by prompts if the data has classes, and
+    the divergence from the teacher if it has one.
 
     Args:
         labels: ``soft`` labels from a teacher, or ``hard`` ones from identity.
@@ -38,13 +44,13 @@ class AMiFPretrain(LocalAlignmentTask):
         text_text: Weight of the report against itself (0: without).
         local_keeps_global: Whether the projections keep the alignment losses in stage ``local``, as
             released.
-        same_weight: What equal samples add to the teacher's logits (lambda).
+        same_weight: Addition to the teacher's logits for equal samples (lambda).
         label_smoothing: Smoothing of hard labels.
-        temperature: Temperature of every alignment at the start, 0.01 to 1.
+        temperature: Initial temperature of every alignment, 0.01 to 1.
         **kwargs: Arguments of :class:`LocalAlignmentTask`.
 
     Raises:
-        UserError: If a number is out of range, or nothing is left to learn.
+        UserError: If a number is out of range, or no loss has a weight.
     """
 
     monitor = "val/precision@5"
@@ -91,13 +97,15 @@ class AMiFPretrain(LocalAlignmentTask):
             smoothing=label_smoothing,
             temperature=temperature,
         )
+        self.study_scores: StudyScores | None = None  # of the last evaluated split
+        self.pairs: PairEvaluation | None = None  # set up with the data
         self._freeze()
 
     def _freeze(self) -> None:
-        """Exclude what the stage does not train: DDP waits for the gradient of everything else."""
+        """Freeze untrained parameters, because DDP waits for the gradients of all others."""
         fuses = self.fused_losses
         aligned = set(self.alignment.pairs)
-        # Which projection, encoder by encoder, an alignment loss reads.
+        # The alignment losses that use each encoder's projection.
         texts, images = aligned - {"view_view"}, aligned - {"text_text"}
         idle: list[nn.Module] = []
         if self.stage == "local" or not (texts or fuses):
@@ -114,7 +122,7 @@ class AMiFPretrain(LocalAlignmentTask):
                 part for name, part in self.fusion.named_children() if not read.get(name, False)
             ]
         elif not (self.moves_fused or self.weights["matching"]):
-            # Patches alone are read, and they read the words of the layer before.
+            # Only patches are used, and they attend to the words of the previous layer.
             idle.append(self.fusion.text_layers[-1])
         if not self.weights["matching"]:
             idle.append(self.matching_head)
@@ -126,7 +134,7 @@ class AMiFPretrain(LocalAlignmentTask):
         self.train()
 
     def train(self, mode: bool = True) -> AMiFPretrain:
-        """Switch modes; frozen encoders stay in evaluation: no dropout, no moving means."""
+        """Switch modes, but keep frozen encoders in evaluation: no dropout, no moving means."""
         super().train(mode)
         if self.stage == "local":
             self.vision.eval()
@@ -134,13 +142,21 @@ class AMiFPretrain(LocalAlignmentTask):
         return self
 
     def setup(self, stage: str) -> None:
-        """Check that somebody says what is alike, and that frozen encoders were trained.
+        """Prepare the scores of a split, and warn if untrained encoders are frozen.
 
         Raises:
-            UserError: If labels are soft and the data has no teacher.
+            UserError: If the data module gives no studies, or no teacher for soft labels.
         """
-        super().setup(stage)
         data = self._data()
+        if data is not None and not hasattr(data, "teacher_table"):
+            raise UserError(
+                f"{type(self).__name__} learns from studies and {type(data).__name__} gives "
+                "questions: give --data a class of studies, such as PhantomStudies."
+            )
+        super().setup(stage)
+        self.features = StudyFeatures(teacher=data is not None and data.teacher_table is not None)
+        if data is not None:
+            self.pairs = PairEvaluation(data, bool(self.weights["matching"]))
         if stage == "fit" and data is not None:
             mines = self.weights["matching"] and self.negatives != "random"
             reads = len(self.alignment.pairs) or mines
@@ -158,7 +174,7 @@ class AMiFPretrain(LocalAlignmentTask):
     # ---- training -----------------------------------------------------------------------------
 
     def training_step(self, batch: StudyBatch, batch_idx: int) -> Tensor:
-        """The weighted sum of the stage's losses over the global batch."""
+        """Weighted sum of the active losses over the global batch."""
         self._place = (self.current_epoch << 32) + batch_idx
         with torch.set_grad_enabled(self.stage != "local"):
             first, second = self._views(batch)
@@ -172,7 +188,10 @@ class AMiFPretrain(LocalAlignmentTask):
         )
         study = gather(batch.study)
         same = same_sample(study, gather(batch.text_id))
-        teacher, scale = _teacher(batch)
+        teacher, scale = None, 0.0
+        if (given := batch.teacher) is not None:
+            teacher = Sides(gather(given.first), gather(given.second), gather(given.text))
+            scale = given.scale
         aligned = self.alignment(sides, same, teacher, scale)
         losses: dict[str, Tensor] = {f"{pair}_loss": loss for pair, loss in aligned.losses.items()}
         local, health = self.local_losses(
@@ -190,7 +209,7 @@ class AMiFPretrain(LocalAlignmentTask):
         return total
 
     def _views(self, batch: StudyBatch) -> tuple[Tensor, Tensor]:
-        """Tokens of both views; view 1 stands in for a view 2 that no loss reads."""
+        """Tokens of both views; view 1 twice if no loss uses view 2."""
         chooses = self.local_view == "frontal" and any(self.weights.values())
         if not (self.alignment.weights["view_view"] or self.weights["view_transport"] or chooses):
             first = self.vision(batch.first)
@@ -199,56 +218,76 @@ class AMiFPretrain(LocalAlignmentTask):
         return first, second
 
     def _compares_passes(self) -> bool:
-        """Whether the report is encoded twice: hard labels compare two dropout passes.
-
-        Without dropout, as in a frozen encoder, both would be the same.
-        """
+        """Whether hard labels compare two dropout passes of the report, which must differ."""
         if self.alignment.kind == "soft" or not self.alignment.weights["text_text"]:
             return False
         dropouts = (part for part in self.text.modules() if isinstance(part, nn.Dropout))
         return any(part.training and part.p > 0 for part in dropouts)
 
-    @property
-    def same_weight(self) -> float:
-        """What equal samples add to the teacher's logits (lambda)."""
-        return self.alignment.same_weight
-
-    def image_text_temperature(self) -> float:
-        """The temperature of image and text; the one at the start where the pair is left out."""
-        temperatures = self._temperatures()
-        return float(temperatures.get("image_text", self.hparams["temperature"]))
-
-    def _temperatures(self) -> dict[str, Tensor]:
-        """The present temperature of every pair that is aligned."""
-        pairs = self.alignment.pairs.items()
-        return {
-            name: module.temperature.detach()
-            for name, module in pairs
-            if isinstance(module, GlobalAlignment)
-        }
-
     def _log_training(self, losses: dict[str, Tensor], total: Tensor, size: int) -> None:
         names = [*losses, "loss"]
         values = torch.stack([*losses.values(), total]).detach().float()
         if world()[1] > 1:
-            # Alignment is the same in all processes and stays itself; the others are averaged.
+            # Alignment losses are equal in all processes; the average changes only the others.
             torch.distributed.all_reduce(values)
             values = values / world()[1]
         for name, value in zip(names, values, strict=True):
             self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=size)
-        for pair, temperature in self._temperatures().items():
+        for pair, temperature in self.temperatures().items():
             self.log(f"train/{pair}_temperature", temperature, batch_size=size)
 
     def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:
-        """Keep the temperatures in their range."""
+        """Clamp the temperatures."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         self.alignment.clamp_()
 
+    # ---- validation and test ------------------------------------------------------------------
 
-def _teacher(batch: StudyBatch) -> tuple[Sides | None, float]:
-    """The teacher's features of the global batch, and its logit scale."""
-    if batch.teacher is None:
-        return None, 0.0
-    given = batch.teacher
-    sides = Sides(gather(given.first), gather(given.second), gather(given.text))
-    return sides, given.scale
+    def validation_step(self, batch: StudyBatch, batch_idx: int) -> None:
+        """Keep embeddings and pair scores; retrieval needs the whole split."""
+        self._keep(batch, "validation")
+
+    def test_step(self, batch: StudyBatch, batch_idx: int) -> None:
+        """Keep embeddings and pair scores; retrieval needs the whole split."""
+        self._keep(batch, "test")
+
+    def _keep(self, batch: StudyBatch, split: str) -> None:
+        states, tokens = self.text(batch.text.ids, batch.text.mask), self.vision(batch.first)
+        self.features.update(
+            position=batch.position,
+            image=self.embed_image(tokens),
+            text=self.embed_text(states),
+            relevance=batch.relevance,
+            study=batch.study,
+            text_id=batch.text_id,
+            teacher_image=None if batch.teacher is None else batch.teacher.first,
+            teacher_text=None if batch.teacher is None else batch.teacher.text,
+        )
+        if self.pairs is not None:
+            self.pairs.update(self, batch, states, tokens, split)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log retrieval, classification, agreement with the teacher and pair scores."""
+        self._score("val", "validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the same for the test split; ``study_scores`` holds the scores by study."""
+        self._score("test", "test")
+
+    def _score(self, prefix: str, split: str) -> None:
+        features = self.features.compute()
+        self.features.reset()
+        scores = study_scores(self, features, self._data(), split)
+        if self.pairs is not None:
+            scores = replace(scores, pairs=self.pairs.compute(self, features, split))
+        self.study_scores = scores
+        means = logged(scores) | ({} if scores.pairs is None else logged_pairs(scores.pairs))
+        # Computed from gathered features, so equal in all processes.
+        values = {f"{prefix}/{name}": value for name, value in means.items()}
+        self.log_dict(values, rank_zero_only=False)
+        if means.get("transport_cosine", 0.0) > COLLAPSED:
+            rank_zero_warn(
+                f"Words and patches of different studies have a mean cosine above {COLLAPSED}: "
+                "the tokens have collapsed, and transport plans are meaningless. Train with "
+                "--model.init_args.transport_loss contrast, or a smaller transport weight."
+            )

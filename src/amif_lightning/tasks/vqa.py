@@ -1,4 +1,4 @@
-"""The answering stage: encode, fuse, read the answer vocabulary through the gate, answer."""
+"""The answering stage: encode, fuse, attend to the answer vocabulary, decode."""
 
 from __future__ import annotations
 
@@ -38,19 +38,18 @@ class AMiFVQA(AuxiliaryTask):
 
     Args:
         decoder_layers: Layers of the answer decoder; null: as many as fusion layers.
-        knowledge: Whether the gated cross-attention reads the answer vocabulary (ablation).
-        gate: Whether a gate decides how much of what was read a token takes; without it a token
-            takes all (ablation).
-        knowledge_supervision: Weight of the pointer loss, which asks the question's attention on
-            the vocabulary to be on the words of the answer (0: without, as in the paper).
+        knowledge: Whether gated cross-attention reads the answer vocabulary (ablation).
+        gate: Whether a gate scales what each token takes from the vocabulary (ablation).
+        knowledge_supervision: Weight of the pointer loss, which pulls the attention on the
+            vocabulary to the words of the answer (0: without, as in the paper).
         answer_by: ``rank``: exact log-likelihood of every candidate; ``generate``: beam search.
         beams: Beam width of ``generate``.
-        restrict_closed: Let questions that the release marks closed be answered by yes or no only.
-            This uses the release's answer_type field, which nobody has for a new question.
+        restrict_closed: Answer questions that the release marks closed by yes or no only. This uses
+            the release's answer_type field, which a new question does not have.
         label_smoothing: Share of the target spread over all tokens in training, in [0, 1).
-        length_penalty: p >= 0; candidates are ranked by their log-likelihood divided by (number of
-            tokens, the end included)**p. At 0 the best is searched in the prefix tree; with another
-            p every candidate must be scored, which takes longer.
+        length_penalty: p >= 0; candidates are ranked by log-likelihood / (number of tokens with the
+            end token)**p. With p = 0 a prefix tree finds the best; otherwise every candidate is
+            scored, which is slower.
         **kwargs: Arguments of :class:`AuxiliaryTask`.
     """
 
@@ -72,7 +71,7 @@ class AMiFVQA(AuxiliaryTask):
     ) -> None:
         super().__init__(**kwargs)
         self.save_hyperparameters()
-        # What null came to: restored without its weights tag, the tower keeps its activation.
+        # The resolved value, so that the tower keeps its activation when it is restored.
         self.hparams["vision_quick_gelu"] = self.quick_gelu
         if answer_by == "generate" and restrict_closed:
             raise UserError(
@@ -88,16 +87,15 @@ class AMiFVQA(AuxiliaryTask):
         check_weights(knowledge_supervision=knowledge_supervision)
         if knowledge_supervision and not knowledge:
             raise UserError(
-                f"model.init_args.knowledge_supervision is {knowledge_supervision} and nothing "
-                "reads the vocabulary, for knowledge is off: leave out one of the two."
+                f"model.init_args.knowledge_supervision is {knowledge_supervision} and knowledge "
+                "is off: leave out one of the two."
             )
-        self.knowledge_supervision = knowledge_supervision
         layers = len(self.fusion.text_layers) if decoder_layers is None else decoder_layers
         check_at_least_one(beams=beams, decoder_layers=layers)
         self.answer_by: Literal["rank", "generate"] = answer_by
-        self.beams = beams
+        self.beams, self.length_penalty = beams, length_penalty
         self.restrict_closed, self.label_smoothing = restrict_closed, label_smoothing
-        self.length_penalty = length_penalty
+        self.knowledge_supervision = knowledge_supervision
         width, heads = self.fusion.width, self.heads
         if self.text.width != width:
             raise UserError(
@@ -126,10 +124,10 @@ class AMiFVQA(AuxiliaryTask):
     # ---- life cycle ---------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Take over the answer space and prepare exact counts per stratum.
+        """Set the answer space and prepare the metrics.
 
         Raises:
-            UserError: If something is asked for that these data, or loaders alone, cannot give.
+            UserError: If the data do not fit, or loaders without data module are to be scored.
         """
         data = self._data()
         if data is not None and not hasattr(data, "strata"):
@@ -141,15 +139,15 @@ class AMiFVQA(AuxiliaryTask):
         if data is None:
             if stage != "predict":
                 raise UserError(
-                    "On loaders alone this task can only predict, for a data module names the "
-                    "strata of its scores: give the trainer `datamodule=` instead."
+                    "On loaders alone this task can only predict, because scores need the data "
+                    "module's strata: give the trainer `datamodule=` instead."
                 )
             return
         self.strata = tuple(data.strata)
         self.val_accuracy = VQAAccuracy(self.strata)
         self.test_accuracy = VQAAccuracy(self.strata)
         self.control_accuracy = VQAAccuracy(self.strata)
-        # Checking for NaN would wait for the GPU in every step, and would hide one.
+        # Checking for NaN would synchronise with the GPU in every step and hide the NaN.
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.val_knowledge, self.test_knowledge = VocabularyUse(), VocabularyUse()
         if self.restrict_closed:
@@ -165,7 +163,7 @@ class AMiFVQA(AuxiliaryTask):
         return self.strata.index("closed/field")
 
     def _complete(self, missing: list[str]) -> None:
-        """A checkpoint without a decoder: it starts from the text encoder that was just loaded."""
+        """Initialise a missing decoder from the loaded text encoder."""
         own = [name for name in self.state_dict() if name.startswith("decoder.")]
         if set(own) <= set(missing):
             self.decoder.initialise_from(self.text.bert)
@@ -175,10 +173,9 @@ class AMiFVQA(AuxiliaryTask):
         self.vocabulary, self.entries = None, AnswerEntries(space.vocabulary)
         if self.knowledge is not None and not space.vocabulary:
             rank_zero_warn(
-                "The answer vocabulary is empty, so the knowledge attention reads nothing and is "
-                "left out."
+                "The answer vocabulary is empty, so the knowledge attention is left out."
             )
-            self.knowledge.requires_grad_(False)  # DDP waits for the gradient of what trains
+            self.knowledge.requires_grad_(False)  # DDP waits for gradients of trained parameters
         if space.vocabulary:
             self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
         self.answerer = Answerer(
@@ -195,14 +192,14 @@ class AMiFVQA(AuxiliaryTask):
     # ---- forward ------------------------------------------------------------------------------
 
     def forward(self, batch: VQABatch) -> DecoderInput:
-        """Fuse questions and images and let them read the answer vocabulary."""
+        """Fuse questions and images and attend to the answer vocabulary."""
         return self.read(self._encode(batch))
 
     def _encode(self, batch: VQABatch) -> EncodedPair:
         return self.encode_pair(batch.question, batch.images, batch.image_index)
 
     def read(self, encoded: EncodedPair) -> DecoderInput:
-        """Let fused questions and images read the answer vocabulary."""
+        """Attend from fused questions and images to the answer vocabulary."""
         states, mask = self.fusion.join(encoded.words, encoded.mask, encoded.patches)
         if self.knowledge is not None and self.space is None:
             raise RuntimeError(NO_SPACE)
@@ -214,7 +211,7 @@ class AMiFVQA(AuxiliaryTask):
     def answer_log_likelihood(
         self, fused: DecoderInput, batch: VQABatch, label_smoothing: float = 0.0
     ) -> Tensor:
-        """Log-likelihood (B,) of the batch's answers, end token included."""
+        """Log-likelihood (B,) of the batch's answers with their end token."""
         ids, mask = batch.answer.ids, batch.answer.mask
         logits = self.decoder(ids[:, :-1], mask[:, :-1], fused.states, fused.mask)
         return sequence_log_likelihood(logits, ids[:, 1:], mask[:, 1:], label_smoothing)
@@ -228,30 +225,30 @@ class AMiFVQA(AuxiliaryTask):
     ) -> list[RankedAnswer]:
         """Answer one question about one image, ``task.answer("scan.png", "is there a mass?")``.
 
-        All candidates are ranked, also with ``restrict_closed``: nobody marks a new question as
-        closed. Not for clinical use.
+        All candidates are ranked, even with ``restrict_closed``. Not for clinical use.
 
         Args:
             image: An image, or the path of a PNG, JPEG, TIFF or DICOM file.
             question: At least one word.
-            max_answers: Most answers.
-            frame: Frame of a DICOM file with several, counted from 0.
+            max_answers: Highest number of answers.
+            frame: Frame of a multi-frame DICOM file, counted from 0.
 
         Returns:
-            Answers with their probabilities, the best first; with ``answer_by`` ``generate`` one.
+            Answers with their probabilities, the best first; a single one with ``answer_by``
+            ``generate``.
 
         Raises:
-            UserError: If the image cannot be read, the question is empty, or the task knows no
-                answers because it comes from neither data nor a checkpoint.
+            UserError: If the image cannot be read, the question is empty, or the task has no
+                candidate answers.
         """
         return ask(self, [Asked(image, question, frame)], max_answers)[0].answers
 
     def ranked(self, fused: DecoderInput, max_answers: int) -> list[Ranked]:
-        """The best answers to each question, with their log-likelihoods, all candidates allowed."""
+        """The best of all candidates for each question, with their log-likelihoods."""
         return self._answerer().ranked(fused.states, fused.mask, max_answers)
 
     def answers(self, fused: DecoderInput, batch: VQABatch) -> Ranked:
-        """Answer each question of a batch: the text, and its log-likelihood."""
+        """Text and log-likelihood of the answer to each question of a batch."""
         answerer = self._answerer()
         closed = None
         if self.restrict_closed:
@@ -266,11 +263,11 @@ class AMiFVQA(AuxiliaryTask):
     # ---- steps --------------------------------------------------------------------------------
 
     def training_step(self, batch: VQABatch, batch_idx: int) -> Tensor:
-        """Mean negative log-likelihood of the answers, and auxiliary losses that have a weight."""
+        """Mean negative log-likelihood of the answers plus the weighted auxiliary losses."""
         encoded = self._encode(batch)
         fused = self.read(encoded)
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
-        # float32 whatever the default type, and filled where it is needed: a copy would wait.
+        # float32 under any default type; filled on the device, because a copy would synchronise.
         questions = torch.full((), len(batch), dtype=torch.float32, device=self.device)
         gate = pointed = known = torch.zeros_like(questions)
         if fused.reading is not None:
@@ -280,18 +277,17 @@ class AMiFVQA(AuxiliaryTask):
                 pointed, known = pointer_loss(fused.reading.log_attention, entries)
         totals = torch.stack([likelihood.detach().sum(), questions, gate, pointed.detach(), known])
         if self.trainer.world_size > 1:
-            # Not the strategy's `reduce`, which makes all processes wait for each other first.
+            # Not the strategy's `reduce`, which begins with a barrier.
             torch.distributed.all_reduce(totals)
-        # Groups hold one to several questions, so processes may hold different numbers of them.
-        # Averaging gradients over processes gives the mean over all questions only when each
-        # divides by the average number.
+        # Processes may hold different numbers of questions. DDP's average of the gradients is the
+        # mean over all questions only if each process divides by the average number.
         loss = -likelihood.sum() / (totals[1] / self.trainer.world_size)
         size = len(batch)
         self.log("train/answer_loss", -totals[0] / totals[1], prog_bar=True, batch_size=size)
         if fused.reading is not None:
             self.log("train/gate_mean", totals[2] / totals[1], batch_size=size)
             if self.knowledge_supervision:
-                count = totals[4].clamp_min(1)  # of no answer with an entry the sum is 0
+                count = totals[4].clamp_min(1)  # the sum is 0 without entries
                 self.log("train/knowledge_loss", totals[3] / count, batch_size=size)
                 mean = pointed / (count / self.trainer.world_size)
                 loss = loss + self.knowledge_supervision * mean
@@ -300,7 +296,7 @@ class AMiFVQA(AuxiliaryTask):
         return loss
 
     def validation_step(self, batch: VQABatch, batch_idx: int) -> dict[str, list[Prediction]]:
-        """Rank (or generate) and count; the loss is logged beside."""
+        """Answer, count, and update the loss."""
         fused = self(batch)
         predictions = self._predict(fused, batch, self.val_accuracy, self.val_knowledge)
         self.val_loss.update(-self.answer_log_likelihood(fused, batch))
@@ -309,24 +305,22 @@ class AMiFVQA(AuxiliaryTask):
     def test_step(
         self, batch: VQABatch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, list[Prediction]]:
-        """Answer the test questions; the second loader is the shuffled-image control."""
-        metrics = (
-            (self.control_accuracy, None)
-            if dataloader_idx
-            else (self.test_accuracy, self.test_knowledge)
-        )
+        """Answer and count; the second loader is the shuffled-image control."""
+        if dataloader_idx:
+            return {"predictions": self._predict(self(batch), batch, self.control_accuracy)}
+        metrics = self.test_accuracy, self.test_knowledge
         return {"predictions": self._predict(self(batch), batch, *metrics)}
 
     def predict_step(self, batch: VQABatch, batch_idx: int) -> list[Prediction]:
         """Answer without counting."""
-        return self._predict(self(batch), batch, None, None)
+        return self._predict(self(batch), batch)
 
     def _predict(
         self,
         fused: DecoderInput,
         batch: VQABatch,
-        metric: VQAAccuracy | None,
-        knowledge: VocabularyUse | None,
+        metric: VQAAccuracy | None = None,
+        knowledge: VocabularyUse | None = None,
     ) -> list[Prediction]:
         answers = self.answers(fused, batch)
         correct = [a in r for (a, _), r in zip(answers, batch.references, strict=True)]
@@ -347,22 +341,21 @@ class AMiFVQA(AuxiliaryTask):
         ]
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy by stratum, the mean loss, and what was read of the vocabulary."""
+        """Log accuracy by stratum, vocabulary use and the mean loss."""
         self._log_accuracy("val", self.val_accuracy)
         self._log_knowledge("val", self.val_knowledge)
         self.log("val/answer_loss", self.val_loss.compute(), rank_zero_only=False)
         self.val_loss.reset()
 
     def on_test_epoch_end(self) -> None:
-        """Log accuracy by stratum and what was read, and the accuracy of the control."""
+        """Log accuracy by stratum, vocabulary use and the accuracy of the control."""
         self._log_accuracy("test", self.test_accuracy)
         self._log_knowledge("test", self.test_knowledge)
         if int(self.control_accuracy.count.sum()):
             self._log_accuracy("control", self.control_accuracy)
 
     def _log_accuracy(self, prefix: str, metric: VQAAccuracy) -> None:
-        # compute() has summed over processes, so every process logs the same exact value;
-        # averaging again with sync_dist would go through Lightning's integer division.
+        # compute() has summed over processes, so every process logs the same exact value.
         values = {f"{prefix}/{name}": value.float() for name, value in metric.compute().items()}
         self.log_dict(values, rank_zero_only=False)
         metric.reset()

@@ -30,8 +30,8 @@ def test_answers_equal_those_of_a_test_run(saved: Saved, restored: AMiFVQA, tmp_
     predictions = [one for batch in batches for one in batch]
     assert len(predictions) == len(rows)
     asked = [rows[p.question_id] for p in predictions]
-    said = ask(restored, [Asked(saved.data.file_of(row), row.question) for row in asked])
-    for prediction, answered in zip(predictions, said, strict=True):
+    answers = ask(restored, [Asked(saved.data.file_of(row), row.question) for row in asked])
+    for prediction, answered in zip(predictions, answers, strict=True):
         best = answered.answers[0]
         assert best.answer == prediction.answer
         assert best.probability == pytest.approx(math.exp(prediction.log_likelihood), rel=1e-4)
@@ -61,8 +61,8 @@ def test_a_task_in_training_keeps_its_mode(saved: Saved, image: Path) -> None:
 
 def test_more_answers_than_candidates_are_all_of_them(restored: AMiFVQA, image: Path) -> None:
     assert restored.space is not None
-    said = restored.answer(image, "is there a nodule?", 10**6)
-    assert sorted(one.answer for one in said) == sorted(restored.space.candidates)
+    answers = restored.answer(image, "is there a nodule?", 10**6)
+    assert sorted(one.answer for one in answers) == sorted(restored.space.candidates)
 
 
 def test_all_candidates_are_ranked_although_closed_questions_are_restricted(
@@ -84,9 +84,9 @@ def test_a_length_penalty_changes_the_order_and_not_the_probabilities(
 ) -> None:
     plain = dict(restored.answer(image, "is there a nodule?", 10**6))
     penal = AMiFVQA.load_from_checkpoint(saved.path, map_location="cpu", length_penalty=2.0)
-    said = penal.answer(image, "is there a nodule?", 10**6)
-    assert [one.answer for one in said] != list(plain)
-    for one in said:
+    answers = penal.answer(image, "is there a nodule?", 10**6)
+    assert [one.answer for one in answers] != list(plain)
+    for one in answers:
         assert one.probability == pytest.approx(plain[one.answer], rel=1e-3)
 
 
@@ -134,5 +134,5 @@ def test_no_answers_wanted_is_one_sentence(restored: AMiFVQA, image: Path) -> No
 
 
 def test_a_task_without_answers_is_one_sentence(image: Path) -> None:
-    with pytest.raises(UserError, match="The task knows no answers"):
+    with pytest.raises(UserError, match="no candidate answers"):
         AMiFVQA(**SMALL).answer(image, "is there a nodule?")

@@ -68,12 +68,12 @@ def moved_alone(task: AMiFPretrain, batch: StudyBatch, text: int, image: int) ->
 
 @pytest.mark.parametrize("tokens", ["words", "contextual"])
 @pytest.mark.parametrize("loss", ["contrast", "matched"])
-def test_transport_is_that_of_pairs_that_are_moved_alone(
+def test_transport_equals_that_of_single_pairs(
     data: PhantomStudies, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch, tokens: str, loss: str
 ) -> None:
     task = ready(data, stage="global", transport_tokens=tokens, transport_loss=loss)
     draws = caught(monkeypatch, task)
-    _, said = step(task, batch)
+    _, logged = step(task, batch)
 
     def moved(text: int, image: int) -> float:
         return moved_alone(task, batch, text, image)
@@ -86,10 +86,10 @@ def test_transport_is_that_of_pairs_that_are_moved_alone(
         gaps = [own[i] - moved(int(drawn.texts[i]), i) for i in range(len(own))]
         gaps += [own[i] - moved(i, int(drawn.images[i])) for i in range(len(own))]
         expected = sum(math.log1p(math.exp(gap / 0.02)) for gap in gaps) / len(gaps)
-    assert said["train/transport_loss"] == pytest.approx(expected, rel=1e-3)
+    assert logged["train/transport_loss"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_denied_words_are_read_on_request(data: PhantomStudies, batch: StudyBatch) -> None:
+def test_denials_can_be_transported(data: PhantomStudies, batch: StudyBatch) -> None:
     shares = []
     for denials in (True, False):
         task = ready(data, stage="global", transport_denials=denials)
@@ -112,9 +112,7 @@ def test_transport_starts_after_its_share_of_the_steps(data: PhantomStudies) -> 
     assert seen == [False, False, True, True]
 
 
-def test_the_frontal_view_is_read_where_there_is_one(
-    data: PhantomStudies, batch: StudyBatch
-) -> None:
+def test_local_losses_use_the_frontal_view(data: PhantomStudies, batch: StudyBatch) -> None:
     flags = torch.tensor([True, False] * (len(batch) // 2))
     turned = replace(batch, second_frontal=flags)
     first, second = torch.zeros(6, 5, 32), torch.ones(6, 5, 32)
@@ -149,37 +147,37 @@ class Keep(Callback):
         task.draw = kept
 
 
-def run(
-    data: PhantomStudies, folder: Path, negatives: str, **options: Any
-) -> tuple[Keep, ModelCheckpoint]:
+def run(data: PhantomStudies, folder: Path, negatives: str, resume: Path | None = None) -> Keep:
     """Stage local without transport, so that every step draws once."""
     keep = Keep()
-    task = pretraining(stage="local", transport=0.0, negatives=negatives, lr=1e-3, **OPTIONS)
+    task = pretraining(stage="local", transport=0.0, negatives=negatives, lr=1e-3, random_share=0.5)
     saved = ModelCheckpoint(folder, "{step}", save_top_k=-1, every_n_train_steps=1)
-    resume = options.pop("resume", None)
     given: dict[str, Any] = {"limit_val_batches": 0, "num_sanity_val_steps": 0, "max_epochs": -1}
     given |= {"enable_checkpointing": True, "callbacks": [keep, saved], "max_steps": STEPS}
-    trainer(folder, **(given | options)).fit(task, datamodule=data, ckpt_path=resume)
-    return keep, saved
-
-
-OPTIONS: dict[str, Any] = {"random_share": 0.5}
+    trainer(folder, **given).fit(task, datamodule=data, ckpt_path=resume)
+    return keep
 
 
 @pytest.fixture(scope="module")
-def whole(data: PhantomStudies, tmp_path_factory: pytest.TempPathFactory) -> Keep:
-    return run(data, tmp_path_factory.mktemp("whole"), "curriculum")[0]
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def whole(data: PhantomStudies, folder: Path) -> Keep:
+    """An uninterrupted curriculum; ``folder`` has its checkpoint of every step."""
+    return run(data, folder, "curriculum")
 
 
 def test_the_curriculum_draws_like_random_and_then_like_hard(
     data: PhantomStudies, tmp_path: Path, whole: Keep
 ) -> None:
-    random, _ = run(data, tmp_path / "random", "random")
+    random = run(data, tmp_path / "random", "random")
     assert whole.hard == [False] * 3 + [True] * 3
     assert random.hard == [False] * STEPS
     assert whole.texts[:3] == random.texts[:3]
     assert whole.texts[3:] != random.texts[3:]
-    hard, _ = run(data, tmp_path / "hard", "hard")
+    hard = run(data, tmp_path / "hard", "hard")
     assert hard.hard == [True] * STEPS
     assert whole.texts[:3] != hard.texts[:3]
     # Encoders are frozen and the projections have learned the same from the alignment losses.
@@ -188,15 +186,14 @@ def test_the_curriculum_draws_like_random_and_then_like_hard(
 
 @pytest.mark.parametrize("stop", [2, 3, 4])
 def test_a_resumed_run_switches_at_the_same_step(
-    data: PhantomStudies, tmp_path: Path, whole: Keep, stop: int
+    data: PhantomStudies, tmp_path: Path, folder: Path, whole: Keep, stop: int
 ) -> None:
-    run(data, tmp_path, "curriculum")
-    again, _ = run(data, tmp_path / "again", "curriculum", resume=tmp_path / f"step={stop}.ckpt")
+    again = run(data, tmp_path, "curriculum", resume=folder / f"step={stop}.ckpt")
     assert again.texts == whole.texts[stop:]
     assert again.hard == whole.hard[stop:]
 
 
-# ---- what is computed once, and what is said ----------------------------------------------------
+# ---- cost and warnings --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", ["joint", "local"])
@@ -234,8 +231,8 @@ def test_collapsed_tokens_are_warned_of(
                 layer.bias.fill_(1.0)
     running = trainer(data.root)
     running.validate(task, datamodule=data, verbose=False)
-    said = [str(one.message) for one in recwarn if "mean cosine above 0.9" in str(one.message)]
-    assert len(said) == collapsed
+    warned = [str(one.message) for one in recwarn if "mean cosine above 0.9" in str(one.message)]
+    assert len(warned) == collapsed
     assert (float(running.callback_metrics["val/transport_cosine"]) > 0.9) == collapsed
 
 
@@ -252,23 +249,23 @@ LOSSES: list[dict[str, Any]] = [
 
 def finite(task: AMiFPretrain, batch: StudyBatch, number: int = 0) -> dict[str, float]:
     task.zero_grad()
-    total, said = step(task, batch, number)
+    total, logged = step(task, batch, number)
     total.backward()
     assert math.isfinite(float(total.detach()))
-    assert all(math.isfinite(value) for value in said.values())
+    assert all(math.isfinite(value) for value in logged.values())
     for name, parameter in task.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
-    return said
+    return logged
 
 
 @pytest.mark.parametrize("options", LOSSES, ids=str)
 def test_a_batch_of_one(data: PhantomStudies, options: dict[str, Any]) -> None:
     alone = first_batch(phantom_studies(data.root, batch_size=1))
-    said = finite(ready(data, **options), alone)
-    if options.get("transport_loss") != "matched" and "train/transport_loss" in said:
-        assert said["train/transport_loss"] == 0.0  # nobody to be told apart from
+    logged = finite(ready(data, **options), alone)
+    if options.get("transport_loss") != "matched" and "train/transport_loss" in logged:
+        assert logged["train/transport_loss"] == 0.0  # nobody to be told apart from
 
 
 @pytest.mark.parametrize("options", LOSSES, ids=str)
@@ -280,9 +277,9 @@ def test_reports_without_inner_words(
     rows = slice(0, 1) if which == "one" else slice(None)
     ids[rows, 1] = 3  # [SEP]
     mask[rows, 2:] = False
-    said = finite(ready(data, **options), replace(batch, text=Tokens(ids, mask)))
-    if which == "all" and "train/transport_loss" in said:
-        assert said["train/transport_loss"] == 0.0
+    logged = finite(ready(data, **options), replace(batch, text=Tokens(ids, mask)))
+    if which == "all" and "train/transport_loss" in logged:
+        assert logged["train/transport_loss"] == 0.0
 
 
 @pytest.mark.parametrize("options", LOSSES, ids=str)
@@ -290,18 +287,18 @@ def test_studies_without_an_admissible_negative(
     data: PhantomStudies, batch: StudyBatch, options: dict[str, Any]
 ) -> None:
     same = replace(batch, text_id=torch.zeros_like(batch.text_id))
-    said = finite(ready(data, **options), same)
-    assert said.get("train/drawn_share", 0.0) == 0.0
+    logged = finite(ready(data, **options), same)
+    assert logged.get("train/drawn_share", 0.0) == 0.0
 
 
 def test_a_row_whose_words_are_all_denied_counts_nothing(
     data: PhantomStudies, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = ready(data, stage="global")
-    said = task._read_tokens
+    read = task._read_tokens
 
     def silent(text: Tokens) -> Tensor:
-        kept = said(text).clone()
+        kept = read(text).clone()
         kept[0] = False
         return kept
 
@@ -328,7 +325,7 @@ def test_a_row_whose_words_are_all_denied_counts_nothing(
     assert logged["train/transport_loss"] == pytest.approx(sum(terms) / len(terms), rel=1e-3)
 
 
-# ---- what a stage trains ------------------------------------------------------------------------
+# ---- trained parameters -------------------------------------------------------------------------
 
 
 def trained(task: AMiFPretrain) -> set[str]:

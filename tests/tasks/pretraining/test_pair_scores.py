@@ -25,17 +25,28 @@ from data_modules.phantom.studies import PhantomStudies
 from tests.small import trainer
 from tests.tasks.study_small import phantom_studies, pretraining
 
+Scored = tuple[AMiFPretrain, PairScores, dict[str, float]]
 
-def scored(
-    data: PhantomStudies, **options: object
-) -> tuple[AMiFPretrain, PairScores, dict[str, float]]:
+
+def scored(data: PhantomStudies, **options: object) -> Scored:
     task = pretraining(**options)
     running = trainer(data.root)
     running.validate(task, datamodule=data, verbose=False)
     assert task.study_scores is not None
     assert task.study_scores.pairs is not None
-    said = {name: float(value) for name, value in running.callback_metrics.items()}
-    return task.eval(), task.study_scores.pairs, said
+    logged = {name: float(value) for name, value in running.callback_metrics.items()}
+    return task.eval(), task.study_scores.pairs, logged
+
+
+@pytest.fixture(scope="module")
+def joint(data: PhantomStudies) -> Scored:
+    return scored(data)
+
+
+@pytest.fixture(scope="module")
+def unmatched(data: PhantomStudies) -> Scored:
+    """Stage global, without matching."""
+    return scored(data, stage="global")
 
 
 class Alone:
@@ -69,8 +80,8 @@ class Alone:
 
 
 @torch.no_grad()
-def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
-    task, found, said = scored(data)
+def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies, joint: Scored) -> None:
+    task, found, logged = joint
     alone, fixed = Alone(task, data), data.fixed_negatives("validation")
     assert found.matching is not None
     assert found.reranked is not None
@@ -85,9 +96,9 @@ def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
         wins = [
             (p > n) + 0.5 * (p == n) for p in found.matching["own"] for n in found.matching[name]
         ]
-        assert said[f"val/matching_auc_{name}"] == pytest.approx(float(sum(wins)) / count**2)
-    mean = (said["val/matching_auc_random"] + said["val/matching_auc_hard"]) / 2
-    assert said["val/matching_auc"] == pytest.approx(mean)
+        assert logged[f"val/matching_auc_{name}"] == pytest.approx(float(sum(wins)) / count**2)
+    mean = (logged["val/matching_auc_random"] + logged["val/matching_auc_hard"]) / 2
+    assert logged["val/matching_auc"] == pytest.approx(mean)
     moved = {"own": tuple(range(count)), "random": fixed.random}
     for name, places in moved.items():
         values = []
@@ -97,9 +108,9 @@ def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
             values.append(float(task.transport(words, patches, kept, every)))
         assert found.transport[name].tolist() == pytest.approx(values, abs=1e-5)
     means = {name: float(found.transport[name].mean()) for name in moved}
-    assert said["val/transport_own"] == pytest.approx(means["own"], abs=1e-5)
+    assert logged["val/transport_own"] == pytest.approx(means["own"], abs=1e-5)
     margin = means["random"] - means["own"]  # above 0 where own pairs are nearer
-    assert said["val/transport_margin"] == pytest.approx(margin, abs=1e-5)
+    assert logged["val/transport_margin"] == pytest.approx(margin, abs=1e-5)
     assert abs(margin) > 1e-4
     cosines = []
     for k, other in enumerate(fixed.random):
@@ -107,7 +118,7 @@ def test_every_score_is_that_of_the_pair_alone(data: PhantomStudies) -> None:
         words = F.normalize(words[0][kept[0]], dim=1)
         cosines.append(float((words @ F.normalize(patches[0], dim=1).T).mean()))
     assert found.cosine.tolist() == pytest.approx(cosines, abs=1e-5)
-    assert said["val/transport_cosine"] == pytest.approx(sum(cosines) / count, abs=1e-5)
+    assert logged["val/transport_cosine"] == pytest.approx(sum(cosines) / count, abs=1e-5)
     # Fewer studies than a list holds: matching orders all of them.
     for k in range(count):
         order = sorted(range(count), key=lambda j: -alone.odds(j, k))[:5]
@@ -135,7 +146,7 @@ def test_matching_orders_the_nearest_texts_of_evenly_many_images(
         return real(self, task, features, split)
 
     monkeypatch.setattr(pair_scores.PairEvaluation, "compute", halves)
-    task, found, said = scored(data)
+    task, found, logged = scored(data)
     alone = Alone(task, data)
     texts, images = [], []
     for k in range(8):
@@ -154,34 +165,37 @@ def test_matching_orders_the_nearest_texts_of_evenly_many_images(
     kept = {k: value for k, value in enumerate(found.reranked.tolist()) if not math.isnan(value)}
     assert kept == pytest.approx(expected)
     mean = sum(expected.values()) / 3
-    assert said["val/precision@2_reranked"] == pytest.approx(mean)
+    assert logged["val/precision@2_reranked"] == pytest.approx(mean)
 
 
-def test_without_matching_there_is_nothing_to_rank(data: PhantomStudies) -> None:
-    _, found, said = scored(data, stage="global")
+def test_without_matching_there_is_nothing_to_rank(unmatched: Scored) -> None:
+    _, found, logged = unmatched
     assert found.matching is None
     assert found.reranked is None
-    assert not [name for name in said if "matching" in name or "reranked" in name]
-    assert {"val/transport_own", "val/transport_margin", "val/transport_cosine"} <= set(said)
+    assert not [name for name in logged if "matching" in name or "reranked" in name]
+    assert {"val/transport_own", "val/transport_margin", "val/transport_cosine"} <= set(logged)
     assert found.localised
-    assert said["val/localisation"] == pytest.approx(
+    assert logged["val/localisation"] == pytest.approx(
         sum(one.inside / one.area for one in found.localised) / len(found.localised)
     )
 
 
-def test_negatives_and_findings_do_not_depend_on_the_weights(data: PhantomStudies) -> None:
-    _, first, _ = scored(data, stage="global")
+def test_negatives_and_findings_do_not_depend_on_the_weights(
+    data: PhantomStudies, unmatched: Scored
+) -> None:
+    _, first, _ = unmatched
     torch.manual_seed(5)
     _, second, _ = scored(data, stage="global", width=64)
     assert first.negatives == second.negatives
-    judged = [
-        [(one.position, one.kind, one.area) for one in found.localised] for found in (first, second)
+    found = [
+        [(one.position, one.kind, one.area) for one in scores.localised]
+        for scores in (first, second)
     ]
-    assert judged[0] == judged[1]
+    assert found[0] == found[1]
 
 
-def test_batches_do_not_matter(data: PhantomStudies) -> None:
-    _, first, _ = scored(data)
+def test_batches_do_not_matter(data: PhantomStudies, joint: Scored) -> None:
+    _, first, _ = joint
     again = phantom_studies(data.root, eval_batch_size=3)
     _, second, _ = scored(again)
     assert first.matching is not None
@@ -195,7 +209,7 @@ def test_batches_do_not_matter(data: PhantomStudies) -> None:
 
 
 class Bare(PhantomStudies):
-    """Data that says neither which findings are near nor where they are."""
+    """Data without similarity and regions of findings."""
 
     def fixed_negatives(self, split: SplitName) -> FixedNegatives:
         return FixedNegatives((1, -1, *[0] * (len(self.rows(split)) - 2)), None)
@@ -205,13 +219,13 @@ class Bare(PhantomStudies):
 
 
 def test_what_is_not_known_is_left_out(data: PhantomStudies) -> None:
-    _, found, said = scored(phantom_studies(data.root, Bare))
+    _, found, logged = scored(phantom_studies(data.root, Bare))
     assert found.matching is not None
     assert math.isnan(float(found.matching["random"][1]))
     assert bool(found.matching["hard"].isnan().all())
     assert math.isnan(float(found.cosine[1]))
     assert found.localised == ()
-    assert "val/matching_auc_hard" not in said
-    assert said["val/matching_auc"] == said["val/matching_auc_random"]
-    assert not [name for name in said if "localisation" in name]
-    assert all(math.isfinite(value) for value in logged_pairs(found, "val").values())
+    assert "val/matching_auc_hard" not in logged
+    assert logged["val/matching_auc"] == logged["val/matching_auc_random"]
+    assert not [name for name in logged if "localisation" in name]
+    assert all(math.isfinite(value) for value in logged_pairs(found).values())

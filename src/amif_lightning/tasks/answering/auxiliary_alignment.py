@@ -1,4 +1,4 @@
-"""Alignment across stages: pre-training's losses beside those of answering, on request.
+"""Optional alignment losses of pre-training during answering.
 
 Letters used in shapes: B questions of this process, G of all processes, I images, L question
 tokens, D width.
@@ -32,21 +32,21 @@ from amif_lightning.tasks.options import TaskOptions, TransportTokens
 
 
 class AuxiliaryTask(AMiFTask):
-    """Base of a task on questions that may keep pre-training's alignment as auxiliary losses.
+    """Base of a task on questions with alignment as auxiliary losses.
 
-    A loss without weight builds no module and costs nothing. Modules have the names that they have
-    in :class:`AMiFPretrain`, so a start from its checkpoint goes on with the temperature that it
-    learned. Images and questions are compared through the projections of the fusion layers; those
-    that pre-training had apart (its ``shared_projection`` false) are not taken over.
+    A loss without weight builds no module. Modules have the same names as in
+    :class:`AMiFPretrain`, so a start from its checkpoint continues with the learned temperature.
+    Images and questions are compared through the projections of the fusion layers, never through
+    separate ones (``shared_projection`` false in pre-training).
 
     Args:
         transport: Weight of the matched transport between question words and patches (0: without).
-        transport_tokens: Which tokens that transport and ``ask --explain`` read: those that
-            pre-training transported (see :class:`LocalAlignmentTask`).
-        image_text: Weight of the alignment of images and questions with hard labels (0: without):
-            questions of one image, and questions of the same words, are not told apart.
+        transport_tokens: Tokens of that transport and of ``answer --explain``; set as in
+            pre-training (see :class:`LocalAlignmentTask`).
+        image_text: Weight of the alignment of images and questions with hard labels (0: without);
+            questions about one image or with the same words are positives of each other.
         image_text_smoothing: Smoothing of those labels, in [0, 1).
-        temperature: Temperature of that alignment at the start, 0.01 to 1.
+        temperature: Initial temperature of that alignment, 0.01 to 1.
         blur: Length scale of the transport's entropy, above 0 and below 2.
         scaling: Ratio of successive scales of its annealing, above 0 and below 1.
         reach: Length scale of unbalanced transport, above 0; null: balanced.
@@ -91,16 +91,16 @@ class AuxiliaryTask(AMiFTask):
     def auxiliary_losses(
         self, batch: VQABatch, encoded: EncodedPair, questions: Tensor
     ) -> list[Tensor]:
-        """The weighted losses that are switched on, logged, and scaled for DDP's average.
+        """Compute and log the active losses, weighted and scaled for DDP's average.
 
-        ``encoded`` are the B questions with their images, and ``questions`` is the scalar G.
+        ``encoded`` are the B questions with their images, ``questions`` is the scalar G.
         """
         losses: list[Tensor] = []
         size = len(batch)
         if self.transport is not None:
             tokens = self.local_tokens(batch.question, encoded, batch.image_index)
             total = tokens.moved(self.transport).sum()
-            # Divided by the average number of questions, for DDP takes the mean over processes.
+            # Divided by the average number of questions: DDP averages over processes.
             losses.append(self.transport_weight * total / (questions / world()[1]))
             everywhere = total.detach().clone()
             if world()[1] > 1:
@@ -109,7 +109,7 @@ class AuxiliaryTask(AMiFTask):
         if self.alignment is not None:
             image = global_embedding(self.fusion.image_projection, encoded.image)
             question = global_embedding(self.fusion.text_projection, encoded.text)
-            # Every process computes the whole loss, so it needs no factor.
+            # Every process computes the whole loss.
             loss = question_alignment(self.alignment, image, question, batch)
             losses.append(self.alignment.weights["image_text"] * loss)
             pair = self.alignment.pairs["image_text"]
@@ -119,7 +119,7 @@ class AuxiliaryTask(AMiFTask):
         return losses
 
     def local_tokens(self, question: Tokens, encoded: EncodedPair, index: Tensor) -> LocalTokens:
-        """The words and patches that transport compares; ``index`` (B,) names each one's image."""
+        """Words and patches for the transport; ``index`` (B,) is the image of each question."""
         if self.transport_tokens == "fused":
             return fused_tokens(encoded)
         context = encoded.text if self.transport_tokens == "contextual" else None
@@ -129,7 +129,7 @@ class AuxiliaryTask(AMiFTask):
         return unfused_tokens(self, question, image, context, layers, every)
 
     def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:
-        """Keep the temperature in its range."""
+        """Clamp the temperature."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         if self.alignment is not None:
             self.alignment.clamp_()
@@ -138,27 +138,27 @@ class AuxiliaryTask(AMiFTask):
 def question_alignment(
     alignment: UnifiedAlignment, image: Tensor, question: Tensor, batch: VQABatch
 ) -> Tensor:
-    r"""Alignment of images and questions over the global batch, with hard labels.
+    """Align images and questions over the global batch with hard labels.
 
-    Rows and columns are the G questions: u_i is the image that question i is about, v_j question j,
-    and both i and j are positive where they are about the same image or have the same words.
+    Rows are the images of the G questions, columns the questions. A pair is positive if both
+    questions are about the same image or have the same words.
 
     Args:
-        alignment: Holds the pair ``image_text``.
-        image: (I, D) embeddings of this process's images, of unit norm.
-        question: (B, D) embeddings of its questions, of unit norm.
+        alignment: Alignment with the pair ``image_text``.
+        image: (I, D) unit embeddings of this process's images.
+        question: (B, D) unit embeddings of its questions.
         batch: The questions.
 
     Returns:
-        The unweighted scalar loss, the same in all processes.
+        The unweighted scalar loss, equal in all processes.
     """
     shown = [stable_seed(name) for name in batch.image_keys]
     words = batch.question.ids.masked_fill(~batch.question.mask, -1)
     texts = torch.cat([torch.tensor(shown, device=words.device)[:, None], words], dim=1)
-    # One order of adding the gradients of an image's questions, unlike image[batch.image_index].
+    # index_select adds the gradients of an image's questions in one order on CPUs.
     vectors = torch.cat([image.index_select(0, batch.image_index), question], dim=1)
     if world()[1] > 1:
-        # Groups hold one to several questions, so processes may hold different numbers of them.
+        # Processes may hold different numbers of questions.
         shapes = gather(torch.tensor([texts.shape], device=words.device)).tolist()
         counts, longest = [count for count, _ in shapes], max(length for _, length in shapes)
         texts = gather_uneven(F.pad(texts, (0, longest - texts.shape[1]), value=-1), counts)
@@ -169,11 +169,7 @@ def question_alignment(
 
 
 def gather_uneven(local: Tensor, counts: Sequence[int]) -> Tensor:
-    """Gather rows (B, ...) with their gradient, where processes hold different ``counts`` of them.
-
-    Returns:
-        (G, ...), the rows of rank 0 first.
-    """
+    """Gather rows (B, ...) of processes with different ``counts`` to (G, ...), with gradient."""
     largest = max(counts)
     padding = local.new_zeros((largest - len(local), *local.shape[1:]))
     shares = gather(torch.cat([local, padding])).split(largest)
@@ -181,6 +177,5 @@ def gather_uneven(local: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def _first_equal(rows: Tensor) -> Tensor:
-    """(G,) place of the first row that equals each row of (G, L): equal where the rows are."""
-    # Compared in whole: a hash would save memory that is not short, and could collide.
+    """Place (G,) of the first row equal to each row of (G, L)."""
     return (rows[:, None] == rows).all(2).int().argmax(1)

@@ -1,4 +1,4 @@
-"""How answers are found once words, patches and knowledge are fused: by ranking or by writing.
+"""Decode answers from fused tokens by ranking candidates or by generation.
 
 Letters used in shapes: B questions, S fused tokens, D width, k answers.
 """
@@ -21,19 +21,19 @@ from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
 
 MAX_ANSWER_POSITIONS = 64
 
-#: Texts with their log-likelihoods, the best first.
+#: Answers with their log-likelihoods, the best first.
 Ranked = list[tuple[str, float]]
 
 
 class Answerer:
-    """Answers fused questions with a decoder and what may be answered.
+    """Answers fused questions with a decoder and an answer space.
 
-    Options are those of :class:`amif_lightning.tasks.vqa.AMiFVQA`. Fused tokens (B, S, D) come with
-    a mask (B, S), true on tokens; the decoder is called in evaluation mode.
+    See :class:`amif_lightning.tasks.vqa.AMiFVQA` for the options. Fused tokens are (B, S, D) with a
+    mask (B, S), true on tokens; the decoder must be in evaluation mode.
 
     Raises:
-        UserError: If a candidate is too long for the decoder, or closed questions are to be
-            restricted and yes or no is no candidate.
+        UserError: If a candidate is too long for the decoder, or ``restrict_closed`` is set and yes
+            or no is not a candidate.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Answerer:
 
     @torch.no_grad()
     def ranked(self, states: Tensor, mask: Tensor, max_answers: int) -> list[Ranked]:
-        """The best answers to each question, all candidates allowed; of generated ones one."""
+        """The best of all candidates for each question; a single one if generated."""
         if self.answer_by == "generate":
             return [[one] for one in self._generate(states, mask, [()] * len(states))]
         candidates = self.space.candidates
@@ -89,13 +89,13 @@ class Answerer:
         references: Sequence[Sequence[str]],
         closed: Tensor | None = None,
     ) -> Ranked:
-        """One answer to each question.
+        """Answer each question.
 
         Args:
             states: Fused tokens.
             mask: True on tokens.
-            references: Answers that count as right, which give a generated one its spelling.
-            closed: Rows of the questions that yes or no must answer; None: of no question.
+            references: Correct answers, which give an equal generated answer its spelling.
+            closed: Rows of the questions to answer by yes or no.
         """
         if self.answer_by == "generate":
             return self._generate(states, mask, references)
@@ -111,7 +111,7 @@ class Answerer:
     def _choose(
         self, tree: CandidateTree, states: Tensor, mask: Tensor, k: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Log-likelihood (B, k) and index (B, k) of the best candidates of each question."""
+        """Log-likelihood and index (B, k) of the best candidates."""
         if not self.length_penalty:
             return best(self.decoder, tree, states, mask, k)
         every = rank(self.decoder, tree, states, mask, self.length_penalty)
@@ -138,9 +138,9 @@ class Answerer:
     def likelihood_of(
         self, sequences: Sequence[Sequence[int]], states: Tensor, mask: Tensor
     ) -> list[float]:
-        """Log-likelihood of written answers (B lists of token ids without beginning and end).
+        """Log-likelihood of B lists of token ids without [CLS] and [SEP].
 
-        One that fills all positions has no end token.
+        An answer that fills all positions has no end token.
         """
         space = self.space
         tokens = pad_tokens(
@@ -160,10 +160,10 @@ def _on(tree: CandidateTree, states: Tensor) -> CandidateTree:
 
 
 class Spelling:
-    """Gives generated tokens the spelling of a known answer of the same tokens, else their own.
+    """Writes generated tokens like a known answer with equal tokens.
 
-    ``mr/t2`` is read as three tokens and decoded as ``mr / t2``. So answers are compared as tokens,
-    after one pass through text, because a beam may also write a word in other pieces.
+    ``mr/t2`` has three tokens and decodes to ``mr / t2``. Answers are therefore compared as tokens,
+    after decoding and encoding again, because a beam may split a word into other pieces.
     """
 
     def __init__(self, space: AnswerSpace) -> None:
@@ -173,12 +173,12 @@ class Spelling:
             self._candidates.setdefault(tuple(ids), text)  # the first, as in ranking
 
     def of(self, ids: Sequence[int], references: Sequence[str] = ()) -> str:
-        """The text of generated tokens; a reference of equal tokens gives its spelling."""
+        """Text of generated tokens, written like a reference with equal tokens."""
         tokens = tuple(ids)
         text = self._tokenizer.decode(ids)
         written = self._pieces(text)
-        # A cut candidate, or one with an unknown sign, is itself: its text loses the unknown sign,
-        # and would be right where the text without that sign is.
+        # A truncated candidate, or one with an unknown character, is matched by its tokens: its
+        # text lacks that character and could equal another answer.
         if tokens != written and tokens in self._candidates:
             return self._candidates[tokens]
         if written:

@@ -1,4 +1,4 @@
-"""From images and questions to ranked answers, with a task as a checkpoint restores it.
+"""Answer single questions about images without a data set.
 
 Letters used in shapes: B questions, I images, L question tokens, P patches, D width.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class RankedAnswer(NamedTuple):
-    """An answer and the probability that the decoder writes exactly it, 0 to 1."""
+    """An answer and its probability under the decoder, 0 to 1."""
 
     answer: str
     probability: float
@@ -38,7 +38,7 @@ class RankedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """A question about an image or an image file; ``frame`` is that of a DICOM file."""
+    """A question about an image or image file; ``frame`` of a multi-frame DICOM file."""
 
     image: Image.Image | str | PathLike[str]
     question: str
@@ -47,16 +47,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """What the task says to one question."""
+    """Answers to one question."""
 
     answers: list[RankedAnswer]  # the best first
-    cut: int  # tokens of the question's end that were left out: training saw none that long
-    unknown: int  # words without pieces in the tokenizer, such as those of another script
+    cut: int  # truncated tokens at the end of the question
+    unknown: int  # words that the tokenizer does not know
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the networks see of B questions about I images; see :class:`Answered`."""
+    """Network inputs for B questions about I images; see :class:`Answered`."""
 
     images: Tensor  # (I, 3, H, W) float, normalised
     image_index: Tensor  # (B,) image of each question
@@ -69,16 +69,13 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
     """Answer questions in one batch.
 
     Args:
-        task: A task with an answer space: from data, or from a checkpoint.
+        task: A task with an answer space.
         asked: At least one question.
-        max_answers: Most answers of each, at least 1.
-
-    Returns:
-        What it says to each, in order.
+        max_answers: Highest number of answers to each, at least 1.
 
     Raises:
         UserError: If an image cannot be read, a question is empty, ``max_answers`` is below 1, the
-            task knows no answers, or its weights are not finite.
+            task has no candidate answers, or its weights are not finite.
     """
     if max_answers < 1:
         raise UserError(f"{max_answers} answers are asked for: give at least 1.")
@@ -89,7 +86,7 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
             ranked = task.ranked(task.read(encoded), max_answers)
         except FloatingPointError as error:
             raise UserError(
-                f"The checkpoint gives no answer, for {error}: use one from before that."
+                f"The checkpoint gives no answer, for {error}: use an earlier one."
             ) from error
     return [
         Answered([RankedAnswer(text, math.exp(value)) for text, value in row], cut, unknown)
@@ -98,7 +95,7 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
 
 
 def inputs_of(task: AMiFVQA, asked: Sequence[Asked]) -> Inputs:
-    """Read images and write questions as ids, as for a test split; equal images once."""
+    """Read images and tokenise questions as for a test split; equal images once."""
     space = answers_known(task)
     tokenizer = Tokenizer.from_json(space.tokenizer)
     limit = space.question_tokens or int(task.text.bert.config.max_position_embeddings)
@@ -129,10 +126,10 @@ def inputs_of(task: AMiFVQA, asked: Sequence[Asked]) -> Inputs:
 
 
 def answers_known(task: AMiFVQA) -> AnswerSpace:
-    """The task's answer space, which must have candidates."""
+    """The task's answer space; a UserError without candidates."""
     if task.space is None or not task.space.candidates:
         raise UserError(
-            "The task knows no answers: load it from a checkpoint of the answering stage "
+            "The task has no candidate answers: load it from a checkpoint of the answering stage "
             "(`AMiFVQA.load_from_checkpoint`)."
         )
     return task.space

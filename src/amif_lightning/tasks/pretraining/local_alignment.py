@@ -1,38 +1,37 @@
-"""Local alignment of pre-training: transport of words onto patches, and matching with negatives.
+"""Local alignment of pre-training: transport of words onto patches, and matching.
 
 Letters used in shapes: B studies of this process, G of all, L tokens, P patches, D width.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from amif_lightning.batch import StudyBatch, Tokens
-from amif_lightning.evaluation import PairScores
-from amif_lightning.losses.alignment import Aligned, Sides, UnifiedAlignment
+from amif_lightning.losses.alignment import Aligned, GlobalAlignment, Sides, UnifiedAlignment
 from amif_lightning.losses.gather import world
 from amif_lightning.losses.transport import TokenTransport, transport_contrast
-from amif_lightning.metrics.gathered import SplitFeatures
-from amif_lightning.models.fusion import EncodedPair, MatchingHead
+from amif_lightning.models.fusion import EncodedPair, MatchingHead, global_embedding
 from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import (
-    check_contrast,
-    check_mining,
+    check,
+    check_smoothing,
     check_transport,
     check_weights,
 )
+from amif_lightning.tasks.base import AMiFTask
 from amif_lightning.tasks.local_tokens import LocalTokens, fused_tokens, unfused_tokens
 from amif_lightning.tasks.options import (
     Negatives,
-    RetrievalOptions,
     Stage,
+    TaskOptions,
     TransportLoss,
     TransportTokens,
 )
@@ -44,69 +43,67 @@ from amif_lightning.tasks.pretraining.mining import (
     hard_log_weights,
     score_pairs,
 )
-from amif_lightning.tasks.pretraining.pair_scores import PairEvaluation, logged_pairs
-from amif_lightning.tasks.pretraining.retrieval import SearchedTask
-
-#: Mean cosine of words and patches of different studies from which on all tokens are alike.
-COLLAPSED = 0.9
 
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """What the global alignment made of the global batch."""
+    """Features and alignment results of the global batch."""
 
-    sides: Sides  # (G, D) the student's vectors
+    sides: Sides  # (G, D) the student's embeddings
     aligned: Aligned  # losses, logits and labels
     study: Tensor  # (G,) long identities of the studies
-    same: Tensor  # (G, G) bool, pairs that say the same
-    teacher: Sides | None  # (G, T) the teacher's vectors
+    same: Tensor  # (G, G) bool, pairs of the same study or text
+    teacher: Sides | None  # (G, T) the teacher's embeddings
     scale: float  # the teacher's logit scale, a natural logarithm
 
 
-class LocalAlignmentTask(SearchedTask):
-    """Base of a task on studies with transport and matching; a subclass aligns globally.
+class LocalAlignmentTask(AMiFTask):
+    """Base of a task on studies with transport and matching; a subclass sets ``alignment``.
 
     Args:
-        stage: ``global``: encoders and projections under the alignment losses and the transport
-            of unfused tokens; ``local``: encoders frozen, fusion layers under matching and the
-            transport of fused tokens; ``joint``: everything at once. The order is ``global``, then
-            ``local`` from its checkpoint: fusion layers learn to match only once both encoders
+        shared_projection: Whether one projection per modality serves both the alignment and the
+            fusion layers, as released.
+        stage: ``global``: train encoders and projections by the alignment losses and the transport
+            of unfused tokens; ``local``: freeze the encoders and train the fusion layers by
+            matching and the transport of fused tokens; ``joint``: train everything. Run ``global``,
+            then ``local`` from its checkpoint: fusion layers learn to match only once both encoders
             share one space.
-        transport: Weight of the transport between words and patches (0: without); 3.0 is released.
+        transport: Weight of the transport between words and patches (0: without; released: 3.0).
         transport_loss: ``contrast``: own pairs against drawn ones; ``matched``: own pairs alone, as
-            released, whose minimum is a collapse of all tokens into one point.
-        transport_tokens: ``words``: word embeddings before any context and patches without
-            positions; ``contextual``: states of the text encoder and the same patches; ``fused``:
-            both after the fusion layers, as released. Unfused tokens are trained in the stages
-            ``global`` and ``joint``, fused ones in ``local`` and ``joint``.
-        transport_temperature: t of the contrast, above 0, in units of the transport cost.
-        transport_denials: Whether unfused transport reads the sentences that deny something too
-            ("No mass."): their words name what the image does not show.
-        transport_start: Share of the steps in [0, 1) before unfused tokens are transported.
+            released, which is minimal if all tokens collapse into one point.
+        transport_tokens: ``words``: word embeddings without context and patches without positions;
+            ``contextual``: states of the text encoder and the same patches; ``fused``: both after
+            the fusion layers, as released. Unfused tokens are trained in the stages ``global`` and
+            ``joint``, fused ones in ``local`` and ``joint``.
+        transport_temperature: Temperature of the contrast, above 0, in units of the transport cost.
+        transport_denials: Whether unfused transport includes negated sentences ("No mass."), whose
+            words name findings that are not on the image.
+        transport_start: Share of the steps in [0, 1) before unfused transport starts.
         view_transport: Weight of the matched transport between the fused patches of both views (0:
             without).
         matching: Weight of image-text matching (0: without).
-        negatives: ``random``: any other study; ``hard``: alike by the student and unlike by the
-            labels, as released; ``curriculum``: random first, then hard. Unfused transport draws
-            evenly, whatever is said here.
-        random_share: Share of the steps in [0, 1] that a ``curriculum`` draws evenly.
-        max_likeness: Hard negatives are never drawn whose label is at least this share of the row's
-            greatest, in (0, 1]; 1: as released, with ``same_weight`` left in the labels.
-        local_view: ``frontal``: matching and transport read the frontal view where one is shown;
-            ``first``: view 1, which is either.
+        negatives: ``random``: any other study; ``hard``: similar for the student and dissimilar by
+            the labels, as released; ``curriculum``: random first, then hard. Unfused transport
+            always draws random ones.
+        random_share: Share of the steps in [0, 1] with random negatives in a ``curriculum``.
+        max_likeness: Hard negatives have a label below this share of the row's greatest, in (0, 1];
+            1: as released, with ``same_weight`` left in the labels.
+        local_view: View for matching and transport: ``frontal``: the frontal one if there is one;
+            ``first``: view 1.
         blur: Length scale of the transport's entropy (see :class:`TokenTransport`).
         scaling: Ratio of successive scales of its annealing.
         reach: Length scale of unbalanced transport; null: balanced.
-        **kwargs: Arguments of :class:`SearchedTask`.
+        **kwargs: Arguments of :class:`AMiFTask`.
 
     Raises:
         UserError: If a number is out of range.
     """
 
-    alignment: UnifiedAlignment  # the subclass's
+    alignment: UnifiedAlignment
 
     def __init__(
         self,
+        shared_projection: bool = True,
         stage: Stage = "joint",
         transport: float = 1.0,
         transport_loss: TransportLoss = "contrast",
@@ -123,13 +120,19 @@ class LocalAlignmentTask(SearchedTask):
         blur: float = 0.05,
         scaling: float = 0.5,
         reach: float | None = None,
-        **kwargs: Unpack[RetrievalOptions],
+        **kwargs: Unpack[TaskOptions],
     ) -> None:
         super().__init__(**kwargs)
         check_weights(transport=transport, view_transport=view_transport, matching=matching)
         check_transport(blur, scaling, reach)
-        check_contrast(transport_temperature, transport_start)
-        check_mining(random_share, max_likeness)
+        positive = 0 < transport_temperature < math.inf
+        check("transport_temperature", transport_temperature, positive, "a finite number above 0")
+        check_smoothing(transport_start=transport_start)
+        check("random_share", random_share, 0 <= random_share <= 1, "0 to 1")
+        check("max_likeness", max_likeness, 0 < max_likeness <= 1, "more than 0, at most 1")
+        widths = self.text.width, self.vision.width
+        own = [] if shared_projection else [nn.Linear(width, self.fusion.width) for width in widths]
+        self.projections = nn.ModuleList(own) if own else None
         self.stage, self.negatives = stage, negatives
         self.random_share, self.max_likeness = random_share, max_likeness
         self.transport_loss, self.transport_tokens = transport_loss, transport_tokens
@@ -143,23 +146,47 @@ class LocalAlignmentTask(SearchedTask):
             "matching": matching if self.fuses else 0.0,
         }
         if self.stage == "local" and matching:
-            # Frozen encoders leave the search as it was; what this stage learns is matching.
+            # Frozen encoders leave retrieval unchanged; this stage learns matching.
             self.monitor = "val/matching_auc"
         self.transport = TokenTransport(blur, scaling, reach)
         self.matching_head = MatchingHead(self.fusion.width)
-        self.pairs: PairEvaluation | None = None  # made with the data
         self.steps: float | None = None  # optimizer steps of the run, known when it starts
         self._place = 0  # of the training batch, which seeds its draws
         self._denials: tuple[list[int], list[int]] | None = None  # ids, known with the tokenizer
 
-    def setup(self, stage: str) -> None:
-        """Prepare the scores of single pairs."""
-        super().setup(stage)
-        data = self._data()
-        if data is not None:
-            self.pairs = PairEvaluation(data, bool(self.weights["matching"]))
+    # ---- embeddings ---------------------------------------------------------------------------
 
-    # ---- which losses are on ------------------------------------------------------------------
+    @property
+    def text_layer(self) -> nn.Module:
+        """Projection of texts for the alignment."""
+        return self.fusion.text_projection if self.projections is None else self.projections[0]
+
+    @property
+    def image_layer(self) -> nn.Module:
+        """Projection of images for the alignment."""
+        return self.fusion.image_projection if self.projections is None else self.projections[1]
+
+    def embed_text(self, states: Tensor) -> Tensor:
+        """Unit vectors (B, D) of text states (B, L, text width)."""
+        return global_embedding(self.text_layer, states)
+
+    def embed_image(self, tokens: Tensor) -> Tensor:
+        """Unit vectors (I, D) of image tokens (I, 1 + P, image width)."""
+        return global_embedding(self.image_layer, tokens)
+
+    def temperatures(self) -> dict[str, Tensor]:
+        """Current temperature of every aligned pair."""
+        return {
+            name: module.temperature.detach()
+            for name, module in self.alignment.pairs.items()
+            if isinstance(module, GlobalAlignment)
+        }
+
+    def image_text_temperature(self) -> float:
+        """Temperature of images and texts; the initial one if they are not aligned."""
+        return float(self.temperatures().get("image_text", self.hparams["temperature"]))
+
+    # ---- active losses ------------------------------------------------------------------------
 
     @property
     def moves_fused(self) -> bool:
@@ -173,15 +200,15 @@ class LocalAlignmentTask(SearchedTask):
 
     @property
     def fused_losses(self) -> bool:
-        """Whether a loss reads the fusion layers."""
+        """Whether a loss uses the fusion layers."""
         return bool(self.moves_fused or self.weights["matching"] or self.weights["view_transport"])
 
     def progress(self) -> float:
-        """Share of the run's optimizer steps that are done; 0 before it starts."""
+        """Share of the run's optimizer steps that are done."""
         return 0.0 if self.steps is None else self.global_step / self.steps
 
     def configure_optimizers(self) -> Any:
-        """As in the base; from here on the share of steps is known."""
+        """As in the base; also store the number of steps."""
         made = super().configure_optimizers()
         self.steps = self._optimizer_steps()
         return made
@@ -191,12 +218,12 @@ class LocalAlignmentTask(SearchedTask):
     def local_losses(
         self, text: Tokens, states: Tensor, shown: Tensor, second: Tensor, whole: GlobalBatch
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The unweighted losses that have a weight, and what tells how the mining does.
+        """Unweighted active losses, and statistics of the mining.
 
         Args:
             text: (B, L) tokens of the reports.
             states: (B, L, text width) their states.
-            shown: (B, 1 + P, image width) tokens of the view that is read.
+            shown: (B, 1 + P, image width) tokens of the view for matching and transport.
             second: (B, 1 + P, image width) tokens of view 2.
             whole: The global batch.
         """
@@ -228,13 +255,13 @@ class LocalAlignmentTask(SearchedTask):
         return losses, health
 
     def _shown(self, batch: StudyBatch, first: Tensor, second: Tensor) -> Tensor:
-        """Tokens (B, 1 + P, image width) of the view that matching and transport read."""
+        """Tokens (B, 1 + P, image width) of the view for matching and transport."""
         if self.local_view == "first" or batch.second_frontal is None:
             return first
         return torch.where(batch.second_frontal[:, None, None], second, first)
 
     def local_tokens(self, text: Tokens, states: Tensor, image: Tensor) -> LocalTokens:
-        """The words and patches that this run's transport compares, from the encoders' outputs."""
+        """Words and patches for the transport, from the encoders' outputs."""
         if self.transport_tokens == "fused":
             return fused_tokens(self.fuse(states, text.mask, image))
         context = states if self.transport_tokens == "contextual" else None
@@ -242,7 +269,7 @@ class LocalAlignmentTask(SearchedTask):
         return unfused_tokens(self, text, image, context, layers, self._read_tokens(text))
 
     def _read_tokens(self, text: Tokens) -> Tensor:
-        """Tokens (B, L) that unfused transport reads: all, or those of affirmed sentences."""
+        """Tokens (B, L) of unfused transport: all, or those of affirmed sentences."""
         if self.transport_denials or self.tokenizer is None:
             return torch.ones_like(text.mask)
         if self._denials is None:
@@ -267,7 +294,7 @@ class LocalAlignmentTask(SearchedTask):
         by_text: LocalTokens,
         drawn: Drawn,
     ) -> Tensor:
-        """The contrast of own and drawn pairs; one that has no words counts nothing."""
+        """The contrast of own and drawn pairs; pairs without words do not count."""
         spoken = tokens.mask.any(1) & torch.stack([by_image.mask.any(1), by_text.mask.any(1)])
         counted = replace(drawn, valid=drawn.valid & spoken)
         return transport_contrast(
@@ -297,11 +324,11 @@ class LocalAlignmentTask(SearchedTask):
         return self.negatives == "hard"
 
     def _log_weights(self, whole: GlobalBatch) -> tuple[Tensor, Tensor]:
-        """Weights of the draw at this step, from what the alignment has computed."""
+        """Log-weights of the draw at this step, from the alignment's logits and labels."""
         if not self.mines:
             return even_log_weights(whole.same)
         logits, labels = whole.aligned.logits, whole.aligned.labels
-        if logits is None or labels is None:  # image and text are not aligned in this run
+        if logits is None or labels is None:  # image and text are not aligned
             return self.hard_weights(whole.sides, whole.same, whole.teacher, whole.scale)
         return self._guarded(logits, labels, whole.same)
 
@@ -309,9 +336,9 @@ class LocalAlignmentTask(SearchedTask):
     def hard_weights(
         self, sides: Sides, same: Tensor, teacher: Sides | None, scale: float
     ) -> tuple[Tensor, Tensor]:
-        """Logarithms (G, G) of the weights of hard negatives, for images and for texts.
+        """Log-weights (G, G) of hard negatives, for images and for texts.
 
-        Arguments are those of :class:`GlobalBatch`; soft labels need the teacher.
+        See :class:`GlobalBatch` for the arguments; soft labels need the teacher.
         """
         with torch.autocast(same.device.type, enabled=False):
             logits = sides.first.float() @ sides.text.float().T / self.image_text_temperature()
@@ -323,33 +350,9 @@ class LocalAlignmentTask(SearchedTask):
         self, logits: Tensor, labels: tuple[Tensor, Tensor], same: Tensor
     ) -> tuple[Tensor, Tensor]:
         soft = self.alignment.kind == "soft" and self.max_likeness < 1
-        added = self.same_weight if soft else 0.0
+        added = self.alignment.same_weight if soft else 0.0
         return hard_log_weights(logits, labels, same, self.max_likeness, added)
 
     def draw(self, weights: tuple[Tensor, Tensor], study: Tensor | None = None) -> Drawn:
         """Draw the negatives of this process's rows at this step; see :func:`draw_for_rank`."""
         return draw_for_rank(weights, seed=self.seed, step=self._place, study=study)
-
-    # ---- validation and test ------------------------------------------------------------------
-
-    def look(self, batch: StudyBatch, split: str) -> tuple[Tensor, Tensor]:
-        """Keep the features, and score the batch's pairs."""
-        states, tokens = super().look(batch, split)
-        if self.pairs is not None:
-            self.pairs.update(self, batch, states, tokens, split)
-        return states, tokens
-
-    def pair_scores(self, features: SplitFeatures, split: str, prefix: str) -> PairScores | None:
-        """Score what needs the whole split, log the means, and warn of a collapse."""
-        if self.pairs is None:
-            return None
-        scores = self.pairs.compute(self, features, split)
-        means = logged_pairs(scores, prefix)
-        self.log_dict(means, rank_zero_only=False)
-        if means.get(f"{prefix}/transport_cosine", 0.0) > COLLAPSED:
-            rank_zero_warn(
-                f"Words and patches of different studies have a mean cosine above {COLLAPSED}: "
-                "the tokens have collapsed, and plans of words onto patches say nothing. Train "
-                "with --model.init_args.transport_loss contrast, or a smaller transport weight."
-            )
-        return scores

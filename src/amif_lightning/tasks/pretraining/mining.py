@@ -1,4 +1,4 @@
-"""Negatives over all processes: which pairs a process draws, and how they are fused and scored.
+"""Draw, fuse and score negative pairs over all processes.
 
 Letters used in shapes: B pairs of this process, G of all processes, L tokens, P patches, D width.
 """
@@ -24,14 +24,14 @@ from amif_lightning.models.fusion import EncodedPair
 
 @dataclass(frozen=True)
 class Drawn:
-    """The negatives of this process's rows, as rows of the global batch."""
+    """Negatives of this process's rows, as rows of the global batch."""
 
-    texts: Tensor  # (B,) the text drawn by each image
-    images: Tensor  # (B,) the image drawn by each text
-    valid: Tensor  # (2, B) bool, whether the image and the text found one
+    texts: Tensor  # (B,) the text drawn for each image
+    images: Tensor  # (B,) the image drawn for each text
+    valid: Tensor  # (2, B) bool, whether image and text have a negative
 
     def pairs(self, own: int = 0) -> Tensor:
-        """Scalar: mean over processes of the number of valid pairs, plus ``own`` ones of each."""
+        """Mean over processes of the number of valid pairs plus ``own``, scalar."""
         pairs = self.valid.sum(dtype=torch.float32) + own
         processes = world()[1]
         if processes > 1:
@@ -43,18 +43,18 @@ class Drawn:
 def draw_for_rank(
     weights: tuple[Tensor, Tensor], *, seed: int, step: int, study: Tensor | None = None
 ) -> Drawn:
-    """Each image draws a text and each text an image, from the global batch.
+    """Draw a text for each image and an image for each text from the global batch.
 
-    All processes make the noise of the whole batch and take their rows of it, so the draws do not
-    depend on how many there are.
+    All processes generate the noise of the whole batch and use their rows, so the draws do not
+    depend on the number of processes.
 
     Args:
-        weights: (G, G) logarithms of the weights that images draw texts with, and texts images;
-            see :func:`even_log_weights` and :func:`negative_log_weights`.
+        weights: Log-weights (G, G) of the texts for images and of the images for texts; see
+            :func:`even_log_weights` and :func:`negative_log_weights`.
         seed: The run's seed.
         step: Number of the batch in the run.
-        study: (G,) long identities, which decide what noise a pair is given, since the order
-            differs between one process and several. None: the order of the batch decides.
+        study: (G,) long identities that assign the noise to pairs, because the order of the batch
+            depends on the number of processes. None: by the order of the batch.
     """
     rank, processes = world()
     count = len(weights[0])
@@ -72,7 +72,7 @@ def draw_for_rank(
 
 
 def even_log_weights(same: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of equal weights for all but the pairs (G, G) that say the same."""
+    """Equal log-weights for all pairs (G, G) except those of the same study or text."""
     even = torch.zeros_like(same, dtype=torch.float32).masked_fill(same, -torch.inf)
     return even, even.T
 
@@ -93,18 +93,14 @@ def hard_log_weights(
 
 
 def fuse_drawn(fusion: nn.Module, encoded: EncodedPair, drawn: Drawn) -> EncodedPair:
-    """Fuse both kinds of drawn pairs.
-
-    Returns:
-        2B pairs: every image with the text that it drew, then every text with its drawn image.
-    """
+    """Fuse 2B drawn pairs: every image with its drawn text, then every text with its image."""
     states, mask, tokens = encoded.text, encoded.mask, encoded.image
     length = longest(states.shape[1], mask.device)
     every_text = gather_padded(states, length)
     every_mask = gather_padded(mask.long(), length).bool()
     padding = length - states.shape[1]
-    # A drawn text comes with its own mask, not with that of the text that it replaces. Rows that
-    # several draw are picked by index_select, whose gradient adds in one order on CPUs.
+    # A drawn text has its own mask, not that of the text it replaces. index_select adds the
+    # gradients of repeated rows in one order on CPUs.
     text = torch.cat([every_text.index_select(0, drawn.texts), F.pad(states, (0, 0, 0, padding))])
     masks = torch.cat([every_mask[drawn.texts], F.pad(mask, (0, padding))])
     image = torch.cat([tokens, gather(tokens).index_select(0, drawn.images)])
@@ -115,18 +111,11 @@ def fuse_drawn(fusion: nn.Module, encoded: EncodedPair, drawn: Drawn) -> Encoded
 def score_pairs(
     head: nn.Module, own: EncodedPair, negatives: EncodedPair, drawn: Drawn
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Image-text matching of the true pairs and of both kinds of drawn pairs.
-
-    Args:
-        head: Scores fused pairs.
-        own: B true pairs.
-        negatives: 2B drawn pairs, from :func:`fuse_drawn`.
-        drawn: Which of them count.
+    """Image-text matching of B own pairs and 2B drawn pairs.
 
     Returns:
-        The loss, scaled so that DDP's average over processes is the mean over all pairs; and what
-        tells how the mining does, scaled alike: the share of rows that drew a negative, and the
-        share of pairs that are told apart.
+        The loss, scaled so that DDP's average over processes is the mean over all pairs; and two
+        statistics, scaled likewise: the share of rows with a negative, and the accuracy.
     """
     size = len(own.mask)
     scores = torch.cat([head(own.words, own.patches), head(negatives.words, negatives.patches)])

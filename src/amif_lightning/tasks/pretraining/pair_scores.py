@@ -28,21 +28,21 @@ from amif_lightning.tasks.local_tokens import LocalTokens
 if TYPE_CHECKING:
     from amif_lightning.tasks.pretraining.local_alignment import LocalAlignmentTask
 
-#: How many of the nearest texts are put in the order of matching, and how many of them count.
+#: Number of nearest texts that matching re-ranks, and number of first places that count.
 RERANKED, JUDGED = 20, 5
-#: Most images whose lists are re-ranked: twenty fused pairs each.
+#: Highest number of images to re-rank, with twenty fused pairs each.
 QUERIES = {"validation": 64, "test": 1000}
-_CHUNK = 8  # lists that are fused at once
-_FINDINGS = 64  # more than any image shows
+_CHUNK = 8  # lists per batch
+_FINDINGS = 64  # more than on any image
 _PAIRS = ("own", "random", "hard")
 
 
 class PairEvaluation(nn.Module):
-    """Collects the scores of one pass over a split, on any number of processes.
+    """Collects the pair scores of one pass over a split, on any number of processes.
 
     Args:
-        data: The data module: it names the negatives and the regions.
-        matching: Whether the run trains matching; without it there are no scores to judge.
+        data: The data module, with the fixed negatives and the regions.
+        matching: Whether the run trains matching; otherwise matching is not scored.
     """
 
     def __init__(self, data: Any, matching: bool) -> None:
@@ -60,7 +60,7 @@ class PairEvaluation(nn.Module):
     def update(
         self, task: LocalAlignmentTask, batch: StudyBatch, states: Tensor, image: Tensor, split: str
     ) -> None:
-        """Score the pairs of a batch from the outputs of both encoders, in evaluation mode."""
+        """Score the pairs of a batch from the outputs of both encoders in evaluation mode."""
         negatives = self.negatives(split)
         places = batch.position.tolist()
         values: dict[str, Tensor] = {"position": batch.position}
@@ -76,7 +76,7 @@ class PairEvaluation(nn.Module):
                 continue
             others = [chosen[place] for place in places]
             missing = torch.tensor([other < 0 for other in others], device=image.device)
-            # A study without a negative is paired with itself for the shape, and counts nothing.
+            # A study without a negative is paired with itself for the shape and masked.
             text = self._texts(
                 split, [o if o >= 0 else p for o, p in zip(others, places, strict=True)], image
             )
@@ -94,7 +94,7 @@ class PairEvaluation(nn.Module):
         self._localise(task, batch, own)
 
     def compute(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> PairScores:
-        """The scores of the split, in the order of its gathered features; starts anew."""
+        """Scores of the split in the order of its gathered features; resets the state."""
         reranked = self._rerank(task, features, split) if self._matching else None
         rows, found = self.rows.compute(), self.findings.compute()
         for metric in (self.rows, self.findings):
@@ -121,13 +121,13 @@ class PairEvaluation(nn.Module):
         )
 
     def negatives(self, split: str) -> FixedNegatives:
-        """The fixed negatives of a split."""
+        """Fixed negatives of a split, cached."""
         if split not in self._negatives:
             self._negatives[split] = self._data.fixed_negatives(split)
         return self._negatives[split]
 
     def named(self, study_id: str, image_id: str) -> dict[str, NDArray[np.bool_]]:
-        """By word, in lower case, the region of the finding that it names on an image."""
+        """Regions on an image by the lower-case words that name their findings."""
         return {
             word: region.mask
             for region in self._data.regions(study_id, image_id)
@@ -135,7 +135,7 @@ class PairEvaluation(nn.Module):
         }
 
     def _texts(self, split: str, places: list[int], like: Tensor) -> Tokens:
-        """Tokens of the texts at some places of the split, on the device of ``like``."""
+        """Tokens of the texts at these places of the split, on the device of ``like``."""
         rows, data = self._data.rows(split), self._data
         ids = [data.tokenizer.encode(rows[place].text, data.max_text_tokens) for place in places]
         return pad_tokens(ids, data.tokenizer.pad_id).to(like.device)
@@ -148,7 +148,7 @@ class PairEvaluation(nn.Module):
         image: Tensor,
         image_index: Tensor | None = None,
     ) -> Tensor:
-        """Log-odds (B,) float64 that texts and images belong together."""
+        """Log-odds (B,) float64 that text and image match."""
         words, patches = task.fusion(states, mask, image, image_index)
         scores = task.matching_head(words, patches).double()
         odds: Tensor = scores[:, 1] - scores[:, 0]
@@ -157,10 +157,10 @@ class PairEvaluation(nn.Module):
     # ---- re-ranking ---------------------------------------------------------------------------
 
     def _keep_queries(self, places: list[int], image: Tensor, split: str) -> None:
-        """Keep the tokens of the images whose lists will be re-ranked: evenly many of the split."""
+        """Keep the tokens of the images to re-rank: evenly spaced over the split."""
         if self._matching:
             stride = -(-len(self._data.rows(split)) // QUERIES[split])
-            # Copies, so that a query does not keep its whole batch, off the accelerator.
+            # Copies on the CPU, so that a query does not keep its batch alive.
             self._queries += [
                 (place, image[row].detach().clone().cpu())
                 for row, place in enumerate(places)
@@ -168,10 +168,10 @@ class PairEvaluation(nn.Module):
             ]
 
     def _rerank(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> Tensor:
-        """Precision (N,) float64 of the re-ordered lists; NaN for images that are no queries."""
+        """Precision (N,) float64 after re-ranking; NaN for images that are not re-ranked."""
         row_of = {place: row for row, place in enumerate(features.position.tolist())}
         relevance = features.relevance
-        none = features.position[:0]  # kept where a process has no query: all hold the same shapes
+        none = features.position[:0]  # so that processes without a query have the same shapes
         self.lists.update(position=none, reranked=none.double())
         for start in range(0, len(self._queries), _CHUNK):
             chunk = self._queries[start : start + _CHUNK]
@@ -194,7 +194,7 @@ class PairEvaluation(nn.Module):
         self.lists.reset()
         self._queries = []
         reranked = torch.full((len(features.position),), math.nan, dtype=torch.float64)
-        # The split's places are sorted, so that a place is found by bisection.
+        # Positions are sorted.
         at = torch.searchsorted(features.position.cpu(), lists["position"])
         reranked[at] = lists["reranked"]
         return reranked
@@ -222,7 +222,7 @@ class PairEvaluation(nn.Module):
     def _keep_findings(
         self, found: dict[int, FoundRegion], patches: int, device: torch.device
     ) -> None:
-        """Keep the findings of a batch; none too, so that all processes hold the same shapes."""
+        """Keep the findings of a batch, even none, so that all processes have the same shapes."""
         ones = found.values()
         kinds = torch.tensor([self._kinds.index(one.kind) for one in ones], device=device)
         self.findings.update(
@@ -239,7 +239,7 @@ class PairEvaluation(nn.Module):
 
 
 def mean_cosine(tokens: LocalTokens) -> Tensor:
-    """Mean cosine (B,) of the words and the patches of each pair; NaN without words."""
+    """Mean cosine (B,) of words and patches; NaN without words."""
     words = F.normalize(tokens.words.double(), dim=-1)
     kept = tokens.mask[..., None].to(words.dtype)
     words = (words * kept).sum(1) / kept.sum(1)
@@ -248,12 +248,12 @@ def mean_cosine(tokens: LocalTokens) -> Tensor:
 
 
 def _without(values: Tensor, missing: Tensor) -> Tensor:
-    """Values in float64, NaN where one is missing."""
+    """Values in float64, NaN if missing."""
     return values.double().masked_fill(missing, math.nan)
 
 
-def logged_pairs(scores: PairScores, prefix: str) -> dict[str, float]:
-    """Means of the scores that there are, by the name that they are logged under."""
+def logged_pairs(scores: PairScores) -> dict[str, float]:
+    """Means of the available scores by tag."""
     made: dict[str, float] = {}
     if scores.matching is not None:
         own = _numbers(scores.matching["own"])
@@ -273,8 +273,7 @@ def logged_pairs(scores: PairScores, prefix: str) -> dict[str, float]:
         made["transport_margin"] = statistics.fmean(drawn) - statistics.fmean(own)
     if cosine := _numbers(scores.cosine):
         made["transport_cosine"] = statistics.fmean(cosine)
-    made |= _localisation(scores.localised)
-    return {f"{prefix}/{name}": value for name, value in made.items()}
+    return made | _localisation(scores.localised)
 
 
 def _localisation(found: tuple[Localised, ...]) -> dict[str, float]:
@@ -296,5 +295,5 @@ def _localisation(found: tuple[Localised, ...]) -> dict[str, float]:
 
 
 def _numbers(values: Tensor) -> list[float]:
-    """Those that are numbers."""
+    """Values without NaN."""
     return [value for value in values.tolist() if not math.isnan(value)]

@@ -24,7 +24,7 @@ FILE = Path(__file__).with_suffix(".json")
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 STEPS = 40
 
-#: What a record says of the network, apart from dates, durations and versions.
+#: Scores of a record, without dates, durations and versions.
 SCORES = ("scores", "image_to_text", "text_to_image", "zero_shot", "teacher_kl", "pairs")
 
 #: Everything that makes the shipped experiments small, and prints nothing that could be lost.

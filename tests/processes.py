@@ -1,4 +1,4 @@
-"""Fresh interpreters, for what a process does once: start others, or exit."""
+"""Fresh interpreters, for commands that start processes or exit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROJECT = Path(__file__).parents[1]
 
 
 def python(*words: str) -> str:
-    """What a fresh interpreter prints on both streams; it has to succeed."""
+    """Output of a fresh interpreter on both streams; it must succeed."""
     paths = os.pathsep.join((str(PROJECT / "src"), str(PROJECT)))
     done = subprocess.run(
         [sys.executable, *words],
@@ -31,7 +31,7 @@ def python(*words: str) -> str:
 
 
 def phantom_folder(base: Path) -> Path:
-    """The folder, with few phantoms generated below it."""
+    """The folder with a few generated phantoms."""
     train, validation, test = SIZES.values()
     sizes = {"train": train, "validation": validation, "test": test}
     generate(base / "phantom", 0, sizes, progress=False)  # type: ignore[arg-type]  # str keys
@@ -41,14 +41,14 @@ def phantom_folder(base: Path) -> Path:
 def phantom_words(
     folder: Path, configs: Sequence[str], command: str, experiment: str, *more: str
 ) -> list[str]:
-    """A command line over these phantoms: a small network, four steps, and a word to nobody.
+    """A quiet command line over these phantoms: a small network and four steps.
 
     Args:
-        folder: What :func:`phantom_folder` gave; runs are written below it.
+        folder: From :func:`phantom_folder`; runs are written below it.
         configs: Configurations below ``experiments/``.
         command: ``fit`` or ``test``.
         experiment: Name of the run.
-        *more: Further words.
+        *more: Further options.
     """
     return [
         command,

@@ -1,4 +1,4 @@
-"""Set-ups that several tests share: the smallest task, its data and a trainer that keeps quiet."""
+"""The smallest task, its data and a quiet trainer, shared by several tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from amif_lightning.models.knowledge import DecoderInput
 from amif_lightning.tasks import AMiFVQA
 from data_modules.phantom.module import Phantom
 
-#: A task that a step of takes milliseconds.
+#: A task with steps of milliseconds.
 SMALL: dict[str, Any] = {
     "vision": "conv",
     "vision_pretrained": None,
@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
 #: Studies per split.
 SIZES: dict[str, int] = {"train_studies": 24, "validation_studies": 8, "test_studies": 8}
 
-#: Options of a command on an experiment of phantoms: a small network, float32, and not a word.
+#: Options of a quiet command on phantoms: a small network in float32.
 RUN_OPTIONS = (
     "--model.init_args.width=32",
     "--model.init_args.heads=2",
@@ -58,7 +58,7 @@ def phantom(root: Path | str, **options: Any) -> Phantom:
 
 
 def trainer(folder: Path | str, **options: Any) -> L.Trainer:
-    """On the CPU, without files and without a word."""
+    """A quiet trainer on the CPU that writes no files."""
     given: dict[str, Any] = {
         "accelerator": "cpu",
         "logger": False,

@@ -1,4 +1,4 @@
-"""docs/architecture.md: its walks name files that are there, and enter no room twice."""
+"""docs/architecture.md names existing files and folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checklists name what is in the tree, and links lead to headings that are there."""
+"""Checklists name existing files, and links lead to existing headings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TAGS = ("train/", "val/")  # of TensorBoard
 
 
 def paths(text: str) -> set[str]:
-    """What stands in backticks and looks like a path of the tree."""
+    """Paths of the tree in backticks."""
     quoted = re.findall(r"`([^`\s]+)`", text)
     return {
         name

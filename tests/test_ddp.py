@@ -26,9 +26,10 @@ pytestmark = pytest.mark.ddp
 ANSWERING = ("vqa/phantom.yaml",)
 PRETRAINING = ("pretrain/phantom.yaml", "hardware/ddp.yaml")
 #: Losses of the suite and of the released code; then other tokens, stage global, and reports
-#: without a word to transport.
+#: without words to transport.
 FAST = ("answering", "pretraining", "released")
-SLOW = ("contextual", "fused", "matched", "silent")
+SLOW = ("auxiliary", "contextual", "fused", "matched", "silent")
+QUESTIONS = ("answering", "auxiliary")
 TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")
 ONE = ("--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.strategy=auto")
 MIXED = ("--trainer.precision=bf16-mixed", "--trainer.accumulate_grad_batches=2")
@@ -97,7 +98,8 @@ def test_both_processes_draw_the_negatives_of_one(
 ) -> None:
     assert two[0]["drawn"] | two[1]["drawn"] == one.drawn
     # Transport of unfused tokens and matching draw apart; the matched transport draws nothing.
-    draws = {"answering": 0, "released": 1, "fused": 1, "matched": 0}.get(variant, 2)
+    single, none = ("released", "fused"), (*QUESTIONS, "matched")
+    draws = 0 if variant in none else 1 if variant in single else 2
     assert len(one.drawn) == 8 * draws
     # Some of them came from the other process.
     own = {key.split("/")[1] for key in two[0]["drawn"]}
@@ -119,7 +121,7 @@ def test_every_gradient_is_that_of_one_process_with_the_whole_batch(
 ) -> None:
     first, second = (share["samples"] for share in two)
     assert sorted(first + second) == sorted(one.samples)
-    assert (len(first) != len(second)) == (variant == "answering")
+    assert (len(first) != len(second)) == (variant in QUESTIONS)
     for share in two:
         assert share["gradient"].keys() == one.gradient.keys()
         for name, gradient in one.gradient.items():
@@ -128,7 +130,11 @@ def test_every_gradient_is_that_of_one_process_with_the_whole_batch(
             error = 2e-5 * max(1.0, float(gradient.abs().max()))
             torch.testing.assert_close(given, gradient, rtol=1e-4, atol=error, msg=name)
     parts = {name.split(".")[0] for name, g in one.gradient.items() if float(g.abs().sum()) > 1e-3}
-    rest = {"answering": {"knowledge", "decoder"}, "matched": {"alignment"}}
+    rest = {
+        "answering": {"knowledge", "decoder"},
+        "auxiliary": {"knowledge", "decoder", "alignment"},
+        "matched": {"alignment"},
+    }
     assert parts == {"vision", "text", "fusion"} | rest.get(variant, {"alignment", "matching_head"})
 
 
@@ -136,13 +142,13 @@ def test_every_gradient_is_that_of_one_process_with_the_whole_batch(
 def test_both_processes_log_the_values_of_one(
     two: list[dict[str, Any]], one: FirstStep, variant: str, stage: str
 ) -> None:
-    if stage == "val" and variant == "answering":
+    if stage == "val" and variant in QUESTIONS:
         first, second = (share["validated"] for share in two)
         assert len(first) != len(second)
         assert sorted(first + second) == sorted(one.validated)
         assert 0 < one.logged["val/knowledge_covered"] < 1
     names = {name for name in one.logged if name.startswith(f"{stage}/")}
-    assert len(names) > (2 if variant == "answering" else 6)
+    assert len(names) > (2 if variant in QUESTIONS else 6)
     for name in names:
         for share in two:
             expected = pytest.approx(one.logged[name], rel=1e-5, abs=1e-5)

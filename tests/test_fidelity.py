@@ -1,4 +1,4 @@
-"""The fidelity page names tests, files and options that exist."""
+"""docs/fidelity.md names existing tests, files and options."""
 
 from __future__ import annotations
 

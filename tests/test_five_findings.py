@@ -1,4 +1,4 @@
-"""A run on MIMIC-CXR is scored on CheXpert 5x200 by the command that the documentation gives."""
+"""The documented command scores a MIMIC-CXR run on CheXpert 5x200."""
 
 from __future__ import annotations
 

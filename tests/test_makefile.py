@@ -86,9 +86,9 @@ def test_the_report_is_also_a_page() -> None:
 
 
 def test_tensorboard_is_for_this_machine_alone() -> None:
-    said = make("-n", "tensorboard", "PORT=6107", "RUNS=a folder").stdout
-    assert "http://127.0.0.1:6107/" in said
-    (line,) = [line for line in said.splitlines() if "bin/tensorboard" in line]
+    output = make("-n", "tensorboard", "PORT=6107", "RUNS=a folder").stdout
+    assert "http://127.0.0.1:6107/" in output
+    (line,) = [line for line in output.splitlines() if "bin/tensorboard" in line]
     assert line.endswith('--logdir "a folder" --host 127.0.0.1 --port 6107')
 
 

@@ -1,4 +1,4 @@
-"""What is installed and named is in the tree, and what was tested meets the declared bounds."""
+"""The wheel is complete, and the tested versions meet the declared bounds."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _sources() -> list[Path]:
 
 
 def test_the_wheel_holds_every_source_file(wheel: zipfile.ZipFile) -> None:
-    """A `packages = find:` of setup.cfg would leave one of the two roots out without a word."""
+    """A `packages = find:` of setup.cfg would silently leave out one of the two roots."""
     expected = {str(path.relative_to(ROOT)).removeprefix("src/") for path in _sources()}
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == expected

@@ -106,7 +106,7 @@ def activated(words: list[str]) -> None:
 
 
 def answered(words: list[str]) -> None:
-    """Run, with the workplace's checkpoint and image put where the command says."""
+    """Run, with a checkpoint and an image at the paths of the command."""
     options = dict(pairwise(words))
     for option, made in (("--ckpt_path", CHECKPOINT), ("--image", IMAGE)):
         place = Path(options[option])
@@ -117,7 +117,7 @@ def answered(words: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Rule:
-    """How commands that begin alike are checked.
+    """The check of commands with the same first words.
 
     Attributes:
         start: Their first words.

@@ -1,4 +1,4 @@
-"""What `help` shows of a class is what the command line takes, with the same defaults."""
+"""`help` shows the arguments of the command line with the same defaults."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_class_of_a_user_keeps_its_own_signature() -> None:
         def __init__(self, width: int = 8, **kwargs: Any) -> None:
             super().__init__(width=width, **kwargs)
 
-    # Without a typed dictionary nothing is known of the rest, and nothing is invented.
+    # Without a typed dictionary, the remaining arguments are unknown.
     assert list(inspect.signature(Small).parameters) == ["width", "kwargs"]
 
 

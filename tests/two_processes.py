@@ -32,7 +32,7 @@ OPTIONS = SMALL | {"image_size": 64, "lr": 1e-12, "min_lr": 0.0}
 
 
 class FirstStep(Callback):
-    """Keeps the gradient of the first step, averaged over processes, and what it was made of."""
+    """Keeps the gradient of the first step, averaged over processes, and its inputs."""
 
     def __init__(self) -> None:
         self.gradient: dict[str, Tensor] = {}
@@ -73,12 +73,12 @@ class FirstStep(Callback):
 
 
 def ids_of(batch: VQABatch | StudyBatch) -> list[str]:
-    """What a batch consists of."""
+    """Ids of a batch."""
     return list(batch.question_ids if isinstance(batch, VQABatch) else batch.study_ids)
 
 
 class Watched(AMiFPretrain):
-    """Says which negatives it drew, by the identity of the studies."""
+    """Keeps the drawn negatives by the identity of the studies."""
 
     kept: FirstStep
 
@@ -98,10 +98,10 @@ class Watched(AMiFPretrain):
 
 
 class Silent(Watched):
-    """Takes some whole reports for denials, so that processes count unequal numbers of pairs."""
+    """Treats some reports as denials, so that processes count unequal numbers of pairs."""
 
     def _read_tokens(self, text: Tokens) -> Tensor:
-        silent = (text.ids * text.mask).sum(1) % 3 == 0  # by what a report says, not where it is
+        silent = (text.ids * text.mask).sum(1) % 3 == 0  # by the content of a report, not its place
         return super()._read_tokens(text) & ~silent[:, None]
 
     def local_losses(self, text: Tokens, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -110,19 +110,22 @@ class Silent(Watched):
         return super().local_losses(text, *rest)
 
 
-def _answering(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataModule]:
-    data = phantom(
-        root,
-        batch_size=IMAGES // processes,
-        questions_per_image=3,  # images have one to several questions, so the shares differ
-        image_size=64,
-        vocabulary_size=6,  # lacks some answers, unequally many in the shares
-    )
-    L.seed_everything(0, verbose=False)
-    return AMiFVQA(**OPTIONS, knowledge_supervision=0.5), data
-
-
 Made = Callable[[Path, int], tuple[AMiFTask, L.LightningDataModule]]
+
+
+def _answering(images: int = IMAGES, **options: Any) -> Made:
+    def made(root: Path, processes: int) -> tuple[AMiFTask, L.LightningDataModule]:
+        data = phantom(
+            root,
+            batch_size=images // processes,
+            questions_per_image=3,  # images have one to several questions, so the shares differ
+            image_size=64,
+            vocabulary_size=6,  # lacks some answers, unequally many in the shares
+        )
+        L.seed_everything(0, verbose=False)
+        return AMiFVQA(**OPTIONS, **options), data
+
+    return made
 
 
 def _pretraining(kind: type[Watched] = Watched, **options: Any) -> Made:
@@ -135,7 +138,9 @@ def _pretraining(kind: type[Watched] = Watched, **options: Any) -> Made:
 
 
 STAGES: dict[str, Made] = {
-    "answering": _answering,
+    "answering": _answering(knowledge_supervision=0.5),
+    # More images, so that both processes have questions with the same words.
+    "auxiliary": _answering(2 * IMAGES, transport=0.7, image_text=0.3),
     "pretraining": _pretraining(view_transport=0.5),
     "released": _pretraining(**RELEASED),
     "contextual": _pretraining(transport_tokens="contextual", negatives="hard", matching=0.5),
@@ -148,7 +153,7 @@ DOUBLE = ("silent",)
 
 
 def first_step(stage: str, root: Path, processes: int) -> FirstStep:
-    """One step on the same 8 images, spread over the processes, and a validation."""
+    """One step on the same images, spread over the processes, and a validation."""
     task, data = STAGES[stage](root, processes)
     step = FirstStep()
     if isinstance(task, Watched):

@@ -63,34 +63,9 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
 def _with_arguments(cls: type, names: list[str]) -> str:
     """The docstring with the bases' entries in place of the ``**kwargs`` line."""
     text = cls.__dict__.get("__doc__") or ""
-    lines = text.split("\n")
-    at = next((n for n, line in enumerate(lines) if line.startswith("        **kwargs: ")), None)
-    if at is None:
-        return text
-    own = _entries(text)
-    known: dict[str, list[str]] = {}
-    for base in reversed(cls.__mro__[1:]):
-        known |= _entries(vars(base).get("__doc__") or "")
-    inherited = [line for name in names if name not in own for line in known.get(name, [])]
-    end = at + 1
-    while end < len(lines) and lines[end].startswith("            "):
-        end += 1
-    return "\n".join([*lines[:at], *inherited, *lines[end:]])
-
-
-def _entries(text: str) -> dict[str, list[str]]:
-    """Lines of each argument in the section ``Args`` of a docstring."""
-    found: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    inside = False
-    for line in text.split("\n"):
-        if line.strip() and not line.startswith("        "):
-            inside = line.strip() == "Args:"
-            current = None
-        elif inside and (start := re.match(r" {8}(\w+): ", line)):
-            current = found[start[1]] = [line]
-        elif inside and current is not None and line.startswith("            "):
-            current.append(line)
-        else:
-            current = None
-    return found
+    entry = re.compile(r"^ {8}(\w+): .*\n(?: {12}.*\n)*", re.MULTILINE)
+    own = {found[1] for found in entry.finditer(text)}
+    documented = (vars(base).get("__doc__") or "" for base in reversed(cls.__mro__[1:]))
+    known = {found[1]: found[0] for doc in documented for found in entry.finditer(doc)}
+    inherited = "".join(known.get(name, "") for name in names if name not in own)
+    return re.sub(r"(?m)^ {8}\*\*kwargs: .*\n(?: {12}.*\n)*", lambda _: inherited, text)

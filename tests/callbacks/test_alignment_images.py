@@ -230,7 +230,7 @@ def test_odd_batches_are_drawn_as_far_as_they_go(task: AMiFPretrain, batch: Stud
     ids[:, 1] = 3  # [SEP]
     empty = replace(batch, text=Tokens(ids, mask), texts=[""] * 8)
     assert set(figures(task, empty)) == ALL - {"transport/plans"}
-    # Soft labels say what is no paraphrase; data without a teacher cannot.
+    # Hard negatives of soft labels need a teacher.
     assert set(figures(task, replace(batch, teacher=None))) == ALL - {"negatives/hardest"}
 
 

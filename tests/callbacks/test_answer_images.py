@@ -1,4 +1,4 @@
-"""The TensorBoard images: a person can read them, and they say what the model was shown."""
+"""TensorBoard images of answering: their texts, and which images are shown."""
 
 from __future__ import annotations
 

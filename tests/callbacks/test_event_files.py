@@ -45,7 +45,7 @@ MORE = {
         "--model.init_args.knowledge_supervision=0.5",
     ),
 }
-#: Width of each image in pixels: cards of 224 and margins of 10, and a scale beside heat maps.
+#: Width of each image in pixels: cards of 224 and margins of 10, and a scale next to heat maps.
 WIDTHS = {
     "answers/validation": 10 + 4 * 234,
     "alignment/similarity": 3 * 1.3 * 336,

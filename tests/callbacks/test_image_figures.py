@@ -146,14 +146,14 @@ def test_every_word_of_every_study_has_its_map_on_one_scale() -> None:
     studies = [(IMAGE, "A nodule.", [left, corner]), (IMAGE, "Clear.", [left])]
     figure = plans_figure(studies, centres, SIDE, "Not for clinical use.")
     words = " ".join(text.get_text() for text in figure.axes[0].texts)
-    for said in (
+    for words_shown in (
         "A nodule.",
         "left: 20.0%",
         "effusion: 5.0%",
         "peak 100%, even 25.0%",
         "clinical use.",
     ):
-        assert said in words
+        assert words_shown in words
     colours = [np.asarray(image.get_array()) for image in figure.axes[0].images]
     *maps, scale = [colour[..., 3] for colour in colours if colour.shape[-1] == 4]
     assert len(maps) == 3

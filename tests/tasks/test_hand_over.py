@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -36,19 +38,33 @@ def pretrained(request: pytest.FixtureRequest, root: Path) -> Path:
     return path
 
 
-def started(path: Path, root: Path, **options: Any) -> tuple[AMiFVQA, Phantom]:
-    """An answering task that was set up from a checkpoint, for data with another table of words."""
+class Start(NamedTuple):
+    """A task after its start from a checkpoint, its data and the printed lines."""
+
+    task: AMiFVQA
+    data: Phantom
+    output: str
+
+
+def started(path: Path, root: Path, **options: Any) -> Start:
+    """Start an answering task from a checkpoint, for data with another table of words."""
     corpus = root / "corpus.txt"
     corpus.write_text("zebra quagga okapi\n" * 3)
     data = phantom(root / "phantom", tokenizer_corpora=[str(corpus)])
     torch.manual_seed(1)
     task = AMiFVQA(**SMALL, init_from=str(path), **options)
-    trainer(root, limit_val_batches=1).validate(task, datamodule=data, verbose=False)
-    return task, data
+    with redirect_stdout(StringIO()) as output:
+        trainer(root, limit_val_batches=1).validate(task, datamodule=data, verbose=False)
+    return Start(task, data, output.getvalue())
+
+
+@pytest.fixture(scope="module")
+def start(pretrained: Path, root: Path) -> Start:
+    return started(pretrained, root)
 
 
 def printed(task: AMiFVQA, stored: State, missing: str) -> str:
-    """What a start from a pre-training checkpoint must print."""
+    """The line that a start from a pre-training checkpoint must print."""
     own, theirs = task.state_dict().keys(), stored.keys()
     unused = ["alignment", "matching_head"]  # alignment: of pairs that answering does not have
     if any(name.startswith("projections") for name in theirs):
@@ -59,22 +75,19 @@ def printed(task: AMiFVQA, stored: State, missing: str) -> str:
     )
 
 
-def test_every_key_is_accounted_for(
-    pretrained: Path, root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_key_is_accounted_for(pretrained: Path, start: Start) -> None:
     stored = load_checkpoint(pretrained)["state_dict"]
-    capsys.readouterr()
-    task, _ = started(pretrained, root)
-    assert printed(task, stored, "decoder, knowledge") in capsys.readouterr().out
+    task = start.task
+    assert printed(task, stored, "decoder, knowledge") in start.output
     own = [name for name in stored if name.startswith("projections")]
     assert bool(own) == (pretrained.stem == "False")
     assert len(task.state_dict().keys() & stored.keys()) > 50
 
 
-def test_weights_and_words_are_those_of_pre_training(pretrained: Path, root: Path) -> None:
+def test_weights_and_words_are_those_of_pre_training(pretrained: Path, start: Start) -> None:
     checkpoint = load_checkpoint(pretrained)
     stored: State = checkpoint["state_dict"]
-    task, data = started(pretrained, root)
+    task, data, _ = start
     own = task.state_dict()
     for name in own.keys() & stored.keys():
         assert torch.equal(own[name], stored[name]), name
@@ -86,38 +99,37 @@ def test_weights_and_words_are_those_of_pre_training(pretrained: Path, root: Pat
     # The decoder goes on from the text encoder, as it was loaded and not as it was built.
     for name in ("embeddings.word_embeddings.weight", "encoder.layer.0.intermediate.dense.weight"):
         assert torch.equal(own[f"decoder.lm.bert.{name}"], stored[f"text.bert.{name}"])
-    assert task.untrained  # nobody has trained the decoder
+    assert task.untrained  # the decoder is untrained
     assert data.tokenizer.to_json() == task.tokenizer == checkpoint["tokenizer"]
     assert task.space is not None
     assert task.space.tokenizer == checkpoint["tokenizer"]
     assert task.space.candidates == tuple(data.splits.candidates)
 
 
-def test_the_temperature_goes_on_where_alignment_goes_on(
-    pretrained: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_auxiliary_alignment_starts_with_the_learned_temperature(
+    pretrained: Path, root: Path, tmp_path: Path
 ) -> None:
     checkpoint = torch.load(pretrained, weights_only=True)
     checkpoint["state_dict"][TEMPERATURE].fill_(math.log(0.031))
     learned = tmp_path / "learned.ckpt"
     torch.save(checkpoint, learned)
-    capsys.readouterr()
-    task, _ = started(learned, root, image_text=0.1, transport=0.1)
+    task, _, output = started(learned, root, image_text=0.1, transport=0.1)
     stored = checkpoint["state_dict"]
-    assert printed(task, stored, "decoder, knowledge") in capsys.readouterr().out
+    assert printed(task, stored, "decoder, knowledge") in output
     assert float(task.state_dict()[TEMPERATURE].exp()) == pytest.approx(0.031)
 
     del checkpoint["state_dict"][TEMPERATURE]
     never = tmp_path / "never.ckpt"
     torch.save(checkpoint, never)
-    task, _ = started(never, root, image_text=0.1, temperature=0.2)
-    assert printed(task, stored, "alignment, decoder, knowledge") in capsys.readouterr().out
+    task, _, output = started(never, root, image_text=0.1, temperature=0.2)
+    assert printed(task, stored, "alignment, decoder, knowledge") in output
     assert float(task.state_dict()[TEMPERATURE].exp()) == pytest.approx(0.2)
 
 
-def test_both_stages_embed_alike(pretrained: Path, root: Path) -> None:
-    """The auxiliary alignment compares what pre-training did, unless that had its own layers."""
+def test_both_stages_have_the_same_embeddings(pretrained: Path, start: Start) -> None:
+    """Auxiliary alignment uses pre-training's projections, unless those were separate."""
     before = AMiFPretrain.load_from_checkpoint(pretrained, map_location="cpu").eval()
-    task, _ = started(pretrained, root)
+    task = start.task
     states, tokens = torch.randn(3, 5, task.text.width), torch.randn(2, 7, task.vision.width)
     with torch.no_grad():
         pairs = [

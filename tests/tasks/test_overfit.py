@@ -45,7 +45,7 @@ def _phantom(root: Path) -> Phantom:
 
 
 def _without_shortcut(rows: Sequence[VQAExample]) -> list[VQAExample]:
-    """Two questions on each of 32 images; no wording is always answered alike."""
+    """Two questions on each of 32 images; no wording always has the same answer."""
     of_image: dict[str, list[VQAExample]] = defaultdict(list)
     for row in rows:
         of_image[row.image_key].append(row)

@@ -405,18 +405,6 @@ def test_temperatures_are_brought_back_after_a_step(data: PhantomStudies) -> Non
         assert 0.0099 < float(temperature) < 1.0001
 
 
-def test_the_checkpoint_holds_plain_types_and_restores_the_task(
-    data: PhantomStudies, tmp_path: Path
-) -> None:
-    task = pretraining(blur=0.1)
-    fitted(data.root, task, data).save_checkpoint(tmp_path / "a.ckpt")
-    torch.load(tmp_path / "a.ckpt", weights_only=True)
-    restored = AMiFPretrain.load_from_checkpoint(tmp_path / "a.ckpt")
-    assert restored.hparams["blur"] == 0.1
-    for name, value in task.state_dict().items():
-        assert torch.equal(restored.state_dict()[name], value), name
-
-
 # ---- scores -----------------------------------------------------------------------------------
 
 

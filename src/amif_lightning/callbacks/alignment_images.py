@@ -124,8 +124,11 @@ class AlignmentImages(ValidationImages):
             for study, image in zip(batch.study_ids, batch.first_ids, strict=True)
         ]
         studies: list[tuple[Any, str, list[WordMap]]] = []
-        # Prefer studies with known regions, then with different findings.
-        for row in sorted(_variety(batch.relevance.tolist()), key=lambda row: not named[row]):
+        groups = batch.relevance.tolist()
+        # Prefer studies with known regions, then the first study of every group of findings.
+        for row in sorted(
+            range(len(groups)), key=lambda row: (not named[row], groups.index(groups[row]) != row)
+        ):
             words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
             moved = [word for word in words if bool(local.mask[row, list(word.places)].all())]
             maps = [
@@ -155,32 +158,17 @@ class AlignmentImages(ValidationImages):
         # With several processes, the draw covers this process's share.
         drawn = [(row, int(texts[row])) for row in range(len(texts)) if valid[row]]
         drawn.sort(key=lambda pair: -cosines[pair])
-        cards = [
-            negative_cards(array(batch.first[row]), batch.texts, row, other, cosines[row])
-            for row, other in drawn[: self.negatives]
-        ]
-        rows = [
-            [card for pair in cards[at : at + 2] for card in pair] for at in range(0, len(cards), 2)
-        ]
+        cards: list[Card] = []
+        for row, other in drawn[: self.negatives]:
+            lines = (
+                (f"own text, cosine {cosines[row, row]:.2f}", 1, GREY),
+                (batch.texts[row], 6, INK),
+                (f"drawn text, cosine {cosines[row, other]:.2f}", 1, GREY),
+                (batch.texts[other], 6, WRONG),
+            )
+            cards += [Card(image=array(batch.first[row])), Card(lines, columns=2)]
+        rows = [cards[at : at + 4] for at in range(0, len(cards), 4)]
         return cards_figure(rows, self.side, _HARDEST) if rows else None
-
-
-def negative_cards(
-    image: Any, texts: Sequence[str], own: int, drawn: int, cosines: Any
-) -> list[Card]:
-    """Cards of an image (3, H, W), and of its own text above the drawn one."""
-    return [
-        Card(image=image),
-        Card(
-            (
-                (f"own text, cosine {cosines[own]:.2f}", 1, GREY),
-                (texts[own], 6, INK),
-                (f"drawn text, cosine {cosines[drawn]:.2f}", 1, GREY),
-                (texts[drawn], 6, WRONG),
-            ),
-            columns=2,
-        ),
-    ]
 
 
 def first_studies(value: Any, max_count: int) -> Any:
@@ -203,8 +191,3 @@ def _telling(words: list[Word], named: Mapping[str, Any], max_count: int) -> lis
     first = {word.text.lower(): word for word in reversed(words) if word.text.lower() in named}
     longest = [word for word in informative(words, max_count) if word.text.lower() not in first]
     return ([*first.values()][::-1] + longest)[:max_count]
-
-
-def _variety(groups: list[int]) -> list[int]:
-    """All places, with the first of every group before the others."""
-    return sorted(range(len(groups)), key=lambda place: groups.index(groups[place]) != place)

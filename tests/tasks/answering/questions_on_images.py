@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amif_lightning.batch import Tokens, VQABatch, pad_tokens
 
-#: Token ids: 0 and 2 say the same, and 4 is the beginning of 3.
+#: Token ids: 0 and 2 are equal, and 4 is the beginning of 3.
 WORDS = ([2, 7, 8, 3], [2, 9, 3], [2, 7, 8, 3], [2, 9, 10, 11, 3], [2, 9, 10, 3])
 #: The row of the image that each question is about.
 IMAGE_OF = (0, 0, 1, 2, 3)

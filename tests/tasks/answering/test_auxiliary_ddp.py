@@ -1,9 +1,8 @@
-"""Auxiliary losses on two processes with different numbers of questions are those of one."""
+"""Questions on two processes are aligned as on one (see tests/test_ddp.py for the whole task)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,11 +11,7 @@ import torch.multiprocessing as mp
 
 from amif_lightning.losses.alignment import UnifiedAlignment
 from amif_lightning.tasks.answering.auxiliary_alignment import question_alignment
-from tests.processes import python
-from tests.small import phantom
 from tests.tasks.answering.questions_on_images import IMAGE_OF, questions, vectors
-from tests.tasks.answering.two_auxiliary import auxiliary_step
-from tests.two_processes import FirstStep
 
 # Slow: the default suite proves the same of pre-training's losses, which share the code.
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
@@ -66,48 +61,3 @@ def test_questions_are_aligned_over_both_processes(tmp_path: Path) -> None:
     # The two halves by themselves are another loss: each sees fewer negatives.
     halves = sum(float(aligned(*share)["loss"]) for share in SHARES) / 2
     assert halves != pytest.approx(float(one["loss"]), rel=0.05)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("two_auxiliary")
-    phantom(base / "phantom").prepare_data()
-    return base
-
-
-@pytest.fixture(scope="module")
-def two(folder: Path) -> list[dict[str, Any]]:
-    """What each of two processes kept of the first step."""
-    paths = (str(folder / "phantom"), str(folder / "step.pt"))
-    python("-m", "tests.tasks.answering.two_auxiliary", *paths)
-    kept: list[dict[str, Any]] = torch.load(folder / "step.pt", weights_only=True)
-    return kept
-
-
-@pytest.fixture(scope="module")
-def one(folder: Path, two: list[dict[str, Any]]) -> FirstStep:
-    return auxiliary_step(folder / "phantom", 1)
-
-
-def test_the_gradient_is_that_of_one_process_with_the_whole_batch(
-    folder: Path, two: list[dict[str, Any]], one: FirstStep
-) -> None:
-    first, second = (share["samples"] for share in two)
-    assert len(first) != len(second)
-    assert sorted(first + second) == sorted(one.samples)
-    # The processes ask the same: positives that only gathered words can show.
-    asked = {row.question_id: row.question for row in phantom(folder / "phantom").splits.train}
-    assert {asked[name] for name in first} & {asked[name] for name in second}
-    for share in two:
-        assert share["gradient"].keys() == one.gradient.keys()
-        for name, gradient in one.gradient.items():
-            given = share["gradient"][name]
-            torch.testing.assert_close(given, gradient, rtol=1e-4, atol=1e-5, msg=name)
-    assert float(one.gradient["alignment.pairs.image_text.log_temperature"].abs()) > 1e-3
-
-
-def test_both_processes_log_what_one_does(two: list[dict[str, Any]], one: FirstStep) -> None:
-    names = ("transport_loss", "image_text_loss", "image_text_temperature", "answer_loss")
-    for name in (f"train/{name}" for name in names):
-        logged = [share["logged"][name] for share in two]
-        assert logged == pytest.approx([one.logged[name]] * 2, rel=1e-5)

@@ -99,7 +99,7 @@ def test_restricting_needs_a_release_that_marks_closed_questions(
 ) -> None:
     monkeypatch.setitem(data.__dict__, "strata", ("overall", "open/answer"))
     task = AMiFVQA(**SMALL, restrict_closed=True)
-    running = trainer(data.root, limit_val_batches=0)  # it is said before the first question
+    running = trainer(data.root, limit_val_batches=0)  # the error comes before the first question
     with pytest.raises(UserError, match="needs a data module whose release marks closed"):
         running.validate(task, datamodule=data, verbose=False)
 
@@ -129,7 +129,7 @@ def test_generated_answers_carry_their_own_likelihood(data: Phantom, batch: VQAB
     end = space_of(task).sep_id
     with torch.no_grad():
         fused = task(batch)
-    # The shortest and the longest that end, one that fills all positions, and padding beside them.
+    # The shortest and the longest that end, one that fills all positions, and padded ones.
     sequences = [[], [7], [5, 6], [8] * (MAX_ANSWER_POSITIONS - 1), [9] * MAX_ANSWER_POSITIONS]
     sequences += [[8]] * (len(batch) - len(sequences))
     expected = [

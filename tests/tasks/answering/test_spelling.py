@@ -82,7 +82,7 @@ def test_an_unknown_sign_is_not_left_out(spelling: Spelling, words: Tokenizer) -
 
 
 def test_specials_in_a_text_are_text(spelling: Spelling, words: Tokenizer) -> None:
-    # Read as the special token, the reference would be empty but for "lung".
+    # Read as the special token, the reference would only be "lung".
     assert spelling.of(words.pieces("lung"), ["lung [SEP]"]) == "lung"
     ids = words.pieces("lung [SEP]")
     assert words.sep_id not in ids

@@ -58,9 +58,9 @@ def moved_alone(task: AMiFPretrain, batch: StudyBatch, text: int, image: int) ->
     x = task.fusion.text_projection(words)[:, 1:-1]
     y = task.fusion.image_projection(patches)
     assert task.tokenizer is not None
-    spoken = affirmed(ids, *denial_ids(local_alignment.Tokenizer.from_str(task.tokenizer)))
+    kept = affirmed(ids, *denial_ids(local_alignment.Tokenizer.from_str(task.tokenizer)))
     every = torch.ones(1, y.shape[1], dtype=torch.bool)
-    return float(task.transport(x, y, spoken[:, 1:-1], every))
+    return float(task.transport(x, y, kept[:, 1:-1], every))
 
 
 # ---- transport of unfused tokens ----------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_a_batch_of_one(data: PhantomStudies, options: dict[str, Any]) -> None:
     alone = first_batch(phantom_studies(data.root, batch_size=1))
     logged = finite(ready(data, **options), alone)
     if options.get("transport_loss") != "matched" and "train/transport_loss" in logged:
-        assert logged["train/transport_loss"] == 0.0  # nobody to be told apart from
+        assert logged["train/transport_loss"] == 0.0  # there is no other study
 
 
 @pytest.mark.parametrize("options", LOSSES, ids=str)
@@ -291,20 +291,20 @@ def test_studies_without_an_admissible_negative(
     assert logged.get("train/drawn_share", 0.0) == 0.0
 
 
-def test_a_row_whose_words_are_all_denied_counts_nothing(
+def test_a_row_without_affirmed_words_does_not_count(
     data: PhantomStudies, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = ready(data, stage="global")
     read = task._read_tokens
 
-    def silent(text: Tokens) -> Tensor:
+    def without_first(text: Tokens) -> Tensor:
         kept = read(text).clone()
         kept[0] = False
         return kept
 
-    monkeypatch.setattr(task, "_read_tokens", silent)
+    monkeypatch.setattr(task, "_read_tokens", without_first)
     draws = caught(monkeypatch, task)
-    for place in range(50):  # until another image draws the silent report
+    for place in range(50):  # until another image draws this report
         found = len(draws)
         logged = finite(task, batch, place)
         if int((draws[found].texts[1:] == 0).sum()):

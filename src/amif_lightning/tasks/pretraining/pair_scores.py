@@ -68,18 +68,15 @@ class PairEvaluation(nn.Module):
         values["transport_own"] = _without(own.moved(task.transport), ~own.mask.any(1))
         if self._matching:
             values["matching_own"] = self._odds(task, states, batch.text.mask, image)
-        drawn = {"random": negatives.random, "hard": negatives.hard}
+        drawn = {"random": negatives.random} | ({"hard": negatives.hard} if self._matching else {})
         for name, chosen in drawn.items():
-            if chosen is None or not (self._matching or name == "random"):
-                if self._matching:
-                    values[f"matching_{name}"] = torch.full_like(values["matching_own"], math.nan)
+            if chosen is None:
+                values[f"matching_{name}"] = torch.full_like(values["matching_own"], math.nan)
                 continue
-            others = [chosen[place] for place in places]
-            missing = torch.tensor([other < 0 for other in others], device=image.device)
+            missing = torch.tensor([chosen[place] < 0 for place in places], device=image.device)
             # A study without a negative is paired with itself for the shape and masked.
-            text = self._texts(
-                split, [o if o >= 0 else p for o, p in zip(others, places, strict=True)], image
-            )
+            others = [chosen[place] if chosen[place] >= 0 else place for place in places]
+            text = self._texts(split, others, image)
             their = task.text(text.ids, text.mask)
             if self._matching:
                 odds = self._odds(task, their, text.mask, image)
@@ -99,25 +96,16 @@ class PairEvaluation(nn.Module):
         rows, found = self.rows.compute(), self.findings.compute()
         for metric in (self.rows, self.findings):
             metric.reset()
-        numbers = found["position"]
+        places = (found["position"] // _FINDINGS).tolist()
+        kinds = [self._kinds[kind] for kind in found["kind"].tolist()]
+        parts = [found[name] for name in ("area", "mass", "other", "shares")]
         return PairScores(
             negatives=self.negatives(split),
-            matching={name: rows[f"matching_{name}"] for name in _PAIRS}
-            if self._matching
-            else None,
+            matching={n: rows[f"matching_{n}"] for n in _PAIRS} if self._matching else None,
             reranked=reranked,
             transport={name: rows[f"transport_{name}"] for name in ("own", "random")},
             cosine=rows["cosine"],
-            localised=localised(
-                (numbers // _FINDINGS).tolist(),
-                [self._kinds[kind] for kind in found["kind"].tolist()],
-                found["area"],
-                found["mass"],
-                found["other"],
-                found["shares"],
-            )
-            if len(numbers)
-            else (),
+            localised=localised(places, kinds, *parts) if places else (),
         )
 
     def negatives(self, split: str) -> FixedNegatives:
@@ -215,15 +203,10 @@ class PairEvaluation(nn.Module):
                 words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
                 place = int(batch.position[row])
                 rng = np.random.default_rng(place)  # the same draw in every run
-                ones = found_regions(plan, words, its, self._names, centres, rng)
-                found |= {place * _FINDINGS + number: one for number, one in enumerate(ones)}
-        self._keep_findings(found, own.patches.shape[1], batch.position.device)
-
-    def _keep_findings(
-        self, found: dict[int, FoundRegion], patches: int, device: torch.device
-    ) -> None:
-        """Keep the findings of a batch, even none, so that all processes have the same shapes."""
-        ones = found.values()
+                here = found_regions(plan, words, its, self._names, centres, rng)
+                found |= {place * _FINDINGS + number: one for number, one in enumerate(here)}
+        # Update even without findings, so that all processes have the same shapes.
+        ones, patches, device = [*found.values()], own.patches.shape[1], batch.position.device
         kinds = torch.tensor([self._kinds.index(one.kind) for one in ones], device=device)
         self.findings.update(
             position=torch.tensor(list(found), dtype=torch.long, device=device),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from amif_lightning.evaluation import Count
+from amif_lightning.evaluation import tally
 from amif_lightning.reports.analysis.groups import AnswerGroup, SearchGroup, collect
 from amif_lightning.reports.records.answering import (
     Baselines,
@@ -23,8 +24,6 @@ from amif_lightning.reports.records.answering import (
 )
 from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
 from amif_lightning.reports.records.retrieval import (
-    Direction,
-    Measure,
     Ranking,
     RetrievalRecord,
     StudyLine,
@@ -40,6 +39,10 @@ from amif_lightning.reports.records.run import (
 )
 from amif_lightning.reports.records.schema import Model, write_lines
 
+Writer = Callable[..., Path]
+TYPES = ("modality", "organ", "size")
+M = TypeVar("M", bound=Model)
+
 
 def answers_in(folder: Path) -> list[AnswerGroup]:
     """Configurations that answered."""
@@ -51,13 +54,36 @@ def searches_in(folder: Path) -> list[SearchGroup]:
     return collect(folder)[1]
 
 
-TYPES = ("modality", "organ", "size")
-M = TypeVar("M", bound=Model)
-
-
 def changed(model: M, **changes: Any) -> M:
     """A copy with other values, checked as every model is."""
     return type(model)(**dict(model) | changes)
+
+
+def set_field(data: dict[str, Any], name: str, value: Any) -> None:
+    """Set a field of a parsed JSON object by its dotted name; ``...`` removes it."""
+    *parents, last = name.split(".")
+    inner: Any = data
+    for parent in parents:
+        inner = inner[int(parent) if isinstance(inner, list) else parent]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+
+
+def edit(path: Path, name: str, value: Any) -> None:
+    """Set a field of a JSON file."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    set_field(data, name, value)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def change_lines(path: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    """Change the lines next to a record, or of a file of lines."""
+    (file,) = [path] if path.suffix == ".jsonl" else path.parent.glob("*.jsonl")
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+    change(lines)
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def cells(table: str) -> list[dict[str, str]]:
@@ -68,17 +94,10 @@ def cells(table: str) -> list[dict[str, str]]:
     return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
 
 
-def tally(lines: Iterable[PredictionLine], right: Callable[[PredictionLine], bool]) -> Scores:
-    """Scores per subset, counted in the plainest way."""
-    counts: dict[str, list[int]] = {}
-    for line in lines:
-        for subset in line.strata:
-            entry = counts.setdefault(subset, [0, 0])
-            entry[0] += right(line)
-            entry[1] += 1
-    return {name: Count(*entry) for name, entry in counts.items()}
+# ---- answers ----------------------------------------------------------------------------------
 
 
+@cache
 def synthetic_predictions(
     seed: int,
     accuracy: float,
@@ -86,7 +105,7 @@ def synthetic_predictions(
     baseline: float | None,
     images: int,
     per_image: int,
-) -> list[PredictionLine]:
+) -> tuple[PredictionLine, ...]:
     """Answers right with the given chances (accuracy up to 0.75); one baseline for every seed."""
     model, fixed = random.Random(f"model {seed} {accuracy}"), random.Random(0)
     lines = []
@@ -115,11 +134,11 @@ def synthetic_predictions(
                 baseline_correct=None if baseline is None else looked_up,
             )
         )
-    return lines
+    return tuple(lines)
 
 
 def with_readings(lines: Sequence[PredictionLine], seed: int = 0) -> list[PredictionLine]:
-    """The lines, each with what its question read; every seventh answer has no entry."""
+    """The lines with attention on a vocabulary; every seventh answer has no entry."""
     rng = random.Random(seed)
     made = []
     for place, line in enumerate(lines):
@@ -137,7 +156,7 @@ def with_readings(lines: Sequence[PredictionLine], seed: int = 0) -> list[Predic
 
 
 def run_fields(seed: int) -> dict[str, Any]:
-    """What both kinds of records hold."""
+    """The fields of both kinds of records."""
     return {
         "split": "test",
         "seed": seed,
@@ -152,21 +171,25 @@ def run_fields(seed: int) -> dict[str, Any]:
     }
 
 
-def record_for(lines: list[PredictionLine], seed: int, **changes: Any) -> ResultRecord:
+def record_for(lines: Sequence[PredictionLine], seed: int, **changes: Any) -> ResultRecord:
     """A record that agrees with the lines."""
-    control = tally(lines, lambda line: bool(line.control_correct))
+
+    def scores(right: Callable[[PredictionLine], bool | None]) -> Scores:
+        return tally([line.strata for line in lines], [bool(right(line)) for line in lines])
+
+    control = scores(lambda line: line.control_correct)
     fields = run_fields(seed) | {
         "experiment": "vqa-rad",
         "dataset": "VQARAD",
         "layout": "osf",
         "protocol": "clean",
-        "scores": tally(lines, lambda line: line.correct),
+        "scores": scores(lambda line: line.correct),
         "control": None if lines[0].control_correct is None else control,
-        "ceiling": tally(lines, lambda line: int(line.qid) // 3 % 4 != 0),
+        "ceiling": scores(lambda line: int(line.qid) // 3 % 4 != 0),
         "baselines": Baselines(
-            question_only=tally(lines, lambda line: bool(line.baseline_correct)),
-            same_image_copy=tally(lines, lambda line: int(line.qid) % 4 == 1),
-            majority=tally(lines, lambda line: int(line.qid) % 5 == 1),
+            question_only=scores(lambda line: line.baseline_correct),
+            same_image_copy=scores(lambda line: int(line.qid) % 4 == 1),
+            majority=scores(lambda line: int(line.qid) % 5 == 1),
         ),
         "majority_answer": "no",
         "candidates": 425,
@@ -181,42 +204,47 @@ def record_for(lines: list[PredictionLine], seed: int, **changes: Any) -> Result
     return ResultRecord(**fields | changes)
 
 
+def write_answers(
+    root: Path,
+    seed: int = 0,
+    *,
+    accuracy: float = 0.6,
+    control: float | None = 0.4,
+    baseline: float | None = 0.4,
+    images: int = 60,
+    per_image: int = 5,
+    predictions: bool = True,
+    read: bool = False,
+    **changes: Any,
+) -> Path:
+    """Write one run that answered under ``root``; returns the record's path."""
+    lines: Sequence[PredictionLine]
+    lines = synthetic_predictions(seed, accuracy, control, baseline, images, per_image)
+    if read:
+        lines = with_readings(lines, seed)
+        changes = {"knowledge": knowledge_averages(lines)} | changes
+    record = record_for(lines, seed, **changes)
+    path = record_path(root / record.experiment / record.protocol / f"seed{seed}", record.split)
+    if predictions:
+        write_lines(predictions_path(path.parent, record.split), lines)
+    write_record(path, record)
+    return path
+
+
 @pytest.fixture
-def write_run(tmp_path: Path) -> Callable[..., Path]:
-    """Write one run under ``tmp_path / "runs"``; returns the record's path."""
+def write_run(tmp_path: Path) -> Writer:
+    """`write_answers` under ``tmp_path / "runs"``."""
+    return partial(write_answers, tmp_path / "runs")
 
-    def write(
-        seed: int = 0,
-        *,
-        accuracy: float = 0.6,
-        control: float | None = 0.4,
-        baseline: float | None = 0.4,
-        images: int = 60,
-        per_image: int = 5,
-        predictions: bool = True,
-        read: bool = False,
-        **changes: Any,
-    ) -> Path:
-        lines = synthetic_predictions(seed, accuracy, control, baseline, images, per_image)
-        if read:
-            lines = with_readings(lines, seed)
-            changes = {"knowledge": knowledge_averages(lines)} | changes
-        record = record_for(lines, seed, **changes)
-        folder = tmp_path / "runs" / record.experiment / record.protocol / f"seed{seed}"
-        path = record_path(folder, record.split)
-        if predictions:
-            write_lines(predictions_path(folder, record.split), lines)
-        write_record(path, record)
-        return path
 
-    return write
-
+# ---- searches ---------------------------------------------------------------------------------
 
 KS = (1, 5, 10)
 CLASSES = 12
 
 
-def synthetic_studies(seed: int, skill: float, studies: int) -> list[StudyLine]:
+@cache
+def synthetic_studies(seed: int, skill: float, studies: int) -> tuple[StudyLine, ...]:
     """A search whose orders are noise plus ``skill`` for relevant studies (0: chance).
 
     Studies are relevant to each other where their places are equal modulo `CLASSES`; two studies in
@@ -245,7 +273,7 @@ def synthetic_studies(seed: int, skill: float, studies: int) -> list[StudyLine]:
                 **rankings,
             )
         )
-    return lines
+    return tuple(lines)
 
 
 KINDS = ("mass", "nodule")
@@ -268,15 +296,15 @@ def with_pairs(
 
     Args:
         lines: Studies.
-        seed: Of the run; what is judged is the same in all.
-        skill: How much matching tells apart, in standard deviations.
+        seed: Of the run; the judged pairs are the same in all.
+        skill: Separation by matching in standard deviations.
         points: Mean of inside over area.
         matches: Whether matching was trained.
         cosine: Of other pairs.
-        findings: Whether the data says where findings lie.
-        hard: How many places further the hard negative is; 0: there are none.
+        findings: Whether findings have a region.
+        hard: Distance of the hard negative in places; 0: there are none.
         gain: Added to the precision of every re-ranked list, up to 1.
-        other: Another word's mass over area; a fifth more lies elsewhere.
+        other: Another word's mass over area; a fifth more elsewhere.
     """
     noise, count = random.Random(f"pairs {seed} {skill} {points}"), len(lines)
     made = []
@@ -311,114 +339,49 @@ def with_pairs(
     return made
 
 
-def average(lines: list[StudyLine], ways: list[Direction], measure: Measure) -> dict[int, float]:
-    """Mean score by k over studies and directions, in the plainest way."""
-    return {
-        k: sum(getattr(getattr(line, way), measure)[k] for line in lines for way in ways)
-        / (len(lines) * len(ways))
-        for k in KS
-    }
-
-
-def search_record_for(lines: list[StudyLine], seed: int, **changes: Any) -> RetrievalRecord:
+def search_record_for(lines: Sequence[StudyLine], seed: int, **changes: Any) -> RetrievalRecord:
     """A record of a search that agrees with the lines."""
-    first: list[Direction] = ["image_to_text"]
-    second: list[Direction] = ["text_to_image"]
-    rankings = [
-        Ranking(precision=average(lines, ways, "precision"), recall=average(lines, ways, "recall"))
-        for ways in (first, second, first + second)
-    ]
-    count = len(lines)
-    chance = sum(line.relevant for line in lines) / count**2
     fields = run_fields(seed) | {
         "experiment": "full",
         "dataset": "Phantom",
         "layout": "112px",
-        "studies": count,
-        "image_to_text": rankings[0],
-        "text_to_image": rankings[1],
-        "mean": rankings[2],
-        "chance": Ranking(precision=dict.fromkeys(KS, chance), recall={k: k / count for k in KS}),
-        "ceiling": {k: sum(min(line.relevant, k) for line in lines) / (k * count) for k in KS},
-        "zero_shot": Count(sum(bool(line.zero_shot) for line in lines), count),
         "teacher_kl": 0.25 + seed / 100,
         "warnings": ("3 reports were cut.",),
         "config": {"seed_everything": seed, "model": {"init_args": {"labels": "soft"}}},
         "versions": {"python": "3.11.7", "torch": "2.8.0", "geomloss": "0.3.1"},
         "durations": Durations(train=170.0, test=8.0),
     }
-    return RetrievalRecord(**fields | changes)
+    return RetrievalRecord(**fields | dict(averages(lines)) | changes)
 
 
-@pytest.fixture
-def write_search(tmp_path: Path) -> Callable[..., Path]:
-    """Write one pre-training run under ``tmp_path / "searches"``; returns the record's path.
+def write_searches(
+    root: Path,
+    seed: int = 0,
+    *,
+    skill: float = 1.5,
+    studies: int = 60,
+    lines: bool = True,
+    pairs: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    """Write one pre-training run under ``root``; returns the record's path.
 
     ``pairs`` are the options of `with_pairs`; None: the run scored no pairs.
     """
-
-    def write(
-        seed: int = 0,
-        *,
-        skill: float = 1.5,
-        studies: int = 60,
-        lines: bool = True,
-        pairs: dict[str, Any] | None = None,
-        **changes: Any,
-    ) -> Path:
-        found = synthetic_studies(seed, skill, studies)
-        if pairs is not None:
-            found = with_pairs(found, seed, **pairs)
-            changes["pairs"] = averages(found).pairs
-        if "zero_shot" in changes:
-            found = [changed(line, zero_shot=None) for line in found]
-        record = search_record_for(found, seed, **changes)
-        folder = tmp_path / "searches" / record.experiment / "clean" / f"seed{seed}"
-        path = record_path(folder, record.split)
-        if lines:
-            write_lines(studies_path(folder, record.split), found)
-        write_record(path, record)
-        return path
-
-    return write
+    found: Sequence[StudyLine] = synthetic_studies(seed, skill, studies)
+    if pairs is not None:
+        found = with_pairs(found, seed, **pairs)
+    if "zero_shot" in changes:
+        found = [changed(line, zero_shot=None) for line in found]
+    record = search_record_for(found, seed, **changes)
+    path = record_path(root / record.experiment / "clean" / f"seed{seed}", record.split)
+    if lines:
+        write_lines(studies_path(path.parent, record.split), found)
+    write_record(path, record)
+    return path
 
 
 @pytest.fixture
-def set_field() -> Callable[..., None]:
-    """Set a field of a parsed JSON object by its dotted name; ``...`` removes it."""
-
-    def change(data: dict[str, Any], name: str, value: Any) -> None:
-        *parents, last = name.split(".")
-        inner: Any = data
-        for parent in parents:
-            inner = inner[int(parent) if isinstance(inner, list) else parent]
-        if value is ...:
-            del inner[last]
-        else:
-            inner[last] = value
-
-    return change
-
-
-@pytest.fixture
-def edit(set_field: Callable[..., None]) -> Callable[..., None]:
-    """The same in a JSON file."""
-
-    def change(path: Path, name: str, value: Any) -> None:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        set_field(data, name, value)
-        path.write_text(json.dumps(data), encoding="utf-8")
-
-    return change
-
-
-@pytest.fixture
-def record() -> ResultRecord:
-    """A valid record."""
-    return record_for(synthetic_predictions(0, 0.6, 0.4, 0.4, 60, 5), 0)
-
-
-@pytest.fixture
-def predictions() -> list[PredictionLine]:
-    """Valid lines."""
-    return synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
+def write_search(tmp_path: Path) -> Writer:
+    """`write_searches` under ``tmp_path / "searches"``."""
+    return partial(write_searches, tmp_path / "searches")

@@ -18,7 +18,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.evaluation import RetrievalContext
 from amif_lightning.reports.records.provenance import git_state, machine, now, package_versions
 from amif_lightning.reports.records.run import Durations, RunRecord
-from amif_lightning.reports.records.test_counter import count_test_run
+from amif_lightning.reports.records.store import count_test_run
 
 
 class ResultWriter(Callback):

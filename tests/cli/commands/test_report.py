@@ -139,7 +139,7 @@ def test_the_page_stands_beside_the_markdown(
     text = file.read_text(encoding="utf-8")
     assert "Published numbers" in text
     assert "--no-images" not in text
-    assert "with 95 % intervals; at the right the difference from the baseline vqa-rad" in text
+    assert "with 95 % intervals; on the right the difference from the baseline vqa-rad" in text
     assert [path.name for path in file.parent.iterdir()] == ["report.html"]
 
 
@@ -191,8 +191,7 @@ def test_the_report_is_quick_and_needs_no_framework(
     program = (
         "import sys\n"
         "from amif_lightning.cli.commands import report\n"
-        "from amif_lightning.reports.records import answering, provenance, retrieval\n"
-        "from amif_lightning.reports.records import test_counter\n"
+        "from amif_lightning.reports.records import answering, provenance, store\n"
         f"code = report.main([{str(tmp_path)!r}, '--published', '--figure', "
         f"{str(tmp_path / 'a.svg')!r}, '--html', {str(tmp_path / 'a.html')!r}])\n"
         "heavy = {'torch', 'lightning', 'pytorch_lightning', 'transformers', 'torchmetrics', "

@@ -11,12 +11,11 @@ import pytest
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.local_scores import HARD, PLACES, RANDOM, RERANKED, LocalScores
-from amif_lightning.reports.analysis.weighted_bootstrap import Measure, interval
+from amif_lightning.reports.analysis.statistics import Measure, bootstrap_measure
 from amif_lightning.reports.records.pairs import PairLine
 from amif_lightning.reports.records.retrieval import StudyLine
-from tests.reports.conftest import searches_in
+from tests.reports.conftest import Writer, searches_in
 
-Write = Callable[..., Path]
 Score = Callable[[Sequence[StudyLine]], float]
 DRAWS = 40
 
@@ -82,7 +81,7 @@ def slow(runs: Sequence[Sequence[StudyLine]], score: Score) -> tuple[float, floa
 
 
 @pytest.fixture
-def scores(write_search: Write, tmp_path: Path) -> LocalScores:
+def scores(write_search: Writer, tmp_path: Path) -> LocalScores:
     for seed in range(2):
         write_search(seed, pairs={"skill": 0.4}, studies=24)
     (group,) = searches_in(tmp_path / "searches")
@@ -114,7 +113,7 @@ def slow_cases(scores: LocalScores) -> list[tuple[Measure, Measure | None, Score
 @pytest.mark.parametrize("case", range(4))
 def test_intervals_are_those_of_a_slow_bootstrap(scores: LocalScores, case: int) -> None:
     first, second, score = slow_cases(scores)[case]
-    found = interval(first, second, scores.clusters, draws=DRAWS)
+    found = bootstrap_measure(first, second, scores.clusters, draws=DRAWS)
     assert found is not None
     assert (found.low, found.high) == pytest.approx(slow(scores.lines, score))
 
@@ -126,7 +125,7 @@ def test_controls_are_of_the_findings_that_have_them(scores: LocalScores) -> Non
     assert list(scores.gain.seeds.values()) == pytest.approx([gain(run) for run in scores.lines])
 
 
-def test_nothing_scored_has_no_measure(write_search: Write, tmp_path: Path) -> None:
+def test_nothing_scored_has_no_measure(write_search: Writer, tmp_path: Path) -> None:
     write_search(0, pairs={"matches": False, "findings": False})
     (group,) = searches_in(tmp_path / "searches")
     scores = LocalScores(group)
@@ -134,9 +133,9 @@ def test_nothing_scored_has_no_measure(write_search: Write, tmp_path: Path) -> N
 
 
 def test_seeds_that_judge_other_pairs_are_no_seeds_of_one_configuration(
-    write_search: Write, tmp_path: Path
+    write_search: Writer, tmp_path: Path
 ) -> None:
     write_search(0, pairs={})
     write_search(1, pairs={"hard": 3})
-    with pytest.raises(UserError, match=r"differ in the pairs that they judge \(study1\)"):
+    with pytest.raises(UserError, match=r"differ in the judged pairs \(study1\)"):
         searches_in(tmp_path / "searches")

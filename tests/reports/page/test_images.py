@@ -37,7 +37,7 @@ def test_small_images_are_not_enlarged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.png", "../secret.png", "a/../../secret.png", "", "."])
-def test_what_is_not_below_the_root_is_not_found(tmp_path: Path, name: str) -> None:
+def test_paths_outside_the_root_are_not_found(tmp_path: Path, name: str) -> None:
     (tmp_path / "data" / "a").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "secret.png")
     with pytest.raises(NoImage, match="not found"):
@@ -68,7 +68,7 @@ def test_a_damaged_file_is_not_readable(tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_the_root_stands_in_the_configuration(config: dict[str, Any], expected: Path) -> None:
+def test_the_root_is_read_from_the_configuration(config: dict[str, Any], expected: Path) -> None:
     assert data_root(config) == expected
 
 

@@ -7,14 +7,14 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from amif_lightning.reports.analysis.groups import collect
-from amif_lightning.reports.page.page import Options, page
+from amif_lightning.reports.page.page import page
+from tests.reports.conftest import Writer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -42,7 +42,7 @@ def run(folder: Path, *options: str) -> str:
 
 
 def frame(text: str, width: int) -> str:
-    """The page in a frame of this width: a window of its own has a least width of 500 pixels."""
+    """The page in a frame of this width: a window is at least 500 pixels wide."""
     size = f"width:{width}px;height:{HEIGHT}px"
     return f'<iframe style="{size};border:0;float:left" srcdoc="{html.escape(text)}"></iframe>'
 
@@ -55,16 +55,12 @@ def wrapper(path: Path, *frames: str, script: str = "") -> str:
 
 
 @pytest.fixture
-def text(
-    write_run: Callable[..., Path],
-    write_search: Callable[..., Path],
-    tmp_path: Path,
-) -> str:
+def text(write_run: Writer, write_search: Writer, tmp_path: Path) -> str:
     for name, accuracy in (("a-baseline-with-a-very-long-name", 0.5), ("a_long_" * 9, 0.7)):
         write_run(0, experiment=name, accuracy=accuracy, protocol="literature")
         write_search(0, experiment=name)
-    options = Options(("a-baseline-with-a-very-long-name",), published=True)
-    return page(tmp_path, *collect(tmp_path), options)
+    baselines = ["a-baseline-with-a-very-long-name"]
+    return page(tmp_path, *collect(tmp_path), baselines, published=True)
 
 
 def test_nothing_scrolls_sideways_and_no_script_runs(text: str, tmp_path: Path) -> None:
@@ -87,7 +83,7 @@ def test_nothing_scrolls_sideways_and_no_script_runs(text: str, tmp_path: Path) 
     phone, desktop, control, refused, allowed = json.loads(found)
     assert phone[:2] == [PHONE, True]  # the table scrolls in its box, the page does not
     assert desktop[0] == DESKTOP
-    assert control[0] >= 2000  # so that the measure can fail
+    assert control[0] >= 2000  # the measure can fail
     assert (refused[2], allowed[2]) == (phone[2], "ran")  # the page's policy refuses scripts
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,7 @@ import pytest
 from PIL import Image
 
 from amif_lightning.reports.page.samples import EACH, LEFT_OUT, Samples, samples
-from tests.reports.conftest import answers_in
-
-Writer = Callable[..., Path]
+from tests.reports.conftest import Writer, answers_in
 
 
 def with_root(folder: Path) -> dict[str, Any]:
@@ -31,7 +28,7 @@ def test_all_configurations_answer_the_questions_that_the_best_one_chose(
     better, worse = answers_in(tmp_path)
     lines = {g.name: {p.question_id: p for p in g.lines[0]} for g in (better, worse)}
     assert (len(found.right), len(found.wrong), found.lead) == (EACH, EACH, "better")
-    assert len({sample.line.image for sample in found.right + found.wrong}) == 2 * EACH
+    assert len({sample.line.image for sample in (*found.right, *found.wrong)}) == 2 * EACH
     for right, group in ((True, found.right), (False, found.wrong)):
         for sample in group:
             assert [(a.name, a.seed) for a in sample.answers] == [("better", 1), ("worse", 1)]
@@ -40,7 +37,7 @@ def test_all_configurations_answer_the_questions_that_the_best_one_chose(
                 line = lines[answer.name][sample.line.question_id]
                 assert answer.line == line
                 assert answer.probability == "61 %"  # exp(-0.5)
-    # Not the first rows: those are as a release happens to begin.
+    # Drawn, not the first rows of the release.
     assert [s.line.question_id for s in found.right] != sorted(lines["better"])[:EACH]
     assert found == shown(tmp_path)
     for word in ("300 questions", "better", "seed 1", "random seed 0"):
@@ -51,10 +48,10 @@ def test_images_come_from_the_data_folder_of_the_record(write_run: Writer, tmp_p
     data = tmp_path / "data"
     data.mkdir()
     write_run(0, config=with_root(data))
-    assert shown(tmp_path).remarks == (
-        f"8 of 8 images are not shown: not found below {data}, the data folder that the record "
-        "names (a relative one starts where the report was called).",
-    )
+    assert shown(tmp_path).remarks == [
+        f"8 of 8 images are not shown: not found below {data}, the data folder in the record (a "
+        "relative folder starts where `report` is called)."
+    ]
     shades = {sample.line.image: 20 * n for n, sample in enumerate(shown(tmp_path).right)}
     for image, shade in shades.items():
         Image.new("L", (50, 40), shade).save(data / image, "PNG")
@@ -69,7 +66,9 @@ def test_images_come_from_the_data_folder_of_the_record(write_run: Writer, tmp_p
     ]
 
 
-def test_the_path_of_the_line_goes_before_the_identity(write_run: Writer, tmp_path: Path) -> None:
+def test_the_path_of_the_line_is_preferred_to_the_identity(
+    write_run: Writer, tmp_path: Path
+) -> None:
     path = write_run(0, config=with_root(tmp_path))
     lines = path.with_name("predictions-test.jsonl")
     text = lines.read_text(encoding="utf-8")
@@ -80,35 +79,34 @@ def test_the_path_of_the_line_goes_before_the_identity(write_run: Writer, tmp_pa
         text.replace('"image_file": null', '"image_file": "images/a.png"'), encoding="utf-8"
     )
     found = shown(tmp_path)
-    assert all(sample.image for sample in found.right + found.wrong)
-    assert found.remarks == ()
+    assert all(sample.image for sample in (*found.right, *found.wrong))
+    assert found.remarks == []
 
 
-def test_images_are_left_out_on_demand(write_run: Writer, tmp_path: Path) -> None:
+def test_images_are_left_out_on_request(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, config=with_root(tmp_path))
     for number in range(60):
         Image.new("L", (9, 9)).save(tmp_path / f"image{number}", "PNG")
     assert all(sample.image for sample in shown(tmp_path).right)
     found = shown(tmp_path, images=False)
-    assert {sample.image for sample in found.right + found.wrong} == {None}
-    assert found.remarks == (LEFT_OUT,)
+    assert {sample.image for sample in (*found.right, *found.wrong)} == {None}
+    assert found.remarks == [LEFT_OUT]
     assert found.right
 
 
-def test_a_record_without_a_data_folder_says_so(write_run: Writer, tmp_path: Path) -> None:
+def test_a_record_without_a_data_folder(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
-    assert shown(tmp_path).remarks == (
-        "The records name no single data folder, so no image is shown.",
-    )
+    remark = "The records name no single data folder, so no image is shown."
+    assert shown(tmp_path).remarks == [remark]
 
 
 def test_missing_prediction_files(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, experiment="without", predictions=False)
-    said = "without: no prediction file is there, so its answers are not shown."
-    assert shown(tmp_path) == Samples(remarks=(said,))
+    remark = "without: the prediction file is missing, so its answers are not shown."
+    assert shown(tmp_path) == Samples(remarks=[remark])
     write_run(0, experiment="with")
     found = shown(tmp_path)
-    assert found.remarks[0] == said
+    assert found.remarks[0] == remark
     assert [answer.name for answer in found.right[0].answers] == ["with"]
 
 
@@ -122,7 +120,9 @@ def test_probabilities(write_run: Writer, tmp_path: Path, value: str, text: str)
     assert {s.answers[0].probability for s in shown(tmp_path).right} == {text}
 
 
-def test_what_was_read_stands_beside_the_answer(write_run: Writer, tmp_path: Path) -> None:
+def test_attention_on_the_vocabulary_is_shown_with_the_answer(
+    write_run: Writer, tmp_path: Path
+) -> None:
     write_run(0, experiment="reads", read=True)
     write_run(0, experiment="blind", accuracy=0.1)
     for sample in shown(tmp_path).right:

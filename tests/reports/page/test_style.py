@@ -30,8 +30,8 @@ def test_the_formula() -> None:
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_words_and_lines_stand_out_from_their_ground(scheme: int) -> None:
-    """Level AA: 4.5 for words, 3 for what an image is understood by."""
+def test_text_and_lines_have_enough_contrast(scheme: int) -> None:
+    """WCAG level AA: 4.5 for text, 3 for graphics."""
     block = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block))
     for ground in ("paper", "card"):

@@ -1,9 +1,8 @@
-"""Records of searches, and what their lines come to."""
+"""Records of retrieval, and the averages of their lines."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Count
 from amif_lightning.reports.records.retrieval import Ranking, RetrievalRecord, StudyLine, averages
 from amif_lightning.reports.records.run import read_record, write_record
-from tests.reports.conftest import changed
+from tests.reports.conftest import Writer, changed, edit
 
 
 @pytest.fixture
-def written(write_search: Callable[..., Path]) -> Path:
+def written(write_search: Writer) -> Path:
     return write_search(0, pairs={})
 
 
@@ -37,27 +36,20 @@ def test_round_trip(written: Path) -> None:
     [
         ("kind", "answering", "'kind': must be 'retrieval', found 'answering'"),
         ("studies", 0, "'studies': must be greater than or equal to 1"),
-        ("mean.precision.5", 0.9, "'mean.precision' must be the mean of both directions"),
-        ("mean.recall.10", 1.0, "'mean.recall' must be the mean of both directions"),
-        ("mean.precision.1", -0.1, "'mean.precision.1': must be a number from 0 to 1"),
-        ("text_to_image.recall.1", 1.0, "'text_to_image.recall' must not fall with k"),
-        ("chance.recall.1", 0.0, "'chance.recall' must be min"),
-        ("ceiling.5", 0.01, "'ceiling.5' is below a precision that was reached"),
+        (
+            "text_to_image.recall.1",
+            1.0,
+            "'text_to_image.recall' must have the numbers k of 'precision' and not fall",
+        ),
         ("ceiling.1", ..., "'ceiling' must have the numbers k of 'mean'"),
         ("chance", {"precision": {"5": 0.1}, "recall": {"5": 0.1}}, "'chance' must have the num"),
-        ("zero_shot.count", 59, "'zero_shot.count' is 59, but 'studies' is 60"),
         ("zero_shot", ..., "'zero_shot' is missing"),
         ("teacher_kl", -0.1, "'teacher_kl': must be greater than or equal to"),
         ("protocol", "clean", "'protocol' is not part of this schema version"),
-        ("pairs.matching_auc_hard", 1.5, "'pairs.matching_auc_hard': must be a number from 0 to 1"),
-        ("pairs.transport_margin", 0.3, "'pairs.transport_margin' must be the random transport"),
-        ("pairs.reranked.studies", 999, "'pairs.reranked.studies' is more than the 60 studies"),
-        ("pairs.localisation.findings", 1, "'pairs.localisation.kinds' must hold 1 findings"),
-        ("pairs.matching_accuracy", None, "'pairs.matching_accuracy' must be null where the rand"),
     ],
 )
 def test_a_broken_field_is_named_with_its_file(
-    written: Path, edit: Callable[..., None], name: str, value: Any, message: str
+    written: Path, name: str, value: Any, message: str
 ) -> None:
     edit(written, name, value)
     with pytest.raises(UserError, match=message) as caught:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from amif_lightning.reports.records.answering import PredictionLine
 from amif_lightning.reports.records.retrieval import StudyLine
 from amif_lightning.reports.records.schema import (
     Cosine,
-    Line,
     Model,
     Name,
     Number,
@@ -27,7 +25,9 @@ from amif_lightning.reports.records.schema import (
     write_lines,
 )
 from tests.reports.conftest import (
+    change_lines,
     changed,
+    set_field,
     synthetic_predictions,
     synthetic_studies,
     with_pairs,
@@ -36,44 +36,32 @@ from tests.reports.conftest import (
 
 
 class Sample(Model):
-    text: str = ""
     name: Name = "x"
     flag: bool = True
     number: Number = 0
     value: float = 0.0
     share: Share = 0.0
     cosine: Cosine = 0.0
-    maybe: str | None = None
     texts: tuple[str, ...] = ()
     count: Count = Count(0, 0)
-    by_name: dict[str, float] | None = None
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("text", 3),
-        ("name", " "),
+        ("name", ""),
         ("flag", 1),
         ("number", True),
-        ("number", 1.0),
         ("number", -1),
         ("number", "1"),
-        ("value", True),
-        ("value", "1"),
         ("value", float("nan")),
         ("value", float("inf")),
         ("share", 1.1),
         ("cosine", -2),
-        ("maybe", 3),
         ("texts", ["a", 1]),
-        ("texts", "ab"),
         ("count", {"correct": 3, "count": 2}),
-        ("count", {"correct": -1, "count": 2}),
         ("count", {"correct": True, "count": 2}),
         ("count", {"correct": 1, "count": 2, "percent": 50}),
-        ("by_name", []),
-        ("by_name", {"a": None}),
         ("colour", "red"),
     ],
 )
@@ -87,7 +75,7 @@ def test_wrong_types_and_unknown_fields_name_file_and_field(field: str, value: A
     ("text", "message"),
     [("{", "the content is not valid JSON"), ("[]", "the content: must be an object, found")],
 )
-def test_what_is_no_object_is_refused(text: str, message: str) -> None:
+def test_text_without_an_object_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=f"file: {message}"):
         parse(Sample, text, "file")
 
@@ -106,16 +94,17 @@ def test_the_first_difference_is_named() -> None:
 ANSWERS = synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
 STUDIES = synthetic_studies(0, 1.5, 12)
 FILES: dict[str, list[Any]] = {
-    "answers": ANSWERS,
-    "answers that read a vocabulary": with_readings(ANSWERS),
-    "studies": STUDIES,
-    "studies with pairs": with_pairs(STUDIES, 0),
-    "studies without matching": with_pairs(STUDIES, 0, matches=False),
+    "answers": list(ANSWERS),
+    "vocabulary": with_readings(ANSWERS),
+    "studies": list(STUDIES),
+    "pairs": with_pairs(STUDIES, 0),
+    "unmatched pairs": with_pairs(STUDIES, 0, matches=False),
 }
 
 
-@pytest.mark.parametrize("lines", FILES.values(), ids=FILES.keys())
-def test_lines_come_back_as_they_were(tmp_path: Path, lines: list[Line]) -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_lines_are_read_as_written(tmp_path: Path, name: str) -> None:
+    lines = FILES[name]
     odd = changed(lines[0], **{lines[0].ID: 'tab\tline\u2028separator\x85 "µ"'})
     path = tmp_path / "file.jsonl"
     write_lines(path, [*lines, odd])
@@ -124,40 +113,37 @@ def test_lines_come_back_as_they_were(tmp_path: Path, lines: list[Line]) -> None
 
 
 @pytest.mark.parametrize(
-    ("lines", "name", "message"),
+    ("name", "message"),
     [
-        (ANSWERS, "question_id", "line 61: field 'question_id' 'VQARAD/test/0' occurs twice"),
-        (STUDIES, "study_id", "line 13: field 'study_id' 'study0' occurs twice"),
+        ("answers", "line 61: field 'question_id' 'VQARAD/test/0' occurs twice"),
+        ("studies", "line 13: field 'study_id' 'study0' occurs twice"),
     ],
 )
-def test_a_repeated_id_is_refused(
-    tmp_path: Path, lines: list[Line], name: str, message: str
-) -> None:
+def test_a_repeated_id_is_refused(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        write_lines(tmp_path / "file.jsonl", [*lines, lines[0]])
+        write_lines(tmp_path / "file.jsonl", [*FILES[name], FILES[name][0]])
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("lines", "field", "value"),
+    ("name", "field"),
     [
-        (ANSWERS, "control_correct", None),
-        (ANSWERS, "baseline_correct", None),
-        (FILES["answers that read a vocabulary"], "knowledge", None),
-        (STUDIES, "zero_shot", None),
-        (FILES["studies with pairs"], "pairs", None),
+        ("answers", "control_correct"),
+        ("answers", "baseline_correct"),
+        ("vocabulary", "knowledge"),
+        ("studies", "zero_shot"),
+        ("pairs", "pairs"),
     ],
 )
-def test_half_filled_columns_are_refused(
-    tmp_path: Path, lines: list[Line], field: str, value: Any
-) -> None:
-    odd = [*lines[:3], changed(lines[3], **{field: value}), *lines[4:]]
+def test_partly_filled_columns_are_refused(tmp_path: Path, name: str, field: str) -> None:
+    lines = FILES[name]
+    odd = [*lines[:3], changed(lines[3], **{field: None}), *lines[4:]]
     with pytest.raises(UserError, match=f"line 4: field '{field}' is null on some lines only"):
         write_lines(tmp_path / "file.jsonl", odd)
 
 
 @pytest.mark.parametrize(
-    ("cut", "message"), [(0, "holds no line"), (50, "middle of a line"), (-1, "middle of a line")]
+    ("cut", "message"), [(0, "has no line"), (50, "middle of a line"), (-1, "middle of a line")]
 )
 def test_a_file_that_ends_early(tmp_path: Path, cut: int, message: str) -> None:
     path = tmp_path / "studies-test.jsonl"
@@ -167,65 +153,42 @@ def test_a_file_that_ends_early(tmp_path: Path, cut: int, message: str) -> None:
         read_lines(path, StudyLine)
 
 
+OTHER_KS = {"precision": {"5": 0}, "recall": {"5": 0}}
+
+
 @pytest.mark.parametrize(
     ("lines", "name", "value", "message"),
     [
         ("answers", "correct", 1, "'correct': must be a valid boolean, found 1"),
         ("answers", "log_likelihood", float("-inf"), "'log_likelihood': must be a finite number"),
         ("answers", "question", ..., "'question' is missing"),
-        ("read", "knowledge.mass", 1.5, "'knowledge.mass': must be a number from 0 to 1, found 1"),
-        ("read", "knowledge.mass", None, "'knowledge.mass' must be null where 'even' and 'top'"),
-        ("read", "knowledge.effective", 0.5, "'knowledge.effective': must be greater than"),
-        ("read", "knowledge.gate", "open", "'knowledge.gate': must be a valid number"),
-        ("read", "knowledge.read", [["yes", 2.0]], "'knowledge.read.0.1': must be a number from 0"),
-        ("read", "knowledge.read", [["yes"]], "'knowledge.read.0.1' is missing"),
+        ("vocabulary", "knowledge.mass", 1.5, "'knowledge.mass': must be less than or equal to 1"),
+        ("vocabulary", "knowledge.effective", 0.5, "'knowledge.effective': must be greater than"),
+        ("vocabulary", "knowledge.read", [["yes"]], "'knowledge.read.0.1' is missing"),
         ("studies", "relevant", 0, "'relevant': must be greater than or equal to 1"),
         ("studies", "relevant", 13, "'relevant' is 13, but the file holds 12 studies"),
-        ("studies", "image_to_text.precision.5", 1.2, "'image_to_text.precision.5': must be a num"),
-        (
-            "studies",
-            "image_to_text.precision.5",
-            0.3,
-            "'image_to_text.precision.5' must be the",
-        ),
-        ("studies", "image_to_text.precision.5", 0.8, "share of at most 1 relevant ones among 5"),
-        ("studies", "image_to_text.recall.10", 0.5, r"'image_to_text.recall' must not fall with k"),
-        (
-            "studies",
-            "text_to_image.recall",
-            {"1": 0.5, "5": 1, "10": 1},
-            "'text_to_image.recall.1'",
-        ),
+        ("studies", "image_to_text.precision.5", 1.2, "'image_to_text.precision.5': must be less"),
+        ("studies", "image_to_text.precision.5", 0.3, "recall at 5 are impossible: 0.3 and 1.0"),
+        ("studies", "image_to_text.precision.5", 0.8, "0.8 and 1.0 with 1 relevant among 12"),
+        ("studies", "image_to_text.recall.10", 0.5, "'image_to_text.recall' .* not fall with k"),
+        ("studies", "text_to_image.recall", {"1": 0.5, "5": 1, "10": 1}, "recall at 1 are imposs"),
         ("studies", "image_to_text.recall.1", ..., "'image_to_text.recall' must have the numbers"),
         ("studies", "image_to_text.precision", {"1": 0}, "rising whole numbers as names, 5 among"),
         ("studies", "image_to_text.precision", {"5": 0, "1": 0}, "must have rising whole numbers"),
-        (
-            "studies",
-            "image_to_text",
-            {"precision": {"5": 0}, "recall": {"5": 0}},
-            "'image_to_text.precision' has other numbers k than the first line",
-        ),
+        ("studies", "image_to_text", OTHER_KS, "has other numbers k than the first line"),
         ("pairs", "pairs.matching.own", None, "'pairs.matching.own': must be a valid number"),
-        ("pairs", "pairs.matching.random", None, "'pairs.matching.random' must be null where"),
-        ("pairs", "pairs.matching", None, "'pairs"),
-        ("pairs", "pairs.cosine", -2, "'pairs.cosine': must be a number from -1 to 1"),
-        ("pairs", "pairs.hard", "nobody", "'pairs.hard' must be another study of the file"),
-        ("pairs", "pairs.random", "study2", "'pairs.random' must be another study of the file"),
+        ("pairs", "pairs.cosine", -2, "'pairs.cosine': must be greater than or equal to -1"),
         ("pairs", "pairs.localised.0.area", 0.0, "'pairs.localised.0.area': must be greater than"),
-        ("pairs", "pairs.extra", 0, "'pairs.extra' is not part of this schema version"),
     ],
 )
 def test_a_broken_line_is_named_with_its_field(
-    tmp_path: Path, set_field: Callable[..., None], lines: str, name: str, value: Any, message: str
+    tmp_path: Path, lines: str, name: str, value: Any, message: str
 ) -> None:
-    own = {"read": FILES["answers that read a vocabulary"], "pairs": FILES["studies with pairs"]}
-    chosen = (FILES | own)[lines]
     path = tmp_path / "file.jsonl"
-    write_lines(path, chosen)
-    rows = [json.loads(text) for text in path.read_text().splitlines()]
-    set_field(rows[2], name, value)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(path, FILES[lines])
+    change_lines(path, lambda rows: set_field(rows[2], name, value))
+    model = PredictionLine if lines in ("answers", "vocabulary") else StudyLine
     with pytest.raises(UserError, match=message) as caught:
-        read_lines(path, PredictionLine if chosen[0].ID == "question_id" else StudyLine)
+        read_lines(path, model)
     assert re.match(rf"{path}, line 3: field '", str(caught.value))
     assert "\n" not in str(caught.value)

@@ -1,11 +1,11 @@
-"""Both kinds of records in a folder, and the files of earlier versions."""
+"""Both kinds of records in a folder, files of earlier versions, and the count of tests."""
 
 from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,23 +14,20 @@ from amif_lightning.reports.records.answering import PredictionLine, ResultRecor
 from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine, studies_path
 from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import read_lines
-from amif_lightning.reports.records.store import find_records, read_any
-from amif_lightning.reports.records.test_counter import count_test_run
+from amif_lightning.reports.records.store import count_test_run, find_records, read_any
+from tests.reports.conftest import Writer, change_lines, edit
 
-Writer = Callable[..., Path]
 ARCHIVES = Path(__file__).parents[3] / "docs" / "results" / "records"
 
 
-def test_both_kinds_are_told_apart(write_run: Writer, write_search: Writer, tmp_path: Path) -> None:
+def test_both_kinds_are_found(write_run: Writer, write_search: Writer, tmp_path: Path) -> None:
     answers, search = write_run(0), write_search(0)
     assert isinstance(read_any(answers), ResultRecord)
     assert isinstance(read_any(search), RetrievalRecord)
     assert [path for path, _ in find_records(tmp_path)] == [answers, search]
 
 
-def test_what_this_program_does_not_read_is_named(
-    write_run: Writer, edit: Callable[..., None]
-) -> None:
+def test_an_unknown_kind_or_version_is_named(write_run: Writer) -> None:
     path = write_run(0)
     edit(path, "kind", "answering")
     assert isinstance(read_any(path), ResultRecord)
@@ -48,11 +45,6 @@ def test_nothing_found(tmp_path: Path) -> None:
         find_records(tmp_path / "none")
     with pytest.raises(UserError, match=r"holds no result-\*\.json"):
         find_records(tmp_path)
-
-
-def test_a_search_without_a_count_of_tests_continues_its_records(write_search: Writer) -> None:
-    path = write_search(0, test_runs=4)
-    assert count_test_run(path.parent, "test") == 5
 
 
 # ---- earlier versions -------------------------------------------------------------------------
@@ -83,30 +75,52 @@ def test_the_records_of_the_documents_are_read(archive: Path, tmp_path: Path) ->
             read_lines(studies_path(path.parent, record.split), StudyLine)
 
 
-def test_fields_that_older_files_lack_are_none(
-    write_run: Writer, write_search: Writer, edit: Callable[..., None]
-) -> None:
+def remove(rows: list[dict[str, Any]], *names: str) -> None:
+    for row in rows:
+        for name in names:
+            del row[name]
+
+
+def test_fields_that_older_files_lack_are_none(write_run: Writer, write_search: Writer) -> None:
     path = write_run(0)
     for name in ("knowledge", "durations.before"):
         edit(path, name, ...)
     record = read_any(path)
     assert isinstance(record, ResultRecord)
     assert (record.knowledge, record.durations.before) == (None, None)
-    file = predictions_path(path.parent, "test")
-    rows = [json.loads(row) for row in file.read_text().splitlines()]
-    for row in rows:
-        del row["knowledge"], row["image_file"]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    lines = read_lines(file, PredictionLine)
+
+    change_lines(path, lambda rows: remove(rows, "knowledge", "image_file"))
+    lines = read_lines(predictions_path(path.parent, "test"), PredictionLine)
     assert {(line.image_file, line.knowledge) for line in lines} == {(None, None)}
     path = write_search(0, pairs={})
     edit(path, "pairs", ...)
     search = read_any(path)
     assert isinstance(search, RetrievalRecord)
     assert search.pairs is None
-    file = studies_path(path.parent, "test")
-    rows = [json.loads(row) for row in file.read_text().splitlines()]
-    for row in rows:
-        del row["pairs"]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert {line.pairs for line in read_lines(file, StudyLine)} == {None}
+    change_lines(path, lambda rows: remove(rows, "pairs"))
+    studies = read_lines(studies_path(path.parent, "test"), StudyLine)
+    assert {line.pairs for line in studies} == {None}
+
+
+# ---- the count of tests -----------------------------------------------------------------------
+
+
+def test_every_start_counts_and_splits_count_apart(tmp_path: Path) -> None:
+    assert [count_test_run(tmp_path, "test") for _ in range(3)] == [1, 2, 3]
+    assert count_test_run(tmp_path, "validation") == 1
+    assert json.loads((tmp_path / "test-runs-test.json").read_text()) == {"test_runs": 3}
+
+
+def test_the_count_of_a_record_is_continued(write_run: Writer, write_search: Writer) -> None:
+    answers, search = write_run(0), write_search(0, test_runs=4)
+    assert [count_test_run(answers.parent, "test") for _ in range(2)] == [2, 3]
+    assert count_test_run(search.parent, "test") == 5
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"test_runs": -1}', '{"test_runs": 1, "more": 2}'])
+def test_a_broken_count_does_not_start_again_at_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "test-runs-test.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"test-runs-test\.json holds no count of tests"):
+        count_test_run(tmp_path, "test")
+    assert path.read_text() == text

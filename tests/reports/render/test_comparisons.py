@@ -1,10 +1,9 @@
-"""Comparisons of configurations of both kinds: cells, sentences, and reasons not to compare."""
+"""Comparisons of configurations: cells, sentences, and reasons not to compare."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -15,7 +14,6 @@ import pytest
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.groups import AnyGroup
 from amif_lightning.reports.analysis.statistics import Estimate, Interval
-from amif_lightning.reports.records.retrieval import studies_path
 from amif_lightning.reports.render.comparisons import (
     Pair,
     check_baselines,
@@ -24,9 +22,7 @@ from amif_lightning.reports.render.comparisons import (
     sentence,
 )
 from tests.reports.analysis.test_groups import slow_bootstrap, slow_mean
-from tests.reports.conftest import answers_in, cells, searches_in
-
-Writer = Callable[..., Path]
+from tests.reports.conftest import Writer, answers_in, cells, change_lines, searches_in
 
 
 def parts(groups: Sequence[AnyGroup], baselines: Sequence[str] = ()) -> list[str]:
@@ -49,7 +45,7 @@ def test_pairs() -> None:
     assert pairs("bbc", "b") == [("c", "b"), ("c", "b")]
 
 
-def test_an_unknown_baseline_names_what_there_is() -> None:
+def test_an_unknown_baseline_names_the_experiments() -> None:
     check_baselines([], ["x"])
     check_baselines(["x"], ["y", "x"])
     with pytest.raises(UserError, match=r"--baseline z: no record belongs .* one of x, y"):
@@ -74,7 +70,7 @@ def pair(value: float, span: Interval | None, by_seed: dict[int, float]) -> Pair
         (-0.05, -0.01, (-7, 1), "BELOW b, BUT NOT IN EVERY SEED"),
     ],
 )
-def test_the_sentence_follows_the_interval(
+def test_the_sentence_follows_from_the_interval(
     low: float, high: float, seeds: tuple[int, int], words: str
 ) -> None:
     by_seed = {seed: points / 100 for seed, points in enumerate(seeds)}
@@ -86,15 +82,15 @@ def test_the_sentence_follows_the_interval(
 def test_without_an_interval_nothing_is_claimed() -> None:
     text = sentence(pair(0.1, None, {}), baseline=True)
     assert text == (
-        "D, a: whether it differs from the baseline b is not shown: +10.0 points of x, and too "
-        "little was scored for an interval (no equal seeds)."
+        "D, a: unknown whether it differs from the baseline b: +10.0 points of x, and there is too "
+        "little data for an interval (no equal seeds)."
     )
 
 
 # ---- answers ------------------------------------------------------------------------------------
 
 
-def test_experiments_are_compared_in_pairs(write_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_experiments_are_compared_in_pairs(write_run: Writer, tmp_path: Path) -> None:
     for seed in range(2):
         write_run(seed, accuracy=0.7)
     for seed in (1, 2):
@@ -109,12 +105,12 @@ def test_experiments_are_compared_in_pairs(write_run: Callable[..., Path], tmp_p
     assert 0 < low < expected < high
     # Only seed 1 exists on both sides.
     assert re.fullmatch(r"seed 1: \d+/\d+, p < 0\.001", rows[0]["McNemar per seed"])
+    write_run(5, experiment="apart")
+    assert "no equal seeds" in parts(answers_in(tmp_path))[0]
     assert "type size" not in [row["questions"] for row in rows]
 
 
-def test_untrained_weights_are_marked_in_a_comparison(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_untrained_weights_are_marked_in_a_comparison(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     write_run(0, experiment="bare", untrained=True)
     write_run(0, experiment="more", images=61)
@@ -124,37 +120,18 @@ def test_untrained_weights_are_marked_in_a_comparison(
     assert "their questions differ: bare (UNTRAINED) with more; more with vqa-rad." in text
 
 
-def test_seeds_without_a_partner_are_said(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    write_run(0)
-    write_run(1, experiment="other")
-    assert "no equal seeds" in parts(answers_in(tmp_path))[0]
-
-
-def test_protocols_are_never_mixed(write_run: Callable[..., Path], tmp_path: Path) -> None:
-    write_run(0)
-    write_run(0, protocol="literature")
-    text = "\n".join(parts(answers_in(tmp_path)))
-    assert "| first" not in text
-    assert (
-        "Not compared on VQARAD test, for the protocols differ "
-        "(clean against literature (test answers visible)): vqa-rad with vqa-rad."
-    ) in text
-
-
-def test_other_reasons_not_to_compare(write_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_other_reasons_not_to_compare(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     write_run(0, experiment="bare", predictions=False)
     write_run(0, experiment="more", images=61)
     write_run(0, experiment="relaid", layout="mevf")
     text = "\n".join(parts(answers_in(tmp_path)))
     assert "predictions-test.jsonl is missing: bare with more; bare with vqa-rad." in text
-    assert "for their questions differ: more with vqa-rad." in text
-    assert "for the layouts differ (mevf against osf)" in text
+    assert "because their questions differ: more with vqa-rad." in text
+    assert "because the layouts differ (mevf and osf)" in text
 
 
-def test_one_configuration_has_no_comparison(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_one_configuration_has_no_comparison(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     write_run(0, split="validation")
     assert not compare(answers_in(tmp_path)).parts
@@ -172,31 +149,26 @@ def test_sentences_agree_with_the_table(write_run: Writer, tmp_path: Path) -> No
         ("less", "base"),
         ("more", "base"),
     ]
-    for said, row, side in ((less, overall[0], "BELOW"), (more, overall[1], "above")):
-        assert said.startswith(
+    for text, row, side in ((less, overall[0], "BELOW"), (more, overall[1], "above")):
+        assert text.startswith(
             f"- VQARAD osf [clean, test], {row['first']}: {row['difference, points'].lstrip('+-')} "
         )
         assert (
             f"points of accuracy {side} the baseline base (95 % interval {row['95 % interval']}, "
-            in said
+            in text
         )
-        assert re.search(r"which excludes 0; seed 0: [+-]\S+, seed 1: [+-]\S+\)\.$", said)
+        assert re.search(r"which excludes 0; seed 0: [+-]\S+, seed 1: [+-]\S+\)\.$", text)
 
 
-def test_all_pairs_have_no_sentences(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0, experiment="a")
-    write_run(0, experiment="b")
-    assert len(parts(answers_in(tmp_path))) == 2  # table and legend
-
-
-def test_protocols_are_not_mixed_with_a_baseline(write_run: Writer, tmp_path: Path) -> None:
+def test_protocols_are_not_mixed(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, experiment="base")
     write_run(0, experiment="base", protocol="literature")
     write_run(0, experiment="other")
+    assert not parts(answers_in(tmp_path))[0].startswith("- ")  # sentences only with a baseline
     found = parts(answers_in(tmp_path), ["base"])
     assert found[0].startswith("- VQARAD osf [clean, test], other: ")
     assert found[-1] == (
-        "Not compared on VQARAD test, for the protocols differ (clean against literature (test "
+        "Not compared on VQARAD test, because the protocols differ (clean and literature (test "
         "answers visible)): other with base."
     )
 
@@ -243,15 +215,6 @@ def test_a_pair_agrees_with_a_slow_reference(write_search: Writer, tmp_path: Pat
     assert "which excludes 0; seed 1: " in listed
 
 
-def test_every_pair_has_its_sentence(write_search: Writer, tmp_path: Path) -> None:
-    for number, skill in enumerate((0.5, 1.0, 2.0)):
-        write_search(0, skill=skill, experiment=f"e{number}")
-    listed = parts(searches_in(tmp_path))[0].splitlines()
-    heads = [line.split("], ")[1].split(" ")[0] for line in listed]
-    assert heads == ["e0:", "e0:", "e1:"]
-    assert "BELOW e2" in listed[1]
-
-
 def test_the_baseline_is_the_second_of_every_pair(write_search: Writer, tmp_path: Path) -> None:
     for name, skill in (("full", 1.5), ("no-ot", 1.5), ("random", 0.0), ("wide", 4.0)):
         write_search(0, skill=skill, experiment=name)
@@ -280,7 +243,9 @@ def test_what_the_baseline_did_not_score(write_search: Writer, tmp_path: Path) -
     write_search(0)
     write_search(0, experiment="other", dataset="ROCO")
     found = parts(searches_in(tmp_path), ["full"])
-    assert found == ["Nothing is compared on ROCO test, for no run of the baseline full is there."]
+    assert found == [
+        "Nothing is compared on ROCO test, because the baseline full has no run there."
+    ]
 
 
 def test_reasons_not_to_compare_searches(write_search: Writer, tmp_path: Path) -> None:
@@ -291,10 +256,10 @@ def test_reasons_not_to_compare_searches(write_search: Writer, tmp_path: Path) -
     write_search(0, experiment="e", layout="224px")
     write_search(0, experiment="f", split="validation")
     text = "\n".join(parts(searches_in(tmp_path)))
-    assert "for they have no equal seeds: a with b." in text
+    assert "because they have no equal seeds: a with b." in text
     assert "studies-test.jsonl is missing: a with c; b with c; c with d." in text
-    assert "for their studies differ: a with d; b with d." in text
-    assert "for the layouts differ (112px against 224px): a with e; b with e; c with e" in text
+    assert "because their studies differ: a with d; b with d." in text
+    assert "because the layouts differ (112px and 224px): a with e; b with e; c with e" in text
     assert "with f" not in text
     assert "| first" not in text
 
@@ -303,14 +268,12 @@ def test_small_splits_are_not_compared(write_search: Writer, tmp_path: Path) -> 
     for name in ("a", "b"):
         write_search(0, experiment=name, studies=29)
     (text,) = parts(searches_in(tmp_path))
-    assert text.endswith("for fewer than 30 studies decide nothing: a with b.")
+    assert text.endswith("because there are fewer than 30 studies: a with b.")
 
 
 def test_studies_are_paired_whatever_their_order(write_search: Writer, tmp_path: Path) -> None:
     write_search(0, experiment="a")
     path = write_search(0, experiment="b", skill=1.0)
     before = parts(searches_in(tmp_path))
-    file = studies_path(path.parent, "test")
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    file.write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)))
+    change_lines(path, lambda lines: lines.reverse())
     assert parts(searches_in(tmp_path)) == before

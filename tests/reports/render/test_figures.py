@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ import amif_lightning
 from amif_lightning.reports.records.retrieval import JUDGED
 from amif_lightning.reports.render.comparisons import compare
 from amif_lightning.reports.render.figures import PALETTE, Chart, comparison, draw, svg
-from tests.reports.conftest import answers_in, searches_in
+from tests.reports.conftest import Writer, answers_in, searches_in
 
 SVG = "{http://www.w3.org/2000/svg}"
-Writer = Callable[..., Path]
 
 
 class Drawn:
@@ -55,7 +53,7 @@ class Drawn:
         return found
 
     def marks(self, name: str) -> list[float]:
-        """Places of the marks of a colour, the legend's first."""
+        """Places of the marks of a colour, those of the legend first."""
         uses = [
             u
             for u in self.root.iter(f"{SVG}use")
@@ -72,7 +70,7 @@ def has(marks: list[float], share: float) -> bool:
     return any(mark == pytest.approx(share, abs=1e-4) for mark in marks)
 
 
-def test_answers_stand_where_the_counts_say(write_run: Writer, tmp_path: Path) -> None:
+def test_bars_and_marks_of_answers_are_at_their_counts(write_run: Writer, tmp_path: Path) -> None:
     for seed in range(3):
         write_run(seed, experiment="a<b&c $x$")
     (group,) = groups = answers_in(tmp_path)
@@ -94,7 +92,9 @@ def test_answers_stand_where_the_counts_say(write_run: Writer, tmp_path: Path) -
     assert not any(words.startswith("type size (n") for words in drawn.words)
 
 
-def test_searches_stand_where_the_scores_say(write_search: Writer, tmp_path: Path) -> None:
+def test_bars_and_marks_of_retrieval_are_at_their_scores(
+    write_search: Writer, tmp_path: Path
+) -> None:
     for seed in range(3):
         write_search(seed, experiment="full", studies=36)
     (group,) = searches = searches_in(tmp_path)
@@ -109,7 +109,7 @@ def test_searches_stand_where_the_scores_say(write_search: Writer, tmp_path: Pat
     assert "full, 3 seeds" in drawn.words
 
 
-def test_both_kinds_stand_below_each_other_and_nothing_leaves_the_figure(
+def test_panels_are_in_order_and_inside_the_figure(
     write_run: Writer, write_search: Writer, tmp_path: Path
 ) -> None:
     write_run(0, protocol="literature", untrained=True, control=None, ceiling=None)
@@ -128,13 +128,13 @@ def test_both_kinds_stand_below_each_other_and_nothing_leaves_the_figure(
         "hard, 1 seed",
         f"{long}, 1 seed",
         "ROCO 112px [retrieval, test], n = 12",
-        "Too few studies for a bar: few (UNTRAINED) (12)",
+        "Too few studies for a bar: few (UNTRAINED), 1 seed: 12",
     ]
     places = {words: y for words, _, y in drawn.texts}
     assert [places[words] for words in order] == sorted(places[words] for words in order)
     for words, x, y in drawn.texts:
-        style_end = words == f"{long}, 1 seed"
-        assert 0 <= x - (7 * len(words) if style_end else 0) <= drawn.width, words
+        ends_at_x = words == f"{long}, 1 seed"
+        assert 0 <= x - (7 * len(words) if ends_at_x else 0) <= drawn.width, words
         assert 0 <= y <= drawn.height, words
 
 
@@ -180,19 +180,19 @@ def test_without_a_baseline_there_are_no_differences(write_run: Writer, tmp_path
     assert not any(words.endswith("points") for words in Drawn(svg("Two", [chart])).words)
 
 
-def test_too_little_has_a_sentence_instead(
+def test_small_sets_have_a_note_instead_of_a_bar(
     write_run: Writer, write_search: Writer, tmp_path: Path
 ) -> None:
     write_run(0, images=4, per_image=5)
     chart = answers(tmp_path, "vqa-rad")
-    assert (chart.panels[0].bars, chart.baseline) == ((), "")
-    assert "vqa-rad: 20 questions are too few for a bar." in svg("None", [chart])
+    assert (chart.panels[0].bars, chart.baseline) == ([], "")
+    assert re.search(r"Too few questions for a bar: vqa-rad: \d+ of 20", svg("None", [chart]))
     write_search(0, experiment="full")
     write_search(0, experiment="tiny", studies=24)
     groups = searches_in(tmp_path)
     (panel,) = comparison(groups, compare(groups, ["full"]), ["full"]).panels
     assert [bar.name for bar in panel.bars] == ["full"]
-    assert panel.notes == ("tiny: 24 studies are too few for a bar.",)
+    assert panel.note == "Too few studies for a bar: tiny: 24"
     assert panel.bars[0].levels == pytest.approx(
         {
             "baseline": groups[0].level("baseline"),
@@ -202,17 +202,17 @@ def test_too_little_has_a_sentence_instead(
     )
 
 
-def test_words_stand_for_readers_without_the_figure(write_run: Writer, tmp_path: Path) -> None:
+def test_a_description_replaces_the_figure(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, experiment="base <x>", accuracy=0.4)
     write_run(0, experiment="a", accuracy=0.7)
     chart = answers(tmp_path, "base <x>")
     root = ElementTree.fromstring(svg('A "title"', [chart]))
     assert (root.get("role"), root.get("aria-label")) == ("img", 'A "title"')
     assert root.findtext(f"{SVG}title") == 'A "title"'
-    said = str(root.findtext(f"{SVG}desc"))
+    description = str(root.findtext(f"{SVG}desc"))
     base, better = chart.panels[0].bars
-    assert f"base <x>: {base.text}, question-only baseline " in said
-    assert f"minus base <x> {better.difference} points." in said
+    assert f"base <x>: {base.text}, question-only baseline " in description
+    assert f"minus base <x> {better.difference} points." in description
 
 
 def test_a_figure_in_the_page_takes_its_colours_and_needs_no_id_of_its_neighbours(

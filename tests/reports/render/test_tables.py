@@ -1,9 +1,8 @@
-"""The tables of answers, of what was read of the vocabulary and of searches, and the notes."""
+"""The tables of answers, of attention on the vocabulary and of retrieval, and the notes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -18,10 +17,9 @@ from amif_lightning.reports.render.tables import (
     search_table,
 )
 from amif_lightning.reports.render.verdicts import verdict
-from tests.reports.conftest import answers_in, cells, searches_in
+from tests.reports.conftest import Writer, answers_in, cells, searches_in
 
-Writer = Callable[..., Path]
-READ = "What was read of the answer vocabulary"
+READ = "Attention on the answer vocabulary"
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -29,7 +27,7 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     return cells(table.parts[1])
 
 
-def test_first_lines_are_the_verdicts(write_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_first_lines_are_the_verdicts(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     write_run(0, experiment="other")
     groups = answers_in(tmp_path)
@@ -38,9 +36,7 @@ def test_first_lines_are_the_verdicts(write_run: Callable[..., Path], tmp_path: 
     assert lines[2] == verdict(groups[1])
 
 
-def test_every_row_carries_what_a_score_must_carry(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_every_row_has_all_that_a_score_needs(write_run: Writer, tmp_path: Path) -> None:
     for seed in range(3):
         write_run(seed, test_runs=1 + seed // 2)
     (group,) = groups = answers_in(tmp_path)
@@ -62,8 +58,8 @@ def test_every_row_carries_what_a_score_must_carry(
     assert re.fullmatch(r"\d\d\.\d-\d\d\.\d", overall["95 % interval"])
     assert overall["right of asked, per seed"] == ", ".join(map(str, counts)) + " of 300"
     assert overall["ceiling %"] == "75.0 (225 of 300)"
-    floor = group.first.baselines.question_only["overall"].correct
-    assert overall["question-only baseline %"] == f"{floor / 3:.1f} ({floor} of 300)"
+    right = group.first.baselines.question_only["overall"].correct
+    assert overall["question-only baseline %"] == f"{right / 3:.1f} ({right} of 300)"
     assert overall["same-image copy %"] == "25.0 (75 of 300)"
     assert re.fullmatch(r"\d\d\.\d \(\d+, \d+, \d+ of 300\)", overall["shuffled images %"])
     assert (overall["seeds"], overall["test runs"]) == ("3", "1, 1, 2")
@@ -72,7 +68,7 @@ def test_every_row_carries_what_a_score_must_carry(
     assert {row["protocol"] for row in rows} == {"clean"}
 
 
-def test_small_strata_have_no_percentage(write_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_small_strata_have_no_percentage(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     row = rows_of(answer_table(answers_in(tmp_path)))[-1]
     assert row["questions"] == "type size"
@@ -82,9 +78,7 @@ def test_small_strata_have_no_percentage(write_run: Callable[..., Path], tmp_pat
     assert re.fullmatch(r"\d of 6", row["shuffled images %"])
 
 
-def test_literature_is_labelled_in_every_row(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_literature_is_labelled_in_every_row(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     write_run(0, protocol="literature")
     rows = rows_of(answer_table(answers_in(tmp_path)))
@@ -92,9 +86,7 @@ def test_literature_is_labelled_in_every_row(
     assert len(labelled) == len(rows) / 2
 
 
-def test_accelerators_and_untrained_weights_are_printed(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_accelerators_and_untrained_weights_are_printed(write_run: Writer, tmp_path: Path) -> None:
     machine = Hardware(cpu="Xeon", cores=16, memory_gib=None, gpu="H200", devices=2)
     write_run(0, hardware=machine, untrained=True, control=None, ceiling=None)
     row = rows_of(answer_table(answers_in(tmp_path)))[0]
@@ -105,7 +97,7 @@ def test_accelerators_and_untrained_weights_are_printed(
 
 
 def test_notes_carry_warnings_provenance_and_missing_files(
-    write_run: Callable[..., Path], tmp_path: Path
+    write_run: Writer, tmp_path: Path
 ) -> None:
     write_run(0, git_dirty=True)
     path = write_run(1, predictions=False, config={"seed_everything": 1, "model": {"lr": 2}})
@@ -117,8 +109,8 @@ def test_notes_carry_warnings_provenance_and_missing_files(
     assert notes.count("202 of 203 test images") == 1
 
 
-def test_what_must_differ_between_seeds_is_no_difference(
-    write_run: Callable[..., Path], tmp_path: Path
+def test_options_that_must_differ_between_seeds_are_no_difference(
+    write_run: Writer, tmp_path: Path
 ) -> None:
     for seed in range(2):
         writer = {"class_path": "ResultWriter", "init_args": {"seed": seed, "folder": f"s{seed}"}}
@@ -131,23 +123,19 @@ def test_what_must_differ_between_seeds_is_no_difference(
 
 
 def test_seeds_that_started_from_one_checkpoint_of_another_seed_differ(
-    write_run: Callable[..., Path], tmp_path: Path
+    write_run: Writer, tmp_path: Path
 ) -> None:
     for seed, start in ((1, "seed1"), (2, "seed1")):
         write_run(seed, config={"init_from": f"runs/{start}/best.ckpt"})
     assert "configurations differ in init_from." in report(answers_in(tmp_path))
 
 
-def test_training_before_stands_beside_training(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_training_before_is_printed_with_training(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, durations=Durations(train=180.0, test=5.0, before=120.0))
     assert "train before 2 min, train 3 min, test 5 s" in report(answers_in(tmp_path))
 
 
-def test_a_control_of_some_seeds_only_is_not_averaged(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_control_of_some_seeds_only_is_not_averaged(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     write_run(1, control=None)
     groups = answers_in(tmp_path)
@@ -169,7 +157,7 @@ def test_markdown_cells_cannot_break_the_table() -> None:
 # ---- the vocabulary -----------------------------------------------------------------------------
 
 
-def test_there_is_a_row_for_every_stratum_of_what_reads(write_run: Writer, tmp_path: Path) -> None:
+def test_attention_has_a_row_for_every_subset(write_run: Writer, tmp_path: Path) -> None:
     for seed in (0, 1):
         write_run(seed, experiment="reads", read=True)
     write_run(0, experiment="blind")
@@ -192,9 +180,7 @@ def test_there_is_a_row_for_every_stratum_of_what_reads(write_run: Writer, tmp_p
     assert overall["seeds"] == "2"
 
 
-def test_few_questions_have_counts_alone_of_what_was_read(
-    write_run: Writer, tmp_path: Path
-) -> None:
+def test_attention_of_few_questions_has_counts_only(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, read=True)
     rows = rows_of(knowledge_table(answers_in(tmp_path)))
     (few,) = (row for row in rows if row["questions"] == "type size")
@@ -203,7 +189,7 @@ def test_few_questions_have_counts_alone_of_what_was_read(
     assert few["effective entries"] != "-"
 
 
-def test_the_report_shows_it_where_something_reads(write_run: Writer, tmp_path: Path) -> None:
+def test_the_report_shows_attention_where_a_run_has_it(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     assert READ not in report(answers_in(tmp_path))
     write_run(1, experiment="reads", read=True)
@@ -215,7 +201,7 @@ def test_the_report_shows_it_where_something_reads(write_run: Writer, tmp_path: 
 # ---- searches -----------------------------------------------------------------------------------
 
 
-def test_every_row_of_searches_carries_what_a_score_must_carry(
+def test_every_row_of_retrieval_has_all_that_a_score_needs(
     write_search: Writer, tmp_path: Path
 ) -> None:
     for seed in range(3):
@@ -248,7 +234,7 @@ def test_every_row_of_searches_carries_what_a_score_must_carry(
     assert row["time per seed"] == "train 3 min, test 8 s"
 
 
-def test_what_is_not_there_is_a_dash(write_search: Writer, tmp_path: Path) -> None:
+def test_missing_values_are_a_dash(write_search: Writer, tmp_path: Path) -> None:
     write_search(0, zero_shot=None, teacher_kl=None, untrained=True, lines=False)
     (row,) = rows_of(search_table(searches_in(tmp_path)))
     assert row["zero-shot"] == row["teacher KL, nats"] == "-"
@@ -287,10 +273,10 @@ def test_a_report_of_searches_alone_has_no_table_of_answers(
 
 
 @pytest.mark.parametrize("nested", [True, False])  # as the command line and as Python write it
-def test_the_teacher_stands_beside_its_divergence(
+def test_the_teacher_is_printed_with_its_divergence(
     write_search: Writer, tmp_path: Path, nested: bool
 ) -> None:
-    """Divergences of different teachers stand in one column and say nothing of each other."""
+    """Divergences of different teachers share a column and cannot be compared."""
     options = {"teacher": "shuffled_vectors"}
     write_search(0, config={"data": {"init_args": options} if nested else options})
     (row,) = rows_of(search_table(searches_in(tmp_path)))

@@ -92,7 +92,8 @@ def main(argv: Sequence[str]) -> int:
     if options.published:
         from amif_lightning.reports.render.published import published_table
 
-        text += "\n" + published_table()
+        heading, table, warning = published_table().parts
+        text += f"\n{heading}\n\n{warning}\n\n{table}\n"
     if options.output is None:
         sys.stdout.write(text)
     else:
@@ -105,9 +106,16 @@ def main(argv: Sequence[str]) -> int:
         write_atomically(options.figure, draw(answers, searches))
         print(f"\nFigure written to {options.figure}.")
     if options.html is not None:
-        from amif_lightning.reports.page.page import Options, page
+        from amif_lightning.reports.page.page import page
 
-        wanted = Options(tuple(options.baseline), not options.no_images, options.published)
-        write_atomically(options.html, page(options.folder, answers, searches, wanted))
+        html = page(
+            options.folder,
+            answers,
+            searches,
+            options.baseline,
+            images=not options.no_images,
+            published=options.published,
+        )
+        write_atomically(options.html, html)
         print(f"\nPage written to {options.html}.")
     return 0

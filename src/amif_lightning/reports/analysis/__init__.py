@@ -1,3 +1,3 @@
-"""The seeds of one configuration as a group, and the statistics of their scores."""
+"""Groups of runs that differ only in the seed, and statistics of their scores."""
 
-__all__ = ["groups", "local_scores", "statistics", "weighted_bootstrap"]
+__all__ = ["groups", "local_scores", "statistics"]

@@ -1,7 +1,6 @@
-"""The seeds of one configuration: their scores, intervals, and distances from other levels.
+"""Groups of runs that differ only in the seed: scores, intervals, and differences from levels.
 
-A run has lines; a line has an id, a cluster and named measures; a configuration has a baseline, a
-control and a ceiling. The records define these, so one group serves both kinds.
+One class serves records of both kinds, which define the lines, measures and levels.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from amif_lightning.reports.analysis.statistics import (
 )
 from amif_lightning.reports.records.answering import PredictionLine, ResultRecord
 from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine
-from amif_lightning.reports.records.run import OVERALL, ScoredRecord
-from amif_lightning.reports.records.schema import Line, broken, first_difference, read_lines
-from amif_lightning.reports.records.store import find_records
+from amif_lightning.reports.records.run import OVERALL
+from amif_lightning.reports.records.schema import broken, first_difference, read_lines
+from amif_lightning.reports.records.store import ScoredRecord, find_records
 
 SUBSET_NAMES = {
     OVERALL: "overall",
@@ -37,17 +36,17 @@ SUBSET_NAMES = {
 }
 
 R = TypeVar("R", bound=ScoredRecord)
-L = TypeVar("L", bound=Line)
+L = TypeVar("L", bound=PredictionLine | StudyLine)
 
 
 def subset_name(subset: str) -> str:
-    """The words printed for a subset."""
+    """The printed name of a subset."""
     return SUBSET_NAMES.get(subset, subset.replace("/", " ", 1))
 
 
 @dataclass(frozen=True)
 class Run(Generic[R, L]):
-    """One record and its lines, sorted by id; None where the file is missing."""
+    """One record and its lines, sorted by id; None where their file is missing."""
 
     path: Path
     record: R
@@ -55,7 +54,7 @@ class Run(Generic[R, L]):
 
 
 class Key(NamedTuple):
-    """What the runs of a group share; searches have no protocol."""
+    """What the runs of a group share; the protocol of retrieval is empty."""
 
     dataset: str
     layout: str
@@ -66,10 +65,10 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Group(Generic[R, L]):
-    """The runs of one configuration on one split, which differ in the seed alone; sorted by seed.
+    """The runs of one configuration on one split, sorted by seed.
 
     Scores are shares from 0 to 1. A measure is one of the record's: its ``MAIN`` score by default,
-    or ``baseline``, ``control`` and ``ceiling``, which the main score is compared with.
+    or ``baseline``, ``control`` and ``ceiling``, the levels that the main score is compared with.
     """
 
     key: Key
@@ -80,12 +79,12 @@ class Group(Generic[R, L]):
 
     @property
     def first(self) -> R:
-        """A record to read what all runs share."""
+        """The first seed's record, for everything that the runs share."""
         return self.runs[0].record
 
     @property
     def records(self) -> list[R]:
-        """The records per seed."""
+        """The record of each seed."""
         return [run.record for run in self.runs]
 
     @property
@@ -96,7 +95,7 @@ class Group(Generic[R, L]):
 
     @property
     def name(self) -> str:
-        """The experiment, marked where its weights were never trained."""
+        """The experiment, marked if its weights were never trained."""
         return self.key.experiment + (" (UNTRAINED)" if self.first.untrained else "")
 
     @property
@@ -107,17 +106,16 @@ class Group(Generic[R, L]):
 
     @property
     def missing(self) -> list[Path]:
-        """Files of lines that are not there."""
+        """The missing files of lines."""
         return [_lines_path(run.path, run.record) for run in self.runs if run.lines is None]
 
     def count(self, subset: str = OVERALL) -> int:
-        """Questions or studies of a subset."""
+        """Number of questions or studies of a subset."""
         return self.first.sizes[subset]
 
     def right(self, subset: str = OVERALL, measure: str | None = None) -> list[int]:
-        """Right answers per seed; empty unless every seed has such counts."""
-        measure = measure or self.first.MAIN
-        found = [record.right(measure, subset) for record in self.records]
+        """Correct answers per seed; empty unless every seed has such counts."""
+        found = [record.right(measure or record.MAIN, subset) for record in self.records]
         return [count.correct for count in found if count is not None] if None not in found else []
 
     def values(self, subset: str = OVERALL, measure: str | None = None) -> list[float]:
@@ -131,7 +129,7 @@ class Group(Generic[R, L]):
         return statistics.fmean(self.values(subset, measure))
 
     def level(self, measure: str, subset: str = OVERALL) -> float | None:
-        """The same; None unless every seed has it."""
+        """Mean score over seeds; None unless every seed has it."""
         values = self.values(subset, measure)
         return statistics.fmean(values) if values else None
 
@@ -142,8 +140,8 @@ class Group(Generic[R, L]):
     def interval(self, subset: str = OVERALL, measure: str | None = None) -> Interval | None:
         """95 % interval of the mean over seeds.
 
-        Wilson for one seed that counts right answers, else bootstrap over clusters; None where
-        lines are missing or the clusters are too few.
+        Wilson for one seed of a measure that counts correct answers, else bootstrap over clusters;
+        None where lines are missing or the clusters are too few.
         """
         measure = measure or self.first.MAIN
         only = self.first.right(measure, subset) if len(self.runs) == 1 else None
@@ -151,14 +149,19 @@ class Group(Generic[R, L]):
             return wilson(only)
         if self.missing:
             return None
-        if (subset, measure) not in self._intervals:  # verdict, table and figure all ask
-            scored = self._scored(subset, measure)
+        if (subset, measure) not in self._intervals:  # shared by verdict, table and figure
+            lines = self.lines[0]
+            scored = [
+                place
+                for place in self.members(subset)
+                if lines[place].value(measure, len(lines)) is not None
+            ]
             span = bootstrap_mean(self.table(scored, measure), self.clusters(scored))
             self._intervals[subset, measure] = span
         return self._intervals[subset, measure]
 
     def above(self, measure: str) -> Estimate | None:
-        """The main score minus the ``baseline`` or the ``control``; None without that."""
+        """The main score minus the ``baseline`` or the ``control``; None without that level."""
         level = self.level(measure)
         if level is None:
             return None
@@ -173,17 +176,15 @@ class Group(Generic[R, L]):
         return Estimate(value, shifted, paired=False)
 
     def of_seeds(self, seeds: Collection[int]) -> Group[R, L]:
-        """The same configuration with these seeds alone."""
+        """The same configuration with only these seeds."""
         return Group(self.key, tuple(run for run in self.runs if run.record.seed in seeds))
-
-    # ---- lines --------------------------------------------------------------------------------
 
     @property
     def lines(self) -> list[tuple[L, ...]]:
-        """Lines per seed in one order.
+        """The lines of each seed, in the same order.
 
         Raises:
-            ValueError: If a file of lines is missing; ask `missing` first.
+            ValueError: If a file of lines is missing; check `missing` first.
         """
         lines = [run.lines for run in self.runs if run.lines is not None]
         if len(lines) < len(self.runs):
@@ -192,19 +193,15 @@ class Group(Generic[R, L]):
 
     @property
     def identities(self) -> list[tuple[object, ...]]:
-        """What makes the lines of two configurations the same task."""
+        """What is scored: equal in configurations on the same task."""
         return [line.identity for line in self.lines[0]]
 
     def members(self, subset: str) -> list[int]:
         """Places of the lines of a subset."""
         return [i for i, line in enumerate(self.lines[0]) if subset in line.subsets]
 
-    def _scored(self, subset: str, measure: str) -> list[int]:
-        lines = self.lines[0]
-        return [i for i in self.members(subset) if lines[i].value(measure, len(lines)) is not None]
-
     def table(self, places: Sequence[int], measure: str | None = None) -> list[list[float]]:
-        """The score of each seed (S) that has it on the chosen lines (Q), shape (S, Q)."""
+        """Scores of the seeds (S) that have the measure on the chosen lines (Q), shape (S, Q)."""
         measure = measure or self.first.MAIN
         rows = (
             [lines[place].value(measure, len(lines)) for place in places] for lines in self.lines
@@ -212,9 +209,8 @@ class Group(Generic[R, L]):
         return [[value for value in row if value is not None] for row in rows if None not in row]
 
     def clusters(self, places: Sequence[int]) -> list[str]:
-        """The clusters of the chosen lines: what intervals draw."""
-        lines = self.lines[0]
-        return [lines[place].cluster for place in places]
+        """The clusters of the chosen lines, which the bootstrap resamples."""
+        return [self.lines[0][place].cluster for place in places]
 
 
 AnswerGroup = Group[ResultRecord, PredictionLine]
@@ -223,23 +219,22 @@ AnyGroup = Group[Any, Any]
 
 
 def collect(folder: Path) -> tuple[list[AnswerGroup], list[SearchGroup]]:
-    """Read every record under a folder; see `group_runs`.
-
-    Raises:
-        UserError: If the folder or records are missing, a file is broken, lines and their record
-            disagree, or records of one group cannot be seeds of one configuration.
-    """
+    """Read and group every record under a folder; see `group_runs`."""
     return group_runs(find_records(folder))
 
 
 def group_runs(
-    found: Iterable[tuple[Path, ResultRecord | RetrievalRecord]],
+    found: Iterable[tuple[Path, ScoredRecord]],
 ) -> tuple[list[AnswerGroup], list[SearchGroup]]:
-    """Group the seeds of each configuration, and read the lines beside the records.
+    """Group the seeds of each configuration, and read the lines next to the records.
 
     Returns:
         Configurations that answered and those that searched, each sorted by data set, layout,
         protocol, split and experiment.
+
+    Raises:
+        UserError: If a file is broken, lines and their record disagree, or records of one group
+            cannot be seeds of one configuration.
     """
     groups: dict[str, dict[Key, list[Run[Any, Any]]]] = {"answering": {}, "retrieval": {}}
     for path, record in found:
@@ -254,7 +249,7 @@ def group_runs(
 
 
 def _lines_path(path: Path, record: ScoredRecord) -> Path:
-    return path.parent / record.FILE.format(record.split)
+    return path.with_name(record.FILE.format(record.split))
 
 
 def _read_run(path: Path, record: ScoredRecord) -> Run[Any, Any]:
@@ -291,14 +286,14 @@ def _seeds_of(members: Iterable[Run[R, L]]) -> tuple[Run[R, L], ...]:
 
 
 def _not_shared(one: Run[R, L], other: Run[R, L]) -> str | None:
-    """What differs between two runs although seeds of one configuration share it."""
+    """Name a difference between two runs that seeds of one configuration cannot have."""
     odd = first_difference(one.record.shared, other.record.shared)
     if odd:
         return f"'{odd}'"
     pairs = list(zip(one.lines or (), other.lines or (), strict=False))
     if any(mine.identity != theirs.identity for mine, theirs in pairs):
-        return f"the {one.record.CASES} that they score"
+        return f"the scored {one.record.CASES}"
     for mine, theirs in pairs:
         if None not in (mine.judged, theirs.judged) and mine.judged != theirs.judged:
-            return f"the pairs that they judge ({mine.id})"
+            return f"the judged pairs ({mine.id})"
     return None

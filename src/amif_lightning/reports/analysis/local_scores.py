@@ -1,4 +1,4 @@
-"""What single pairs scored in one configuration: matching, re-ranked lists, localisation."""
+"""Scores of single pairs of one configuration: matching, re-ranked lists, localisation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from functools import cached_property
 import numpy as np
 
 from amif_lightning.reports.analysis.groups import SearchGroup
-from amif_lightning.reports.analysis.statistics import Estimate, Interval
-from amif_lightning.reports.analysis.weighted_bootstrap import (
+from amif_lightning.reports.analysis.statistics import (
     Area,
     Array,
+    Estimate,
+    Interval,
     Mean,
     Measure,
-    interval,
-    per_seed,
+    bootstrap_measure,
 )
 from amif_lightning.reports.records.pairs import FindingLine, PairAverages, PairLine
 from amif_lightning.reports.records.retrieval import JUDGED, StudyLine
 
-#: The scores that configurations are compared by, higher being better.
+#: The measures that configurations are compared by; higher is better.
 HARD, RANDOM, RERANKED, PLACES = (
     "hard AUC",
     "random AUC",
@@ -35,13 +35,13 @@ class LocalScores:
     """The pairs of one configuration.
 
     Args:
-        group: Its runs; all their records have pairs, see :func:`scores_pairs`. Without a file of
-            lines there are the records' averages, and no measures.
+        group: Its runs; all their records have pairs, see `scores_pairs`. Without the files of
+            lines only the records' averages are available, and no measures.
     """
 
     def __init__(self, group: SearchGroup) -> None:
         self.group = group
-        self.lines = [] if group.missing else group.lines
+        self.lines: list[tuple[StudyLine, ...]] = [] if group.missing else group.lines
         self.clusters = [] if group.missing else group.clusters(range(group.count()))
 
     @property
@@ -50,7 +50,7 @@ class LocalScores:
         return [record.pairs for record in self.group.records if record.pairs is not None]
 
     def judged(self, name: str) -> list[object]:
-        """What a measure is about, study by study, whatever it scored."""
+        """What a measure scores per study, whatever the score."""
         pairs = self._pairs(self.lines[0])
         if name == RERANKED:
             return [pair.reranked is None for pair in pairs]
@@ -59,33 +59,32 @@ class LocalScores:
         return [pair.hard if name == HARD else pair.random for pair in pairs]
 
     def of_seeds(self, seeds: Collection[int]) -> LocalScores:
-        """The same configuration with these seeds alone."""
+        """The same configuration with only these seeds."""
         return LocalScores(self.group.of_seeds(seeds))
 
     def estimate(self, measure: Measure | None, minus: Measure | None = None) -> Estimate | None:
         """A score, or the difference of two; None without the score."""
         if measure is None:
             return None
-        seeds = per_seed(measure, len(self.clusters))
+        once = np.ones((1, len(self.clusters)))
+        seeds = measure.weighted(once)[0]
         if minus is not None:
-            others = per_seed(minus, len(self.clusters))
-            seeds = [one - other for one, other in zip(seeds, others, strict=True)]
-        if any(math.isnan(value) for value in seeds):
+            seeds = seeds - minus.weighted(once)[0]
+        values = [float(value) for value in seeds]
+        if any(map(math.isnan, values)):
             return None
-        by_seed = {r.seed: value for r, value in zip(self.group.records, seeds, strict=True)}
-        span = interval(measure, minus, self.clusters)
-        return Estimate(statistics.fmean(seeds), span, by_seed)
+        by_seed = {r.seed: value for r, value in zip(self.group.records, values, strict=True)}
+        span = bootstrap_measure(measure, minus, self.clusters)
+        return Estimate(statistics.fmean(values), span, by_seed)
 
     def span(self, name: str) -> Interval | None:
-        """The 95 % interval of a measure's mean over seeds; None where none can be drawn."""
+        """The 95 % interval of a measure's mean over seeds; None where none can be computed."""
         found = self.estimate(self.measures.get(name))
         return None if found is None else found.span
 
-    # ---- what can be compared between configurations -----------------------------------------
-
     @cached_property
     def measures(self) -> dict[str, Measure]:
-        """By name the scores that there are, higher being better."""
+        """The available measures by name; higher is better."""
         made: dict[str, Measure] = {}
         if not self.lines:
             return made
@@ -94,7 +93,9 @@ class LocalScores:
         if all(average.matching_auc_random is not None for average in self.averages):
             made[RANDOM] = self._area("random")
         if all(average.reranked is not None for average in self.averages):
-            made[RERANKED] = self._mean(lambda pair, line: _some(pair.reranked))
+            made[RERANKED] = self._mean(
+                lambda pair, line: [] if pair.reranked is None else [pair.reranked]
+            )
         if self.kinds:
             made[PLACES] = self.places(lambda one: one.inside)
         return made
@@ -108,7 +109,7 @@ class LocalScores:
 
         return Area(table("own"), table(name))
 
-    # ---- parts against their controls ---------------------------------------------------------
+    # ---- differences from controls ------------------------------------------------------------
 
     @cached_property
     def gain(self) -> Estimate | None:
@@ -126,7 +127,7 @@ class LocalScores:
 
     @cached_property
     def controls(self) -> dict[str, Estimate]:
-        """Localisation minus each control that there is, over the findings that have it."""
+        """Localisation minus each available control, over the findings that have it."""
         if PLACES not in self.measures:
             return {}
         found = {
@@ -135,11 +136,9 @@ class LocalScores:
         }
         return {name: one for name, one in found.items() if one is not None}
 
-    # ---- localisation -------------------------------------------------------------------------
-
     @property
     def kinds(self) -> dict[str, int]:
-        """Kinds of findings whose region is known, and how many findings there are."""
+        """Number of findings with a known region, by kind."""
         found = self.averages[0].localisation
         return {} if found is None else {kind: one.findings for kind, one in found.kinds.items()}
 
@@ -169,10 +168,6 @@ class LocalScores:
     @staticmethod
     def _pairs(run: Sequence[StudyLine]) -> list[PairLine]:
         return [line.pairs for line in run if line.pairs is not None]
-
-
-def _some(value: float | None) -> list[float]:
-    return [] if value is None else [value]
 
 
 def scores_pairs(group: SearchGroup) -> bool:

@@ -1,8 +1,8 @@
 """Intervals and tests of scores: Wilson, bootstrap over clusters, exact McNemar.
 
-Questions about one image stand or fall together, as do studies of one patient, so resampling draws
-clusters, each with all its lines. numpy and scipy are imported inside the functions: a report
-without files of lines needs neither.
+Questions about one image are not independent, nor are studies of one patient, so the bootstrap
+resamples clusters, each with all its lines. Letters in shapes: S seeds, Q lines, D draws,
+C clusters.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from amif_lightning.evaluation import Count
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import ArrayLike
-
+Array = NDArray[np.float64]
 DRAWS = 2000
 LEVEL = 0.95
-# Below this many clusters the percentile bootstrap says little; no interval is given.
-LEAST_CLUSTERS = 10
+# With fewer clusters the percentile bootstrap is unreliable; no interval is given.
+MIN_CLUSTERS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,10 @@ class Estimate:
 
     Attributes:
         value: The mean over seeds.
-        span: Its 95 % interval; None where none can be drawn.
+        span: Its 95 % interval; None where none can be computed.
         seeds: Its value by seed.
         paired: Of a difference, whether the interval is paired by line; otherwise the other side is
-            taken as a fixed number.
+            a fixed number.
     """
 
     value: float
@@ -55,35 +54,20 @@ class Estimate:
     paired: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class McNemar:
-    """Exact McNemar test of two runs on the same questions.
-
-    Attributes:
-        first_only: Questions only the first run answered rightly.
-        second_only: Questions only the second run answered rightly.
-        p: Two-sided exact p-value.
-    """
-
-    first_only: int
-    second_only: int
-    p: float
-
-
 def wilson(score: Count) -> Interval:
     """Wilson's 95 % score interval for a share (Wilson 1927, JASA 22, 209-212)."""
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # slow to import
 
     found = binomtest(score.correct, score.count).proportion_ci(LEVEL, method="wilson")
     return Interval(float(found.low), float(found.high))
 
 
-def mcnemar(first: Sequence[float], second: Sequence[float]) -> McNemar:
-    """Exact two-sided McNemar test: the discordant questions against a fair coin.
+def mcnemar(first: Sequence[float], second: Sequence[float]) -> tuple[int, int, float]:
+    """Exact two-sided McNemar test of two runs on the same questions, in the same order.
 
-    Args:
-        first: Whether the first run answered each question rightly.
-        second: The same of the second run, in the same order.
+    Returns:
+        Questions that only the first run answered correctly, those that only the second did, and
+        the p-value.
 
     Raises:
         ValueError: If the lengths differ.
@@ -93,12 +77,15 @@ def mcnemar(first: Sequence[float], second: Sequence[float]) -> McNemar:
     pairs = list(zip(first, second, strict=True))
     b = sum(1 for x, y in pairs if x and not y)
     c = sum(1 for x, y in pairs if y and not x)
-    return McNemar(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
+    return b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
 def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation (n - 1); the deviation is None for one value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+# ---- bootstrap of plain means ------------------------------------------------------------------
 
 
 def bootstrap_mean(
@@ -107,26 +94,25 @@ def bootstrap_mean(
     """Percentile interval of the score averaged over runs, resampling clusters.
 
     Args:
-        scores: Score from 0 to 1 of each run (S) on each line (Q), shape (S, Q) or (Q,).
+        scores: Scores from 0 to 1, shape (S, Q) or (Q,).
         clusters: The cluster of each line, length Q.
         draws: Number of resamples.
         seed: Seed of the resampling.
 
     Returns:
-        The interval, or None with fewer than `LEAST_CLUSTERS` different clusters.
+        The interval, or None with fewer than `MIN_CLUSTERS` different clusters.
 
     Raises:
         ValueError: If the shapes do not fit.
     """
-    import numpy as np
-
-    drawn = draw_clusters(clusters, draws, seed)
     values = _per_line(scores, len(clusters))
+    drawn = _draw_clusters(clusters, draws, seed)
     if drawn is None:
         return None
+    which, times, _ = drawn
     # Clusters have unequal numbers of lines: the value of a draw is a ratio.
-    sums = drawn.times @ np.bincount(drawn.which, weights=values)
-    return percentiles(sums / (drawn.times @ np.bincount(drawn.which)))
+    sums = times @ np.bincount(which, weights=values)
+    return _percentiles(sums / (times @ np.bincount(which)))
 
 
 def bootstrap_difference(
@@ -137,14 +123,9 @@ def bootstrap_difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval | None:
-    """The same of mean score(first) - mean score(second), paired by line.
+    """`bootstrap_mean` of mean score(first) - mean score(second), paired by line.
 
-    Args:
-        first: Scores of the first configuration's runs, shape (S, Q) or (Q,).
-        second: Those of the second configuration on the same lines, (T, Q) or (Q,).
-        clusters: The cluster of each line, length Q.
-        draws: Number of resamples.
-        seed: Seed of the resampling.
+    The two may have different numbers of seeds, but the same Q lines.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -154,51 +135,125 @@ def bootstrap_difference(
     return bootstrap_mean(values, clusters, draws=draws, seed=seed)
 
 
-def _per_line(scores: ArrayLike, count: int) -> np.ndarray:
-    """Mean over runs per line, shape (Q,)."""
-    import numpy as np
-
+def _per_line(scores: ArrayLike, count: int) -> Array:
     values = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if values.ndim != 2 or values.shape[1] != count or values.shape[0] < 1:
         raise ValueError(f"need scores of shape (runs, {count}), got {values.shape}")
-    return values.mean(axis=0)
+    means: Array = values.mean(axis=0)
+    return means
 
 
-@dataclass(frozen=True)
-class DrawnClusters:
-    """Clusters that were drawn with replacement, as many as there are.
+def _draw_clusters(
+    clusters: Sequence[str], draws: int, seed: int
+) -> tuple[NDArray[np.int64], Array, np.random.Generator] | None:
+    """Draw clusters with replacement; None with fewer than `MIN_CLUSTERS` different ones.
 
-    Attributes:
-        which: (Q,) the place of each line's cluster among the C clusters.
-        times: (D, C) float64, how often each draw holds each cluster.
-        rng: The generator, for further draws.
+    Returns the cluster of each line (Q,), how often each draw holds each cluster (D, C), and the
+    generator for further draws.
     """
-
-    which: np.ndarray
-    times: np.ndarray
-    rng: np.random.Generator
-
-
-def draw_clusters(clusters: Sequence[str], draws: int, seed: int) -> DrawnClusters | None:
-    """Draw clusters; None with fewer than `LEAST_CLUSTERS` different ones."""
-    import numpy as np
-
     # Sorted names and one generator: the draws do not depend on the order of the lines.
     names, which = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     count = len(names)
-    if count < LEAST_CLUSTERS:
+    if count < MIN_CLUSTERS:
         return None
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, count, size=(draws, count))
     # One count over all draws: each draw has its own cells.
     cells = drawn + count * np.arange(draws)[:, None]
     times = np.bincount(cells.ravel(), minlength=draws * count).reshape(draws, count)
-    return DrawnClusters(which, times.astype(np.float64), rng)
+    return which, times.astype(np.float64), rng
 
 
-def percentiles(values: np.ndarray) -> Interval:
-    """The interval of `LEVEL` that drawn values (D,) give."""
-    import numpy as np
-
+def _percentiles(values: Array) -> Interval:
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
+
+
+# ---- bootstrap of areas and of means of findings -----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Sum of values over sum of counts.
+
+    Attributes:
+        totals: (S, Q) sum of a line's values.
+        counts: (S, Q) number of these values.
+    """
+
+    totals: Array
+    counts: Array
+
+    def weighted(self, weights: Array) -> Array:
+        """(D, S) scores for weights (D, Q) of the lines; NaN where nothing is left to score."""
+        counts = weights @ self.counts.T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means: Array = np.where(counts > 0, weights @ self.totals.T / counts, np.nan)
+        return means
+
+
+@dataclass(frozen=True)
+class Area:
+    """Area under the curve: how often an own pair scores above a negative, ties by half.
+
+    Attributes:
+        own: (S, Q) scores of own pairs.
+        negative: (S, Q) scores of negatives, NaN without one.
+    """
+
+    own: Array
+    negative: Array
+
+    def weighted(self, weights: Array) -> Array:
+        """(D, S) areas for weights (D, Q) of the lines; NaN where nothing is left to score."""
+        areas = []
+        for own, negative in zip(self.own, self.negative, strict=True):
+            there = np.flatnonzero(~np.isnan(negative))
+            order = there[np.argsort(negative[there], kind="stable")]
+            # Weight of the negatives up to each place of their order: no (Q, Q) table of pairs.
+            mass = np.zeros((len(weights), len(order) + 1))
+            np.cumsum(weights[:, order], axis=1, out=mass[:, 1:])
+            below = mass[:, np.searchsorted(negative[order], own, "left")]
+            up_to = mass[:, np.searchsorted(negative[order], own, "right")]
+            pairs = weights.sum(1) * mass[:, -1]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                wins = (weights * (below + up_to)).sum(1) / 2
+                areas.append(np.where(pairs > 0, wins / pairs, np.nan))
+        return np.stack(areas, axis=1)
+
+
+Measure = Mean | Area
+
+
+def bootstrap_measure(
+    first: Measure,
+    second: Measure | None,
+    clusters: Sequence[str],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval | None:
+    """Percentile interval of a measure averaged over seeds, resampling clusters and seeds.
+
+    Args:
+        first: The measure.
+        second: Subtracted from it, with the same seeds in the same order; None: nothing.
+        clusters: The cluster of each of the Q lines.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+
+    Returns:
+        The interval; None with fewer than `MIN_CLUSTERS` clusters, or where nothing is scored.
+    """
+    drawn = _draw_clusters(clusters, draws, seed)
+    if drawn is None:
+        return None
+    which, times, rng = drawn
+    weights = times[:, which]
+    scores = first.weighted(weights)
+    if second is not None:
+        scores = scores - second.weighted(weights)
+    seeds = rng.integers(0, scores.shape[1], size=scores.shape)
+    means = np.take_along_axis(scores, seeds, axis=1).mean(axis=1)
+    means = means[~np.isnan(means)]
+    return _percentiles(means) if len(means) else None

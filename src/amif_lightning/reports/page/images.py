@@ -1,4 +1,4 @@
-"""Images written into the page itself: copies of the data's, and the last images of a run."""
+"""Images embedded in the page: copies of the data's images, and the last images of a run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import io
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from amif_lightning.errors import UserError
+from amif_lightning.reports.render.tables import data_options
 
 SIDE = 224
 QUALITY = 85
@@ -22,42 +22,33 @@ class NoImage(Exception):
 
 
 def data_root(config: Mapping[str, Any]) -> Path | None:
-    """The folder of the data set, as a record's configuration names it.
+    """The folder of the data set in a record's configuration.
 
-    Args:
-        config: `RunRecord.config`.
-
-    Returns:
-        The folder, relative to where the run was started unless it is absolute; None where the
-        configuration names none, as that of a mixture of data sets.
+    A relative folder is relative to where the run was started. None where the configuration names
+    no single folder, as for a mixture of data sets.
     """
-    data = config.get("data")
-    arguments = data.get("init_args", data) if isinstance(data, Mapping) else None
-    root = arguments.get("root") if isinstance(arguments, Mapping) else None
+    root = data_options(config).get("root")
     return Path(root) if isinstance(root, str) and root else None
 
 
 def data_uri(root: Path, name: str) -> str:
-    """An image as a JPEG of at most `SIDE` pixels a side, as a ``data:`` address.
+    """An image as a JPEG with sides of at most `SIDE` pixels, as a ``data:`` address.
 
     Args:
         root: Folder of the data set.
         name: Path below it, with forward slashes.
 
     Raises:
-        NoImage: If the file is not there, or is no image that Pillow reads.
+        NoImage: If the file is missing, or Pillow cannot read it.
     """
     from amif_lightning.data.preprocessing.images import decode_image  # its libraries are heavy
 
     inner = PurePosixPath(name)
-    # The path comes from a prediction file, the folder from its record: neither leaves the folder.
-    if inner.is_absolute() or ".." in inner.parts:
-        raise NoImage("not found")
-    path = root / inner
-    if not os.path.isfile(path):
+    # The path comes from a prediction file and must not leave the data folder.
+    if inner.is_absolute() or ".." in inner.parts or not os.path.isfile(root / inner):
         raise NoImage("not found")
     try:
-        small = decode_image(path, SIDE)
+        small = decode_image(root / inner, SIDE)
     except UserError as error:
         raise NoImage("not readable") from error
     small.thumbnail((SIDE, SIDE))
@@ -66,16 +57,15 @@ def data_uri(root: Path, name: str) -> str:
     return _uri("jpeg", stream.getvalue())
 
 
-#: What is shown of a run, by its tag in TensorBoard.
+#: The images of a run that the page shows, by their tag in TensorBoard.
 TITLES = {
     "transport/plans": "Where words are transported; a line marks the finding that the word names",
     "negatives/hardest": "The hardest of the texts that images drew as negatives",
 }
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """One image of a configuration's seed: what it shows, and its ``data:`` address."""
+class Sheet(NamedTuple):
+    """An image of one seed of a configuration, as a ``data:`` address."""
 
     name: str
     seed: int
@@ -84,11 +74,7 @@ class Sheet:
 
 
 def sheets(runs: Iterable[tuple[str, int, Path]]) -> list[Sheet]:
-    """The images of the last validation of some runs; none where a run has no such events.
-
-    Args:
-        runs: Configuration, seed and run folder.
-    """
+    """The images of the last validation of runs (configuration, seed, run folder) that have any."""
     return [
         Sheet(name, seed, TITLES[tag], _uri("png", image))
         for name, seed, folder in runs
@@ -104,7 +90,7 @@ def _last_images(folder: Path) -> dict[str, bytes]:
 
     sizes = dict.fromkeys(event_accumulator.DEFAULT_SIZE_GUIDANCE, 1)
     sizes[event_accumulator.IMAGES] = 0
-    # The reader would print of every file that ends in the middle, as those of running jobs do.
+    # The reader would warn about files that end in the middle, as those of running jobs do.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     found: dict[str, bytes] = {}
     for file in files:

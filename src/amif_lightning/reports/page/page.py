@@ -1,56 +1,46 @@
-"""The whole page: what every section says, filled into the templates."""
+"""The whole page: every section, filled into the templates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
 from amif_lightning import __version__
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
-from amif_lightning.reports.page.provenance import source, unfinished
-from amif_lightning.reports.page.sections import Section, Table, answer_sections, search_sections
-from amif_lightning.reports.render.published import HEADER, WARNING, published_rows
+from amif_lightning.reports.page.sections import answer_sections, search_sections
+from amif_lightning.reports.render.published import published_table
+from amif_lightning.reports.render.run_info import facts, notes
 
-# A page without network and scripts: the browser itself refuses both.
+# The browser itself refuses network and scripts.
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the page is to hold.
+def page(
+    folder: Path,
+    groups: Sequence[AnswerGroup],
+    searches: Sequence[SearchGroup],
+    baselines: Sequence[str] = (),
+    *,
+    images: bool = True,
+    published: bool = False,
+) -> str:
+    """The report as one HTML document; all text from records is escaped.
 
-    Attributes:
+    Args:
+        folder: The folder of the runs, for the title and for runs without a result.
+        groups: Configurations that answered.
+        searches: Configurations that searched; at least one of either kind.
         baselines: Experiments that all others are compared with; none: all pairs.
         images: Whether images of the data are shown.
         published: Whether the published numbers of peers are appended.
     """
-
-    baselines: tuple[str, ...] = ()
-    images: bool = True
-    published: bool = False
-
-
-def page(
-    folder: Path, groups: Sequence[AnswerGroup], searches: Sequence[SearchGroup], options: Options
-) -> str:
-    """The report as HTML.
-
-    Args:
-        folder: The folder of the runs, for the title and for runs that have no result yet.
-        groups: Configurations that answered.
-        searches: Configurations that searched; at least one of either kind.
-        options: What the page is to hold.
-
-    Returns:
-        A document that needs no other file. Everything in it that comes from records is escaped.
-    """
-    # Templates are wanted for this output only.
+    # Only the page needs these.
+    import yaml
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup, escape
 
@@ -61,42 +51,54 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Long names may be broken after their underscores, numbers not before their sign.
+    # Long names may break after their underscores, numbers not before their sign.
     environment.filters["name"] = lambda text: escape(text).replace("_", Markup("_<wbr>"))
     environment.filters["prose"] = lambda text: str(text).replace(" %", "\u00a0%")
     style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
     sections = [
-        *answer_sections(groups, options.baselines, images=options.images),
-        *search_sections(searches, options.baselines, images=options.images),
+        *answer_sections(groups, baselines, images=images),
+        *search_sections(searches, baselines, images=images),
     ]
-    caption = "Accuracies in percent, as the sources print them"
-    peers = Table(caption, HEADER, tuple(published_rows()))
     both: list[AnyGroup] = [*groups, *searches]
+    sources = [
+        {
+            "name": group.name,
+            "where": group.label,
+            "facts": facts(group),
+            "remarks": list(notes(group)),
+            "config": yaml.safe_dump(group.first.config, sort_keys=False, allow_unicode=True),
+            "config_seed": group.first.seed,
+        }
+        for group in both
+    ]
+    finished = [datetime.fromisoformat(r.finished) for group in both for r in group.records]
+    counts = [
+        f"{number} {what}" + ("" if number == 1 else "s")
+        for number, what in (
+            (len(both), "configuration"),
+            (len(finished), "run"),
+            (len(sections), "section"),
+        )
+    ]
+    newest = f"the newest run finished {max(finished):%Y-%m-%d %H:%M} (UTC)"
     return environment.get_template("page.html.jinja").render(
         title=f"Report on {folder.resolve().name}",
         version=__version__,
         policy=POLICY,
-        style=Markup(style),  # our own file
+        style=Markup(style),  # not escaped: from this package
         literature=list(dict.fromkeys(s.literature for s in sections if s.literature)),
         sections=sections,
-        summary=_summary(both, sections),
-        published=peers if options.published else None,
-        published_warning=WARNING.replace("`", ""),
-        sources=[source(group) for group in both],
+        summary=f"{', '.join(counts)}; {newest}.",
+        published=published_table() if published else None,
+        sources=sources,
         unfinished=unfinished(folder),
     )
 
 
-def _summary(groups: Sequence[AnyGroup], sections: Sequence[Section]) -> str:
-    runs = sum(len(group.runs) for group in groups)
-    newest = max(
-        datetime.fromisoformat(record.finished) for group in groups for record in group.records
+def unfinished(folder: Path) -> list[Path]:
+    """Run folders below ``folder`` that hold a configuration and no result."""
+    return sorted(
+        file.parent
+        for file in folder.rglob("config.yaml")
+        if not any(file.parent.glob("result-*.json"))
     )
-    return (
-        f"{_some(len(groups), 'configuration')}, {_some(runs, 'run')}, "
-        f"{_some(len(sections), 'section')}; the newest run finished {newest:%Y-%m-%d %H:%M} (UTC)."
-    )
-
-
-def _some(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

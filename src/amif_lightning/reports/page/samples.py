@@ -1,4 +1,4 @@
-"""Questions with their images and what every configuration of a data set answered."""
+"""Questions with their images and the answers of every configuration of a data set."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
-from amif_lightning.reports.analysis.groups import AnswerGroup, Run
+from amif_lightning.reports.analysis.groups import AnswerGroup
 from amif_lightning.reports.page.images import NoImage, data_root, data_uri
 from amif_lightning.reports.records.answering import PredictionLine, reading_text
 
@@ -18,9 +18,8 @@ SEED = 0
 LEFT_OUT = "Images were left out of this page (--no-images)."
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What one configuration answered: its name, the run's seed, the line of predictions."""
+class Answer(NamedTuple):
+    """The answer of one seed of a configuration."""
 
     name: str
     seed: int
@@ -36,13 +35,12 @@ class Answer:
 
     @property
     def read(self) -> str:
-        """What the question read of the vocabulary, empty where nothing is read."""
+        """The question's attention on the vocabulary, empty without a vocabulary."""
         known = self.line.knowledge
         return reading_text(known.read, known.gate) if known else ""
 
 
-@dataclass(frozen=True)
-class ShownAnswer:
+class Shown(NamedTuple):
     """One question; ``image`` is a ``data:`` address, or None where none is shown."""
 
     line: PredictionLine
@@ -56,21 +54,19 @@ class Samples:
 
     Attributes:
         rule: How they were chosen, in words; empty where nothing could be chosen.
-        lead: Name of the configuration whose answers were chosen among.
-        right: Questions that it answered right.
-        wrong: Questions that it answered wrong.
-        remarks: What is missing, a sentence each.
+        lead: The configuration with the right and wrong answers.
+        remarks: A sentence on everything that is missing.
     """
 
     rule: str = ""
     lead: str = ""
-    right: tuple[ShownAnswer, ...] = ()
-    wrong: tuple[ShownAnswer, ...] = ()
-    remarks: tuple[str, ...] = ()
+    right: Sequence[Shown] = ()
+    wrong: Sequence[Shown] = ()
+    remarks: Sequence[str] = ()
 
 
 def samples(groups: Sequence[AnswerGroup], *, images: bool) -> Samples:
-    """The same questions, drawn with a fixed seed, of all configurations of a section.
+    """Draw questions with a fixed seed, the same for all configurations of a section.
 
     Args:
         groups: Configurations that answered the same split under the same protocol.
@@ -79,40 +75,55 @@ def samples(groups: Sequence[AnswerGroup], *, images: bool) -> Samples:
     first = [(group, next((run for run in group.runs if run.lines), None)) for group in groups]
     found = [(group, run) for group, run in first if run is not None]
     remarks = [
-        f"{group.name}: no prediction file is there, so its answers are not shown."
+        f"{group.name}: the prediction file is missing, so its answers are not shown."
         for group, run in first
         if run is None
     ]
-    if not found:
-        return Samples(remarks=tuple(remarks))
     answered = [{line.question_id: line for line in run.lines or ()} for _, run in found]
-    common = sorted(set.intersection(*map(set, answered)))
-    if not common:
+    common = sorted(set.intersection(*map(set, answered))) if found else []
+    if found and not common:
         remarks.append("The configurations answered no question in common, so none is shown.")
-        return Samples(remarks=tuple(remarks))
-    # Of equals the first.
-    lead = max(range(len(found)), key=lambda place: found[place][0].mean())
+    if not common:
+        return Samples(remarks=remarks)
+    lead = max(range(len(found)), key=lambda place: found[place][0].mean())  # the first of equals
     group, run = found[lead]
-    right, wrong = _draw([answered[lead][question] for question in common])
     root = data_root(run.record.config) if images else None
     reasons: Counter[str] = Counter()
 
-    def shown(line: PredictionLine) -> ShownAnswer:
+    def shown(line: PredictionLine) -> Shown:
         answers = tuple(
             Answer(theirs.name, run.record.seed, lines[line.question_id])
             for (theirs, run), lines in zip(found, answered, strict=True)
         )
         image = None
         try:
-            # Lines without the path are older; in most data sets the identity is the path.
+            # Older lines lack the path; in most data sets the identity is the path.
             image = data_uri(root, line.image_file or line.image) if root else None
         except NoImage as why:
             reasons[str(why)] += 1
-        return ShownAnswer(line, image, answers)
+        return Shown(line, image, answers)
 
-    drawn = tuple(map(shown, right)), tuple(map(shown, wrong))
-    remarks += _image_remarks(images, root, reasons, len(right) + len(wrong))
-    return Samples(_rule(group, run, len(common)), group.name, *drawn, tuple(remarks))
+    right, wrong = (
+        [shown(line) for line in drawn]
+        for drawn in _draw([answered[lead][question] for question in common])
+    )
+    if not images:
+        remarks.append(LEFT_OUT)
+    elif root is None:
+        remarks.append("The records name no single data folder, so no image is shown.")
+    remarks += [
+        f"{number} of {len(right) + len(wrong)} images are not shown: {why} below {root}, the data "
+        "folder in the record (a relative folder starts where `report` is called)."
+        for why, number in sorted(reasons.items())
+    ]
+    rule = (
+        f"Of the {len(common)} questions that every configuration answered, up to {EACH} that "
+        f"{group.name} (highest mean accuracy; seed {run.record.seed}) answered right and up to "
+        f"{EACH} that it answered wrong, drawn with the fixed random seed {SEED} and without "
+        "repeated images. All configurations show the same questions, each with its lowest seed "
+        "that has a prediction file. The samples are illustrations, not measurements."
+    )
+    return Samples(rule, group.name, right, wrong, remarks)
 
 
 def _draw(lines: Sequence[PredictionLine]) -> tuple[list[PredictionLine], list[PredictionLine]]:
@@ -128,25 +139,3 @@ def _draw(lines: Sequence[PredictionLine]) -> tuple[list[PredictionLine], list[P
             shown.add(line.image)
             chosen.append(line)
     return right, wrong
-
-
-def _rule(lead: AnswerGroup, run: Run, count: int) -> str:
-    return (
-        f"Of the {count} questions that every configuration answered, up to {EACH} that "
-        f"{lead.name} (the highest mean accuracy; seed {run.record.seed}) answered right and up to "
-        f"{EACH} that it answered wrong, drawn with the fixed random seed {SEED}, no image "
-        "twice. They are the same for all configurations, each shown with its lowest seed that "
-        "has a prediction file. They illustrate; they measure nothing."
-    )
-
-
-def _image_remarks(images: bool, root: Path | None, reasons: Counter[str], count: int) -> list[str]:
-    if not images:
-        return [LEFT_OUT]
-    if root is None:
-        return ["The records name no single data folder, so no image is shown."]
-    return [
-        f"{number} of {count} images are not shown: {why} below {root}, the data folder that "
-        "the record names (a relative one starts where the report was called)."
-        for why, number in sorted(reasons.items())
-    ]

@@ -1,77 +1,39 @@
-"""The parts of the page that belong to one data set under one protocol, as plain data."""
+"""The sections of the page: one per data set under one protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
 from amif_lightning.reports.page.images import Sheet, sheets
 from amif_lightning.reports.page.samples import Samples, samples
-from amif_lightning.reports.render import figures, markdown
+from amif_lightning.reports.render import figures
 from amif_lightning.reports.render.comparisons import Compared, compare
-from amif_lightning.reports.render.local_tables import local_tables
-from amif_lightning.reports.render.local_verdict import local_sentences
+from amif_lightning.reports.render.local_alignment import local_sentences, local_tables
+from amif_lightning.reports.render.markdown import Table
 from amif_lightning.reports.render.numbers import count_of
 from amif_lightning.reports.render.tables import answer_table, knowledge_table, search_table
-from amif_lightning.reports.render.verdicts import statement
+from amif_lightning.reports.render.verdicts import judge
 
-# The section's heading says the first three, provenance the last two.
+# Columns that repeat the section's heading or its provenance.
 _ELSEWHERE = {"data", "split", "protocol", "hardware", "time per seed"}
-_MOST_ROWS = 12  # a longer table of differences is folded
+_MAX_ROWS = 12  # a longer table of differences is folded
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table; the first cell of a row names it.
-
-    Attributes:
-        caption: What it shows.
-        header: Names of the columns.
-        rows: The cells.
-        legend: How they are computed.
-        folded: What opens it; empty: it is open.
-    """
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    legend: str = ""
-    folded: str = ""
-
-    @property
-    def words(self) -> tuple[bool, ...]:
-        """Whether a column holds words, which start at the left as numbers end at the right."""
-        columns = [[cell for cell in col if cell] for col in zip(*self.rows, strict=True)]
-        numbers = [sum(cell[0] in "+-0123456789" for cell in column) for column in columns]
-        return tuple(
-            2 * some < len(column) or not column
-            for some, column in zip(numbers, columns, strict=True)
-        )
-
-
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A heading, sentences, tables, and further sentences."""
 
     title: str
-    tables: tuple[Table, ...]
+    tables: Sequence[Table]
     before: Sequence[str] = ()
     after: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The judgement of one configuration.
-
-    Attributes:
-        name: The configuration.
-        seeds: Such as ``3 seeds``.
-        claim: What is concluded.
-        numbers: The rest of the sentence.
-        tone: ``yes``, ``no`` or ``open``: what the claim amounts to.
-    """
+class Verdict(NamedTuple):
+    """The judgement of one configuration; its tone is ``yes``, ``no`` or ``open``."""
 
     name: str
     seeds: str
@@ -86,31 +48,28 @@ class Section:
 
     Attributes:
         anchor: Its id on the page.
-        title: Data set and what was done.
-        label: Protocol, unless `literature` says it, and split.
+        title: Data set and task.
+        label: Protocol, unless `literature` names it, and split.
         untrained: Whether a configuration was never trained.
-        verdicts: One per configuration.
-        blocks: Tables and sentences.
-        chart: What the figure of the scores shows.
         literature: The label of the protocol ``literature``, empty under another one.
         samples: Questions with answers; None for studies.
-        sheets: TensorBoard's last images of the baselines' first seeds; none for questions.
+        sheets: Images of the first seeds of the baselines; none for questions.
     """
 
     anchor: str
     title: str
     label: str
     untrained: bool
-    verdicts: tuple[Verdict, ...]
-    blocks: tuple[Block, ...]
+    verdicts: Sequence[Verdict]
+    blocks: Sequence[Block]
     chart: figures.Chart
     literature: str = ""
     samples: Samples | None = None
-    sheets: tuple[Sheet, ...] = ()
+    sheets: Sequence[Sheet] = ()
 
     @property
     def figure(self) -> str:
-        """The scores as SVG; its title differs between sections, and so do the ids inside."""
+        """The scores as SVG; the title is unique on the page, and so are the ids inside."""
         title = f"{self.title}, {self.label}: {self.chart.title}"
         return figures.svg(title, [self.chart], inline=True)
 
@@ -118,7 +77,7 @@ class Section:
 def answer_sections(
     groups: Sequence[AnswerGroup], baselines: Sequence[str], *, images: bool
 ) -> Iterable[Section]:
-    """A section per data set, layout, protocol and split of the configurations that answered."""
+    """Yield a section per data set, layout, protocol and split with answers."""
 
     def place(group: AnswerGroup) -> tuple[str, str, str, str]:
         key = group.key
@@ -128,28 +87,24 @@ def answer_sections(
         those = list(members)
         literature = protocol if those[0].key.protocol == "literature" else ""
         compared = compare(those, baselines)
-        # The name of a configuration is the caption of its own table.
-        named = {"experiment", "seeds", "test runs"}
-        captions = [f"{group.name}: by rule and question type" for group in those]
         overall = answer_table(those, overall=True)
-        results = [
-            _table(overall, "Results on all questions", hidden={"questions"}),
-            *(
-                _table(answer_table([group]), caption, folded=caption, legend="", hidden=named)
-                for caption, group in zip(captions, those, strict=True)
-            ),
-        ]
-        blocks = [Block("Results", tuple(results)), _comparisons(those[0].label, compared)]
+        results = [_table(overall, "Results on all questions", {"questions"})]
+        for group in those:
+            caption = f"{group.name}: by rule and question type"
+            hidden = {"experiment", "seeds", "test runs"}
+            results.append(_table(answer_table([group]), caption, hidden, caption, legend=""))
         read = knowledge_table(those)
-        if read.rows:
-            blocks.insert(1, Block("Answer vocabulary", (_table(read),)))
         yield Section(
             anchor=_slug("answers", dataset, layout, protocol, split),
             title=f"{dataset} {layout}: answering",
             label=f"{split} split" if literature else f"protocol {protocol}, {split} split",
             untrained=any(group.first.untrained for group in those),
-            verdicts=tuple(_verdict(group, statement(group)) for group in those),
-            blocks=tuple(blocks),
+            verdicts=[_verdict(group) for group in those],
+            blocks=[
+                Block("Results", results),
+                *([Block("Answer vocabulary", [_table(read)])] if read.rows else []),
+                _comparisons(those[0].label, compared),
+            ],
             chart=figures.comparison(those, compared, baselines),
             literature=literature,
             samples=samples(those, images=images),
@@ -159,20 +114,16 @@ def answer_sections(
 def search_sections(
     groups: Sequence[SearchGroup], baselines: Sequence[str], *, images: bool
 ) -> Iterable[Section]:
-    """A section per data set, layout and split of the configurations that searched."""
+    """Yield a section per data set, layout and split with retrieval."""
     for (dataset, layout, split), members in groupby(
         groups, key=lambda g: (g.key.dataset, g.key.layout, g.key.split)
     ):
         those = list(members)
         label = those[0].label
         compared = compare(those, baselines)
-        table = _table(search_table(those), "Results on all studies")
-        blocks = [Block("Results", (table,)), _comparisons(label, compared)]
-        local = tuple(map(_table, local_tables(those)))
-        said = [text.removeprefix(f"{label}: ") for text in local_sentences(those, baselines)]
-        if local or said:
-            blocks.insert(1, Block("Local alignment", local, after=said))
-        # The first run of each baseline, or of all configurations without one.
+        local = [_table(table) for table in local_tables(those)]
+        judged = [text.removeprefix(f"{label}: ") for text in local_sentences(those, baselines)]
+        # The first run of each baseline, or of all configurations without a baseline.
         first = [
             (group.name, group.runs[0].record.seed, group.runs[0].path.parent)
             for group in those
@@ -183,49 +134,49 @@ def search_sections(
             title=f"{dataset} {layout}: image-text retrieval",
             label=f"{split} split",
             untrained=any(group.first.untrained for group in those),
-            verdicts=tuple(_verdict(group, statement(group)) for group in those),
-            blocks=tuple(blocks),
+            verdicts=[_verdict(group) for group in those],
+            blocks=[
+                Block("Results", [_table(search_table(those), "Results on all studies")]),
+                *([Block("Local alignment", local, after=judged)] if local or judged else []),
+                _comparisons(label, compared),
+            ],
             chart=figures.comparison(those, compared, baselines),
-            sheets=tuple(sheets(first)) if images else (),
+            sheets=sheets(first) if images else (),
         )
 
 
 def _table(
-    table: markdown.Table,
-    caption: str = "",
-    *,
+    table: Table,
+    title: str = "",
+    hidden: Iterable[str] = (),
     folded: str = "",
     legend: str | None = None,
-    hidden: Iterable[str] = (),
 ) -> Table:
-    """A report's table without what stands elsewhere on the page."""
-    left_out = {*_ELSEWHERE, *hidden}
-    kept = [place for place, name in enumerate(table.header) if name not in left_out]
-    columns = tuple(table.header[place] for place in kept)
-    shown = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    """A table of the Markdown without the columns that the page shows elsewhere."""
     legend = table.legend if legend is None else legend
-    return Table(caption or table.title, columns, shown, legend, folded)
+    left_out = {*_ELSEWHERE, *hidden}
+    return table.without(left_out, title=title or table.title, folded=folded, legend=legend)
 
 
 def _comparisons(label: str, compared: Compared) -> Block:
-    said = [text.removeprefix(f"{label}, ") for text in compared.sentences]
+    sentences = [text.removeprefix(f"{label}, ") for text in compared.sentences]
     if not compared.pairs:
-        nothing = [] if said else ["There is nothing to compare in this section."]
-        return Block("Comparisons", (), said + nothing, compared.remarks)
+        nothing = [] if sentences else ["There is nothing to compare in this section."]
+        return Block("Comparisons", (), sentences + nothing, compared.remarks)
     count = len(compared.pairs)
-    folded = f"All {count} differences" if count > _MOST_ROWS else ""
+    folded = f"All {count} differences" if count > _MAX_ROWS else ""
     table = _table(compared.table, "Differences between configurations", folded=folded)
-    return Block("Comparisons", (table,), said, compared.remarks)
+    return Block("Comparisons", [table], sentences, compared.remarks)
 
 
-def _verdict(group: AnyGroup, sentence: str) -> Verdict:
-    claim, _, numbers = sentence.partition(": ")
+def _verdict(group: AnyGroup) -> Verdict:
+    claim, numbers = judge(group)
     bare = claim.removeprefix("UNTRAINED WEIGHTS; ")
-    tone = "no" if bare.startswith("no evidence") else "open"
-    tone = "yes" if bare.startswith("evidence") else tone
+    tones = {"no evidence": "no", "evidence": "yes"}
+    tone = next((tone for start, tone in tones.items() if bare.startswith(start)), "open")
     return Verdict(group.name, count_of(group.runs), claim, numbers, tone)
 
 
 def _slug(*words: str) -> str:
-    """Words as an id: letters and digits stay, all else is a hyphen."""
+    """An id: letters and digits are kept, everything else becomes a hyphen."""
     return "".join(c if c.isalnum() else "-" for c in "-".join(words).lower())

@@ -1,33 +1,19 @@
-"""What single pairs of image and text scored, of one study and of a whole split."""
+"""Scores of single image-text pairs, of one study and of a whole split."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from amif_lightning.metrics.auc import auc
-from amif_lightning.reports.records.schema import (
-    Cosine,
-    FieldError,
-    Model,
-    NotNegative,
-    Positive,
-    Share,
-    first_difference,
-)
+from amif_lightning.reports.records.schema import Cosine, Model, NotNegative, Positive, Share
 
 
 class Odds(Model):
-    """Log-odds of matching that the image belongs to a text; any finite numbers.
-
-    Attributes:
-        own: The study's own text.
-        random: The random negative's text; None without a negative.
-        hard: The hard negative's text; None without a negative.
-    """
+    """Log-odds of matching for the study's own text and its negatives; None without a negative."""
 
     own: float
     random: float | None
@@ -35,11 +21,10 @@ class Odds(Model):
 
 
 class Transported(Model):
-    """Transport cost of the image and a text; a debiased cost may be slightly negative.
+    """Transport costs of the study's own text and its random negative.
 
-    Attributes:
-        own: The study's own text; None where a side has no tokens.
-        random: The random negative's text; None without a negative, or where a side has no tokens.
+    A debiased cost may be slightly negative. None without a negative, or where a side has no
+    tokens.
     """
 
     own: float | None
@@ -47,13 +32,13 @@ class Transported(Model):
 
 
 class FindingLine(Model):
-    """Where the transport plan sends words, beside the region of one finding.
+    """Where the transport plan sends words, against the region of one finding.
 
     Attributes:
-        kind: What was found.
-        area: The region's share of the image's area: what an even plan puts inside.
+        kind: The kind of finding.
+        area: The region's share of the image's area: the mass that a uniform plan puts inside.
         inside: Share of the naming words' mass inside the region.
-        other_word: The same of one other word of the report; None without one.
+        other_word: The same for one other word of the report; None without one.
         elsewhere: Share of the naming words' mass inside the region of another study's finding of
             the same kind; None without one.
     """
@@ -66,18 +51,17 @@ class FindingLine(Model):
 
 
 class PairLine(Model):
-    """What the pairs of one study scored.
+    """Scores of the pairs of one study.
 
     Attributes:
         random: Id of the study whose text is the random negative; None without one.
         hard: Id of the study whose text is the hard negative; None without one.
-        matching: Log-odds of matching; None where the run trains no matching.
-        reranked: Share of relevant texts among the first 5 of the nearest ones, put in the order of
-            matching; None where the study was not re-ranked.
-        transport: Transport costs.
+        matching: None where the run trains no matching.
+        reranked: Share of relevant texts among the first 5 when matching orders the nearest ones;
+            None where the study was not re-ranked.
         cosine: Mean cosine of the image's patches and the random negative's words; None without a
             negative, or where a side has no tokens.
-        localised: The findings whose region is known.
+        localised: The findings with a known region.
     """
 
     random: str | None
@@ -88,39 +72,16 @@ class PairLine(Model):
     cosine: Cosine | None
     localised: tuple[FindingLine, ...]
 
-    @model_validator(mode="after")
-    def _scores_have_their_negative(self) -> Self:
-        if self.matching is not None:
-            for name in ("random", "hard"):
-                if (getattr(self, name) is None) != (getattr(self.matching, name) is None):
-                    reason = f"must be null where '{name}' is, and only there"
-                    raise FieldError(f"matching.{name}", reason)
-        elif self.reranked is not None:
-            raise FieldError("reranked", "must be null where nothing is matched")
-        if self.random is None:
-            scored = {"transport.random": self.transport.random, "cosine": self.cosine}
-            for name, value in scored.items():
-                if value is not None:
-                    raise FieldError(name, "must be null where 'random' is")
-        return self
-
     @property
     def judged(self) -> Hashable:
         """What was judged, whatever it scored: equal in all seeds of one configuration."""
-        return (
-            self.random,
-            self.hard,
-            self.matching is None,
-            self.reranked is None,
-            self.transport.own is None,
-            self.transport.random is None,
-            self.cosine is None,
-            self.findings,
-        )
+        scores = (self.matching, self.reranked, self.transport.own, self.transport.random)
+        absent = (score is None for score in (*scores, self.cosine))
+        return self.random, self.hard, *absent, self.findings
 
     @property
     def findings(self) -> tuple[tuple[str, float, bool, bool], ...]:
-        """Kind and area of every finding, and which controls it lacks."""
+        """Kind and area of every finding, and whether its controls are missing."""
         return tuple(
             (one.kind, round(one.area, 9), one.other_word is None, one.elsewhere is None)
             for one in self.localised
@@ -134,21 +95,18 @@ class PairLine(Model):
         """
         if self.matching is None or self.matching.random is None:
             return None
-        return (_positive(self.matching.own) + _positive(-self.matching.random)) / 2
-
-
-def _positive(value: float) -> float:
-    return 0.5 if value == 0 else float(value > 0)
+        sides = (self.matching.own, -self.matching.random)
+        return sum(0.5 if side == 0 else float(side > 0) for side in sides) / 2
 
 
 # ---- a whole split ----------------------------------------------------------------------------
 
 
 class Reranked(Model):
-    """Lists that were put in the order of matching.
+    """Lists that were re-ranked by matching.
 
     Attributes:
-        studies: Number of images whose lists were re-ranked.
+        studies: Number of images with a re-ranked list.
         global_order: Their precision@5 (image to text) in the order of the global similarity.
         reordered: Their precision@5 in the order of matching.
     """
@@ -166,7 +124,7 @@ class OfKind(Model):
 
 
 class Localisation(Model):
-    """Mass inside the findings' regions over what an even plan puts there; 1 is chance.
+    """Mass inside the findings' regions relative to a uniform plan; chance is 1.
 
     Attributes:
         findings: Number of findings.
@@ -184,27 +142,21 @@ class Localisation(Model):
     elsewhere: NotNegative | None
     kinds: dict[str, OfKind]
 
-    @model_validator(mode="after")
-    def _kinds_hold_all(self) -> Self:
-        if sum(kind.findings for kind in self.kinds.values()) != self.findings:
-            raise FieldError("kinds", f"must hold {self.findings} findings together")
-        return self
-
 
 class PairAverages(Model):
-    """What the pairs of a split come to.
+    """Averages over the pairs of a split.
 
     Attributes:
         matching_auc_random: Probability that an own pair scores above a random negative, ties
             counted by half; None without scores or negatives.
-        matching_auc_hard: The same of hard negatives.
+        matching_auc_hard: The same for hard negatives.
         matching_accuracy: Mean of `PairLine.right`, so that a constant answer reaches one half.
         reranked: Re-ranked lists; None without any.
         transport_own: Mean transport cost of own pairs, over studies with both; None without one.
         transport_random: Mean transport cost of random pairs, over the same studies.
-        transport_margin: The second minus the first: above 0 where own pairs are nearer.
+        transport_margin: Random minus own: above 0 where own pairs are nearer.
         cosine: Mean cosine of patches and words of other pairs; None without negatives.
-        localisation: The findings whose region is known; None without any.
+        localisation: The findings with a known region; None without any.
     """
 
     matching_auc_random: Share | None
@@ -217,23 +169,12 @@ class PairAverages(Model):
     cosine: Cosine | None
     localisation: Localisation | None
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.matching_accuracy is None) != (self.matching_auc_random is None):
-            raise FieldError("matching_accuracy", "must be null where the random AUC is")
-        margin = _difference(self.transport_random, self.transport_own)
-        lone = (self.transport_own is None) != (self.transport_random is None)
-        if lone or first_difference(self.transport_margin, margin, "margin"):
-            reason = "must be the random transport minus the own one"
-            raise FieldError("transport_margin", reason)
-        return self
-
 
 def pair_averages(pairs: Sequence[PairLine], global_precision: Sequence[float]) -> PairAverages:
-    """What the pairs of a split come to.
+    """Average the pairs of a split.
 
     Args:
-        pairs: Of every study, at least one.
+        pairs: One per study, at least one.
         global_precision: Each study's precision@5 (image to text) in the global order.
     """
     lists = [
@@ -247,27 +188,21 @@ def pair_averages(pairs: Sequence[PairLine], global_precision: Sequence[float]) 
         if pair.transport.own is not None and pair.transport.random is not None
     ]
     own, random = _mean(own for own, _ in costs), _mean(random for _, random in costs)
+    reranked = None
+    if lists:
+        before, after = (statistics.fmean(side) for side in zip(*lists, strict=True))
+        reranked = Reranked(studies=len(lists), global_order=before, reordered=after)
     return PairAverages(
         matching_auc_random=_auc(pairs, "random"),
         matching_auc_hard=_auc(pairs, "hard"),
         matching_accuracy=_mean(pair.right for pair in pairs),
-        reranked=Reranked(
-            studies=len(lists),
-            global_order=statistics.fmean(before for before, _ in lists),
-            reordered=statistics.fmean(after for _, after in lists),
-        )
-        if lists
-        else None,
+        reranked=reranked,
         transport_own=own,
         transport_random=random,
-        transport_margin=_difference(random, own),
+        transport_margin=None if own is None or random is None else random - own,
         cosine=_mean(pair.cosine for pair in pairs),
         localisation=_localisation([one for pair in pairs for one in pair.localised]),
     )
-
-
-def _difference(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -284,10 +219,10 @@ def _auc(pairs: Sequence[PairLine], name: str) -> float | None:
 def _localisation(found: Sequence[FindingLine]) -> Localisation | None:
     if not found:
         return None
-    ratios = [one.inside / one.area for one in found]
     by_kind: dict[str, list[float]] = {}
     for one in sorted(found, key=lambda one: one.kind):
         by_kind.setdefault(one.kind, []).append(one.inside / one.area)
+    ratios = [one.inside / one.area for one in found]
 
     def over_area(name: str) -> float | None:
         return _mean(v / one.area for one in found if (v := getattr(one, name)) is not None)

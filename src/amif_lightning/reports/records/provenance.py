@@ -1,4 +1,4 @@
-"""Where a run came from: source commit, package versions, machine and time."""
+"""Provenance of a run: source commit, package versions, machine and time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amif_lightning.reports.records.run import Hardware
 
-# Distributions whose version can move a number.
+# Distributions whose version can change a number.
 PACKAGES = (
     "amif-lightning",
     "torch",
@@ -30,14 +30,10 @@ PACKAGES = (
 
 
 def git_state(folder: Path | None = None) -> tuple[str | None, bool | None]:
-    """Commit of the source tree and whether its tracked files differ from it.
+    """Return the commit of the source tree and whether its tracked files differ from it.
 
-    Args:
-        folder: A folder of the source tree; this package's own by default.
-
-    Returns:
-        ``(commit, dirty)``, or ``(None, None)`` where git does not track the folder. An installed
-        copy inside somebody else's work tree must not borrow that tree's commit.
+    ``(None, None)`` where git does not track the folder (by default this package's): a copy
+    installed inside another project's work tree must not report that tree's commit.
     """
     folder = folder or Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
@@ -48,21 +44,16 @@ def git_state(folder: Path | None = None) -> tuple[str | None, bool | None]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
-        return None  # no git here, or no work tree: the record says null
+        return None  # git is not installed, or this is no work tree
     return done.stdout.strip()
 
 
 def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Installed version of each distribution, and of Python; absent ones are left out."""
+    """Return the versions of Python and of each distribution that is installed."""
     versions = {"python": platform.python_version()}
     for name in packages:
         try:
@@ -73,14 +64,10 @@ def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def machine(gpu: str | None = None, devices: int = 1) -> Hardware:
-    """This machine.
-
-    Args:
-        gpu: Name of the accelerator, which only the caller's framework knows.
-        devices: Number of processes or accelerators used.
-    """
+    """Describe this machine; the caller names the accelerator and the number of devices."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Hardware(
-        cpu=_cpu_model(), cores=_cores(), memory_gib=_memory_gib(), gpu=gpu, devices=devices
+        cpu=_cpu_model(), cores=cores or 1, memory_gib=_memory_gib(), gpu=gpu, devices=devices
     )
 
 
@@ -95,19 +82,13 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
-        pass  # not Linux: the platform's own name follows
+        pass  # not Linux
     return platform.processor() or platform.machine() or "unknown processor"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_gib() -> float | None:
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return None  # systems without these counters
+        return None  # not on this system
     return round(size / 2**30, 1)

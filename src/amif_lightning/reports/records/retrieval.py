@@ -1,8 +1,4 @@
-"""Searches of a pre-training run: ``studies-<split>.jsonl`` and ``result-<split>.json``.
-
-A record carries precision@k and recall@k in both directions, what a random order and the best one
-reach, what single pairs scored, and where the run came from.
-"""
+"""Records of retrieval: ``studies-<split>.jsonl`` and ``result-<split>.json``."""
 
 from __future__ import annotations
 
@@ -10,27 +6,26 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from amif_lightning.evaluation import Count
 from amif_lightning.reports.records.pairs import PairAverages, PairLine, pair_averages
-from amif_lightning.reports.records.run import OVERALL, ScoredRecord
+from amif_lightning.reports.records.run import OVERALL, RunRecord
 from amif_lightning.reports.records.schema import (
     FieldError,
     Line,
     Model,
     Positive,
     Share,
-    first_difference,
 )
 
 Direction = Literal["image_to_text", "text_to_image"]
 DIRECTIONS: tuple[Direction, ...] = ("image_to_text", "text_to_image")
 Measure = Literal["precision", "recall"]
 MEASURES: tuple[Measure, ...] = ("precision", "recall")
-# The number of nearest studies that reports judge by (paper, retrieval on CheXpert 5x200).
+# The number of nearest studies that reports use (paper, retrieval on CheXpert 5x200).
 JUDGED = 5
 
 
@@ -40,7 +35,7 @@ def _rising(shares: dict[int, float]) -> dict[int, float]:
     return shares
 
 
-#: By k, the number of nearest studies that are looked at, a share.
+#: A share by the number k of nearest studies.
 ByK = Annotated[dict[int, Share], AfterValidator(_rising)]
 
 
@@ -49,7 +44,7 @@ class Ranking(Model):
 
     Attributes:
         precision: Share of relevant studies among the k nearest.
-        recall: Whether the own study is among them, or the share of studies where it is.
+        recall: Whether the study itself is among them, or the share of studies where it is.
     """
 
     precision: ByK
@@ -62,31 +57,27 @@ class Ranking(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if tuple(self.precision) != tuple(self.recall):
-            raise FieldError("recall", "must have the numbers k of 'precision'")
         values = list(self.recall.values())
-        if values != sorted(values):
-            raise FieldError("recall", "must not fall with k")
+        if self.ks != tuple(self.recall) or values != sorted(values):
+            raise FieldError("recall", "must have the numbers k of 'precision' and not fall with k")
         return self
 
 
 class StudyLine(Line):
-    """What one study reached.
+    """Retrieval scores of one study.
 
     Attributes:
-        study_id: Id of the study.
-        group: What the study stays together with, its patient.
-        relevant: How many studies of the split are relevant to it, itself included.
-        image_to_text: The search of its report from its image; recall is 0 or 1.
-        text_to_image: The search of its image from its report; recall is 0 or 1.
+        group: The study's patient or other unit of dependent studies.
+        relevant: Number of studies of the split that are relevant to it, itself included.
+        image_to_text: Retrieval of its report from its image; recall is 0 or 1.
+        text_to_image: Retrieval of its image from its report; recall is 0 or 1.
         zero_shot: Whether its image's class was found; None where the data has no classes.
-        pairs: What its single pairs scored; None where the task scores none, and in files from
-            before they were kept.
+        pairs: Scores of its single pairs; None where the task scores none, and in older files.
     """
 
     ID: ClassVar[str] = "study_id"
     CLUSTER: ClassVar[str] = "group"
-    ALIKE: ClassVar[tuple[str, ...]] = ("zero_shot", "pairs")
+    TOGETHER: ClassVar[tuple[str, ...]] = ("zero_shot", "pairs")
 
     study_id: str
     group: str
@@ -107,11 +98,11 @@ class StudyLine(Line):
 
     @property
     def judged(self) -> object:
-        """What its pairs are."""
+        """Which pairs were scored; None without any."""
         return self.pairs and self.pairs.judged
 
     def value(self, measure: str, count: int) -> float | None:
-        """A score such as ``precision@5``, or what a random order reaches (``baseline``)."""
+        """A score such as ``precision@5``, or that of a random order (``baseline``)."""
         if measure == "baseline":
             return self.relevant / count
         name, _, k = measure.partition("@")
@@ -119,61 +110,45 @@ class StudyLine(Line):
 
     @classmethod
     def rules(cls, lines: Sequence[Self]) -> Iterator[tuple[int, FieldError]]:
-        """Those of all lines; scores must be possible, and negatives must be other studies."""
+        """Yield broken rules; the scores of a line must be possible for one order of studies."""
         yield from super().rules(lines)
-        first, ids = lines[0], {line.study_id for line in lines}
+        ks, count = lines[0].image_to_text.ks, len(lines)
         for place, line in enumerate(lines):
-            if line.relevant > len(lines):
-                reason = f"is {line.relevant}, but the file holds {len(lines)} studies"
+            if line.relevant > count:
+                reason = f"is {line.relevant}, but the file holds {count} studies"
                 yield place, FieldError("relevant", reason)
             for way in DIRECTIONS:
-                if getattr(line, way).ks != first.image_to_text.ks:
+                ranking: Ranking = getattr(line, way)
+                if ranking.ks != ks:
                     reason = "has other numbers k than the first line"
                     yield place, FieldError(f"{way}.precision", reason)
-                for error in _impossible(way, getattr(line, way), line.relevant, len(lines)):
-                    yield place, error
-            if line.pairs is None or first.pairs is None:
-                continue
-            if (line.pairs.matching is None) != (first.pairs.matching is None):
-                yield place, FieldError("pairs.matching", "is null on some lines only")
-            for name in ("random", "hard"):
-                negative = getattr(line.pairs, name)
-                if negative is not None and negative not in ids - {line.study_id}:
-                    reason = f"must be another study of the file, found '{negative}'"
-                    yield place, FieldError(f"pairs.{name}", reason)
-
-
-def _impossible(way: str, ranking: Ranking, relevant: int, count: int) -> Iterator[FieldError]:
-    """Precision and recall at k that cannot come from one order of the studies."""
-    for k in ranking.ks:
-        hits, own = ranking.precision[k] * min(k, count), ranking.recall[k]
-        if abs(hits - round(hits)) > 1e-6 or round(hits) > relevant:
-            yield FieldError(
-                f"{way}.precision.{k}",
-                f"must be the share of at most {relevant} relevant ones among {min(k, count)} "
-                f"studies, found {ranking.precision[k]}",
-            )
-        # The own study is relevant to itself: found, it is one of the hits.
-        if own not in (0, 1) or own > round(hits):
-            reason = f"must be 0 or 1, and 0 without a hit, found {own}"
-            yield FieldError(f"{way}.recall.{k}", reason)
+                for k in ranking.ks:
+                    hits, own = ranking.precision[k] * min(k, count), ranking.recall[k]
+                    whole = round(hits)
+                    # The study is relevant to itself: when it is found, it is one of the hits.
+                    possible = own in (0, 1) and own <= whole <= line.relevant
+                    if not possible or abs(hits - whole) > 1e-6:
+                        reason = (
+                            f"and the recall at {k} are impossible: {ranking.precision[k]} and "
+                            f"{own} with {line.relevant} relevant among {count} studies"
+                        )
+                        yield place, FieldError(f"{way}.precision.{k}", reason)
 
 
 class Averages(Model):
-    """What the lines of a split come to.
+    """Averages over the lines of a split.
 
     Attributes:
-        studies: Number of studies N that were searched and searched for.
-        image_to_text: Mean scores of searching reports from images.
-        text_to_image: Mean scores of searching images from reports.
+        studies: Number of studies N, which are queries and candidates.
+        image_to_text: Mean scores of retrieving reports from images.
+        text_to_image: Mean scores of retrieving images from reports.
         mean: Means of both directions.
-        chance: What a random order reaches on average: precision, the mean share of relevant
-            studies; recall, min(k, N) / N.
+        chance: Expected scores of a random order: precision, the mean share of relevant studies;
+            recall, min(k, N) / N.
         ceiling: Highest precision that any order reaches, by k: the mean of
             min(relevant, k) / min(k, N).
         zero_shot: Studies whose class was found by prompts; None where the data has no classes.
-        pairs: What single pairs scored: matching, re-ranking, transport and localisation; None
-            where the task scores none, and in records from before they were kept.
+        pairs: Averages of single pairs; None where the task scores none, and in older records.
     """
 
     studies: Positive
@@ -187,40 +162,24 @@ class Averages(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        ks, count = self.mean.ks, self.studies
         for name in (*DIRECTIONS, "chance"):
-            if getattr(self, name).ks != ks:
+            if getattr(self, name).ks != self.mean.ks:
                 raise FieldError(name, "must have the numbers k of 'mean'")
-        if tuple(self.ceiling) != ks:
+        if tuple(self.ceiling) != self.mean.ks:
             raise FieldError("ceiling", "must have the numbers k of 'mean'")
-        for measure in MEASURES:
-            first, second = (getattr(getattr(self, way), measure) for way in DIRECTIONS)
-            both = {k: (first[k] + second[k]) / 2 for k in ks}
-            if first_difference(getattr(self.mean, measure), both):
-                raise FieldError(f"mean.{measure}", "must be the mean of both directions")
-        if first_difference(self.chance.recall, {k: min(k, count) / count for k in ks}):
-            raise FieldError("chance.recall", f"must be min(k, {count}) / {count}")
-        for k in ks:
-            best = max(getattr(self, way).precision[k] for way in DIRECTIONS)
-            if best > self.ceiling[k] + 1e-9:
-                raise FieldError(f"ceiling.{k}", "is below a precision that was reached")
-        if self.zero_shot is not None and self.zero_shot.count != count:
-            reason = f"is {self.zero_shot.count}, but 'studies' is {count}"
-            raise FieldError("zero_shot.count", reason)
-        lists = None if self.pairs is None else self.pairs.reranked
-        if lists is not None and lists.studies > count:
-            reason = f"is more than the {count} studies of the split"
-            raise FieldError("pairs.reranked.studies", reason)
         return self
 
 
-class RetrievalRecord(Averages, ScoredRecord):
-    """Everything a reported search carries: what its lines come to, and where it came from.
+class RetrievalRecord(Averages, RunRecord):
+    """Everything that a reported retrieval score needs.
 
     Attributes:
-        kind: ``retrieval``.
+        MAIN: The measure that configurations are judged and compared by.
+        CASES: What is scored.
+        LINE: The model of the lines next to the record.
+        FILE: Name of their file, with a place for the split.
         teacher_kl: Mean divergence of the model's image-text distribution from the teacher's, in
-            nats; None without a teacher. A divergence of nothing may be a rounding error below 0.
+            nats; None without a teacher. Rounding may bring a divergence of 0 slightly below 0.
     """
 
     MAIN: ClassVar[str] = f"precision@{JUDGED}"
@@ -233,7 +192,7 @@ class RetrievalRecord(Averages, ScoredRecord):
 
     @property
     def protocol_label(self) -> str:
-        """Studies have no candidates, so there is one protocol."""
+        """Retrieval has no candidate answers, so there is one protocol."""
         return "retrieval"
 
     @property
@@ -243,7 +202,7 @@ class RetrievalRecord(Averages, ScoredRecord):
 
     @property
     def shared(self) -> dict[str, object]:
-        """Studies and what any order of them reaches."""
+        """What the seeds of one configuration share."""
         return {
             "studies": self.studies,
             "untrained": self.untrained,
@@ -253,11 +212,11 @@ class RetrievalRecord(Averages, ScoredRecord):
             "teacher_kl or its lack": self.teacher_kl is None,
         }
 
-    def score(self, measure: str, subset: str, lines: Sequence[StudyLine] | None) -> float | None:
-        """Mean over both directions, such as ``precision@5``.
+    def score(self, measure: str, subset: str, lines: Sequence[Any] | None) -> float | None:
+        """Mean over both directions, such as ``precision@5``; None where it was not computed.
 
-        ``baseline``: a random order; ``ceiling``: the best one; ``control``, which needs the lines:
-        the best list that is the same for every query, those relevant to most others.
+        ``baseline``: a random order; ``ceiling``: the best order; ``control``, which needs the
+        lines: the same k most broadly relevant studies for every query.
         """
         if measure == "baseline":
             return self.chance.precision[JUDGED]
@@ -270,13 +229,17 @@ class RetrievalRecord(Averages, ScoredRecord):
         shares: dict[int, float] = getattr(self.mean, name)
         return shares.get(int(k))
 
-    def numbers(self, lines: Sequence[StudyLine]) -> tuple[dict[str, object], dict[str, object]]:
-        """All but the divergence from the teacher."""
+    def right(self, measure: str, subset: str) -> Count | None:
+        """None: retrieval scores are no counts."""
+        return None
+
+    def numbers(self, lines: Sequence[Any]) -> tuple[dict[str, object], dict[str, object]]:
+        """The numbers of the record and the same numbers computed from its lines."""
         return {name: getattr(self, name) for name in Averages.model_fields}, dict(averages(lines))
 
 
 def averages(lines: Sequence[StudyLine]) -> Averages:
-    """The numbers of a record from at least one line."""
+    """Average the lines of a split, at least one."""
     count = len(lines)
     ks = lines[0].image_to_text.ks
 

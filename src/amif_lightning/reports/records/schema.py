@@ -1,44 +1,24 @@
-"""Record files as strict pydantic models; what is wrong with a file is one sentence."""
+"""Record files as strict pydantic models; an invalid file gives an error of one sentence."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, ClassVar, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amif_lightning.data.files.atomic import read_text, write_atomically
 from amif_lightning.errors import UserError
 
-# What rounding may add to a share or a cosine.
-_ROUNDING = 1e-9
-
-
-def _share(value: float) -> float:
-    if not -_ROUNDING <= value <= 1 + _ROUNDING:
-        raise ValueError("must be a number from 0 to 1")
-    return value
-
-
-def _cosine(value: float) -> float:
-    if not abs(value) <= 1 + _ROUNDING:
-        raise ValueError("must be a number from -1 to 1")
-    return value
-
-
-def _name(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty")
-    return value
-
-
-Share = Annotated[float, AfterValidator(_share)]
-Cosine = Annotated[float, AfterValidator(_cosine)]
-Name = Annotated[str, AfterValidator(_name)]
+_ROUNDING = 1e-9  # what rounding may add to a share or a cosine
+Share = Annotated[float, Field(ge=-_ROUNDING, le=1 + _ROUNDING)]
+Cosine = Annotated[float, Field(ge=-1 - _ROUNDING, le=1 + _ROUNDING)]
+Name = Annotated[str, Field(min_length=1)]
 Number = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -54,12 +34,7 @@ M = TypeVar("M", bound=Model)
 
 
 class FieldError(ValueError):
-    """A rule between fields that is broken.
-
-    Args:
-        field: The field's dotted name, inside the model that checks the rule.
-        reason: What is wrong with it: ``must be ...``.
-    """
+    """A broken rule between fields: the dotted name of the field, and what is wrong with it."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"field '{field}' {reason}")
@@ -67,7 +42,7 @@ class FieldError(ValueError):
 
 
 def broken(where: object, reason: object) -> UserError:
-    """The one sentence on a file (and line) whose content breaks a rule."""
+    """Return the error for a file (and line) whose content breaks a rule."""
     return UserError(
         f"{where}: {reason}; test the checkpoint again to rewrite the file, or move it out of the "
         "folder."
@@ -75,12 +50,7 @@ def broken(where: object, reason: object) -> UserError:
 
 
 def parse(model: type[M], text: str, where: object) -> M:
-    """Read one JSON object.
-
-    Args:
-        model: What it must be.
-        text: The JSON text.
-        where: File (and line) for the message.
+    """Parse one JSON object; ``where`` is the file (and line) for the error.
 
     Raises:
         UserError: Naming the first field that is missing, unknown, mistyped or inconsistent.
@@ -104,38 +74,38 @@ def _reason(error: ValidationError) -> str:
         return f"{field} is missing"
     if first["type"] == "extra_forbidden":
         return f"{field} is not part of this schema version"
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    message = re.sub(r"^\w+ should", "must", first["msg"].removeprefix("Value error, "))
     found = repr(first["input"])
     return f"{field}: {message}, found {found if len(found) <= 40 else found[:37] + '...'}"
 
 
 class Line(Model):
-    """What one question or study reached: a line of the file beside the record.
+    """The result of one question or study: a line of the file next to the record.
 
     Attributes:
         ID: Name of the field that is unique in the file.
-        CLUSTER: Name of the field that intervals draw: lines of one image, or of one patient, are
-            not independent.
-        ALIKE: Names of the fields that are null on all lines of a file or on none.
+        CLUSTER: Name of the field that the bootstrap resamples: lines of one image or of one
+            patient are not independent.
+        TOGETHER: Names of the fields that are null on all lines of a file or on none.
     """
 
     ID: ClassVar[str]
     CLUSTER: ClassVar[str]
-    ALIKE: ClassVar[tuple[str, ...]]
+    TOGETHER: ClassVar[tuple[str, ...]]
 
     @property
     def id(self) -> str:
-        """What tells the line from the others of its file."""
+        """The line's unique id."""
         return str(getattr(self, self.ID))
 
     @property
     def cluster(self) -> str:
-        """The cluster that the line belongs to."""
+        """The line's image or patient."""
         return str(getattr(self, self.CLUSTER))
 
     @property
     def subsets(self) -> tuple[str, ...]:
-        """Names of the subsets that the line is counted in."""
+        """Names of the subsets that count the line."""
         return ("overall",)
 
     @property
@@ -145,27 +115,22 @@ class Line(Model):
 
     @property
     def judged(self) -> object:
-        """Which further pairs were scored; None where there are none."""
+        """Which further pairs were scored; None without any."""
         return None
 
     def value(self, measure: str, count: int) -> float | None:
-        """A score from 0 to 1; None where the line has none.
-
-        Args:
-            measure: Its name.
-            count: Number of lines in the file.
-        """
+        """A score from 0 to 1 in a file of ``count`` lines; None where the line has none."""
         raise NotImplementedError
 
     @classmethod
     def rules(cls, lines: Sequence[Self]) -> Iterator[tuple[int, FieldError]]:
-        """Broken rules between the lines of a file: the place of the line, and what is wrong."""
+        """Yield the broken rules between the lines of a file, each with the line's place."""
         seen: set[str] = set()
         for place, line in enumerate(lines):
             if line.id in seen:
                 yield place, FieldError(cls.ID, f"'{line.id}' occurs twice")
             seen.add(line.id)
-            for field in cls.ALIKE:
+            for field in cls.TOGETHER:
                 if (getattr(line, field) is None) != (getattr(lines[0], field) is None):
                     yield place, FieldError(field, "is null on some lines only")
 
@@ -176,58 +141,53 @@ L = TypeVar("L", bound=Line)
 def read_lines(path: str | PathLike[str], model: type[L]) -> tuple[L, ...]:
     """Read a file with one JSON object a line.
 
-    Args:
-        path: The file.
-        model: What every line must be.
-
     Raises:
         UserError: Naming the line and the field that is missing, mistyped, repeated or impossible,
-            or if the last line has no end.
+            or if the last line is incomplete.
     """
     path = Path(path)
-    # Not splitlines(): a text may hold one of the exotic line separators it also splits at.
+    # Not splitlines(): it would also split at exotic line separators inside a text.
     texts = read_text(path).split("\n")
     if texts.pop():
         raise UserError(f"{path} ends in the middle of a line: test the checkpoint again.")
     lines = tuple(
         parse(model, text, f"{path}, line {number}") for number, text in enumerate(texts, start=1)
     )
-    return _checked(path, lines, model)
+    _check(path, lines)
+    return lines
 
 
 def write_lines(path: str | PathLike[str], lines: Sequence[Line]) -> None:
-    """Check the rules of `read_lines`, then write all lines atomically in the order given.
+    """Check the rules of `read_lines`, then write all lines atomically in the given order.
 
     Raises:
         UserError: If the lines break a rule or the file cannot be written.
     """
-    _checked(Path(path), lines, type(lines[0]) if lines else Line)
+    _check(Path(path), lines)
     rows = (json.dumps(line.model_dump(mode="json"), ensure_ascii=False) for line in lines)
     write_atomically(Path(path), "".join(row + "\n" for row in rows))
 
 
-def _checked(path: Path, lines: Sequence[L], model: type[L]) -> tuple[L, ...]:
+def _check(path: Path, lines: Sequence[Line]) -> None:
     if not lines:
-        raise broken(path, "it holds no line")
-    for place, error in model.rules(lines):
+        raise broken(path, "the file has no line")
+    for place, error in type(lines[0]).rules(lines):
         raise broken(f"{path}, line {place + 1}", error)
-    return tuple(lines)
 
 
 def first_difference(one: object, other: object, name: str = "") -> str | None:
-    """The dotted name of the first number in which two models or mappings differ; None without.
+    """Return the dotted name of the first value in which two models or mappings differ, or None.
 
     Numbers are equal up to the rounding of a mean.
     """
     if isinstance(one, BaseModel) and isinstance(other, BaseModel):
         return first_difference(one.model_dump(), other.model_dump(), name)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in {**one, **other}:
-            inner = f"{name}.{key}".lstrip(".")
-            found = first_difference(one.get(key), other.get(key), inner)
-            if found:
-                return found
-        return None
+        inner = (
+            first_difference(one.get(key), other.get(key), f"{name}.{key}".lstrip("."))
+            for key in {**one, **other}
+        )
+        return next(filter(None, inner), None)
     if isinstance(one, int | float) and isinstance(other, int | float):
         return None if math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9) else name
     return None if one == other else name

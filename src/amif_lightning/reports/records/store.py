@@ -1,22 +1,26 @@
-"""Finding and reading the records of both kinds."""
+"""Read the records of both kinds, and count the tests of a run folder."""
 
 from __future__ import annotations
 
+import json
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict
 
-from amif_lightning.data.files.atomic import read_text
+from amif_lightning.data.files.atomic import read_text, write_atomically
 from amif_lightning.errors import UserError
 from amif_lightning.reports.records.answering import ResultRecord
 from amif_lightning.reports.records.retrieval import RetrievalRecord
-from amif_lightning.reports.records.run import SCHEMA_VERSION, read_record
-from amif_lightning.reports.records.schema import Model, parse
+from amif_lightning.reports.records.run import SCHEMA_VERSION, read_record, record_path
+from amif_lightning.reports.records.schema import Model, Number, parse
+
+ScoredRecord = ResultRecord | RetrievalRecord
 
 
 class _Kind(Model):
-    """What is read first; a record that does not name its kind is one of answers."""
+    """The fields that are read first; a record without a kind is one of answers."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -24,8 +28,8 @@ class _Kind(Model):
     kind: Literal["answering", "retrieval"] = "answering"
 
 
-def read_any(path: Path) -> ResultRecord | RetrievalRecord:
-    """Read and check a record of whichever kind.
+def read_any(path: Path) -> ScoredRecord:
+    """Read and check a record of either kind.
 
     Raises:
         UserError: Naming the file and the field that is missing, mistyped or inconsistent.
@@ -42,8 +46,8 @@ def read_any(path: Path) -> ResultRecord | RetrievalRecord:
     return read_record(path, ResultRecord)
 
 
-def find_records(folder: Path) -> list[tuple[Path, ResultRecord | RetrievalRecord]]:
-    """Read every ``result-*.json`` in ``folder`` and all its subfolders, in the order of paths.
+def find_records(folder: Path) -> list[tuple[Path, ScoredRecord]]:
+    """Read every ``result-*.json`` in ``folder`` and all its subfolders, sorted by path.
 
     Raises:
         UserError: If the folder or records are missing, or a record is broken.
@@ -56,3 +60,32 @@ def find_records(folder: Path) -> list[tuple[Path, ResultRecord | RetrievalRecor
             f"{folder} holds no result-*.json: test a checkpoint first, or give another folder."
         )
     return [(path, read_any(path)) for path in paths]
+
+
+class _TestRuns(Model):
+    test_runs: Number
+
+
+def count_test_run(folder: str | PathLike[str], split: str) -> int:
+    """Count a test of a split that starts now, and return the new count.
+
+    The count has its own file, ``test-runs-<split>.json``, so that nothing resets it: not
+    ``--overwrite``, not a test that ends before its record is written, not a partial test.
+
+    Raises:
+        UserError: If the count, or the record of a folder without one, cannot be read or written,
+            since the count would be lost.
+    """
+    path, record = Path(folder) / f"test-runs-{split}.json", record_path(folder, split)
+    if path.exists():
+        try:
+            before = parse(_TestRuns, read_text(path), path).test_runs
+        except UserError as error:
+            raise UserError(
+                f'{path} holds no count of tests: write {{"test_runs": N}} into it, where N is the '
+                "number of tests so far."
+            ) from error
+    else:
+        before = read_any(record).test_runs if record.exists() else 0
+    write_atomically(path, json.dumps({"test_runs": before + 1}) + "\n")
+    return before + 1

@@ -1,10 +1,9 @@
-"""Numbers as words: tables, figures, comparisons, verdicts."""
+"""Numbers as text: tables, figures, comparisons, verdicts."""
 
 __all__ = [
     "comparisons",
     "figures",
-    "local_tables",
-    "local_verdict",
+    "local_alignment",
     "markdown",
     "numbers",
     "published",

@@ -16,18 +16,18 @@ from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.markdown import Columns, Table, build, bullets
 
 _SEEDS = (
-    "The interval speaks of these trained networks; how far other seeds would differ is seen from "
-    "the differences per seed. Nothing is corrected for the number of comparisons."
+    "The interval is about these trained networks; the differences per seed show how far other "
+    "seeds would differ. Nothing is corrected for the number of comparisons."
 )
 ANSWERS_LEGEND = (
     "Difference of mean accuracies, first minus second, with a bootstrap over images paired by "
-    "question; McNemar is exact and two-sided, per equal seed, on all questions (right by the "
-    "first only / by the second only), questions about one image taken as independent. The means "
-    f"are over all seeds of each. {_SEEDS}"
+    "question. McNemar is exact and two-sided, per equal seed, on all questions (right by the "
+    "first only / by the second only), and treats questions about one image as independent. The "
+    f"means are over all seeds of each configuration. {_SEEDS}"
 )
 SEARCHES_LEGEND = (
-    "Difference of {score}, mean over both directions and over the seeds that both have, first "
-    f"minus second, with a bootstrap over groups of studies paired by study. {_SEEDS}"
+    "Difference of {score}, first minus second, mean over both directions and over the seeds that "
+    f"both have, with a bootstrap over groups of studies paired by study. {_SEEDS}"
 )
 
 
@@ -35,7 +35,7 @@ SEARCHES_LEGEND = (
 class Pair:
     """Two configurations and their difference, first minus second, on a subset.
 
-    Of searches both sides hold the seeds alone that both have.
+    For retrieval both sides hold only the seeds that both have; ``left_out`` counts the others.
     """
 
     first: AnyGroup
@@ -47,12 +47,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Compared:
-    """What the comparison of several configurations comes to.
+    """The comparison of several configurations.
 
     Attributes:
         pairs: The differences.
         table: The same as cells.
-        sentences: What the comparisons say.
+        sentences: The results in words.
         remarks: A sentence for everything that cannot be compared.
     """
 
@@ -69,23 +69,23 @@ class Compared:
 
 
 def compare(groups: Sequence[AnyGroup], baselines: Sequence[str] = ()) -> Compared:
-    """Paired differences between experiments on the same data, protocol and split.
+    """Compute paired differences between experiments on the same data, protocol and split.
 
     Args:
         groups: Configurations of one kind, sorted by data set.
-        baselines: Compare with these experiments only, and say each result in a sentence.
+        baselines: Compare only with these experiments, and give each result as a sentence.
     """
     pairs: list[Pair] = []
     refused: dict[str, list[str]] = {}
     for data, members in groupby(groups, key=lambda group: group.key.dataset):
         for first, second in pairs_of(list(members), baselines):
             if first.key.split != second.key.split:
-                continue  # another split is another set of cases, not a rival
+                continue  # another split is another set of cases
             reason = _not_comparable(first, second)
             if reason is None:
                 pairs += _differences(first, second)
             else:
-                why = f"Not compared on {data} {first.key.split}, for {reason}"
+                why = f"Not compared on {data} {first.key.split}, because {reason}"
                 refused.setdefault(why, []).append(f"{first.name} with {second.name}")
     searched = bool(groups) and groups[0].first.kind == "retrieval"
     sentences = [
@@ -105,51 +105,52 @@ def compare(groups: Sequence[AnyGroup], baselines: Sequence[str] = ()) -> Compar
 def _not_comparable(first: AnyGroup, second: AnyGroup) -> str | None:
     labels = [group.first.protocol_label for group in (first, second)]
     if first.key.protocol != second.key.protocol:
-        return f"the protocols differ ({labels[0]} against {labels[1]})"
+        return f"the protocols differ ({labels[0]} and {labels[1]})"
     if first.key.layout != second.key.layout:
-        return f"the layouts differ ({first.key.layout} against {second.key.layout})"
+        return f"the layouts differ ({first.key.layout} and {second.key.layout})"
     for group in (first, second):
         if group.missing:
             return f"{group.missing[0]} is missing"
     cases = first.first.CASES
     if first.identities != second.identities:
         return f"their {cases} differ"
-    if first.count() < numbers.LEAST_FOR_PERCENT:
-        return f"fewer than {numbers.LEAST_FOR_PERCENT} {cases} decide nothing"
-    if first.first.kind == "retrieval" and not _shared_seeds(first, second):
+    if first.count() < numbers.MIN_FOR_PERCENT:
+        return f"there are fewer than {numbers.MIN_FOR_PERCENT} {cases}"
+    if first.first.kind == "retrieval" and not shared_seeds(first, second):
         return "they have no equal seeds"
     return None
 
 
-def _shared_seeds(first: AnyGroup, second: AnyGroup) -> set[int]:
+def shared_seeds(first: AnyGroup, second: AnyGroup) -> set[int]:
+    """The seeds that both configurations have."""
     return {r.seed for r in first.records} & {r.seed for r in second.records}
 
 
 def _differences(first: AnyGroup, second: AnyGroup) -> Iterable[Pair]:
-    left_out, shared = 0, _shared_seeds(first, second)
+    left_out, shared = 0, shared_seeds(first, second)
     if first.first.kind == "retrieval":
         left_out = len(first.runs) + len(second.runs) - 2 * len(shared)
         first, second = first.of_seeds(shared), second.of_seeds(shared)
-    # A question's subsets may differ between releases of the code; only shared ones are compared.
+    # A question's subsets may differ between versions of the code; only shared ones are compared.
     for subset in [name for name in first.subsets if name in second.subsets]:
         chosen = first.members(subset)
-        if chosen != second.members(subset) or len(chosen) < numbers.LEAST_FOR_PERCENT:
+        if chosen != second.members(subset) or len(chosen) < numbers.MIN_FOR_PERCENT:
             continue
-        by_seed = [
+        one, other = (
             dict(zip((r.seed for r in group.records), group.values(subset), strict=True))
             for group in (first, second)
-        ]
+        )
         difference = Estimate(
             first.mean(subset) - second.mean(subset),
             statistics.bootstrap_difference(
                 first.table(chosen), second.table(chosen), first.clusters(chosen)
             ),
-            {seed: by_seed[0][seed] - by_seed[1][seed] for seed in sorted(shared)},
+            {seed: one[seed] - other[seed] for seed in sorted(shared)},
         )
         yield Pair(first, second, subset, difference, left_out)
 
 
-_START: Columns[Pair] = (
+_DATA: Columns[Pair] = (
     ("data", lambda pair: f"{pair.first.key.dataset} {pair.first.key.layout}"),
     ("split", lambda pair: pair.first.key.split),
 )
@@ -161,7 +162,7 @@ _INTERVAL: Columns[Pair] = (
     ("95 % interval", lambda pair: numbers.points_interval(pair.difference.span)),
 )
 _ANSWERS: Columns[Pair] = (
-    *_START,
+    *_DATA,
     ("protocol", lambda pair: pair.first.first.protocol_label),
     *_NAMES,
     ("questions", lambda pair: subset_name(pair.subset)),
@@ -174,7 +175,7 @@ _ANSWERS: Columns[Pair] = (
 
 def _searches(score: str) -> Columns[Pair]:
     return (
-        *_START,
+        *_DATA,
         *_NAMES,
         ("studies", lambda pair: str(pair.first.count())),
         (f"difference of {score}, points", lambda pair: numbers.points(pair.difference.value)),
@@ -191,15 +192,15 @@ def _paired(pair: Pair) -> str:
 
 def _mcnemar(pair: Pair) -> str:
     places = range(pair.first.count())
-    right = [
+    one, other = (
         dict(zip((r.seed for r in group.records), group.table(places), strict=True))
         for group in (pair.first, pair.second)
-    ]
+    )
     texts = []
     for seed in pair.difference.seeds:
-        test = statistics.mcnemar(right[0][seed], right[1][seed])
-        p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
-        texts.append(f"seed {seed}: {test.first_only}/{test.second_only}, {p}")
+        first_only, second_only, p = statistics.mcnemar(one[seed], other[seed])
+        value = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+        texts.append(f"seed {seed}: {first_only}/{second_only}, {value}")
     return "; ".join(texts) or "no equal seeds"
 
 
@@ -209,9 +210,7 @@ G = TypeVar("G", bound=AnyGroup)
 def pairs_of(groups: Sequence[G], baselines: Sequence[str] = ()) -> list[tuple[G, G]]:
     """The pairs to compare among groups on the same data.
 
-    Args:
-        groups: The groups.
-        baselines: Only pairs with these experiments, each other one before them; none: all pairs.
+    With baselines, only pairs of another experiment and a baseline, in this order; else all pairs.
     """
     if not baselines:
         return list(combinations(groups, 2))
@@ -221,29 +220,28 @@ def pairs_of(groups: Sequence[G], baselines: Sequence[str] = ()) -> list[tuple[G
         for base in groups
         if base.key.experiment == baseline
         for other in groups
-        # Of two baselines the later one is compared with the earlier one, and that once.
+        # Two baselines are compared once, the later with the earlier.
         if other.key.experiment not in baselines[: place + 1]
     ]
 
 
 def _without_baseline(groups: Sequence[AnyGroup], baselines: Sequence[str]) -> list[str]:
-    """A sentence for every data set and split that no baseline scored."""
     there: dict[tuple[str, str], set[str]] = {}
     for group in groups if baselines else ():
         there.setdefault((group.key.dataset, group.key.split), set()).add(group.key.experiment)
     return [
-        f"Nothing is compared on {dataset} {split}, for no run of the baseline "
-        f"{' or '.join(baselines)} is there."
+        f"Nothing is compared on {dataset} {split}, because the baseline "
+        f"{' or '.join(baselines)} has no run there."
         for (dataset, split), experiments in there.items()
         if experiments.isdisjoint(baselines)
     ]
 
 
 def check_baselines(baselines: Iterable[str], experiments: Iterable[str]) -> None:
-    """Refuse a baseline that no run belongs to.
+    """Refuse a baseline without a run.
 
     Raises:
-        UserError: Naming the experiments that there are.
+        UserError: Naming the existing experiments.
     """
     there = sorted(set(experiments))
     for baseline in baselines:
@@ -255,7 +253,7 @@ def check_baselines(baselines: Iterable[str], experiments: Iterable[str]) -> Non
 
 
 def sentence(pair: Pair, *, baseline: bool) -> str:
-    """Say whether two configurations differ, and in which direction.
+    """State whether two configurations differ, and in which direction.
 
     Args:
         pair: The configurations.
@@ -268,22 +266,26 @@ def sentence(pair: Pair, *, baseline: bool) -> str:
     gap = f"{numbers.points(difference.value)} points of {score}"
     if difference.span is None:
         return (
-            f"{start}whether it differs from {other} is not shown: {gap}, and too little was "
-            f"scored for an interval ({seeds})."
+            f"{start}unknown whether it differs from {other}: {gap}, and there is too little data "
+            f"for an interval ({seeds})."
         )
-    written = f"95 % interval {numbers.points_interval(difference.span)}"
+    interval = f"95 % interval {numbers.points_interval(difference.span)}"
     if not difference.span.excludes_zero:
         return (
-            f"{start}no evidence of a difference from {other}: {gap} ({written}, which includes 0; "
-            f"{seeds})."
+            f"{start}no evidence of a difference from {other}: {gap} ({interval}, which includes "
+            f"0; {seeds})."
         )
-    above = difference.span.low > 0
-    agree = all((part > 0) == above and part for part in difference.seeds.values())
-    doubt = "" if agree else ", BUT NOT IN EVERY SEED"
+    side = "above" if difference.span.low > 0 else "BELOW"
     return (
-        f"{start}{numbers.percent(abs(difference.value))} points of {score} "
-        f"{'above' if above else 'BELOW'} {other}{doubt} ({written}, which excludes 0; {seeds})."
+        f"{start}{numbers.percent(abs(difference.value))} points of {score} {side} {other}"
+        f"{doubt(difference)} ({interval}, which excludes 0; {seeds})."
     )
+
+
+def doubt(difference: Estimate) -> str:
+    """A warning where the difference of a seed has another sign than the interval's side."""
+    agree = all(part * difference.value > 0 for part in difference.seeds.values())
+    return "" if agree else ", BUT NOT IN EVERY SEED"
 
 
 def per_seed(by_seed: Mapping[int, float]) -> str:

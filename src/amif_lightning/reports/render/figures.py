@@ -1,11 +1,11 @@
-"""Figures of scores, as SVG: bars with intervals, baselines, ceilings and differences."""
+"""Figures of scores as SVG: bars with intervals, baselines, ceilings and differences."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from textwrap import fill
@@ -19,11 +19,11 @@ from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.comparisons import Compared
 from amif_lightning.reports.render.numbers import compact, count_of
 
-if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn only
+if TYPE_CHECKING:  # matplotlib is imported only to draw
     from matplotlib.axes import Axes
 
 #: Colours by the name of the page's variable (style.css), which dark mode changes. Orange, purple
-#: and green stay apart for readers with colour-vision deficiencies; the marks also differ in shape.
+#: and green are distinct for readers with colour-vision deficiencies; the marks differ in shape.
 PALETTE = {
     "ink": "#1d2127",
     "card": "#ffffff",
@@ -60,28 +60,24 @@ class Bar:
     """One bar; scores are shares.
 
     Attributes:
-        name: What it is of.
-        score: Mean over seeds.
-        deviation: Standard deviation over seeds; None for one seed.
-        interval: Its 95 % interval; None without one.
+        score: Mean over seeds, with its deviation and 95 % interval; None where there is none.
         seeds: The score of each seed.
         levels: Other levels, by the keys of the chart's marks.
-        gap: Difference from the baseline; None for itself or without one.
+        gap: Difference from the baseline; None for the baseline or without one.
     """
 
     name: str
     score: float
     deviation: float | None
     interval: Interval | None
-    seeds: tuple[float, ...]
+    seeds: Sequence[float]
     levels: Mapping[str, float]
     gap: Estimate | None = None
 
     @property
     def text(self) -> str:
         """The score in percent, with its spread over seeds."""
-        spread = "" if self.deviation is None else f" ± {100 * self.deviation:.1f}"
-        return f"{numbers.percent(self.score)} %{spread}"
+        return f"{numbers.percent(self.score)} %{numbers.spread(self.deviation)}"
 
     @property
     def difference(self) -> str:
@@ -94,21 +90,21 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars on one axis: its title, what has no bar, and the axis's end in percent."""
+    """Bars on one axis, which ends at ``end`` percent; ``note`` names what has no bar."""
 
     title: str
-    bars: tuple[Bar, ...]
-    notes: tuple[str, ...] = ()
-    end: int = 100
+    bars: Sequence[Bar]
+    note: str
+    end: int
 
     @property
     def below(self) -> str:
-        """The notes in lines."""
-        return "\n".join(fill(note, 130) for note in self.notes)
+        """The note in lines."""
+        return fill(self.note, 130)
 
     @property
     def height(self) -> int:
-        """Its pixels."""
+        """Height in pixels."""
         return _TITLE + _ROW * len(self.bars) + _AXIS + 16 * len(self.below.splitlines())
 
 
@@ -119,111 +115,99 @@ class Chart:
     Attributes:
         title: What the bars show.
         marks: Names of the levels, by ``baseline``, ``control`` and ``ceiling``.
-        panels: The panels, from top to bottom.
-        baseline: Which configuration differences are drawn from; empty: none are drawn.
+        baseline: The configuration that differences are drawn from; empty: none are drawn.
     """
 
     title: str
     marks: Mapping[str, str]
-    panels: tuple[Panel, ...]
+    panels: Sequence[Panel]
     baseline: str = ""
 
 
 def draw(groups: Sequence[AnswerGroup], searches: Sequence[SearchGroup] = ()) -> str:
-    """The report's figure: a panel per configuration that answered and per data set searched.
-
-    What has too few questions or studies for a percentage is named below its panel.
-    """
+    """The report's figure: a panel per configuration that answered and per data set searched."""
     charts = []
     if groups:
-        charts.append(Chart("Accuracy", _ANSWERING, tuple(map(_strata, groups))))
+        charts.append(Chart("Accuracy", _ANSWERING, [_answers(group) for group in groups]))
     if searches:
         title = f"Image-text retrieval: precision@{JUDGED}, mean over both directions"
-        panels = tuple(
-            _searches(label, list(those)) for label, those in groupby(searches, lambda g: g.label)
-        )
+        panels = []
+        for label, members in groupby(searches, lambda group: group.label):
+            those = list(members)
+            studies = compact(group.count() for group in those)
+            rows = [(g, OVERALL, f"{g.name}, {count_of(g.runs)}") for g in those]
+            panels.append(_panel(f"{label}, n = {studies}", rows))
         charts.append(Chart(title, _RETRIEVAL, panels))
     title = "Accuracy with intervals, baselines and ceilings" if groups else "Image-text retrieval"
     return svg(title, charts)
 
 
 def comparison(
-    groups: Sequence[AnyGroup],
-    compared: Compared,
-    baselines: Sequence[str] = (),
+    groups: Sequence[AnyGroup], compared: Compared, baselines: Sequence[str] = ()
 ) -> Chart:
     """The page's chart of configurations that scored the same questions or studies.
 
-    Args:
-        groups: The configurations.
-        compared: Their comparison.
-        baselines: Experiments that are baselines. The first that has a bar stands on top, and the
-            others' distances from it beside them.
+    The first baseline with a bar is on top, and the differences from it are next to the others.
     """
     title, marks = "Accuracy on all questions", _ANSWERING
     if groups[0].first.kind == "retrieval":
         title, marks = f"Precision@{JUDGED}, mean over both directions", _RETRIEVAL
-    large = [g for g in groups if g.count() >= numbers.LEAST_FOR_PERCENT]
-    named = {g.key.experiment: g.name for g in large}
+    named = {g.key.experiment: g.name for g in groups if g.count() >= numbers.MIN_FOR_PERCENT}
     baseline = next((named[experiment] for experiment in baselines if experiment in named), "")
     gaps = {
         pair.first.name: pair.difference
         for pair in compared.pairs
         if pair.second.name == baseline and pair.subset == OVERALL
     }
-    bars = [replace(_bar(g, g.name), gap=gaps.get(g.name)) for g in large]
-    bars.sort(key=lambda bar: bar.name != baseline)  # stable: the others keep their order
-    notes = [
-        f"{g.name}: {g.count()} {g.first.CASES} are too few for a bar."
-        for g in groups
-        if g not in large
-    ]
-    panel = Panel("", tuple(bars), tuple(notes), _axis_end(bars))
-    kept = {kind: name for kind, name in marks.items() if any(kind in b.levels for b in bars)}
-    return Chart(title, kept, (panel,), baseline)
+    ordered = sorted(groups, key=lambda group: group.name != baseline)  # stable
+    panel = _panel("", [(group, OVERALL, group.name) for group in ordered], gaps=gaps)
+    kept = {k: name for k, name in marks.items() if any(k in bar.levels for bar in panel.bars)}
+    return Chart(title, kept, [panel], baseline)
 
 
-def _strata(group: AnswerGroup) -> Panel:
+def _answers(group: AnswerGroup) -> Panel:
     untrained = ", UNTRAINED" if group.first.untrained else ""
-    large = [s for s in group.subsets if group.count(s) >= numbers.LEAST_FOR_PERCENT]
-    small = [
-        f"{subset_name(s)} {numbers.share_of(group.right(s), group.count(s))}"
-        for s in group.subsets
-        if s not in large
-    ]
-    return Panel(
-        f"{group.label}: {group.key.experiment}, {count_of(group.runs)}{untrained}",
-        tuple(_bar(group, f"{subset_name(s)} (n = {group.count(s)})", s) for s in large),
-        (f"Too few questions for a bar: {'; '.join(small)}",) if small else (),
-    )
+    title = f"{group.label}: {group.key.experiment}, {count_of(group.runs)}{untrained}"
+    rows = [(group, s, f"{subset_name(s)} (n = {group.count(s)})") for s in group.subsets]
+    return _panel(title, rows, end=100)
 
 
-def _searches(label: str, groups: Sequence[SearchGroup]) -> Panel:
-    large = [g for g in groups if g.count() >= numbers.LEAST_FOR_PERCENT]
-    bars = tuple(_bar(g, f"{g.name}, {count_of(g.runs)}") for g in large)
-    small = [f"{g.name} ({g.count()})" for g in groups if g not in large]
-    notes = (f"Too few studies for a bar: {'; '.join(small)}",) if small else ()
-    studies = compact([g.count() for g in groups])
-    return Panel(f"{label}, n = {studies}", bars, notes, _axis_end(bars))
+def _panel(
+    title: str,
+    rows: Iterable[tuple[AnyGroup, str, str]],
+    *,
+    gaps: Mapping[str, Estimate] | None = None,
+    end: int | None = None,
+) -> Panel:
+    """A bar for each group, subset and name; a note on those with too few cases for a percentage.
 
-
-def _bar(group: AnyGroup, name: str, subset: str = OVERALL) -> Bar:
-    levels = {kind: group.level(kind, subset) for kind in _MARKS}
-    return Bar(
-        name,
-        group.mean(subset),
-        group.deviation(subset),
-        group.interval(subset),
-        tuple(group.values(subset)),
-        {kind: level for kind, level in levels.items() if level is not None},
-    )
-
-
-def _axis_end(bars: Sequence[Bar]) -> int:
-    """The shortest axis in percent that holds every mark."""
+    Without ``end``, the axis is the shortest that holds every mark.
+    """
+    bars, small, cases = [], [], ""
+    for group, subset, name in rows:
+        if group.count(subset) < numbers.MIN_FOR_PERCENT:
+            right, cases = group.right(subset), group.first.CASES
+            count = group.count(subset)
+            small.append(f"{name}: {numbers.share_of(right, count) if right else count}")
+            continue
+        levels = {kind: group.level(kind, subset) for kind in _MARKS}
+        bars.append(
+            Bar(
+                name,
+                group.mean(subset),
+                group.deviation(subset),
+                group.interval(subset),
+                group.values(subset),
+                {kind: level for kind, level in levels.items() if level is not None},
+                (gaps or {}).get(name),
+            )
+        )
     marks = [mark for bar in bars for mark in (*bar.seeds, *bar.levels.values())]
     marks += [bar.interval.high for bar in bars if bar.interval]
-    return next((end for end in _ENDS if 100 * max(marks, default=0) <= end + 1e-6), _ENDS[-1])
+    highest = 100 * max(marks, default=0) - 1e-6
+    shortest = next((end for end in _ENDS if highest <= end), _ENDS[-1])
+    note = f"Too few {cases} for a bar: {'; '.join(small)}" if small else ""
+    return Panel(title, bars, note, end or shortest)
 
 
 # ---- drawing ------------------------------------------------------------------------------------
@@ -233,9 +217,9 @@ def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
     """Charts as SVG; equal charts give equal bytes.
 
     Args:
-        title: What the figure shows, for readers without it.
+        title: What the figure shows, for readers who do not see it.
         charts: The charts, from top to bottom.
-        inline: Whether the page holds it: colours are the page's variables, on no background.
+        inline: Whether the page holds it: the page's colour variables, no background.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -248,11 +232,11 @@ def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
     height = _HEAD * len(charts) + sum(panel.height for panel in panels)
     settings: Any = {
         "svg.fonttype": "none",
-        # Makes the ids of marks: figures of one page have other titles, and so other ids.
+        # Determines the ids of marks: figures of one page need different titles.
         "svg.hashsalt": title,
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": 11,
-        "text.parse_math": False,  # names of experiments are no formulas
+        "text.parse_math": False,  # an experiment may have a $ in its name
         **dict.fromkeys(("text.color", "xtick.labelcolor", "ytick.labelcolor"), PALETTE["ink"]),
     }
     with rc_context(settings):
@@ -306,7 +290,7 @@ def _scores(axes: Axes, chart: Chart, panel: Panel) -> None:
     style: Any = {"color": PALETTE["bar"], "label": "mean over seeds", "zorder": 2}
     axes.barh(range(len(bars)), scores, 0.5, **style)
     _intervals(axes, [bar.interval for bar in bars])
-    # Below the bar: on it the dots would hide the ends of the interval.
+    # Below the bar, where the dots do not hide the ends of the interval.
     seeds = [(seed, y + 0.38) for y, bar in enumerate(bars) for seed in bar.seeds]
     _points(axes, seeds, color=PALETTE["ink"], marker="o", ms=4, label="one seed")
     for kind, name in chart.marks.items():
@@ -373,10 +357,10 @@ def _description(charts: Sequence[Chart]) -> str:
 
 
 def _cleaned(text: str, title: str, description: str, *, inline: bool) -> str:
-    """SVG of matplotlib with words for readers who do not see it."""
+    """Matplotlib's SVG with a title and a description."""
     text = text[text.index("<svg") :]
-    text = re.sub(r"<style.*?</style>", "", text, count=1)  # of all elements of the page
-    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)  # the same in every figure
+    text = re.sub(r"<style.*?</style>", "", text, count=1)  # would apply to the whole page
+    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)  # ids that every figure repeats
     text = re.sub(r' transform="rotate\(-0 [^"]*\)"|(?<=\d)pt(?=")', "", text)
     words = f"<title>{escape(title)}</title>\n<desc>{escape(description)}</desc>"
     head = f'<svg role="img" aria-label="{escape(title)}"'

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 T = TypeVar("T")
-#: Name of a column, and what it says of an item.
+#: Name of a column, and the function that gives an item's cell.
 Columns = Sequence[tuple[str, Callable[[T], str]]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells under their columns, and how they are computed."""
+    """A table for Markdown and for the page.
+
+    Attributes:
+        header: Names of the columns.
+        legend: How the cells are computed.
+        folded: Label of the fold that holds the table on the page; empty: it is open.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    legend: str
+    legend: str = ""
+    folded: str = ""
 
     @property
     def parts(self) -> list[str]:
@@ -27,6 +34,19 @@ class Table:
             return []
         return [f"## {self.title}", markdown(self.header, self.rows), self.legend]
 
+    @property
+    def words(self) -> list[bool]:
+        """Whether a column holds mostly text, which is aligned left; numbers are aligned right."""
+        starts = [[cell[0] for cell in column if cell] for column in zip(*self.rows, strict=True)]
+        numbers = [sum(start in "+-0123456789" for start in column) for column in starts]
+        return [2 * n < len(some) or not some for n, some in zip(numbers, starts, strict=True)]
+
+    def without(self, hidden: Collection[str], **changes: Any) -> Table:
+        """A copy without the named columns and with other attributes changed."""
+        kept = [place for place, name in enumerate(self.header) if name not in hidden]
+        header, *rows = (tuple(row[place] for place in kept) for row in (self.header, *self.rows))
+        return replace(self, header=header, rows=tuple(rows), **changes)
+
 
 def build(title: str, columns: Columns[T], items: Iterable[T], legend: str) -> Table:
     """A table with a row per item."""
@@ -34,19 +54,17 @@ def build(title: str, columns: Columns[T], items: Iterable[T], legend: str) -> T
     return Table(title, tuple(name for name, _ in columns), rows, legend)
 
 
-def bullets(sentences: Iterable[str]) -> list[str]:
-    """A list in Markdown as one part; none without sentences."""
+def bullets(sentences: Collection[str]) -> list[str]:
+    """A Markdown list as one part; empty without sentences."""
     return ["\n".join(f"- {text}" for text in sentences)] if sentences else []
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns also line up as plain text."""
-    cells = [[_cell(text) for text in row] for row in [header, *rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    """A Markdown table whose columns are also aligned as plain text."""
+    cells = [
+        [" ".join(text.split()).replace("|", "\\|") for text in row] for row in (header, *rows)
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

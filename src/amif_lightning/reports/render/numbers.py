@@ -1,20 +1,21 @@
-"""How numbers are written."""
+"""How numbers are formatted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
+from amif_lightning.evaluation import SMALLEST_PRINTED_PERCENTAGE
 from amif_lightning.reports.analysis.statistics import Interval, mean_std
 
-# Below this many questions a percentage suggests a precision that is not there.
-LEAST_FOR_PERCENT = 30
+#: With fewer questions or studies a percentage would suggest a false precision.
+MIN_FOR_PERCENT = SMALLEST_PRINTED_PERCENTAGE
 NONE = "-"
 
 
 def percent(share: float) -> str:
     """A share as percent with one decimal, without the sign; halves away from zero."""
-    # 0.3425 as a float lies below it; no share of whole numbers is as near to a half as this.
+    # 0.3425 as a float is below 0.3425; no share of whole numbers is as near to a half as this.
     text = f"{100 * share + math.copysign(1e-9, share):.1f}"
     return "0.0" if text == "-0.0" else text
 
@@ -36,20 +37,20 @@ def points_interval(value: Interval | None) -> str:
 
 
 def share_of(correct: Sequence[int], count: int) -> str:
-    """Right answers of one or more runs on ``count`` questions: ``172, 168 of 451``."""
+    """Correct answers of one or more runs on ``count`` questions: ``172, 168 of 451``."""
     return ", ".join(str(part) for part in correct) + f" of {count}"
 
 
 def score(correct: Sequence[int], count: int) -> str:
-    """Mean percentage with its counts, or the counts alone below `LEAST_FOR_PERCENT`."""
+    """Mean percentage with its counts, or only the counts below `MIN_FOR_PERCENT`."""
     counts = share_of(correct, count)
-    if count < LEAST_FOR_PERCENT:
+    if count < MIN_FOR_PERCENT:
         return counts
     return f"{percent(sum(correct) / (len(correct) * count))} ({counts})"
 
 
 def seconds(value: float) -> str:
-    """A duration a person can read: ``48 s``, ``7 min``, ``2 h 05 min``."""
+    """A duration: ``48 s``, ``7 min``, ``2 h 05 min``."""
     if value < 90:
         return f"{value:.0f} s"
     minutes = round(value / 60)
@@ -69,13 +70,13 @@ def over_seeds(
     if not found:
         return NONE
     mean, deviation = mean_std(found)
-    between = (
-        "" if span is None else f" [{scale * span.low:.{digits}f}, {scale * span.high:.{digits}f}]"
-    )
-    return f"{mean:.{digits}f}{spread(deviation, digits, 1)}{between}"
+    text = f"{mean:.{digits}f}{spread(deviation, digits, 1)}"
+    if span is None:
+        return text
+    return f"{text} [{scale * span.low:.{digits}f}, {scale * span.high:.{digits}f}]"
 
 
-def compact(seeds: Sequence[object], separator: str = ", ") -> str:
+def compact(seeds: Iterable[object], separator: str = ", ") -> str:
     """Values per seed: one if all are equal, else all of them."""
     values = [str(value) for value in seeds]
     return values[0] if len(set(values)) == 1 else separator.join(values)

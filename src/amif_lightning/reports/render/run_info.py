@@ -1,4 +1,4 @@
-"""What tables and notes say of where the runs of a configuration came from, for both kinds."""
+"""Provenance of the runs of a configuration in tables and notes, for both kinds of records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "lightning", "transformers", "geomloss")
 
 def machines(records: Sequence[RunRecord]) -> str:
     """The machine, or one per seed where they differ."""
-    return compact([_machine(record.hardware) for record in records], "; ")
+    return compact((_machine(record.hardware) for record in records), "; ")
 
 
 def _machine(hardware: Hardware) -> str:
@@ -33,53 +33,69 @@ def time_per_seed(records: Sequence[RunRecord]) -> str:
     ``train before`` is the training of the checkpoint that the runs started from.
     """
     parts = []
-    for name, title in (
-        ("before", "train before"),
-        ("train", "train"),
-        ("test", "test"),
-        ("control", "control"),
-    ):
+    for name in ("before", "train", "test", "control"):
         values = [getattr(record.durations, name) for record in records]
         known = [value for value in values if value is not None]
         if known:
+            title = "train before" if name == "before" else name
             parts.append(f"{title} {numbers.seconds(sum(known) / len(known))}")
     return ", ".join(parts) or "not recorded"
 
 
-def sources(records: Sequence[RunRecord]) -> str:
-    """Seeds, commit and versions, such as ``seeds 0, 1, commit 0123456789, torch 2.8.0``."""
-    commits = compact(
-        [
-            (r.git_commit or "unknown")[:10] + (" with uncommitted changes" if r.git_dirty else "")
-            for r in records
-        ]
+def versions(records: Sequence[RunRecord], packages: Iterable[str]) -> str:
+    """The versions of the packages that any record names, such as ``torch 2.8.0``."""
+    return ", ".join(
+        f"{name} {compact(record.versions.get(name, 'unknown') for record in records)}"
+        for name in packages
+        if any(name in record.versions for record in records)
     )
-    versions = ", ".join(
-        f"{name} {compact([r.versions.get(name, 'unknown') for r in records])}"
-        for name in PACKAGES
-        if any(name in r.versions for r in records)
-    )
-    seeds = ", ".join(str(r.seed) for r in records)
-    return f"seeds {seeds}, commit {commits}" + (f", {versions}" if versions else "")
+
+
+def facts(group: AnyGroup) -> dict[str, str]:
+    """The provenance of a configuration's runs for the page, by name."""
+    records: Sequence[RunRecord] = group.records
+    packages = dict.fromkeys(name for record in records for name in record.versions)
+    return {
+        "seeds": ", ".join(str(record.seed) for record in records),
+        "commit": compact(map(_commit, records)),
+        "test runs": compact(record.test_runs for record in records),
+        "hardware": machines(records),
+        "time per seed": time_per_seed(records),
+        "finished (UTC)": ", ".join(record.finished for record in records),
+        "weights": compact(record.checkpoint or "no checkpoint" for record in records),
+        "versions": versions(records, packages),
+        "run folders": ", ".join(str(run.path.parent) for run in group.runs),
+    }
+
+
+def _commit(record: RunRecord) -> str:
+    if record.git_commit is None:
+        return "unknown"
+    state = {True: "with uncommitted changes", False: "clean", None: "state unknown"}
+    return f"{record.git_commit} ({state[record.git_dirty]})"
 
 
 def notes(group: AnyGroup) -> Iterable[str]:
-    """What a reader must know beside the numbers: missing files, provenance, warnings."""
-    head, records = f"{group.label}, {group.key.experiment}", group.records
+    """Yield sentences on missing files, provenance, differences between seeds, and warnings."""
+    records, first = group.records, group.first
     for path in group.missing:
-        yield f"{head}: {path} is missing, so no interval of a mean or a difference is printed."
-    first = group.first
-    made = f"{_method(first)}, " if isinstance(first, ResultRecord) else ""
-    yield f"{head}: {made}{sources(records)}."
+        yield f"{path} is missing, so no interval of a mean or a difference is printed."
+    commits = compact(
+        (r.git_commit or "unknown")[:10] + (" with uncommitted changes" if r.git_dirty else "")
+        for r in records
+    )
+    seeds = ", ".join(str(record.seed) for record in records)
+    method = f"{_method(first)}, " if isinstance(first, ResultRecord) else ""
+    packages = versions(records, PACKAGES)
+    yield f"{method}seeds {seeds}, commit {commits}" + (f", {packages}." if packages else ".")
     if isinstance(first, ResultRecord):
         done = sum(record.control is not None for record in records)
         if 0 < done < len(records):
-            yield f"{head}: only {done} of {len(records)} seeds have the control."
+            yield f"only {done} of {len(records)} seeds have the control."
     keys = sorted(config_differences(records))
     if keys:
-        yield f"{head}: the seeds' configurations differ in {', '.join(keys)}."
-    for sentence in dict.fromkeys(text for record in records for text in record.warnings):
-        yield f"{head}: {sentence}"
+        yield f"the seeds' configurations differ in {', '.join(keys)}."
+    yield from dict.fromkeys(text for record in records for text in record.warnings)
 
 
 def _method(record: ResultRecord) -> str:
@@ -93,7 +109,7 @@ def _method(record: ResultRecord) -> str:
     )
 
 
-# Last parts of configuration names that are meant to differ between seeds.
+# Last parts of configuration names whose values may differ between seeds.
 SEED_WISE = {
     "seed_everything",
     "seed",
@@ -108,34 +124,27 @@ SEED_WISE = {
 
 
 def config_differences(records: Sequence[RunRecord]) -> set[str]:
-    """Dotted names whose values differ between runs, but for those meant to (`SEED_WISE`)."""
+    """Dotted names of options that differ between runs and should not."""
+    values: dict[str, set[str]] = {}
     flat = [dict(_flatten(record.config)) for record in records]
-    names = set().union(*flat)
+    for name in set().union(*flat):
+        for record, options in zip(records, flat, strict=True):
+            option = options.get(name)
+            # Each seed may start from its own checkpoint: the run's own seed is no difference.
+            text = f"{type(option).__name__} {option!r}"
+            text = re.sub(rf"\bseed{record.seed}\b", "seed", text)
+            values.setdefault(name, set()).add(text)
     return {
         name
-        for name in names
-        if name.rpartition(".")[2] not in SEED_WISE
-        and len(
-            {
-                _seedless(values.get(name), record)
-                for values, record in zip(flat, records, strict=True)
-            }
-        )
-        > 1
+        for name, texts in values.items()
+        if len(texts) > 1 and name.rpartition(".")[2] not in SEED_WISE
     }
 
 
-def _seedless(value: object, record: RunRecord) -> str:
-    """``value`` as text without the run's own seed: each seed starts from its own checkpoint."""
-    return re.sub(rf"\bseed{record.seed}\b", "seed", f"{type(value).__name__} {value!r}")
-
-
 def _flatten(value: object, prefix: str = "") -> Iterable[tuple[str, object]]:
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, list) and value:
-        for index, item in enumerate(value):
-            yield from _flatten(item, f"{prefix}.{index}")
-    else:
+    inner = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(inner, dict) or not inner:
         yield prefix, value
+        return
+    for key, item in inner.items():
+        yield from _flatten(item, f"{prefix}.{key}".lstrip("."))

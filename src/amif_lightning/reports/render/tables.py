@@ -1,23 +1,22 @@
-"""The report as Markdown: verdicts, tables, comparisons, and what the records carry."""
+"""The report as Markdown: verdicts, tables, comparisons, local alignment and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from amif_lightning.reports.analysis import statistics
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup, subset_name
+from amif_lightning.reports.analysis.statistics import DRAWS
 from amif_lightning.reports.records.answering import KnowledgeAverages
 from amif_lightning.reports.records.retrieval import JUDGED, MEASURES
 from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.comparisons import compare
-from amif_lightning.reports.render.local_tables import local_tables
-from amif_lightning.reports.render.local_verdict import local_sentences
+from amif_lightning.reports.render.local_alignment import local_sentences, local_tables
 from amif_lightning.reports.render.markdown import Columns, Table, build, bullets
 from amif_lightning.reports.render.numbers import compact, over_seeds, percent, spread
 from amif_lightning.reports.render.run_info import machines, notes, time_per_seed
-from amif_lightning.reports.render.verdicts import controlled, verdict
+from amif_lightning.reports.render.verdicts import verdict
 
 
 def report(
@@ -44,9 +43,13 @@ def report(
         parts += search_table(searches).parts + compare(searches, baselines).parts
         parts += [part for table in local_tables(searches) for part in table.parts]
         if sentences := local_sentences(searches, baselines):
-            parts += ["## What local alignment is worth", *bullets(sentences)]
-    parts += ["## Notes", *bullets([line for group in groups for line in notes(group)])]
-    return "\n\n".join(parts) + "\n"
+            parts += ["## Benefit of local alignment", *bullets(sentences)]
+    noted = [
+        f"{group.label}, {group.key.experiment}: {text}"
+        for group in groups
+        for text in notes(group)
+    ]
+    return "\n\n".join([*parts, "## Notes", *bullets(noted)]) + "\n"
 
 
 # ---- answers ----------------------------------------------------------------------------------
@@ -58,15 +61,19 @@ class _Row(NamedTuple):
 
     @property
     def enough(self) -> bool:
-        return self.group.count(self.subset) >= numbers.LEAST_FOR_PERCENT
+        return self.group.count(self.subset) >= numbers.MIN_FOR_PERCENT
 
-    def score(self, measure: str) -> str:
+    def interval(self, measure: str | None = None) -> str:
+        span = self.group.interval(self.subset, measure) if self.enough else None
+        return numbers.interval(span)
+
+    def level(self, measure: str) -> str:
         """A level that is the same for all seeds."""
         found = self.group.right(self.subset, measure)[:1]
         return numbers.score(found, self.group.count(self.subset)) if found else numbers.NONE
 
 
-_PLACE: Columns[_Row] = (
+_DATA: Columns[_Row] = (
     ("data", lambda row: f"{row.group.key.dataset} {row.group.key.layout}"),
     ("split", lambda row: row.group.key.split),
     ("experiment", lambda row: row.group.name),
@@ -74,27 +81,24 @@ _PLACE: Columns[_Row] = (
     ("questions", lambda row: subset_name(row.subset)),
 )
 _SEEDS: Columns[_Row] = (("seeds", lambda row: str(len(row.group.runs))),)
-# Machine and time are the same for all subsets: once per configuration is enough.
+# Machine and time are the same for all subsets: one row of a configuration holds them.
 _ANSWERS: Columns[_Row] = (
-    *_PLACE,
+    *_DATA,
     (
         "accuracy % (± std over seeds)",
         lambda row: _mean(row.group, row.subset) if row.enough else numbers.NONE,
     ),
-    (
-        "95 % interval",
-        lambda row: numbers.interval(row.group.interval(row.subset) if row.enough else None),
-    ),
+    ("95 % interval", lambda row: row.interval()),
     (
         "right of asked, per seed",
         lambda row: numbers.share_of(row.group.right(row.subset), row.group.count(row.subset)),
     ),
-    ("ceiling %", lambda row: row.score("ceiling")),
-    ("question-only baseline %", lambda row: row.score("baseline")),
-    ("same-image copy %", lambda row: row.score("same_image_copy")),
+    ("ceiling %", lambda row: row.level("ceiling")),
+    ("question-only baseline %", lambda row: row.level("baseline")),
+    ("same-image copy %", lambda row: row.level("same_image_copy")),
     ("shuffled images %", lambda row: _shuffled(row)),
     *_SEEDS,
-    ("test runs", lambda row: compact([r.test_runs for r in row.group.records])),
+    ("test runs", lambda row: compact(r.test_runs for r in row.group.records)),
     ("hardware", lambda row: machines(row.group.records) if row.subset == OVERALL else ""),
     (
         "time per seed",
@@ -103,12 +107,11 @@ _ANSWERS: Columns[_Row] = (
 )
 ANSWERS_LEGEND = (
     "Accuracy is rounded once from whole counts; fewer than "
-    f"{numbers.LEAST_FOR_PERCENT} questions are printed as counts alone. "
-    "Interval: Wilson for one seed, bootstrap over images "
-    f"({statistics.DRAWS} draws, fixed seed) for the mean of several; the spread between seeds "
-    "is the ± beside the mean, not part of the interval. "
+    f"{numbers.MIN_FOR_PERCENT} questions are printed as counts only. "
+    f"Interval: Wilson for one seed, bootstrap over images ({DRAWS} draws, fixed seed) for the "
+    "mean of several; it does not include the spread between seeds, which is the ± after the mean. "
     "Ceiling: questions whose answer is among the candidates. "
-    "Question-only baseline and same-image copy look at no image. "
+    "Question-only baseline and same-image copy do not use the pixels. "
     "Shuffled images: the same weights with the images permuted among the questions. "
     "Test runs: how often a test of this split was started in the run folder."
 )
@@ -132,11 +135,11 @@ def _shuffled(row: _Row) -> str:
     right = row.group.right(row.subset, "control")
     if right:
         return numbers.score(right, row.group.count(row.subset))
-    done = controlled(row.group)
+    done = sum(record.control is not None for record in row.group.records)
     return f"only {done} of {len(row.group.runs)} seeds" if done else "not run"
 
 
-# ---- what was read of the vocabulary ----------------------------------------------------------
+# ---- attention on the vocabulary --------------------------------------------------------------
 
 
 class _Reading(_Row):
@@ -146,7 +149,7 @@ class _Reading(_Row):
 
     @property
     def enough(self) -> bool:
-        return self.averages[0].known >= numbers.LEAST_FOR_PERCENT
+        return self.averages[0].known >= numbers.MIN_FOR_PERCENT
 
     def share(self, name: str) -> str:
         if not self.enough:
@@ -155,18 +158,13 @@ class _Reading(_Row):
 
 
 _READ: Columns[_Reading] = (
-    *_PLACE,
+    *_DATA,
     (
         "answers with an entry",
         lambda row: f"{row.averages[0].known} of {row.averages[0].questions}",
     ),
     ("attention on the answer % (± std over seeds)", lambda row: row.share("mass")),
-    (
-        "95 % interval",
-        lambda row: numbers.interval(
-            row.group.interval(row.subset, "mass") if row.enough else None
-        ),
-    ),
+    ("95 % interval", lambda row: row.interval("mass")),
     ("even share %", lambda row: row.share("even")),
     ("top entry in the answer %", lambda row: row.share("top")),
     ("effective entries", lambda row: over_seeds((one.effective for one in row.averages), 1)),
@@ -174,25 +172,25 @@ _READ: Columns[_Reading] = (
     *_SEEDS,
 )
 _READ_LEGEND = (
-    "Attention of the question on the vocabulary, averaged over heads. On the answer: its sum over "
-    "the entries that are words of the answer, over the questions whose answer has one; the "
-    "interval is that of the mean over seeds, by bootstrap over images "
-    f"({statistics.DRAWS} draws, fixed seed). Even share: what even attention would put there. "
+    "Attention of the question on the vocabulary, averaged over heads. Attention on the answer: "
+    "the sum over the entries that are words of the answer, over the questions whose answer has an "
+    "entry; the interval of the mean over seeds is a bootstrap over images "
+    f"({DRAWS} draws, fixed seed). Even share: the same for uniform attention. "
     "Effective entries: exp of the entropy, 1 where all attention is on one entry. Gate: mean "
-    "openness, 0 keeps a token and 1 takes what it read; without a gate 1. A network may "
-    "select and be no better for it: compare the accuracies."
+    "openness; 0 keeps a token and 1 replaces it by the vocabulary's values; 1 without a gate. A "
+    "network may select the right entries without answering better: compare the accuracies."
 )
 
 
 def knowledge_table(groups: Iterable[AnswerGroup]) -> Table:
-    """What was read of the vocabulary: a row per subset of each configuration that reads one."""
+    """Attention on the vocabulary: a row per subset of each configuration that has one."""
     rows = [
         _Reading(group, subset)
         for group in groups
         if all(record.knowledge for record in group.records)
         for subset in group.subsets
     ]
-    return build("What was read of the answer vocabulary", _READ, rows, _READ_LEGEND)
+    return build("Attention on the answer vocabulary", _READ, rows, _READ_LEGEND)
 
 
 # ---- searches ---------------------------------------------------------------------------------
@@ -200,15 +198,15 @@ def knowledge_table(groups: Iterable[AnswerGroup]) -> Table:
 SEARCHES_LEGEND = (
     "Means over both directions (report from image, image from report) and seeds ± standard "
     "deviation over seeds, with the 95 % interval of the mean over seeds: bootstrap over groups of "
-    f"studies ({statistics.DRAWS} draws, fixed seed), the studies that are searched among taken as "
-    "fixed; the spread between seeds is not part of it. "
-    "Precision@k: share of relevant studies among the k nearest; recall@k: whether the own one is "
-    "among them. Chance: the average of a random order. Same list: the studies that are relevant "
-    "to most others, for every query, which takes no look at one. Best possible: no order reaches "
-    "more, for many studies have fewer than k relevant ones. "
+    f"studies ({DRAWS} draws, fixed seed) with a fixed set of candidates; it does not include the "
+    "spread between seeds. "
+    "Precision@k: share of relevant studies among the k nearest; recall@k: whether the study "
+    "itself is among them. Chance: the average of a random order. Same list: the k most broadly "
+    "relevant studies for every query, a list that uses no image or report. Best possible: the "
+    "highest precision of any order; many studies have fewer than k relevant ones. "
     "Zero-shot: studies whose class was found by prompts. Teacher KL: divergence of the model's "
-    "image-text distribution over the split from the teacher's, mean ± std, in nats; values of "
-    "different teachers, which stand in brackets, cannot be compared. "
+    "image-text distribution over the split from the teacher's, mean ± std, in nats; the values of "
+    "different teachers (in brackets) cannot be compared. "
     "Test runs: how often a test of this split was started in the run folder."
 )
 
@@ -232,7 +230,7 @@ def search_table(groups: Sequence[SearchGroup]) -> Table:
         ("zero-shot", _zero_shot),
         ("teacher KL, nats", _divergence),
         ("seeds", lambda group: str(len(group.runs))),
-        ("test runs", lambda group: compact([r.test_runs for r in group.records])),
+        ("test runs", lambda group: compact(r.test_runs for r in group.records)),
         ("hardware", lambda group: machines(group.records)),
         ("time per seed", lambda group: time_per_seed(group.records)),
     )
@@ -240,7 +238,7 @@ def search_table(groups: Sequence[SearchGroup]) -> Table:
 
 
 def _enough(group: SearchGroup) -> bool:
-    return group.count() >= numbers.LEAST_FOR_PERCENT
+    return group.count() >= numbers.MIN_FOR_PERCENT
 
 
 def _score(group: SearchGroup, measure: str) -> str:
@@ -270,14 +268,14 @@ def _zero_shot(group: SearchGroup) -> str:
 
 
 def _divergence(group: SearchGroup) -> str:
-    teachers = dict.fromkeys(_teacher(record.config) for record in group.records)
-    named = ", ".join(teacher for teacher in teachers if teacher)
+    options = [data_options(record.config).get("teacher") for record in group.records]
+    named = ", ".join(str(teacher) for teacher in dict.fromkeys(options) if teacher)
     mean = over_seeds((record.teacher_kl for record in group.records), 3)
     return f"{mean} ({named})" if named and mean != numbers.NONE else mean
 
 
-def _teacher(config: Mapping[str, Any]) -> str:
-    """The option ``teacher`` of the data, empty where the configuration has none."""
-    data = config.get("data", {})
-    arguments = data.get("init_args", data) if isinstance(data, Mapping) else {}
-    return str(arguments.get("teacher", "")) if isinstance(arguments, Mapping) else ""
+def data_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of the data in a record's configuration, from the command line or from Python."""
+    data = config.get("data")
+    options = data.get("init_args", data) if isinstance(data, Mapping) else None
+    return options if isinstance(options, Mapping) else {}

@@ -18,7 +18,7 @@ from amif_lightning.batch import StudyBatch, Tokens
 from amif_lightning.callbacks import alignment_images
 from amif_lightning.callbacks.alignment_images import AlignmentImages, first_studies, neighbours
 from amif_lightning.errors import UserError
-from amif_lightning.models.eval_mode import at_rest
+from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from amif_lightning.tasks.pretraining.mining import Drawn
@@ -75,7 +75,7 @@ def caught(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
 
 
 def embedded(task: AMiFPretrain, batch: StudyBatch) -> tuple[Tensor, Tensor]:
-    with at_rest(task):
+    with evaluation_mode(task):
         tokens, states = task.vision(batch.first), task.text(batch.text.ids, batch.text.mask)
         return task.embed_image(tokens), task.embed_text(states)
 
@@ -140,7 +140,7 @@ def test_maps_are_the_rows_of_the_plan(
     assert rows == [0, 3, 6, 1]  # other findings first
     for row, (image, report, words) in zip(rows, studies, strict=True):
         assert image == pytest.approx(batch.first[row].numpy())
-        with at_rest(task):
+        with evaluation_mode(task):
             ids, mask = batch.text.ids[row][None], batch.text.mask[row][None]
             x = task.fusion.text_projection(task.text.words(ids))
             tokens = task.vision(batch.first[row][None])

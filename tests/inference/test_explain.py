@@ -13,7 +13,7 @@ from amif_lightning.callbacks.image_figures import WordMap
 from amif_lightning.inference import explain as explaining
 from amif_lightning.inference.explain import SIDE, explain
 from amif_lightning.losses.transport import TokenTransport
-from amif_lightning.models.eval_mode import at_rest
+from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.tasks import AMiFVQA
 from amif_lightning.tasks.answering.single_question import Asked, ask, inputs_of
 from tests.inference.conftest import Saved
@@ -50,7 +50,7 @@ def test_each_informative_word_has_a_map_of_its_row_of_the_plan(
     assert [one.word for one in drawn] == words
 
     inputs = inputs_of(restored, [asked])
-    with at_rest(restored):
+    with evaluation_mode(restored):
         encoded = restored.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
     kept = encoded.mask.clone()
     kept[:, 0] = kept[:, -1] = False  # [CLS] and [SEP]

@@ -349,7 +349,7 @@ def test_bad_arguments_are_named() -> None:
     tree = CandidateTree(CANDIDATES, BOS, EOS)
     with pytest.raises(ValueError, match="no candidate answers"):
         CandidateTree([], BOS, EOS)
-    with pytest.raises(ValueError, match=r"candidate 1 holds the end token 2"):
+    with pytest.raises(ValueError, match=r"candidate 1 contains the end token 2"):
         CandidateTree([[5], [5, EOS, 6]], BOS, EOS)
     for work in (rank, best):
         with pytest.raises(ValueError, match="eval"):

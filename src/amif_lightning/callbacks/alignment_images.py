@@ -23,7 +23,7 @@ from amif_lightning.callbacks.image_figures import (
 from amif_lightning.callbacks.validation_images import ValidationImages, array
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import Sides, same_sample, soft_labels
-from amif_lightning.models.eval_mode import at_rest
+from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.models.words import Word, informative, words_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class AlignmentImages(ValidationImages):
             kept: A batch of studies on the task's device.
         """
         (batch,) = kept
-        with at_rest(task):
+        with evaluation_mode(task):
             tokens, states = task.vision(batch.first), task.text(batch.text.ids, batch.text.mask)
             image, text = task.embed_image(tokens), task.embed_text(states)
             made = {

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from amif_lightning.callbacks.image_figures import WordMap, plans_figure
 from amif_lightning.losses.transport import TokenTransport
-from amif_lightning.models.eval_mode import at_rest
+from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.models.words import informative, words_of
 from amif_lightning.tasks.answering.single_question import (
     Answered,
@@ -50,7 +50,7 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Figure:
     """
     inputs = inputs_of(task, [asked])
     transport = task.transport or TokenTransport()
-    with at_rest(task):
+    with evaluation_mode(task):
         encoded = task.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
         index = torch.zeros(1, dtype=torch.long, device=encoded.image.device)
         plan, _ = task.local_tokens(inputs.tokens, encoded, index).plan(transport)

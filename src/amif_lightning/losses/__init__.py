@@ -1,3 +1,3 @@
-"""Loss functions: plain tensors in, scalars or per-sample values out, each with its formula."""
+"""Loss functions of plain tensors, each with its formula."""
 
 __all__ = ["alignment", "answering", "gather", "matching", "transport"]

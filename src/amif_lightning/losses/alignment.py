@@ -1,8 +1,7 @@
 """Unified global alignment of images, views and texts with soft or hard labels (paper).
 
-Letters used in shapes: G samples of the global batch, D width, T width of the teacher's features.
-Everything is computed in float32 at least, outside autocast: cosines over a small temperature are
-large numbers, of which half precision would keep too few digits.
+G samples of the global batch, D width, T width of the teacher's features. All losses are computed
+in float32 or float64, outside autocast: cosines divided by a small temperature need the digits.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: The temperature's range: 1 is no sharpening of cosines, 0.01 is CLIP's own limit.
+#: Range of the temperature: 1 does not sharpen cosines, 0.01 is CLIP's limit.
 LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.01, 1.0
-# Its power is still a number of single precision, with room for the cosine's rounding.
+# exp(80) is still finite in float32.
 _GREATEST_SCALE = 80.0
 
 Labels = Literal["soft", "hard"]
@@ -26,7 +25,7 @@ PAIRS: tuple[Pair, ...] = ("image_text", "view_view", "text_text")
 
 
 def same_sample(study: Tensor, text: Tensor) -> Tensor:
-    """E (G, G) bool: pairs of equal study or equal text, of which neither is a negative.
+    """Return E (G, G) bool, true for pairs that are no negatives: equal study or equal text.
 
     Args:
         study: (G,) long identities of the studies.
@@ -38,20 +37,20 @@ def same_sample(study: Tensor, text: Tensor) -> Tensor:
 def soft_labels(
     first: Tensor, second: Tensor, scale: float, same: Tensor, same_weight: float = 0.01
 ) -> Tensor:
-    r"""Labels (G, G) from a frozen teacher: how alike two samples are; rows sum to 1.
+    r"""Compute labels (G, G) from a frozen teacher's similarities; rows sum to 1.
 
     .. math:: q = \mathrm{softmax}(e^{scale}\,\hat u \hat v^\top + \lambda E)
 
     Args:
-        first: (G, T) the teacher's features û of the first modality, of unit norm; or some of the
-            rows, with the same rows of ``same``.
-        second: (G, T) its features v̂ of the second.
+        first: (G, T) the teacher's unit features û of the first modality; or some of the rows, with
+            the same rows of ``same``.
+        second: (G, T) the teacher's unit features v̂ of the second modality.
         scale: The teacher's logit scale, a natural logarithm, at most 80.
         same: (G, G) bool E, see :func:`same_sample`.
         same_weight: lambda.
 
     Raises:
-        ValueError: If the scale is not finite or too great, as when the factor itself is given.
+        ValueError: If the scale is not finite or too large, such as the factor itself.
     """
     if not (math.isfinite(scale) and scale <= _GREATEST_SCALE):
         raise ValueError(
@@ -65,7 +64,7 @@ def soft_labels(
 
 
 def hard_labels(same: Tensor, smoothing: float = 0.1) -> Tensor:
-    r"""Labels (G, G) from identity alone: samples that say the same share the row's mass.
+    r"""Compute labels (G, G) from identity: equal samples share the row's mass.
 
     .. math:: q_{ij} = (1 - \epsilon) E_{ij} / \sum_k E_{ik} + \epsilon / G
 
@@ -78,7 +77,7 @@ def hard_labels(same: Tensor, smoothing: float = 0.1) -> Tensor:
 
 
 def alignment_loss(logits: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
-    r"""Mean over both directions of KL(labels || softmax of the logits).
+    r"""Compute the mean over both directions of KL(labels || softmax of the logits).
 
     .. math:: L = \tfrac{1}{2G} \sum_i \big[ KL(q_i \| \mathrm{softmax}(s_{i\cdot}))
               + KL(q'_i \| \mathrm{softmax}(s_{\cdot i})) \big]
@@ -100,14 +99,12 @@ def alignment_loss(logits: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
 
 
 class GlobalAlignment(nn.Module):
-    r"""One loss for any pair of modalities: two views, an image and a text, two texts.
+    r"""Alignment loss of one pair of modalities with a learned temperature tau in [0.01, 1].
 
     .. math:: s = u v^\top / \tau
 
-    The temperature tau is learned; it stays in [0.01, 1] (:meth:`clamp_`).
-
     Args:
-        temperature: tau at the start, in that range.
+        temperature: Initial tau.
     """
 
     def __init__(self, temperature: float = 0.07) -> None:
@@ -121,14 +118,14 @@ class GlobalAlignment(nn.Module):
 
     @torch.no_grad()
     def clamp_(self) -> None:
-        """Bring tau back into its range; to be called after every optimizer step.
+        """Clamp tau to its range; call after every optimizer step.
 
-        Not in the forward pass: a clamped value has no gradient and would never come back.
+        In the forward pass, a clamped value would have no gradient and would never return.
         """
         self.log_temperature.clamp_(math.log(LEAST_TEMPERATURE), math.log(GREATEST_TEMPERATURE))
 
     def logits(self, first: Tensor, second: Tensor) -> Tensor:
-        """Student's logits s (G, G) of unit features u and v (G, D); float32 or float64."""
+        """Compute the student's logits s (G, G) of unit features u and v (G, D)."""
         with torch.autocast(first.device.type, enabled=False):
             similarity = _at_least_float32(first) @ _at_least_float32(second).T
             return similarity / self.temperature
@@ -136,11 +133,11 @@ class GlobalAlignment(nn.Module):
     def forward(
         self, first: Tensor, second: Tensor, forward: Tensor, backward: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss of one pair of modalities, and the logits (G, G) that hard negatives are mined from.
+        """Compute the loss, and the logits (G, G) for mining hard negatives.
 
         Args:
-            first: (G, D) features u, of unit norm.
-            second: (G, D) features v, of unit norm.
+            first: (G, D) unit features u.
+            second: (G, D) unit features v.
             forward: (G, G) labels of the rows of ``first``.
             backward: (G, G) labels of the rows of ``second``.
         """
@@ -156,8 +153,8 @@ class Sides:
         first: (G, D) of view 1.
         second: (G, D) of view 2.
         text: (G, D) of the report.
-        text_again: (G, D) of the report in another dropout pass, which hard labels are compared
-            with; None with soft labels, where the text is compared with itself.
+        text_again: (G, D) of the report in another dropout pass, for hard labels; None: compare the
+            text with itself.
     """
 
     first: Tensor
@@ -166,7 +163,7 @@ class Sides:
     text_again: Tensor | None = None
 
     def of(self, pair: Pair) -> tuple[Tensor, Tensor]:
-        """Return the two sides that a pair compares."""
+        """Return the two sides of a pair."""
         again = self.text if self.text_again is None else self.text_again
         return {
             "image_text": (self.first, self.text),
@@ -177,12 +174,12 @@ class Sides:
 
 @dataclass(frozen=True)
 class Aligned:
-    """The losses of one batch, and what they were computed from where mining needs it again.
+    """The losses of one batch, with the image-text logits and labels for mining.
 
     Attributes:
-        losses: The unweighted loss of every pair that has a weight.
-        logits: (G, G) student's logits of image and text; None where that pair has no weight.
-        labels: (G, G) labels of images and of texts; None where that pair has no weight.
+        losses: The unweighted loss of every pair with a weight.
+        logits: (G, G) student's logits of image and text; None if that pair has no weight.
+        labels: (G, G) labels of images and of texts; None if that pair has no weight.
     """
 
     losses: dict[Pair, Tensor]
@@ -194,14 +191,13 @@ class UnifiedAlignment(nn.Module):
     """All pairs of modalities under one loss, each with its own weight and temperature.
 
     Args:
-        labels: ``soft``: a teacher says how alike two samples are; ``hard``: only samples that say
-            the same are alike.
-        image_text: Weight of view 1 against the report; 0 leaves the pair out.
-        view_view: Weight of view 1 against view 2; 0 leaves the pair out.
-        text_text: Weight of the report against itself; 0 leaves the pair out.
-        same_weight: lambda, what equal samples add to the teacher's logits.
+        labels: ``soft``: similarities of a teacher; ``hard``: identity of study or text.
+        image_text: Weight of view 1 against the report; 0 omits the pair.
+        view_view: Weight of view 1 against view 2; 0 omits the pair.
+        text_text: Weight of the report against itself; 0 omits the pair.
+        same_weight: lambda, added to the teacher's logits of equal samples.
         smoothing: Smoothing of hard labels.
-        temperature: Temperature of every pair at the start.
+        temperature: Initial temperature of every pair.
     """
 
     def __init__(
@@ -228,16 +224,16 @@ class UnifiedAlignment(nn.Module):
     def labels(
         self, pair: Pair, same: Tensor, teacher: Sides | None, scale: float
     ) -> tuple[Tensor, Tensor]:
-        """Labels (G, G) of the first modality's rows and of the second's.
+        """Compute the labels (G, G) of the first modality's rows and of the second's.
 
         Args:
-            pair: Which modalities.
-            same: (G, G) bool, samples that say the same.
-            teacher: The teacher's features (G, T); needed for soft labels.
+            pair: The modalities.
+            same: (G, G) bool, see :func:`same_sample`.
+            teacher: The teacher's features (G, T); required for soft labels.
             scale: The teacher's logit scale, a natural logarithm.
 
         Raises:
-            ValueError: If soft labels are asked for without a teacher.
+            ValueError: If soft labels have no teacher.
         """
         if self.kind == "hard":
             labels = hard_labels(same, self.smoothing)
@@ -253,13 +249,9 @@ class UnifiedAlignment(nn.Module):
     def forward(
         self, sides: Sides, same: Tensor, teacher: Sides | None, scale: float = 0.0
     ) -> Aligned:
-        """Compute the loss of every pair that has a weight, once.
+        """Compute the loss of every pair with a weight from the student's unit vectors.
 
-        Args:
-            sides: The student's vectors, of unit norm.
-            same: As for :meth:`labels`.
-            teacher: As for :meth:`labels`.
-            scale: As for :meth:`labels`.
+        Other arguments are those of :meth:`labels`.
         """
         losses: dict[Pair, Tensor] = {}
         kept: tuple[Tensor | None, tuple[Tensor, Tensor] | None] = None, None
@@ -272,7 +264,7 @@ class UnifiedAlignment(nn.Module):
         return Aligned(losses, *kept)
 
     def clamp_(self) -> None:
-        """Bring all temperatures back into their range; after every optimizer step."""
+        """Clamp all temperatures to their range; call after every optimizer step."""
         for module in self.pairs.values():
             assert isinstance(module, GlobalAlignment)
             module.clamp_()

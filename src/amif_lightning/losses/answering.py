@@ -1,6 +1,6 @@
 """Losses of the answering stage: likelihood of answers, and the pointer loss on the vocabulary.
 
-Letters used in shapes: B questions, T answer tokens, V tokens, N entries of the answer vocabulary.
+B questions, T answer tokens, V tokens, N entries of the answer vocabulary.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from torch import Tensor
 def sequence_log_likelihood(
     logits: Tensor, targets: Tensor, mask: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    r"""Log-likelihood of each answer: the sum over its tokens and its end token (paper, answering).
+    r"""Compute each answer's log-likelihood, summed over tokens and end token (paper, answering).
 
     .. math:: \ell_b = \sum_{t : m_{bt}} (1 - \epsilon) \log p_{bt}(y_{bt})
               + \frac{\epsilon}{V} \sum_{v=1}^{V} \log p_{bt}(v), \qquad p = \mathrm{softmax}(s)
 
-    with logits s, targets y, mask m and label smoothing epsilon; the loss is minus its mean. An
-    answer ``t_1 .. t_n`` is read as ``[BOS] t_1 .. t_n`` and predicted as ``t_1 .. t_n [EOS]``:
-    every predicted token counts once, and with epsilon 0 this is exactly log p(answer), the score
-    of :mod:`amif_lightning.models.ranking`. Computed in float32 at least, outside autocast.
+    with logits s, targets y, mask m and label smoothing epsilon; the loss is minus its mean. The
+    input of an answer ``t_1 .. t_n`` is ``[BOS] t_1 .. t_n`` and its target ``t_1 .. t_n [EOS]``.
+    With epsilon 0 this is log p(answer), the score of :mod:`amif_lightning.models.ranking`.
+    Computed in float32 or float64, outside autocast.
 
     Args:
         logits: (B, T, V) scores of the next token at each position.
@@ -30,43 +30,42 @@ def sequence_log_likelihood(
         label_smoothing: Weight in [0, 1) of the uniform distribution in the target.
 
     Returns:
-        (B,) values, at most 0 and not divided by the length.
+        (B,) values of at most 0, not divided by the length.
     """
     with torch.autocast(logits.device.type, enabled=False):
-        # cross_entropy's smoothing is the formula above, and it builds no (B, T, V) copy of log p.
+        # cross_entropy's smoothing is the formula above, without a (B, T, V) copy of log p.
         token = -F.cross_entropy(
             logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1),
             targets.flatten(),
             reduction="none",
             label_smoothing=label_smoothing,
         ).view_as(targets)
-        # where, not a product: an infinite term under the mask must not become NaN.
+        # Not a product: an infinite masked term would become NaN.
         return token.where(mask, token.new_zeros(())).sum(1)
 
 
 def log_mass(log_attention: Tensor, entries: Tensor) -> Tensor:
-    r"""Logarithm of the attention on the answer's entries, log sum over n in A of a_n.
+    r"""Compute the log of the attention on the answer's entries, log sum over n in A of a_n.
 
     Args:
         log_attention: (B, N) logarithms of weights a that sum to 1.
-        entries: (B, N) bool, the entries that are in the answer.
+        entries: (B, N) bool, the entries A of the answer.
 
     Returns:
-        (B,) at most 0; exactly 0, without gradient, where the answer has no entry.
+        (B,) at most 0; exactly 0, without gradient, if the answer has no entry.
     """
     chosen = log_attention.masked_fill(~entries, -torch.inf)
     known = entries.any(1)
-    # A row of -inf alone would have NaN for a gradient.
+    # The gradient of a row of -inf would be NaN.
     chosen = torch.where(known[:, None], chosen, torch.zeros_like(chosen))
     return chosen.logsumexp(1).where(known, 0.0)
 
 
 def pointer_loss(log_attention: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Sum of -log(attention on the answer's entries), and the number of answers with an entry.
+    r"""Sum -log(attention on the answer's entries); also return the number of answers with entries.
 
-    0 where all attention is on entries of the answer; log(N / |A|) where it is even. An answer
-    without an entry counts in neither number. A sum, so that processes with unequal numbers can
-    divide by that of all. Nothing in the paper's loss asks the attention to select; this does
-    (docs/fidelity.md). Arguments are those of :func:`log_mass`.
+    A term is 0 if all attention is on the answer's entries and log(N / |A|) if it is even. Answers
+    without an entry are omitted. It is a sum because processes divide by their common count. The
+    paper's loss does not supervise the attention (docs/fidelity.md). Arguments: :func:`log_mass`.
     """
     return -log_mass(log_attention, entries).sum(), entries.any(1).sum(dtype=torch.float32)

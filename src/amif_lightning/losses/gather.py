@@ -19,7 +19,7 @@ def world() -> tuple[int, int]:
 
 
 class _Gather(torch.autograd.Function):
-    # torch has announced the end of its own differentiable gathers (dist.nn.functional).
+    # torch has deprecated its own differentiable gathers (dist.nn.functional).
 
     @staticmethod
     def forward(ctx: Any, local: Tensor) -> Tensor:
@@ -30,26 +30,20 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # Every process has computed the whole loss, so each holds a gradient for these rows. Their
-        # sum, averaged over processes by DDP afterwards, is the gradient of the one loss.
-        # A copy: `all_reduce` writes, and autograd may have handed the same tensor to others too.
+        # Every process computes the whole loss, so each has a gradient for these rows. DDP later
+        # averages their sum, which gives the gradient of the one loss. The copy is needed because
+        # `all_reduce` writes in place and autograd may share the tensor.
         gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def gather(local: Tensor) -> Tensor:
-    """Concatenate the rows of all processes, in the order of their ranks.
+    """Concatenate the rows (B, ...) of all processes in rank order: (G, ...), G = B x processes.
 
-    The gradient flows back to the process that a row came from. A loss that every process computes
-    in whole from gathered rows needs no factor: DDP's average is the gradient of one process with
-    the whole batch.
-
-    Args:
-        local: (B, ...) this process's rows, of the same shape in all processes.
-
-    Returns:
-        (G, ...) with G = B x processes; ``local`` itself where there is one process.
+    All shapes must be equal. The gradient returns to the process of a row. If every process
+    computes the whole loss from gathered rows, DDP's average is the gradient of one process with
+    the whole batch. One process returns ``local`` itself.
     """
     if world()[1] == 1:
         return local
@@ -58,21 +52,13 @@ def gather(local: Tensor) -> Tensor:
 
 
 def gather_padded(local: Tensor, length: int) -> Tensor:
-    """Gather sequences of which each process has padded its own to another length.
-
-    Args:
-        local: (B, L, ...) this process's sequences.
-        length: Common length, at least every process's L (see :func:`longest`).
-
-    Returns:
-        (G, length, ...), 0 on the new padding.
-    """
+    """Pad sequences (B, L, ...) with 0 to a common length (see :func:`longest`) and gather them."""
     unpadded = [0, 0] * (local.ndim - 2)
     return gather(F.pad(local, [*unpadded, 0, length - local.shape[1]]))
 
 
 def longest(length: int, device: torch.device) -> int:
-    """Return the greatest of all processes' lengths; ``device`` is where they communicate."""
+    """Return the largest length of all processes; they communicate on ``device``."""
     if world()[1] == 1:
         return length
     value = torch.tensor(length, device=device)

@@ -1,10 +1,10 @@
 """Local alignment: optimal transport between two sets of tokens (paper, unified local alignment).
 
-Letters used in shapes: B pairs of sets, N and M tokens, D width.
+B pairs of sets, N and M tokens, D width.
 
-GeomLoss anneals the entropy along a fixed schedule and stops; it does not iterate to convergence,
-and its marginals are off by as much as a third of the mass at the last step. That is enough for a
-loss. A plan that a person looks at is therefore refined and rounded (:meth:`TokenTransport.plan`).
+GeomLoss anneals the entropy along a fixed schedule without iterating to convergence; its final
+marginals can be off by a third of the mass. This is enough for a loss. Plans for display are
+refined and rounded (:meth:`TokenTransport.plan`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from torch import Tensor, nn
 
 from amif_lightning.losses.matching import LEAST_PAIRS
 
-#: Greatest distance of two points of unit norm; a constant, so that no value depends on the batch.
+#: Largest distance of two unit vectors; a constant, so values do not depend on the batch.
 DIAMETER = 2.0
 
-# A plan's temperature falls from the first to the second of these shares of the mean cost during
-# the first part of the updates. Shares, because a fixed temperature cannot serve tokens that spread
-# over the sphere and tokens that have nearly collapsed into one point. A high start, because mass
-# that has to change clusters does not move at a low one.
+# During the first 80 % of a plan's updates its temperature decreases from _FIRST to _LAST times the
+# mean cost. It is relative because no fixed temperature suits both spread and nearly collapsed
+# tokens, and starts high because mass does not change clusters at a low one.
 _FIRST, _LAST, _COOLING = 0.3, 0.005, 0.8
-# All tokens alike: the mean cost is rounding, or less.
+# If all tokens are equal, the mean cost is a rounding error.
 _LEAST_COST = 1e-12
 
 
@@ -39,27 +38,26 @@ class TokenTransport(nn.Module):
 
     over plans P with uniform marginals a and b on the valid tokens.
 
-    Gradients: GeomLoss runs its schedule without a graph and differentiates the last update of the
-    two potentials only. So the gradient is that of the cost under the row-normalised plan for x and
-    under the column-normalised plan for y. At convergence this is the gradient of the value; before
-    it is not, so a finite-difference check would fail and is not asked for.
+    GeomLoss runs its schedule without a graph and differentiates only the last update of the two
+    potentials. The gradient is that of the cost under the row-normalised plan for x and the
+    column-normalised plan for y. It equals the gradient of the value only at convergence, so a
+    finite-difference check would fail.
 
-    Defaults are chosen from the table of benchmarks/transport.py (docs/results/transport.txt).
-    GeomLoss's value is 17 to 52 % below the converged one where mass has to change clusters,
-    whatever the setting: scaling 0.9 halves that gap by more steps and does not close it, so the
-    loss takes the fewest, 0.5. Blur 0.05 puts the temperature (0.0025) near the cost of moving
-    nearly collapsed tokens (0.0015 at best), which larger ones would blur into one; smaller ones
-    are even farther from convergence. 100 updates bring the worst plan to 4 % above the best cost,
-    200 to 2 %; images can wait for these.
+    The defaults follow benchmarks/transport.py (docs/results/transport.txt). If mass must change
+    clusters, GeomLoss's value is 17 to 52 % below the converged one for every setting; scaling 0.9
+    halves the gap with more steps, so the loss uses 0.5. Blur 0.05 gives a temperature (0.0025)
+    near the cost of moving nearly collapsed tokens (0.0015 at best); a larger blur would merge
+    them, a smaller one is farther from convergence. The worst plan costs 4 % more than the best
+    one after 100 updates and 2 % more after 200.
 
     Args:
-        blur: Length scale of the entropy, in (0, 2); the cost's temperature is blur squared.
-        scaling: Ratio of two successive scales of the annealing, in (0, 1); nearer to 1 is slower
+        blur: Length scale of the entropy, in (0, 2); the temperature is blur squared.
+        scaling: Ratio of two successive scales of the annealing, in (0, 1); closer to 1 is slower
             and closer to convergence.
-        reach: Length scale of unbalanced transport: farther away mass is rather destroyed than
+        reach: Length scale of unbalanced transport, beyond which mass is destroyed rather than
             moved. None: balanced.
-        plan_iters: Alternating updates that refine a plan, while its temperature falls far below
-            that of the loss: it shows the transport, not the entropy.
+        plan_iters: Alternating updates that refine a plan at a temperature far below the loss's, so
+            that it shows the transport and not the entropy.
     """
 
     def __init__(
@@ -85,12 +83,12 @@ class TokenTransport(nn.Module):
         self._potentials = SamplesLoss(**options, potentials=True)
 
     def forward(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> Tensor:
-        """GeomLoss's own value (B,), float32 or float64, for each pair of sets.
+        """Compute GeomLoss's value (B,), float32 or float64, for each pair of sets.
 
         Args:
             x: (B, N, D) tokens of any norm.
             y: (B, M, D) tokens of any norm.
-            x_mask: (B, N) bool, true on valid tokens; a set without any gives 0.
+            x_mask: (B, N) bool, true on valid tokens; an empty set gives 0.
             y_mask: (B, M) bool, true on valid tokens.
         """
         with torch.autocast(x.device.type, enabled=False), _same_grad_mode():
@@ -99,12 +97,12 @@ class TokenTransport(nn.Module):
 
     @torch.no_grad()
     def plan(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The plan, refined from GeomLoss's potentials, with exact marginals where balanced.
+        """Refine the plan from GeomLoss's potentials; balanced plans have exact marginals.
 
         Arguments are those of :meth:`forward`.
 
         Returns:
-            The plan (B, N, M), of mass 1 where balanced and 0 on padding, and its cost <P, C> (B,).
+            The plan (B, N, M), of mass 1 if balanced and 0 on padding, and its cost <P, C> (B,).
         """
         plan, cost, a, b = self._refined(x, y, x_mask, y_mask)
         if self.reach is None:
@@ -115,16 +113,16 @@ class TokenTransport(nn.Module):
 
     @torch.no_grad()
     def unrounded_plan(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> Tensor:
-        """The refined plan (B, N, M) as the updates left it, to measure how far they came."""
+        """Return the refined plan (B, N, M) before rounding, to measure its convergence."""
         return self._refined(x, y, x_mask, y_mask)[0]
 
     def _refined(
         self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Plan, cost matrix and both weights in float64; arbitrary where a set is empty."""
+        """Return plan, cost matrix and both weights in float64; arbitrary for empty sets."""
         with torch.autocast(x.device.type, enabled=False), _same_grad_mode():
-            # Double precision: the temperature falls to less than a hundredth of the costs, which
-            # for collapsed tokens are as small as the rounding of single precision.
+            # float64: the temperature is below a hundredth of the costs, which for collapsed tokens
+            # are as small as float32 rounding.
             (a, x), (b, y) = _measure(x.double(), x_mask), _measure(y.double(), y_mask)
             f, g = self._potentials(a, x, b, y)
             cost = 1 - x @ y.transpose(1, 2)
@@ -158,26 +156,26 @@ def transport_contrast(
     pairs: Tensor | float,
     temperature: float = 0.02,
 ) -> Tensor:
-    r"""Two-way cross-entropy of the own pair against the drawn one, with -OT / t as logits.
+    r"""Compute two-way cross-entropies of own pairs against drawn pairs, with logits -OT / t.
 
     .. math:: L = \frac1N \sum_i \Big[ \mathrm{softplus}\frac{OT_i - OT_{i,text(i)}}{t}
               + \mathrm{softplus}\frac{OT_i - OT_{image(i),i}}{t} \Big]
 
-    The transport of matched pairs alone is 0 where all tokens are one point, so its minimum is a
-    collapse. At such a point this loss is log 2, which is no minimum. UNITER (Chen et al. 2020) and
-    ViLT (Kim et al. 2021) subtract the transport of drawn pairs for the same reason.
+    The transport of matched pairs alone has its minimum, 0, where all tokens collapse to one point.
+    There this loss is log 2, which is no minimum. UNITER (Chen et al. 2020) and ViLT (Kim et al.
+    2021) subtract the transport of drawn pairs for the same reason.
 
     Args:
         own: (B,) transport of each study's own text and image.
-        by_image: (B,) transport of each image and the text that it drew.
-        by_text: (B,) transport of each text and the image that it drew.
-        valid: (2, B) bool, whether the image and the text drew one; the others count nothing.
-        pairs: Number N of valid drawn pairs that the sum is divided by. Under DDP, which averages
+        by_image: (B,) transport of each image and its drawn text.
+        by_text: (B,) transport of each text and its drawn image.
+        valid: (2, B) bool, whether the image and the text drew a negative; others are omitted.
+        pairs: Number N of valid drawn pairs, the divisor of the sum. Under DDP, which averages
             gradients over W processes: the number in all processes divided by W.
         temperature: t, above 0, in units of the transport cost (0 to 2).
 
     Returns:
-        Scalar of at least 0; no drawn pair at all gives 0.
+        Scalar of at least 0; 0 without drawn pairs.
     """
     with torch.autocast(own.device.type, enabled=False):
         own = own.to(torch.promote_types(own.dtype, torch.float32))
@@ -187,15 +185,15 @@ def transport_contrast(
 
 
 def rounded(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Move a plan to exact marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
+    """Round a plan to exact marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
 
-    Rows and columns that hold too much are scaled down, and what is missing is added as the product
-    of the two shortfalls.
+    Rows and columns with too much mass are scaled down; the missing mass is added as the product of
+    the two shortfalls.
 
     Args:
         plan: (B, N, M) non-negative.
-        a: (B, N) wanted row sums.
-        b: (B, M) wanted column sums, of the same total.
+        a: (B, N) required row sums.
+        b: (B, M) required column sums, of the same total.
     """
     tiny = torch.finfo(plan.dtype).tiny
     plan = plan * (a / plan.sum(2).clamp_min(tiny)).clamp_max(1.0)[:, :, None]
@@ -207,16 +205,16 @@ def rounded(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _measure(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights and unit points of a set."""
-    # Points on padding weigh nothing, but a NaN there would spread all the same.
+    """Return the weights and unit points of a set."""
+    # Padding has weight 0, but a NaN there would spread.
     points = points.to(torch.promote_types(points.dtype, torch.float32))
     points = F.normalize(points.where(mask[..., None], 0.0), dim=-1)
-    # An empty set gets weights all the same: its value is dropped, and must be finite until then.
+    # An empty set gets weights too, so that its value, dropped later, is finite.
     kept = mask | ~mask.any(1, keepdim=True)
     weights = kept.to(points.dtype)
     return weights / weights.sum(1, keepdim=True), points
 
 
 def _same_grad_mode() -> torch.set_grad_enabled:
-    # GeomLoss switches gradients on when its schedule ends, also inside `torch.no_grad()`.
+    # GeomLoss enables gradients at the end of its schedule, also inside `torch.no_grad()`.
     return torch.set_grad_enabled(torch.is_grad_enabled())

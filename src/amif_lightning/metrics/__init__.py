@@ -1,3 +1,3 @@
-"""Metrics over whole splits: exact, and equal on any number of processes."""
+"""Exact metrics over whole splits, equal for any number of processes."""
 
 __all__ = ["auc", "gathered", "localisation", "retrieval", "vocabulary_use", "vqa_accuracy"]

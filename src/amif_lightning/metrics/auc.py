@@ -1,4 +1,4 @@
-"""Area under the ROC curve of matching: how often an own pair scores above a negative."""
+"""Area under the ROC curve of image-text matching."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    r"""Probability that a positive scores above a negative, ties counted by half.
+    r"""Estimate the probability that a positive scores above a negative; ties count half.
 
     .. math:: AUC = \frac1{nm} \sum_{i,j} [p_i > n_j] + \tfrac12 [p_i = n_j]
 
-    Args:
-        positive: The n scores of own pairs, at least one.
-        negative: The m scores of negatives, at least one.
+    with n scores of matched pairs and m of negatives, at least one each.
     """
     ordered = sorted(negative)
     below = sum(bisect_left(ordered, p) + bisect_right(ordered, p) for p in positive)

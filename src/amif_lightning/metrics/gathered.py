@@ -1,4 +1,4 @@
-"""Values of single samples of a split, gathered exactly from any number of processes."""
+"""Per-sample values of a split, gathered exactly from any number of processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchmetrics import Metric
 class Rows:
     """Named values (N, ...) of N samples, sorted by position.
 
-    No dataclass and no mapping: torchmetrics would make scalars of tensors with one entry.
+    torchmetrics would turn one-entry tensors of a dataclass or mapping into scalars.
     """
 
     def __init__(self, values: dict[str, Tensor]) -> None:
@@ -23,17 +23,15 @@ class Rows:
         return min(map(len, self.values.values()))
 
     def __getitem__(self, name: str) -> Tensor:
-        """(N, ...) on the CPU."""
+        """Return the values (N, ...) on the CPU."""
         return self.values[name].cpu()
 
 
 class GatheredRows(Metric):
-    """Keeps named values of every sample of a split.
-
-    A sample that a sampler repeated to fill a shard is kept once.
+    """Keep named values of every sample of a split, once also if a sampler repeats a sample.
 
     Args:
-        names: Names of the values; `position`, which identifies a sample, is always kept.
+        names: Names of the values besides ``position``, which identifies a sample.
     """
 
     full_state_update = False
@@ -45,12 +43,12 @@ class GatheredRows(Metric):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, **values: Any) -> None:
-        """Keep a batch: a tensor (B, ...) for every name; others are left out."""
+        """Keep a batch: a tensor (B, ...) for every name; other names are ignored."""
         for name in self.names:
             getattr(self, name).append(values[name].detach())
 
     def compute(self) -> Any:
-        """All :class:`Rows`, each once; none where nothing was kept."""
+        """Return all :class:`Rows`, each once; no rows before the first update."""
         joined = {name: _joined(getattr(self, name)) for name in self.names}
         keys = joined["position"]
         if not len(keys):
@@ -62,17 +60,17 @@ class GatheredRows(Metric):
 
 
 class SplitFeatures:
-    """Features of N studies, in the order of their places in the split.
+    """Features of N studies in split order.
 
     Attributes:
-        position: (N,) long, place of each study in its split, ascending, each once.
-        image: (N, D) of view 1, of unit norm.
-        text: (N, D) of the report, of unit norm.
-        relevance: (N,) long, equal where two studies are relevant to each other.
+        position: (N,) long, position of each study in its split, ascending.
+        image: (N, D) unit features of view 1.
+        text: (N, D) unit features of the report.
+        relevance: (N,) long, equal for studies that are relevant to each other.
         study: (N,) long identity of the study.
         text_id: (N,) long identity of the normalised text.
-        teacher_image: (N, T) the teacher's features of view 1; None without a teacher.
-        teacher_text: (N, T) the teacher's features of the report; None without a teacher.
+        teacher_image: (N, T) the teacher's features of view 1, if any.
+        teacher_text: (N, T) the teacher's features of the report, if any.
     """
 
     position: Tensor
@@ -92,31 +90,30 @@ class SplitFeatures:
 
 
 class StudyFeatures(GatheredRows):
-    """Keeps the features of every study of a split.
+    """Keep the features of every study of a split.
 
-    A search ranks all studies, so its scores cannot be summed over shards: the states are the
-    features themselves.
+    Retrieval ranks all studies, so scores cannot be summed over shards.
 
     Args:
-        teacher: Whether a teacher's features are kept too.
+        teacher: Whether to keep the teacher's features too.
     """
 
     def __init__(self, teacher: bool = False) -> None:
-        taught = ("teacher_image", "teacher_text") if teacher else ()
-        super().__init__(("image", "text", "relevance", "study", "text_id", *taught))
+        optional = ("teacher_image", "teacher_text") if teacher else ()
+        super().__init__(("image", "text", "relevance", "study", "text_id", *optional))
 
     def update(self, **features: Tensor | None) -> None:
-        """Keep the attributes of :class:`SplitFeatures`, (B, ...) each, in single precision."""
+        """Keep the attributes of :class:`SplitFeatures`, (B, ...) each, in float32."""
         values = {name: value for name, value in features.items() if value is not None}
         super().update(**{n: v.float() if v.is_floating_point() else v for n, v in values.items()})
 
     def compute(self) -> SplitFeatures:
-        """All studies, each once, in the split's order."""
+        """Return all studies, each once, in split order."""
         return SplitFeatures(**super().compute().values)
 
 
 def _joined(parts: list[Tensor] | Tensor) -> Tensor:
-    # After a synchronisation torchmetrics leaves one tensor in place of the list.
+    # torchmetrics replaces the list by one tensor after a synchronisation.
     if isinstance(parts, Tensor):
         return parts
     return torch.cat(parts) if parts else torch.zeros(0)

@@ -1,12 +1,12 @@
-"""Whether a transport plan sends the words of a finding to where the finding is.
+"""Localisation of findings by a transport plan: mass of a finding's words inside its region.
 
-Letters used in shapes: L tokens of a text, P patches, g patches along a side, F findings.
+L tokens of a text, P patches, g patches along a side, F findings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,16 +19,14 @@ from amif_lightning.models.words import Word, proper
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class FoundRegion:
+class FoundRegion(NamedTuple):
     """One finding before it is compared with those of other studies.
 
     Attributes:
-        kind: What it is.
-        area: Its region's share of the image.
-        mass: (P,) mass of the words that name it over the patches; sums to 1.
-        other: (P,) the same of one other word; all zero where the report has none.
-        shares: (P,) share of each patch's part of the image that the region covers.
+        area: Share of the image that its region covers.
+        mass: (P,) mass on the patches of the words that name it; sums to 1.
+        other: (P,) the same for one other word; all zero if the report has none.
+        shares: (P,) share of each patch's cell that the region covers, see :func:`covered`.
     """
 
     kind: str
@@ -46,13 +44,13 @@ def found_regions(
     centres: Array,
     rng: np.random.Generator,
 ) -> list[FoundRegion]:
-    """The findings of one image whose words are in its text.
+    """Return the findings of one image that its text names.
 
     Args:
-        plan: (L, P) mass of words onto patches; zero rows on words that took no part.
+        plan: (L, P) mass of words onto patches; zero rows for words that were not transported.
         words: Words of the text.
         regions: The findings that the image shows.
-        names: By kind the words that name it; none of them is a control.
+        names: The words that name each kind.
         centres: (g,) see :func:`covered`.
         rng: Draws the control: one word that is no stop word and names no finding.
     """
@@ -67,7 +65,7 @@ def found_regions(
     for region in regions:
         named = (word.places for word in words if word.text.lower() in names[region.kind])
         places = [place for columns in named for place in columns]
-        if places and region.mask.any():  # else they are denied, or the token limit cut them off
+        if places and region.mask.any():  # else denied, or cut off by the token limit
             shares = covered(region.mask, centres)
             mass = _mean_row(plan, places)
             found.append(FoundRegion(region.kind, float(region.mask.mean()), mass, other, shares))
@@ -75,7 +73,7 @@ def found_regions(
 
 
 def _mean_row(plan: Array, places: Sequence[int]) -> Array:
-    """Mean of rows of a plan (L, P), scaled to mass 1."""
+    """Average rows of a plan (L, P) and scale to mass 1."""
     rows: Array = plan[list(places)].sum(0)
     return rows / rows.sum()
 
@@ -89,20 +87,19 @@ def localised(
     shares: Tensor,
     seed: int = 0,
 ) -> tuple[Localised, ...]:
-    """Measure the findings of a whole split, each beside its controls.
+    """Measure the findings of a split and their controls.
 
     Args:
-        positions: F places of the studies that they are of, rising.
+        positions: F positions of the findings' studies, ascending.
         kinds: F kinds.
         area: (F,) see :class:`FoundRegion`, as for the next three.
         mass: (F, P).
         other: (F, P).
         shares: (F, P).
-        seed: Draws the other study whose region of the same kind is the control.
+        seed: Draws the control: another study's region of the same kind.
     """
-    inside = (mass * shares).sum(1)
-    spoken = other.sum(1) > 0
-    beside = (other * shares).sum(1)
+    inside, other_inside = (mass * shares).sum(1), (other * shares).sum(1)
+    has_other = other.sum(1) > 0
     rng = np.random.default_rng(seed)
     made = []
     for row, (position, kind) in enumerate(zip(positions, kinds, strict=True)):
@@ -121,7 +118,7 @@ def localised(
                 kind=kind,
                 area=float(area[row]),
                 inside=float(inside[row]),
-                other_word=float(beside[row]) if spoken[row] else None,
+                other_word=float(other_inside[row]) if has_other[row] else None,
                 elsewhere=elsewhere,
             )
         )
@@ -129,14 +126,14 @@ def localised(
 
 
 def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
-    """How much a region covers of each patch's part: what is nearest to the patch's centre.
+    """Compute the share of each patch's cell, the area nearest to its centre, in a region.
 
     Args:
         mask: (H, W) the region.
         centres: (g,) of rows and columns as shares of the side, from the tower's `patch_centres`.
 
     Returns:
-        (g * g,) shares from 0 to 1, row by row; a pixel on a border counts by its parts.
+        (g * g,) shares from 0 to 1, row by row; pixels on a border are split.
     """
     borders = np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [1.0]])
     down, across = (_overlap(borders, size) for size in mask.shape)
@@ -145,7 +142,7 @@ def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
 
 
 def _overlap(borders: Array, pixels: int) -> Array:
-    """(g, pixels) share of each interval between borders that each pixel takes."""
+    """Share (g, pixels) of each interval between borders that each pixel covers."""
     low, high = borders[:-1, None], borders[1:, None]
     edges = np.arange(pixels + 1) / pixels
     shared = np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1])

@@ -1,6 +1,6 @@
-"""Whole splits of studies: precision@k and recall@k, prompts, and agreement with the teacher.
+"""Retrieval metrics of a split: precision@k, recall@k, zero-shot classes, teacher divergence.
 
-Letters used in shapes: N studies, D width, K numbers of nearest neighbours.
+N studies, D width, K numbers of nearest neighbours.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from torch import Tensor
 from amif_lightning.losses.alignment import soft_labels
 from amif_lightning.metrics.gathered import SplitFeatures
 
-ROWS = 512  # queries that are compared with the whole split at once
+ROWS = 512  # queries compared with the whole split at once
 
 
 def retrieval(
     queries: Tensor, targets: Tensor, relevance: Tensor, ks: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Search every study's other modality among all studies.
+    """Rank all studies by the similarity of their other modality to every query.
 
-    Precision@k is the share of relevant studies among the k nearest, where studies with equal
-    finding vectors are relevant (paper, retrieval on CheXpert 5x200). Recall@k is whether the own
-    study is among the k nearest. Of equally similar studies the earlier in the split is nearer, so
-    nothing depends on the number of processes.
+    Precision@k is the share of relevant studies among the k nearest; studies with equal finding
+    vectors are relevant (paper, retrieval on CheXpert 5x200). Recall@k is whether the own study is
+    among the k nearest. Ties keep split order, so results do not depend on the number of processes.
 
     Args:
-        queries: (N, D) features of the modality that searches, of unit norm.
-        targets: (N, D) features of the modality that is found, of unit norm.
-        relevance: (N,) long, equal where two studies are relevant to each other.
-        ks: The K numbers k of at least 1; one beyond N counts what there is.
+        queries: (N, D) unit features of the query modality.
+        targets: (N, D) unit features of the other modality.
+        relevance: (N,) long, equal for studies that are relevant to each other.
+        ks: The K numbers k of at least 1; k above N counts as N.
 
     Returns:
         Precision (K, N) and recall (K, N), both float64.
@@ -49,7 +48,6 @@ def retrieval(
     precision, recall = [], []
     for start in range(0, count, ROWS):
         rows = slice(start, start + ROWS)
-        # A stable sort keeps equally similar studies in the split's order.
         order = (queries[rows] @ targets.T).sort(stable=True, dim=1, descending=True).indices
         nearest = order[:, :deepest]
         relevant = (relevance[nearest] == relevance[rows, None]).double()
@@ -60,18 +58,18 @@ def retrieval(
 
 
 def relevant_studies(relevance: Tensor) -> Tensor:
-    """Count for each study (N,) those of equal relevance (N,), itself included."""
+    """Count the studies of equal relevance (N,) for each study, including itself: (N,)."""
     _, index, counts = relevance.unique(return_inverse=True, return_counts=True)
     return counts[index]
 
 
 def zero_shot(images: Tensor, prompts: Tensor, member: Tensor) -> Tensor:
-    """Whether (N,) bool the class whose prompt is nearest to the image is one of the study's.
+    """Return (N,) bool, whether the class with the nearest prompt is one of the study's classes.
 
     Args:
-        images: (N, D) features of unit norm.
-        prompts: (C, D) one vector per class, of unit norm.
-        member: (N, C) bool, the classes that each study belongs to.
+        images: (N, D) unit features.
+        prompts: (C, D) one unit vector per class.
+        member: (N, C) bool, the classes of each study.
     """
     nearest = (images @ prompts.T).argmax(1)
     return member.gather(1, nearest[:, None])[:, 0]
@@ -80,19 +78,19 @@ def zero_shot(images: Tensor, prompts: Tensor, member: Tensor) -> Tensor:
 def teacher_divergence(
     features: SplitFeatures, temperature: float, scale: float, same_weight: float = 0.01
 ) -> float:
-    r"""Mean of KL(teacher || model) over studies and both directions, in nats.
+    r"""Compute the mean of KL(teacher || model) over studies and both directions, in nats.
 
     .. math:: \tfrac{1}{2N} \sum_i KL(q_i \| \mathrm{softmax}(s_{i\cdot}))
               + KL(q'_i \| \mathrm{softmax}(s_{\cdot i}))
 
-    The image-text loss with soft labels, over the whole split instead of a batch; so it grows with
-    the split, and only values over the same split compare.
+    This is the image-text loss with soft labels over the whole split. It grows with the split, so
+    only values of the same split are comparable.
 
     Args:
-        features: The split's features, with the teacher's.
+        features: The split's features, including the teacher's.
         temperature: The model's temperature tau.
         scale: The teacher's logit scale, a natural logarithm.
-        same_weight: lambda, what equal samples add to the teacher's logits.
+        same_weight: lambda, added to the teacher's logits of equal samples.
     """
     assert features.teacher_image is not None
     assert features.teacher_text is not None

@@ -1,6 +1,6 @@
-"""What questions read of the answer vocabulary, beside the answers that they should have.
+"""Attention of questions to the answer vocabulary, compared with the entries of their answers.
 
-Letters used in shapes: B questions, S fused tokens, D width, N entries of the vocabulary.
+B questions, S fused tokens, D width, N entries of the vocabulary.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from amif_lightning.evaluation import VocabularyReading
 from amif_lightning.losses.answering import log_mass
 from amif_lightning.models.knowledge import KnowledgeReading
 
-#: Most entries that a prediction names.
+#: Most attended entries stored with a prediction.
 NAMED = 3
 
 
 class AnswerEntries:
-    """Finds the entries of a normalised vocabulary that are a word of an answer, or all of it."""
+    """Find the entries of a normalised vocabulary that equal an answer or a word of it."""
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._size = len(vocabulary)
         self._places = {entry: place for place, entry in enumerate(vocabulary)}
 
     def of(self, references: Sequence[Sequence[str]], device: torch.device) -> Tensor:
-        """Which entries (B, N) bool are in one of each question's normalised right answers."""
+        """Mark the entries (B, N) of each question's normalised reference answers."""
         found = torch.zeros(len(references), self._size, dtype=torch.bool)
         for row, answers in enumerate(references):
             parts = {part for answer in answers for part in (answer, *answer.split())}
             places = [self._places[part] for part in parts if part in self._places]
             found[row, places] = True
-        return found.to(device, non_blocking=True)  # a training step must not wait for it
+        return found.to(device, non_blocking=True)  # does not block the training step
 
 
 @dataclass(frozen=True)
 class Use:
-    """Of B questions, what they read; float32 on the task's device.
+    """Attention of B questions to the vocabulary; float32 on the task's device.
 
     Attributes:
-        mass: (B,) attention on the answer's entries, in [0, 1]; meaningless where not ``known``.
-        even: (B,) what even attention would put there: their share of the vocabulary.
+        mass: (B,) attention on the answer's entries, in [0, 1]; undefined if not ``known``.
+        even: (B,) the same for uniform attention: their share of the vocabulary.
         top: (B,) bool, whether the most attended entry is one of them.
         known: (B,) bool, whether the answer has an entry.
-        effective: (B,) exp of the entropy of the attention, 1 to N: how many entries share it.
-        gate: (B,) openness of the gate in [0, 1], mean over the question's tokens and channels.
+        effective: (B,) exp of the attention's entropy, 1 to N: effective number of entries.
+        gate: (B,) mean gate in [0, 1] over tokens and channels.
         best: (B, K) long, the most attended entries.
         weight: (B, K) their attention.
     """
@@ -62,7 +62,7 @@ class Use:
     weight: Tensor
 
     def readings(self, vocabulary: Sequence[str]) -> list[VocabularyReading]:
-        """The same as plain values with the entries' names, for records."""
+        """Convert to plain values with the entries' names, for records."""
         rows = zip(*(getattr(self, field.name).tolist() for field in fields(self)), strict=True)
         return [
             VocabularyReading(
@@ -79,14 +79,14 @@ class Use:
 
 @torch.no_grad()
 def use_of(reading: KnowledgeReading, mask: Tensor, entries: Tensor) -> Use:
-    """Measure what was read.
+    """Measure the attention to the vocabulary.
 
     Args:
-        reading: Of the gated cross-attention.
+        reading: Output of the gated cross-attention.
         mask: (B, S) bool, false on padding.
         entries: (B, N) bool, see :meth:`AnswerEntries.of`.
     """
-    # Rounding can carry a sum of weights beyond 1.
+    # Rounding can make a sum of weights exceed 1.
     attention = reading.log_attention.float().clamp_max(0.0)
     weight, best = attention.exp().topk(min(NAMED, attention.shape[1]), 1)
     return Use(
@@ -102,17 +102,17 @@ def use_of(reading: KnowledgeReading, mask: Tensor, entries: Tensor) -> Use:
 
 
 def gate_means(gate: Tensor, mask: Tensor) -> Tensor:
-    """Mean openness (B,) of a gate (B, S, D) over channels and the tokens of a mask (B, S)."""
-    # No boolean indexing: its size is known on the GPU only, and the step would wait for it.
+    """Average a gate (B, S, D) over channels and the tokens of a mask (B, S): (B,)."""
+    # Boolean indexing would wait for the GPU.
     openness = gate.detach().float().mean(-1).where(mask, 0.0)
     return openness.sum(1) / mask.sum(1)
 
 
 class VocabularyUse(Metric):
-    """Means of :class:`Use` over all questions and processes.
+    """Means of :class:`Use` over all questions and processes; means over nothing are omitted.
 
-    ``mass``, ``even`` and ``top`` are means over the questions whose answer has an entry, and
-    ``covered`` is the share of those; each is left out where it would be a mean over nothing.
+    ``mass``, ``even`` and ``top`` average over the questions whose answer has an entry;
+    ``covered`` is the share of these questions.
     """
 
     full_state_update = False
@@ -132,15 +132,12 @@ class VocabularyUse(Metric):
         self.sums += torch.stack([*among, known, use.effective.sum(), use.gate.sum(), count])
 
     def compute(self) -> dict[str, Tensor]:
-        """The means that there are, by name."""
+        """Return the means by name."""
         mass, even, top, known, effective, gate, count = self.sums
         found: dict[str, Tensor] = {}
         if known > 0:
             found |= {"mass": mass / known, "even": even / known, "top": top / known}
         if count > 0:
-            found |= {
-                "covered": known / count,
-                "effective": effective / count,
-                "gate": gate / count,
-            }
+            found |= {"covered": known / count, "effective": effective / count}
+            found["gate"] = gate / count
         return found

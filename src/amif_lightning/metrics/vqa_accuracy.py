@@ -1,4 +1,4 @@
-"""Accuracy of answers, overall and by stratum."""
+"""Accuracy of answers, overall and by subset."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torchmetrics import Metric
 class VQAAccuracy(Metric):
     """Correct answers and questions per stratum.
 
-    An answer is correct when it equals one of the question's references after normalisation; an
-    answer that no candidate gives counts as wrong. States are integer sums, so the value over any
-    number of processes is that of one process over all questions.
+    An answer is correct if it equals one of the question's references after normalisation;
+    otherwise it is wrong, also if no candidate could be correct. States are integer sums, so any
+    number of processes gives the value of one.
 
     Args:
         strata: Names of the strata, the columns of ``membership`` in :meth:`update`.
@@ -43,7 +43,7 @@ class VQAAccuracy(Metric):
         self.count += membership.sum(0)
 
     def compute(self) -> dict[str, Tensor]:
-        """Accuracy in [0, 1] of each stratum that holds a question."""
+        """Return the accuracy in [0, 1] of each stratum with a question."""
         return {
             name: self.correct[i].double() / self.count[i]
             for i, name in enumerate(self.strata)

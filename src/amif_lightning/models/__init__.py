@@ -1,4 +1,4 @@
-"""Networks of the method: encoders, fusion, knowledge and answering, each in one short file."""
+"""Networks of the method: encoders, fusion, knowledge and answering."""
 
 __all__ = [
     "decoder",

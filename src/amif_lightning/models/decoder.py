@@ -1,4 +1,4 @@
-"""The answer decoder: an unmodified Hugging Face BERT that attends to the fused tokens.
+"""The answer decoder: an unmodified Hugging Face BERT with cross-attention to the fused tokens.
 
 B answers, T answer tokens, S fused tokens, D width, V vocabulary entries.
 """
@@ -20,14 +20,13 @@ class AnswerDecoder(nn.Module):
 
     Args:
         vocab_size: V, the tokenizer's size.
-        width: D, also the width of the states it reads.
-        layers: Transformer layers (self-attention, cross-attention, feed-forward).
+        width: D, also the width of the fused tokens.
+        layers: Transformer layers.
         heads: Attention heads; must divide ``width``.
         intermediate: Width of the feed-forward layers.
-        max_length: Longest input in tokens, the beginning token included.
+        max_length: Longest input in tokens, including the beginning token.
         dropout: Probability in [0, 1), on hidden states and attention weights.
-        attn_implementation: ``sdpa`` (torch's fused attention) or ``eager`` (plain softmax, faster
-            in the backward pass of bf16 on CPU).
+        attn_implementation: ``sdpa``, or ``eager`` (faster in bf16 backward passes on CPU).
         pad: Id of the padding token, whose embedding receives no gradient.
     """
 
@@ -44,9 +43,7 @@ class AnswerDecoder(nn.Module):
         pad: int = 0,
     ) -> None:
         super().__init__()
-        self.vocab_size = vocab_size
-        self.width = width
-        self.max_length = max_length
+        self.vocab_size, self.max_length = vocab_size, max_length
         self.attn_implementation = attn_implementation
         self.lm = BertLMHeadModel(
             BertConfig(
@@ -70,19 +67,16 @@ class AnswerDecoder(nn.Module):
     def initialise_from(self, text_encoder: BertModel) -> None:
         """Copy the embeddings and the first layers' self-attention and feed-forward weights.
 
-        Cross-attention and the output transform have no counterpart and stay as initialised; the
-        output layer follows the embeddings it is tied to. Position embeddings are cut to
-        ``max_length``. An encoder with fewer layers fills the decoder's first ones.
-
-        Args:
-            text_encoder: A BERT encoder of the same vocabulary, width and feed-forward width.
+        Cross-attention and the output transform keep their initial weights; the output layer is
+        tied to the embeddings. Position embeddings are cut to ``max_length``. An encoder with fewer
+        layers fills the decoder's first ones.
 
         Raises:
             RuntimeError: A weight of the encoder has another shape.
         """
-        own, weights = self.lm.bert, dict(text_encoder.named_parameters())
-        for name, parameter in own.named_parameters():
-            if name not in weights:  # cross-attention, or a layer that the encoder does not have
+        weights = dict(text_encoder.named_parameters())
+        for name, parameter in self.lm.bert.named_parameters():
+            if name not in weights:  # cross-attention, or a layer beyond the encoder's last
                 continue
             value: Tensor = weights[name]
             if name == "embeddings.position_embeddings.weight":
@@ -92,10 +86,10 @@ class AnswerDecoder(nn.Module):
     def forward(
         self, input_ids: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor
     ) -> Tensor:
-        """Logits (B, T, V) of the next token after every token of the given answers.
+        """Compute the logits (B, T, V) of the next token after every token of the given answers.
 
         Args:
-            input_ids: (B, T) answers that start with the beginning token, padded on the right.
+            input_ids: (B, T) answers with a beginning token, padded on the right.
             mask: (B, T) bool, True at tokens, False at padding.
             states: (B, S, D) fused tokens.
             states_mask: (B, S) bool, True at valid tokens, at least one in each row.
@@ -111,19 +105,19 @@ class AnswerDecoder(nn.Module):
         positions: Tensor | None = None,
         cache: EncoderDecoderCache | None = None,
     ) -> Tensor:
-        """Last hidden states (B, T, D), before the output layer.
+        """Compute the last hidden states (B, T, D), before the output layer.
 
         Args:
             input_ids: (B, T) token ids.
-            states: (B, S, D) fused tokens; read only while the cache has no cross-attention keys.
+            states: (B, S, D) fused tokens; unused once the cache has cross-attention keys.
             states_mask: (B, S) bool.
-            mask: (B, T) bool for ordinary causal attention, or (B or 1, 1, T, C) bool: which of the
-                C cached and new tokens each new token sees.
+            mask: (B, T) bool for causal attention, or (B or 1, 1, T, C) bool: which of the C cached
+                and new tokens each new token attends to.
             positions: (B, T) or (1, T) positions from 0; by default 0 .. T-1.
             cache: Keys and values of earlier calls; extended in place.
         """
         if mask.ndim == 4 and self.attn_implementation == "eager":
-            # Plain attention adds its mask to the scores, so a bool would only add ones.
+            # Eager attention adds its mask to the scores; a bool mask would add ones.
             hide = torch.finfo(states.dtype).min
             mask = states.new_zeros(mask.shape).masked_fill_(~mask, hide)
         output = self.lm.bert(
@@ -138,15 +132,11 @@ class AnswerDecoder(nn.Module):
         return output.last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Output layer: (..., D) hidden states to (..., V) scores."""
+        """Apply the output layer: (..., D) hidden states to (..., V) logits."""
         return self.lm.cls(hidden)
 
     def check_evaluation_mode(self) -> None:
-        """Refuse to answer with dropout.
-
-        Raises:
-            ValueError: If the decoder is in training mode.
-        """
+        """Raise ValueError in training mode, in which dropout would change answers."""
         if self.training:
             raise ValueError(
                 "the decoder is in training mode and would drop units: call eval() first"
@@ -163,9 +153,9 @@ def generate(
     pad: int,
     beams: int = 3,
 ) -> list[list[int]]:
-    """Answer of highest log-likelihood that transformers' beam search finds for each question.
+    """Generate the answer of highest log-likelihood that transformers' beam search finds.
 
-    Finished beams compete by their plain log-likelihood (no length penalty), as in ranking.
+    Finished beams are compared by log-likelihood without length penalty, as in ranking.
 
     Args:
         decoder: The decoder, in evaluation mode.
@@ -190,7 +180,7 @@ def generate(
         attention_mask=torch.ones_like(start),
         encoder_hidden_states=states,
         encoder_attention_mask=states_mask,
-        # generate's default is one DynamicCache, which cross-attention cannot use.
+        # The default is one DynamicCache, which cross-attention cannot use.
         past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
         num_beams=beams,
         do_sample=False,

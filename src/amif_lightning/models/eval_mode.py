@@ -1,30 +1,19 @@
-"""Running a network in evaluation mode and putting its mode back."""
+"""Run a network in evaluation mode and restore its mode afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch
 from torch import nn
 
 
-class Switchable(Protocol):
-    """A module, or anything else whose parts are trained or evaluated."""
-
-    def modules(self) -> Iterator[nn.Module]:
-        """All parts."""
-
-    def eval(self) -> object:
-        """Put all parts in evaluation mode."""
-
-
 @contextmanager
-def at_rest(task: Switchable) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module is in the mode that it was in.
+def evaluation_mode(task: nn.Module) -> Iterator[None]:
+    """Use evaluation mode without gradients, then restore the mode of every module.
 
-    ``train(True)`` would not do: parts that a stage freezes are in evaluation mode in training too.
+    ``train(True)`` would not restore it: frozen parts are in evaluation mode during training too.
     """
     modes = {module: module.training for module in task.modules()}
     task.eval()

@@ -1,4 +1,4 @@
-"""Co-attention fusion: two streams that read each other (paper, multi-modal encoder)."""
+"""Co-attention fusion of text and image (paper, multi-modal encoder), and heads on its output."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class CoAttention(nn.Module):
-    """Layers of self-attention, cross-attention and feed-forward for text and image side by side.
+    """Parallel text and image layers of self-attention, cross-attention and feed-forward.
 
-    In each layer both streams read the other's *previous* layer. Layers are post-norm, as in BERT.
-    One linear projection and one modality embedding per stream come first.
+    In each layer both streams attend to the other's *previous* layer. Layers are post-norm, as in
+    BERT. A linear projection and a modality embedding per stream come first.
 
     Args:
         text_width: Width of the text encoder's states.
@@ -57,8 +57,8 @@ class CoAttention(nn.Module):
 
         Args:
             text: (B, L, text_width) states of the text encoder.
-            text_mask: (B, L) bool, true on tokens; column 0 must be true (a fully padded row has
-                no defined attention).
+            text_mask: (B, L) bool, true on tokens; column 0 must be true, because attention is
+                undefined for a fully padded row.
             image: (I, 1 + P, image_width) tokens of the image tower.
             image_index: (B,) image of each text; None when I = B in order.
 
@@ -69,8 +69,8 @@ class CoAttention(nn.Module):
         patches = self.image_norm(self.image_projection(image) + self.modality.weight[1])
         words = self.dropout(words)
         if image_index is not None:
-            # patches[image_index] would add the gradients of an image's questions in any order, on
-            # CPUs as well, and no two runs would be equal.
+            # The gradient of patches[image_index] sums in any order, also on CPUs, so runs would
+            # not be reproducible.
             patches = patches.index_select(0, image_index)
         patches = self.dropout(patches)
         padding = ~text_mask
@@ -91,13 +91,12 @@ def global_embedding(projection: nn.Module, states: Tensor) -> Tensor:
     """Project the first token of each sample and scale it to unit norm (paper, global alignment).
 
     Args:
-        projection: Layer from W to D channels; :class:`CoAttention`'s own projection where both
-            stages and the fusion layers share one, as released.
-        states: (N, S, W) states of the text encoder ([CLS] first) or tokens of the image tower
-            (summary first).
+        projection: Layer from W to D channels; :class:`CoAttention`'s projection if stages and
+            fusion layers share it, as in the released code.
+        states: (N, S, W) text states ([CLS] first) or image tokens (summary first).
 
     Returns:
-        (N, D), at least float32 whatever the precision of the layers.
+        (N, D), at least float32 for any precision of the layers.
     """
     vectors: Tensor = projection(states[:, 0])
     return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
@@ -105,14 +104,14 @@ def global_embedding(projection: nn.Module, states: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """What the encoders and the fusion layers say of a batch; B texts, I <= B images.
+    """Outputs of the encoders and fusion layers for B texts and I <= B images.
 
     Attributes:
         text: (B, L, text width) states of the text encoder.
         image: (I, 1 + P, image width) tokens of the image tower.
         words: (B, L, D) fused words; arbitrary on padding.
         patches: (B, 1 + P, D) fused patches.
-        mask: (B, L) bool, true on words, false on padding.
+        mask: (B, L) bool, true on words.
     """
 
     text: Tensor
@@ -123,17 +122,16 @@ class EncodedPair:
 
 
 class MatchingHead(nn.Module):
-    """Scores a fused pair from the first token of both streams (paper, image-text matching)."""
+    """Score a fused pair from the first token of both streams (paper, image-text matching)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.score = nn.Linear(2 * width, 2)
 
     def forward(self, words: Tensor, patches: Tensor) -> Tensor:
-        """Logits (N, 2) of fused words (N, L, D) and patches (N, 1 + P, D).
+        """Compute logits (N, 2) of words (N, L, D) and patches (N, 1 + P, D); column 1: matched.
 
-        Column 1 says that they belong together. They are not bounded: a clamped score has no
-        gradient beyond its bound.
+        They are unbounded: a clamped score has no gradient beyond its bound.
         """
         scores: Tensor = self.score(torch.cat([words[:, 0], patches[:, 0]], dim=1))
         return scores

@@ -1,4 +1,4 @@
-"""Selective knowledge fusion: a gate decides how much answer vocabulary each token lets in."""
+"""Selective knowledge fusion: gated cross-attention to the answer vocabulary."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class KnowledgeReading:
-    """What the gated cross-attention did.
+    """Output of the gated cross-attention.
 
     Attributes:
         states: (B, S, D) enriched states.
-        gate: (B, S, D) openness in (0, 1), 1 throughout without a gate: 0 keeps the token, 1 takes
-            what was read.
-        log_attention: (B, N) float32, natural logarithm of the weight that the question gives each
-            entry: that of the first token, averaged over heads, before dropout.
+        gate: (B, S, D) in (0, 1): 0 keeps the token, 1 replaces it; all 1 without a gate.
+        log_attention: (B, N) float32, natural logarithm of the question's attention to each entry:
+            of its first token, averaged over heads, before dropout.
     """
 
     states: Tensor
@@ -31,13 +30,13 @@ class KnowledgeReading:
 
 @dataclass(frozen=True)
 class DecoderInput:
-    """What the decoder reads, and how it came about.
+    """Input of the decoder.
 
     Attributes:
         states: (B, S, D) question tokens, then image tokens.
         mask: (B, S) bool, false on padding.
         words: Number of leading question positions among S.
-        reading: The gated cross-attention's gate and attention; None where nothing is read.
+        reading: Output of the gated cross-attention; None without a vocabulary.
     """
 
     states: Tensor
@@ -47,7 +46,7 @@ class DecoderInput:
 
 
 class GatedCrossAttention(nn.Module):
-    r"""Reads the answer vocabulary through a gate (paper, selective knowledge fusion).
+    r"""Enrich fused tokens with the answer vocabulary (paper, selective knowledge fusion).
 
     With K (N, D) the vocabulary vectors and x the fused tokens::
 
@@ -55,15 +54,15 @@ class GatedCrossAttention(nn.Module):
         x1 = LN(x + CrossAttn(x, K', K'));  g = sigmoid(W x1 + b)
         m = g * x1 + (1 - g) * x;  out = LN(m + FFN2(m))
 
-    With g = 0 the output does not depend on K. K' is the same for all tokens of a step, so it is
-    computed once at batch 1; in evaluation without gradients it is kept until :meth:`forget`,
-    :meth:`train`, :meth:`eval` or a load of weights.
+    With g = 0 the output does not depend on K. K' is computed once per step, at batch 1. In
+    evaluation without gradients it is cached until :meth:`forget`, :meth:`train`, :meth:`eval` or
+    a load of weights.
 
     Args:
         width: Width D.
         heads: Attention heads.
         dropout: Dropout probability.
-        gated: Whether there is a gate; without it g = 1 everywhere and no weights belong to it.
+        gated: Whether there is a gate; without it g = 1 and it has no weights.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.1, *, gated: bool = True) -> None:
@@ -82,19 +81,19 @@ class GatedCrossAttention(nn.Module):
         self.register_load_state_dict_post_hook(_forget)
 
     def train(self, mode: bool = True) -> GatedCrossAttention:
-        """Switch mode; weights may change from here on."""
+        """Switch the mode and drop the cached K', because weights may change from now on."""
         self.forget()
         super().train(mode)
         return self
 
     def forget(self) -> None:
-        """Drop the kept K'; needed when the vocabulary changes in evaluation mode."""
+        """Drop the cached K'; required if the vocabulary changes in evaluation mode."""
         self._kept = None
 
     def encode(self, vocabulary: Tensor) -> Tensor:
-        """Vocabulary vectors (N, D) -> K' (1, N, D)."""
+        """Encode vocabulary vectors (N, D) as K' (1, N, D)."""
         if self.training or torch.is_grad_enabled():
-            self.forget()  # weights are about to change, and what was kept carries no gradient
+            self.forget()  # weights may change, and the cached K' has no gradient
         elif self._kept is not None and self._kept.device == vocabulary.device:
             return self._kept
         entries = vocabulary[None]
@@ -106,10 +105,9 @@ class GatedCrossAttention(nn.Module):
         return encoded
 
     def forward(self, states: Tensor, vocabulary: Tensor) -> KnowledgeReading:
-        """Let each fused token (B, S, D), the first of a question, read the vocabulary (N, D)."""
+        """Enrich the fused tokens (B, S, D) with the vocabulary (N, D)."""
         knowledge = self.encode(vocabulary)
-        # Every token reads the same entries, so the batch is laid out as one long row of queries:
-        # K' is projected once and never copied per sample.
+        # One long row of queries: K' is projected once and not copied per sample.
         queries = states.reshape(1, -1, states.shape[-1])
         read, _ = self.cross_attention(queries, knowledge, knowledge, need_weights=False)
         read = read.view_as(states)
@@ -120,10 +118,9 @@ class GatedCrossAttention(nn.Module):
         return KnowledgeReading(enriched, gate, self.log_attention(states[:, 0], knowledge[0]))
 
     def log_attention(self, queries: Tensor, knowledge: Tensor) -> Tensor:
-        """Logarithm (B, N) of the weights of one token a sample (B, D) on K' (N, D), over heads.
+        """Compute the log attention (B, N), averaged over heads, of one token (B, D) to K' (N, D).
 
-        Computed apart from the attention itself, which gives weights for all tokens or none, and
-        after dropout, where a weight of exactly 0 would have no logarithm.
+        The attention layer itself returns weights of all tokens, after dropout, which can be 0.
         """
         attention = self.cross_attention
         width, heads = attention.embed_dim, attention.num_heads
@@ -138,7 +135,7 @@ class GatedCrossAttention(nn.Module):
 
 
 class Vocabulary(nn.Module):
-    """The answer vocabulary as vectors, made anew from the text encoder's word embeddings.
+    """Vectors of the answer vocabulary, computed from the text encoder's word embeddings.
 
     Args:
         entries: Token ids of each of N entries, at least one each.
@@ -153,19 +150,19 @@ class Vocabulary(nn.Module):
             raise ValueError("a vocabulary needs entries, each with at least one token")
         starts = [0, *accumulate(len(ids) for ids in entries)][:-1]
         flat = torch.tensor([i for ids in entries for i in ids])
-        # Not persistent: the entries are stored in the checkpoint as text and ids already.
+        # Not persistent: the checkpoint already has the entries as text and ids.
         self.register_buffer("pieces", flat, persistent=False)
         self.register_buffer("starts", torch.tensor(starts), persistent=False)
         self.pieces: Tensor
         self.starts: Tensor
 
     def forward(self, embedding: nn.Embedding) -> Tensor:
-        """Mean word embedding of each entry's pieces, without positions: (N, D)."""
+        """Average the word embeddings of each entry's pieces, without positions: (N, D)."""
         return F.embedding_bag(self.pieces, embedding.weight, self.starts, mode="mean")
 
 
 def _forget(module: nn.Module, incompatible_keys: object) -> None:
-    """Hook on the load of weights; a function, so that the module can still be pickled."""
+    """Hook on the load of weights; a module-level function can be pickled."""
     assert isinstance(module, GatedCrossAttention)
     module.forget()
 

@@ -1,13 +1,12 @@
-"""Exact log-likelihood of every candidate answer, and the best few without scoring them all.
+"""Exact log-likelihood of every candidate answer, and a search for the best k candidates.
 
-Candidates form a prefix tree: a node is a prefix and its incoming edge a token, so a shared prefix
-is read once. The score of a candidate is the sum of log p over its edges and its end token, each
-once, as in :func:`amif_lightning.losses.answering.sequence_log_likelihood`.
+Candidates form a prefix tree: a node is a prefix and its incoming edge a token, so the decoder
+processes a shared prefix once. The score of a candidate is the sum of log p over its edges and its
+end token, as in :func:`amif_lightning.losses.answering.sequence_log_likelihood`.
 
-Nodes are packed into one row per question. Position ids give a node its depth and a 4-D mask shows
-it its ancestors only, so each node sees what it would see alone in its own sequence. The fused
-tokens stay (B, S, D): cross-attention keys and values are computed once per question and never
-copied per candidate.
+The nodes of a question are packed into one row. A node's position id is its depth, and a 4-D mask
+lets it attend to its ancestors only, as in a sequence of its own. Cross-attention keys and values
+of the fused tokens (B, S, D) are computed once per question and not copied per candidate.
 
 B questions, N candidates, M tree nodes, S fused tokens, D width, V vocabulary entries.
 """
@@ -25,8 +24,8 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from amif_lightning.models.decoder import AnswerDecoder
 
-# Logits in flight, in elements (16 MB of float32): of 2**18 .. 2**26 the fastest on CPU at width
-# 128 and within 8 % of the fastest at width 768; larger slices leave the processor's caches.
+# Elements of a slice of logits (16 MB of float32): of 2**18 .. 2**26 the fastest on CPU at width
+# 128 and within 8 % of the fastest at width 768; larger slices exceed the processor's caches.
 _LOGITS = 1 << 22
 
 
@@ -35,21 +34,21 @@ class CandidateTree:
 
     Args:
         candidates: N lists of token ids without beginning and end tokens. Equal lists share their
-            nodes and keep their own scores; an empty list is the empty answer.
+            nodes; an empty list is the empty answer.
         bos: Id of the beginning token, the root.
         eos: Id of the end token.
 
     Attributes:
         tokens: (M,) token of each node; node 0 is the root.
         parent: (M,) parent of each node; the root is its own.
-        path: (M, longest + 1) ancestor at each depth, the node itself from its own depth on.
+        path: (M, longest + 1) ancestor at each depth; the node itself from its depth on.
         depth: (M,) depth of each node, 0 at the root.
         children: (M - 1,) nodes in order of their parents.
         first_child: (M + 1,) node m's children are ``children[first_child[m]:first_child[m+1]]``.
         terminal: (N,) last node of each candidate.
         ending: (N,) candidates in order of their last nodes.
         first_ending: (M + 1,) those ending at m are ``ending[first_ending[m]:first_ending[m+1]]``.
-        lengths: (N,) scored tokens of each candidate, the end token included.
+        lengths: (N,) scored tokens of each candidate, including the end token.
         longest: Most tokens of a candidate, without beginning and end tokens.
 
     Raises:
@@ -60,33 +59,40 @@ class CandidateTree:
         if not candidates:
             raise ValueError("no candidate answers: ranking needs at least one")
         self.bos, self.eos = bos, eos
-        self.longest = max(len(candidate) for candidate in candidates)
-        tokens, parents, last = _grow(candidates, bos, eos)
-        self.tokens = torch.tensor(tokens)
-        self.parent = torch.tensor(parents)
-        self.terminal = torch.tensor(last)
+        met: dict[tuple[int, ...], int] = {}  # prefixes in order of appearance
+        for i, candidate in enumerate(candidates):
+            if eos in candidate:
+                raise ValueError(f"candidate {i} contains the end token {eos}: {candidate}")
+            for length in range(len(candidate) + 1):
+                met.setdefault(tuple(candidate[:length]), len(met))
+        ancestors = {prefix: [prefix[:n] for n in range(len(prefix) + 1)] for prefix in met}
+        # Depth-first order, children in order of appearance.
+        prefixes = sorted(met, key=lambda prefix: [met[above] for above in ancestors[prefix]])
+        node = {prefix: place for place, prefix in enumerate(prefixes)}
+        self.longest = max(map(len, candidates))
+        self.tokens = torch.tensor([prefix[-1] if prefix else bos for prefix in prefixes])
+        self.parent = torch.tensor([node[prefix[:-1]] for prefix in prefixes])
+        self.terminal = torch.tensor([node[tuple(candidate)] for candidate in candidates])
         self.lengths = torch.tensor([len(candidate) + 1 for candidate in candidates])
-        paths: list[list[int]] = []
-        for node, parent in enumerate(parents):  # depth-first: a parent comes before its children
-            paths.append([*paths[parent], node] if node else [0])
-        self.depth = torch.tensor([len(path) - 1 for path in paths])
+        self.depth = torch.tensor([len(prefix) for prefix in prefixes])
+        paths = [[node[above] for above in ancestors[prefix]] for prefix in prefixes]
         full = self.longest + 1
         self.path = torch.tensor([path + path[-1:] * (full - len(path)) for path in paths])
         self.children = 1 + self.parent[1:].sort(stable=True).indices
-        self.first_child = _offsets(self.parent[1:], len(tokens))
+        self.first_child = _offsets(self.parent[1:], self.nodes)
         self.ending = self.terminal.sort(stable=True).indices
-        self.first_ending = _offsets(self.terminal, len(tokens))
+        self.first_ending = _offsets(self.terminal, self.nodes)
 
     def __len__(self) -> int:
         return len(self.terminal)
 
     @property
     def nodes(self) -> int:
-        """Number of distinct prefixes, M, the empty one included."""
+        """Number M of distinct prefixes, including the empty one."""
         return len(self.tokens)
 
     def to(self, device: torch.device | str) -> CandidateTree:
-        """The same tree on another device."""
+        """Copy the tree to a device."""
         tree = copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
@@ -102,7 +108,7 @@ class Best(NamedTuple):
 
 
 def top_k(scores: Tensor, k: int) -> Best:
-    """The k highest of scores (B, N), ties by candidate order (``torch.topk`` leaves them open)."""
+    """Select the k highest of scores (B, N); unlike ``torch.topk``, ties keep candidate order."""
     ordered = scores.sort(dim=1, descending=True, stable=True)
     return Best(ordered.values[:, :k], ordered.indices[:, :k])
 
@@ -116,16 +122,16 @@ def rank(
     length_penalty: float = 0.0,
     max_nodes: int = 256,
 ) -> Tensor:
-    """Exact log-likelihood of every candidate.
+    """Compute the exact log-likelihood of every candidate.
 
     Args:
         decoder: The decoder, in evaluation mode.
         tree: The candidates, on the decoder's device.
         states: (B, S, D) fused tokens.
         states_mask: (B, S) bool, True at valid tokens.
-        length_penalty: p divides a score by (number of scored tokens)**p; 0 leaves the sum.
-        max_nodes: Most new tree nodes per question in one pass; bounds memory, never the result.
-            Each pass reads again the path that leads to its first node.
+        length_penalty: p; scores are divided by (number of scored tokens)**p.
+        max_nodes: Most new tree nodes per question in one pass, to limit memory. Each pass also
+            processes the ancestors of its first node.
 
     Returns:
         (B, N) float32 scores in candidate order.
@@ -140,7 +146,7 @@ def rank(
     cross = DynamicCache()
     for start in range(0, tree.nodes, max_nodes):
         stop = min(start + max_nodes, tree.nodes)
-        # Depth-first order: every ancestor of these nodes is among them or above the first one.
+        # In depth-first order these nodes' ancestors are among them or ancestors of the first.
         above = tree.path[start, : int(tree.depth[start])]
         nodes = torch.cat([above, torch.arange(start, stop, device=above.device)])
         path = tree.path[nodes]
@@ -153,7 +159,7 @@ def rank(
             states_mask,
             mask=sees[None, None],
             positions=tree.depth[nodes][None],
-            # A new self-attention cache for every pass; the cross-attention one is filled once.
+            # A new self-attention cache for every pass; the cross-attention cache is filled once.
             cache=EncoderDecoderCache(DynamicCache(), cross),
         )
         new = hidden[:, len(above) :]
@@ -164,7 +170,7 @@ def rank(
             child = tree.children[bounds[0] : bounds[1]]
             source = tree.parent[child] - first
             edge[:, child] = logits[:, source, tree.tokens[child]].float() - total[:, source]
-    # Rounding may lift a log-probability above 0 by an ulp.
+    # Rounding may raise a log-probability above 0 by an ulp.
     edge.clamp_(max=0.0)
     score = torch.zeros_like(edge)
     for depth in range(1, tree.longest + 1):
@@ -183,14 +189,14 @@ def best(
     k: int = 1,
     max_prefixes: int = 64,
 ) -> Best:
-    """The k candidates of highest log-likelihood, by best-first search of the prefix tree.
+    """Find the k candidates of highest log-likelihood by best-first search of the prefix tree.
 
-    Log p only falls along a prefix, so a prefix below the k-th best complete answer cannot lead to
-    a better one and is never expanded: the result is that of :func:`rank` followed by
-    :func:`top_k`, up to the rounding of float32. All questions advance together in rounds; each
-    expands its most probable open prefixes, twice as many in every round. A confident decoder
-    needs a few rounds; one that is close to uniform may expand most of the tree. There is no length
-    penalty here: divided by a length, a score may rise along a prefix.
+    Log p only decreases along a prefix, so a prefix below the k-th best complete answer cannot lead
+    to a better one and is not expanded: the result equals :func:`top_k` of :func:`rank`, up to
+    float32 rounding. All questions advance in rounds; each expands its most probable open prefixes,
+    twice as many in every round. A confident decoder needs a few rounds; a nearly uniform one may
+    expand most of the tree. There is no length penalty, because a score divided by its length can
+    increase along a prefix.
 
     Args:
         decoder: As for :func:`rank`.
@@ -198,7 +204,7 @@ def best(
         states: As for :func:`rank`.
         states_mask: As for :func:`rank`.
         k: Number of answers per question, 1 <= k <= N.
-        max_prefixes: Most prefixes a question expands in one round.
+        max_prefixes: Most prefixes that a question expands in one round.
     """
     decoder.check_evaluation_mode()
     search = _Search(tree, states, states_mask)
@@ -217,14 +223,14 @@ class _Search:
         self.tree, self.states, self.states_mask = tree, states, states_mask
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         lowest = float("-inf")
-        # Scores are float32 whatever the default type, which is half under `bf16-true`.
+        # Not the default type, which is bfloat16 under `bf16-true`.
         full = partial(torch.full, dtype=torch.float32, device=device)
         self.results = full((batch, len(tree)), lowest)  # (B, N), when done
         self.question = torch.arange(batch, device=device)  # (A,) row in results
-        self.complete = self.results.clone()  # (A, N) scores of the candidates met so far
-        self.frontier = full((batch, tree.nodes), lowest)  # (A, M), if open
+        self.complete = self.results.clone()  # (A, N) scores of the complete candidates
+        self.frontier = full((batch, tree.nodes), lowest)  # (A, M) log p of open nodes
         self.frontier[:, 0] = 0.0
-        # (A, M + 1) cache column of each expanded node; the last entry takes what padding writes.
+        # (A, M + 1) cache column of each expanded node; padding writes to the last entry.
         self.column = torch.zeros((batch, tree.nodes + 1), dtype=torch.long, device=device)
         self.node = self.column[:, :0]  # (A, E) nodes to expand in this round
         self.open = self.node.bool()  # (A, E) False at padding
@@ -234,12 +240,12 @@ class _Search:
         """Choose at most ``width`` prefixes of each question; False when none is left."""
         bound = self.complete.topk(k).values[:, -1:]  # -inf until k answers are complete
         self.score, self.node = self.frontier.topk(min(width, self.tree.nodes))
-        # "Not below" rather than "above": an equal prefix can end in a tie that comes first.
+        # ">=" and not ">": an equal prefix can lead to a tie that comes first in order.
         self.open = (self.score >= bound) & (self.score > float("-inf"))
         counts = self.open.sum(1)
         live = counts > 0
         rows, widest = int(live.sum()), int(counts.max())
-        if 2 * rows <= len(live):  # cheaper than carrying finished questions along
+        if 2 * rows <= len(live):  # cheaper than keeping finished questions
             self._keep(live)
         self.score, self.node, self.open = (
             x[:, :widest] for x in (self.score, self.node, self.open)
@@ -258,12 +264,12 @@ class _Search:
         self.cache.batch_select_indices(rows)
 
     def expand(self, decoder: AnswerDecoder) -> None:
-        """Read the selected prefixes; score their children and the answers that end there."""
+        """Score the children of the selected prefixes and the answers that end there."""
         tree, (rows, width) = self.tree, self.node.shape
         seen = self.cache.get_seq_length()
         columns = torch.arange(seen, seen + width, device=self.node.device).expand(rows, -1)
         self.column.scatter_(1, self.node.where(self.open, tree.nodes), columns)
-        # Padding reads the root once more, and nothing sees it.
+        # Padding repeats the root, and nothing attends to it.
         node = self.node.where(self.open, 0)
         visible = self.column.gather(1, tree.path[node].flatten(1)).view(rows, width, -1)
         sees = torch.zeros(rows, width, seen + width, dtype=torch.bool, device=node.device)
@@ -292,7 +298,7 @@ class _Search:
 def _logits(
     decoder: AnswerDecoder, hidden: Tensor, dim: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Slices of dimension ``dim``, their logits (.., V) and log normalisers (..) in float32."""
+    """Yield slices of dimension ``dim``, their logits (.., V) and float32 log normalisers (..)."""
     others = hidden.numel() // (hidden.shape[dim] * hidden.shape[-1])
     size = max(1, _LOGITS // (others * decoder.vocab_size))
     for start in range(0, hidden.shape[dim], size):
@@ -307,7 +313,7 @@ def _logits(
 
 
 def _ragged(at: Tensor, first: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Concatenated ``items[first[m]:first[m+1]]`` for m in ``at``, and whose they are (0..P-1)."""
+    """Concatenate ``items[first[m]:first[m+1]]`` over m in ``at``; also return each item's row."""
     counts = first[at + 1] - first[at]
     pair = torch.arange(len(at), device=at.device).repeat_interleave(counts)
     before = counts.cumsum(0) - counts
@@ -315,37 +321,6 @@ def _ragged(at: Tensor, first: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _offsets(owner: Tensor, owners: int) -> Tensor:
-    """(owners + 1,) offsets of each owner's items when the items are sorted by owner."""
+    """Offsets (owners + 1,) of each owner's items, the items being sorted by owner."""
     counts = torch.bincount(owner, minlength=owners)
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-
-
-def _grow(
-    candidates: Sequence[Sequence[int]], bos: int, eos: int
-) -> tuple[list[int], list[int], list[int]]:
-    """Tokens and parents of the nodes in depth-first order, and the last node of each candidate."""
-    tokens, parents, children = [bos], [0], [dict[int, int]()]
-    last = []
-    for i, candidate in enumerate(candidates):
-        node = 0
-        for token in candidate:
-            if token == eos:
-                raise ValueError(f"candidate {i} holds the end token {eos} inside: {candidate}")
-            if token not in children[node]:
-                children[node][token] = len(tokens)
-                tokens.append(token)
-                parents.append(node)
-                children.append({})
-            node = children[node][token]
-        last.append(node)
-    order, stack = [], [0]
-    while stack:
-        node = stack.pop()
-        order.append(node)
-        stack.extend(reversed(children[node].values()))
-    new = {node: place for place, node in enumerate(order)}
-    return (
-        [tokens[node] for node in order],
-        [new[parents[node]] for node in order],
-        [new[node] for node in last],
-    )

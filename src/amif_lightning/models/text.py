@@ -1,4 +1,4 @@
-"""Text encoders: any BERT-like model of the hub or a folder, or a small one from random weights."""
+"""Text encoders: a BERT from the hub or a folder, or a small one with random weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TextEncoder(nn.Module):
     """Contextual token states of questions and reports.
 
     Args:
-        name: ``small`` for a random BERT of the sizes below, else a hub name or a local folder.
+        name: ``small`` for a random BERT of the sizes below, or a hub name or local folder.
         pretrained: Whether to load that model's weights or only its configuration.
         width: Width of ``small``.
         layers: Layers of ``small``.
@@ -25,7 +25,7 @@ class TextEncoder(nn.Module):
         attention: Implementation of attention in transformers (``sdpa`` or ``eager``).
 
     Raises:
-        UserError: If the model cannot be reached or is not BERT-like.
+        UserError: If the model cannot be loaded or is not a BERT.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class TextEncoder(nn.Module):
 
     @property
     def word_embedding(self) -> nn.Embedding:
-        """The word embeddings alone, which the knowledge vectors are made of."""
+        """The word embeddings, from which the vocabulary vectors are computed."""
         embedding: nn.Embedding = self.bert.get_input_embeddings()
         return embedding
 
     def words(self, ids: Tensor) -> Tensor:
-        """Words before any context: token ids (B, L) -> normalised word embeddings (B, L, D)."""
+        """Embed token ids (B, L) without context: normalised word embeddings (B, L, D)."""
         words: Tensor = self.bert.embeddings.LayerNorm(self.word_embedding(ids))
         return words
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids (B, L) and mask (B, L) -> states (B, L, D).
+        """Encode token ids (B, L) with mask (B, L) as states (B, L, D).
 
         Raises:
             UserError: If the texts are longer than the encoder's position embeddings.
@@ -91,18 +91,18 @@ class TextEncoder(nn.Module):
 def initializer_range(width: int) -> float:
     """Standard deviation of random transformer weights.
 
-    BERT's 0.02 suits its width of 768. In narrow layers it passes a fraction of the input on, and a
-    decoder then learns to ignore what it should read: at width 128 the network stayed at the
-    unconditional answer distribution for hundreds of steps. Below width 512 layers get unit gain.
+    BERT's 0.02 suits width 768. Narrow layers would pass on a fraction of their input, and the
+    decoder would learn to ignore its states: at width 128 it stayed at the unconditional answer
+    distribution for hundreds of steps. Below width 512, layers get unit gain.
     """
     return 0.02 if width >= 512 else float(width**-0.5)
 
 
 def _load(name: str, pretrained: bool) -> BertModel:
-    """A BERT without its pooling layer, which nothing here reads and so nothing would train."""
+    """Load a BERT without its pooling layer, which would never be trained."""
     try:
         config = AutoConfig.from_pretrained(name)
-    except Exception as error:  # readers of json and the hub raise their own
+    except Exception as error:  # json and hub readers raise many types
         raise _unreachable(name, error) from error
     if not isinstance(config, BertConfig):
         raise UserError(
@@ -112,7 +112,7 @@ def _load(name: str, pretrained: bool) -> BertModel:
     if not pretrained:
         return BertModel(config, add_pooling_layer=False)
     try:
-        # Weights are kept in single precision whatever they were stored in: mixed precision casts.
+        # Weights are trained in float32; mixed precision casts them.
         loaded: Any = BertModel.from_pretrained(
             name,
             config=config,
@@ -120,7 +120,7 @@ def _load(name: str, pretrained: bool) -> BertModel:
             dtype=torch.float32,
             output_loading_info=True,  # gives a pair
         )
-    except Exception as error:  # readers of pickles and safetensors raise their own
+    except Exception as error:  # pickle and safetensors readers raise many types
         raise _unreachable(name, error) from error
     model: BertModel = loaded[0]
     missing = sorted(loaded[1]["missing_keys"])
@@ -130,7 +130,7 @@ def _load(name: str, pretrained: bool) -> BertModel:
             f"first being {missing[0]}: give a folder with a complete BERT as "
             "--model.init_args.text."
         )
-    # It comes in evaluation mode, which the Trainer keeps: fine-tuning would run without dropout.
+    # It is loaded in evaluation mode, which the Trainer would keep: no dropout in fine-tuning.
     return model.train()
 
 

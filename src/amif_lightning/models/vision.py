@@ -1,4 +1,4 @@
-"""Image towers: a CLIP vision transformer, and a narrow convolutional net that needs no download.
+"""Image towers: a CLIP vision transformer, and a small convolutional net that needs no download.
 
 Both map images (I, 3, H, W) to tokens (I, 1 + P, D): a summary token, then P patches row by row.
 """
@@ -22,26 +22,27 @@ CHANNELS = (32, 64, 128, 256)
 
 
 class ConvTower(nn.Module):
-    """Residual convolutions for sizes that train from random weights in minutes.
+    """Residual convolutions that train from random weights in minutes.
 
-    A vision transformer of the same cost learns too little there. Patches are the last grid, row r
-    and column c centred on pixel (stride r, stride c), each with a learned position embedding; the
-    summary token is their mean before it. Batch normalisation removes what all images share; with
-    group normalisation even the phantom data's view (frontal or lateral) was learned late. In
-    training an image's tokens therefore depend a little on the batch, and on several GPUs each
-    normalises by its own share unless ``--trainer.sync_batchnorm true`` is given.
+    A vision transformer of the same cost learns too little. Patches are the cells of the last grid,
+    row r and column c centred on pixel (stride r, stride c), each with a learned position
+    embedding; the summary token is their mean before it is added. Batch normalisation removes what
+    all images share; with group normalisation even the phantom data's view was learned late. In
+    training, an image's tokens therefore depend slightly on its batch, and each GPU normalises
+    over its own images unless ``--trainer.sync_batchnorm true`` is given.
 
     Args:
         image_size: Side of the input in pixels.
-        channels: Channels of the stages; the last is the width D. Every stage but the first halves
-            the grid, after a stem of stride 4.
-        summary_channels: Channels of a branch of stages for the summary token alone; empty: none.
-            The tower splits before its last stage. That stage is then pointwise, so that a patch
-            shows what lies at its place (three stages: 49 pixels instead of 97), and the summary
-            token is the mean of the branch's last grid, projected to D.
+        channels: Channels of the stages; the last is the width D. After a stem of stride 4, every
+            stage except the first halves the grid.
+        summary_channels: Channels of a branch for the summary token; empty: no branch. It starts
+            before the last stage, which is then pointwise and gives patches a narrower field of
+            view (with three stages 49 pixels instead of 97). The summary token is the mean of the
+            branch's last grid, projected to D.
 
     Attributes:
-        patch_centres: (g,) of the rows (and columns) of patches, as rising shares of the side.
+        patch_centres: (g,) centres of the rows (and columns) of patches as increasing shares of the
+            side.
     """
 
     def __init__(
@@ -52,9 +53,8 @@ class ConvTower(nn.Module):
     ) -> None:
         super().__init__()
         self.width = channels[-1]
-        # Channels-last convolutions are markedly faster on CPUs and no slower on GPUs. Below 8
-        # channels, the backward pass of a strided 1 x 1 convolution in that format writes outside
-        # its memory on CPUs without AVX-512 (oneDNN in torch 2.15).
+        # Channels-last is faster on CPUs. Below 8 channels its backward pass of a strided 1 x 1
+        # convolution writes out of bounds on CPUs without AVX-512 (oneDNN in torch 2.15).
         fits = min(channels) >= 8
         self._format = torch.channels_last if fits else torch.contiguous_format
         stride = 4 * 2 ** (len(channels) - 1)
@@ -83,7 +83,7 @@ class ConvTower(nn.Module):
             )
         side = -(-image_size // stride)
         self.patch_centres = (np.arange(side) * stride + 0.5) / image_size
-        # Half the scale of the features: fusion must tell left from right from the first step.
+        # Half the scale of the features: fusion must distinguish left and right from the start.
         self.position = nn.Parameter(0.5 * torch.randn(1, side * side, self.width))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -94,12 +94,12 @@ class ConvTower(nn.Module):
         return torch.cat([summary[:, None], patches + self.position], dim=1)
 
     def patches(self, tokens: Tensor) -> Tensor:
-        """Patches (I, P, D) of tokens (I, 1 + P, D), without their position embeddings."""
+        """Return the patches (I, P, D) of tokens (I, 1 + P, D), without position embeddings."""
         return tokens[:, 1:] - self.position
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions of odd side ``field`` with a shortcut; the first one has the stride."""
+    """Two convolutions of odd kernel size ``field`` with a shortcut; the first has the stride."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, field: int = 3) -> None:
         super().__init__()
@@ -122,25 +122,23 @@ class ResidualBlock(nn.Module):
 
 
 class CLIPTower(nn.Module):
-    """The vision transformer of an open_clip model, before its projection.
-
-    Only what gives tokens is kept, without projection and text tower: every parameter is trained.
+    """The vision transformer of an open_clip model, without projection and text tower.
 
     Args:
         name: An open_clip model name (``ViT-B-16``), ``hf-hub:NAME`` or ``local-dir:FOLDER``.
         pretrained: Weights tag (``openai``), a weights file, or None for random weights; hub and
-            folder names bring their own weights.
+            folder names have their own weights.
         image_size: Side of the input in pixels; position embeddings are interpolated to it.
         quick_gelu: Whether the activation is OpenAI's approximation of GELU; None: as the weights
-            tag says, else as the model's configuration does.
+            tag states, or else the model's configuration.
 
     Attributes:
         quick_gelu: Whether that activation is in use.
         patch_centres: As for :class:`ConvTower`.
 
     Raises:
-        UserError: If the weights cannot be reached, the tower gives no grid of patch tokens, or it
-            does not take the activation asked for.
+        UserError: If the weights cannot be loaded, the tower has no grid of patch tokens, or its
+            activation cannot be chosen.
     """
 
     def __init__(
@@ -181,18 +179,18 @@ class CLIPTower(nn.Module):
         """(I, 3, H, W) -> (I, 1 + P, D)."""
         tokens = self._features(images)
         patches = tokens[:, self.prefix :]
-        # Some towers have no CLS token, others have further ones (registers) that are no patches.
+        # Some towers have no CLS token; others also have register tokens.
         summary = tokens[:, :1] if self.prefix else patches.mean(1, keepdim=True)
         return torch.cat([summary, patches], dim=1)
 
     def patches(self, tokens: Tensor) -> Tensor:
-        """Patches (I, P, D) of tokens (I, 1 + P, D), with their positions."""
+        """Return the patches (I, P, D) of tokens (I, 1 + P, D), with positions."""
         return tokens[:, 1:]
 
     def _features(self, images: Tensor) -> Tensor:
         if hasattr(self.visual, "forward_features"):
             features: Tensor = self.visual.forward_features(images)
-            # Where timm's pooling is a mean, the last norm stands behind it and not in the trunk.
+            # With mean pooling, timm applies the last norm after the pooling, not in the trunk.
             norm = getattr(self.visual, "fc_norm", None)
             return features if norm is None else norm(features)
         summary, patches = self.visual(images)
@@ -209,13 +207,13 @@ def _no_patches(name: str) -> UserError:
 def _open_clip_tower(
     name: str, pretrained: str | None, image_size: int, quick_gelu: bool | None
 ) -> Any:
-    """The image tower of an open_clip model, with its weights or an error."""
+    """Create the image tower of an open_clip model."""
     import open_clip
 
     folder = name.startswith("local-dir:")
     own_weights = folder or name.startswith("hf-hub:")
-    # OpenAI's weights were trained with another activation than the configuration of the same name
-    # says; open_clip only warns and would run them with the wrong one.
+    # OpenAI's weights need another activation than the configuration of the same name has;
+    # open_clip only warns.
     tag = {} if own_weights or not pretrained else open_clip.get_pretrained_cfg(name, pretrained)
     if quick_gelu is None and (tag or {}).get("quick_gelu", False):
         quick_gelu = True
@@ -227,11 +225,11 @@ def _open_clip_tower(
             force_quick_gelu=bool(quick_gelu),
             force_patch_dropout=0.0,  # dropped patches would leave no grid
             pretrained_text=False,  # the text tower is thrown away
-            # Without this, a folder without weights gives random ones and a line in the log.
+            # Otherwise a folder without weights gives random ones.
             require_pretrained=own_weights or pretrained is not None,
             **({"quick_gelu": False} if quick_gelu is False else {}),  # against a configuration
         ).visual
-    except Exception as error:  # readers of json, pickles, safetensors and two hubs raise their own
+    except Exception as error:  # readers of files and hubs raise many types
         advice = (
             "download the model's folder on a machine with network and give "
             "--model.init_args.vision local-dir:FOLDER, or use --model.init_args.vision conv, "
@@ -257,18 +255,12 @@ def build_vision(
     channels: Sequence[int] = CHANNELS,
     summary_channels: Sequence[int] = (),
 ) -> ConvTower | CLIPTower:
-    """Build the image tower of a configuration.
+    """Build a :class:`ConvTower` (``conv``) or a :class:`CLIPTower` (any other name).
 
-    Args:
-        name: ``conv`` for :class:`ConvTower`, else a name for :class:`CLIPTower`.
-        pretrained: See :class:`CLIPTower`, as for ``quick_gelu``.
-        image_size: Side of the input in pixels.
-        quick_gelu: None for ``conv``.
-        channels: See :class:`ConvTower`, as for ``summary_channels``.
-        summary_channels: Not for a :class:`CLIPTower`.
+    Arguments are those of the towers; ``quick_gelu`` must be None for ``conv``.
 
     Raises:
-        UserError: If the tower cannot be built from these.
+        UserError: If the tower cannot be built.
     """
     if name == "conv":
         if quick_gelu is not None:

@@ -1,20 +1,20 @@
-"""The words of a tokenised text, put together from pieces, and which of them say something.
+"""Words of a tokenised text, joined from their pieces, and selections of informative words.
 
-Letters used in shapes: B texts, L tokens.
+B texts, L tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-_CONTINUED = "##"  # how WordPiece marks a piece that continues a word
+_CONTINUED = "##"  # WordPiece's mark of a piece that continues a word
 
-# English words that say nothing of an image, and those that stand in almost every report.
+# English function words, and words of almost every report.
 _STOP = """
 a about above after again all also an and any are as at be been before being below between both but
 by can could did do does during each either few for from further had has have here how if in into is
@@ -27,13 +27,12 @@ present radiograph radiographs study view views
 """
 STOP_WORDS = frozenset(_STOP.split())
 
-# A sentence with one of these words says what is not there (after NegEx, Chapman et al. 2001).
+# A sentence with one of these words denies a finding (after NegEx, Chapman et al. 2001).
 _DENIALS = ("no", "not", "without", "neither", "nor", "negative")
 _ENDS = (".", ";", "!", "?")
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """One word as the tokenizer writes it, and the columns of its pieces in the tokens."""
 
     text: str
@@ -41,25 +40,21 @@ class Word:
 
 
 def inner_words(mask: Tensor) -> Tensor:
-    """Words proper (B, L) bool: a text's tokens without [CLS], [SEP] and padding.
-
-    Args:
-        mask: (B, L) bool, true on tokens, which padding follows.
-    """
+    """Mark (B, L) the tokens except [CLS], [SEP] and padding, given the mask (B, L) of tokens."""
     inner = mask.clone()
     inner[:, 0] = False
-    # [SEP] is each row's last token; a row without any token has none, and is false already.
+    # [SEP] is each row's last token. A row without tokens is already false.
     last = (mask.sum(1, keepdim=True) - 1).clamp_min(0)
     return inner.scatter(1, last, False)
 
 
 def words_of(ids: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[Word]:
-    """The words of one text, [CLS], [SEP] and padding left out.
+    """Return the words of one text, without [CLS], [SEP] and padding.
 
     Args:
         ids: (L,) token ids.
         mask: (L,) bool, true on tokens.
-        tokenizer: A WordPiece one, whose continued pieces begin with ``##``.
+        tokenizer: A WordPiece tokenizer.
     """
     inner = inner_words(mask[None])[0].tolist()
     words: list[Word] = []
@@ -76,14 +71,14 @@ def words_of(ids: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[Word]:
 
 
 def proper(words: Sequence[Word]) -> list[Word]:
-    """Those made of letters alone that are no stop words; numbers and punctuation fall away."""
+    """Keep words of letters only that are no stop words."""
     return [word for word in words if word.text.isalpha() and word.text.lower() not in STOP_WORDS]
 
 
 def informative(words: Sequence[Word], max_words: int) -> list[Word]:
-    """At most ``max_words`` of the longest different words, in the order of the text.
+    """Select up to ``max_words`` different words in text order: the longest, then the earliest.
 
-    Long words are the terms of the trade; of equally long ones the earlier are taken.
+    Medical terms tend to be long.
     """
     first: dict[str, Word] = {}
     for word in proper(words):
@@ -93,15 +88,15 @@ def informative(words: Sequence[Word], max_words: int) -> list[Word]:
 
 
 def denial_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Ids of the tokens that end a sentence, and of the words, in any case, that deny."""
-    spelled = [spell for word in _DENIALS for spell in (word, word.capitalize(), word.upper())]
-    found = ([tokenizer.token_to_id(token) for token in tokens] for tokens in (_ENDS, spelled))
+    """Return the ids of the tokens that end a sentence, and of denials in any case."""
+    cased = [form for word in _DENIALS for form in (word, word.capitalize(), word.upper())]
+    found = ([tokenizer.token_to_id(token) for token in tokens] for tokens in (_ENDS, cased))
     ends, denials = ([number for number in ids if number is not None] for ids in found)
     return ends, denials
 
 
 def affirmed(ids: Tensor, ends: Sequence[int], denials: Sequence[int]) -> Tensor:
-    """Tokens (B, L) bool of sentences without a denial: "No mass." names what is not shown.
+    """Mark (B, L) the tokens of sentences without a denial, such as "No mass.".
 
     Args:
         ids: (B, L) token ids.
@@ -110,7 +105,7 @@ def affirmed(ids: Tensor, ends: Sequence[int], denials: Sequence[int]) -> Tensor
     """
     device = ids.device
     ended = torch.isin(ids, torch.tensor(ends, device=device, dtype=ids.dtype))
-    sentence = ended.cumsum(1) - ended.long()  # the end belongs to its sentence
+    sentence = ended.cumsum(1) - ended.long()  # a sentence includes its end
     denial = torch.isin(ids, torch.tensor(denials, device=device, dtype=ids.dtype)).long()
     counts = torch.zeros_like(ids).scatter_add(1, sentence, denial)
     return counts.gather(1, sentence) == 0

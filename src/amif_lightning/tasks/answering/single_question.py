@@ -23,7 +23,7 @@ from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.errors import UserError
-from amif_lightning.models.eval_mode import at_rest
+from amif_lightning.models.eval_mode import evaluation_mode
 
 if TYPE_CHECKING:
     from amif_lightning.tasks.vqa import AMiFVQA
@@ -80,7 +80,7 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
     if max_answers < 1:
         raise UserError(f"{max_answers} answers are asked for: give at least 1.")
     inputs = inputs_of(task, asked)
-    with at_rest(task):
+    with evaluation_mode(task):
         try:
             encoded = task.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
             ranked = task.ranked(task.read(encoded), max_answers)

@@ -28,7 +28,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from amif_lightning.cli.data_command import build_data, data_parser
+from amif_lightning.cli.data_command import build, data_parser
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.schema import baselines
 from amif_lightning.data.schema.answers import is_correct
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     given, options = parser.parse_known_args(arguments)
     reader = data_parser("validation", "Whose questions are asked.", VQADataModule)
-    data, _ = build_data(reader, VQADataModule, options)
+    data = build(reader, VQADataModule, options)[0].data
     data.prepare_data()
     runs = []
     for folder in given.runs:

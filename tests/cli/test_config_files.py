@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from amif_lightning.cli.config_files import given_options, locate, read_config, split_configs
+from amif_lightning.cli.config_files import (
+    given_options,
+    locate,
+    read_config,
+    split_configs,
+    suggestion,
+)
 from amif_lightning.errors import UserError
 
 
@@ -15,32 +21,26 @@ def write(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_split_configs_in_all_spellings() -> None:
+def test_split_configs_in_all_formats() -> None:
     argv = ["fit", "--config", "a", "--x=1", "--config=b", "-c", "c", "--config_like", "d"]
     assert split_configs(argv) == (["a", "b", "c"], ["fit", "--x=1", "--config_like", "d"])
-
-
-def test_config_without_its_file() -> None:
     with pytest.raises(UserError, match="needs a file"):
         split_configs(["fit", "--config"])
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     write(tmp_path / "phantom.yaml", "model: x")
-    with pytest.raises(UserError, match=r"phantm.yaml does not exist; did you mean .*phantom.yaml"):
-        read_config(str(tmp_path / "phantm.yaml"))
-    with pytest.raises(UserError, match="there is no folder"):
-        read_config(str(tmp_path / "none" / "phantom.yaml"))
-
-
-def test_a_folder_is_no_config(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is a folder: give --config a file"):
-        read_config(str(tmp_path))
+    for name, message in (
+        ("phantm.yaml", r"phantm.yaml does not exist; did you mean .*phantom.yaml"),
+        ("none/phantom.yaml", "there is no folder"),
+        (".", "is a folder: give --config a file"),
+        ("x" * 300, r"x cannot be read \(File name too long\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_config(str(tmp_path / name))
 
 
 def test_an_unreadable_file_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"x cannot be read \(File name too long\)"):
-        read_config("x" * 300)
     name = write(tmp_path / "a.yaml", "model: x")
 
     def refuse(self: Path, **more: object) -> str:
@@ -51,28 +51,24 @@ def test_an_unreadable_file_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
         read_config(name)
 
 
-def test_yaml_syntax_names_file_and_line(tmp_path: Path) -> None:
-    name = write(tmp_path / "a.yaml", "model:\n  lr: 1\n   width: 2\n")
-    with pytest.raises(UserError, match=r"a\.yaml, line 3, column 9: not valid YAML"):
-        read_config(name)
-
-
-@pytest.mark.parametrize("text", ["", "- 1\n", "word\n"])
-def test_a_config_is_a_mapping(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UserError, match="holds keys"):
-        read_config(write(tmp_path / "a.yaml", text))
-
-
-def test_binary_content(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="not a text file"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"model:\n  lr: 1\n   width: 2\n", r"a\.yaml, line 3, column 9: not valid YAML"),
+        (b"", "holds keys"),
+        (b"- 1\n", "holds keys"),
+        (b"word\n", "holds keys"),
+        (b"\xff\xfe\x00", "not a text file"),
+        (
+            b"model:\n  lr: 1\n  width: 2\n  lr: 3\n",
+            r"line 4: `lr` is given a second time \(first in line 2\)",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=message):
         read_config(str(tmp_path / "a.yaml"))
-
-
-def test_a_repeated_key_is_refused_at_any_depth(tmp_path: Path) -> None:
-    name = write(tmp_path / "a.yaml", "model:\n  lr: 1\n  width: 2\n  lr: 3\n")
-    with pytest.raises(UserError, match=r"line 4: `lr` is given a second time \(first in line 2\)"):
-        read_config(name)
 
 
 def test_equal_keys_of_different_parents_are_fine(tmp_path: Path) -> None:
@@ -97,3 +93,10 @@ def test_given_options_are_those_of_the_files_then_of_the_words(tmp_path: Path) 
         "overwrite": "",
     }
     assert given_options([name], [], keys=("data",)) == {"data": {"x": 1}}
+
+
+def test_suggestion_is_the_nearest_name_in_any_case_or_a_short_list() -> None:
+    assert suggestion("fti", ["fit", "test"]) == "; did you mean `fit`?"
+    assert suggestion("vqarad", ["Phantom", "VQARAD"]) == "; did you mean `VQARAD`?"
+    assert suggestion("zzz", ["b", "a", "a"]) == "; use one of a, b"
+    assert suggestion("zzz", [f"n{i}" for i in range(20)]) == ""

@@ -1,7 +1,8 @@
-"""The dispatch: fast answers without torch, exit codes, and what is printed of an error."""
+"""The dispatch: fast answers without torch, exit codes, and printed errors."""
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 
 import amif_lightning
 from amif_lightning.cli import entry, main
+from amif_lightning.cli.entry import COMMANDS, TRAINER_COMMANDS, help_text
 from amif_lightning.errors import UserError
+from tests.cli.conftest import Main
 
 ROOT = Path(__file__).parents[2]
 PROBE = """
@@ -39,11 +42,24 @@ def test_answers_fast_and_without_torch(argv: list[str], tmp_path: Path) -> None
 
 
 def test_bare_call_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
-    bare = capsys.readouterr().out
-    assert main(["--help"]) == 0
-    assert bare == capsys.readouterr().out
-    assert bare.startswith("usage: ")
+    assert main([]) == main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == 2 * help_text()
+    assert printed.startswith("usage: ")
+
+
+def test_the_static_help_is_that_of_the_parser(
+    toy_main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from amif_lightning.cli.app import AmifCLI
+
+    assert set(TRAINER_COMMANDS) == set(AmifCLI.subcommands())
+    assert set(re.findall(r"^  (\w+) +\w", help_text(), flags=re.MULTILINE)) >= set(COMMANDS)
+    options = set(re.findall(r"^  (--\w+) ", help_text(), flags=re.MULTILINE))
+    assert options >= {"--config", "--ckpt_path", "--overwrite"}
+    assert toy_main("fit", "--help") == 0
+    printed = capsys.readouterr().out
+    assert {option for option in options if option not in printed} == set()
 
 
 def test_version_names_the_suite_and_torch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,44 +98,39 @@ def _raise(error: BaseException) -> object:
     return dispatch
 
 
-def test_user_error_is_one_line_and_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+WRAPPED = (
+    "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+    'last):\n  File "x.py", line 1, in f\namif_lightning.errors.UserError: a.jpg is damaged.\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "printed"),
+    [
+        (UserError("x.json lacks `qid`: add it."), 2, "error: x.json lacks `qid`: add it.\n"),
+        (UserError(WRAPPED), 2, "error: a.jpg is damaged.\n"),  # of a loader's worker
+        (KeyboardInterrupt(), 130, "interrupted: run the same command again\n"),
+    ],
+)
+def test_exit_codes_and_messages(
+    error: BaseException,
+    code: int,
+    printed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(entry, "_dispatch", _raise(UserError("x.json lacks `qid`: add it.")))
-    assert main(["fit"]) == 2
-    assert capsys.readouterr().err == "error: x.json lacks `qid`: add it.\n"
+    monkeypatch.setattr(entry, "_dispatch", _raise(error))
+    assert main(["fit"]) == code
+    assert capsys.readouterr().err == printed
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bugs_and_debug_keep_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "_dispatch", _raise(ZeroDivisionError("bug")))
+    with pytest.raises(ZeroDivisionError):
+        main(["fit"])
     monkeypatch.setattr(entry, "_dispatch", _raise(UserError("x")))
     with pytest.raises(UserError):
         main(["fit", "--debug"])
     monkeypatch.setenv("AMIF_DEBUG", "1")
     with pytest.raises(UserError):
         main(["fit"])
-
-
-def test_user_error_of_a_loader_worker_loses_its_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wrapped = (
-        "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
-        'last):\n  File "x.py", line 1, in f\namif_lightning.errors.UserError: a.jpg is damaged.\n'
-    )
-    monkeypatch.setattr(entry, "_dispatch", _raise(UserError(wrapped)))
-    assert main(["fit"]) == 2
-    assert capsys.readouterr().err == "error: a.jpg is damaged.\n"
-
-
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry, "_dispatch", _raise(ZeroDivisionError("bug")))
-    with pytest.raises(ZeroDivisionError):
-        main(["fit"])
-
-
-def test_interrupt_is_code_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(entry, "_dispatch", _raise(KeyboardInterrupt()))
-    assert main(["fit"]) == 130
-    assert "interrupted" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Misspelt keys, classes and values: what is printed, and that it is short."""
+"""Misspelt keys, classes and values: one short sentence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from tests.cli.toys import Classifier, Toys
 
 ON_THE_COMMAND_LINE = {
     "--trainer.max_epoch 3": "`--trainer.max_epoch`; did you mean `--trainer.max_epochs`?",
-    "--trainer.max_ep 3": "there is no option `--trainer.max_ep`",
     "--modle.lr 1": "no option `--modle.lr`; did you mean `--model`?",
     "--ckpt_pth=x": "no option `--ckpt_pth`; did you mean `--ckpt_path`?",
     "--model.lrr 1": "model Classifier has no option `lrr`; did you mean `lr`?",
-    "--model.init_args.lrr 1": "model Classifier has no option `lrr`; did you mean `lr`?",
     "--data.bach_size 1": "data Toys has no option `bach_size`; did you mean `batch_size`?",
     "--model Clasifier": "no model class `Clasifier`; did you mean `Classifier`?",
     "--data Toyz": "no data class `Toyz`; did you mean `Toys`?",
@@ -24,17 +22,12 @@ ON_THE_COMMAND_LINE = {
     "--model.lr abc": "model.init_args.lr does not take 'abc': ",
     "--trainer.max_epochs x": "trainer.max_epochs does not take 'x': ",
     "--data.protocol cleen": "data.init_args.protocol does not take 'cleen': ",
-    "--seed_everything true": "seed_everything",
     "--seed_everything -1": "0 or a positive number",
     "--trainer.logger Tensorbord": "trainer.logger does not take 'Tensorbord': ",
     "stray": "`stray` belongs to no option",
 }
 
 IN_A_FILE = [
-    (
-        "modle:\n  class_path: Classifier\n",
-        "a.yaml, line 1: there is no option `modle.class_path`; did you mean `model`?",
-    ),
     (
         "trainer:\n  max_epoch: 3\n",
         "a.yaml, line 2: there is no option `trainer.max_epoch`; did you mean "
@@ -45,18 +38,13 @@ IN_A_FILE = [
         "a.yaml, line 4: model Classifier has no option `lrr`; did you mean `lr`?",
     ),
     (
-        "model:\n  class_path: Clasifier\n",
-        "a.yaml, line 2: there is no model class `Clasifier`; did you mean `Classifier`?",
-    ),
-    (
         "model:\n  class_path: Classifier\n  init_args:\n    lr: abc\n",
         "a.yaml, line 4: model.init_args.lr does not take 'abc': ",
     ),
     (
         "data:\n  class_path: Toys\n  init_arg:\n    studies: 3\n",
-        "a.yaml, line 3: under `data:` only",
+        "a.yaml, line 3: `data:` takes only",
     ),
-    ("data:\n  class_path: Toys\n  studies: 3\n", "a.yaml, line 3: under `data:` only"),
     ("data:\n  class_path: Toys\n init_args:\n", "a.yaml, line 3, column 2: not valid YAML"),
     ("model:\n  init_args:\n    seed: 3\n", "model.init_args.seed follows --seed_everything"),
 ]
@@ -85,13 +73,10 @@ def test_config_file(
     assert_one_sentence(capsys.readouterr().err, sentence)
 
 
-def test_nothing_given(toy_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_must_be_given(toy_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
     assert toy_main("fit") == 2
     assert_one_sentence(capsys.readouterr().err, "data and model missing: give --config")
-
-
-def test_class_not_named(toy_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a class jsonargparse would build the base."""
+    # Without a class jsonargparse would build the base.
     assert toy_main("fit", "--model.lr=1", "--data=Toys") == 2
     assert "no class is named for `model`" in capsys.readouterr().err
 
@@ -100,9 +85,6 @@ def test_a_constructor_speaks_for_itself(fit: Main, capsys: pytest.CaptureFixtur
     """An exception of a constructor is buried by jsonargparse in a report about union types."""
     assert fit("--model.width=99") == 2
     assert "error: model.width is above 64: give a smaller one.\n" in capsys.readouterr().err
-
-
-def test_a_bug_in_a_constructor_keeps_its_traceback(fit: Main) -> None:
     with pytest.raises(ValueError, match="a bug in a constructor"):
         fit("--model.width=13")
 
@@ -113,7 +95,7 @@ def test_arguments_follow_keyword_passing() -> None:
     assert arguments(Classifier) == ["lr", "width", "seed", "init_from"]
 
 
-def test_state_mismatch_prefers_shapes(tmp_path: Path) -> None:
+def test_state_mismatch_names_a_shape_or_a_key(tmp_path: Path) -> None:
     message = (
         "Error(s) in loading state_dict for M:\n"
         '\tMissing key(s) in state_dict: "c.weight". \n'
@@ -124,16 +106,10 @@ def test_state_mismatch_prefers_shapes(tmp_path: Path) -> None:
     assert sentence is not None
     assert "a.weight has shape [4, 3], in this model [9, 3]" in sentence
     assert sentence.endswith("use the --config of the run that saved it.")
-
-
-def test_state_mismatch_of_keys() -> None:
     missing = 'Error(s) in loading state_dict for M:\n\tMissing key(s) in state_dict: "a.b", "c". '
     assert "it lacks a.b" in str(state_mismatch(missing, "x.ckpt"))
-    unknown = 'Error(s) in loading state_dict for M:\n\tUnexpected key(s) in state_dict: "a.b". '
+    unknown = missing.replace("Missing", "Unexpected")
     assert "it holds an unknown a.b" in str(state_mismatch(unknown, "x.ckpt"))
-
-
-def test_other_errors_are_no_mismatch() -> None:
     assert state_mismatch("mat1 and mat2 shapes cannot be multiplied", "x.ckpt") is None
 
 

@@ -21,20 +21,22 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_layout(tmp_path: Path) -> None:
     run = RunFolder.of(str(tmp_path), "VQARAD-AMiFVQA", "literature", 12)
     assert run.path == tmp_path / "VQARAD-AMiFVQA" / "literature" / "seed12"
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b"])
-def test_experiment_is_one_folder_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a folder name"):
-        RunFolder.of(str(tmp_path), name, "clean", 0)
+    for name in ("", "a/b", "..", ".hidden", "a b"):
+        with pytest.raises(UserError, match="not a folder name"):
+            RunFolder.of(str(tmp_path), name, "clean", 0)
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
 def test_named_checkpoints(folder: RunFolder, name: str) -> None:
+    path = folder.path / f"{name}.ckpt"
     with pytest.raises(UserError, match=f"holds no {name}.ckpt"):
         folder.checkpoint(name)
-    (folder.path / f"{name}.ckpt").touch()
-    assert folder.checkpoint(name) == str(folder.path / f"{name}.ckpt")
+    folder.check_scored("test", None)
+    path.touch()
+    assert folder.checkpoint(name) == str(path)
+    with pytest.raises(UserError, match=f"`test` without --ckpt_path .* give --ckpt_path {name}"):
+        folder.check_scored("test", None)
+    folder.check_scored("test", str(path))
 
 
 def test_other_checkpoints(folder: RunFolder, tmp_path: Path) -> None:
@@ -46,50 +48,28 @@ def test_other_checkpoints(folder: RunFolder, tmp_path: Path) -> None:
     assert folder.checkpoint(str(tmp_path / "x.ckpt")) == str(tmp_path / "x.ckpt")
 
 
-def test_a_new_folder_may_be_used(folder: RunFolder) -> None:
+def test_only_a_new_folder_may_be_used(folder: RunFolder, tmp_path: Path) -> None:
     (folder.path / "config.yaml").touch()  # a run that never saved a checkpoint
     folder.check_fit(None, overwrite=False)
-
-
-def test_an_unfinished_run_is_resumed_or_overwritten(folder: RunFolder) -> None:
-    (folder.path / "last.ckpt").touch()
-    with pytest.raises(UserError, match=r"unfinished run.*--ckpt_path last.*--overwrite"):
-        folder.check_fit(None, overwrite=False)
-    folder.check_fit(str(folder.path / "last.ckpt"), overwrite=False)
-    folder.check_fit(None, overwrite=True)
-
-
-def test_a_finished_run_is_protected(folder: RunFolder) -> None:
+    other = folder.path / "epoch=3.ckpt"
+    for path, name, resumable in (
+        (other, other, None),
+        (folder.path / "best.ckpt", "best", "best"),
+        (folder.path / "last.ckpt", "last", "last"),
+    ):
+        path.touch()
+        assert folder.resumable == resumable
+        message = re.escape(f"({path.name}): give `--ckpt_path {name}` to resume it")
+        for start in (None, str(tmp_path / "other.ckpt")):
+            with pytest.raises(UserError, match=f"unfinished run {message}.*--overwrite"):
+                folder.check_fit(start, overwrite=False)
+        folder.check_fit(str(path), overwrite=False)
+        folder.check_fit(None, overwrite=True)
+        with pytest.raises(UserError, match="give one of the two"):
+            folder.check_fit(str(path), overwrite=True)
     (folder.path / "result-test.json").touch()
     with pytest.raises(UserError, match=r"finished run \(result-test.json\)"):
         folder.check_fit(None, overwrite=False)
-
-
-def test_any_checkpoint_is_protected(folder: RunFolder) -> None:
-    other = folder.path / "epoch=3.ckpt"
-    for path, name in ((other, other), (folder.path / "best.ckpt", "best")):
-        path.touch()
-        message = re.escape(f"({path.name}): give `--ckpt_path {name}` to resume it")
-        with pytest.raises(UserError, match=message):
-            folder.check_fit(None, overwrite=False)
-        folder.check_fit(None, overwrite=True)
-
-
-def test_the_latest_checkpoint_is_resumed(folder: RunFolder) -> None:
-    for name, expected in ((None, None), ("best", "best"), ("last", "last")):
-        if name is not None:
-            (folder.path / f"{name}.ckpt").touch()
-        assert folder.resumable == expected
-
-
-@pytest.mark.parametrize("name", ["best", "last"])
-def test_a_forgotten_checkpoint_is_asked_for(folder: RunFolder, name: str) -> None:
-    folder.check_scored("test", None)
-    path = folder.path / f"{name}.ckpt"
-    path.touch()
-    with pytest.raises(UserError, match=f"`test` without --ckpt_path .* give --ckpt_path {name}"):
-        folder.check_scored("test", None)
-    folder.check_scored("test", str(path))
 
 
 def test_records_are_set_aside_under_a_new_name_each_time(
@@ -111,18 +91,6 @@ def test_records_are_set_aside_under_a_new_name_each_time(
         for number, content in ((1, "first"), (2, "second"))
         for name in ("result-test.json", "predictions-test.jsonl", "best.ckpt")
     } | {"best.ckpt": "trained further"}
-
-
-def test_a_foreign_checkpoint_does_not_open_the_folder(folder: RunFolder, tmp_path: Path) -> None:
-    (folder.path / "last.ckpt").touch()
-    with pytest.raises(UserError, match="unfinished run"):
-        folder.check_fit(str(tmp_path / "other.ckpt"), overwrite=False)
-
-
-def test_overwriting_what_is_resumed_is_a_contradiction(folder: RunFolder) -> None:
-    (folder.path / "last.ckpt").touch()
-    with pytest.raises(UserError, match="give one of the two"):
-        folder.check_fit(str(folder.path / "last.ckpt"), overwrite=True)
 
 
 def test_clear_deletes_what_the_suite_wrote_and_nothing_else(

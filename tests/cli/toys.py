@@ -85,7 +85,7 @@ class Broken(ToyTask):
 
 @dataclass
 class ToyAudit:
-    """What `audit()` of a data module returns, as far as the command line knows."""
+    """The part of an audit that the command line uses."""
 
     clean: bool
     failed: bool

@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test``, ``predict``: LightningCLI and what it cannot do by itself."""
+"""``fit``, ``validate``, ``test``, ``predict``: LightningCLI with run folders and short errors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import yaml
@@ -24,7 +25,6 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
@@ -32,13 +32,11 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.cli.config_files import (
     CLASSES,
-    check_configs,
     current_words,
     given_options,
     split_configs,
 )
 from amif_lightning.cli.error_messages import (
-    import_class,
     parser_error,
     state_mismatch,
     user_error_behind,
@@ -48,10 +46,10 @@ from amif_lightning.cli.runs import RunFolder
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError
 
-# Options that belong to one call, not to the run: they are left out of the saved configuration,
-# which is why every command accepts the file that `fit` saved.
+# Options of one call, not of the run: they are left out of the saved configuration, so that every
+# command accepts it.
 _OF_ONE_CALL = ("config", "ckpt_path", "overwrite", "verbose", "weights_only", "return_predictions")
-# Fixed by the run folder, so that `best` and `last` are found again.
+# Set by the run folder, so that `best` and `last` are found again.
 _FIXED = ("checkpoint.dirpath", "checkpoint.filename", "last.dirpath", "last.filename")
 
 UNTRAINED = """\
@@ -66,30 +64,29 @@ def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
 
     Args:
         argv: The command and its options.
-        suite: The classes on offer; None takes the project's own.
+        suite: The classes that the parser accepts; None: the project's own.
 
     Raises:
-        UserError: If the user can mend what went wrong.
+        UserError: For every mistake that the user can fix.
     """
     _silence()
-    check_configs(split_configs(argv)[0])
     return AmifCLI(suite or load_suite(), argv)
 
 
 class LearningRate(LearningRateMonitor):
-    """Lightning's monitor, which raises where the user switched the logger off; this one rests."""
+    """Lightning's monitor, which does nothing without a logger instead of raising."""
 
     def on_train_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Start only where something logs."""
+        """Start if there is a logger."""
         if trainer.loggers:
             super().on_train_start(trainer, *args, **kwargs)
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the merged configuration as ``config.yaml`` in the run folder."""
+    """Save the merged configuration as ``config.yaml`` in the run folder."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write it for ``fit``, and for other commands where none is there yet."""
+        """Write it for ``fit``, and for other commands if there is none yet."""
         path = Path(trainer.default_root_dir) / self.config_filename
         if stage != "fit" and path.exists():
             return
@@ -123,7 +120,7 @@ class AmifCLI(LightningCLI):
                 auto_configure_optimizers=False,  # the tasks configure their own
                 args=self.argv,
             )
-        except SIGTERMException:  # a SystemExit without a code: it would end as success
+        except SIGTERMException:  # a SystemExit without a code, which would mean success
             rank_zero_only(print)(self._how_to_resume(), file=sys.stderr)
             raise SystemExit(128 + signal.SIGTERM) from None
         except SystemExit as stop:
@@ -144,7 +141,7 @@ class AmifCLI(LightningCLI):
     # ---- the parser ---------------------------------------------------------------------------
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The seed is a number: Lightning's own default draws one, and no run could be repeated."""
+        """The seed is a fixed number; Lightning's default draws one, which cannot be repeated."""
         parser.add_argument(
             "--seed_everything", type=int, default=0, help="Seed of everything random, 0 or more."
         )
@@ -162,10 +159,10 @@ class AmifCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The callbacks of every run; each takes arguments, such as ``--checkpoint.monitor``."""
+        """The callbacks of every run, with arguments such as ``--checkpoint.monitor``."""
         self.parsers.append(parser)
-        # Two callbacks, because one with save_last=True leaves last.ckpt untouched in every epoch
-        # whose score is no better than the best, and a resumed run would repeat those epochs.
+        # Two callbacks: with save_last=True a single one updates last.ckpt only in epochs with a
+        # new best score, and a resumed run would repeat the others.
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(LearningRate, "lr_monitor")
@@ -179,14 +176,14 @@ class AmifCLI(LightningCLI):
         )
         for key, callback in self.suite.callbacks.items():
             parser.add_lightning_class_args(callback, key)
-        for key in CLASSES:  # one number seeds everything; classes without `seed` are left alone
+        for key in CLASSES:  # one number seeds everything; classes without `seed` are unaffected
             parser.link_arguments("seed_everything", f"{key}.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and turn the parser's complaint into one sentence."""
+        """Parse, and turn an error of the parser into one sentence."""
         files, words = split_configs(self.argv)
         given = given_options(files, words[1:])
-        for key in CLASSES:  # a link drops a value of its own silently
+        for key in CLASSES:  # a link silently drops an explicit value
             if "seed" in ((given.get(key) or {}).get("init_args") or {}):
                 raise UserError(f"{key}.init_args.seed follows --seed_everything: leave it out.")
         try:
@@ -200,19 +197,18 @@ class AmifCLI(LightningCLI):
             raise UserError("--seed_everything takes 0 or a positive number.")
         # LightningCLI would merge the checkpoint's hyper-parameters OVER the command line and the
         # config files: `fit --ckpt_path last --model.lr 0.5` would silently run with the old rate.
-        # The configuration alone decides, so the path is put back after that step; a checkpoint
-        # that does not fit, or whose optimizer state would bring back another value
-        # (`check_checkpoint`), is an error.
+        # The path is put back after that step, and `check_checkpoint` refuses a checkpoint that
+        # contradicts the configuration.
         self.ckpt_path, config.ckpt_path = config.ckpt_path, None
 
     # ---- before the run -----------------------------------------------------------------------
 
     def before_instantiate_classes(self) -> None:
-        """Fix the run folder and the checkpoint, and take the selection score from the task."""
+        """Set the run folder, the checkpoint and the selection score of the task."""
         config = self._own_config()
         self._refuse_fixed(config)
         for key, base in (("data", self.suite.data), ("model", self.suite.model)):
-            if import_class(config[key].class_path) is base:
+            if resolve_name(config[key].class_path) is base:
                 raise UserError(f"no class is named for `{key}`: give --{key} CLASS or a --config.")
         data = config.data.get("init_args") or Namespace()
         if config.experiment is None:
@@ -226,7 +222,7 @@ class AmifCLI(LightningCLI):
             from amif_lightning.tasks.base import load_checkpoint
 
             check_checkpoint(
-                load_checkpoint(Path(self.ckpt_path)),  # a damaged file is one sentence, at once
+                load_checkpoint(Path(self.ckpt_path)),  # raises a UserError for a damaged file
                 self.ckpt_path,
                 self.argv[0],
                 config.seed_everything,
@@ -235,23 +231,23 @@ class AmifCLI(LightningCLI):
         if self.subcommand != "fit":
             self.run_folder.check_scored(self.argv[0], self.ckpt_path)
         if config.checkpoint.monitor is None:
-            task: Any = import_class(config.model.class_path)
+            task: Any = resolve_name(config.model.class_path)
             config.checkpoint.monitor, config.checkpoint.mode = task.monitor, task.mode
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            # Other processes of a run start later and would see what this one has written.
+            # Other processes of a run start later and would see the files of this one.
             rank_zero_only(self.run_folder.check_fit)(self.ckpt_path, overwrite=config.overwrite)
 
     def instantiate_classes(self) -> None:
-        """Build data, task and Trainer; a constructor's own sentence comes through."""
+        """Build data, task and Trainer, and raise a constructor's own UserError."""
         try:
             super().instantiate_classes()
         except ValueError as error:
             raise user_error_behind(error) or error from error
 
     def after_instantiate_classes(self) -> None:
-        """Say loudly when nothing was trained; the task carries it into the records."""
+        """Warn of untrained weights, and mark the task, whose records repeat it."""
         if self.ckpt_path is not None:
-            # Its weights replace those of `init_from`, whose file may be gone by now.
+            # The checkpoint replaces `init_from`, whose file may no longer exist.
             self.model.init_from = None
             return
         if self.subcommand == "fit" or getattr(self.model, "init_from", None) is not None:
@@ -260,13 +256,13 @@ class AmifCLI(LightningCLI):
         rank_zero_only(print)(UNTRAINED, file=sys.stderr)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Let logger, checkpoints and Lightning's own files lie in the run folder."""
+        """Put logs, checkpoints and Lightning's own files into the run folder."""
         assert self.run_folder is not None
         folder = str(self.run_folder.path)
         config = self._own_config(self.config_init)
         for key, filename in (("checkpoint", "best"), ("last", "last")):
             config[key].dirpath, config[key].filename = folder, filename
-        # An instance, not a key of the parser: its values are those of the run folder.
+        # An instance, not a key of the parser: its arguments follow from the run folder.
         self.trainer_defaults["callbacks"] = [
             self.suite.records(
                 experiment=config.experiment,
@@ -277,17 +273,16 @@ class AmifCLI(LightningCLI):
         ]
         plugins = config.trainer.plugins or []
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
-        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            kwargs.setdefault("plugins", [*plugins, WholeFileCheckpointIO()])
+        kwargs.setdefault("plugins", [*plugins, WholeFileCheckpointIO()])
         if config.trainer.logger in (None, True):
-            # Empty name and version: no version_N, so that every call finds the same folder.
+            # Empty name and version: every call uses the same folder instead of version_N.
             kwargs.setdefault(
                 "logger", TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
             )
         return super().instantiate_trainer(default_root_dir=folder, **kwargs)
 
     def before_fit(self) -> None:
-        """Delete the earlier run or set its records aside, once model and data could be built."""
+        """Delete the earlier run or set its records aside, after model and data were built."""
         config = self._own_config()
         if config.trainer.fast_dev_run:
             return
@@ -318,15 +313,10 @@ class AmifCLI(LightningCLI):
         name = None if self.run_folder is None else self.run_folder.resumable
         if name is None:
             return "interrupted before a checkpoint was saved: run the same command again."
-        words = iter(self.argv)
-        kept: list[str] = []
-        for word in words:
-            if word == "--ckpt_path":
-                next(words, None)
-            elif word != "--overwrite" and not word.startswith("--ckpt_path="):
-                kept.append(word)
-        command = shlex.join([sys.executable, "-m", "amif_lightning", *kept, "--ckpt_path", name])
-        return f"interrupted; resume with: {command}"
+        words = [word for word in self.argv if word != "--overwrite"]
+        # A second --ckpt_path wins over the first.
+        command = [sys.executable, "-m", "amif_lightning", *words, "--ckpt_path", name]
+        return f"interrupted; resume with: {shlex.join(command)}"
 
 
 def _dump(parser: LightningArgumentParser, config: Namespace) -> str:
@@ -339,14 +329,14 @@ def _dump(parser: LightningArgumentParser, config: Namespace) -> str:
 
 
 def _silence() -> None:
-    """Take out the advertisements and three warnings that no user can act on; nothing else."""
+    """Hide Lightning's advertisements and three warnings that no user can act on."""
     warnings.filterwarnings(
         "ignore", message=r".*isinstance\(treespec, LeafSpec\).*", category=FutureWarning
     )
-    # The run folder always holds config.yaml by then; RunFolder.check_fit guards what matters.
+    # The run folder contains config.yaml by then; RunFolder.check_fit protects earlier runs.
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
-    # Lightning looks for `state_dict` on the loader. Ours continues exactly all the same: the data
-    # module reads the trainer's progress and skips what was seen (VQADataModule.train_dataloader).
+    # Lightning looks for `state_dict` on the loader. Ours continues exactly without: the data
+    # module skips the batches that the trainer has seen (VQADataModule.train_dataloader).
     warnings.filterwarnings(
         "ignore",
         message=r"You're resuming from a checkpoint that ended before the epoch ended and your "
@@ -361,7 +351,7 @@ def _not_a_tip(record: logging.LogRecord) -> bool:
 
 
 def _protocol(data: Namespace) -> str:
-    """The protocol of a data module's arguments; a mixture has that of its parts."""
+    """The protocol of a data module's arguments, or of the parts of a mixture."""
     protocol = data.get("protocol")
     for part in data.get("parts") or ():
         protocol = protocol or (part.get("init_args") or {}).get("protocol")

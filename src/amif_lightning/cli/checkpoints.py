@@ -1,4 +1,4 @@
-"""Checkpoint files: when and how they are written, and what they are compared with before use."""
+"""Checkpoint files: how they are written, and their comparison with the configuration."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from amif_lightning.data.files.atomic import replacing
 from amif_lightning.errors import UserError
 
-# What the optimizer and scheduler states bring back, or what was computed from it at the start.
-# Lightning restores these states after `configure_optimizers`, so another value would be ignored.
-# The number of steps is not among them: the schedule is built anew from the configuration.
+# Arguments that the optimizer and scheduler states restore, or that were computed from them.
+# Lightning loads these states after `configure_optimizers`, so other values would be ignored. The
+# number of steps is not among them: the schedule is built anew from the configuration.
 _OF_THE_OPTIMIZER = ("lr", "min_lr", "warmup", "betas", "weight_decay")
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt``, and writes it once more where SIGTERM ends the training.
+    """Write ``last.ckpt``, also when SIGTERM ends the training.
 
-    Queues of clusters send SIGTERM, and an epoch may be hours long. Lightning raises its exception
+    Queues of clusters send SIGTERM, and an epoch may take hours. Lightning raises its exception
     between two steps, where a run continues exactly.
     """
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save after SIGTERM; of several processes, or amid a validation, nothing."""
-        # Processes may be one step apart, and saving waits for all of them. A validation that was
-        # cut would have no score to choose a checkpoint by.
+        """Save after SIGTERM, unless there are several processes or a validation is running."""
+        # Processes may be one step apart, and saving waits for all of them. An interrupted
+        # validation has no score to select a checkpoint by.
         between_steps = trainer.training and trainer.world_size == 1
         if isinstance(exception, SIGTERMException) and between_steps:
             self.save_on_exception = True
@@ -41,10 +41,10 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint under another name in its own folder, then renames it.
+    """Write a checkpoint under another name in its own folder, then rename it.
 
-    Lightning's own writer goes through the system's temporary folder. On another file system its
-    last step is a copy over the old file, and a crash there leaves neither of the two.
+    Lightning writes to the system's temporary folder. On another file system its last step copies
+    over the old file, and a crash there destroys both.
     """
 
     def save_checkpoint(
@@ -59,7 +59,7 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         advice = "make room there, or choose another folder with --runs"
-        # By a name torch would write itself, and report a full disk as a RuntimeError.
+        # To a stream: given a name, torch reports a full disk as a RuntimeError.
         with replacing(Path(path), advice) as temporary, temporary.open("wb") as stream:
             torch.save(checkpoint, stream)
 
@@ -67,19 +67,19 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
 def check_checkpoint(
     checkpoint: Mapping[str, Any], path: str, command: str, seed: int, arguments: Mapping[str, Any]
 ) -> None:
-    """Refuse a checkpoint that the command would use otherwise than the configuration says.
+    """Refuse a checkpoint that would override the configuration.
 
     Args:
-        checkpoint: The loaded file. Values that it does not hold are not compared.
+        checkpoint: The loaded file. Values that it lacks are not compared.
         path: The file's path.
         command: ``fit``, ``validate``, ``test`` or ``predict``.
-        seed: The configuration's ``--seed_everything``, which names the run folder.
+        seed: The configuration's ``--seed_everything``.
         arguments: The configuration's ``model.init_args``.
 
     Raises:
-        UserError: If the checkpoint was trained with another seed; for ``fit`` also if it holds
-            weights alone, if it began without the weights that the configuration starts from, or if
-            that gives another value of an argument that the optimizer state brings back.
+        UserError: If the checkpoint was trained with another seed; for ``fit`` also if it contains
+            weights alone, if it did not start from the configuration's ``init_from``, or if its
+            optimizer state restores another value of an argument.
     """
     trained = checkpoint.get("hyper_parameters", {})
     theirs = trained.get("seed", seed)
@@ -99,9 +99,9 @@ def check_checkpoint(
     start = arguments.get("init_from")
     if start is not None and trained.get("init_from", start) is None:
         raise UserError(
-            f"{path} belongs to a run that started from random or hub weights, and "
-            f"model.init_args.init_from names {start}, which a resumed run does not read: leave it "
-            "out, or give another --experiment."
+            f"{path} belongs to a run that started from random or hub weights, and a resumed run "
+            f"ignores model.init_args.init_from {start}: leave it out, or give another "
+            "--experiment."
         )
     for name in _OF_THE_OPTIMIZER:
         if name not in trained or name not in arguments:
@@ -110,7 +110,7 @@ def check_checkpoint(
         if before != now:
             raise UserError(
                 f"model.init_args.{name} is {now} and {path} was trained with {before}, which its "
-                f"optimizer state would bring back: give {before}, or {anew}."
+                f"optimizer state would restore: give {before}, or {anew}."
             )
 
 

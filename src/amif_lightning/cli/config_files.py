@@ -1,8 +1,7 @@
-"""Checks of ``--config`` files that need no parser: they exist, are YAML, give no key twice.
+"""Read ``--config`` files before any parser: they exist, are YAML and give no key twice.
 
-Keys that had another name get the one that they have now (:mod:`amif_lightning.renamed_options`).
-
-They run before Lightning is imported, so a slip is answered at once and with file and line.
+This runs before Lightning is imported, so a mistake is reported at once, with file and line. Old
+names of keys are replaced (:mod:`amif_lightning.renamed_options`).
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ CLASSES = ("model", "data")
 
 
 def split_configs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Take the ``--config`` options out of a command line.
-
-    Returns:
-        The values of ``--config`` (or ``-c``) in order, and the words that are left.
+    """Split a command line into the values of ``--config`` (or ``-c``) and the other words.
 
     Raises:
         UserError: If the last word is ``--config`` without its file.
@@ -42,18 +38,16 @@ def split_configs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         option, equals, value = word.partition("=")
         if option not in _OPTIONS:
             rest.append(word)
-        elif equals:
-            files.append(value)
-        else:
-            following = next(words, None)
-            if following is None:
-                raise UserError(f"`{option}` needs a file, such as experiments/vqa/phantom.yaml.")
-            files.append(following)
+            continue
+        file = value if equals else next(words, None)
+        if file is None:
+            raise UserError(f"`{option}` needs a file, such as experiments/vqa/phantom.yaml.")
+        files.append(file)
     return files, rest
 
 
 def check_configs(files: Sequence[str]) -> None:
-    """Read all config files, and print one line for each that has old names.
+    """Read all config files, and warn of each that has old names.
 
     Raises:
         UserError: See :func:`read_config`.
@@ -64,17 +58,23 @@ def check_configs(files: Sequence[str]) -> None:
 
 
 def read_config(name: str) -> yaml.MappingNode:
-    """Read one configuration file as a YAML mapping, which keeps the line of every key.
+    """Read a configuration file as a YAML mapping with the line of every key.
 
     Raises:
-        UserError: If the file is not there or a folder, cannot be read, is not YAML, is no mapping,
-            or gives a key twice.
+        UserError: If the file is missing, a folder, unreadable, not YAML or not a mapping, or gives
+            a key twice.
     """
     return _read(name)[0]
 
 
+def load_config(name: str) -> dict[str, Any]:
+    """The values of a configuration file; raises as :func:`read_config`."""
+    values: dict[str, Any] = yaml.safe_load(yaml.serialize(read_config(name)))
+    return values
+
+
 def _read(name: str) -> tuple[yaml.MappingNode, dict[str, None]]:
-    """The mapping under current names, and what was renamed or left out, in words."""
+    """The mapping under current names, and a note on each key renamed or left out."""
     path = Path(name)
     try:
         if path.is_dir():
@@ -94,22 +94,30 @@ def _read(name: str) -> tuple[yaml.MappingNode, dict[str, None]]:
         raise UserError(f"{name}: not a text file in YAML: {error}") from error
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{name}: a config file holds keys such as `model:` and `data:`.")
-    _refuse_repeated_keys(node, name)
     notes: dict[str, None] = {}
-    _rename(node, "", notes)
+    _check_keys(node, name, "", notes)
     return node, notes
 
 
-def _rename(node: yaml.Node, above: str, notes: dict[str, None]) -> None:
+def _check_keys(node: yaml.Node, name: str, above: str, notes: dict[str, None]) -> None:
+    """Refuse repeated keys and replace old names, at any depth."""
+    seen: dict[str, int] = {}
     kept = []
     for key, value in _entries(node):
         if key is None:
-            _rename(value, above, notes)
+            _check_keys(value, name, above, notes)
             continue
+        line = key.start_mark.line + 1
+        if key.value in seen:  # YAML would silently keep the second
+            raise UserError(
+                f"{name}, line {line}: `{key.value}` is given a second time (first in line "
+                f"{seen[key.value]}); merge the two."
+            )
+        seen[key.value] = line
         option = f"{above}.{key.value}" if above else str(key.value)
-        # Arguments of any class, at any depth, are named by what stands directly above them.
+        # Arguments of any class, at any depth, are named by their key alone.
         place = f"{ARGUMENT}{key.value}" if above.endswith("init_args") else option
-        _rename(value, option, notes)
+        _check_keys(value, name, option, notes)
         now = RENAMED.get(place, place)
         if now is None:
             notes[f"`{place}` was removed and is left out"] = None
@@ -122,10 +130,15 @@ def _rename(node: yaml.Node, above: str, notes: dict[str, None]) -> None:
         node.value = kept
 
 
-def current_words(argv: Sequence[str]) -> list[str]:
-    """A command line without old names of options, for the parser.
+def _entries(node: yaml.Node) -> list[tuple[yaml.ScalarNode | None, yaml.Node]]:
+    """The children of a node, those of a mapping with their keys."""
+    if isinstance(node, yaml.MappingNode):
+        return [(k if isinstance(k, yaml.ScalarNode) else None, v) for k, v in node.value]
+    return [(None, v) for v in node.value] if isinstance(node, yaml.SequenceNode) else []
 
-    A config file that has some is given as its text under the new names.
+
+def current_words(argv: Sequence[str]) -> list[str]:
+    """The command line for the parser; a config file with old names is replaced by its new text.
 
     Raises:
         UserError: If an option on the command line has an old name.
@@ -160,18 +173,23 @@ def locate(key: str, files: Sequence[str]) -> str:
     return ""
 
 
+def _line_of(key: str, node: yaml.Node) -> int | None:
+    for name, value in _entries(node):
+        if name is not None and key in (name.value, value.value):  # a key, or a class's name
+            return int(name.start_mark.line) + 1
+        found = _line_of(key, value)
+        if found is not None:
+            return found
+    return None
+
+
 def given_options(
     files: Sequence[str], words: Sequence[str], keys: Iterable[str] | None = None
 ) -> dict[str, Any]:
-    """What config files and options give, merged as the parser does: later ones win.
+    """Merge config files and the other words of a command line as the parser does.
 
-    Args:
-        files: The config files.
-        words: The other words of the command line.
-        keys: The keys of the files that count; None: all.
-
-    Returns:
-        A tree by the parts of dotted names. Arguments of a class lie below ``init_args``.
+    Later ones win. Of the files only ``keys`` count, if given. The result is a tree by the parts of
+    dotted names, with the arguments of a class below ``init_args``.
 
     Raises:
         UserError: If a word belongs to no option.
@@ -179,8 +197,8 @@ def given_options(
     tree: dict[str, Any] = {}
     found: Any
     for name in files:
-        found = yaml.safe_load(yaml.serialize(read_config(name)))
-        _merge(tree, {k: v for k, v in found.items() if keys is None or k in keys})
+        given = load_config(name)
+        _merge(tree, {k: v for k, v in given.items() if keys is None or k in keys})
     rest = list(words)
     while rest:
         option, equals, value = rest.pop(0).partition("=")
@@ -214,37 +232,6 @@ def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
             tree[key] = value
 
 
-def _line_of(key: str, node: yaml.Node) -> int | None:
-    for name, value in _entries(node):
-        if name is not None and key in (name.value, value.value):  # a key, or a class's name
-            return int(name.start_mark.line) + 1
-        found = _line_of(key, value)
-        if found is not None:
-            return found
-    return None
-
-
-def _entries(node: yaml.Node) -> list[tuple[yaml.ScalarNode | None, yaml.Node]]:
-    """The children of a node, each with its key where it has one."""
-    if isinstance(node, yaml.MappingNode):
-        return [(k if isinstance(k, yaml.ScalarNode) else None, v) for k, v in node.value]
-    return [(None, v) for v in node.value] if isinstance(node, yaml.SequenceNode) else []
-
-
-def _refuse_repeated_keys(node: yaml.Node, name: str) -> None:
-    seen: dict[str, int] = {}
-    for key, value in _entries(node):
-        if key is not None:
-            line = key.start_mark.line + 1
-            if key.value in seen:  # YAML would silently keep the second
-                raise UserError(
-                    f"{name}, line {line}: `{key.value}` is given a second time (first in line "
-                    f"{seen[key.value]}); merge the two."
-                )
-            seen[key.value] = line
-        _refuse_repeated_keys(value, name)
-
-
 def _similar_files(path: Path) -> str:
     if not path.parent.is_dir():
         return f"; there is no folder {path.parent}."
@@ -253,23 +240,14 @@ def _similar_files(path: Path) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name most like ``name``, in whatever case; None where nothing is alike."""
+    """The most similar valid name, ignoring case; None if no name is similar."""
     by_lower = {candidate.lower(): candidate for candidate in valid}
     found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 
 
 def suggestion(name: str, valid: Iterable[str], *, show: int = 12) -> str:
-    """A closing clause for an error message: the nearest name, else the list of names.
-
-    Args:
-        name: What was typed.
-        valid: The names that would have been accepted.
-        show: How many names a list may hold before it is left out.
-
-    Returns:
-        A clause that starts with ``; `` or is empty.
-    """
+    """The end of an error sentence: the nearest valid name, else at most ``show`` names."""
     names = sorted(set(valid))
     found = nearest(name, names)
     if found is not None:
@@ -278,7 +256,7 @@ def suggestion(name: str, valid: Iterable[str], *, show: int = 12) -> str:
 
 
 def fault(error: ValidationError) -> str:
-    """The first fault that pydantic found, as ``key: what is wrong``."""
+    """The first fault that pydantic found, as ``key: fault``."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     return f"{key}: {first['msg']}" if key else first["msg"]

@@ -1,10 +1,9 @@
-"""What the commands share that build a data module without a model."""
+"""Build a data module without a model, for ``audit`` and ``prepare``."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
@@ -19,14 +18,18 @@ from amif_lightning.cli.error_messages import parser_error, user_error_behind
 from amif_lightning.errors import UserError
 
 
-def data_parser(command: str, description: str, base: type) -> ArgumentParser:
-    """A parser of ``--data`` and ``--config``.
+def data_base() -> type:
+    """The base class of the project's data modules, after importing all of them."""
+    import data_modules
+    from amif_lightning.data.loading.base_module import TextDataModule
 
-    Args:
-        command: The command's words.
-        description: What it does, for its help.
-        base: Base class of the data modules on offer.
-    """
+    assert data_modules  # imported for the short class names
+    base: type = TextDataModule
+    return base
+
+
+def data_parser(command: str, description: str, base: type) -> ArgumentParser:
+    """A parser of ``--config`` and of ``--data``, a subclass of ``base``."""
     parser = ArgumentParser(
         prog=f"amif-lightning {command}",
         description=description,
@@ -40,27 +43,15 @@ def data_parser(command: str, description: str, base: type) -> ArgumentParser:
     return parser
 
 
-def build_data(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[Any, Namespace]:
-    """Parse a command line and build its data module.
+def build(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[Namespace, Namespace]:
+    """Parse a command line; returns the built classes, such as ``data``, and the configuration.
 
-    Args:
-        parser: Made by :func:`data_parser`.
-        base: Base class of the data modules on offer.
-        argv: Options: ``--data CLASS --data.X Y``, ``--config EXPERIMENT`` (several; only their
-            ``data:`` node is read, and the command line wins), and the command's own.
-
-    Returns:
-        The data module and everything that was parsed.
+    Of ``--config`` files, of which there may be several, only ``data:`` is read, and the other
+    options win.
 
     Raises:
         UserError: If an option is wrong.
     """
-    built, config = build_all(parser, base, argv)
-    return built.data, config
-
-
-def build_all(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[Any, Namespace]:
-    """As :func:`build_data`, with all that was built instead of ``data`` alone."""
     files, options = split_configs(argv)
     options = current_words(options)
     check_configs(files)
@@ -77,10 +68,10 @@ def build_all(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[
 
 
 def _data_nodes(files: Sequence[str], *, helping: bool) -> list[str]:
-    """``--config`` options that hold the ``data:`` nodes of experiments, as text.
+    """``--config`` options with the ``data:`` nodes of experiments as text.
 
-    The other keys (``model:``, ``trainer:`` ...) are unknown to this parser, which would refuse
-    them. Nodes are written back as they were read, so ``1e-4`` keeps its meaning.
+    The parser would refuse the other keys. Serialised nodes keep numbers such as ``1e-4`` as
+    written.
     """
     words: list[str] = []
     for name in files:

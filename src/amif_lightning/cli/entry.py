@@ -1,4 +1,4 @@
-"""The one entry point: picks the command before anything slow is imported, and prints errors."""
+"""The entry point: select the command before any slow import, and print errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import amif_lightning
-from amif_lightning.cli.config_files import suggestion
+from amif_lightning.cli.config_files import check_configs, split_configs, suggestion
 from amif_lightning.errors import UserError
 
 
@@ -18,14 +18,14 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        args: The arguments without the program's name; None reads ``sys.argv``. A run with
-            ``--trainer.strategy ddp`` starts its other processes from ``sys.argv``, so such a run
-            has to come from a shell.
+        args: The arguments without the program's name; None reads ``sys.argv``, from which a run
+            with ``--trainer.strategy ddp`` also starts its other processes.
 
     Returns:
         The exit code: 0 done; 1 ``audit`` found a leak or bad images, ``prepare data`` could not
-        reduce an image or ``answer`` left a question open; 2 the user can mend the error printed on
-        stderr; 130 interrupted; 143 terminated. Any other exception is a bug and is raised.
+        reduce an image or ``answer`` could not answer a question; 2 an error that the user can fix,
+        printed on stderr; 130 interrupted; 143 terminated. Any other exception is a bug and is
+        raised.
     """
     argv = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in argv or os.environ.get("AMIF_DEBUG", "") not in {"", "0"}
@@ -35,12 +35,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        print(f"error: {_message(error)}", file=sys.stderr)
+        print(f"error: {message_of(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted: run the same command again", file=sys.stderr)
         return 130
-    except SystemExit as stop:  # how argparse ends after --help, and a run after SIGTERM
+    except SystemExit as stop:  # argparse after --help, and a run after SIGTERM
         if stop.code is None or isinstance(stop.code, int):
             return stop.code or 0
         raise
@@ -56,24 +56,25 @@ def _dispatch(argv: list[str]) -> int:
     command, rest = argv[0], argv[1:]
     if command.startswith("-"):
         raise UserError(
-            f"`{command}` stands before the command; write the command first, such as "
+            f"`{command}` comes before the command; write the command first, such as "
             f"`python -m amif_lightning fit {command} ...`."
         )
     if command not in COMMANDS:
         raise UserError(f"there is no command `{command}`{suggestion(command, COMMANDS)}")
-    # Each command imports only what it needs: torch and Lightning cost about 6 s.
+    # Each command imports only what it needs: torch and Lightning take about 6 s.
     if command in OTHER_COMMANDS:
         module = import_module(f"amif_lightning.cli.commands.{command}")
         code: int = module.main(rest)
         return code
+    check_configs(split_configs(rest)[0])  # before the slow import
     from amif_lightning.cli.app import run
 
     run(argv)
     return 0
 
 
-def _message(error: UserError) -> str:
-    """The sentence itself; an error from a loader's worker arrives wrapped in its traceback."""
+def message_of(error: UserError) -> str:
+    """The sentence alone: an error of a loader's worker contains its traceback."""
     text = str(error)
     if text.startswith("Caught "):
         text = text.rsplit(f"{UserError.__name__}: ", 1)[-1]
@@ -135,7 +136,7 @@ examples:
 
 
 def version_text() -> str:
-    """The suite's version and those of what its numbers depend on, read without importing them."""
+    """The versions of the suite, Python, torch and Lightning, read without importing them."""
     parts = [f"python {platform.python_version()}"]
     for name in ("torch", "lightning"):
         try:

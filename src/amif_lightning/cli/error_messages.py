@@ -1,7 +1,7 @@
-"""What a parser's or torch's error means to the user, in one sentence.
+"""Turn errors of the parser and of torch into one sentence.
 
-The parser buries a misspelt key under a dozen lines about union types. Its wording changes between
-releases, so it is not read: the keys that were given are compared with those that there are.
+The parser hides a misspelt key in a dozen lines on union types. Its wording changes between
+releases, so it is not analysed: the given keys are compared with the valid ones.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from amif_lightning.cli.config_files import given_options, locate, suggestion
@@ -39,8 +39,8 @@ def parser_error(
         keys: The keys of the files that count; None: all.
 
     Returns:
-        Where the first unknown key or class stands, and the nearest valid name. Where all are
-        known, the value that the parser complains of and its own words.
+        The place of the first unknown key or class and the nearest valid name. If all are known,
+        the refused value and the parser's message.
     """
     given = given_options(files, words, keys)
     if missing := sorted(key for key in bases if key not in given):
@@ -49,7 +49,7 @@ def parser_error(
             "experiments/vqa/phantom.yaml."
         )
     known = {*options, *bases} | _OF_EVERY_PARSER
-    # Each file by itself as well: a later one may hide what is wrong in it.
+    # Each file by itself as well: a later one may hide a fault.
     for tree in (*(given_options([name], [], keys) for name in files), given):
         for key, value in tree.items():
             if key in bases:
@@ -59,23 +59,23 @@ def parser_error(
                 faults = (_unknown(name, known, files) for name in unknown)
             if (fault := next(faults, None)) is not None:
                 return fault
-    said = " ".join(message.split())
-    # The parser repeats all of a class's arguments; the faulty one is named most often.
+    text = " ".join(message.split())
+    # The parser repeats all arguments of a class and names the refused one most often.
     leaves = [leaf for leaf in _leaves("", given) if not leaf[0].endswith("class_path")]
-    name, value = max(leaves, key=lambda leaf: _mentions(leaf, said), default=("", None))
-    if not name or not _mentions((name, value), said):
-        return said
-    return f"{locate(name.rpartition('.')[2], files)}{name} does not take {str(value)!r}: {said}"
+    name, value = max(leaves, key=lambda leaf: _mentions(leaf, text), default=("", None))
+    if not name or not _mentions((name, value), text):
+        return text
+    return f"{locate(name.rpartition('.')[2], files)}{name} does not take {str(value)!r}: {text}"
 
 
-def _mentions(leaf: tuple[str, Any], said: str) -> int:
-    """How often an option is named, in quotes, in a text that holds its value."""
+def _mentions(leaf: tuple[str, Any], text: str) -> int:
+    """How often a text that contains an option's value names the option in quotes."""
     key = re.escape(leaf[0].rpartition(".")[2])
-    return len(re.findall(rf"""['"](?:[\w.]*\.)?{key}['"]""", said)) if str(leaf[1]) in said else 0
+    return len(re.findall(rf"""['"](?:[\w.]*\.)?{key}['"]""", text)) if str(leaf[1]) in text else 0
 
 
 def subclasses(base: type) -> list[type]:
-    """``base`` and all classes derived from it that can be built, in order of definition."""
+    """``base`` and all its subclasses that are not abstract, in order of definition."""
     children: list[type] = base.__subclasses__()
     below = [cls for child in children for cls in subclasses(child)]
     return [*([] if inspect.isabstract(base) else [base]), *below]
@@ -94,17 +94,8 @@ def arguments(cls: type) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != "self"]
 
 
-def import_class(path: str) -> type:
-    """The class behind a full ``class_path``."""
-    module, _, name = path.rpartition(".")
-    found = getattr(import_module(module), name)
-    if not isinstance(found, type):
-        raise TypeError(f"{path} is not a class")
-    return found
-
-
 def user_error_behind(error: BaseException) -> UserError | None:
-    """The sentence that a constructor raised, which jsonargparse buries in a ValueError."""
+    """The error that a constructor raised, which jsonargparse wraps in a ValueError."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__
@@ -112,14 +103,14 @@ def user_error_behind(error: BaseException) -> UserError | None:
 
 
 def state_mismatch(message: str, checkpoint: str) -> str | None:
-    """Turn torch's report of a checkpoint that does not fit the model into one sentence.
+    """One sentence for torch's report of a checkpoint that does not fit the model.
 
     Args:
         message: Text of the error that loading raised.
-        checkpoint: The file that was loaded.
+        checkpoint: The loaded file.
 
     Returns:
-        The sentence, or None if the error is about something else.
+        The sentence, or None for other errors.
     """
     shape = re.search(
         r"size mismatch for (?P<key>[^:]+): .*?torch\.Size\((?P<theirs>[^)]*)\) from checkpoint, "
@@ -134,7 +125,7 @@ def state_mismatch(message: str, checkpoint: str) -> str | None:
     elif missing:
         has = "lacks" if missing["kind"] == "Missing" else "holds an unknown"
         fault = f"it {has} {missing['key']}"
-    elif message.startswith("loaded state dict"):  # torch.optim's words
+    elif message.startswith("loaded state dict"):  # torch.optim's message
         fault = "its optimizer state belongs to other parameters"
     else:
         return None
@@ -144,7 +135,7 @@ def state_mismatch(message: str, checkpoint: str) -> str | None:
 
 
 def _is_known(option: str, known: set[str]) -> bool:
-    """Whether an option exists, holds others, or is the argument of a class that one takes."""
+    """Whether an option exists, contains others, or is an argument of a class."""
     return any(
         name == option or name.startswith(f"{option}.") or option.startswith(f"{name}.")
         for name in known
@@ -152,7 +143,7 @@ def _is_known(option: str, known: set[str]) -> bool:
 
 
 def _leaves(above: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of all that is no mapping."""
+    """Dotted names and values of everything but mappings."""
     if not isinstance(value, dict):
         yield above, value
         return
@@ -161,7 +152,7 @@ def _leaves(above: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _unknown(option: str, known: set[str], files: Sequence[str]) -> str:
-    """Name the first part of a dotted option that is wrong, and the nearest right one."""
+    """Name the first wrong part of a dotted option, and the nearest valid one."""
     prefix = ""
     for part in option.split("."):
         siblings = {name[len(prefix) :].split(".")[0] for name in known if name.startswith(prefix)}
@@ -175,7 +166,7 @@ def _unknown(option: str, known: set[str], files: Sequence[str]) -> str:
 
 
 def _class_faults(key: str, node: Any, base: type, files: Sequence[str]) -> Iterator[str]:
-    """What is wrong with a class and its arguments, those that are classes included."""
+    """The faults of a class and its arguments, and of classes among these."""
     if not isinstance(node, dict):
         node = {"class_path": node}
     name = node.get("class_path")
@@ -188,27 +179,26 @@ def _class_faults(key: str, node: Any, base: type, files: Sequence[str]) -> Iter
         return
     for other in node.keys() - _OF_A_CLASS:  # a misspelt or forgotten `init_args`
         yield (
-            f"{locate(other, files)}under `{key}:` only `class_path:` and `init_args:` may stand; "
-            f"put the arguments of {cls.__name__} below `init_args:`."
+            f"{locate(other, files)}`{key}:` takes only `class_path:` and `init_args:`; put the "
+            f"arguments of {cls.__name__} below `init_args:`."
         )
     known = arguments(cls)
     for option, value in (node.get("init_args") or {}).items():
         if option not in known:
             close = suggestion(option, known, show=40)
-            where = locate(option, files)
-            yield f"{where}{key} {cls.__name__} has no option `{option}`{close}"
+            yield f"{locate(option, files)}{key} {cls.__name__} has no option `{option}`{close}"
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, dict) and "class_path" in inner:
                 yield from _class_faults(option, inner, base, files)
 
 
 def _class(name: str, base: type) -> type | None:
-    """The class that a configuration names, by its short name or its path."""
+    """The class of a short name or a full path; None if there is none."""
     for cls in subclasses(base):
         if name == cls.__name__:
             return cls
     try:
-        found = import_class(name)
-    except (ImportError, AttributeError, TypeError, ValueError):
+        found = resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
         return None
-    return found if issubclass(found, base) else None
+    return found if isinstance(found, type) and issubclass(found, base) else None

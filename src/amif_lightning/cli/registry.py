@@ -1,4 +1,4 @@
-"""What the command line is about: the classes a configuration may name, and the callbacks."""
+"""The classes that a configuration may name, and the callbacks of every run."""
 
 from __future__ import annotations
 
@@ -7,40 +7,31 @@ from dataclasses import dataclass
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
+from amif_lightning.cli.data_command import data_base
+
 
 @dataclass(frozen=True)
 class Suite:
-    """Classes that the parser offers; tests pass toys.
+    """The classes that the parser accepts; tests pass toys."""
 
-    Attributes:
-        model: Base class of the tasks. Its subclasses name the score to select checkpoints by in
-            the class attributes ``monitor`` and ``mode``.
-        data: Base class of the data modules.
-        records: Makes the callback that writes result records, from ``experiment`` (str), ``seed``
-            (int), ``folder`` (str) and ``config`` (the call's configuration as plain values).
-        callbacks: Further callbacks of every run, by the key under which their arguments are set.
-    """
-
-    model: type[LightningModule]
-    data: type[LightningDataModule]
+    model: type[LightningModule]  # base of the tasks, which have `monitor` and `mode`
+    data: type[LightningDataModule]  # base of the data modules
+    #: Makes the callback that writes records, from experiment, seed, folder and configuration.
     records: Callable[..., Callback]
-    callbacks: Mapping[str, type[Callback]]
+    callbacks: Mapping[str, type[Callback]]  # further ones of every run, by key of their arguments
 
 
 def load_suite() -> Suite:
-    """Import the suite's classes, which makes their short names known to the parser."""
-    import data_modules
+    """Import the suite's classes, so that the parser knows their short names."""
     from amif_lightning.callbacks import AlignmentImages, AnswerImages, Dashboard, ResultWriter
-    from amif_lightning.data.loading.base_module import TextDataModule
     from amif_lightning.tasks import pretrain, vqa
     from amif_lightning.tasks.base import AMiFTask
 
-    assert pretrain  # these three are imported for the short names only
+    assert pretrain  # imported for the short names only
     assert vqa
-    assert data_modules
     return Suite(
         model=AMiFTask,
-        data=TextDataModule,
+        data=data_base(),
         records=ResultWriter,
         callbacks={
             "answer_images": AnswerImages,

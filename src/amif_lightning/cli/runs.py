@@ -1,4 +1,4 @@
-"""The run folder: where it lies, what it holds, and when an earlier run must not be overwritten."""
+"""The run folder: its place, its files, and the protection of earlier runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from amif_lightning.errors import UserError
 
 NAMED_CHECKPOINTS = ("best", "last")
-# --overwrite deletes these and nothing else. What the suite writes besides is the count of tests
-# (reports/records/test_counter.py), which must outlive the run.
+# --overwrite deletes these and nothing else: the count of tests (reports/records/test_counter.py)
+# must outlive the run.
 _WRITTEN = (
     "config.yaml",
     "hparams.yaml",
@@ -28,11 +28,7 @@ _WRITTEN = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``<runs>/<experiment>/<protocol>/seed<k>`` (docs/cli.md, "Run folder").
-
-    Attributes:
-        path: The folder; it need not exist yet.
-    """
+    """``<runs>/<experiment>/<protocol>/seed<k>``, which need not exist yet (docs/cli.md)."""
 
     path: Path
 
@@ -52,25 +48,24 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """All checkpoints, ``best.ckpt`` before ``last.ckpt``."""
+        """All checkpoints, sorted by name."""
         return sorted(self.path.glob("*.ckpt"))
 
     @property
     def resumable(self) -> str | None:
-        """``last``, or ``best`` of a run that was stopped before its first epoch ended."""
+        """``last``, or ``best`` of a run that was interrupted in its first epoch."""
         names = [name for name in ("last", "best") if (self.path / f"{name}.ckpt").is_file()]
         return names[0] if names else None
 
     @property
     def results(self) -> list[Path]:
-        """The result records; a run that has one is finished."""
+        """The result records, which only a finished run has."""
         return sorted(self.path.glob("result-*.json"))
 
     def checkpoint(self, name: str | None) -> str | None:
-        """The path behind ``--ckpt_path``: ``best`` or ``last``, a path, an address, or None.
+        """The file of ``--ckpt_path``: ``best`` or ``last``, a path, an address, or None.
 
-        Lightning itself looks for ``last`` and ``best`` among the checkpoints of this process only;
-        in a new process it would train from scratch with a warning, or raise.
+        Lightning would look for ``last`` and ``best`` among the checkpoints of this process only.
 
         Raises:
             UserError: If there is no such file.
@@ -94,13 +89,8 @@ class RunFolder:
     def check_fit(self, ckpt_path: str | None, *, overwrite: bool) -> None:
         """Refuse a ``fit`` that would silently replace an earlier run.
 
-        Args:
-            ckpt_path: The checkpoint that ``fit`` starts from, as :meth:`checkpoint` returned it.
-            overwrite: Whether the user asked for the earlier run to be deleted.
-
         Raises:
-            UserError: If the folder holds a run, and neither ``--overwrite`` is given nor a
-                checkpoint of this folder to resume from.
+            UserError: If the folder contains a run that is neither resumed nor overwritten.
         """
         resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == self.path.resolve()
         if overwrite and resumes:
@@ -125,30 +115,26 @@ class RunFolder:
             )
 
     def check_scored(self, command: str, ckpt_path: str | None) -> None:
-        """Refuse to score other weights than those of this folder by a forgotten ``--ckpt_path``.
+        """Refuse to score other weights than those of this folder.
 
         Raises:
-            UserError: If there is none, although the folder holds what was trained.
+            UserError: If ``--ckpt_path`` is missing although the folder contains checkpoints.
         """
         names = [path.stem for path in self.checkpoints if path.stem in NAMED_CHECKPOINTS]
         if ckpt_path is None and names:
             raise UserError(
-                f"`{command}` without --ckpt_path would not use what was trained in {self.path}: "
+                f"`{command}` without --ckpt_path would not use the checkpoints in {self.path}: "
                 f"give --ckpt_path {names[0]}, or another --experiment."
             )
 
     def set_aside(self) -> None:
-        """Rename records and predictions, and keep a copy of the weights that were scored.
+        """Rename records and predictions, and copy the weights that were scored.
 
-        Training a finished run further replaces ``best.ckpt``, and the record would then speak of
-        weights that no longer exist.
+        Further training replaces ``best.ckpt``, and the record would describe lost weights.
         """
-        lines = [
-            path
-            for kind in ("predictions", "studies")
-            for path in sorted(self.path.glob(f"{kind}-*.jsonl"))
-        ]
-        files = [*self.results, *lines]
+        files = list(self.results)
+        for kind in ("predictions", "studies"):
+            files += sorted(self.path.glob(f"{kind}-*.jsonl"))
         number = 1
         while any(self.path.glob(f"superseded-{number}-*")):
             number += 1
@@ -160,12 +146,12 @@ class RunFolder:
         if files:
             print(
                 f"{self.path} is trained further: {', '.join(path.name for path in files)} renamed "
-                f"to superseded-{number}-*, which `report` passes over, and best.ckpt copied to "
-                "such a name; test again afterwards"
+                f"to superseded-{number}-*, which `report` ignores, and best.ckpt copied; test "
+                "again afterwards"
             )
 
     def clear(self) -> None:
-        """Delete what an earlier run wrote here and nothing else, and say so."""
+        """Delete the files of an earlier run and nothing else, and print their number."""
         files = {path for pattern in _WRITTEN for path in self.path.glob(pattern)}
         for path in files:
             path.unlink()

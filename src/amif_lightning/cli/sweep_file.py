@@ -1,4 +1,4 @@
-"""What a file of ``experiments/sweep/`` may say, and the runs that it means."""
+"""Read a file of ``experiments/sweep/`` and plan its runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from amif_lightning.cli.config_files import fault, read_config, suggestion
+from amif_lightning.cli.config_files import fault, load_config, read_config, suggestion
 from amif_lightning.errors import UserError
 
 After = Literal["test", "validate", "nothing"]
-#: Variables that ``sweep`` has an option for, with their defaults.
+#: Variables with an option of ``sweep``, and their defaults.
 OPTIONS: dict[str, str | None] = {
     "size": "tiny",
     "protocol": "clean",
@@ -34,22 +33,22 @@ class _Strict(BaseModel):
 class RunTemplate(_Strict):
     """One run of a comparison, or one for each variant. Texts may hold ``{variables}``.
 
-    A configuration or an option is left out where a variable in it is empty; in a name, the part
-    in [brackets] around that variable is.
+    A configuration or an option with an empty variable is left out; of a name, only the part in
+    [brackets] around that variable.
 
     Attributes:
         name: The experiment's name, a folder below ``--runs``.
         config: Configuration files, later ones win: paths below ``experiments/``, without ending.
-        variants: Words, as a shell splits them: the run is repeated for each as ``{variant}``.
+        variants: Words, split as by a shell: the run is repeated for each as ``{variant}``.
             Overlays joined by ``-`` are one variant; a configuration with ``{part}`` is repeated
             for each of them. None: one run.
-        options: Further options of ``fit`` and ``test``; lists and mappings are given as JSON.
-        protocol: The protocol of the data module; empty for its default, ``clean``.
-        split: The released split in the role of the test set; empty for the test set.
-        after: Name of the run whose ``best.ckpt`` of the same seed this one starts from.
-        weights: Name of the run whose ``best.ckpt`` is tested; nothing is trained.
-        then: The command that follows ``fit``. A run with ``nothing`` is skipped once all runs
-            that start from it have their records.
+        options: Further options of ``fit`` and ``test``; lists and mappings are passed as JSON.
+        protocol: The protocol of the data module; empty: ``clean``.
+        split: The released split to use as the test set; empty: ``test``.
+        after: The run from whose ``best.ckpt`` of the same seed this one starts.
+        weights: The run whose ``best.ckpt`` is tested; nothing is trained.
+        then: The command after ``fit``. A run with ``nothing`` is skipped once all runs that start
+            from it are finished.
     """
 
     name: str
@@ -66,26 +65,19 @@ class RunTemplate(_Strict):
 class SweepFile(_Strict):
     """A comparison: its runs in order, and its report.
 
-    Attributes:
-        variables: Defaults of what ``--set`` gives, and of ``size``, ``protocol``, ``root``,
-            ``split`` and ``init_from``, which have options of their own; null: has to be given.
-        where: Per variable and value, other defaults that hold there.
-        runs: The runs, each after those that it starts from.
-        report: Name of the run that the report is about; empty for all below ``--runs``. There is
-            no report where nothing is tested.
-        baselines: Names of the runs that others are compared with.
+    ``--set`` or their own option (:data:`OPTIONS`) overrides the defaults of variables.
     """
 
-    variables: dict[str, str | int | None] = {}
-    where: dict[str, dict[str, dict[str, str]]] = {}
-    runs: list[RunTemplate]
-    report: str = ""
-    baselines: list[str] = []
+    variables: dict[str, str | int | None] = {}  # defaults; null: required
+    where: dict[str, dict[str, dict[str, str]]] = {}  # other defaults by variable and value
+    runs: list[RunTemplate]  # each after those that it starts from
+    report: str = ""  # the run to report; empty: all below --runs; only if something is tested
+    baselines: list[str] = []  # the runs to compare others with
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run with all variables filled in; ``words`` are its configurations and options."""
+    """One run with its variables filled in; ``words`` are its configurations and options."""
 
     name: str
     protocol: str
@@ -98,43 +90,36 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep with all variables filled in; ``report`` and ``baselines`` as in its file."""
+    """A sweep with its variables filled in; ``report`` and ``baselines`` as in its file."""
 
     runs: tuple[PlannedRun, ...]
     report: str
     baselines: tuple[str, ...]
 
 
-def read_sweep(path: Path) -> SweepFile:
-    """Read a file.
-
-    Raises:
-        UserError: If it is no such file, or has an unknown key or a value of another type.
-    """
-    read_config(str(path))
-    try:
-        return SweepFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise UserError(f"{path}: {fault(error)} (docs/cli.md lists the keys).") from error
-
-
 def plan(path: Path, given: Mapping[str, str]) -> Plan:
-    """Fill in the variables of a file.
+    """Read a file and fill in its variables.
 
     Args:
         path: The file.
-        given: Values by the name of the variable, in small letters.
+        given: Values by the name of the variable, in lower case.
 
     Raises:
         UserError: If the file is wrong, a variable is unknown or not set, a configuration does not
             exist, or a run starts from one that is not before it.
     """
-    sweep = read_sweep(path)
+    try:
+        sweep = SweepFile.model_validate(load_config(str(path)))
+    except ValidationError as error:
+        raise UserError(f"{path}: {fault(error)} (docs/cli.md lists the keys).") from error
     values = _values(path, sweep, given)
     runs: dict[str, PlannedRun] = {}
     for template in sweep.runs:
-        for variant in [None] if template.variants is None else _words(template.variants, values):
-            local = values if variant is None else values | {"variant": variant}
+        cases = [values]
+        if template.variants is not None:
+            variants = shlex.split(_filled(template.variants, values) or "")
+            cases = [values | {"variant": variant} for variant in variants]
+        for local in cases:
             planned = _planned(path, template, local, runs)
             runs[planned.name] = planned
     names = [_named(name, values) for name in (sweep.report, *sweep.baselines)]
@@ -161,34 +146,26 @@ def _values(path: Path, sweep: SweepFile, given: Mapping[str, str]) -> dict[str,
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
 
-def _filled(text: str, values: Mapping[str, str]) -> str | None:
-    """The text with its variables, None where one of them is empty."""
-    for name in _VARIABLE.findall(text):
+def _filled(value: Any, values: Mapping[str, str]) -> Any:
+    """A value with the variables in its texts filled in; a text with an empty one becomes None."""
+    if isinstance(value, list):
+        return [_filled(one, values) for one in value]
+    if isinstance(value, dict):
+        return {key: _filled(one, values) for key, one in value.items()}
+    if not isinstance(value, str):
+        return value
+    for name in _VARIABLE.findall(value):
         if name not in values:
-            raise UserError(f"`{text}` names no variable of the sweep{suggestion(name, values)}.")
+            raise UserError(f"`{value}` names no variable of the sweep{suggestion(name, values)}.")
         if not values[name]:
             return None
-    return _VARIABLE.sub(lambda found: values[found[1]], text)
-
-
-def _filled_value(value: Any, values: Mapping[str, str]) -> Any:
-    if isinstance(value, str):
-        return _filled(value, values)
-    if isinstance(value, list):
-        return [_filled_value(one, values) for one in value]
-    if isinstance(value, dict):
-        return {key: _filled_value(one, values) for key, one in value.items()}
-    return value
+    return _VARIABLE.sub(lambda found: values[found[1]], value)
 
 
 def _named(text: str, values: Mapping[str, str]) -> str:
-    """A name: a part in brackets is left out where a variable in it is empty."""
+    """A name; a part in brackets with an empty variable is left out."""
     kept = re.sub(r"\[([^\]]*)\]", lambda found: _filled(found[1], values) or "", text)
     return _VARIABLE.sub(lambda found: values.get(found[1], ""), kept)
-
-
-def _words(text: str, values: Mapping[str, str]) -> list[str]:
-    return shlex.split(_filled(text, values) or "")
 
 
 def _planned(
@@ -213,7 +190,7 @@ def _planned(
         "data.init_args.protocol": protocol,
     }
     for key, value in options.items():
-        filled = _filled_value(value, values)
+        filled = _filled(value, values)
         if isinstance(value, str) and not filled:
             continue
         text = filled if isinstance(filled, str) else json.dumps(filled)
@@ -223,7 +200,7 @@ def _planned(
         name = _named(text, values)
         if name and name not in earlier:
             raise UserError(
-                f"{path}: `{key}: {name}` is no run above it{suggestion(name, earlier)}."
+                f"{path}: `{key}: {name}` names no earlier run{suggestion(name, earlier)}."
             )
         starts[key] = earlier.get(name)
     then: Any = _named(template.then, values)

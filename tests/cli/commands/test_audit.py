@@ -13,37 +13,23 @@ from tests.cli.conftest import Main
 from tests.fakes import redraw, write_vqa_med_2019, write_vqa_rad
 
 
-def test_clean_is_0_and_a_leak_is_1(toy_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
-    assert toy_main("audit", "--data", "Toys") == 0
-    assert capsys.readouterr().out == "clean: True\n"
-    assert toy_main("audit", "--data", "Toys", "--data.init_args.root", "leaky") == 1
-    assert capsys.readouterr().out == "clean: False\n"
-
-
-@pytest.mark.parametrize("protocol", ["clean", "literature"])
-def test_bad_images_fail_under_any_protocol(toy_main: Main, protocol: str) -> None:
-    assert toy_main("audit", "--data=Toys", "--data.root=blind", f"--data.protocol={protocol}") == 1
-
-
-def test_a_missing_image_of_a_real_data_class_is_exit_code_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "code", "printed"),
+    [
+        ([], 0, "clean: True\n"),
+        (["--json"], 0, '{\n  "clean": true\n}\n'),
+        (["--data.init_args.root", "leaky"], 1, "clean: False\n"),
+        (["--data.root=leaky", "--data.protocol=literature"], 0, "clean: False\n"),
+        (["--data.root=blind"], 1, "clean: True\n"),  # bad images fail under any protocol
+        (["--data.root=blind", "--data.protocol=literature"], 1, "clean: True\n"),
+    ],
+    ids=str,
+)
+def test_exit_codes(
+    toy_main: Main, words: list[str], code: int, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["audit", "--data=Phantom", f"--data.root={tmp_path / 'phantom'}"]
-    words += ["--data.train_studies=40", "--data.validation_studies=10", "--data.test_studies=10"]
-    assert main(words) == 0
-    next((tmp_path / "phantom").rglob("*.png")).unlink()
-    assert main(words) == 1
-    assert "1 missing" in capsys.readouterr().out
-
-
-def test_the_literature_protocol_is_reported_but_not_failed(toy_main: Main) -> None:
-    words = ("--data=Toys", "--data.root=leaky", "--data.protocol=literature")
-    assert toy_main("audit", *words) == 0
-
-
-def test_json(toy_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
-    assert toy_main("audit", "--data=Toys", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"clean": True}
+    assert toy_main("audit", "--data=Toys", *words) == code
+    assert capsys.readouterr().out == printed
 
 
 @pytest.fixture
@@ -55,20 +41,20 @@ def experiment(tmp_path: Path) -> str:
     return "a.yaml"
 
 
-def test_only_the_data_of_an_experiment_is_read(toy_main: Main, experiment: str) -> None:
+def test_only_the_data_of_experiments_is_read_and_later_ones_win(
+    toy_main: Main, experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert toy_main("audit", "--config", experiment) == 1
-
-
-def test_later_configs_win(toy_main: Main, experiment: str, tmp_path: Path) -> None:
     (tmp_path / "size.yaml").write_text("model:\n  init_args:\n    width: 3\n")  # no data node
     (tmp_path / "b.yaml").write_text("data:\n  init_args:\n    root: tidy\n")
     words = ("--config", experiment, "--config", "size.yaml", "--config", "b.yaml")
     assert toy_main("audit", *words) == 0
-
-
-def test_the_command_line_wins_wherever_it_stands(toy_main: Main, experiment: str) -> None:
+    # The command line wins at any place.
     assert toy_main("audit", "--data.root=tidy", "--config", experiment) == 0
     assert toy_main("audit", "--config", experiment, "--data.root=tidy") == 0
+    capsys.readouterr()
+    assert toy_main("audit", "--config", "size.yaml") == 2
+    assert "no `data:` there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -79,12 +65,18 @@ def test_the_command_line_wins_wherever_it_stands(toy_main: Main, experiment: st
         (["--data=Toys", "--data.rot=x"], "data Toys has no option `rot`; did you mean `root`?"),
         (["--data=Toys", "--jso"], "no option `--jso`; did you mean `--json`?"),
         (["--config", "none.yaml"], "none.yaml does not exist"),
+        (["--config", "a.yaml"], "a.yaml, line 4: data Toys has no option `rot`"),
     ],
     ids=str,
 )
 def test_errors_are_sentences(
-    toy_main: Main, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    toy_main: Main,
+    tmp_path: Path,
+    words: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "a.yaml").write_text("data:\n  class_path: Toys\n  init_args:\n    rot: x\n")
     assert toy_main("audit", *words) == 2
     printed = capsys.readouterr().err
     assert sentence in printed
@@ -143,19 +135,3 @@ def test_a_trained_image_of_a_held_out_set_is_exit_code_1(
         "VQARAD.npz",
     ]
     assert main([*words, "--data.protocol=literature"]) == 0
-
-
-def test_a_config_without_data(
-    toy_main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "size.yaml").write_text("model:\n  init_args:\n    width: 3\n")
-    assert toy_main("audit", "--config", "size.yaml") == 2
-    assert "no `data:` there" in capsys.readouterr().err
-
-
-def test_a_misspelt_key_is_found_in_its_file(
-    toy_main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "a.yaml").write_text("data:\n  class_path: Toys\n  init_args:\n    rot: x\n")
-    assert toy_main("audit", "--config", "a.yaml") == 2
-    assert "a.yaml, line 4: data Toys has no option `rot`" in capsys.readouterr().err

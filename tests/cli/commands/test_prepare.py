@@ -1,4 +1,4 @@
-"""``prepare``: data are downloaded, unpacked and reduced, and a teacher reads them."""
+"""``prepare``: data are downloaded, unpacked and reduced, and embeddings computed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.cli import main
-from amif_lightning.cli.commands import prepare as command
 from amif_lightning.data.files import sources
 from amif_lightning.data.files.sources import ReleaseSource
 from amif_lightning.data.teacher.cache import Embeddings
@@ -34,19 +33,15 @@ class Studies(ToyData):
 
 
 @pytest.fixture
-def prepare_main(toy_main: Main, monkeypatch: pytest.MonkeyPatch) -> Main:
-    monkeypatch.setattr(command, "_data_base", lambda: ToyData)
+def prepare_main(toy_main: Main) -> Main:
     return lambda *words: toy_main("prepare", *words)
 
 
-def test_the_file_is_made_and_named(prepare_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
-    assert prepare_main("teacher", "--data=Studies", "--data.teacher=open_clip") == 0
-    assert capsys.readouterr().out == "cache/open_clip\n"
-
-
-def test_an_experiment_names_the_teacher(
+def test_the_file_is_made_and_named(
     prepare_main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert prepare_main("teacher", "--data=Studies", "--data.teacher=open_clip") == 0
+    assert capsys.readouterr().out == "cache/open_clip\n"
     (tmp_path / "a.yaml").write_text(
         "model:\n  class_path: Unknown\ndata:\n  class_path: Studies\n  init_args:\n"
         "    teacher: checkpoint\n"
@@ -163,7 +158,7 @@ def test_reduced_copies_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert prepare(tmp_path / "set", "--resize=16") == 2
     out, err = capsys.readouterr()
     assert "give --data.resized FOLDER" in err
-    assert "rows" not in out  # said before the work
+    assert "rows" not in out  # refused before the work
 
 
 def test_a_download_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

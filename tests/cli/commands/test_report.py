@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import amif_lightning
-from amif_lightning.cli import main as command_line
 from amif_lightning.cli.commands.report import main
 from amif_lightning.errors import UserError
 
@@ -19,39 +18,18 @@ Writer = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
 
 
-def test_prints_the_report(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
-    write_run(0)
-    assert main([str(tmp_path)]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("VQARAD osf [clean, test], vqa-rad, 1 seed:")
-    assert "## Results" in out
-    assert "## Published numbers" not in out
-
-
-def test_writes_files(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
-    write_run(0)
-    output, figure = tmp_path / "out" / "report.md", tmp_path / "out" / "scores.svg"
-    options = ["--output", str(output), "--figure", str(figure), "--published"]
-    assert main([str(tmp_path / "runs"), *options]) == 0
-    out = capsys.readouterr().out
-    assert "## Results" not in out
-    assert str(output) in out
-    assert str(figure) in out
-    text = output.read_text(encoding="utf-8")
-    assert text.split("\n")[0] == out.split("\n")[0]
-    # Published numbers stand below our own, in a table of their own.
-    assert text.index("## Results") < text.index("## Notes") < text.index("## Published numbers")
-    assert figure.read_text(encoding="utf-8").rstrip().endswith("</svg>")
-
-
-def test_both_kinds_stand_in_one_report(
+def test_both_kinds_are_in_one_report(
     write_run: Writer, write_search: Writer, tmp_path: Path, capsys: Capture
 ) -> None:
     write_run(0)
     write_search(0)
-    output, figure = tmp_path / "report.md", tmp_path / "scores.svg"
+    output, figure = tmp_path / "out" / "report.md", tmp_path / "out" / "scores.svg"
     main([str(tmp_path), "--output", str(output), "--figure", str(figure), "--published"])
-    printed = capsys.readouterr().out.split("\n\n")
+    out = capsys.readouterr().out
+    printed = out.split("\n\n")
+    assert "## Results" not in out
+    assert str(output) in out
+    assert str(figure) in out
     text = output.read_text(encoding="utf-8")
     assert text.split("\n\n")[:2] == printed[:2]
     assert [line.split(" ")[0] for line in printed[:2]] == ["VQARAD", "Phantom"]
@@ -62,6 +40,7 @@ def test_both_kinds_stand_in_one_report(
         "Published numbers",
     ]
     drawn = figure.read_text(encoding="utf-8")
+    assert drawn.rstrip().endswith("</svg>")
     assert "vqa-rad" in drawn
     assert "Phantom" in drawn
 
@@ -82,9 +61,9 @@ def test_the_baseline_picks_the_pairs_of_both_kinds(
         write_search(0, experiment=name, skill=skill)
     main([str(tmp_path), "--baseline", "base"])
     text = capsys.readouterr().out
-    said = [line for line in text.splitlines() if "the baseline base" in line]
-    assert [line.split("], ")[1].split(": ")[0] for line in said] == ["same", "worse"] * 2
-    for same, worse in (said[:2], said[2:]):
+    verdicts = [line for line in text.splitlines() if "the baseline base" in line]
+    assert [line.split("], ")[1].split(": ")[0] for line in verdicts] == ["same", "worse"] * 2
+    for same, worse in (verdicts[:2], verdicts[2:]):
         assert "no evidence of a difference from the baseline base: 0.0 points of " in same
         assert "BELOW the baseline base (95 % interval -" in worse
     assert not re.search(r"\| same +\| worse", text)
@@ -92,10 +71,21 @@ def test_the_baseline_picks_the_pairs_of_both_kinds(
     assert re.search(r"\| same +\| worse", capsys.readouterr().out)
 
 
-def test_a_baseline_that_is_not_there(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--baseline", "full"], r"--baseline full: no record .* one of vqa-rad"),
+        (["--figure", "a.png"], r"end its name in \.svg"),
+        (["--html", "a.md"], r"end its name in \.html"),
+        (["--no-images"], r"--no-images needs --html FILE\.html"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(
+    write_run: Writer, tmp_path: Path, capsys: Capture, words: list[str], message: str
+) -> None:
     write_run(0)
-    with pytest.raises(UserError, match=r"--baseline full: no record .* one of vqa-rad"):
-        main([str(tmp_path), "--baseline", "full"])
+    with pytest.raises(UserError, match=message):
+        main([str(tmp_path), *words])
     assert capsys.readouterr().out == ""
 
 
@@ -107,29 +97,28 @@ def test_nothing_found(tmp_path: Path, capsys: Capture, name: str) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_a_broken_record_is_named(write_run: Writer, tmp_path: Path, capsys: Capture) -> None:
+def test_a_broken_record_is_named_and_makes_no_page(
+    write_run: Writer, tmp_path: Path, capsys: Capture
+) -> None:
     write_run(0)
     path = write_run(1)
     path.write_text(path.read_text()[:100])
     with pytest.raises(UserError, match=re.escape(str(path))):
-        main([str(tmp_path)])
+        main([str(tmp_path), "--html", str(tmp_path / "a.html")])
     assert capsys.readouterr().out == ""
+    assert not (tmp_path / "a.html").exists()
 
 
-def test_the_figure_must_be_svg(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0)
-    with pytest.raises(UserError, match=re.escape("end its name in .svg")):
-        main([str(tmp_path), "--figure", str(tmp_path / "a.png")])
-
-
-def test_the_page_stands_beside_the_markdown(
+def test_the_page_is_written_besides_the_markdown(
     write_run: Writer, tmp_path: Path, capsys: Capture
 ) -> None:
     write_run(0)
     file = tmp_path / "out" / "report.html"
     main([str(tmp_path), "--html", str(file), "--no-images"])
     out = capsys.readouterr().out
+    assert out.startswith("VQARAD osf [clean, test], vqa-rad, 1 seed:")
     assert "## Results" in out
+    assert "## Published numbers" not in out
     assert out.endswith(f"\nPage written to {file}.\n")
     text = file.read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
@@ -141,33 +130,6 @@ def test_the_page_stands_beside_the_markdown(
     assert "--no-images" not in text
     assert "with 95 % intervals; on the right the difference from the baseline vqa-rad" in text
     assert [path.name for path in file.parent.iterdir()] == ["report.html"]
-
-
-def test_a_half_written_record_makes_no_page(write_run: Writer, tmp_path: Path) -> None:
-    path = write_run(0)
-    path.write_text(path.read_text()[:100])
-    with pytest.raises(UserError, match=re.escape(str(path))):
-        main([str(tmp_path), "--html", str(tmp_path / "a.html")])
-    assert not (tmp_path / "a.html").exists()
-
-
-def test_options_of_the_page_are_checked(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0)
-    with pytest.raises(UserError, match=re.escape("end its name in .html")):
-        main([str(tmp_path), "--html", str(tmp_path / "a.md")])
-    with pytest.raises(UserError, match=r"--no-images is about the page: give --html FILE\.html"):
-        main([str(tmp_path), "--no-images"])
-
-
-def test_the_entry_prints_its_errors_like_those_of_the_other_commands(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    assert command_line(["report", str(tmp_path)]) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("error: ")
-    assert printed.count("\n") == 1
-    with pytest.raises(UserError):
-        command_line(["report", str(tmp_path), "--debug"])
 
 
 def test_options_are_not_abbreviated(tmp_path: Path, capsys: Capture) -> None:

@@ -19,7 +19,7 @@ from tests.data.tiny_release import Tiny
 def recount(
     train: Sequence[VQAExample], test: Sequence[VQAExample]
 ) -> dict[str, dict[str, list[int]]]:
-    """Ceiling and floors per stratum, with a loop per question over the training rows."""
+    """Ceiling and baselines per stratum, with a loop per question over the training rows."""
 
     def best(rows: list[VQAExample]) -> str:
         counted = Counter(row.references[0] for row in rows)
@@ -71,7 +71,7 @@ def check_facts(
 
 
 def test_facts_equal_a_slow_recount(root: Path, release: Release) -> None:
-    # Half of the test questions are asked of training images, so the copy floor has work to do.
+    # Half of the test questions are asked of training images, so the copy baseline has work to do.
     train = release.splits["train"]
     test = tuple(
         replace(row, image_key=train[i].image_key, image=train[i].image)
@@ -99,7 +99,7 @@ def test_facts_of_a_validation_set_in_the_role_of_the_test_set(
     facts = data.evaluation_context()
     assert facts.split == "validation"
     check_facts(facts, release.splits["train"], release.splits["validation"])
-    # Checkpoints are chosen on images held out from training; floors still use all training rows.
+    # Checkpoints are selected on held-out images; baselines still use all training rows.
     assert {row.split for row in data.splits.validation} == {"train"}
 
 
@@ -143,9 +143,9 @@ def test_images_shared_with_training_are_printed_and_in_every_record(
     data.setup("test")
     assert printed == [f"Tiny: {sentence}"]
     assert sentence in data.evaluation_context().warnings
-    (told,) = [
+    (counted,) = [
         o for o in data.audit().overlaps if (o.first, o.second) == ("released train", "test")
     ]
-    assert (told.shared, told.images_of_second) == (1, images)
+    assert (counted.shared, counted.images_of_second) == (1, images)
     plain = Tiny(root, release, test_split=role).evaluation_context().warnings
     assert not any("images are also" in warning for warning in plain)

@@ -37,7 +37,7 @@ def test_cut_questions_and_answers_are_counted_by_the_audit(root: Path, release:
     assert len(set(space.candidate_ids)) == 3
 
 
-def test_candidates_that_are_equal_without_cutting_are_told_apart_from_cut_ones(
+def test_candidates_that_are_equal_without_cutting_are_counted_separately(
     root: Path, release: Release
 ) -> None:
     # The tokenizer drops accents.
@@ -49,12 +49,12 @@ def test_candidates_that_are_equal_without_cutting_are_told_apart_from_cut_ones(
     ]
 
 
-def test_nothing_is_said_where_all_fits(root: Path, release: Release) -> None:
+def test_texts_that_fit_give_no_sentence(root: Path, release: Release) -> None:
     # "validation" is no training word and is spelled: ten tokens, "zone", a number, two specials.
     assert cut(Tiny(root, release, max_question_tokens=7, max_answer_tokens=14)) == []
 
 
-def test_without_its_tokenizer_a_note_says_so(root: Path, release: Release) -> None:
+def test_a_missing_tokenizer_is_a_note(root: Path, release: Release) -> None:
     data = Tiny(root, release, tokenizer_corpora=["no/such/file.txt"])
     assert any("cut texts are not counted: " in note for note in data.audit().notes)
 

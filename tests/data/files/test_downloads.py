@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,10 @@ import pytest
 from amif_lightning.data.files import downloads
 from amif_lightning.data.files.downloads import RemoteFile, download
 from amif_lightning.errors import UserError
-from tests.http_server import Page, Server, serving
+from tests.http_server import Page, Server
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 SHA = hashlib.sha256(BODY).hexdigest()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
 
 
 def offered(server: Server, page: Page | None = None, **more: object) -> RemoteFile:
@@ -56,23 +49,18 @@ def test_a_server_that_dies_half_way_is_continued(server: Server, tmp_path: Path
     assert left(tmp_path) == {"a.bin"}
 
 
-def test_a_later_call_continues_where_an_earlier_one_gave_up(
-    server: Server, tmp_path: Path
+@pytest.mark.parametrize("size", [None, len(BODY), 9])
+def test_a_later_call_continues_and_begins_anew_where_the_file_changed(
+    server: Server, tmp_path: Path, size: int | None
 ) -> None:
     file = offered(server, Page(BODY, breaks=[300_000]))
     with pytest.raises(UserError, match=r"in 1 attempts .* continues where it stopped"):
         fetched(file, tmp_path, attempts=1)
     assert left(tmp_path) == {"a.bin.part"}
-    assert fetched(file, tmp_path).read_bytes() == BODY
-    assert server.asked[-1][1].startswith("bytes=")
-
-
-@pytest.mark.parametrize("size", [len(BODY), 9])
-def test_a_file_that_changed_in_between_begins_anew(
-    server: Server, tmp_path: Path, size: int
-) -> None:
-    with pytest.raises(UserError, match="in 1 attempts"):
-        fetched(offered(server, Page(BODY, breaks=[300_000])), tmp_path, attempts=1)
+    if size is None:
+        assert fetched(file, tmp_path).read_bytes() == BODY
+        assert server.asked[-1][1].startswith("bytes=")
+        return
     other = BODY[::-1][:size]
     known = {"size": size, "digest": hashlib.sha256(other).hexdigest()}
     file = offered(server, Page(other), **known)
@@ -81,20 +69,15 @@ def test_a_file_that_changed_in_between_begins_anew(
     assert fetched(file, tmp_path).read_bytes() == other
 
 
-def test_without_checksum_nothing_is_continued(server: Server, tmp_path: Path) -> None:
+def test_nothing_is_continued_without_checksum_or_ranges(server: Server, tmp_path: Path) -> None:
     file = offered(server, Page(BODY, breaks=[300_000]))
-    assert fetched(file, tmp_path, checksum=False).read_bytes() == BODY
+    assert fetched(file, tmp_path / "a", checksum=False).read_bytes() == BODY
     assert [asked for _, asked in server.asked] == ["", ""]
-
-
-def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
     file = offered(server, Page(BODY, ranges=False, breaks=[300_000]))
     assert fetched(file, tmp_path).read_bytes() == BODY
 
 
-def test_passing_failures_are_tried_again_and_lasting_ones_said(
-    server: Server, tmp_path: Path
-) -> None:
+def test_transient_failures_are_tried_again(server: Server, tmp_path: Path) -> None:
     file = offered(server, Page(BODY, failures=[503, 429]))
     assert fetched(file, tmp_path / "a").read_bytes() == BODY
     assert len(server.asked) == 3
@@ -110,15 +93,11 @@ def test_a_truncated_body_is_no_file(server: Server, tmp_path: Path) -> None:
     assert "a.bin" not in left(tmp_path)
 
 
-def test_a_body_of_another_length_is_refused(server: Server, tmp_path: Path) -> None:
-    file = offered(server, Page(BODY + b"x"))
-    with pytest.raises(UserError, match=f"has {len(BODY) + 1} bytes"):
-        fetched(file, tmp_path)
-    assert left(tmp_path) == set()
-
-
-def test_a_body_without_end_does_not_fill_the_disk(server: Server, tmp_path: Path) -> None:
-    file = offered(server, Page(BODY * 30))
+@pytest.mark.parametrize("body", [BODY + b"x", BODY * 30])
+def test_a_longer_body_is_refused_and_does_not_fill_the_disk(
+    server: Server, tmp_path: Path, body: bytes
+) -> None:
+    file = offered(server, Page(body))
     # One byte too many is enough: the rest is not read.
     with pytest.raises(UserError, match=r"has (\d+) bytes and .* has 1048576") as caught:
         fetched(file, tmp_path)
@@ -130,9 +109,9 @@ def test_a_body_without_end_does_not_fill_the_disk(server: Server, tmp_path: Pat
 
 def test_a_wrong_checksum_is_refused_and_forgotten(server: Server, tmp_path: Path) -> None:
     file = offered(server, Page(BODY[:-1] + b"!"))
-    with pytest.raises(UserError, match="has not the sha256 checksum"):
+    with pytest.raises(UserError, match="does not have the sha256 checksum"):
         fetched(file, tmp_path)
-    assert left(tmp_path) == set()  # to continue it would never mend it
+    assert left(tmp_path) == set()  # continuing it would never repair it
     assert fetched(file, tmp_path, checksum=False).is_file()
 
 
@@ -171,7 +150,7 @@ def test_nothing_is_fetched_over_open_connections(server: Server, tmp_path: Path
     for hop in ("http://example.invalid/a", "/hop"):  # refused before it is asked
         server.pages["/hop"] = Page(redirect="http://example.invalid/b")
         file = offered(server, Page(redirect=hop))
-        with pytest.raises(UserError, match=r"example.invalid/. is not encrypted"):
+        with pytest.raises(UserError, match=r"is not encrypted or leads .*example\.invalid/"):
             fetched(file, tmp_path)
 
 

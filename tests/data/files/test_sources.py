@@ -1,11 +1,11 @@
-"""Origins of data sets: what is fetched, from the hub too, and what only the user may fetch."""
+"""Origins of data sets: listings, downloads, and data that only the user may fetch."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,16 +14,17 @@ import huggingface_hub
 import pytest
 
 from amif_lightning.data.files.downloads import RemoteFile
-from amif_lightning.data.files.sources import SOURCES, ReleaseSource, fetch, source_of
+from amif_lightning.data.files.sources import (
+    SOURCES,
+    ReleaseSource,
+    fetch,
+    osf,
+    source_of,
+    zenodo,
+)
 from amif_lightning.errors import UserError
 from data_modules import VQARAD, PhantomStudies
-from tests.http_server import Page, Server, serving
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
+from tests.http_server import Page, Server
 
 
 def offered(server: Server, name: str, body: bytes) -> RemoteFile:
@@ -68,7 +69,7 @@ HUB = ReleaseSource("https://page", "CC", hub="owner/name", wanted=("*.json", "i
 def hub(
     monkeypatch: pytest.MonkeyPatch, names: list[str], mismatches: list[str]
 ) -> list[dict[str, Any]]:
-    """A hub with one revision; returns what is asked of it."""
+    """A hub with one revision; returns the requests."""
     asked: list[dict[str, Any]] = []
 
     def snapshot(repository: str, *, local_dir: Path, **options: Any) -> str:
@@ -108,7 +109,9 @@ def test_a_damaged_file_of_the_hub_is_named_and_not_unpacked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     hub(monkeypatch, ["a.json", "imgs.zip"], ["imgs.zip"])
-    with pytest.raises(UserError, match=r"imgs\.zip has not the checksum .* delete .*imgs\.zip"):
+    with pytest.raises(
+        UserError, match=r"imgs\.zip does not have the checksum .* delete .*imgs\.zip"
+    ):
         fetch(HUB, tmp_path)
     assert not (tmp_path / "imgs").exists()
 
@@ -124,7 +127,7 @@ def test_a_hub_that_fails_or_has_nothing_is_one_sentence(
         with pytest.raises(UserError, match=r"cannot be fetched .* \(no route\): check"):
             fetch(HUB, tmp_path)
     hub(monkeypatch, [], [])
-    with pytest.raises(UserError, match="lists none of the files"):
+    with pytest.raises(UserError, match="lists none of the wanted files"):
         fetch(HUB, tmp_path)
 
 
@@ -134,12 +137,62 @@ def test_gated_sets_say_where_to_apply(tmp_path: Path) -> None:
             fetch(SOURCES[name], tmp_path)
 
 
-def test_a_listing_without_a_wanted_file_is_one_sentence(tmp_path: Path) -> None:
-    source = ReleaseSource(
-        "https://page", "CC", lambda: [RemoteFile("a", "https://a", 1, "md5", "")], wanted=("*.b",)
-    )
-    with pytest.raises(UserError, match="lists none of the files"):
-        fetch(source, tmp_path)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "unexpected format"),
+        ({}, "unexpected format"),
+        ({"files": [{}]}, "unexpected format"),
+        ({"files": [{"checksum": "crc:1", "links": {}}]}, "unexpected format"),
+        ({"files": "a"}, "unexpected format"),
+        ({"files": []}, "lists none of the wanted files"),
+        (None, "which lists the files, cannot be read"),
+    ],
+)
+def test_a_listing_of_another_form_is_one_sentence(
+    server: Server, tmp_path: Path, content: Any, message: str
+) -> None:
+    server.pages["/api/records/5"] = page(content) if content is not None else Page(b"<html>")
+    with pytest.raises(UserError, match=message):
+        fetch(ReleaseSource("https://page", "CC", lambda: zenodo("5", server.base)), tmp_path)
+
+
+def page(content: Any) -> Page:
+    return Page(json.dumps(content).encode(), kind="application/json")
+
+
+def test_a_zenodo_record(server: Server) -> None:
+    url = "https://zenodo.org/api/records/5/files/a.zip/content"
+    item = {"key": "a.zip", "size": 7, "checksum": "md5:0123", "links": {"self": url}}
+    server.pages["/api/records/5"] = page({"files": [item]})
+    assert list(zenodo("5", server.base)) == [RemoteFile("a.zip", url, 7, "md5", "0123")]
+
+
+def osf_file(name: str) -> dict[str, Any]:
+    hashes = {"md5": "1", "sha256": f"sha of {name}"}
+    return {
+        "attributes": {"kind": "file", "name": name, "size": 5, "extra": {"hashes": hashes}},
+        "links": {"download": f"https://osf.io/download/{name}"},
+    }
+
+
+def test_an_osf_project_with_pages_and_folders(server: Server) -> None:
+    folder = {
+        "attributes": {"kind": "folder", "name": "Images"},
+        "relationships": {"files": {"links": {"related": {"href": f"{server.base}/images"}}}},
+    }
+    for path, files, following in (
+        ("/v2/nodes/ab12/files/osfstorage/?page%5Bsize%5D=100", ["a.json", ""], "/second"),
+        ("/second", ["b.txt"], ""),
+        ("/images", ["c.jpg"], ""),
+    ):
+        data = [osf_file(name) if name else folder for name in files]
+        link = server.base + following if following else None
+        server.pages[path] = page({"data": data, "links": {"next": link}})
+    found = list(osf("ab12", server.base))
+    assert [file.name for file in found] == ["a.json", "Images/c.jpg", "b.txt"]
+    where = "https://osf.io/download/c.jpg"
+    assert found[1] == RemoteFile("Images/c.jpg", where, 5, "sha256", "sha of c.jpg")
 
 
 def test_every_published_set_is_found_by_its_class(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from amif_lightning.data.leakage.cross_dataset import Across, Extent, shared
 from amif_lightning.data.leakage.dataset_images import DatasetImages
 from amif_lightning.data.leakage.hash_cache import HashStore
 from amif_lightning.data.leakage.image_hash import Look
-from amif_lightning.data.schema.questions import SplitName, VQAExample
+from amif_lightning.data.schema.questions import SplitName
 from data_modules import VQARAD, CaptionsFromQA, Mixture, VQAMed2019
 from tests.data.leakage.plain_look import look
 from tests.data.tiny_parts import named_studies, named_tiny, with_copy
@@ -41,7 +41,11 @@ def second(tmp_path: Path) -> Tiny:
     return named_tiny(tmp_path, "Second", seed=1)
 
 
-def test_sets_without_a_image_in_common_are_clean(first: Tiny, second: Tiny) -> None:
+def test_sets_without_a_shared_image_are_clean(first: Tiny, second: Tiny) -> None:
+    absent = replace(second.made, absent={"test": "no file"})
+    without = replace(absent, splits={n: r for n, r in absent.splits.items() if n != "test"})
+    text = across(first, [Tiny(second.root, without)]).to_text()
+    assert "absent: test of Second: no file" in text
     found = across(first, [second])
     assert found.trained == 10
     (one,) = found.held_out
@@ -73,9 +77,7 @@ def test_a_copy_of_a_scored_image_fails(first: Tiny, second: Tiny, split: SplitN
     assert f"{split}: First/train/first0_02.png = Second/{row.image}" in found.to_text()
 
 
-def test_a_image_of_equal_name_is_told_by_name_and_not_by_content(
-    tmp_path: Path, first: Tiny, second: Tiny
-) -> None:
+def test_an_image_of_equal_name_only(tmp_path: Path, first: Tiny, second: Tiny) -> None:
     stem = Path(second.made.splits["test"][0].image).stem.upper()
     with_copy(first, (first, first.made.splits["train"][0]), place=0, as_name=f"train/{stem}.png")
     (one,) = across(first, [second]).held_out
@@ -83,7 +85,7 @@ def test_a_image_of_equal_name_is_told_by_name_and_not_by_content(
     assert (split.by_name, split.by_content) == (Extent(1, 1, 3), Extent(0, 0, 0))
     assert split.either == split.by_name
     (pair,) = split.pairs
-    assert pair.bits is not None  # told how far apart they are all the same
+    assert pair.bits is not None  # counted all the same
     assert pair.bits > 40
 
 
@@ -140,7 +142,9 @@ def test_captions_that_hold_out_a_set_are_clean(tmp_path: Path, first: Tiny, sec
     assert not any(split.pairs for split in found.held_out[0].splits.values())
 
 
-def test_images_that_cannot_be_read_are_counted_and_told_by_name(first: Tiny, second: Tiny) -> None:
+def test_images_that_cannot_be_read_are_counted_and_compared_by_name(
+    first: Tiny, second: Tiny
+) -> None:
     name = second.made.splits["test"][0].image
     with_copy(first, (second, second.made.splits["test"][0]), place=2, as_name=name)
     second.file_of(second.made.splits["test"][0]).unlink()
@@ -148,19 +152,10 @@ def test_images_that_cannot_be_read_are_counted_and_told_by_name(first: Tiny, se
     found = across(first, [second])
     assert (found.unread, found.held_out[0].unread, found.leaks) == (1, 1, 1)
     assert found.held_out[0].splits["test"].pairs[0].bits is None
-    assert "1 trained images cannot be read and are told by name only" in found.to_text()
+    assert "1 trained images cannot be read: compared by name only" in found.to_text()
 
 
-def test_absent_splits_are_named(first: Tiny, second: Tiny) -> None:
-    splits: dict[SplitName, tuple[VQAExample, ...]] = {
-        name: rows for name, rows in second.made.splits.items() if name != "test"
-    }
-    release = replace(second.made, splits=splits, absent={"test": "no file"})
-    found = across(first, [Tiny(second.root, release)])
-    assert "absent: test of Second: no file" in found.to_text()
-
-
-def test_json_and_a_store_say_the_same(tmp_path: Path, first: Tiny, second: Tiny) -> None:
+def test_json_and_a_store_give_the_same(tmp_path: Path, first: Tiny, second: Tiny) -> None:
     with_copy(first, (second, second.made.splits["test"][0]), place=2)
     store = HashStore(tmp_path / "hashes", progress=False)
     found = across(first, [second])

@@ -1,4 +1,4 @@
-"""Images that two sets share, told by name and by what they show."""
+"""Images that two sets share, found by name and by content."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from amif_lightning.data.leakage.image_hash import (
-    ALIKE,
     BITS,
-    SAME,
+    MAX_DISTANCE,
+    MIN_CORRELATION,
     Looks,
     content_pairs,
     distances,
-    distinctive_names,
     same_names,
     unit,
 )
@@ -26,7 +25,7 @@ from tests.data.leakage.plain_look import look
 
 
 def draw(path: Path, seed: int, side: int = 160) -> Path:
-    """An image with structure at all scales, as photographs have and noise has not."""
+    """An image with structure at all scales, unlike noise."""
     rng = np.random.default_rng(seed)
     pixels = np.zeros((side, side))
     for size in (2, 4, 8, 16):
@@ -55,7 +54,7 @@ def test_the_hash_is_the_sign_of_the_cosine_transform(tmp_path: Path) -> None:
     assert (seen([path]).hashes[0] == (waves > np.median(waves))).all()
 
 
-def test_a_copy_is_alike_and_another_image_is_not(tmp_path: Path) -> None:
+def test_a_copy_is_a_near_duplicate_and_another_image_is_not(tmp_path: Path) -> None:
     paths = [draw(tmp_path / f"{i}.png", i) for i in range(12)]
     copies = []
     for path in paths:
@@ -66,11 +65,11 @@ def test_a_copy_is_alike_and_another_image_is_not(tmp_path: Path) -> None:
             brighter.save(copies[-1], quality=50)
     one, other = seen(paths), seen(copies)
     between = distances(one.hashes, other.hashes)
-    assert np.diag(between).max() <= ALIKE
-    assert between[~np.eye(12, dtype=bool)].min() > ALIKE
+    assert np.diag(between).max() <= MAX_DISTANCE
+    assert between[~np.eye(12, dtype=bool)].min() > MAX_DISTANCE
     correlation = unit(one.pixels) @ unit(other.pixels).T
-    assert np.diag(correlation).min() >= SAME
-    assert correlation[~np.eye(12, dtype=bool)].max() < SAME
+    assert np.diag(correlation).min() >= MIN_CORRELATION
+    assert correlation[~np.eye(12, dtype=bool)].max() < MIN_CORRELATION
 
 
 def test_the_product_of_small_copies_is_their_correlation(tmp_path: Path) -> None:
@@ -85,15 +84,8 @@ def test_the_product_of_small_copies_is_their_correlation(tmp_path: Path) -> Non
     assert first @ first == pytest.approx(1)
 
 
-def test_a_image_of_one_shade_is_like_no_other(tmp_path: Path) -> None:
-    train, test = tmp_path / "a.png", tmp_path / "b.png"
-    for path in (train, test):
-        Image.new("L", (80, 60), 7).save(path)
-    assert same({"a.png": train}, [test]) == set()
-
-
-def test_images_of_one_kind_whose_hashes_are_alike_are_told_apart(tmp_path: Path) -> None:
-    # The same large shape in each, as in chest films, and a part of its own.
+def test_the_correlation_separates_images_with_similar_hashes(tmp_path: Path) -> None:
+    # The same large shape in each, as in chest films, and a part that differs.
     base = np.asarray(Image.open(draw(tmp_path / "base.png", 0, side=128)), dtype=float)
     rows, columns = np.mgrid[0:128, 0:128] / 128
     faint, strong = tmp_path / "faint.png", tmp_path / "strong.png"
@@ -101,7 +93,7 @@ def test_images_of_one_kind_whose_hashes_are_alike_are_told_apart(tmp_path: Path
         spot = height * np.exp(-((rows - 0.7) ** 2 + (columns - 0.3) ** 2) / 0.1)
         Image.fromarray(np.clip(base + spot, 0, 255).astype(np.uint8)).save(path)
     images, held_out = {"faint": faint, "strong": strong}, [tmp_path / "base.png"]
-    # Whatever the hashes say: the correlation decides.
+    # Any hash distance is allowed here: the correlation decides.
     assert same(images, held_out, max_distance=BITS) == {"faint"}
     assert same(images, held_out, max_distance=BITS, min_correlation=-1.0) == {"faint", "strong"}
 
@@ -113,26 +105,31 @@ def test_distances_count_differing_bits() -> None:
     assert distances(first, second).tolist() == expected
 
 
-def test_a_name_that_several_images_share_says_nothing() -> None:
-    paths = ["a/Source.JPG", "b/source.jpg", "a/synpic7.jpg", "b/synpic8.png"]
-    assert distinctive_names(paths) == {"a/synpic7.jpg": "synpic7", "b/synpic8.png": "synpic8"}
-
-
-def test_equal_names_are_found_whatever_folder_case_or_ending() -> None:
-    train = ["a/one.png", "a/two.png", "x/source.png", "y/source.png"]
-    assert same_names(train, [["test/ONE.jpg", "test/source.png"]]) == {"a/one.png"}
-    assert same_names(["x/source.png"], [["test/source.png"]]) == {"x/source.png"}
-    assert same_names(train, []) == same_names([], [["one.jpg"]]) == set()
-
-
-def test_names_are_told_apart_within_their_own_split() -> None:
-    assert same_names(["b.png"], [["validation/b.png"], ["test/b.png"]]) == {"b.png"}
-    assert same_names(["b.png"], [["x/b.png", "y/b.png"]]) == set()
+@pytest.mark.parametrize(
+    ("train", "held_out", "found"),
+    [
+        (["a/one.png", "a/two.png"], [["test/ONE.jpg"]], {"a/one.png"}),
+        (["x/source.png", "y/source.png"], [["test/source.png"]], set()),  # identifies none
+        (["x/source.png"], [["test/source.png"]], {"x/source.png"}),
+        (["b.png"], [["validation/b.png"], ["test/b.png"]], {"b.png"}),  # once in each split
+        (["b.png"], [["x/b.png", "y/b.png"]], set()),
+        (["b.png"], [], set()),
+        ([], [["b.png"]], set()),
+    ],
+)
+def test_distinctive_names_are_found_whatever_folder_case_or_ending(
+    train: list[str], held_out: list[list[str]], found: set[str]
+) -> None:
+    assert same_names(train, held_out) == found
 
 
 def test_equal_content_is_found_whatever_its_size_and_name(tmp_path: Path) -> None:
     train = {str(i): draw(tmp_path / f"{i}.png", i) for i in range(4)}
     scored = [draw(tmp_path / "a.png", 1, side=100), draw(tmp_path / "b.png", 50)]
+    for path in (tmp_path / "shade.png", tmp_path / "other.png"):  # a single shade matches nothing
+        Image.new("L", (80, 60), 7).save(path)
+    train["shade"] = tmp_path / "shade.png"
+    scored.append(tmp_path / "other.png")
     assert same(train, scored) == {"1"}
     assert same(train, []) == same({}, scored) == set()
 
@@ -170,7 +167,7 @@ def test_released_copies_are_found_by_content(real_data: Path) -> None:
         return [float(value) for value in correlation[pairs]]
 
     assert min(correlations(equal)) == pytest.approx(0.9754, abs=0.001)
-    others = (found <= ALIKE) & ~equal
+    others = (found <= MAX_DISTANCE) & ~equal
     assert others.sum() == 10
     assert min(correlations(others)) == pytest.approx(0.9531, abs=0.001)
     number = [[int(path.stem.removeprefix("synpic")) for path in paths] for paths in (rad, med)]
@@ -178,4 +175,4 @@ def test_released_copies_are_found_by_content(real_data: Path) -> None:
     assert max(apart) == 3  # slices of one patient
     wide = (found <= 60) & ~equal  # where the hash confuses images, the copies do not
     assert wide.sum() == 22
-    assert sum(value >= SAME for value in correlations(wide)) == 16
+    assert sum(value >= MIN_CORRELATION for value in correlations(wide)) == 16

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from amif_lightning.batch import VQABatch
-from amif_lightning.cli.entry import _message
+from amif_lightning.cli.entry import message_of
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
@@ -477,7 +477,7 @@ def test_a_missing_image_reaches_the_user_as_one_sentence(
     data = Tiny(tmp_path, release, num_workers=workers)
     with pytest.raises(UserError) as caught:
         getattr(trainer(tmp_path), stage)(Recorder(), datamodule=data)
-    assert _message(caught.value) == (
+    assert message_of(caught.value) == (
         f"The image {gone} does not exist: check the data set's folder with "
         "`python -m amif_lightning audit`."
     )
@@ -490,7 +490,7 @@ def test_a_damaged_image_reaches_the_user_as_one_sentence(tmp_path: Path) -> Non
     data = Tiny(tmp_path, release, num_workers=1)
     with pytest.raises(UserError) as caught:
         trainer(tmp_path).fit(Recorder(), datamodule=data)
-    message = _message(caught.value)
+    message = message_of(caught.value)
     assert message.startswith(f"The image {broken} is damaged or truncated (")
     assert message.endswith("): copy or download it again.")
     assert "\n" not in message

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from amif_lightning.cli import main
-from amif_lightning.cli.data_command import build_data, data_parser
+from amif_lightning.cli.data_command import build, data_parser
 from amif_lightning.data.leakage.cross_dataset import across
 from amif_lightning.data.leakage.held_out import CONTENT, NAME
 from amif_lightning.data.loading.base_module import TextDataModule
@@ -168,7 +168,7 @@ def test_missing_images_are_counted(
     (tmp_path / "test" / "04.png").unlink()
     make(release).setup("fit")
     assert f"Tiny: 1 studies dropped: {NO_FILE}" in printed
-    said = "1 of 9 scored images of Tiny are not on disk and are told by name only"
+    said = "1 of 9 scored images of Tiny are not on disk and are compared by name only"
     assert f"Tiny: {said}" in printed
 
 
@@ -245,7 +245,7 @@ data:
 def test_it_can_be_configured(config: Path) -> None:
     parser = data_parser("prepare teacher", "", TextDataModule)
     words = ["--config", str(config), "--data.source.split_seed", "5"]
-    data, _ = build_data(parser, TextDataModule, words)
+    data = build(parser, TextDataModule, words)[0].data
     assert isinstance(data, CaptionsFromQA)
     assert isinstance(data.source, VQAMed2019)
     assert [type(module) for module in data.held_out] == [VQARAD]

@@ -1,3 +1,3 @@
-"""The commands beside those of the Trainer, one file each."""
+"""The commands besides those of the Trainer, one file each."""
 
 __all__ = ["answer", "audit", "prepare", "report", "sweep"]

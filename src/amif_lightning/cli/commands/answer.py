@@ -1,4 +1,4 @@
-"""``answer``: a checkpoint, images and questions in; ranked answers out."""
+"""``answer``: rank the answers of a checkpoint to questions about images."""
 
 from __future__ import annotations
 
@@ -8,37 +8,44 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from amif_lightning.cli.config_files import fault
+from amif_lightning.data.files.atomic import replacing
+from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.errors import UserError
 
 if TYPE_CHECKING:
+    from amif_lightning.answer_space import AnswerSpace
     from amif_lightning.tasks.answering.single_question import Answered
     from amif_lightning.tasks.vqa import AMiFVQA
 
 NOTICE = "Research software: not for clinical use."
+_EXAMPLE = '{"image": "a.png", "question": "..."}, with "frame" or "id" where you need them'
 
 
-@dataclass(frozen=True)
-class AskedFile:
-    """A question about an image file, as asked.
+def _path(image: Any) -> str:
+    # Not pydantic's own text, which refuses file names with bytes of other encodings.
+    if not isinstance(image, str) or not image or "\0" in image:
+        raise ValueError("no path of an image")
+    return image
 
-    Attributes:
-        image: The file.
-        question: The question.
-        frame: Frame of a DICOM file with several.
-        name: What a line of a questions file calls the pair; None where it says nothing.
+
+class AskedFile(BaseModel):
+    """A question about an image file, as on a line of a questions file.
+
+    ``frame`` is that of a DICOM file with several, ``id`` the user's name of the pair.
     """
 
-    image: Path
-    question: str
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    image: Annotated[Any, AfterValidator(_path)]
+    question: str = Field(pattern=r"\S")
     frame: int | None = None
-    name: str | None = None
+    id: str | int | float | None = None
 
 
 def answer_parser() -> argparse.ArgumentParser:
@@ -91,13 +98,10 @@ def answer_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments after ``answer``.
+    """Run the command with the options after ``answer``.
 
     Returns:
-        0, or 1 when some of several pairs could not be answered; each says why.
+        0, or 1 if some of several pairs could not be answered; each prints the reason.
 
     Raises:
         UserError: If an option is wrong, the checkpoint cannot be used, or a single pair cannot
@@ -105,8 +109,8 @@ def main(argv: Sequence[str]) -> int:
     """
     options = answer_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # File names may hold bytes that are no text, and must not end a list in its middle. JSON is
-        # UTF-8 wherever it goes, and such a byte written as \udcXX is valid in it.
+        # File names may contain bytes that are not text, which must not raise. JSON is always
+        # UTF-8, and such a byte written as \udcXX is valid in it.
         encoding = "utf-8" if options.json else None
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     pairs = _pairs(options)
@@ -118,31 +122,32 @@ def main(argv: Sequence[str]) -> int:
     for name, number in (("top", options.top), ("batch_size", options.batch_size)):
         if number < 1:
             raise UserError(f"--{name} is {number}: give at least 1.")
-    # Torch, after everything that needs no patience.
-    from amif_lightning.inference.load import restore
+    from amif_lightning.inference.load import restore  # imports torch: after the quick checks
+    from amif_lightning.tasks.checkpoints import by_dataset
 
     task = restore(options.ckpt_path, options.device)
-    candidates = len(task.space.candidates) if task.space is not None else 0
+    assert task.space is not None  # `restore` requires candidates
+    origin = {"checkpoint": str(options.ckpt_path), "protocol": _protocol(task.space)}
     failed = 0
     for pair, outcome in _outcomes(task, pairs, options):
         failed += isinstance(outcome, UserError)
-        lines = _json_line if options.json else _table
-        print(lines(pair, outcome, options.ckpt_path, task), flush=True)
+        text = _json_line(pair, outcome, origin) if options.json else _table(pair, outcome)
+        print(text, flush=True)
         if options.explain is not None and not isinstance(outcome, UserError):
             _explain(task, pair, outcome, options.explain)
-    end = sys.stderr if options.json else sys.stdout
-    print(f"{candidates} candidate answers, {_trained_on(task)}. {NOTICE}", file=end)
+    names = " and ".join(by_dataset(task.space.selection))
+    trained = f"protocol {origin['protocol']}" + (f", trained on {names}" if names else "")
+    print(
+        f"{len(task.space.candidates)} candidate answers, {trained}. {NOTICE}",
+        file=sys.stderr if options.json else sys.stdout,
+    )
     if failed:
         print(f"{failed} of {len(pairs)} questions could not be answered.", file=sys.stderr)
     return int(failed > 0)
 
 
 def _pairs(options: argparse.Namespace) -> list[AskedFile]:
-    """What is asked, before anything slow is imported.
-
-    Raises:
-        UserError: If nothing is asked, or it is asked in two ways.
-    """
+    """The images and questions of the options, before anything slow is imported."""
     if options.questions is not None:
         if options.image is not None or options.question or options.frame is not None:
             raise UserError(
@@ -168,60 +173,36 @@ def _pairs(options: argparse.Namespace) -> list[AskedFile]:
             raise UserError(f"{options.image} holds no image: give a folder of PNG, JPEG, ...")
         if others:
             print(f"{options.image}: {others} files are no images: skipped", file=sys.stderr)
-    return [AskedFile(image, q, options.frame) for image in images for q in options.question]
+    return [
+        AskedFile.model_construct(image=str(image), question=question, frame=options.frame)
+        for image in images
+        for question in options.question
+    ]
 
 
 def read_questions(path: Path) -> list[AskedFile]:
-    """The pairs of a file with one JSON object a line; images lie relative to its folder.
+    """Read a file with one JSON object per line; images are relative to its folder.
 
     Raises:
-        UserError: Naming the line that is no such object.
+        UserError: Naming a line that is no such object.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: save it as UTF-8.") from error
+    source = TableFile(path, "answer", f"write lines such as {_EXAMPLE}")
     pairs = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, fields in read_json_lines(source, None):
         try:
-            one = _Line.model_validate(json.loads(line))
-        except ValueError as error:
-            what = fault(error) if isinstance(error, ValidationError) else f"no JSON ({error})"
-            raise UserError(f"{path}, line {number}: {what}; write {_EXAMPLE}.") from error
-        name = None if one.id is None else str(one.id)
-        pairs.append(AskedFile(path.parent / one.image, one.question, one.frame, name))
+            pair = AskedFile.model_validate(fields)
+        except ValidationError as error:
+            raise source.error(f"cannot be read (line {number}: {fault(error)})") from error
+        pairs.append(pair.model_copy(update={"image": str(path.parent / pair.image)}))
     if not pairs:
-        raise UserError(f"{path} holds no line such as {_EXAMPLE}.")
+        raise source.error("holds no question")
     return pairs
-
-
-def _path(image: Any) -> str:
-    # Not pydantic's own text, which refuses file names with bytes of other encodings.
-    if not isinstance(image, str) or not image or "\0" in image:
-        raise ValueError("no path of an image")
-    return image
-
-
-class _Line(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    image: Annotated[Any, AfterValidator(_path)]
-    question: str = Field(pattern=r"\S")
-    frame: int | None = None
-    id: str | int | float | None = None
-
-
-_EXAMPLE = '{"image": "a.png", "question": "..."}, with "frame" or "id" where you need them'
 
 
 def _outcomes(
     task: AMiFVQA, pairs: Sequence[AskedFile], options: argparse.Namespace
 ) -> Iterator[tuple[AskedFile, Answered | UserError]]:
-    """What is said to each pair, or why nothing is; a single pair raises instead."""
+    """The answers to each pair, or the error; a single pair raises instead."""
     from tqdm import tqdm
 
     from amif_lightning.tasks.answering.single_question import Asked, ask
@@ -229,40 +210,35 @@ def _outcomes(
     def answers(some: Sequence[AskedFile]) -> list[Answered]:
         return ask(task, [Asked(p.image, p.question, p.frame) for p in some], options.top)
 
-    def alone(pair: AskedFile) -> Answered | UserError:
-        try:
-            return answers([pair])[0]
-        except UserError as error:
-            return error
-
     batches = range(0, len(pairs), options.batch_size)
     hidden = len(batches) < 2 or not sys.stderr.isatty() or sys.stdout.isatty()
     for start in tqdm(batches, desc="answer", unit="batch", disable=hidden):
         batch = pairs[start : start + options.batch_size]
         try:
-            outcomes: list[Any] = list(answers(batch))
+            yield from zip(batch, answers(batch), strict=True)
+            continue
         except UserError:
             if len(pairs) == 1:
                 raise
-            outcomes = [alone(pair) for pair in batch]  # the others can be answered
-        yield from zip(batch, outcomes, strict=True)
+        for pair in batch:  # one by one: the others can be answered
+            try:
+                yield pair, answers([pair])[0]
+            except UserError as error:
+                yield pair, error
 
 
-def _json_line(pair: AskedFile, outcome: Answered | UserError, path: Path, task: AMiFVQA) -> str:
-    fields: dict[str, Any] = {"image": str(pair.image), "question": pair.question}
-    if pair.frame is not None:
-        fields["frame"] = pair.frame
-    if pair.name is not None:
-        fields["id"] = pair.name
+def _json_line(pair: AskedFile, outcome: Answered | UserError, origin: dict[str, str]) -> str:
+    fields = pair.model_dump(exclude_none=True)
+    if "id" in fields:
+        fields["id"] = str(fields["id"])
     if isinstance(outcome, UserError):
         return json.dumps(fields | {"error": str(outcome)}, ensure_ascii=False)
     fields["answers"] = [one._asdict() for one in outcome.answers]
     fields |= {"cut_tokens": outcome.cut, "unknown_words": outcome.unknown}
-    fields |= {"checkpoint": str(path), "protocol": _protocol(task)}
-    return json.dumps(fields, ensure_ascii=False)
+    return json.dumps(fields | origin, ensure_ascii=False)
 
 
-def _table(pair: AskedFile, outcome: Answered | UserError, path: Path, task: AMiFVQA) -> str:
+def _table(pair: AskedFile, outcome: Answered | UserError) -> str:
     frame = "" if pair.frame is None else f", frame {pair.frame}"
     head = f"{pair.image}{frame}: {pair.question}"
     if isinstance(outcome, UserError):
@@ -284,29 +260,14 @@ def _explain(task: AMiFVQA, pair: AskedFile, outcome: Answered, path: Path) -> N
     from amif_lightning.tasks.answering.single_question import Asked
 
     figure = explain(task, Asked(pair.image, pair.question, pair.frame), outcome)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error}): choose another folder.") from error
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
     print(f"Drawing written to {path}.", file=sys.stderr)
 
 
-def _protocol(task: AMiFVQA) -> str:
+def _protocol(space: AnswerSpace) -> str:
     from amif_lightning.data.schema.question_splits import protocol_label
 
-    if task.space is None:
-        return ""
-    space = task.space
     scored = str(space.selection.get("test_split", "test"))  # a mixture has one for each part
-    # Older checkpoints do not say whose answers they choose from.
-    known = space.answers_from
+    known = space.answers_from  # empty in older checkpoints
     return protocol_label(space.protocol, scored, known) if known else space.protocol
-
-
-def _trained_on(task: AMiFVQA) -> str:
-    """Where the candidates come from, as far as the checkpoint says."""
-    from amif_lightning.tasks.checkpoints import by_dataset
-
-    names = list(by_dataset(task.space.selection)) if task.space is not None else []
-    return f"protocol {_protocol(task)}" + (f", trained on {' and '.join(names)}" if names else "")

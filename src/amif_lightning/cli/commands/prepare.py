@@ -1,4 +1,4 @@
-"""``prepare``: what takes long and is done once, before any run needs it."""
+"""``prepare``: download, unpack and reduce data, and compute a teacher's embeddings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amif_lightning.cli.data_command import build_data, data_parser
+from amif_lightning.cli.data_command import build, data_base, data_parser
 from amif_lightning.errors import UserError
 
 HELP = """\
@@ -17,45 +17,40 @@ prepare teacher  compute and store the teacher's embeddings of a data set
 `prepare data --help` and `prepare teacher --help` list the options."""
 
 
-def main(argv: Sequence[str], base: type | None = None) -> int:
-    """Run ``prepare data`` or ``prepare teacher``.
-
-    Args:
-        argv: ``data`` or ``teacher``, then options: those of
-            :func:`amif_lightning.cli.data_command.build_data` and the command's own.
-        base: Base class of the data modules on offer; None takes the project's own.
+def main(argv: Sequence[str]) -> int:
+    """Run the command with the words after ``prepare``: ``data`` or ``teacher``, then options.
 
     Returns:
-        1 when an image could not be reduced, else 0.
+        1 if an image could not be reduced, else 0.
 
     Raises:
-        UserError: If an option is wrong, the data cannot be had or read, or it takes no teacher.
+        UserError: If an option is wrong, the data cannot be fetched or read, or takes no teacher.
     """
-    if argv and argv[0] in {"-h", "--help"}:
+    what = "" if not argv else argv[0]
+    if what in {"-h", "--help"}:
         print(HELP)
         return 0
-    base = base or _data_base()
-    if argv and argv[0] == "data":
-        return _data(argv[1:], base)
-    if argv and argv[0] == "teacher":
-        return _teacher(argv[1:], base)
-    raise UserError(
-        f"`{' '.join(['prepare', *argv[:1]])}` prepares nothing: write "
-        "`prepare data --data CLASS` or `prepare teacher --config EXPERIMENT`."
-    )
+    commands = {"data": _data, "teacher": _teacher}
+    if what not in commands:
+        raise UserError(
+            f"`{' '.join(['prepare', *argv[:1]])}` prepares nothing: write "
+            "`prepare data --data CLASS` or `prepare teacher --config EXPERIMENT`."
+        )
+    return commands[what](argv[1:])
 
 
-def _data(argv: Sequence[str], base: type) -> int:
+def _data(argv: Sequence[str]) -> int:
+    base = data_base()
     parser = data_parser(
         "prepare data",
-        "Download a data set where asked to, unpack it, count its rows and make reduced copies of "
-        "its images. `audit` checks the images. Exit code 1: an image could not be reduced.",
+        "Download a data set if asked to, unpack it, count its rows and make reduced copies of its "
+        "images. `audit` checks the images. Exit code 1: an image could not be reduced.",
         base,
     )
     parser.add_argument(
         "--download",
         action="store_true",
-        help="Fetch what is missing first, where the licence allows it; resumes.",
+        help="Fetch what is missing first, if the licence allows it; resumes.",
     )
     parser.add_argument(
         "--no_checksum", action="store_true", help="Do not compare the publisher's checksums."
@@ -67,7 +62,8 @@ def _data(argv: Sequence[str], base: type) -> int:
     )
     parser.add_argument("--quality", type=int, default=90, help="JPEG quality of them, 1 to 95.")
     parser.add_argument("--workers", type=int, default=2, help="Images reduced at the same time.")
-    module, config = build_data(parser, base, argv)
+    built, config = build(parser, base, argv)
+    module = built.data
     from amif_lightning.data.files.sources import fetch, source_of
 
     if config.resize is not None and module.resized is None:  # before hours of download
@@ -86,24 +82,8 @@ def _data(argv: Sequence[str], base: type) -> int:
         if source is None or config.download:
             raise
         raise UserError(f"{str(error).rstrip('.')}; to get it, {source.instructions}.") from error
-    return 0 if config.resize is None else _resize(module, config)
-
-
-def _read(module: Any) -> str:
-    """Unpack or generate a data set and read its texts: its rows as lines for the terminal."""
-    if hasattr(module, "without_teacher"):
-        module.without_teacher()  # `prepare teacher` lets it read the images
-    module.prepare_data()
-    release = module.release
-    counts = ", ".join(f"{split} {len(rows)}" for split, rows in release.splits.items() if rows)
-    lines = [f"{type(module).__name__} in {module.root}: rows: {counts or 'none'}"]
-    lines += [f"absent: {what}: {sentence}" for what, sentence in release.absent.items()]
-    dropped = Counter(row.reason for row in release.dropped)
-    lines += [f"unusable rows: {n}, {reason}" for reason, n in dropped.items()]
-    return "\n".join(lines)
-
-
-def _resize(module: Any, config: Any) -> int:
+    if config.resize is None:
+        return 0
     from amif_lightning.data.files.reduced_copies import resize_all
 
     reduced = resize_all(
@@ -119,17 +99,31 @@ def _resize(module: Any, config: Any) -> int:
     return int(bool(reduced.failed))
 
 
-def _teacher(argv: Sequence[str], base: type) -> int:
-    """Make the embeddings file as ``fit`` does at its start, and print its path."""
+def _read(module: Any) -> str:
+    """Unpack or generate a data set and count its rows, as lines for the terminal."""
+    if hasattr(module, "without_teacher"):
+        module.without_teacher()  # `prepare teacher` computes its embeddings
+    module.prepare_data()
+    release = module.release
+    counts = ", ".join(f"{split} {len(rows)}" for split, rows in release.splits.items() if rows)
+    lines = [f"{type(module).__name__} in {module.root}: rows: {counts or 'none'}"]
+    lines += [f"absent: {what}: {sentence}" for what, sentence in release.absent.items()]
+    dropped = Counter(row.reason for row in release.dropped)
+    lines += [f"unusable rows: {n}, {reason}" for reason, n in dropped.items()]
+    return "\n".join(lines)
+
+
+def _teacher(argv: Sequence[str]) -> int:
+    base = data_base()
     parser = data_parser(
         "prepare teacher",
-        "Compute the embeddings of a data set's images and texts by the teacher that `data:` "
-        "names, and store them in the folder `teacher_cache`. An interrupted call goes on where "
-        "it was when called again; a finished one is not repeated.",
+        "Compute the embeddings of a data set's images and texts by the teacher of its `data:`, "
+        "store them in the folder `teacher_cache` and print the file. An interrupted call is "
+        "resumed by the next one; a finished one is not repeated.",
         base,
     )
-    module, config = build_data(parser, base, argv)
-    name = config.data.class_path.rpartition(".")[2]
+    built, config = build(parser, base, argv)
+    module, name = built.data, config.data.class_path.rpartition(".")[2]
     if not hasattr(module, "embeddings_file"):
         raise UserError(
             f"data {name} takes no teacher: give a data class of the pre-training stage, such as "
@@ -144,12 +138,3 @@ def _teacher(argv: Sequence[str], base: type) -> int:
         )
     print(path)
     return 0
-
-
-def _data_base() -> type:
-    import data_modules
-    from amif_lightning.data.loading.base_module import TextDataModule
-
-    assert data_modules  # imported for the short class names
-    base: type = TextDataModule
-    return base

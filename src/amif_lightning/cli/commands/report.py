@@ -1,4 +1,4 @@
-"""The ``report`` command: records in, Markdown (and an image, and a page) out."""
+"""``report``: write tables, a figure and a page from result records."""
 
 from __future__ import annotations
 
@@ -19,61 +19,52 @@ from amif_lightning.reports.render.verdicts import verdict
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m amif_lightning report",
-        description="Tables from all result records under a folder. The first lines say, per "
+        description="Tables from all result records under a folder. The first lines state, per "
         "configuration, whether it is above the question-only baseline and above itself with "
-        "shuffled images; of a pre-training run, whether its search is above chance "
-        "and above the best list that is the same for every query.",
+        "shuffled images; for retrieval of a pre-training run, whether it is above chance and "
+        "above the best constant ranking.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the runs")
-    parser.add_argument(
+    add = parser.add_argument
+    add("folder", metavar="DIR", type=Path, help="folder of the runs")
+    add(
         "--output",
         metavar="FILE",
         type=Path,
         help="write the Markdown there; only the verdicts are printed",
     )
-    parser.add_argument(
+    add(
         "--baseline",
         metavar="EXPERIMENT",
         action="append",
         default=[],
-        help="compare with this experiment only, and say for each other one whether it differs; "
-        "may be given several times, such as once for each task",
+        help="compare each experiment with this one only; may be given several times, such as "
+        "once for each task",
     )
-    parser.add_argument(
-        "--published", action="store_true", help="append the published numbers of peers"
-    )
-    parser.add_argument(
-        "--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG image"
-    )
-    parser.add_argument(
+    add("--published", action="store_true", help="append the published numbers of other methods")
+    add("--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG image")
+    add(
         "--html",
         metavar="FILE.html",
         type=Path,
         help="also write everything as one page, with figures, sample answers and "
         "provenance; it needs no other file, no network and no script",
     )
-    parser.add_argument(
+    add(
         "--no-images",
         action="store_true",
-        help="leave the images of sample answers out of the page, such as those of data that "
-        "must not be passed on",
+        help="leave out the images of sample answers, such as those of data that must not be "
+        "passed on",
     )
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments after ``report``.
-
-    Returns:
-        0.
+    """Run the command with the options after ``report``; returns 0.
 
     Raises:
-        UserError: If no record is found, one is broken, no record belongs to the baseline, or the
-            name of the figure or the page has another ending than its kind.
+        UserError: If no record is found, one is broken, no record belongs to the baseline, or a
+            file name has the wrong ending.
     """
     options = _parser().parse_args(argv)
     for file, ending, what in (
@@ -83,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         if file is not None and file.suffix.lower() != ending:
             raise UserError(f"{file}: {what}; end its name in {ending}.")
     if options.no_images and options.html is None:
-        raise UserError("--no-images is about the page: give --html FILE.html as well.")
+        raise UserError("--no-images needs --html FILE.html.")
     found = find_records(options.folder)
     check_baselines(options.baseline, (record.experiment for _, record in found))
     answers, searches = group_runs(found)

@@ -33,7 +33,7 @@ def sweep_parser() -> argparse.ArgumentParser:
     add("--size", default="", help="tiny or base (default: tiny)")
     add("--protocol", default="", help="clean or literature (default: clean)")
     add("--root", default="", metavar="FOLDER", help="the data set's folder")
-    add("--split", default="", help="validation or test; default: what the file says")
+    add("--split", default="", help="validation or test; default: as in the file")
     add("--init_from", default="", metavar="CKPT", help="checkpoint that runs start from")
     add("--only", nargs="+", default=[], metavar="NAME", help="these runs only, by experiment")
     add(
@@ -50,17 +50,18 @@ def sweep_parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Sweeper:
-    """Runs commands; a dry one prints them. ``extra`` are options of every ``fit`` and ``test``."""
+    """Run commands, or only print them. ``extra`` are options of every ``fit`` and ``test``."""
 
     runs: str
     extra: Sequence[str]
     dry: bool
 
     def run(self, run: PlannedRun, seed: int, following: Iterable[PlannedRun]) -> None:
-        """Fit and test a run, unless it or, where it is not tested, what follows it is finished."""
+        """Fit and test a run, unless it (or, without a test, all that follow it) is finished."""
         folder = self._folder(run, seed)
         waiting = [run] if run.then == "test" else list(following)
-        if run.then != "validate" and waiting and all(self._done(one, seed) for one in waiting):
+        records = [self._folder(one, seed).path / f"result-{one.split}.json" for one in waiting]
+        if run.then != "validate" and records and all(path.is_file() for path in records):
             print(f"{folder.path} is finished: skipped", flush=True)
             return
         words = list(run.words)
@@ -77,20 +78,21 @@ class Sweeper:
             self.call(run.then, *words, "--ckpt_path", "best")
 
     def call(self, command: str, *words: str) -> None:
-        """Run one command in a process of its own, and stop the sweep where it fails.
+        """Run one command in a new process.
 
         Raises:
             UserError: If it fails.
             SystemExit: If it was interrupted or terminated.
         """
-        print(shlex.join(["python", "-m", "amif_lightning", command, *words]), flush=True)
-        code = 0 if self.dry else _wait([sys.executable, "-m", "amif_lightning", command, *words])
-        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # it said how to resume
+        words = ("-m", "amif_lightning", command, *words)
+        print(shlex.join(["python", *words]), flush=True)
+        code = 0 if self.dry else _wait([sys.executable, *words])
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # it printed how to resume
             raise SystemExit(code)
         if code != 0:
             raise UserError(
                 f"`{command}` ended with exit code {code} and the sweep stops: see above, and call "
-                "the same command again, which skips what is finished."
+                "the same command again, which skips finished runs."
             )
 
     def _folder(self, run: PlannedRun, seed: int) -> RunFolder:
@@ -98,9 +100,6 @@ class Sweeper:
 
     def _best(self, run: PlannedRun, seed: int) -> str:
         return str(self._folder(run, seed).path / "best.ckpt")
-
-    def _done(self, run: PlannedRun, seed: int) -> bool:
-        return (self._folder(run, seed).path / f"result-{run.split}.json").is_file()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -140,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
 def _wait(command: Sequence[str]) -> int:
     """The exit code of a process; Ctrl-C and SIGTERM end it, and this process waits for it."""
     with subprocess.Popen(command) as process:
-        # The terminal sends Ctrl-C to both, and a run needs time to say how to resume.
+        # The terminal sends Ctrl-C to both, and a run needs time to print how to resume.
         before = {
             signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
             signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),

@@ -1,3 +1,3 @@
-"""What a data set holds and whether it can be trusted: counts, images, truncation, leaks."""
+"""Count a data set and judge its splits: baselines, ceilings, overlaps, leaks, bad images."""
 
 __all__ = ["evaluation_context", "findings", "image_check", "questions", "studies", "truncation"]

@@ -1,4 +1,4 @@
-"""What a record of scored questions must say apart from the model."""
+"""The parts of a test record that do not depend on the model."""
 
 from __future__ import annotations
 
@@ -13,31 +13,30 @@ from amif_lightning.data.schema.subsets import subsets_of, tally
 from amif_lightning.evaluation import EvaluationContext
 
 
+def baselines_correct(
+    train: Sequence[VQAExample], rows: Sequence[VQAExample]
+) -> dict[str, list[bool]]:
+    """Whether each baseline answers each question correctly, by name of the baseline."""
+    predictions = {
+        "question_only": baselines.question_only(train, rows),
+        "same_image_copy": baselines.same_image_copy(train, rows),
+        "majority": [baselines.majority_answer(train)] * len(rows),
+    }
+    return {
+        name: [answers.is_correct(answer, row) for answer, row in zip(found, rows, strict=True)]
+        for name, found in predictions.items()
+    }
+
+
 def evaluation_context(
     parts: Splits, file_of: Callable[[VQAExample], str], warnings: Sequence[str] = ()
 ) -> EvaluationContext:
-    """Count baselines, ceiling and warnings of the tested questions.
+    """Count baselines and ceiling of the test questions of ``parts``.
 
-    Args:
-        parts: The release under its protocol; its ``test`` rows are the questions.
-        file_of: Where the image of a row lies, as records name it.
-        warnings: What the record repeats.
-
-    Returns:
-        The facts.
+    ``file_of`` names a row's image file in the record, which repeats the ``warnings``.
     """
     rows, train = parts.test, parts.released_train
-    majority = baselines.majority_answer(train)
-    guesses = {
-        "question_only": baselines.question_only(train, rows),
-        "same_image_copy": baselines.same_image_copy(train, rows),
-        "majority": [majority] * len(rows),
-    }
-    right = {
-        name: [answers.is_correct(guess, row) for guess, row in zip(made, rows, strict=True)]
-        for name, made in guesses.items()
-    }
-
+    correct = baselines_correct(train, rows)
     return EvaluationContext(
         dataset=parts.dataset,
         layout=parts.layout,
@@ -45,11 +44,11 @@ def evaluation_context(
         split=parts.test_split,
         candidates=len(parts.candidates),
         ceiling=tally(rows, baselines.ceiling(parts.candidates, rows)),
-        baselines={name: tally(rows, correct) for name, correct in right.items()},
-        majority=majority,
+        baselines={name: tally(rows, flags) for name, flags in correct.items()},
+        majority=baselines.majority_answer(train),
         answers_from=parts.answers_from,
         baseline_correct={
-            row.question_id: ok for row, ok in zip(rows, right["question_only"], strict=True)
+            row.question_id: flag for row, flag in zip(rows, correct["question_only"], strict=True)
         },
         rows={
             row.question_id: asdict(row)
@@ -61,14 +60,7 @@ def evaluation_context(
 
 
 def shared_image_warnings(parts: Splits) -> tuple[str, ...]:
-    """Say how many tested images the released training split shows as well.
-
-    Args:
-        parts: The release under its protocol.
-
-    Returns:
-        One sentence, or none where no image is shared.
-    """
+    """A sentence on the test images that the released training split shows too; none without."""
     found = overlap("released train", parts.released_train, "test", parts.test)
     if not found.shared:
         return ()

@@ -1,4 +1,4 @@
-"""Finds image files that are missing or cannot be decoded, before training meets them."""
+"""Find image files that are missing or cannot be decoded."""
 
 from __future__ import annotations
 
@@ -20,15 +20,10 @@ _SIDE = 32
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """Result of reading every image once.
+    """Result of reading every image once; paths are sorted and relative to the root.
 
-    Attributes:
-        checked: Number of image files looked for.
-        missing: Paths below the root of files that are not there, sorted.
-        undecodable: Paths of files that are no images or are damaged, sorted.
-        absent_folders: Outermost folders that are not there at all, with the number of images
-            that belong in them; these are not counted as checked or missing. A folder of a single
-            image inside another folder that is there counts as a missing image.
+    Images in missing folders are counted by outermost missing folder, not as checked or missing. A
+    missing folder of a single image inside an existing one is a missing image.
     """
 
     checked: int
@@ -38,43 +33,30 @@ class ImageCheck:
 
 
 def check_images(files: Mapping[str, Path], threads: int = 2) -> ImageCheck:
-    """Reads images and lists the ones that fail.
-
-    Args:
-        files: Where each image lies, by its path in the release, with forward slashes.
-        threads: Images read at the same time; decoding runs outside Python's lock.
-
-    Returns:
-        The counts and the names.
-    """
+    """Read images, given by their path in the release with forward slashes."""
     absent = {name: _absent_folder(name, file) for name, file in sorted(files.items())}
-    elsewhere = Counter(folder for folder in absent.values() if folder)
+    folders = Counter(folder for folder in absent.values() if folder)
     for name, folder in absent.items():
-        # Where each image has a folder of its own, that folder alone is a missing image.
-        if folder == _parent(name) and "/" in folder and elsewhere[folder] == 1:
+        # Where each image has its own folder, a missing folder is a missing image.
+        if folder == _parent(name) and "/" in folder and folders[folder] == 1:
             absent[name] = ""
-            del elsewhere[folder]
+            del folders[folder]
     present = [name for name, folder in absent.items() if not folder]
     existing = [name for name in present if files[name].is_file()]
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        good = tqdm(
-            pool.map(_decodes, (files[name] for name in existing)),
-            total=len(existing),
-            desc="images",
-            unit="image",
-            disable=None,
-        )
-        undecodable = [name for name, ok in zip(existing, good, strict=True) if not ok]
+        results = pool.map(_decodes, (files[name] for name in existing))
+        bar = tqdm(results, total=len(existing), desc="images", unit="image", disable=None)
+        undecodable = [name for name, ok in zip(existing, bar, strict=True) if not ok]
     return ImageCheck(
         checked=len(present),
         missing=tuple(sorted(set(present) - set(existing))),
         undecodable=tuple(undecodable),
-        absent_folders=dict(sorted(elsewhere.items())),
+        absent_folders=dict(sorted(folders.items())),
     )
 
 
 def _absent_folder(name: str, file: Path) -> str:
-    """The outermost folder of an image's path that is not there, empty where all are."""
+    """The outermost missing folder of an image's path; empty if all exist."""
     folder, absent = file.parent, ""
     while not folder.is_dir():
         absent = name = _parent(name)
@@ -90,7 +72,7 @@ def _parent(image: str) -> str:
 
 def _decodes(path: Path) -> bool:
     try:
-        decode_image(path, _SIDE)  # what training calls, so that both judge a file alike
+        decode_image(path, _SIDE)  # as in training, so that both accept the same files
     except UserError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What a run would train on and be scored on, in numbers, and whatever in it is not clean."""
+"""Audit of questions: the numbers of a run's splits, and every leak in its training rows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amif_lightning.data.audit import image_check as images_check
+from amif_lightning.data.audit.evaluation_context import baselines_correct
 from amif_lightning.data.audit.findings import Findings, dropped_by_reason, table
 from amif_lightning.data.schema import baselines
-from amif_lightning.data.schema.answers import answers_of, candidates, is_correct
+from amif_lightning.data.schema.answers import answers_of, candidates
 from amif_lightning.data.schema.image_overlap import Overlap, overlap
 from amif_lightning.data.schema.question_splits import (
     EvaluationSplit,
@@ -26,28 +27,14 @@ from amif_lightning.data.schema.subsets import Count, tally
 
 @dataclass(frozen=True)
 class SplitAudit:
-    """What can be said about the scores of one split before any model is trained.
-
-    All counts are by stratum (see ``subsets_of``).
-
-    Attributes:
-        role: ``validation`` or ``test``.
-        source: Where its rows come from, such as ``held out from train``.
-        rows: Number of questions.
-        unseen: Questions none of whose references is a training answer.
-        ceiling_training: Questions answerable by choosing among training answers.
-        ceiling_candidates: Questions answerable by choosing among the protocol's candidates.
-        question_only: Right answers of the question-only lookup.
-        same_image_copy: Right answers of the same-image copy.
-        majority: Right answers of always giving the majority answer.
-    """
+    """Correct answers of baselines and ceilings in one split, by stratum (see ``subsets_of``)."""
 
     role: EvaluationSplit
-    source: str
+    source: str  # the origin of its rows, such as "held out from train by image"
     rows: int
-    unseen: int
-    ceiling_training: dict[str, Count]
-    ceiling_candidates: dict[str, Count]
+    unseen: int  # questions without a reference among the training answers
+    ceiling_training: dict[str, Count]  # the best choice among training answers
+    ceiling_candidates: dict[str, Count]  # the best choice among the protocol's candidates
     question_only: dict[str, Count]
     same_image_copy: dict[str, Count]
     majority: dict[str, Count]
@@ -55,40 +42,24 @@ class SplitAudit:
 
 @dataclass(frozen=True)
 class SplitSize:
-    """How much there is of a set of rows.
-
-    Attributes:
-        rows: Rows in use.
-        images: Their images.
-        answers: Their distinct normalised answers.
-        unusable: Rows of a released split that cannot be used (no answer, a malformed line); rows
-            that an option leaves out are not counted.
-    """
+    """The size of a set of rows."""
 
     rows: int
     images: int
-    answers: int
-    unusable: int = 0
+    answers: int  # distinct after normalisation
+    unusable: int = 0  # of a released split: no answer, a malformed line; not by an option
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit(Findings):
-    """The findings on questions.
-
-    Attributes:
-        sizes: Rows, images and answers by name of the set of rows.
-        candidates: Number of candidate answers.
-        majority_answer: Most frequent training answer.
-        splits: Findings by split; absent splits are missing.
-        overlaps: Images shared between sets of rows; a warning, since releases come that way.
-    """
+    """The findings on questions."""
 
     kind = "rows"
     sizes: dict[str, SplitSize]
-    candidates: int
+    candidates: int  # number of candidate answers
     majority_answer: str
-    splits: dict[str, SplitAudit]
-    overlaps: tuple[Overlap, ...]
+    splits: dict[str, SplitAudit]  # without absent ones
+    overlaps: tuple[Overlap, ...]  # printed as warnings, since releases have overlaps
 
     def _text(self) -> list[str]:
         rows: list[tuple[str, ...]] = [("", "rows", "images", "answers", "unusable rows")]
@@ -114,26 +85,21 @@ class Audit(Findings):
 
 
 def audit(
-    splits: Splits,
+    parts: Splits,
     release: Release,
     file_of: Callable[[VQAExample], Path],
     notes: Sequence[str] = (),
     check_images: bool = True,
 ) -> Audit:
-    """Counts, compares and judges what a run under this partition would train on.
+    """Count, compare and judge the splits of a run.
 
     Args:
-        splits: The release under its protocol.
-        release: The release itself, whose held-out splits must not be restated in training even if
-            they are not scored.
-        file_of: Where the image of a row lies.
-        notes: Sentences to be printed beside those of the splits.
+        parts: The release under its protocol.
+        release: The release: training rows must not restate its held-out splits, scored or not.
+        file_of: A row's image file.
+        notes: Further notes to print.
         check_images: Whether to decode every image once (at reduced size).
-
-    Returns:
-        The findings. Absent splits and image folders are named and their checks left out.
     """
-    parts = splits
     sets: dict[str, Sequence[VQAExample]] = {
         "released train": parts.released_train,
         "trained": parts.train,
@@ -147,7 +113,11 @@ def audit(
         dataset=parts.dataset,
         layout=parts.layout,
         protocol=parts.label,
-        sizes={name: _size(rows, unusable[name]) for name, rows in sets.items() if rows},
+        sizes={
+            name: SplitSize(len(rows), len(images_of(rows)), len(candidates(rows)), unusable[name])
+            for name, rows in sets.items()
+            if rows
+        },
         candidates=len(parts.candidates),
         majority_answer=baselines.majority_answer(parts.released_train),
         splits={role: _split(parts, role) for role in roles if sets[role]},
@@ -165,16 +135,12 @@ def audit(
 
 
 def _unusable(parts: Splits, release: Release) -> Counter[str]:
-    """Unusable rows by the set of rows that they would be in as released."""
+    """Number of unusable rows by the set of rows that they belong to as released."""
     sets = {"train": "released train", parts.test_split: "test"}
     if not parts.held_out_from_train:
         sets["validation"] = "validation"
     released = (r.question_id.split("/")[1] for r in release.dropped if not r.by_choice)
     return Counter(sets[split] for split in released if split in sets)
-
-
-def _size(rows: Sequence[VQAExample], unusable: int) -> SplitSize:
-    return SplitSize(len(rows), len(images_of(rows)), len(candidates(rows)), unusable)
 
 
 def _split(parts: Splits, role: EvaluationSplit) -> SplitAudit:
@@ -184,12 +150,7 @@ def _split(parts: Splits, role: EvaluationSplit) -> SplitAudit:
         source = "held out from train by image"
     else:
         source = f"released {parts.test_split if role == 'test' else role} set"
-
-    def scored(predictions: Sequence[str]) -> dict[str, Count]:
-        return tally(rows, [is_correct(p, r) for p, r in zip(predictions, rows, strict=True)])
-
     answerable = baselines.ceiling(candidates(train), rows)
-    majority = baselines.majority_answer(train)
     return SplitAudit(
         role=role,
         source=source,
@@ -197,9 +158,7 @@ def _split(parts: Splits, role: EvaluationSplit) -> SplitAudit:
         unseen=answerable.count(False),
         ceiling_training=tally(rows, answerable),
         ceiling_candidates=tally(rows, baselines.ceiling(parts.candidates, rows)),
-        question_only=scored(baselines.question_only(train, rows)),
-        same_image_copy=scored(baselines.same_image_copy(train, rows)),
-        majority=scored([majority] * len(rows)),
+        **{name: tally(rows, flags) for name, flags in baselines_correct(train, rows).items()},
     )
 
 
@@ -229,8 +188,8 @@ def _not_clean(parts: Splits, release: Release) -> list[str]:
         "validation": parts.validation,
         parts.test_split if parts.test_split == "test" else "scored validation": parts.test,
     }
-    # Also what is not scored here: a released test set beside a scored validation set, and in a
-    # mixture, which has no test rows of its own, those of its parts.
+    # Also splits that are not scored here: the released test set if validation is scored, and the
+    # test sets of a mixture's parts.
     if not held_out.get("test"):
         held_out["test"] = release.splits.get("test", ())
     held_out["released validation"] = release.splits.get("validation", ())

@@ -1,4 +1,4 @@
-"""What pre-training would see of a corpus of studies, in numbers, and whatever is not clean."""
+"""Audit of studies: the numbers of a corpus, and every leak in its training studies."""
 
 from __future__ import annotations
 
@@ -15,49 +15,27 @@ from amif_lightning.data.schema.study_splits import NO_TEXT, StudySplits, unusab
 from amif_lightning.data.schema.views import kind_of
 from amif_lightning.errors import UserError
 
-#: Tells whether a text keeps all of its words, see ``StudyDataModule.max_text_tokens``.
+#: Whether a text fits into ``StudyDataModule.max_text_tokens``.
 Fits = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
 class StudyCounts:
-    """The size of a set of studies.
-
-    Attributes:
-        studies: Number of studies.
-        images: Number of distinct images.
-        groups: Number of patients; studies that stand alone count as one each.
-        per_study: Number of studies by their number of images.
-        views: Number of images by kind of view: ``frontal``, ``lateral``, another released word,
-            or ``unknown``.
-        empty_texts: Studies that have images and no text to align them with.
-        cut_texts: Texts that lose their ends to the token limit; None where the tokenizer is not
-            at hand.
-        distinct_texts: Texts that differ after normalisation.
-    """
+    """The size of a set of studies."""
 
     studies: int
-    images: int
-    groups: int
-    per_study: dict[int, int]
-    views: dict[str, int]
-    empty_texts: int
-    cut_texts: int | None
-    distinct_texts: int
+    images: int  # distinct ones
+    groups: int  # patients; studies without a patient count as one each
+    per_study: dict[int, int]  # number of studies by number of images
+    views: dict[str, int]  # number of images by frontal, lateral, another released word, unknown
+    empty_texts: int  # studies with images and without a text
+    cut_texts: int | None  # by the token limit; None: the tokenizer is not available
+    distinct_texts: int  # after normalisation
 
 
 @dataclass(frozen=True)
 class StudyOverlap:
-    """Images and groups of one set of studies that another one has as well.
-
-    Attributes:
-        first: Name of the one set.
-        second: Name of the other set.
-        images: Images in both.
-        images_of_second: Images in the other set.
-        groups: Groups (patients) in both.
-        groups_of_second: Named groups in the other set.
-    """
+    """Numbers of images and of groups (patients) in both of two sets, and in the second one."""
 
     first: str
     second: str
@@ -69,16 +47,11 @@ class StudyOverlap:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyAudit(Findings):
-    """The findings on studies.
-
-    Attributes:
-        sizes: Counts by name of the set: each released split, then what trains, validates, tests.
-        overlaps: What sets share; a warning where a release comes that way.
-    """
+    """The findings on studies."""
 
     kind = "studies"
-    sizes: dict[str, StudyCounts]
-    overlaps: tuple[StudyOverlap, ...]
+    sizes: dict[str, StudyCounts]  # released splits, then trained, validation and test studies
+    overlaps: tuple[StudyOverlap, ...]  # printed as warnings, since releases have overlaps
 
     def _text(self) -> list[str]:
         columns = ("studies", "images", "groups", "empty texts", "cut texts", "distinct texts")
@@ -112,17 +85,14 @@ def _listing(counts: dict[Any, int]) -> str:
 def study_audit(
     release: StudyRelease, splits: StudySplits, fits: Callable[[], Fits], check_images: bool = True
 ) -> StudyAudit:
-    """Counts, compares and judges what a pre-training run would see.
+    """Count, compare and judge the studies of a pre-training run.
 
     Args:
-        release: What a reader returned.
-        splits: What trains, validates and tests of it.
-        fits: Loads the tokenizer and returns whether a text keeps all of its words. Where it fails
-            with a UserError, cut texts are not counted and a note says why.
+        release: The release.
+        splits: Its studies for training, validation and test.
+        fits: Loads the tokenizer and returns whether a text fits. If it raises a UserError, cut
+            texts are not counted and a note gives the reason.
         check_images: Whether to decode every image once (at reduced size).
-
-    Returns:
-        The findings. Absent splits and image folders are named and their checks left out.
     """
     notes = list(release.notes)
     whole: Fits | None = None
@@ -133,7 +103,7 @@ def study_audit(
     released = {f"released {name}": rows for name, rows in release.splits.items()}
     used = {"trained": splits.train, "validation": splits.validation, "test": splits.test}
     sets: dict[str, Sequence[StudyRow]] = {**released, **used}
-    # Of several data sets their names stay: equal paths are different images there.
+    # In a mixture the names of data sets stay: equal paths are different images there.
     images = {
         p.image_id.removeprefix(f"{release.dataset}/"): p.file
         for rows in sets.values()
@@ -177,7 +147,7 @@ def _overlaps(sets: dict[str, Sequence[StudyRow]]) -> tuple[StudyOverlap, ...]:
         ("trained", "test"),
         ("validation", "test"),
     )
-    # A held-out validation set was part of the released training split: that is no finding.
+    # A validation set that is held out from the training split overlaps with it by definition.
     from_train = "released validation" not in sets
     return tuple(
         _overlap(first, sets[first], second, sets[second])
@@ -190,14 +160,15 @@ def _overlaps(sets: dict[str, Sequence[StudyRow]]) -> tuple[StudyOverlap, ...]:
 def _overlap(
     first: str, rows: Sequence[StudyRow], second: str, others: Sequence[StudyRow]
 ) -> StudyOverlap:
-    images, groups = _images(others), _groups(others)
+    images, images_of_second = ({p.image_id for r in s for p in r.images} for s in (rows, others))
+    groups, groups_of_second = ({r.group for r in s if r.group} for s in (rows, others))
     return StudyOverlap(
         first,
         second,
-        images=len(_images(rows) & images),
-        images_of_second=len(images),
-        groups=len(_groups(rows) & groups),
-        groups_of_second=len(groups),
+        len(images & images_of_second),
+        len(images_of_second),
+        len(groups & groups_of_second),
+        len(groups_of_second),
     )
 
 
@@ -210,11 +181,3 @@ def _not_clean(used: dict[str, tuple[StudyRow, ...]]) -> list[str]:
         if shared.groups:
             found.append(f"{shared.groups} {name} groups (patients) are in the trained studies")
     return found
-
-
-def _images(rows: Sequence[StudyRow]) -> set[str]:
-    return {image.image_id for row in rows for image in row.images}
-
-
-def _groups(rows: Sequence[StudyRow]) -> set[str]:
-    return {row.group for row in rows if row.group}

@@ -1,4 +1,4 @@
-"""Which texts lose their ends to the token limits, and what that makes of the candidates."""
+"""Count texts that are cut by the token limits, and candidates that become equal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ from amif_lightning.data.schema.questions import VQAExample
 def cut_sentences(
     parts: Splits, tokenizer: Tokenizer, max_question_tokens: int, max_answer_tokens: int
 ) -> list[str]:
-    """Say how many questions, answers and candidates lose their ends, and what that merges.
+    """One sentence for each kind of text that is cut, and for candidates that become equal.
 
-    Ranking gives candidates of equal tokens equal scores and answers with the first of them.
-
-    Args:
-        parts: The release under its protocol.
-        tokenizer: The tokenizer in use.
-        max_question_tokens: Most tokens of a question, [CLS] and [SEP] included.
-        max_answer_tokens: Most tokens of an answer, [CLS] and [SEP] included.
-
-    Returns:
-        One sentence for each thing that is cut; none where all fits.
+    Ranking gives candidates of equal tokens equal scores and answers with the first of them. The
+    token limits include [CLS] and [SEP].
     """
     sentences: list[str] = []
     for split in ("train", "validation", "test"):
@@ -30,15 +22,13 @@ def cut_sentences(
             ("questions", max_question_tokens, [row.question for row in rows]),
             ("answers", max_answer_tokens, [row.references[0] for row in rows]),
         ):
-            cut = sum(not tokenizer.fits(text, limit) for text in texts)
-            if cut:
+            if cut := sum(not tokenizer.fits(text, limit) for text in texts):
                 sentences.append(f"{cut} of {len(texts)} {split} {kind} are cut to {limit} tokens")
     limit = max_answer_tokens
     whole = [tuple(tokenizer.pieces(candidate)) for candidate in parts.candidates]
     short = [ids[: limit - 2] for ids in whole]
-    cut = sum(a != b for a, b in zip(whole, short, strict=True))
     same, equal = len(whole) - len(set(whole)), len(short) - len(set(short))
-    if cut:
+    if cut := sum(a != b for a, b in zip(whole, short, strict=True)):
         sentences.append(f"{cut} of {len(whole)} candidate answers are cut to {limit} tokens")
     if equal:
         sentences.append(

@@ -1,11 +1,10 @@
-"""Files before any reader sees them: downloads, archives, tables, atomic writes."""
+"""Read and write the files of data sets: downloads, archives, tables, atomic writes."""
 
 __all__ = [
     "archives",
     "atomic",
     "downloads",
     "json_files",
-    "listings",
     "parquet",
     "reduced_copies",
     "sources",

@@ -1,10 +1,7 @@
-"""Unpack archives of data sets without trusting what they say of themselves."""
+"""Unpack archives of data sets; nothing outside the target folder is written."""
 
 from __future__ import annotations
 
-import bz2
-import contextlib
-import gzip
 import lzma
 import os
 import re
@@ -17,22 +14,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any
 
 from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import new_folder
 from amif_lightning.errors import UserError, first_line
 
-#: Limits of what an archive may become. Images hardly shrink, texts shrink to a tenth: a release
-#: that grows more than this is none.
-MOST_MEMBERS = 5_000_000
-MOST_GROWTH = 100
-FREE_GROWTH = 2**28  # bytes below which growth is nobody's concern
+#: Limits on the unpacked size. Images hardly shrink and texts shrink to a tenth, so no release
+#: exceeds these.
+MAX_MEMBERS = 5_000_000
+MAX_GROWTH = 100
+FREE_GROWTH = 2**28  # bytes that any archive may grow by
 
-_CHUNK = 2**20
 _ADVICE = "make room or choose another folder"
-# Left by the archivers of desktop systems, no part of any release.
+# Left by the archivers of desktop systems, not part of any release.
 _LITTER = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db"})
 _BROKEN = (
     zipfile.BadZipFile,
@@ -47,16 +43,16 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class _Member:
-    """One file of an archive, with the size that it claims."""
+    """A file of an archive; ``size`` is what the archive claims."""
 
     name: str
     size: int
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], Any]
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file's name says that it is an archive that can be unpacked."""
-    return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2"))
+    """Whether a file can be unpacked, by its name."""
+    return stem(path.name) != path.name
 
 
 def stem(name: str) -> str:
@@ -67,13 +63,13 @@ def stem(name: str) -> str:
 def extract(archive: Path, target: Path) -> None:
     """Unpack an archive into a new folder, whole or not at all.
 
-    An archive whose only entry is a folder of the target's name becomes that folder. Nothing
-    happens where ``target`` is there already.
+    An archive whose only entry is a folder of the target's name becomes that folder. An existing
+    ``target`` is left as it is.
 
     Raises:
         UserError: If the archive (zip, or tar plain or compressed) is missing, damaged, encrypted
-            or none; if a member would lie outside the folder, is a link or a device, or is there
-            twice; if it grows beyond any release's measure; or if there is no room for it.
+            or of another kind; if a member lies outside the folder, is a link or a device, or
+            occurs twice; if it grows beyond the limits above; or if there is no room for it.
     """
     if target.exists():
         return
@@ -86,56 +82,44 @@ def extract(archive: Path, target: Path) -> None:
             inner = list(folder.iterdir())
             only = inner[0] if len(inner) == 1 and inner[0].name == target.name else folder
             os.replace(only, target)
-    except _BROKEN as error:
+    except (*_BROKEN, OSError) as error:
+        # gzip and bz2 report damaged data as an OSError without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            reason = error.strerror or str(error)
+            raise UserError(f"{archive} cannot be unpacked ({reason}): {_ADVICE}.") from error
         raise _refused(archive, f"is damaged or no archive ({first_line(error)})") from error
-    except OSError as error:
-        if error.errno is None:  # of gzip and bz2 about their data, not of the system
-            raise _refused(archive, f"is damaged or no archive ({first_line(error)})") from error
-        reason = error.strerror or str(error)
-        raise UserError(f"{archive} cannot be unpacked ({reason}): {_ADVICE}.") from error
 
 
 def _write(archive: Path, members: list[_Member], folder: Path) -> None:
     packed = archive.stat().st_size
     claimed = sum(member.size for member in members)
-    if len(members) > MOST_MEMBERS or claimed > MOST_GROWTH * packed + FREE_GROWTH:
+    if len(members) > MAX_MEMBERS or claimed > MAX_GROWTH * packed + FREE_GROWTH:
         what = f"holds {len(members)} files of {claimed} bytes, far more than its own {packed} can"
         raise _refused(archive, f"{what} be")
-    free = shutil.disk_usage(folder).free
-    if claimed > free:
-        need = f"{archive} needs {claimed / 2**30:.1f} GiB and {folder.parent} has"
-        raise UserError(f"{need} {free / 2**30:.1f}: {_ADVICE}.")
     with tqdm(
         total=claimed, desc=archive.name, unit="B", unit_scale=True, disable=None
-    ) as bar:  # None: quiet where nobody watches
+    ) as bar:  # None: hidden without a terminal
         for member in members:
-            _write_member(archive, member, folder / _inside(archive, member.name))
+            file = folder / _inside(archive, member.name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.exists():
+                raise _refused(archive, f"holds {member.name} twice")
+            # At most the claimed size is read: zipfile stops there and compares the checksum.
+            with member.open() as source, file.open("xb") as sink:
+                shutil.copyfileobj(source, sink, 2**20)
             bar.update(member.size)
-
-
-def _write_member(archive: Path, member: _Member, file: Path) -> None:
-    """No more than the claimed size is read: zipfile stops there and compares the checksum."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        sink = file.open("xb")
-    except FileExistsError as error:
-        raise _refused(archive, f"holds {member.name} twice") from error
-    with member.open() as source, sink:
-        shutil.copyfileobj(source, sink, _CHUNK)
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
-    """The files of an archive, folders and litter left out."""
-    with contextlib.ExitStack() as stack:
-        if zipfile.is_zipfile(archive):
-            found = _zipped(archive, stack.enter_context(zipfile.ZipFile(archive)))
-            yield [member for member in found if _is_wanted(member)]
-        else:
-            stream = stack.enter_context(_plain(archive))
-            tarred = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
-            yield [member for member in _tarred(archive, tarred) if _is_wanted(member)]
-            _check_end(stream, tarred)
+    """The files of an archive without folders and litter."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            yield [member for member in _zipped(archive, packed) if _is_wanted(member)]
+    else:
+        with tarfile.open(archive) as packed:
+            yield [member for member in _tarred(archive, packed) if _is_wanted(member)]
+            _check_end(packed)
 
 
 def _is_wanted(member: _Member) -> bool:
@@ -150,58 +134,46 @@ def _zipped(archive: Path, packed: zipfile.ZipFile) -> Iterator[_Member]:
             )
         kind = (info.external_attr >> 16) & 0o170000  # of a file made on Unix, else 0
         if kind not in (0, 0o100000, 0o040000):
-            raise _refused(
-                archive, f"has the member {info.filename!r}, which is a link or a device"
-            )
+            raise _special(archive, info.filename)
         if not info.is_dir():
             yield _Member(info.filename, info.file_size, partial(packed.open, info))
 
 
 def _tarred(archive: Path, packed: tarfile.TarFile) -> Iterator[_Member]:
     for info in packed.getmembers():
-        if info.isreg():
-            content = partial(packed.extractfile, info)  # None only for what is no regular file
-            yield _Member(info.name, info.size, cast(Callable[[], IO[bytes]], content))
+        if info.isreg() and not info.issparse():
+            yield _Member(info.name, info.size, partial(packed.extractfile, info))
         elif not info.isdir():
-            raise _refused(archive, f"has the member {info.name!r}, which is a link or a device")
+            raise _special(archive, info.name)
 
 
-def _plain(archive: Path) -> IO[bytes]:
-    """The bytes of a tar file, decompressed by what it begins with."""
-    with archive.open("rb") as stream:
-        start = stream.read(6)
-    if start.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(archive))
-    if start.startswith(b"BZh"):
-        return bz2.open(archive)
-    if start == b"\xfd7zXZ\0":
-        return lzma.open(archive)
-    return archive.open("rb")
-
-
-def _check_end(stream: IO[bytes], packed: tarfile.TarFile) -> None:
-    """Refuse a tar file that ends too early or whose compression's checksum is wrong.
+def _check_end(packed: tarfile.TarFile) -> None:
+    """Refuse a tar file that ends too early or has a wrong checksum.
 
     tarfile takes a cut between two members, or a damaged header, for the end, and does not read as
     far as the checksum.
     """
+    stream: IO[bytes] = packed.fileobj  # type: ignore[assignment]  # an open file has one
     block = tarfile.BLOCKSIZE
-    end = max((m.offset_data + (0 if m.issparse() else m.size) for m in packed), default=0)
+    end = max((m.offset_data + m.size for m in packed), default=0)
     stream.seek(-(-end // block) * block)
     last = stream.read(block)
-    sparse = any(member.issparse() for member in packed)
-    if not sparse and (len(last) < block or any(last)):  # a tar file ends with zeros
+    if len(last) < block or any(last):  # a tar file ends with zeros
         raise tarfile.ReadError("unexpected end of data")
-    while stream.read(_CHUNK):
+    while stream.read(2**20):
         pass
 
 
 def _inside(archive: Path, name: str) -> Path:
-    """A member's place below the folder; archivers of Windows write backslashes."""
+    """A member's path below the folder; archivers of Windows write backslashes."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or not path.parts:
         raise _refused(archive, f"has the member {name!r}, which lies outside the folder")
     return Path(*path.parts)
+
+
+def _special(archive: Path, name: str) -> UserError:
+    return _refused(archive, f"has the member {name!r}, which is not a regular file")
 
 
 def _refused(archive: Path, what: str) -> UserError:

@@ -1,6 +1,6 @@
-"""Files and folders that are whole or absent: written under another name, then renamed; locks.
+"""Write files and folders whole or not at all, and lock them.
 
-``advice`` is the next action where something cannot be written, as the end of a sentence.
+``advice`` completes the error sentence: the next action where something cannot be written.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ OTHER_FOLDER = "choose another folder"
 
 @contextmanager
 def replacing(path: Path, advice: str = OTHER_FOLDER, *, sync: bool = True) -> Iterator[Path]:
-    """Give the block a name beside ``path`` to write to, and rename that file at its end.
+    """Yield a temporary path beside ``path``, and rename that file to ``path`` afterwards.
 
-    Missing folders are created. With ``sync`` the content is on the disk before the rename, which
-    is not worth its time for many small files that a later call would make again.
+    Missing folders are created. With ``sync`` the content is on the disk before the rename; many
+    small files that can be made again do without.
 
     Raises:
         UserError: If the file cannot be written.
@@ -41,16 +41,16 @@ def replacing(path: Path, advice: str = OTHER_FOLDER, *, sync: bool = True) -> I
     except OSError as error:
         raise _unwritable(path, error, advice) from error
     finally:
-        with contextlib.suppress(OSError):  # it is gone after a rename, or never came to be
+        with contextlib.suppress(OSError):  # renamed, or never written
             temporary.unlink()
 
 
 @contextmanager
 def new_folder(path: Path, advice: str = OTHER_FOLDER) -> Iterator[Path]:
-    """Give the block an empty folder named as ``path``, to be renamed to ``path`` by the block.
+    """Yield an empty folder named as ``path``, which the caller renames to ``path``.
 
-    It lies in a hidden folder beside ``path``, which is deleted at the end of the block. Missing
-    folders above are created.
+    It lies in a hidden folder beside ``path``, which is deleted afterwards. Missing parent folders
+    are created.
 
     Raises:
         UserError: If nothing can be written beside ``path``.
@@ -71,7 +71,7 @@ def new_folder(path: Path, advice: str = OTHER_FOLDER) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, advice: str = OTHER_FOLDER) -> Iterator[None]:
-    """Let one process of this machine at a time make ``path``; others wait.
+    """Let one process of this machine at a time write ``path``; others wait.
 
     Raises:
         UserError: If nothing can be written beside ``path``.
@@ -89,7 +89,7 @@ def locked(path: Path, advice: str = OTHER_FOLDER) -> Iterator[None]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by a text, which is written as UTF-8.
+    """Replace a file by a text, encoded as UTF-8.
 
     Raises:
         UserError: If the file cannot be written, or ``path`` is a folder.

@@ -1,4 +1,4 @@
-"""Download one file so that it is whole, is the right one, and need not be begun anew."""
+"""Download files that are checked against the publisher's checksum and resumed when interrupted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
@@ -19,19 +18,17 @@ from amif_lightning.errors import UserError
 if TYPE_CHECKING:
     import requests
 
-_CHUNK = 2**16  # what a broken connection may lose
-_TIMEOUT = (15, 60)  # seconds to connect, and of silence
-_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
-#: Answers after which another attempt may succeed.
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CHUNK = 2**16  # bytes that a broken connection may lose
+_TIMEOUT = (15, 60)  # seconds to connect, and without data
+PLAIN_HTTP: list[str] = []  # addresses without encryption; tests add their own server
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})  # another attempt may succeed
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that a publisher offers, with the publisher's checksum in hexadecimal.
+    """A published file with its checksum in hexadecimal.
 
-    ``name`` is where it is put below the data set's folder, with forward slashes; ``size`` is in
-    bytes.
+    ``name`` is its path below the data set's folder, with forward slashes; ``size`` is in bytes.
     """
 
     name: str
@@ -42,53 +39,35 @@ class RemoteFile:
 
 
 def session() -> requests.Session:
-    """An HTTP session that follows no redirect to a connection that is not encrypted.
+    """An HTTP session that refuses unencrypted connections, also after a redirect.
 
     Raises:
-        UserError: If the package for it is not installed.
+        UserError: If the package requests is not installed.
     """
     try:
         import requests
-        from requests.adapters import HTTPAdapter
     except ImportError as error:
         raise UserError(
             "Downloads need the package requests: run `pip install 'amif-lightning[data]'`."
         ) from error
-
-    class Local(HTTPAdapter):
-        """Plain HTTP within this machine only; asked before each hop of a redirect is sent."""
-
-        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]  # passed on as they come
-            url = request.url or ""
-            if urlsplit(url).hostname not in _HERE:
-                raise UserError(
-                    f"{url} is not encrypted, so anybody on the way could change the file: fetch "
-                    "it by hand from the publisher's page."
-                )
-            return super().send(request, **options)
-
     web = requests.Session()
-    web.mount("http://", Local())
+    plain = web.adapters.pop("http://")
+    for address in PLAIN_HTTP:
+        web.mount(address, plain)
     return web
 
 
 def download(
     file: RemoteFile, folder: Path, *, checksum: bool = True, attempts: int = 5, pause: float = 1.0
 ) -> Path:
-    """Fetch a file unless it is there, and see to it that it is the publisher's.
+    """Fetch a file unless it is there, and compare it with the published size and checksum.
 
-    What has arrived is kept in ``<name>.part`` and continued by the next attempt or the next call;
-    the checksum finds a file that changed in between, so without it nothing is continued.
-
-    Args:
-        file: The file.
-        folder: Folder of the data set.
-        checksum: Whether the checksum is compared, of a file that is there already too.
-        attempts: How often a broken connection is tried before giving up.
-        pause: Seconds before the second attempt; doubled each time.
+    Received bytes are kept in ``<name>.part`` and continued by the next attempt or the next call.
+    Without ``checksum`` nothing is continued, since a file that changed in between would go
+    unnoticed. ``pause`` is the time in seconds before the second attempt, doubled each time.
 
     Raises:
-        UserError: If it cannot be fetched, is not what the publisher describes, or is a web page.
+        UserError: If the file cannot be fetched, differs from the published one, or is a web page.
     """
     name = inside(file.name)
     if name is None or "\\" in name:
@@ -118,7 +97,7 @@ def download(
         try:
             _check(file, part, checksum, "run the command again, which begins anew")
         except UserError:
-            part.unlink()  # to continue what is wrong would never mend it
+            part.unlink()  # continuing a wrong file would never repair it
             raise
         os.replace(part, path)
     except OSError as error:
@@ -130,37 +109,39 @@ def download(
 
 
 def _fetch(web: requests.Session, file: RemoteFile, part: Path, resume: bool) -> str | None:
-    """One attempt. None where all has arrived, else what went wrong this time."""
+    """Try once; returns the reason of a transient failure, None for a complete file."""
     import requests
 
     have = part.stat().st_size if resume and part.exists() else 0
     if have >= file.size > 0:
-        return None  # its content is judged later
-    headers = {"Accept-Encoding": "identity"}  # bytes as they are stored, so that ranges count them
+        return None  # checked by the caller
+    headers = {"Accept-Encoding": "identity"}  # bytes as stored, so that ranges count them
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
         with web.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-            if answer.status_code in _PASSING:
+            if answer.status_code in _TRANSIENT:
                 return f"HTTP status {answer.status_code}"
-            if answer.status_code == 416:  # the file is shorter now
-                part.unlink()
-                return "the file has changed"
             if answer.status_code >= 400:
                 raise UserError(
                     f"{file.url} is not there or needs a login (HTTP status {answer.status_code}): "
                     f"fetch {file.name} in a browser and put it in the data set's folder."
                 )
             if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                have = 0  # the whole file, from a server that gives no parts
+                have = 0  # the whole file, from a server without ranges
             return _receive(answer, file, part, have)
+    except requests.exceptions.InvalidSchema as error:  # the session has no such connection
+        raise UserError(
+            f"{file.url} is not encrypted or leads to such an address ({error}), so anybody on the "
+            "way could change the file: fetch it by hand from the publisher's page."
+        ) from error
     except requests.RequestException as error:
         return f"the connection broke ({type(error).__name__})"
 
 
 def _receive(answer: requests.Response, file: RemoteFile, part: Path, have: int) -> str | None:
-    """Write the body behind the first ``have`` bytes. None where it is whole."""
-    arrived = have  # the bar counts nothing where nobody watches
+    """Write the body after the first ``have`` bytes; returns as :func:`_fetch`."""
+    arrived = have
     with (
         part.open("ab" if have else "wb") as sink,
         tqdm(
@@ -174,15 +155,14 @@ def _receive(answer: requests.Response, file: RemoteFile, part: Path, have: int)
             bar.update(len(chunk))
             arrived += len(chunk)
             if arrived > file.size:
-                break  # another file, maybe without an end; its size is judged later
+                break  # another file, maybe endless; the caller checks the size
     return None if arrived >= file.size else f"{arrived} of {file.size} bytes arrived"
 
 
 def _refuse_page(answer: requests.Response, start: bytes, file: RemoteFile) -> None:
     kind = answer.headers.get("Content-Type", "").strip().lower()
-    page = kind.startswith("text/html") or start.lstrip().lower().startswith(
-        (b"<!doctype html", b"<html")
-    )
+    tags = (b"<!doctype html", b"<html")
+    page = kind.startswith("text/html") or start.lstrip().lower().startswith(tags)
     if page and not file.name.endswith((".html", ".htm")):
         raise UserError(
             f"{file.url} answered with a web page ({answer.url}), such as a login, and not with "
@@ -200,12 +180,12 @@ def _check(file: RemoteFile, path: Path, checksum: bool, remedy: str) -> None:
         )
     if not checksum:
         return
-    # md5 is what some publishers give; it finds damage, not forgery.
-    made = partial(hashlib.new, file.algorithm, usedforsecurity=False)
+    # Some publishers give md5 only; it detects damage, not forgery.
+    make_hash = partial(hashlib.new, file.algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, made)
+        found = hashlib.file_digest(stream, make_hash)
     if found.hexdigest() != file.digest.lower():
         raise UserError(
-            f"{path} has not the {file.algorithm} checksum that the publisher gives for "
-            f"{file.url} ({file.digest}), so it is damaged or was changed: {remedy}."
+            f"{path} does not have the {file.algorithm} checksum published for {file.url} "
+            f"({file.digest}), so it is damaged or was changed: {remedy}."
         )

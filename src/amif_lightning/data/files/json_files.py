@@ -1,4 +1,7 @@
-"""Read released files of questions; errors name the file and the fault."""
+"""Read released JSON files of questions.
+
+``title`` names the data set in error sentences, ``source`` the place to fetch it from.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from amif_lightning.errors import UserError
 
 
 def check_folder(title: str, root: Path, source: str) -> None:
-    """Refuse a root that is not there.
+    """Refuse a data set's root folder that does not exist.
 
     Raises:
-        UserError: If there is no such folder; the sentence says where the release is.
+        UserError: Naming the option and the source of the release.
     """
     if not root.is_dir():
         raise UserError(
@@ -24,20 +27,16 @@ def check_folder(title: str, root: Path, source: str) -> None:
 
 
 def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
-    """The error of a file that can be read and is not the release."""
+    """The error for a readable file that is not the release."""
     return UserError(
         f"{title}: {path} is not the expected release because {what}, so fetch it from {source}."
     )
 
 
 def read_json(title: str, path: Path, source: str) -> Any:
-    """Read a JSON file; the arguments are those of :func:`unexpected`.
-
-    Raises:
-        UserError: The file cannot be read or is not JSON.
-    """
+    """Read a JSON file; raises a UserError if the file cannot be read or is not JSON."""
     try:
-        # Some copies start with a byte order mark, which plain utf-8 would hand to the parser.
+        # Some copies start with a byte order mark, which plain utf-8 would pass to the parser.
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
         raise UserError(
@@ -54,19 +53,10 @@ def read_json(title: str, path: Path, source: str) -> Any:
 def load_questions(
     title: str, path: Path, keys: Collection[str], source: str
 ) -> list[dict[str, Any]]:
-    """Read a JSON list of questions and check that each has its keys.
-
-    Args:
-        title: As in :func:`unexpected`.
-        path: The file.
-        keys: Keys that every question must have; what they hold is the caller's to check.
-        source: Where the release is.
-
-    Returns:
-        The questions in released order, at least one.
+    """Read a JSON list of at least one question, in released order, and check the keys of each.
 
     Raises:
-        UserError: The file cannot be read, is not JSON, is no list of objects or lacks a key.
+        UserError: If the file cannot be read, is not JSON, not a list of objects, or lacks a key.
     """
     items = read_json(title, path, source)
     if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):

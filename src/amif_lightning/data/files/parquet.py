@@ -1,8 +1,8 @@
-"""Questions and images of parquet files, as the Hugging Face hub stores data sets.
+"""Unpack questions and images from parquet files of the Hugging Face hub.
 
-Images inside parquet have no name, so the identity of one is the hash of its decoded pixels. They
-are written into a folder once, with an index of the rows, so that loaders meet plain files. The
-parquet files are streamed; memory holds some rows and the page that they lie in.
+Images inside parquet have no name, so the hash of its decoded pixels identifies an image. Images
+and an index of the rows are written once, and loaders read plain files. The parquet files are
+streamed; memory holds a batch of rows and the page that contains them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tqdm import tqdm
 
@@ -27,13 +27,12 @@ from amif_lightning.data.schema.questions import DroppedRow, SplitName, VQAExamp
 from amif_lightning.errors import UserError, first_line
 
 COLUMNS = ("image", "question", "answer")
-#: What is read of them: the name that an image had elsewhere is of no use.
-_READ = ["image.bytes", "question", "answer"]
-IMAGES = "pictures"  # the folder's name since the first version: unpacked sets are read again
+_READ = ["image.bytes", "question", "answer"]  # image.path has no use here
+IMAGES = "pictures"  # since the first version: sets that were unpacked then can still be read
 _SHARD = re.compile(r".+-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
 _BATCH = 32  # decoded rows in memory at a time
-# Arrow's defaults read a whole file ahead (`pre_buffer`), else whole columns of a row group.
-_READING = {"pre_buffer": False, "buffer_size": 2**20}
+# Arrow's defaults read a whole file ahead, or whole columns of a row group.
+_STREAMING = {"pre_buffer": False, "buffer_size": 2**20}
 _ENDINGS, _OTHER = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png"}, ".img"
 _ADVICE = "make room or give another folder as --data.init_args.unpacked"
 
@@ -46,8 +45,8 @@ NO_TEXT = "question or answer is missing or no text"
 class ParquetQuestions:
     """The parquet files of a data set of questions, in order, and where they are unpacked.
 
-    Each state of the files has a folder of its own in ``unpacked``; ``dataset`` is the name of the
-    data class.
+    Each state of the files has its own folder in ``unpacked``; ``dataset`` is the data class's
+    name.
     """
 
     dataset: str
@@ -58,8 +57,7 @@ class ParquetQuestions:
     def folder(self) -> Path:
         """Where this state of the files is unpacked.
 
-        The state is that of the first call: loaders ask for every image, and a file that is moved
-        while a run goes on must not take the run's images away.
+        Computed once, so that a run keeps its images when a parquet file is moved meanwhile.
         """
         state = [
             (split, file.name, file.stat().st_size, file.stat().st_mtime_ns)
@@ -71,18 +69,18 @@ class ParquetQuestions:
 
     @property
     def index(self) -> Path:
-        """One line for each row; it is written last, so where it is all images are."""
+        """One line for each row; written last, so its presence marks a complete folder."""
         return self.folder / "index.jsonl"
 
     def prepare(self) -> None:
-        """Unpack the files unless that is done; images that are there are not written again.
+        """Unpack the files unless that is done; existing images are not written again.
 
         Raises:
-            UserError: If the reader is not installed, a file of a split is missing, damaged, there
-                twice or of another form, or the folder cannot be written.
+            UserError: If pyarrow is not installed, a file of a split is missing, damaged,
+                duplicated or in another format, or the folder cannot be written.
         """
         if self.index.is_file():
-            return  # before the lock, so that a finished folder may be read-only
+            return  # without the lock: a finished folder may be read-only
         for split, files in self.files.items():
             _check_whole(self.dataset, split, files)
         with locked(self.index, _ADVICE):
@@ -98,7 +96,7 @@ class ParquetQuestions:
                 temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def read(self) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
-        """The rows of all splits, and those that cannot be used.
+        """The usable rows of all splits, and the dropped ones.
 
         Raises:
             UserError: If the files have not been unpacked, or the index is damaged.
@@ -135,18 +133,17 @@ class ParquetQuestions:
         return {split: tuple(rows) for split, rows in splits.items()}, dropped
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where a row's image lies."""
+        """The file of a row's image."""
         return self.folder / row.image
 
 
 def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:
-    """The files of each split that has any, in ``root`` or in its folder ``data``.
+    """The files of each split, such as ``train-00000-of-00002-0123.parquet``.
 
-    They are named ``train-00000-of-00002-0123.parquet``, as on the hub.
+    They lie in ``root`` or in its folder ``data``. Splits without files are left out.
     """
     found: dict[SplitName, tuple[Path, ...]] = {}
-    splits: tuple[SplitName, ...] = ("train", "validation", "test")
-    for split in splits:
+    for split in get_args(SplitName):
         for folder in (root / "data", root):
             files = sorted(folder.glob(f"{split}-*.parquet"))
             files = files or list(folder.glob(f"{split}.parquet"))
@@ -157,10 +154,10 @@ def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:
 
 
 def _check_whole(dataset: str, split: str, files: Sequence[Path]) -> None:
-    """Refuse a split of which a file is missing or there twice: its rows would be others."""
+    """Refuse a split with a missing or duplicated file: its rows would differ from the release."""
     named = [match for file in files if (match := _SHARD.fullmatch(file.name))]
     if not named:
-        return  # one file, or names of somebody's own
+        return  # a single file, or the user's own names
     numbers = sorted(int(match[1]) for match in named)
     totals = {int(match[2]) for match in named}
     wanted = list(range(min(totals)))
@@ -175,14 +172,14 @@ def _check_whole(dataset: str, split: str, files: Sequence[Path]) -> None:
 
 
 class _Images:
-    """Writes each distinct image once, under the hash of its pixels."""
+    """Write each distinct image once, named by the hash of its pixels."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[bytes, str | None] = {}  # by the hash of the stored bytes
 
     def put(self, data: bytes) -> str | None:
-        """The file name of an image; None where it cannot be decoded."""
+        """The file name of an image; None if it cannot be decoded."""
         key = hashlib.sha256(data).digest()
         if key not in self._known:
             self._known[key] = self._write(data)
@@ -194,7 +191,7 @@ class _Images:
         except UserError:
             return None
         pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes()).hexdigest()
-        # Equal pixels in another file: the first one stays, so that an identity is one file.
+        # Of several encodings of the same pixels the first is kept.
         for ending in (*_ENDINGS.values(), _OTHER):
             if (self.folder / f"{pixels}{ending}").is_file():
                 return f"{pixels}{ending}"
@@ -205,7 +202,7 @@ class _Images:
 
 
 def _indexed(values: Mapping[str, Any], images: _Images) -> dict[str, Any]:
-    """What the index says of a row: its texts and its image, or why it cannot be used."""
+    """The index entry of a row: its texts and its image, or why it cannot be used."""
     question, answer, image = (values[name] for name in ("question", "answer", "image"))
     if not all(isinstance(text, str) and normalise(text) for text in (question, answer)):
         return {"dropped": NO_TEXT}
@@ -218,7 +215,6 @@ def _indexed(values: Mapping[str, Any], images: _Images) -> dict[str, Any]:
 
 
 def _rows(files: Sequence[Path], title: str) -> Iterator[dict[str, Any]]:
-    """The rows of files, one after the other."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -228,12 +224,12 @@ def _rows(files: Sequence[Path], title: str) -> Iterator[dict[str, Any]]:
         ) from error
     for path in files:
         try:
-            with pyarrow.parquet.ParquetFile(path, **_READING) as stored:
+            with pyarrow.parquet.ParquetFile(path, **_STREAMING) as stored:
                 _check_columns(path, stored.schema_arrow)
                 rows = stored.metadata.num_rows
                 with tqdm(total=rows, desc=title, unit="row", disable=None) as bar:
                     for batch in stored.iter_batches(_BATCH, columns=_READ):
-                        columns = [_values(batch[name]) for name in COLUMNS]
+                        columns = [map(_value, batch[name]) for name in COLUMNS]
                         for values in zip(*columns, strict=True):
                             yield dict(zip(COLUMNS, values, strict=True))
                         bar.update(batch.num_rows)
@@ -245,7 +241,6 @@ def _rows(files: Sequence[Path], title: str) -> Iterator[dict[str, Any]]:
 
 
 def _check_columns(path: Path, schema: Any) -> None:
-    """Refuse a file whose columns are not those of questions about images."""
     if missing := [name for name in COLUMNS if schema.names.count(name) != 1]:
         what = f"has no column {' and no column '.join(missing)}"
     else:
@@ -258,12 +253,9 @@ def _check_columns(path: Path, schema: Any) -> None:
     raise UserError(f"{path} {what}, so it is not the expected release: download it again.")
 
 
-def _values(column: Any) -> list[Any]:
-    """The cells of a column; None where a text is not UTF-8, which Arrow does not check."""
-    values = []
-    for cell in column:
-        try:
-            values.append(cell.as_py())
-        except UnicodeDecodeError:
-            values.append(None)
-    return values
+def _value(cell: Any) -> Any:
+    """The value of a cell; None for a text that is not UTF-8, which Arrow does not check."""
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError:
+        return None

@@ -1,8 +1,7 @@
-"""Reduced copies of big images, made once, so that loaders decode little.
+"""Make reduced copies of large images, which are faster to decode.
 
-A release of 2500-pixel radiographs costs more to decode than to train on. Each copy says in its
-JPEG comment what it was made of, so that a call that was stopped goes on where it was, and a
-changed image is done again.
+The JPEG comment of each copy names its size, its quality and the state of its image, so that an
+interrupted call can be resumed and a changed image is reduced again.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.errors import UserError
 
 _MARK = "amif-resized"
-_LOOKED_INTO = 1000  # copies opened before a run
+_OPENED = 1000  # copies opened before a run
 
 
 @dataclass(frozen=True)
 class Resized:
-    """How many copies were made now or were there already, and images that cannot be read."""
+    """Numbers of new and of existing copies, and images that cannot be read."""
 
     made: int
     kept: int
@@ -36,14 +35,9 @@ class Resized:
 
 
 def resized_path(folder: Path, image_id: str) -> Path:
-    """Where the copy of the image ``<data set>/<path in the release>`` lies below ``folder``.
-
-    ``.jpg`` is appended where the name has another ending.
-    """
+    """The copy of the image ``<data set>/<path in the release>``; always a .jpg or .jpeg file."""
     path = folder / image_id
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        return path
-    return path.with_name(f"{path.name}.jpg")
+    return path if path.suffix.lower() in (".jpg", ".jpeg") else path.with_name(f"{path.name}.jpg")
 
 
 def resize_all(
@@ -57,11 +51,11 @@ def resize_all(
     """Make the reduced copies of images, in parallel.
 
     Args:
-        images: Where each image lies, by ``<data set>/<path in the release>``.
+        images: Files by ``<data set>/<path in the release>``.
         folder: The folder of reduced copies.
         short_side: Pixels of a copy's shorter side; smaller images are not enlarged.
         quality: JPEG quality, 1 to 95.
-        workers: Processes; 0: this one.
+        workers: Number of processes; 0: none besides this one.
 
     Raises:
         UserError: If a number is out of range or a copy cannot be written.
@@ -86,7 +80,7 @@ def resize_all(
 
 
 def _resize(item: tuple[str, Path], folder: Path, short_side: int, quality: int) -> bool | str:
-    """True: made, False: kept, or the sentence that says why not."""
+    """True if made, False if kept, or the sentence that explains the failure."""
     name, file = item
     target = resized_path(folder, name)
     try:
@@ -104,17 +98,15 @@ def _resize(item: tuple[str, Path], folder: Path, short_side: int, quality: int)
     if scale < 1:
         width, height = (max(1, round(side * scale)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    red, green, blue = (band.tobytes() for band in image.split())
-    if red == green == blue:
-        image = image.convert("L")  # a third of the channels to decode
-    advice = "make room or choose another --data.resized"
-    with replacing(target, advice, sync=False) as temporary:
+    if len({band.tobytes() for band in image.split()}) == 1:
+        image = image.convert("L")  # grey: one channel to decode instead of three
+    with replacing(target, "make room or choose another --data.resized", sync=False) as temporary:
         image.save(temporary, "JPEG", quality=quality, comment=comment.encode())
     return True
 
 
 def _comment(path: Path) -> str:
-    """What a copy was made of; empty where there is none that can be read."""
+    """The JPEG comment of a copy; empty if it cannot be read."""
     try:
         with Image.open(path) as image:
             found = image.info.get("comment", b"")
@@ -124,34 +116,32 @@ def _comment(path: Path) -> str:
 
 
 def check_copies(folder: Path, image_ids: Iterable[str], needed: int, data: str) -> None:
-    """Refuse a folder of reduced copies that are not there or too small for a run.
+    """Refuse reduced copies that are missing or too small for a run.
 
-    Every copy must be there. What it was made for is read of a thousand, evenly spread, since a
-    call that was stopped leaves a stretch undone; opening all takes minutes for a big set.
+    The size is read from a thousand copies, evenly spread: an interrupted call leaves a stretch
+    undone, and opening all copies of a big set takes minutes.
 
     Args:
         folder: The folder of reduced copies.
-        image_ids: The images that the run shows, ``<data set>/<path in the release>``.
+        image_ids: The images of the run, ``<data set>/<path in the release>``.
         needed: Pixels that the shorter side must have, unless the released image has fewer.
-        data: Name of the data class, for the message.
+        data: Name of the data class.
 
     Raises:
-        UserError: Naming the command that makes them.
+        UserError: Naming the command that makes the copies.
     """
     command = (
         f"`python -m amif_lightning prepare data --data {data} --data.resized {folder} "
         f"--resize {needed} ...`"
     )
     paths = [resized_path(folder, image_id) for image_id in dict.fromkeys(image_ids)]
-    looked_into = set(paths[:: -(-len(paths) // _LOOKED_INTO) or 1])
     for path in paths:
         if not path.is_file():
             raise UserError(f"The folder of reduced copies has no {path}: run {command}.")
-        if path not in looked_into:
-            continue
+    for path in paths[:: -(-len(paths) // _OPENED) or 1]:
         words = _comment(path).split()
         if len(words) != 5 or words[0] != _MARK or not words[1].isdigit():
-            raise UserError(f"{path} is no reduced copy that this suite made: run {command}.")
+            raise UserError(f"{path} is not a reduced copy made by this suite: run {command}.")
         if int(words[1]) < needed:
             raise UserError(
                 f"The reduced copies in {folder} have a short side of {words[1]} pixels and this "

@@ -1,40 +1,29 @@
-"""Where each data set comes from, under which licence, and what may be downloaded for the user."""
+"""The publisher and licence of each data set, and the downloads that its terms allow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from amif_lightning.data.files.archives import extract, is_archive, stem
-from amif_lightning.data.files.downloads import RemoteFile, download
-from amif_lightning.data.files.listings import osf, zenodo
+from amif_lightning.data.files.downloads import RemoteFile, download, session
 from amif_lightning.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
 class ReleaseSource:
-    """Origin of a data set.
-
-    Attributes:
-        page: The publisher's page.
-        licence: Its terms.
-        listing: Lists the publisher's files.
-        hub: The data set on the Hugging Face hub, instead of a listing.
-        wanted: Patterns of the files that are read.
-        unpack: Folder, relative to the root, by archive; others become a folder of their own name.
-        how: What a user has to do where the files must not be downloaded for the user.
-    """
+    """The origin of a data set: exactly one of ``listing``, ``hub`` and ``how`` is given."""
 
     page: str
     licence: str
-    listing: Callable[[], list[RemoteFile]] | None = None
-    hub: str = ""
-    wanted: tuple[str, ...] = ("*",)
-    unpack: Mapping[str, str] = field(default_factory=dict)
-    how: str = ""
+    listing: Callable[[], Iterable[RemoteFile]] | None = None
+    hub: str = ""  # name on the Hugging Face hub
+    wanted: tuple[str, ...] = ("*",)  # patterns of the files to fetch
+    unpack: Mapping[str, str] = field(default_factory=dict)  # folder by archive; default: its name
+    how: str = ""  # what the user has to do if the terms allow no automatic download
 
     @property
     def instructions(self) -> str:
@@ -44,6 +33,7 @@ class ReleaseSource:
         return "run `python -m amif_lightning prepare data` with --download"
 
 
+_ALGORITHMS: dict[str, Literal["md5", "sha256"]] = {"md5": "md5", "sha256": "sha256"}
 _PHYSIONET = "PhysioNet Credentialed Health Data License 1.5.0"
 SOURCES: dict[str, ReleaseSource] = {
     "VQARAD": ReleaseSource(
@@ -108,29 +98,25 @@ SOURCES: dict[str, ReleaseSource] = {
 
 
 def source_of(data: Any) -> ReleaseSource | None:
-    """Origin of a data module's files; None where nothing is published, as for generated data."""
+    """The origin of a data module's files; None for generated or private data."""
     name = type(data).__name__
     version = getattr(data, "version", None)
     return SOURCES.get(f"{name} {version}") or SOURCES.get(name)
 
 
 def fetch(source: ReleaseSource, root: Path, *, checksum: bool = True) -> None:
-    """Download the files of a data set and unpack its archives; what is there is kept.
-
-    Args:
-        source: Where it comes from.
-        root: Folder of the data set; made if missing.
-        checksum: Whether the publisher's checksums are compared.
+    """Download the files of a data set into ``root`` and unpack them; existing files are kept.
 
     Raises:
-        UserError: If it must not be downloaded for the user, or a file cannot be had.
+        UserError: If the terms allow no automatic download, or a file cannot be fetched.
     """
     if source.how:
         raise UserError(f"This data set is not downloaded for you: {source.instructions}.")
-    if source.hub:
-        paths = _from_hub(source, root, checksum)
-    else:
-        paths = _from_listing(source, root, checksum)
+    load = _from_hub if source.hub else _from_listing
+    paths = load(source, root, checksum)
+    if not paths:
+        wanted = ", ".join(source.wanted)
+        raise UserError(f"{source.page} lists none of the wanted files ({wanted}): fetch by hand.")
     for path in paths:
         if is_archive(path):
             name = path.relative_to(root).as_posix()
@@ -138,35 +124,32 @@ def fetch(source: ReleaseSource, root: Path, *, checksum: bool = True) -> None:
 
 
 def _from_listing(source: ReleaseSource, root: Path, checksum: bool) -> list[Path]:
-    listed = source.listing() if source.listing is not None else []
+    try:
+        listed = list(source.listing()) if source.listing is not None else []
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{source.page} lists its files in an unexpected format ({type(error).__name__} "
+            f"{error}): fetch them by hand."
+        ) from error
     files = [f for f in listed if any(fnmatch(f.name, pattern) for pattern in source.wanted)]
-    if not files:
-        raise _nothing_wanted(source)
     size = sum(file.size for file in files)
     print(f"{len(files)} files, {size / 2**20:.1f} MiB, from {source.page} ({source.licence})")
     return [download(file, root, checksum=checksum) for file in files]
 
 
 def _from_hub(source: ReleaseSource, root: Path, checksum: bool) -> list[Path]:
-    """The wanted files of a repository, all of one revision, fetched and checked by its library."""
+    """Fetch and verify the wanted files of a repository, all of one revision."""
     from huggingface_hub import HfApi, snapshot_download
 
     api, wanted = HfApi(), list(source.wanted)
     try:
         revision = api.dataset_info(source.hub).sha
         print(f"Files of revision {revision} from {source.page} ({source.licence})")
-        snapshot_download(
-            source.hub,
-            repo_type="dataset",
-            revision=revision,
-            local_dir=root,
-            allow_patterns=wanted,
-        )
+        where: Any = {"repo_type": "dataset", "revision": revision, "local_dir": root}
+        snapshot_download(source.hub, allow_patterns=wanted, **where)
         if checksum:
-            found = api.verify_repo_checksums(
-                source.hub, repo_type="dataset", revision=revision, local_dir=root
-            )
-    except Exception as error:  # the library passes on whatever its HTTP client raises
+            found = api.verify_repo_checksums(source.hub, **where)
+    except Exception as error:  # the library passes on any error of its HTTP client
         raise UserError(
             f"{source.hub} cannot be fetched from the Hugging Face hub ({first_line(error)}): "
             "check the connection and run the command again, which continues where it stopped."
@@ -174,23 +157,57 @@ def _from_hub(source: ReleaseSource, root: Path, checksum: bool) -> list[Path]:
     if checksum and found.mismatches:
         path = root / found.mismatches[0]["path"]
         raise UserError(
-            f"{path} has not the checksum that the hub gives, so it is damaged or was changed: "
-            f"delete {path} and run the command again."
+            f"{path} does not have the checksum published on the hub, so it is damaged or was "
+            f"changed: delete {path} and run the command again."
         )
-    paths = [path for pattern in wanted for path in sorted(root.glob(pattern)) if path.is_file()]
-    if not paths:
-        raise _nothing_wanted(source)
-    return paths
-
-
-def _nothing_wanted(source: ReleaseSource) -> UserError:
-    return UserError(
-        f"{source.page} lists none of the files that are read ({', '.join(source.wanted)}): fetch "
-        "them by hand."
-    )
+    return [path for pattern in wanted for path in sorted(root.glob(pattern)) if path.is_file()]
 
 
 def _unpack(archive: Path, target: Path) -> None:
     extract(archive, target)
     for inner in sorted(path for path in target.rglob("*") if path.is_file() and is_archive(path)):
         extract(inner, inner.with_name(stem(inner.name)))
+
+
+# ---- listings ---------------------------------------------------------------------------------
+
+
+def zenodo(record: str, base: str = "https://zenodo.org") -> Iterator[RemoteFile]:
+    """Files of a Zenodo record."""
+    for item in _json(f"{base}/api/records/{record}")["files"]:
+        kind, _, digest = item["checksum"].partition(":")
+        where, algorithm = item["links"]["self"], _ALGORITHMS[kind]
+        yield RemoteFile(item["key"], where, item["size"], algorithm, digest)
+
+
+def osf(node: str, base: str = "https://api.osf.io") -> Iterator[RemoteFile]:
+    """Files of an Open Science Framework project, folders included."""
+    return _osf_folder(f"{base}/v2/nodes/{node}/files/osfstorage/?page%5Bsize%5D=100", "")
+
+
+def _osf_folder(url: str | None, folder: str) -> Iterator[RemoteFile]:
+    while url is not None:
+        page = _json(url)
+        for item in page["data"]:
+            about = item["attributes"]
+            name = folder + about["name"]
+            if about["kind"] == "folder":
+                inner = item["relationships"]["files"]["links"]["related"]["href"]
+                yield from _osf_folder(inner, f"{name}/")
+            else:
+                where, digest = item["links"]["download"], about["extra"]["hashes"]["sha256"]
+                yield RemoteFile(name, where, about["size"], "sha256", digest)
+        url = page["links"]["next"]
+
+
+def _json(url: str) -> Any:
+    with session() as web:
+        try:
+            answer = web.get(url, timeout=60)
+            answer.raise_for_status()
+            return answer.json()
+        except OSError as error:  # all errors of requests, bad JSON included
+            raise UserError(
+                f"{url}, which lists the files, cannot be read ({type(error).__name__}): check the "
+                "connection, or fetch them by hand."
+            ) from error

@@ -1,7 +1,6 @@
-"""Tables, lines and folders of large corpora, read in one pass; what is malformed is counted.
+"""Read tables and lines of large corpora in one pass.
 
-A damaged file is a sentence, a damaged row a :class:`DroppedRow`: neither stops deep inside a
-reader, and neither may become a wrong row.
+A damaged file is a :class:`UserError`, a malformed row a :class:`DroppedRow`, never a wrong row.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal, cast
@@ -26,13 +26,15 @@ MALFORMED = "a malformed line of the table"
 NO_FILE = "its image is not on disk"
 OUTSIDE = "its image's path leaves the data set's folder"
 
+_UNREADABLE = (OSError, EOFError, zlib.error)
+
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file of a corpus, and what its messages say.
+    """A file of a corpus; a name that ends in ``.gz`` is decompressed while reading.
 
-    A name that ends in ``.gz`` is unpacked while reading. ``dataset`` is the name of the data
-    class, ``action`` what to do where the file is damaged, as the end of a sentence.
+    ``dataset`` is the name of the data class, ``action`` the end of the error sentences: what to do
+    about a damaged file.
     """
 
     path: Path
@@ -40,38 +42,55 @@ class TableFile:
     action: str
 
     def error(self, what: str) -> UserError:
-        """One sentence: the data set, the file, what is wrong with it and the next action."""
+        """One sentence: the data set, the file, the fault and the next action."""
         return UserError(f"{self.dataset}: {self.path} {what}, so {self.action}.")
 
+    def damaged(self, error: Exception) -> UserError:
+        """The sentence for an error that reading raised."""
+        if isinstance(error, FileNotFoundError):
+            return self.error("is not there")
+        if isinstance(error, UnicodeDecodeError):
+            return self.error("is not UTF-8 text")
+        what = getattr(error, "strerror", None) or first_line(error)
+        return self.error(f"cannot be read ({what})")
+
     def malformed(self, line: int, detail: str) -> DroppedRow:
-        """A line that cannot be read, named by file and number."""
+        """An unreadable line, named by file and number."""
         return DroppedRow(
             f"{self.dataset}/{self.path.name}/{line}", MALFORMED, f"line {line}: {detail}"
         )
+
+    def open(self) -> IO[bytes]:
+        """Open the file; raises a UserError if it is missing or unreadable."""
+        try:
+            if self.path.suffix == ".gz":
+                return cast(IO[bytes], gzip.open(self.path))
+            return self.path.open("rb")
+        except OSError as error:
+            raise self.damaged(error) from error
 
 
 def read_table(
     source: TableFile, columns: Sequence[str], dropped: list[DroppedRow], delimiter: str = ","
 ) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Read a table with a line of column names, row by row.
+    """Read a table with a header, row by row.
 
-    Quotes are read strictly: a quote that is never closed would otherwise swallow the rows below it
-    into one cell.
+    Quotes are read strictly: an unclosed quote would otherwise swallow the rows below it.
 
     Args:
         source: The file.
-        columns: Columns that must be there; others are handed over too.
-        dropped: Takes the lines that cannot be read.
-        delimiter: What separates cells.
+        columns: Required columns; others are returned too.
+        dropped: Malformed lines are appended here.
+        delimiter: The separator of cells.
 
     Yields:
-        The number of the line that a row begins on, counted from 1, and its cells by column.
+        The number of the row's first line, from 1, and the cells by column.
 
     Raises:
-        UserError: If the file is missing, damaged, no UTF-8 text, cut within a quoted cell, or has
-            not these columns.
+        UserError: If the file is missing, damaged, not UTF-8, ends within a quoted cell, or lacks a
+            column.
     """
-    with _opened(source) as packed, TextIOWrapper(packed, "utf-8-sig", newline="") as stream:
+    with source.open() as packed, TextIOWrapper(packed, "utf-8-sig", newline="") as stream:
         rows = csv.reader(stream, delimiter=delimiter, strict=True)
         header: list[str] | None = None
         while True:
@@ -85,15 +104,15 @@ def read_table(
                     what = f"ends within a quoted cell that begins at line {line}"
                     raise source.error(what) from error
                 if header is None:
-                    raise source.error(f"has no readable line of column names ({error})") from error
+                    raise source.error(f"has no readable header ({error})") from error
                 dropped.append(source.malformed(line, f"{error}, to line {rows.line_num}"))
                 continue
-            except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-                raise _damaged(source, error) from error
+            except (*_UNREADABLE, UnicodeDecodeError) as error:
+                raise source.damaged(error) from error
             if header is None:
                 header = [cell.strip() for cell in cells]
                 _check_columns(source, header, columns)
-            elif not cells:  # a blank line, usually the last, is no row
+            elif not cells:  # a blank line, usually the last
                 continue
             elif len(cells) != len(header):
                 detail = f"{len(cells)} cells under {len(header)} columns"
@@ -107,21 +126,16 @@ def read_table(
 
 
 def read_lines(source: TableFile, dropped: list[DroppedRow]) -> Iterator[tuple[int, str]]:
-    """Read the lines of a text that are not blank, separated by line feeds alone.
+    """Read the non-blank lines of a text, separated by line feeds alone, with their numbers from 1.
 
-    Args:
-        source: The file.
-        dropped: Takes the lines that are no UTF-8 text.
-
-    Yields:
-        The line's number, counted from 1, and the line.
+    Lines that are not UTF-8 are appended to ``dropped``.
 
     Raises:
         UserError: If the file is missing or damaged.
     """
     try:
-        with _opened(source) as stream:
-            # Not splitlines(): it also breaks at characters that may stand inside a caption.
+        with source.open() as stream:
+            # Not splitlines(), which also breaks at characters that may occur in a caption.
             for number, raw in enumerate(stream, start=1):
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -130,21 +144,16 @@ def read_lines(source: TableFile, dropped: list[DroppedRow]) -> Iterator[tuple[i
                     continue
                 if line.strip():
                     yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(source, error) from error
+    except _UNREADABLE as error:
+        raise source.damaged(error) from error
 
 
 def read_json_lines(
     source: TableFile, dropped: list[DroppedRow] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read a file of one JSON object a line.
+    """Read a file with one JSON object per line, with the line numbers from 1.
 
-    Args:
-        source: The file.
-        dropped: Takes the lines that hold no JSON object; None: the first one is an error.
-
-    Yields:
-        The number of the line, counted from 1, and its object.
+    Other lines are appended to ``dropped``; with None the first one is an error.
 
     Raises:
         UserError: If the file is missing or damaged.
@@ -153,7 +162,7 @@ def read_json_lines(
     for number, line in read_lines(source, lost):
         try:
             found = json.loads(line)
-        # Integers of thousands of digits are a ValueError, brackets without end a RecursionError.
+        # Integers of thousands of digits raise ValueError, very deep nesting RecursionError.
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
@@ -167,9 +176,9 @@ def read_json_lines(
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is text that can be written as UTF-8, without NUL characters.
+    """Whether a value is text that can be encoded as UTF-8, without NUL characters.
 
-    JSON may hold halves of surrogate pairs, which no tokenizer, hash or file name accepts.
+    JSON may contain halves of surrogate pairs, which no tokenizer, hash or file name accepts.
     """
     if not isinstance(value, str) or "\0" in value:
         return False
@@ -181,9 +190,9 @@ def is_text(value: object) -> bool:
 
 
 def inside(path: str) -> str | None:
-    """A path in its plain form, with forward slashes; None where it could leave the folder.
+    """A relative path in plain form with forward slashes; None if it could leave the folder.
 
-    Absolute paths (of Windows too) and ``..`` are refused, wherever they would lead.
+    Absolute paths (of Windows too) and every ``..`` are refused.
     """
     path = path.strip()
     plain = PurePosixPath(path)
@@ -193,47 +202,28 @@ def inside(path: str) -> str | None:
 
 
 class Listing:
-    """Which files are there, asked folder by folder: one system call for many images."""
+    """Look up existing files folder by folder: one system call for many images."""
 
     def __init__(self, kept: int = 256) -> None:
-        self._kept, self._names = kept, dict[str, frozenset[str]]()
+        self._names_in = lru_cache(kept)(_names_in)
 
     def has(self, file: Path) -> bool:
-        """Whether the folder of a file lists it."""
+        """Whether the file is in its folder."""
         folder, name = os.path.split(file)
-        if folder not in self._names:
-            if len(self._names) >= self._kept:
-                self._names.pop(next(iter(self._names)))
-            try:
-                with os.scandir(folder) as entries:
-                    self._names[folder] = frozenset(entry.name for entry in entries)
-            except OSError:
-                self._names[folder] = frozenset()
-        return name in self._names[folder]
+        return name in self._names_in(folder)
+
+
+def _names_in(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
 
 
 def either(folder: Path, name: str) -> Path:
-    """``name.gz`` or ``name``, whichever is there; the packed one where neither is."""
+    """``name.gz`` if it exists or nothing does, else ``name``."""
     packed, plain = folder / f"{name}.gz", folder / name
     return plain if plain.is_file() and not packed.is_file() else packed
-
-
-def _opened(source: TableFile) -> IO[bytes]:
-    try:
-        if source.path.suffix == ".gz":
-            return cast(IO[bytes], gzip.open(source.path))
-        return source.path.open("rb")
-    except OSError as error:
-        raise _damaged(source, error) from error
-
-
-def _damaged(source: TableFile, error: Exception) -> UserError:
-    if isinstance(error, FileNotFoundError):
-        return source.error("is not there")
-    if isinstance(error, UnicodeDecodeError):
-        return source.error("is not UTF-8 text")
-    what = getattr(error, "strerror", None) or first_line(error)
-    return source.error(f"cannot be read ({what})")
 
 
 def _check_columns(source: TableFile, header: Sequence[str], columns: Sequence[str]) -> None:
@@ -243,4 +233,4 @@ def _check_columns(source: TableFile, header: Sequence[str], columns: Sequence[s
             shown = ", ".join(header)[:200]
             raise source.error(f"{how} {column!r} (it has {shown})")
     if not all(is_text(cell) for cell in header):
-        raise source.error("has column names that are no text")
+        raise source.error("has column names that are not text")

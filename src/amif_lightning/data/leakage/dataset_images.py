@@ -1,4 +1,4 @@
-"""The images of a data set, split by split, for a comparison with those of another one."""
+"""The images of a data set, split by split, for a comparison with another data set."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from amif_lightning.data.schema.questions import SplitName
 
 @dataclass(frozen=True)
 class DatasetImages:
-    """The images of a set of questions or studies.
+    """The images of a set of questions or studies, by ``<data set>/<path relative to its root>``.
 
-    Attributes:
-        files: Where each lies, by ``<data set>/<path relative to its root>``.
-        rows: Ids of the questions or studies that show it, by the same name.
+    ``rows`` holds the ids of the questions or studies that show an image.
     """
 
     files: Mapping[str, Path]
@@ -24,11 +22,7 @@ class DatasetImages:
 
     @classmethod
     def of(cls, shown: Iterable[tuple[str, Mapping[str, Path]]]) -> DatasetImages:
-        """Collect the images of rows.
-
-        Args:
-            shown: The id of each row and the files of its images by name.
-        """
+        """Collect images, given the id of each row and the files of its images by name."""
         files: dict[str, Path] = {}
         rows: dict[str, set[str]] = {}
         for row, images in shown:
@@ -39,11 +33,11 @@ class DatasetImages:
 
 
 class ComparedDataset(Protocol):
-    """A data module whose images can be compared with those of another one."""
+    """What the comparison needs of ``TextDataModule``, which is a layer above."""
 
     @property
     def kind(self) -> str:
-        """What its rows are: ``questions`` or ``studies``."""
+        """``questions`` or ``studies``."""
 
     @property
     def dataset(self) -> str:
@@ -51,20 +45,20 @@ class ComparedDataset(Protocol):
 
     @property
     def protocol_label(self) -> str:
-        """The protocol that decides what trains."""
+        """The protocol that decides which rows are trained on."""
 
     @property
     def absent(self) -> Mapping[str, str]:
-        """Why a split is not on disk, by its name."""
+        """Reason by name for splits that are not on disk."""
 
     def images_of(self, split: SplitName) -> DatasetImages:
-        """The images of one split in the role that it has for scoring."""
+        """The images of one split in its role for scoring."""
 
     def trained_images(self) -> DatasetImages:
-        """The images that weights would see."""
+        """The images that would be trained on."""
 
     def scored_images(self) -> Sequence[DatasetImages]:
-        """The images that choose or score weights, split by split."""
+        """The images that select or score weights, split by split."""
 
     def released_images(self) -> Sequence[DatasetImages]:
         """All images of the release, split by split."""

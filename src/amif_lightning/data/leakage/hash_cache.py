@@ -1,9 +1,9 @@
-"""What images look like, kept on disk: reading a large corpus takes hours, and once is enough.
+"""Cache the perceptual hashes of images, since reading a large corpus takes hours.
 
 A folder holds one file ``<data set>.npz`` for each data set: for every image its path, size in
-bytes and time of change, its perceptual hash and its grey square of 32 pixels (about 1.1 kB a
-image). An image whose size or time differs is read again. No content of an image larger than
-that square is kept; the files belong to the data, under whose licence they stay.
+bytes and modification time, its perceptual hash and its grey square of 32 pixels (about 1.1 kB an
+image). An image whose size or time differs is read again. The files contain reduced images, so
+they stay under the licence of the data.
 """
 
 from __future__ import annotations
@@ -13,50 +13,42 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import locked, replacing
 from amif_lightning.data.leakage.image_hash import BITS, PIXELS, Looks, look_at
 
-#: Images of a part; at most these are lost when a process is killed.
+#: Images per part; at most these are lost when a process is killed.
 PART = 1024
 _ADVICE = "give another folder for the hashes of images, as --hashes"
-_VERSION = 1  # of what is kept; another rule of hashing must raise it
-_BYTES = (BITS + 7) // 8
-
-
-@dataclass(frozen=True)
-class _Entry:
-    size: int
-    changed: int  # nanoseconds
-    bits: NDArray[np.uint8]  # (32,), the hash packed
-    pixels: NDArray[np.uint8]  # (1024,)
+_VERSION = 1  # raise it when the hashes change
+# One image: its size, its modification time in nanoseconds, the packed hash and the grey square.
+_ENTRY = np.dtype(
+    [
+        ("sizes", np.int64),
+        ("changed", np.int64),
+        ("bits", np.uint8, (BITS + 7) // 8),
+        ("pixels", np.uint8, PIXELS),
+    ]
+)
+_Entries = dict[str, np.void]  # by path
 
 
 class HashStore:
-    """Tells what images look like, reading each one once.
-
-    Args:
-        folder: Where the files lie; made when something is written.
-        progress: Whether to show a progress bar.
-    """
+    """Hash images, reading each one once; ``folder`` holds the cache."""
 
     def __init__(self, folder: str | Path = "data/hashes", progress: bool = True) -> None:
         self.folder, self.progress = Path(folder), progress
 
     def look(self, images: Mapping[str, Path]) -> Looks:
-        """Hash images, from disk where they are there; damaged ones are named in the result.
+        """Hash images, from the cache where possible; damaged ones are named in the result.
 
-        What has to be read is written in parts, so that a later call goes on where a killed one
-        was. Of several processes one reads and the others wait.
-
-        Args:
-            images: Files by ``<data set>/<path relative to its root>``.
+        New hashes are written in parts, so that a killed call can be resumed. Of several processes
+        one reads and the others wait. Images are named ``<data set>/<path relative to its root>``.
 
         Raises:
             UserError: If nothing can be written.
@@ -65,24 +57,24 @@ class HashStore:
         for name, file in images.items():
             dataset, _, path = name.partition("/")
             groups[dataset][path] = file
-        entries: dict[str, _Entry] = {}
+        entries: _Entries = {}
         damaged: dict[str, str] = {}
         for dataset, files in groups.items():
             kept, bad = self._of_dataset(dataset, files)
-            entries |= {f"{dataset}/{path}": entry for path, entry in kept.items()}
+            entries |= {f"{dataset}/{path}": kept[path] for path in files if path not in bad}
             damaged |= {f"{dataset}/{path}": sentence for path, sentence in bad.items()}
-        found = {name: entries[name] for name in images if name in entries}
-        packed = np.array([e.bits for e in found.values()], dtype=np.uint8).reshape(-1, _BYTES)
+        names = tuple(name for name in images if name in entries)
+        found = _stacked({name: entries[name] for name in names})
         return Looks(
-            names=tuple(found),
-            hashes=np.unpackbits(packed, axis=1, count=BITS).astype(bool),
-            pixels=np.array([e.pixels for e in found.values()], dtype=np.uint8).reshape(-1, PIXELS),
+            names=names,
+            hashes=np.unpackbits(found["bits"], axis=1, count=BITS).astype(bool),
+            pixels=found["pixels"],
             damaged=damaged,
         )
 
     def _of_dataset(
         self, dataset: str, files: Mapping[str, Path]
-    ) -> tuple[dict[str, _Entry], dict[str, str]]:
+    ) -> tuple[_Entries, dict[str, str]]:
         whole = self.folder / f"{dataset}.npz"
         damaged: dict[str, str] = {}
         with locked(whole, _ADVICE):
@@ -90,58 +82,55 @@ class HashStore:
             kept = _read(whole)
             for part in parts:
                 kept |= _read(part)
-            # A file that is gone has no state; `look_at` says so in its sentence.
-            stale = [p for p, f in files.items() if p not in kept or _state(f) != _age(kept[p])]
-            # Above all parts that are there, readable or not.
+            # A missing file has no state; `look_at` explains it.
+            ages = {path: (entry["sizes"], entry["changed"]) for path, entry in kept.items()}
+            stale = [path for path, file in files.items() if _state(file) != ages.get(path, ())]
+            # Above all existing parts, readable or not.
             number = max((int(p.stem.rpartition("-")[2]) for p in parts), default=-1) + 1
+            hidden = not self.progress or not stale
             with (
                 ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
                 tqdm(
-                    total=len(stale),
-                    desc=f"images of {dataset}",
-                    unit="image",
-                    disable=not self.progress or not stale,
+                    total=len(stale), desc=f"images of {dataset}", unit="image", disable=hidden
                 ) as bar,
             ):
                 for start in range(0, len(stale), PART):
                     names = stale[start : start + PART]
-                    new, bad = _look(pool, {name: files[name] for name in names}, bar)
-                    damaged |= bad
-                    for name in bad:
-                        kept.pop(name, None)
+                    new: _Entries = {}
+                    results = pool.map(_hashed, (files[name] for name in names))
+                    for name, result in zip(names, results, strict=True):
+                        bar.update()
+                        if isinstance(result, str):
+                            damaged[name] = result
+                            kept.pop(name, None)
+                        else:
+                            new[name] = result
                     kept |= new
-                    part = self.folder / f".{dataset}.part-{number:06d}.npz"
+                    parts.append(self.folder / f".{dataset}.part-{number:06d}.npz")
                     number += 1
-                    _write(part, new)
-                    parts.append(part)
+                    _write(parts[-1], new)
             if parts:
                 _write(whole, kept)
                 for part in parts:
                     part.unlink(missing_ok=True)
-        return {path: kept[path] for path in files if path not in damaged}, damaged
+        return kept, damaged
 
 
-def _look(
-    pool: ThreadPoolExecutor, files: Mapping[str, Path], bar: tqdm
-) -> tuple[dict[str, _Entry], dict[str, str]]:
-    new: dict[str, _Entry] = {}
-    damaged: dict[str, str] = {}
-    # The state before reading: an image that changes meanwhile is read again next time.
-    states = {name: _state(file) for name, file in files.items()}
-    for name, one in zip(files, pool.map(look_at, files.values()), strict=True):
-        bar.update()
-        state = states[name]
-        if isinstance(one, str):
-            damaged[name] = one
-        elif state is None:
-            damaged[name] = f"The image {files[name]} appeared while it was read: call again."
-        else:
-            new[name] = _Entry(*state, np.packbits(one[0]), one[1])
-    return new, damaged
+def _hashed(file: Path) -> np.void | str:
+    """The entry of an image, or a sentence on the fault."""
+    state = _state(file)  # before reading: an image that changes meanwhile is read again next time
+    found = look_at(file)
+    if isinstance(found, str):
+        return found
+    if state is None:
+        return f"The image {file} appeared while it was read: call again."
+    entry: Any = np.array((*state, np.packbits(found[0]), found[1]), _ENTRY)
+    one: np.void = entry[()]
+    return one
 
 
 def _state(file: Path) -> tuple[int, int] | None:
-    """Size and time of change; None where the file is not there."""
+    """Size and modification time; None if the file is missing."""
     try:
         found = file.stat()
     except OSError:
@@ -149,40 +138,30 @@ def _state(file: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _age(entry: _Entry) -> tuple[int, int]:
-    return entry.size, entry.changed
+def _stacked(entries: _Entries) -> np.ndarray[Any, np.dtype[np.void]]:
+    return np.array(list(entries.values()), _ENTRY)
 
 
-def _read(path: Path) -> dict[str, _Entry]:
-    """The entries of a file; none where it is not there, not whole, or of another version."""
+def _read(path: Path) -> _Entries:
+    """The entries of a file; none if it is missing, incomplete or of another version."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if int(arrays["version"]) != _VERSION:
                 return {}
             text = arrays["paths"].tobytes().decode()
             paths = text.split("\0") if text else []
-            columns = [arrays[name] for name in ("sizes", "changed", "bits", "pixels")]
+            entries = np.empty(len(paths), _ENTRY)
+            for name in _ENTRY.names or ():
+                entries[name] = arrays[name]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return {}
-    shapes = [(len(paths),), (len(paths),), (len(paths), _BYTES), (len(paths), PIXELS)]
-    if [column.shape for column in columns] != shapes:
-        return {}
-    return {
-        path: _Entry(int(size), int(changed), bits, pixels)
-        for path, size, changed, bits, pixels in zip(paths, *columns, strict=True)
-    }
+    return dict(zip(paths, entries, strict=True))
 
 
-def _write(path: Path, entries: Mapping[str, _Entry]) -> None:
-    kept = entries.values()
-    # By its name np.savez would add an ending.
+def _write(path: Path, entries: _Entries) -> None:
+    found = _stacked(entries)
+    columns: dict[str, Any] = {name: found[name] for name in _ENTRY.names or ()}
+    # To a stream: given a name, np.savez adds an ending.
     with replacing(path, _ADVICE) as temporary, temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            version=np.array(_VERSION),
-            paths=np.frombuffer("\0".join(entries).encode(), dtype=np.uint8),
-            sizes=np.array([e.size for e in kept], dtype=np.int64),
-            changed=np.array([e.changed for e in kept], dtype=np.int64),
-            bits=np.array([e.bits for e in kept], dtype=np.uint8).reshape(-1, _BYTES),
-            pixels=np.array([e.pixels for e in kept], dtype=np.uint8).reshape(-1, PIXELS),
-        )
+        paths = np.frombuffer("\0".join(entries).encode(), dtype=np.uint8)
+        np.savez(stream, version=np.array(_VERSION), paths=paths, **columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from amif_lightning.data.leakage.dataset_images import ComparedDataset, DatasetImages
@@ -16,15 +16,7 @@ PATIENT = "a set that is scored holds another image of the same patient or group
 
 
 def not_compared(module: ComparedDataset, scored: Iterable[DatasetImages]) -> list[str]:
-    """Say which scored images could not be looked for, or by name only.
-
-    Args:
-        module: A data set that is scored.
-        scored: Those of its images that are.
-
-    Returns:
-        One sentence for each gap; none where all were compared in full.
-    """
+    """One sentence for each group of a data set's scored images that is not fully compared."""
     notes = [
         f"the {split} images of {module.dataset} are not compared: {why}"
         for split, why in module.absent.items()
@@ -34,20 +26,16 @@ def not_compared(module: ComparedDataset, scored: Iterable[DatasetImages]) -> li
     if absent := sum(not file.is_file() for file in files.values()):
         notes.append(
             f"{absent} of {len(files)} scored images of {module.dataset} are not on disk and are "
-            "told by name only"
+            "compared by name only"
         )
     return notes
 
 
 def hashes_of(modules: Iterable[ComparedDataset], folder: str) -> Looks:
-    """Hash the images of data sets that are on disk.
-
-    Args:
-        modules: The data sets.
-        folder: Where hashes are kept, so that each image is read once; empty: ``data/hashes``.
+    """Hash the images of data sets that are on disk, with a cache (by default ``data/hashes``).
 
     Raises:
-        UserError: If nothing can be written there.
+        UserError: If nothing can be written to the cache.
     """
     files: dict[str, Path] = {}
     for module in modules:
@@ -63,22 +51,23 @@ def leaking_images(
     hashes: Looks,
     by_content_only: Sequence[DatasetImages] = (),
 ) -> dict[str, str]:
-    """Find the images of a data set that another one scores.
+    """Find the training images that another data set scores.
 
     Args:
-        files: Where the images lie that would train, by ``<data set>/<path>``; those that are not
-            on disk are compared by name only.
-        scored: What other data sets score, each split by itself.
-        hashes: Of all these images.
-        by_content_only: Further scored images, of sets whose names say nothing.
+        files: Files of the training images by ``<data set>/<path>``; those that are not on disk
+            are compared by name only.
+        scored: The images that other data sets score, split by split.
+        hashes: Hashes of all these images.
+        by_content_only: Further scored images, of sets whose file names mean nothing.
 
     Returns:
-        The reason by name, for the images that must not train.
+        The reason by name for the images that must not be trained on.
 
     Raises:
         UserError: If an image is damaged.
     """
-    names = same_names(files, [[_path(name) for name in one.files] for one in scored])
+    paths = [[name.partition("/")[2] for name in one.files] for one in scored]
+    names = same_names(files, paths)
     reasons = dict.fromkeys((name for name in files if name in names), NAME)
     held_out = {name for one in (*scored, *by_content_only) for name in one.files}
     left = files.keys() - reasons.keys()
@@ -92,27 +81,23 @@ def leaking_images(
 def leaking_rows(
     images: DatasetImages, groups: Mapping[str, str], reasons: Mapping[str, str]
 ) -> dict[str, str]:
-    """Find the rows that must not train, for their image or for its patient.
+    """Find the rows that must not be trained on because of their image or their patient.
 
     Args:
-        images: The images of all rows that would train.
-        groups: The patient of each row by its id, in the order of the rows; empty where unknown.
-        reasons: What :func:`leaking_images` found among the images.
+        images: The images of all training rows.
+        groups: The patient by row id; empty where unknown.
+        reasons: The images found by :func:`leaking_images`.
 
     Returns:
-        The reason by row, in the order of the rows.
+        The reason by row id, in the order of ``groups``.
     """
     found: dict[str, str] = {}
     for image, reason in reasons.items():
         for row in images.rows[image]:
             found.setdefault(row, reason)
-    leaking: Collection[str] = {groups[row] for row in found} - {""}
+    leaking = {groups[row] for row in found} - {""}
     return {
         row: found.get(row, PATIENT)
         for row, group in groups.items()
         if row in found or group in leaking
     }
-
-
-def _path(name: str) -> str:
-    return name.partition("/")[2]

@@ -60,11 +60,7 @@ UNTRAINED = """\
 
 
 def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
-    """Parse and run one of Lightning's commands.
-
-    Args:
-        argv: The command and its options.
-        suite: The classes that the parser accepts; None: the project's own.
+    """Parse and run one of Lightning's commands with its options.
 
     Raises:
         UserError: For every mistake that the user can fix.

@@ -30,6 +30,9 @@ def parser_error(
 ) -> str:
     """One sentence for an error of the parser.
 
+    It gives the place of the first unknown key or class and the nearest valid name. If all are
+    known, it gives the refused value and the parser's message.
+
     Args:
         message: The text of the error.
         files: The config files of the command line.
@@ -37,10 +40,6 @@ def parser_error(
         options: All dotted names that the parser accepts, such as ``trainer.max_epochs``.
         bases: Base class per key that takes a class name: ``model``, ``data``.
         keys: The keys of the files that count; None: all.
-
-    Returns:
-        The place of the first unknown key or class and the nearest valid name. If all are known,
-        the refused value and the parser's message.
     """
     given = given_options(files, words, keys)
     if missing := sorted(key for key in bases if key not in given):
@@ -103,15 +102,7 @@ def user_error_behind(error: BaseException) -> UserError | None:
 
 
 def state_mismatch(message: str, checkpoint: str) -> str | None:
-    """One sentence for torch's report of a checkpoint that does not fit the model.
-
-    Args:
-        message: Text of the error that loading raised.
-        checkpoint: The loaded file.
-
-    Returns:
-        The sentence, or None for other errors.
-    """
+    """One sentence for torch's report of a checkpoint that does not fit; None for other errors."""
     shape = re.search(
         r"size mismatch for (?P<key>[^:]+): .*?torch\.Size\((?P<theirs>[^)]*)\) from checkpoint, "
         r".*?torch\.Size\((?P<ours>[^)]*)\)",

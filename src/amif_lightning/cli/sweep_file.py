@@ -98,11 +98,7 @@ class Plan:
 
 
 def plan(path: Path, given: Mapping[str, str]) -> Plan:
-    """Read a file and fill in its variables.
-
-    Args:
-        path: The file.
-        given: Values by the name of the variable, in lower case.
+    """Read a file and fill in its variables; ``given`` are values by lower-case name.
 
     Raises:
         UserError: If the file is wrong, a variable is unknown or not set, a configuration does not

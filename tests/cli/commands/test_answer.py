@@ -210,7 +210,7 @@ def test_wrong_options_are_one_sentence(
         ('{"image": "a\\u0000", "question": "x"}', "line 2: image: "),
         ('{"image": "a", "question": "x", "frame": true}', "line 2: frame: "),
         ('{"image": "a", "question": "x", "answer": "y"}', "line 2: answer: Extra inputs"),
-        (None, "holds no question, so write lines such as"),
+        (None, "holds no question, so give a file with lines"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str | None, message: str) -> None:

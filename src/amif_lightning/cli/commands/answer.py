@@ -186,7 +186,7 @@ def read_questions(path: Path) -> list[AskedFile]:
     Raises:
         UserError: Naming a line that is no such object.
     """
-    source = TableFile(path, "answer", f"write lines such as {_EXAMPLE}")
+    source = TableFile(path, "answer", f"give a file with lines such as {_EXAMPLE}")
     pairs = []
     for number, fields in read_json_lines(source, None):
         try:

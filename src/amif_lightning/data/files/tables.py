@@ -73,18 +73,10 @@ class TableFile:
 def read_table(
     source: TableFile, columns: Sequence[str], dropped: list[DroppedRow], delimiter: str = ","
 ) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Read a table with a header, row by row.
+    """Read a table with a header: the number of each row's first line, from 1, and its cells.
 
-    Quotes are read strictly: an unclosed quote would otherwise swallow the rows below it.
-
-    Args:
-        source: The file.
-        columns: Required columns; others are returned too.
-        dropped: Malformed lines are appended here.
-        delimiter: The separator of cells.
-
-    Yields:
-        The number of the row's first line, from 1, and the cells by column.
+    Further columns than the required ones are returned too. Malformed lines are appended to
+    ``dropped``. Quotes are read strictly: an unclosed one would swallow the rows below it.
 
     Raises:
         UserError: If the file is missing, damaged, not UTF-8, ends within a quoted cell, or lacks a

@@ -51,7 +51,7 @@ def leaking_images(
     hashes: Looks,
     by_content_only: Sequence[DatasetImages] = (),
 ) -> dict[str, str]:
-    """Find the training images that another data set scores.
+    """Find the training images that another data set scores, and the reason for each.
 
     Args:
         files: Files of the training images by ``<data set>/<path>``; those that are not on disk
@@ -59,9 +59,6 @@ def leaking_images(
         scored: The images that other data sets score, split by split.
         hashes: Hashes of all these images.
         by_content_only: Further scored images, of sets whose file names mean nothing.
-
-    Returns:
-        The reason by name for the images that must not be trained on.
 
     Raises:
         UserError: If an image is damaged.
@@ -85,11 +82,8 @@ def leaking_rows(
 
     Args:
         images: The images of all training rows.
-        groups: The patient by row id; empty where unknown.
+        groups: The patient by row id, empty where unknown; the result has the same order.
         reasons: The images found by :func:`leaking_images`.
-
-    Returns:
-        The reason by row id, in the order of ``groups``.
     """
     found: dict[str, str] = {}
     for image, reason in reasons.items():

@@ -1,4 +1,4 @@
-"""docs/architecture.md names existing files and folders."""
+"""docs/architecture.md names existing files, and each walk visits a folder once."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def is_there(name: str) -> bool:
 @pytest.mark.parametrize(
     "title", ["One question, from file to record", "One report, from files to page"]
 )
-def test_a_walk_enters_no_room_twice(title: str) -> None:
+def test_a_walk_visits_no_folder_twice(title: str) -> None:
     stops = walk(title)
     assert len(stops) >= 5
     assert [stop for stop in stops if not is_there(stop)] == []
-    rooms = [str(Path(stop).parent) for stop in stops]
-    assert len(set(rooms)) == len(rooms)
+    folders = [str(Path(stop).parent) for stop in stops]
+    assert len(set(folders)) == len(folders)
 
 
 def test_every_folder_of_the_table_exists() -> None:
-    (table,) = re.findall(r"^## Where a line belongs\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    (table,) = re.findall(r"^## Where code belongs\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
     named = [name for name in re.findall(r"`([\w/<>.]+)`", table) if "/" in name or ".py" in name]
     assert len(named) > 20
     known = {path.name for path in LIBRARY.rglob("*.py")}
@@ -41,12 +41,12 @@ def test_every_folder_of_the_table_exists() -> None:
     assert lost == []
 
 
-def test_the_floors_are_those_that_are_checked() -> None:
+def test_the_layers_are_those_that_are_checked() -> None:
     """The drawing names every layer of the contracts."""
     contracts = (
         (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[tool.importlinter]")[1]
     )
-    (floors,) = re.findall(r"^## Floors\n.*?```\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL)
+    (layers,) = re.findall(r"^## Layers\n.*?```\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL)
     for layer in re.findall(r'^    "([\w.| :]+)",$', contracts, flags=re.MULTILINE):
         for module in re.split(r"[|:]", layer):
-            assert re.search(rf"\b{module.strip().rpartition('.')[2]}\b", floors), module
+            assert re.search(rf"\b{module.strip().rpartition('.')[2]}\b", layers), module

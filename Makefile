@@ -1,4 +1,4 @@
-# One virtual environment, made when needed; every target can be the first one called.
+# One virtual environment, created when needed, so any target may be the first call.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -13,13 +13,13 @@ RUNS ?= runs
 SEEDS ?= 0
 SIZE ?= tiny
 PROTOCOL ?= clean
-# validation: the released validation set takes the role of the test set. Empty: what the target says.
+# validation: the released validation set takes the role of the test set. Empty: the target's default.
 SPLIT ?=
-# Checkpoint that a run starts from; empty: random weights, or those of the hub.
+# Checkpoint to start from; empty: random weights or hub weights.
 INIT_FROM ?=
-# Of pre-training in two stages, each a run: global, then local with INIT_FROM. Empty: what the experiment says.
+# Stage of pre-training: global, then local with INIT_FROM. Empty: the experiment's default.
 STAGE ?=
-# A corpus of experiments/pretrain/. Empty: the paper's three together (mixture).
+# A corpus of experiments/pretrain/. Empty: the paper's three corpora (mixture).
 CORPUS ?=
 # TensorBoard's own default.
 PORT ?= 6006
@@ -44,22 +44,22 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	@$(HAS_PIP) || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make virtual environments: install it first (Debian, Ubuntu:" \
 	       "apt install python3-venv)." >&2; exit 1; }
-	@# Ctrl-C during the first call leaves an environment without pip. Only a folder that says of
-	@# itself that it is an environment is cleared: VENV may be anything.
+	@# Ctrl-C during the first call leaves an environment without pip. Clear only a folder that is
+	@# an environment (pyvenv.cfg): VENV may be anything.
 	$(HAS_PIP) || $(PYTHON) -m venv $$(test ! -f $(VENV)/pyvenv.cfg || echo --clear) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $@
 
 .PHONY: install
-install: $(STAMP) ## make the virtual environment and install the suite into it
+install: $(STAMP) ## create the virtual environment and install the suite
 
 # ---- runs ------------------------------------------------------------------------------------------
-# $(call sweep,NAME,OPTIONS): the runs of experiments/sweep/NAME.yaml for every seed, then the table and the page. What
-# is finished is skipped and what was interrupted resumed, so the same command can be called again.
+# $(call sweep,NAME,OPTIONS): the runs of experiments/sweep/NAME.yaml for every seed, then the table and the page.
+# Finished runs are skipped and interrupted ones resumed, so the same command can be repeated.
 sweep = $(AMIF) sweep experiments/sweep/$(1).yaml --seeds $(SEEDS) --runs "$(RUNS)" --size $(SIZE) \
   --protocol $(PROTOCOL) --root "$(ROOT)" --init_from "$(INIT_FROM)" --report="$(REPORT)" $(2) -- $(EXTRA)
-# $(call set,VARIABLES): those that are given; the others are as the file says.
+# $(call set,VARIABLES): the given ones; the others keep the file's defaults.
 set = $(foreach name,$(1),$(if $(filter undefined,$(origin $(name))),,--set $(name)='$(subst ','\'',$($(name)))'))
 
 .PHONY: demo
@@ -67,7 +67,7 @@ demo: $(STAMP) ## phantoms: align, match and answer, then the results table
 	@$(call sweep,demo)
 
 .PHONY: compare-pretraining-vqa-med
-compare-pretraining-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT, validation: with and without pre-training on its captions
+compare-pretraining-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT, validation: with and without pre-training on captions
 	@$(call sweep,pretraining_vqa_med,$(call set,PRETRAIN_EPOCHS FINETUNE_EPOCHS SCRATCH_EPOCHS))
 
 .PHONY: compare-mixture
@@ -100,23 +100,23 @@ reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, 
 	@$(call sweep,reproduce,--set data=vqa_med_2019 --split "$(SPLIT)")
 
 .PHONY: reproduce-pretrain
-reproduce-pretrain: $(STAMP) ## pre-train on CORPUS in ROOT (mixture, released: folders stand in its file), search its test split
+reproduce-pretrain: $(STAMP) ## pre-train on CORPUS in ROOT (mixture, released: edit the folders in its file), evaluate retrieval on its test split
 	@test -z "$(ROOT)" -o -z "$(filter mixture released,$(or $(CORPUS),mixture))" || { \
 	  echo "CORPUS=$(CORPUS) has no ROOT: its folders stand in experiments/pretrain/$(CORPUS).yaml" >&2; exit 2; }
 	@$(call sweep,pretrain,$(if $(CORPUS),--set corpus=$(CORPUS)) $(call set,STAGE))
 
-# phantom: all stages. Another set (vqa_rad, slake, path_vqa, vqa_med_2019) in ROOT: answering alone.
+# phantom: all stages. Another set (vqa_rad, slake, path_vqa, vqa_med_2019) in ROOT: answering only.
 DATA ?= phantom
 
 .PHONY: ablations
-ablations: $(STAMP) ## phantoms, or DATA in ROOT: the method without each of its parts, and the comparison
+ablations: $(STAMP) ## phantoms, or DATA in ROOT: compare the method with and without each of its parts
 	@$(if $(filter phantom,$(DATA)),$(call \
 	  sweep,ablations_phantom,$(call set,GLOBAL_ABLATIONS LOCAL_ABLATIONS ANSWERING_ABLATIONS SCRATCH_STEPS)),$(call \
 	  sweep,ablations,$(call set,ANSWERING_ABLATIONS) --set data=$(DATA) \
 	    $(if $(filter vqa_rad,$(DATA)),,--split "$(SPLIT)")))
 
 .PHONY: compositions
-compositions: $(STAMP) ## phantoms asked for composed answers: with and without vocabulary, pointer loss and gate
+compositions: $(STAMP) ## phantoms with composed answers: with and without vocabulary, pointer loss and gate
 	@$(call sweep,compositions,$(call set,COMPOSED_VARIANTS))
 
 .PHONY: report
@@ -124,29 +124,29 @@ report: $(STAMP) ## results table of all runs below RUNS, and the page RUNS/repo
 	@$(AMIF) report "$(RUNS)" --html "$(RUNS)/report.html" $(REPORT)
 
 .PHONY: tensorboard
-tensorboard: $(STAMP) ## TensorBoard on RUNS at http://127.0.0.1:PORT, for this machine alone
+tensorboard: $(STAMP) ## TensorBoard on RUNS at http://127.0.0.1:PORT, local only
 	@echo "TensorBoard on $(RUNS): http://127.0.0.1:$(PORT)/   (Ctrl-C ends it)"
 	@$(BIN)/tensorboard --logdir "$(RUNS)" --host 127.0.0.1 --port $(PORT)
 
 .PHONY: benchmark
-benchmark: $(STAMP) ## speed and memory, each against a plain formulation of the same work
+benchmark: $(STAMP) ## speed and memory, compared with a plain formulation
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 # ---- checks ----------------------------------------------------------------------------------------
-# A file's tests share fixtures, so a file stays in one process; each has one thread, as they share the cores.
+# Tests of one file share fixtures and stay in one process. Each process has one thread, because they share the cores.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: test
-test: $(STAMP) ## all tests but the slow ones and those on real data
+test: $(STAMP) ## all tests except slow ones and those on real data
 	$(PYTEST) -m "not slow and not real_data"
 
 .PHONY: test-all
 test-all: test ## all tests; with AMIF_DATA=FOLDER also those on real data
-	# One at a time: some hold a stopwatch, some use all cores.
+	# One at a time: some measure time, some use all cores.
 	$(BIN)/python -m pytest -q -m "slow $(if $(AMIF_DATA),or,and not) real_data"
 
 .PHONY: golden
-golden: $(STAMP) ## rewrite the numbers of tests/golden.json; their commit says why they moved
+golden: $(STAMP) ## rewrite tests/golden.json; the commit message explains the change
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden
 
 .PHONY: ddp
@@ -160,7 +160,7 @@ lint: $(STAMP) ## ruff: rules and format; import-linter: no import points up
 	$(BIN)/lint-imports
 
 .PHONY: format
-format: $(STAMP) ## ruff: mend what can be mended
+format: $(STAMP) ## ruff: fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -70,5 +70,7 @@ def test_banned_phrases_are_absent(paths: list[Path]) -> None:
 
 def test_a_banned_phrase_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
-    (tmp_path / "a.py").write_text('"""Good.\n\nThe rest was\nsaid.\n"""\nsaid = 1  # `told`, told\n')
+    (tmp_path / "a.py").write_text(
+        '"""Good.\n\nThe rest was\nsaid.\n"""\nsaid = 1  # `told`, told\n'
+    )
     assert found(tmp_path / "a.py") == ["a.py:4: 'said'", "a.py:6: 'told'"]

@@ -12,7 +12,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.groups import AnyGroup, group_runs
 from amif_lightning.reports.records.store import find_records
 from amif_lightning.reports.render.comparisons import check_baselines
-from amif_lightning.reports.render.tables import report
+from amif_lightning.reports.render.tables import report, summary
 from amif_lightning.reports.render.verdicts import verdict
 
 
@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("folder", metavar="DIR", type=Path, help="folder of the runs")
+    add("--summary", action="store_true", help="print one row per configuration and nothing else")
     add(
         "--output",
         metavar="FILE",
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     check_baselines(options.baseline, (record.experiment for _, record in found))
     answers, searches = group_runs(found)
     groups: list[AnyGroup] = [*answers, *searches]
-    text = report(answers, searches, options.baseline)
+    text = summary(groups) if options.summary else report(answers, searches, options.baseline)
     if options.published:
         from amif_lightning.reports.render.published import published_table
 

@@ -13,10 +13,10 @@ from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.comparisons import compare
 from amif_lightning.reports.render.local_alignment import local_sentences, local_tables
-from amif_lightning.reports.render.markdown import Columns, Table, build, bullets
+from amif_lightning.reports.render.markdown import Columns, Table, build, bullets, markdown
 from amif_lightning.reports.render.numbers import compact, over_seeds, percent, spread
 from amif_lightning.reports.render.run_info import machines, notes, time_per_seed
-from amif_lightning.reports.render.verdicts import verdict
+from amif_lightning.reports.render.verdicts import judge, verdict
 
 
 def report(
@@ -50,6 +50,30 @@ def report(
         for text in notes(group)
     ]
     return "\n\n".join([*parts, "## Notes", *bullets(noted)]) + "\n"
+
+
+def summary(groups: Iterable[AnyGroup]) -> str:
+    """One Markdown table of all configurations, one row each.
+
+    The baseline of retrieval is chance, and its control the best constant ranking.
+    """
+    columns: Columns[AnyGroup] = (
+        ("data", lambda group: f"{group.key.dataset}, {group.key.split}"),
+        ("experiment", lambda group: group.name),
+        ("score %", lambda group: f"{group.first.MAIN} {percent(group.mean())}"),
+        ("95 % interval", lambda group: numbers.interval(group.interval())),
+        ("baseline %", lambda group: _level(group, "baseline")),
+        ("control %", lambda group: _level(group, "control")),
+        ("seeds", lambda group: str(len(group.runs))),
+        ("verdict", lambda group: judge(group)[0].partition(", because")[0]),
+    )
+    table = build("Summary", columns, groups, "")
+    return markdown(table.header, table.rows) + "\n"
+
+
+def _level(group: AnyGroup, measure: str) -> str:
+    value = group.level(measure)
+    return numbers.NONE if value is None else percent(value)
 
 
 # ---- answers ----------------------------------------------------------------------------------

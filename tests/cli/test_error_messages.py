@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from amif_lightning.cli.error_messages import arguments, state_mismatch
+from amif_lightning.cli.error_messages import state_mismatch
 from tests.cli.conftest import Main
-from tests.cli.toys import Classifier, Toys
 
 ON_THE_COMMAND_LINE = {
     "--trainer.max_epoch 3": "`--trainer.max_epoch`; did you mean `--trainer.max_epochs`?",
@@ -87,12 +86,6 @@ def test_a_constructor_speaks_for_itself(fit: Main, capsys: pytest.CaptureFixtur
     assert "error: model.width is above 64: give a smaller one.\n" in capsys.readouterr().err
     with pytest.raises(ValueError, match="a bug in a constructor"):
         fit("--model.width=13")
-
-
-def test_arguments_follow_keyword_passing() -> None:
-    assert arguments(Toys)[:2] == ["studies", "root"]
-    assert "self" not in arguments(Toys)
-    assert arguments(Classifier) == ["lr", "width", "seed", "init_from"]
 
 
 def test_state_mismatch_names_a_shape_or_a_key(tmp_path: Path) -> None:

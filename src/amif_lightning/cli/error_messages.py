@@ -13,6 +13,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from jsonargparse import ArgumentParser
+
 from amif_lightning.cli.config_files import given_options, locate, suggestion
 from amif_lightning.errors import UserError
 
@@ -78,19 +80,6 @@ def subclasses(base: type) -> list[type]:
     children: list[type] = base.__subclasses__()
     below = [cls for child in children for cls in subclasses(child)]
     return [*([] if inspect.isabstract(base) else [base]), *below]
-
-
-def arguments(cls: type) -> list[str]:
-    """The names of a class's constructor arguments, those passed on by ``**kwargs`` included."""
-    names: list[str] = []
-    for parent in inspect.getmro(cls):
-        if "__init__" not in vars(parent):
-            continue
-        parameters = inspect.signature(parent.__init__).parameters.values()  # type: ignore[misc]  # the class's own constructor, whatever its signature
-        names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
-            break
-    return [name for name in dict.fromkeys(names) if name != "self"]
 
 
 def user_error_behind(error: BaseException) -> UserError | None:
@@ -173,7 +162,8 @@ def _class_faults(key: str, node: Any, base: type, files: Sequence[str]) -> Iter
             f"{locate(other, files)}`{key}:` takes only `class_path:` and `init_args:`; put the "
             f"arguments of {cls.__name__} below `init_args:`."
         )
-    known = arguments(cls)
+    # As the parser resolves them, those passed on by **kwargs included.
+    known = ArgumentParser().add_class_arguments(cls, fail_untyped=False)
     for option, value in (node.get("init_args") or {}).items():
         if option not in known:
             close = suggestion(option, known, show=40)

@@ -49,7 +49,7 @@ def gain(lines: Sequence[StudyLine]) -> float:
     return sum(found) / len(found)
 
 
-def beside_word(lines: Sequence[StudyLine]) -> float:
+def minus_word(lines: Sequence[StudyLine]) -> float:
     def apart(pair: PairLine) -> list[float]:
         return [
             (one.inside - one.other_word) / one.area
@@ -106,7 +106,7 @@ def slow_cases(scores: LocalScores) -> list[tuple[Measure, Measure | None, Score
         (scores.measures[HARD], None, lambda lines: area(lines, "hard")),
         (scores.measures[RANDOM], None, lambda lines: area(lines, "random")),
         (scores.measures[RERANKED], scores.global_order, gain),
-        (*scores.against(lambda one: one.other_word), beside_word),
+        (*scores.against(lambda one: one.other_word), minus_word),
     ]
 
 
@@ -120,19 +120,12 @@ def test_intervals_are_those_of_a_slow_bootstrap(scores: LocalScores, case: int)
 
 def test_controls_are_of_the_findings_that_have_them(scores: LocalScores) -> None:
     word = scores.controls["another word"]
-    assert list(word.seeds.values()) == pytest.approx([beside_word(run) for run in scores.lines])
+    assert list(word.seeds.values()) == pytest.approx([minus_word(run) for run in scores.lines])
     assert scores.gain is not None
     assert list(scores.gain.seeds.values()) == pytest.approx([gain(run) for run in scores.lines])
 
 
-def test_nothing_scored_has_no_measure(write_search: Writer, tmp_path: Path) -> None:
-    write_search(0, pairs={"matches": False, "findings": False})
-    (group,) = searches_in(tmp_path / "searches")
-    scores = LocalScores(group)
-    assert (scores.measures, scores.gain, scores.controls, scores.kinds) == ({}, None, {}, {})
-
-
-def test_seeds_that_judge_other_pairs_are_no_seeds_of_one_configuration(
+def test_seeds_of_one_configuration_judge_the_same_pairs(
     write_search: Writer, tmp_path: Path
 ) -> None:
     write_search(0, pairs={})

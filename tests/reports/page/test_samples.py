@@ -94,19 +94,14 @@ def test_images_are_left_out_on_request(write_run: Writer, tmp_path: Path) -> No
     assert found.right
 
 
-def test_a_record_without_a_data_folder(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0)
-    remark = "The records name no single data folder, so no image is shown."
-    assert shown(tmp_path).remarks == [remark]
-
-
 def test_missing_prediction_files(write_run: Writer, tmp_path: Path) -> None:
     write_run(0, experiment="without", predictions=False)
     remark = "without: the prediction file is missing, so its answers are not shown."
     assert shown(tmp_path) == Samples(remarks=[remark])
     write_run(0, experiment="with")
     found = shown(tmp_path)
-    assert found.remarks[0] == remark
+    missing = "The records name no single data folder, so no image is shown."
+    assert found.remarks == [remark, missing]
     assert [answer.name for answer in found.right[0].answers] == ["with"]
 
 

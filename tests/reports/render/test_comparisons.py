@@ -13,7 +13,7 @@ import pytest
 
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.groups import AnyGroup
-from amif_lightning.reports.analysis.statistics import Estimate, Interval
+from amif_lightning.reports.analysis.statistics import Estimate, Interval, bootstrap_difference
 from amif_lightning.reports.render.comparisons import (
     Pair,
     check_baselines,
@@ -21,7 +21,7 @@ from amif_lightning.reports.render.comparisons import (
     pairs_of,
     sentence,
 )
-from tests.reports.analysis.test_groups import slow_bootstrap, slow_mean
+from tests.reports.analysis.test_groups import precision
 from tests.reports.conftest import Writer, answers_in, cells, change_lines, searches_in
 
 
@@ -110,31 +110,19 @@ def test_experiments_are_compared_in_pairs(write_run: Writer, tmp_path: Path) ->
     assert "type size" not in [row["questions"] for row in rows]
 
 
-def test_untrained_weights_are_marked_in_a_comparison(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0)
-    write_run(0, experiment="bare", untrained=True)
-    write_run(0, experiment="more", images=61)
-    table, _legend, text = parts(answers_in(tmp_path))
-    rows = cells(table)
-    assert {(row["first"], row["second"]) for row in rows} == {("bare (UNTRAINED)", "vqa-rad")}
-    assert "their questions differ: bare (UNTRAINED) with more; more with vqa-rad." in text
-
-
 def test_other_reasons_not_to_compare(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     write_run(0, experiment="bare", predictions=False)
     write_run(0, experiment="more", images=61)
     write_run(0, experiment="relaid", layout="mevf")
+    write_run(0, experiment="untrained", untrained=True)
+    write_run(0, experiment="unseen", split="validation")
     text = "\n".join(parts(answers_in(tmp_path)))
     assert "predictions-test.jsonl is missing: bare with more; bare with vqa-rad." in text
-    assert "because their questions differ: more with vqa-rad." in text
+    assert "because their questions differ: more with untrained (UNTRAINED)" in text
+    assert re.search(r"\| untrained \(UNTRAINED\) +\| vqa-rad ", text)
+    assert "unseen" not in text
     assert "because the layouts differ (mevf and osf)" in text
-
-
-def test_one_configuration_has_no_comparison(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0)
-    write_run(0, split="validation")
-    assert not compare(answers_in(tmp_path)).parts
 
 
 def test_sentences_agree_with_the_table(write_run: Writer, tmp_path: Path) -> None:
@@ -176,7 +164,7 @@ def test_protocols_are_not_mixed(write_run: Writer, tmp_path: Path) -> None:
 # ---- searches -----------------------------------------------------------------------------------
 
 
-def test_a_pair_agrees_with_a_slow_reference(write_search: Writer, tmp_path: Path) -> None:
+def test_only_equal_seeds_are_paired(write_search: Writer, tmp_path: Path) -> None:
     # The seeds without a partner are far from the others: to count them would show.
     for seed, skill in ((0, 0.0), (1, 1.8), (2, 1.8)):
         write_search(seed, skill=skill)
@@ -200,14 +188,12 @@ def test_a_pair_agrees_with_a_slow_reference(write_search: Writer, tmp_path: Pat
     )
     value = float(row["difference of precision@5, points"])
     assert value == pytest.approx(fmean(differences.values()), abs=0.051)
-    one, two = full.lines[1:], hard.lines[:2]
-    low, high = slow_bootstrap(
-        lambda places: 100 * (slow_mean(one, places) - slow_mean(two, places)),
-        full.clusters(range(60)),
-        draws=800,
+    span = bootstrap_difference(
+        precision(full.lines[1:]), precision(hard.lines[:2]), full.clusters(range(60))
     )
-    span = [float(part) for part in row["95 % interval"].split(" to ")]
-    assert span == pytest.approx([low, high], abs=0.1 * (high - low))
+    assert span is not None
+    printed_span = [float(part) for part in row["95 % interval"].split(" to ")]
+    assert printed_span == pytest.approx([100 * span.low, 100 * span.high], abs=0.051)
     assert listed.startswith(
         f"- Phantom 112px [retrieval, test], full: {abs(value):.1f} points of precision@5 above "
         "hard (95 % interval "
@@ -255,20 +241,16 @@ def test_reasons_not_to_compare_searches(write_search: Writer, tmp_path: Path) -
     write_search(0, experiment="d", studies=72)
     write_search(0, experiment="e", layout="224px")
     write_search(0, experiment="f", split="validation")
+    for name in ("g", "h"):
+        write_search(0, experiment=name, studies=29, dataset="Small")
     text = "\n".join(parts(searches_in(tmp_path)))
     assert "because they have no equal seeds: a with b." in text
     assert "studies-test.jsonl is missing: a with c; b with c; c with d." in text
     assert "because their studies differ: a with d; b with d." in text
     assert "because the layouts differ (112px and 224px): a with e; b with e; c with e" in text
+    assert "because there are fewer than 30 studies: g with h." in text
     assert "with f" not in text
     assert "| first" not in text
-
-
-def test_small_splits_are_not_compared(write_search: Writer, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_search(0, experiment=name, studies=29)
-    (text,) = parts(searches_in(tmp_path))
-    assert text.endswith("because there are fewer than 30 studies: a with b.")
 
 
 def test_studies_are_paired_whatever_their_order(write_search: Writer, tmp_path: Path) -> None:

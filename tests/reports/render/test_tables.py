@@ -27,15 +27,6 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     return cells(table.parts[1])
 
 
-def test_first_lines_are_the_verdicts(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0)
-    write_run(0, experiment="other")
-    groups = answers_in(tmp_path)
-    lines = report(groups).split("\n")
-    assert lines[0] == verdict(groups[0])
-    assert lines[2] == verdict(groups[1])
-
-
 def test_every_row_has_all_that_a_score_needs(write_run: Writer, tmp_path: Path) -> None:
     for seed in range(3):
         write_run(seed, test_runs=1 + seed // 2)
@@ -68,45 +59,42 @@ def test_every_row_has_all_that_a_score_needs(write_run: Writer, tmp_path: Path)
     assert {row["protocol"] for row in rows} == {"clean"}
 
 
-def test_small_strata_have_no_percentage(write_run: Writer, tmp_path: Path) -> None:
+def test_what_a_row_must_not_hide(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
-    row = rows_of(answer_table(answers_in(tmp_path)))[-1]
-    assert row["questions"] == "type size"
-    assert row["accuracy % (± std over seeds)"] == row["95 % interval"] == "-"
-    assert re.fullmatch(r"\d of 6", row["right of asked, per seed"])
-    assert re.fullmatch(r"\d of 6", row["ceiling %"])
-    assert re.fullmatch(r"\d of 6", row["shuffled images %"])
-
-
-def test_literature_is_labelled_in_every_row(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0)
-    write_run(0, protocol="literature")
-    rows = rows_of(answer_table(answers_in(tmp_path)))
-    labelled = [row for row in rows if row["protocol"] == "literature (test answers visible)"]
-    assert len(labelled) == len(rows) / 2
-
-
-def test_accelerators_and_untrained_weights_are_printed(write_run: Writer, tmp_path: Path) -> None:
     machine = Hardware(cpu="Xeon", cores=16, memory_gib=None, gpu="H200", devices=2)
-    write_run(0, hardware=machine, untrained=True, control=None, ceiling=None)
-    row = rows_of(answer_table(answers_in(tmp_path)))[0]
-    assert row["hardware"] == "2 x H200 (Xeon, 16 cores)"
-    assert row["experiment"] == "vqa-rad (UNTRAINED)"
-    assert row["shuffled images %"] == "not run"
-    assert row["ceiling %"] == "-"
+    options = {"protocol": "literature", "untrained": True, "control": None, "ceiling": None}
+    before = Durations(train=180.0, test=5.0, before=120.0)
+    write_run(0, experiment="bare", hardware=machine, durations=before, **options)
+    groups = answers_in(tmp_path)
+    rows = rows_of(answer_table(groups))
+    small, first = rows[7], rows[8]
+    assert small["questions"] == "type size"  # too few questions for a percentage
+    assert small["accuracy % (± std over seeds)"] == small["95 % interval"] == "-"
+    for column in ("right of asked, per seed", "ceiling %", "shuffled images %"):
+        assert re.fullmatch(r"\d of 6", small[column])
+    assert {row["protocol"] for row in rows[8:]} == {"literature (test answers visible)"}
+    assert first["hardware"] == "2 x H200 (Xeon, 16 cores)"
+    assert first["experiment"] == "bare (UNTRAINED)"
+    assert (first["shuffled images %"], first["ceiling %"]) == ("not run", "-")
+    assert first["time per seed"] == "train before 2 min, train 3 min, test 5 s"
+    assert report(groups).split("\n\n")[:2] == [verdict(group) for group in groups]
 
 
-def test_notes_carry_warnings_provenance_and_missing_files(
-    write_run: Writer, tmp_path: Path
+def test_notes_have_warnings_provenance_and_missing_files(
+    write_run: Writer, write_search: Writer, tmp_path: Path
 ) -> None:
     write_run(0, git_dirty=True)
     path = write_run(1, predictions=False, config={"seed_everything": 1, "model": {"lr": 2}})
-    notes = report(answers_in(tmp_path)).split("## Notes")[1]
+    write_search(0)
+    other = write_search(1, lines=False)
+    notes = report(answers_in(tmp_path), searches_in(tmp_path)).split("## Notes")[1]
     assert f"{path.with_name('predictions-test.jsonl')} is missing" in notes
+    assert f"{other.with_name('studies-test.jsonl')} is missing" in notes
     assert "commit 0123456789 with uncommitted changes, 0123456789" in notes
     assert "425 candidates from train, majority answer 'no' 20.0 (60 of 300)" in notes
-    assert "configurations differ in model.init_args.lr, model.lr." in notes
-    assert notes.count("202 of 203 test images") == 1
+    assert "full: seeds 0, 1, commit 0123456789, torch 2.8.0, geomloss 0.3.1." in notes
+    assert notes.count("configurations differ in model.init_args.lr, model.lr.") == 1
+    assert notes.count("202 of 203 test images") == notes.count("3 reports were cut.") == 1
 
 
 def test_options_that_must_differ_between_seeds_are_no_difference(
@@ -128,11 +116,6 @@ def test_seeds_that_started_from_one_checkpoint_of_another_seed_differ(
     for seed, start in ((1, "seed1"), (2, "seed1")):
         write_run(seed, config={"init_from": f"runs/{start}/best.ckpt"})
     assert "configurations differ in init_from." in report(answers_in(tmp_path))
-
-
-def test_training_before_is_printed_with_training(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0, durations=Durations(train=180.0, test=5.0, before=120.0))
-    assert "train before 2 min, train 3 min, test 5 s" in report(answers_in(tmp_path))
 
 
 def test_a_control_of_some_seeds_only_is_not_averaged(write_run: Writer, tmp_path: Path) -> None:
@@ -180,22 +163,16 @@ def test_attention_has_a_row_for_every_subset(write_run: Writer, tmp_path: Path)
     assert overall["seeds"] == "2"
 
 
-def test_attention_of_few_questions_has_counts_only(write_run: Writer, tmp_path: Path) -> None:
-    write_run(0, read=True)
-    rows = rows_of(knowledge_table(answers_in(tmp_path)))
-    (few,) = (row for row in rows if row["questions"] == "type size")
-    assert few["attention on the answer % (± std over seeds)"] == "-"
-    assert few["95 % interval"] == "-"
-    assert few["effective entries"] != "-"
-
-
-def test_the_report_shows_attention_where_a_run_has_it(write_run: Writer, tmp_path: Path) -> None:
+def test_attention_in_the_report(write_run: Writer, tmp_path: Path) -> None:
     write_run(0)
     assert READ not in report(answers_in(tmp_path))
     write_run(1, experiment="reads", read=True)
-    text = report(answers_in(tmp_path))
-    assert f"## {READ}" in text
-    assert text.index("## Results") < text.index(READ) < text.index("## Notes")
+    groups = answers_in(tmp_path)
+    text = report(groups)
+    assert text.index("## Results") < text.index(f"## {READ}") < text.index("## Notes")
+    (few,) = (row for row in rows_of(knowledge_table(groups)) if row["questions"] == "type size")
+    assert few["attention on the answer % (± std over seeds)"] == few["95 % interval"] == "-"
+    assert few["effective entries"] != "-"
 
 
 # ---- searches -----------------------------------------------------------------------------------
@@ -244,32 +221,13 @@ def test_missing_values_are_a_dash(write_search: Writer, tmp_path: Path) -> None
 
 def test_few_studies_have_no_percentage(write_search: Writer, tmp_path: Path) -> None:
     write_search(0, studies=29)
-    (row,) = rows_of(search_table(searches_in(tmp_path)))
+    groups = searches_in(tmp_path)
+    (row,) = rows_of(search_table(groups))
     assert row["precision@5 %"] == row["recall@1 %"] == row["chance %"] == "-"
     assert row["zero-shot"] == "10 of 29"
-
-
-def test_notes_of_searches_carry_warnings_provenance_and_missing_files(
-    write_search: Writer, tmp_path: Path
-) -> None:
-    write_search(0, git_dirty=True)
-    path = write_search(1, lines=False, config={"seed_everything": 1, "model": {"lr": 2}})
-    notes = report([], searches_in(tmp_path)).split("## Notes")[1]
-    assert f"{path.with_name('studies-test.jsonl')} is missing" in notes
-    assert "seeds 0, 1, commit 0123456789 with uncommitted changes, 0123456789" in notes
-    assert "geomloss 0.3.1" in notes
-    assert "configurations differ in model.init_args.labels, model.lr." in notes
-    assert notes.count("3 reports were cut.") == 1
-
-
-def test_a_report_of_searches_alone_has_no_table_of_answers(
-    write_search: Writer, tmp_path: Path
-) -> None:
-    write_search(0)
-    text = report([], searches_in(tmp_path))
-    assert text.startswith("Phantom 112px [retrieval, test], full, 1 seed: evidence")
+    # Without answers there is no table of answers.
+    text = report([], groups)
     assert re.findall("^## .*", text, re.MULTILINE) == ["## Image-text retrieval", "## Notes"]
-    assert "Accuracy" not in text
 
 
 @pytest.mark.parametrize("nested", [True, False])  # as the command line and as Python write it

@@ -32,16 +32,7 @@ class Transported(Model):
 
 
 class FindingLine(Model):
-    """Where the transport plan sends words, against the region of one finding.
-
-    Attributes:
-        kind: The kind of finding.
-        area: The region's share of the image's area: the mass that a uniform plan puts inside.
-        inside: Share of the naming words' mass inside the region.
-        other_word: The same for one other word of the report; None without one.
-        elsewhere: Share of the naming words' mass inside the region of another study's finding of
-            the same kind; None without one.
-    """
+    """Mass of the transport plan inside the region of one finding; see `evaluation.Localised`."""
 
     kind: str
     area: Annotated[Share, Field(gt=0)]

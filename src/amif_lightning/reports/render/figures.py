@@ -57,27 +57,29 @@ _HEAD, _TITLE, _ROW, _AXIS = 60, 28, 28, 36
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar; scores are shares.
-
-    Attributes:
-        score: Mean over seeds, with its deviation and 95 % interval; None where there is none.
-        seeds: The score of each seed.
-        levels: Other levels, by the keys of the chart's marks.
-        gap: Difference from the baseline; None for the baseline or without one.
-    """
+    """The score of a configuration on a subset, and its difference from the baseline if any."""
 
     name: str
-    score: float
-    deviation: float | None
-    interval: Interval | None
-    seeds: Sequence[float]
-    levels: Mapping[str, float]
+    group: AnyGroup
+    subset: str
     gap: Estimate | None = None
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """The levels that the configuration has, by the keys of the chart's marks."""
+        levels = {kind: self.group.level(kind, self.subset) for kind in _MARKS}
+        return {kind: level for kind, level in levels.items() if level is not None}
+
+    @property
+    def interval(self) -> Interval | None:
+        """The 95 % interval of the score."""
+        return self.group.interval(self.subset)
 
     @property
     def text(self) -> str:
         """The score in percent, with its spread over seeds."""
-        return f"{numbers.percent(self.score)} %{numbers.spread(self.deviation)}"
+        spread = numbers.spread(self.group.deviation(self.subset))
+        return f"{numbers.percent(self.group.mean(self.subset))} %{spread}"
 
     @property
     def difference(self) -> str:
@@ -185,24 +187,12 @@ def _panel(
     """
     bars, small, cases = [], [], ""
     for group, subset, name in rows:
-        if group.count(subset) < numbers.MIN_FOR_PERCENT:
-            right, cases = group.right(subset), group.first.CASES
-            count = group.count(subset)
-            small.append(f"{name}: {numbers.share_of(right, count) if right else count}")
+        if group.count(subset) >= numbers.MIN_FOR_PERCENT:
+            bars.append(Bar(name, group, subset, (gaps or {}).get(name)))
             continue
-        levels = {kind: group.level(kind, subset) for kind in _MARKS}
-        bars.append(
-            Bar(
-                name,
-                group.mean(subset),
-                group.deviation(subset),
-                group.interval(subset),
-                group.values(subset),
-                {kind: level for kind, level in levels.items() if level is not None},
-                (gaps or {}).get(name),
-            )
-        )
-    marks = [mark for bar in bars for mark in (*bar.seeds, *bar.levels.values())]
+        right, cases, count = group.right(subset), group.first.CASES, group.count(subset)
+        small.append(f"{name}: {numbers.share_of(right, count) if right else count}")
+    marks = [m for bar in bars for m in (*bar.group.values(bar.subset), *bar.levels.values())]
     marks += [bar.interval.high for bar in bars if bar.interval]
     highest = 100 * max(marks, default=0) - 1e-6
     shortest = next((end for end in _ENDS if highest <= end), _ENDS[-1])
@@ -286,18 +276,18 @@ def _scores(axes: Axes, chart: Chart, panel: Panel) -> None:
     axes.grid(axis="x", color=PALETTE["grid"], zorder=0)
     names = [f"{bar.name} (baseline)" if bar.name == chart.baseline else bar.name for bar in bars]
     axes.set_yticks(range(len(bars)), names)
-    scores = [100 * bar.score for bar in bars]
+    scores = [100 * bar.group.mean(bar.subset) for bar in bars]
     style: Any = {"color": PALETTE["bar"], "label": "mean over seeds", "zorder": 2}
     axes.barh(range(len(bars)), scores, 0.5, **style)
     _intervals(axes, [bar.interval for bar in bars])
     # Below the bar, where the dots do not hide the ends of the interval.
-    seeds = [(seed, y + 0.38) for y, bar in enumerate(bars) for seed in bar.seeds]
+    seeds = [(s, y + 0.38) for y, bar in enumerate(bars) for s in bar.group.values(bar.subset)]
     _points(axes, seeds, color=PALETTE["ink"], marker="o", ms=4, label="one seed")
     for kind, name in chart.marks.items():
         marks = [(bar.levels[kind], y) for y, bar in enumerate(bars) if kind in bar.levels]
         _points(axes, marks, color=PALETTE[kind], label=name, mew=2.5, zorder=4, **_MARKS[kind])
     for y, bar in enumerate(bars):
-        _beside(axes, y, bar.text)
+        _label(axes, y, bar.text)
 
 
 def _differences(axes: Axes, chart: Chart, panel: Panel) -> None:
@@ -315,7 +305,7 @@ def _differences(axes: Axes, chart: Chart, panel: Panel) -> None:
     _points(axes, values, color=PALETTE["ink"], marker="o", ms=8)
     for y, bar in enumerate(panel.bars):
         if bar.name != chart.baseline:
-            _beside(axes, y, bar.difference)
+            _label(axes, y, bar.difference)
 
 
 def _prepare(axes: Axes, rows: int, ends: tuple[float, float]) -> None:
@@ -339,7 +329,7 @@ def _points(axes: Axes, points: Sequence[tuple[float, float]], **style: Any) -> 
     axes.plot(shares, places, linestyle="", clip_on=False, **style)
 
 
-def _beside(axes: Axes, y: float, words: str) -> None:
+def _label(axes: Axes, y: float, words: str) -> None:
     place = (axes.get_xlim()[1], y)
     axes.annotate(words, place, (14, 0), textcoords="offset points", va="center")
 

@@ -21,6 +21,7 @@ from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.comparisons import doubt, pairs_of, shared_seeds
 from amif_lightning.reports.render.markdown import Columns, Table, build
 from amif_lightning.reports.render.numbers import over_seeds
+from amif_lightning.reports.render.run_info import data_columns
 
 #: Above this mean cosine of other pairs the tokens count as collapsed.
 COLLAPSED = 0.9
@@ -69,50 +70,39 @@ def _enough(scores: LocalScores) -> bool:
     return scores.group.count() >= numbers.MIN_FOR_PERCENT
 
 
-def _against(scores: LocalScores, control: str) -> str:
-    estimate = scores.controls.get(control)
-    return numbers.NONE if estimate is None else _difference(estimate, PLACES)
+def _against(control: Estimate | None, name: str) -> str:
+    return numbers.NONE if control is None else _difference(control, name)
 
 
-_DATA: Columns[LocalScores] = (
-    ("data", lambda scores: f"{scores.group.key.dataset} {scores.group.key.layout}"),
-    ("split", lambda scores: scores.group.key.split),
-    ("experiment", lambda scores: scores.group.name),
-)
-_SEEDS: Columns[LocalScores] = (("seeds", lambda scores: str(len(scores.group.runs))),)
+_DATA: Columns[LocalScores] = data_columns(lambda scores: scores.group)
+_SEEDS: Columns[LocalScores] = (("seeds", lambda s: str(len(s.group.runs))),)
 _SCORES: Columns[LocalScores] = (
     *_DATA,
-    ("AUC, random pairs", lambda scores: _average(scores, "matching_auc_random", 3, RANDOM)),
-    ("AUC, hard pairs", lambda scores: _average(scores, "matching_auc_hard", 3, HARD)),
-    ("accuracy %", lambda scores: _average(scores, "matching_accuracy", 1)),
-    (
-        f"precision@{JUDGED} %, global order",
-        lambda scores: _average(scores, "reranked.global_order", 1),
-    ),
-    (
-        f"precision@{JUDGED} %, re-ranked",
-        lambda scores: _average(scores, "reranked.reordered", 1, RERANKED),
-    ),
-    ("margin", lambda scores: _average(scores, "transport_margin", 3)),
-    ("cosine", lambda scores: _average(scores, "cosine", 3)),
-    ("localisation", lambda scores: _average(scores, "localisation.mean", 2, PLACES)),
-    ("median", lambda scores: _average(scores, "localisation.median", 2)),
-    ("another word", lambda scores: _average(scores, "localisation.other_word", 2)),
-    ("same kind elsewhere", lambda scores: _average(scores, "localisation.elsewhere", 2)),
+    ("AUC, random pairs", lambda s: _average(s, "matching_auc_random", 3, RANDOM)),
+    ("AUC, hard pairs", lambda s: _average(s, "matching_auc_hard", 3, HARD)),
+    ("accuracy %", lambda s: _average(s, "matching_accuracy", 1)),
+    (f"precision@{JUDGED} %, global order", lambda s: _average(s, "reranked.global_order", 1)),
+    (f"precision@{JUDGED} %, re-ranked", lambda s: _average(s, "reranked.reordered", 1, RERANKED)),
+    ("margin", lambda s: _average(s, "transport_margin", 3)),
+    ("cosine", lambda s: _average(s, "cosine", 3)),
+    ("localisation", lambda s: _average(s, "localisation.mean", 2, PLACES)),
+    ("median", lambda s: _average(s, "localisation.median", 2)),
+    ("another word", lambda s: _average(s, "localisation.other_word", 2)),
+    ("same kind elsewhere", lambda s: _average(s, "localisation.elsewhere", 2)),
     *_SEEDS,
 )
 _CONTROLS: Columns[LocalScores] = (
     *_DATA,
     (
         "re-ranked minus global order, points",
-        lambda scores: (
-            _difference(scores.gain, RERANKED) if scores.gain and _enough(scores) else numbers.NONE
-        ),
+        lambda s: _against(s.gain if _enough(s) else None, RERANKED),
     ),
-    ("localisation minus another word", lambda scores: _against(scores, "another word")),
-    (
-        "localisation minus same kind elsewhere",
-        lambda scores: _against(scores, "the same kind elsewhere"),
+    *(
+        (f"localisation minus {title}", lambda s, name=name: _against(s.controls.get(name), PLACES))
+        for title, name in (
+            ("another word", "another word"),
+            ("same kind elsewhere", "the same kind elsewhere"),
+        )
     ),
     *_SEEDS,
 )
@@ -126,7 +116,7 @@ def local_tables(groups: Sequence[SearchGroup]) -> list[Table]:
     kinds = sorted({kind for scores in placed for kind in scores.kinds})
     of_kinds: Columns[LocalScores] = (
         *_DATA,
-        *((kind, lambda scores, kind=kind: _of_kind(scores, kind)) for kind in kinds),
+        *((kind, lambda s, kind=kind: _of_kind(s, kind)) for kind in kinds),
         *_SEEDS,
     )
     tables = [

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from amif_lightning.reports.analysis.groups import AnyGroup
 from amif_lightning.reports.records.answering import ResultRecord
 from amif_lightning.reports.records.run import OVERALL, Hardware, RunRecord
 from amif_lightning.reports.render import numbers
+from amif_lightning.reports.render.markdown import Columns
 from amif_lightning.reports.render.numbers import compact
 
+T = TypeVar("T")
 PACKAGES = ("torch", "lightning", "transformers", "geomloss")
+
+
+def data_columns(group: Callable[[T], AnyGroup]) -> Columns[T]:
+    """The columns that name the configuration of an item of a table."""
+    return (
+        ("data", lambda item: f"{group(item).key.dataset} {group(item).key.layout}"),
+        ("split", lambda item: group(item).key.split),
+        ("experiment", lambda item: group(item).name),
+    )
 
 
 def machines(records: Sequence[RunRecord]) -> str:

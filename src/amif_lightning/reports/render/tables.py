@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup, subset_name
 from amif_lightning.reports.analysis.statistics import DRAWS
-from amif_lightning.reports.records.answering import KnowledgeAverages
+from amif_lightning.reports.records.answering import KnowledgeAverages, ResultRecord
 from amif_lightning.reports.records.retrieval import JUDGED, MEASURES
 from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
@@ -15,7 +15,12 @@ from amif_lightning.reports.render.comparisons import compare
 from amif_lightning.reports.render.local_alignment import local_sentences, local_tables
 from amif_lightning.reports.render.markdown import Columns, Table, build, bullets, markdown
 from amif_lightning.reports.render.numbers import compact, over_seeds, percent, spread
-from amif_lightning.reports.render.run_info import machines, notes, time_per_seed
+from amif_lightning.reports.render.run_info import (
+    data_columns,
+    machines,
+    notes,
+    time_per_seed,
+)
 from amif_lightning.reports.render.verdicts import judge, verdict
 
 
@@ -87,9 +92,16 @@ class _Row(NamedTuple):
     def enough(self) -> bool:
         return self.group.count(self.subset) >= numbers.MIN_FOR_PERCENT
 
+    def mean(self) -> str:
+        return _mean(self.group, self.subset) if self.enough else numbers.NONE
+
     def interval(self, measure: str | None = None) -> str:
         span = self.group.interval(self.subset, measure) if self.enough else None
         return numbers.interval(span)
+
+    def overall(self, text: Callable[[list[ResultRecord]], str]) -> str:
+        """Text that is the same for all subsets, in one row of a configuration."""
+        return text(self.group.records) if self.subset == OVERALL else ""
 
     def level(self, measure: str) -> str:
         """A level that is the same for all seeds."""
@@ -98,20 +110,14 @@ class _Row(NamedTuple):
 
 
 _DATA: Columns[_Row] = (
-    ("data", lambda row: f"{row.group.key.dataset} {row.group.key.layout}"),
-    ("split", lambda row: row.group.key.split),
-    ("experiment", lambda row: row.group.name),
+    *data_columns(lambda row: row.group),
     ("protocol", lambda row: row.group.first.protocol_label),
     ("questions", lambda row: subset_name(row.subset)),
 )
 _SEEDS: Columns[_Row] = (("seeds", lambda row: str(len(row.group.runs))),)
-# Machine and time are the same for all subsets: one row of a configuration holds them.
 _ANSWERS: Columns[_Row] = (
     *_DATA,
-    (
-        "accuracy % (± std over seeds)",
-        lambda row: _mean(row.group, row.subset) if row.enough else numbers.NONE,
-    ),
+    ("accuracy % (± std over seeds)", lambda row: row.mean()),
     ("95 % interval", lambda row: row.interval()),
     (
         "right of asked, per seed",
@@ -123,11 +129,8 @@ _ANSWERS: Columns[_Row] = (
     ("shuffled images %", lambda row: _shuffled(row)),
     *_SEEDS,
     ("test runs", lambda row: compact(r.test_runs for r in row.group.records)),
-    ("hardware", lambda row: machines(row.group.records) if row.subset == OVERALL else ""),
-    (
-        "time per seed",
-        lambda row: time_per_seed(row.group.records) if row.subset == OVERALL else "",
-    ),
+    ("hardware", lambda row: row.overall(machines)),
+    ("time per seed", lambda row: row.overall(time_per_seed)),
 )
 ANSWERS_LEGEND = (
     "Accuracy is rounded once from whole counts; fewer than "
@@ -240,9 +243,7 @@ def search_table(groups: Sequence[SearchGroup]) -> Table:
     ks = sorted({k for group in groups for k in group.first.mean.ks})
     scores = [f"{measure}@{k}" for measure in MEASURES for k in ks]
     columns: Columns[SearchGroup] = (
-        ("data", lambda group: f"{group.key.dataset} {group.key.layout}"),
-        ("split", lambda group: group.key.split),
-        ("experiment", lambda group: group.name),
+        *data_columns(lambda group: group),
         ("studies", lambda group: str(group.count())),
         *((f"{score} %", lambda group, score=score: _score(group, score)) for score in scores),
         ("chance %", _chance),
@@ -261,12 +262,8 @@ def search_table(groups: Sequence[SearchGroup]) -> Table:
     return build("Image-text retrieval", columns, groups, SEARCHES_LEGEND)
 
 
-def _enough(group: SearchGroup) -> bool:
-    return group.count() >= numbers.MIN_FOR_PERCENT
-
-
 def _score(group: SearchGroup, measure: str) -> str:
-    if not _enough(group) or not group.values(OVERALL, measure):
+    if group.count() < numbers.MIN_FOR_PERCENT or not group.values(OVERALL, measure):
         return numbers.NONE
     span = group.interval(OVERALL, measure)
     between = "" if span is None else f" ({numbers.interval(span)})"
@@ -274,12 +271,12 @@ def _score(group: SearchGroup, measure: str) -> str:
 
 
 def _level(group: SearchGroup, measure: str) -> str:
-    level = group.level(measure)
-    return percent(level) if level is not None and _enough(group) else numbers.NONE
+    level = group.level(measure) if group.count() >= numbers.MIN_FOR_PERCENT else None
+    return numbers.NONE if level is None else percent(level)
 
 
 def _chance(group: SearchGroup) -> str:
-    if not _enough(group):
+    if group.count() < numbers.MIN_FOR_PERCENT:
         return numbers.NONE
     chance = group.first.chance
     recalls = (f"recall@{k} {percent(share)}" for k, share in chance.recall.items())

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from amif_lightning.reports.page.samples import EACH, LEFT_OUT, Samples, samples
-from tests.reports.conftest import Writer, answers_in
+from tests.reports.conftest import Writer, answers_in, change_lines
 
 
 def with_root(folder: Path) -> dict[str, Any]:
@@ -16,6 +16,16 @@ def with_root(folder: Path) -> dict[str, Any]:
 
 def shown(folder: Path, images: bool = True) -> Samples:
     return samples(answers_in(folder), images=images)
+
+
+def for_all(path: Path, **fields: Any) -> None:
+    """Set fields of all lines next to a record."""
+
+    def change(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row.update(fields)
+
+    change_lines(path, change)
 
 
 def test_all_configurations_answer_the_questions_that_the_best_one_chose(
@@ -70,14 +80,9 @@ def test_the_path_of_the_line_is_preferred_to_the_identity(
     write_run: Writer, tmp_path: Path
 ) -> None:
     path = write_run(0, config=with_root(tmp_path))
-    lines = path.with_name("predictions-test.jsonl")
-    text = lines.read_text(encoding="utf-8")
-    assert '"image_file": null' in text
     (tmp_path / "images").mkdir()
     Image.new("L", (9, 9)).save(tmp_path / "images" / "a.png")
-    lines.write_text(
-        text.replace('"image_file": null', '"image_file": "images/a.png"'), encoding="utf-8"
-    )
+    for_all(path, image_file="images/a.png")
     found = shown(tmp_path)
     assert all(sample.image for sample in (*found.right, *found.wrong))
     assert found.remarks == []
@@ -106,12 +111,10 @@ def test_missing_prediction_files(write_run: Writer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [("null", ""), ("-0.0", "100 %"), ("-9.5", "below 1 %"), ("1e-9", "100 %")]
+    ("value", "text"), [(None, ""), (-0.0, "100 %"), (-9.5, "below 1 %"), (1e-9, "100 %")]
 )
-def test_probabilities(write_run: Writer, tmp_path: Path, value: str, text: str) -> None:
-    lines = write_run(0).with_name("predictions-test.jsonl")
-    old = lines.read_text(encoding="utf-8")
-    lines.write_text(old.replace('"log_likelihood": -0.5', f'"log_likelihood": {value}'))
+def test_probabilities(write_run: Writer, tmp_path: Path, value: float | None, text: str) -> None:
+    for_all(write_run(0), log_likelihood=value)
     assert {s.answers[0].probability for s in shown(tmp_path).right} == {text}
 
 

@@ -129,7 +129,7 @@ class Group(Generic[R, L]):
         return statistics.fmean(self.values(subset, measure))
 
     def level(self, measure: str, subset: str = OVERALL) -> float | None:
-        """Mean score over seeds; None unless every seed has it."""
+        """`mean`; None unless every seed has the score."""
         values = self.values(subset, measure)
         return statistics.fmean(values) if values else None
 

@@ -235,15 +235,8 @@ def bootstrap_measure(
 ) -> Interval | None:
     """Percentile interval of a measure averaged over seeds, resampling clusters and seeds.
 
-    Args:
-        first: The measure.
-        second: Subtracted from it, with the same seeds in the same order; None: nothing.
-        clusters: The cluster of each of the Q lines.
-        draws: Number of resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        The interval; None with fewer than `MIN_CLUSTERS` clusters, or where nothing is scored.
+    ``second`` is subtracted from it, with the same seeds in the same order. None with fewer than
+    `MIN_CLUSTERS` clusters, or where nothing is scored.
     """
     drawn = _draw_clusters(clusters, draws, seed)
     if drawn is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from amif_lightning import __version__
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
-from amif_lightning.reports.page.sections import answer_sections, search_sections
+from amif_lightning.reports.page.sections import page_sections
 from amif_lightning.reports.render.published import published_table
 from amif_lightning.reports.render.run_info import facts, notes
 
@@ -56,8 +56,8 @@ def page(
     environment.filters["prose"] = lambda text: str(text).replace(" %", "\u00a0%")
     style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
     sections = [
-        *answer_sections(groups, baselines, images=images),
-        *search_sections(searches, baselines, images=images),
+        *page_sections(groups, baselines, images=images),
+        *page_sections(searches, baselines, images=images),
     ]
     both: list[AnyGroup] = [*groups, *searches]
     sources = [

@@ -46,14 +46,8 @@ class Verdict(NamedTuple):
 class Section:
     """One data set under one protocol; numbers of different sections cannot be compared.
 
-    Attributes:
-        anchor: Its id on the page.
-        title: Data set and task.
-        label: Protocol, unless `literature` names it, and split.
-        untrained: Whether a configuration was never trained.
-        literature: The label of the protocol ``literature``, empty under another one.
-        samples: Questions with answers; None for studies.
-        sheets: Images of the first seeds of the baselines; none for questions.
+    The label holds the split, and the protocol unless ``literature`` holds the latter's label.
+    Samples are of questions, sheets (images of runs) of studies.
     """
 
     anchor: str
@@ -74,75 +68,62 @@ class Section:
         return figures.svg(title, [self.chart], inline=True)
 
 
-def answer_sections(
-    groups: Sequence[AnswerGroup], baselines: Sequence[str], *, images: bool
+def page_sections(
+    groups: Sequence[AnyGroup], baselines: Sequence[str], *, images: bool
 ) -> Iterable[Section]:
-    """Yield a section per data set, layout, protocol and split with answers."""
+    """Yield a section per data set, layout, protocol and split of configurations of one kind."""
 
-    def place(group: AnswerGroup) -> tuple[str, str, str, str]:
+    def place(group: AnyGroup) -> tuple[str, str, str, str]:
         key = group.key
         return key.dataset, key.layout, group.first.protocol_label, key.split
 
     for (dataset, layout, protocol, split), members in groupby(sorted(groups, key=place), place):
         those = list(members)
+        searched = those[0].first.kind == "retrieval"
         literature = protocol if those[0].key.protocol == "literature" else ""
         compared = compare(those, baselines)
-        overall = answer_table(those, overall=True)
-        results = [_table(overall, "Results on all questions", {"questions"})]
-        for group in those:
-            caption = f"{group.name}: by rule and question type"
-            hidden = {"experiment", "seeds", "test runs"}
-            results.append(_table(answer_table([group]), caption, hidden, caption, legend=""))
-        read = knowledge_table(those)
-        yield Section(
-            anchor=_slug("answers", dataset, layout, protocol, split),
-            title=f"{dataset} {layout}: answering",
-            label=f"{split} split" if literature else f"protocol {protocol}, {split} split",
-            untrained=any(group.first.untrained for group in those),
-            verdicts=[_verdict(group) for group in those],
-            blocks=[
-                Block("Results", results),
-                *([Block("Answer vocabulary", [_table(read)])] if read.rows else []),
-                _comparisons(those[0].label, compared),
-            ],
-            chart=figures.comparison(those, compared, baselines),
-            literature=literature,
-            samples=samples(those, images=images),
-        )
-
-
-def search_sections(
-    groups: Sequence[SearchGroup], baselines: Sequence[str], *, images: bool
-) -> Iterable[Section]:
-    """Yield a section per data set, layout and split with retrieval."""
-    for (dataset, layout, split), members in groupby(
-        groups, key=lambda g: (g.key.dataset, g.key.layout, g.key.split)
-    ):
-        those = list(members)
-        label = those[0].label
-        compared = compare(those, baselines)
-        local = [_table(table) for table in local_tables(those)]
-        judged = [text.removeprefix(f"{label}: ") for text in local_sentences(those, baselines)]
+        blocks = _search_blocks(those, baselines) if searched else _answer_blocks(those)
         # The first run of each baseline, or of all configurations without a baseline.
         first = [
             (group.name, group.runs[0].record.seed, group.runs[0].path.parent)
             for group in those
-            if not baselines or group.key.experiment in baselines
+            if searched and images and (not baselines or group.key.experiment in baselines)
         ]
+        unnamed = searched or literature  # the label of the protocol is elsewhere
         yield Section(
-            anchor=_slug("retrieval", dataset, layout, split),
-            title=f"{dataset} {layout}: image-text retrieval",
-            label=f"{split} split",
+            anchor=_slug(dataset, layout, protocol, split),
+            title=f"{dataset} {layout}: {'image-text retrieval' if searched else 'answering'}",
+            label=f"{split} split" if unnamed else f"protocol {protocol}, {split} split",
             untrained=any(group.first.untrained for group in those),
             verdicts=[_verdict(group) for group in those],
-            blocks=[
-                Block("Results", [_table(search_table(those), "Results on all studies")]),
-                *([Block("Local alignment", local, after=judged)] if local or judged else []),
-                _comparisons(label, compared),
-            ],
+            blocks=[*blocks, _comparisons(those[0].label, compared)],
             chart=figures.comparison(those, compared, baselines),
-            sheets=sheets(first) if images else (),
+            literature=literature,
+            samples=None if searched else samples(those, images=images),
+            sheets=sheets(first),
         )
+
+
+def _answer_blocks(groups: Sequence[AnswerGroup]) -> Iterable[Block]:
+    overall = answer_table(groups, overall=True)
+    results = [_table(overall, "Results on all questions", {"questions"})]
+    for group in groups:
+        caption = f"{group.name}: by rule and question type"
+        hidden = {"experiment", "seeds", "test runs"}
+        results.append(_table(answer_table([group]), caption, hidden, caption, legend=""))
+    yield Block("Results", results)
+    read = knowledge_table(groups)
+    if read.rows:
+        yield Block("Answer vocabulary", [_table(read)])
+
+
+def _search_blocks(groups: Sequence[SearchGroup], baselines: Sequence[str]) -> Iterable[Block]:
+    yield Block("Results", [_table(search_table(groups), "Results on all studies")])
+    local = [_table(table) for table in local_tables(groups)]
+    head = f"{groups[0].label}: "
+    judged = [text.removeprefix(head) for text in local_sentences(groups, baselines)]
+    if local or judged:
+        yield Block("Local alignment", local, after=judged)
 
 
 def _table(

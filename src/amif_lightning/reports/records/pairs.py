@@ -94,12 +94,9 @@ class PairLine(Model):
 
 
 class Reranked(Model):
-    """Lists that were re-ranked by matching.
+    """Precision@5 (image to text) of the studies with a re-ranked list, in both orders.
 
-    Attributes:
-        studies: Number of images with a re-ranked list.
-        global_order: Their precision@5 (image to text) in the order of the global similarity.
-        reordered: Their precision@5 in the order of matching.
+    ``global_order`` is that of the global similarity, ``reordered`` that of matching.
     """
 
     studies: Positive
@@ -117,13 +114,8 @@ class OfKind(Model):
 class Localisation(Model):
     """Mass inside the findings' regions relative to a uniform plan; chance is 1.
 
-    Attributes:
-        findings: Number of findings.
-        mean: Mean of inside / area, for the words that name the finding.
-        median: Its median.
-        other_word: Mean of other_word / area; None where no report has another word.
-        elsewhere: Mean of elsewhere / area; None where no other study has a finding of the kind.
-        kinds: By kind of finding.
+    Mean and median of inside / area, and means of the two controls / area, which are None where no
+    finding has the control.
     """
 
     findings: Positive

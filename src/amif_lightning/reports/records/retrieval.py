@@ -171,13 +171,9 @@ class Averages(Model):
 
 
 class RetrievalRecord(Averages, RunRecord):
-    """Everything that a reported retrieval score needs.
+    """Everything that a reported retrieval score needs; class variables as in `ResultRecord`.
 
     Attributes:
-        MAIN: The measure that configurations are judged and compared by.
-        CASES: What is scored.
-        LINE: The model of the lines next to the record.
-        FILE: Name of their file, with a place for the split.
         teacher_kl: Mean divergence of the model's image-text distribution from the teacher's, in
             nats; None without a teacher. Rounding may bring a divergence of 0 slightly below 0.
     """

@@ -32,14 +32,9 @@ Scores = dict[str, Count]
 
 
 class Hardware(Model):
-    """The machine of a run.
+    """The machine of a run; memory is None where unknown, gpu without an accelerator.
 
-    Attributes:
-        cpu: Processor model.
-        cores: Cores that this process may use.
-        memory_gib: Main memory in GiB; None where the system does not report it.
-        gpu: Name of the accelerator; None without one.
-        devices: Number of processes (CPU) or accelerators used.
+    Devices are the processes (CPU) or accelerators used, cores those that a process may use.
     """
 
     cpu: str
@@ -50,14 +45,10 @@ class Hardware(Model):
 
 
 class Durations(Model):
-    """Wall-clock seconds per part; None for a part that did not run.
+    """Wall-clock seconds of training, test and control; None for a part that did not run.
 
-    Attributes:
-        train: Training that led to the scored weights.
-        test: Scoring.
-        control: Scoring with shuffled images.
-        before: Training of the checkpoint that the weights started from (``init_from``), with all
-            training before it; None without one, or where the checkpoint does not record it.
+    ``before`` is the training of the checkpoint that the weights started from (``init_from``), with
+    all training before it; None without one, or where the checkpoint does not record it.
     """
 
     train: NotNegative | None = None
@@ -102,17 +93,13 @@ class RunRecord(Model):
         experiment: Name of the configuration; runs that differ only in the seed share it.
         dataset: Name of the data class, such as ``VQARAD``.
         layout: The published layout that was read.
-        split: The released split that was scored.
-        seed: Training seed.
         test_runs: How often a test of this split was started in the run folder, this one included.
         warnings: Sentences that every output of this run repeats.
         config: The run's configuration, converted to plain JSON values.
-        versions: Package name to installed version.
         git_commit: Commit of the source tree; None outside a work tree.
         git_dirty: Whether tracked files differed from it; None outside a work tree.
         checkpoint: File of the weights; None without one.
         finished: Time of completion, ISO 8601 in UTC.
-        untrained: Whether the weights were never trained.
     """
 
     schema_version: Literal[1] = 1

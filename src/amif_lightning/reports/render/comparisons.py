@@ -35,14 +35,14 @@ SEARCHES_LEGEND = (
 class Pair:
     """Two configurations and their difference, first minus second, on a subset.
 
-    For retrieval both sides hold only the seeds that both have; ``left_out`` counts the others.
+    For retrieval both sides hold only the seeds that both have; ``left_out`` names the others.
     """
 
     first: AnyGroup
     second: AnyGroup
     subset: str
     difference: Estimate
-    left_out: int = 0
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,10 @@ def compare(groups: Sequence[AnyGroup], baselines: Sequence[str] = ()) -> Compar
         for pair in pairs
         if pair.subset == OVERALL and (baselines or searched)
     ]
-    if searched:
-        legend = SEARCHES_LEGEND.format(score=groups[0].first.MAIN)
-        table = build("Comparisons of retrieval", _searches(groups[0].first.MAIN), pairs, legend)
-    else:
-        table = build("Comparisons", _ANSWERS, pairs, ANSWERS_LEGEND)
+    measure = groups[0].first.MAIN if groups else ""
+    title = "Comparisons of retrieval" if searched else "Comparisons"
+    legend = SEARCHES_LEGEND.format(score=measure) if searched else ANSWERS_LEGEND
+    table = build(title, _columns(measure, searched=searched), pairs, legend)
     remarks = [f"{reason}: {'; '.join(names)}." for reason, names in refused.items()]
     return Compared(pairs, table, sentences, remarks + _without_baseline(groups, baselines))
 
@@ -127,9 +126,10 @@ def shared_seeds(first: AnyGroup, second: AnyGroup) -> set[int]:
 
 
 def _differences(first: AnyGroup, second: AnyGroup) -> Iterable[Pair]:
-    left_out, shared = 0, shared_seeds(first, second)
+    left_out, shared = "", shared_seeds(first, second)
     if first.first.kind == "retrieval":
-        left_out = len(first.runs) + len(second.runs) - 2 * len(shared)
+        others = len(first.runs) + len(second.runs) - 2 * len(shared)
+        left_out = f" ({others} without a partner left out)" if others else ""
         first, second = first.of_seeds(shared), second.of_seeds(shared)
     # A question's subsets may differ between versions of the code; only shared ones are compared.
     for subset in [name for name in first.subsets if name in second.subsets]:
@@ -150,44 +150,38 @@ def _differences(first: AnyGroup, second: AnyGroup) -> Iterable[Pair]:
         yield Pair(first, second, subset, difference, left_out)
 
 
-_DATA: Columns[Pair] = (
-    ("data", lambda pair: f"{pair.first.key.dataset} {pair.first.key.layout}"),
-    ("split", lambda pair: pair.first.key.split),
-)
-_NAMES: Columns[Pair] = (
-    ("first", lambda pair: pair.first.name),
-    ("second", lambda pair: pair.second.name),
-)
-_INTERVAL: Columns[Pair] = (
-    ("95 % interval", lambda pair: numbers.points_interval(pair.difference.span)),
-)
-_ANSWERS: Columns[Pair] = (
-    *_DATA,
-    ("protocol", lambda pair: pair.first.first.protocol_label),
-    *_NAMES,
-    ("questions", lambda pair: subset_name(pair.subset)),
-    ("difference, points", lambda pair: numbers.points(pair.difference.value)),
-    *_INTERVAL,
-    ("seeds", lambda pair: f"{len(pair.first.runs)} / {len(pair.second.runs)}"),
-    ("McNemar per seed", lambda pair: _mcnemar(pair) if pair.subset == OVERALL else ""),
-)
-
-
-def _searches(score: str) -> Columns[Pair]:
-    return (
-        *_DATA,
-        *_NAMES,
-        ("studies", lambda pair: str(pair.first.count())),
-        (f"difference of {score}, points", lambda pair: numbers.points(pair.difference.value)),
-        *_INTERVAL,
-        ("seeds paired", _paired),
-        ("difference per seed", lambda pair: per_seed(pair.difference.seeds)),
+def _columns(measure: str, *, searched: bool) -> Columns[Pair]:
+    start: Columns[Pair] = (
+        ("data", lambda pair: f"{pair.first.key.dataset} {pair.first.key.layout}"),
+        ("split", lambda pair: pair.first.key.split),
     )
-
-
-def _paired(pair: Pair) -> str:
-    left_out = f" ({pair.left_out} without a partner left out)" if pair.left_out else ""
-    return f"{len(pair.first.runs)}{left_out}"
+    names: Columns[Pair] = (
+        ("first", lambda pair: pair.first.name),
+        ("second", lambda pair: pair.second.name),
+    )
+    title = f"difference of {measure}, points" if searched else "difference, points"
+    difference: Columns[Pair] = (
+        (title, lambda pair: numbers.points(pair.difference.value)),
+        ("95 % interval", lambda pair: numbers.points_interval(pair.difference.span)),
+    )
+    if searched:
+        return (
+            *start,
+            *names,
+            ("studies", lambda pair: str(pair.first.count())),
+            *difference,
+            ("seeds paired", lambda pair: f"{len(pair.first.runs)}{pair.left_out}"),
+            ("difference per seed", lambda pair: per_seed(pair.difference.seeds)),
+        )
+    return (
+        *start,
+        ("protocol", lambda pair: pair.first.first.protocol_label),
+        *names,
+        ("questions", lambda pair: subset_name(pair.subset)),
+        *difference,
+        ("seeds", lambda pair: f"{len(pair.first.runs)} / {len(pair.second.runs)}"),
+        ("McNemar per seed", lambda pair: _mcnemar(pair) if pair.subset == OVERALL else ""),
+    )
 
 
 def _mcnemar(pair: Pair) -> str:

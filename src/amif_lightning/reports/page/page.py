@@ -72,14 +72,7 @@ def page(
         for group in both
     ]
     finished = [datetime.fromisoformat(r.finished) for group in both for r in group.records]
-    counts = [
-        f"{number} {what}" + ("" if number == 1 else "s")
-        for number, what in (
-            (len(both), "configuration"),
-            (len(finished), "run"),
-            (len(sections), "section"),
-        )
-    ]
+    counts = f"configurations: {len(both)}, runs: {len(finished)}, sections: {len(sections)}"
     newest = f"the newest run finished {max(finished):%Y-%m-%d %H:%M} (UTC)"
     return environment.get_template("page.html.jinja").render(
         title=f"Report on {folder.resolve().name}",
@@ -88,7 +81,7 @@ def page(
         style=Markup(style),  # not escaped: from this package
         literature=list(dict.fromkeys(s.literature for s in sections if s.literature)),
         sections=sections,
-        summary=f"{', '.join(counts)}; {newest}.",
+        summary=f"{counts.capitalize()}; {newest}.",
         published=published_table() if published else None,
         sources=sources,
         unfinished=unfinished(folder),

@@ -118,7 +118,8 @@ def test_other_reasons_not_to_compare(write_run: Writer, tmp_path: Path) -> None
     write_run(0, experiment="untrained", untrained=True)
     write_run(0, experiment="unseen", split="validation")
     text = "\n".join(parts(answers_in(tmp_path)))
-    assert "predictions-test.jsonl is missing: bare with more; bare with vqa-rad." in text
+    missing = "bare with more; bare with untrained (UNTRAINED); bare with vqa-rad."
+    assert f"predictions-test.jsonl is missing: {missing}" in text
     assert "because their questions differ: more with untrained (UNTRAINED)" in text
     assert re.search(r"\| untrained \(UNTRAINED\) +\| vqa-rad ", text)
     assert "unseen" not in text

@@ -109,8 +109,9 @@ class _Row(NamedTuple):
         return numbers.score(found, self.group.count(self.subset)) if found else numbers.NONE
 
 
+_NAMES: Columns[_Row] = data_columns(lambda row: row.group)
 _DATA: Columns[_Row] = (
-    *data_columns(lambda row: row.group),
+    *_NAMES,
     ("protocol", lambda row: row.group.first.protocol_label),
     ("questions", lambda row: subset_name(row.subset)),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from amif_lightning.errors import UserError
 
 NAMED_CHECKPOINTS = ("best", "last")
-# --overwrite deletes these and nothing else: the count of tests (reports/records/test_counter.py)
+# --overwrite deletes these and nothing else: the count of tests (reports/records/store.py)
 # must outlive the run.
 _WRITTEN = (
     "config.yaml",

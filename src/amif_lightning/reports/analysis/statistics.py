@@ -38,14 +38,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score of a configuration, or a difference of two.
+    """A score or a difference of two: mean over seeds, 95 % interval if any, and value by seed.
 
-    Attributes:
-        value: The mean over seeds.
-        span: Its 95 % interval; None where none can be computed.
-        seeds: Its value by seed.
-        paired: Of a difference, whether the interval is paired by line; otherwise the other side is
-            a fixed number.
+    The interval of a difference is paired by line, or the other side is a fixed number.
     """
 
     value: float

@@ -50,12 +50,9 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of one data set.
+    """The samples of one data set: answers that the lead configuration got right and wrong.
 
-    Attributes:
-        rule: How they were chosen, in words; empty where nothing could be chosen.
-        lead: The configuration with the right and wrong answers.
-        remarks: A sentence on everything that is missing.
+    The rule of the choice is empty where nothing could be chosen; remarks name all that is missing.
     """
 
     rule: str = ""
@@ -66,12 +63,7 @@ class Samples:
 
 
 def samples(groups: Sequence[AnswerGroup], *, images: bool) -> Samples:
-    """Draw questions with a fixed seed, the same for all configurations of a section.
-
-    Args:
-        groups: Configurations that answered the same split under the same protocol.
-        images: Whether to show images.
-    """
+    """Draw questions with a fixed seed, the same for all configurations of a section."""
     first = [(group, next((run for run in group.runs if run.lines), None)) for group in groups]
     found = [(group, run) for group, run in first if run is not None]
     remarks = [

@@ -141,9 +141,7 @@ class ResultRecord(RunRecord):
 
     Attributes:
         MAIN: The measure that configurations are judged and compared by.
-        CASES: What is scored.
-        LINE: The model of the lines next to the record.
-        FILE: Name of their file, with a place for the split.
+        LINE: The model of the lines next to the record, in ``FILE`` (with a place for the split).
         kind: Not written into the file, since files of answers are older than the field.
         scores: Correct answers per subset; ``overall`` is always present.
         control: The same with images permuted among the questions; None if it was not run.

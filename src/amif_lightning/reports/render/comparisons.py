@@ -47,14 +47,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Compared:
-    """The comparison of several configurations.
-
-    Attributes:
-        pairs: The differences.
-        table: The same as cells.
-        sentences: The results in words.
-        remarks: A sentence for everything that cannot be compared.
-    """
+    """The differences as numbers, cells and sentences, and remarks on all that is not compared."""
 
     pairs: list[Pair]
     table: Table
@@ -249,9 +242,7 @@ def check_baselines(baselines: Iterable[str], experiments: Iterable[str]) -> Non
 def sentence(pair: Pair, *, baseline: bool) -> str:
     """State whether two configurations differ, and in which direction.
 
-    Args:
-        pair: The configurations.
-        baseline: Whether the second is the baseline.
+    ``baseline``: whether the second is the baseline.
     """
     difference, score = pair.difference, pair.first.first.MAIN
     other = f"the baseline {pair.second.name}" if baseline else pair.second.name

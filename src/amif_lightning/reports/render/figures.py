@@ -112,12 +112,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels with one legend.
+    """Panels with one legend, which names the levels (marks).
 
-    Attributes:
-        title: What the bars show.
-        marks: Names of the levels, by ``baseline``, ``control`` and ``ceiling``.
-        baseline: The configuration that differences are drawn from; empty: none are drawn.
+    ``baseline`` is the configuration that differences are drawn from; empty: none are drawn.
     """
 
     title: str

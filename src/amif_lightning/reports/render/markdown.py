@@ -13,12 +13,9 @@ Columns = Sequence[tuple[str, Callable[[T], str]]]
 
 @dataclass(frozen=True)
 class Table:
-    """A table for Markdown and for the page.
+    """A table for Markdown and for the page; the legend explains how the cells are computed.
 
-    Attributes:
-        header: Names of the columns.
-        legend: How the cells are computed.
-        folded: Label of the fold that holds the table on the page; empty: it is open.
+    ``folded`` is the label of the fold that holds the table on the page; empty: it is open.
     """
 
     title: str

@@ -65,8 +65,8 @@ def summary(groups: Iterable[AnyGroup]) -> str:
     columns: Columns[AnyGroup] = (
         ("data", lambda group: f"{group.key.dataset}, {group.key.split}"),
         ("experiment", lambda group: group.name),
-        ("score %", lambda group: f"{group.first.MAIN} {percent(group.mean())}"),
-        ("95 % interval", lambda group: numbers.interval(group.interval())),
+        ("score %", lambda group: f"{group.first.MAIN} {_level(group, group.first.MAIN)}"),
+        ("95 % interval", _interval),
         ("baseline %", lambda group: _level(group, "baseline")),
         ("control %", lambda group: _level(group, "control")),
         ("seeds", lambda group: str(len(group.runs))),
@@ -74,11 +74,6 @@ def summary(groups: Iterable[AnyGroup]) -> str:
     )
     table = build("Summary", columns, groups, "")
     return markdown(table.header, table.rows) + "\n"
-
-
-def _level(group: AnyGroup, measure: str) -> str:
-    value = group.level(measure)
-    return numbers.NONE if value is None else percent(value)
 
 
 # ---- answers ----------------------------------------------------------------------------------
@@ -271,7 +266,12 @@ def _score(group: SearchGroup, measure: str) -> str:
     return f"{_mean(group, OVERALL, measure)}{between}"
 
 
-def _level(group: SearchGroup, measure: str) -> str:
+def _interval(group: AnyGroup) -> str:
+    enough = group.count() >= numbers.MIN_FOR_PERCENT
+    return numbers.interval(group.interval() if enough else None)
+
+
+def _level(group: AnyGroup, measure: str) -> str:
     level = group.level(measure) if group.count() >= numbers.MIN_FOR_PERCENT else None
     return numbers.NONE if level is None else percent(level)
 

@@ -1,17 +1,17 @@
-"""Time of reading an image as the loaders do, against plain decoding, and from reduced copies.
+"""Time of image loading: plain decoding, the loaders' decoding, and reduced copies.
 
-Run ``python benchmarks/loader.py [--repeats 5] [--images 8]``. JPEG files of 512, 1024 and 2500
-pixels a side are generated (grey, smooth shapes with noise of a detector, quality 90), and each is
-made a square of ``--size`` pixels (288, the paper's) by three ways, in turn, in one process:
+Run ``python benchmarks/loader.py [--repeats 5] [--images 8]``. Generated JPEG files of 512, 1024
+and 2500 pixels a side (grey, smooth shapes, detector noise, quality 90) are converted to squares of
+``--size`` pixels (288, the paper's) in three ways, in turn, in one process:
 
 - plain: PIL decodes the whole image, converts it to RGB and resizes it;
-- draft: what the loaders do: libjpeg decodes at the smallest scale that is large enough for the
-  smallest crop, then the image is reduced (`decode_image`, `to_square`);
-- reduced copy: the same on the copies that ``prepare data --resize`` makes once.
+- draft, used by the loaders: libjpeg decodes at the smallest scale that suffices for the smallest
+  crop, then the image is reduced (`decode_image`, `to_square`);
+- reduced copy: the same on copies made once by ``prepare data --resize``.
 
-Printed are images per second of one loader process, from the median time of the repeats, each a
-pass over all images, and how many times plain that is. Files are warm in the system's cache. The
-last line is ``ratio: <plain time / draft time>`` of the largest images.
+Printed are images per second of one loader process, from the median of the repeats, and the ratio
+to plain. Files are in the system's cache. The last line is ``ratio: <plain time / draft time>`` of
+the largest images.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WAYS = ("plain", "draft", "reduced copy")
 
 
 def write_image(path: Path, side: int, seed: int) -> None:
-    """A grey JPEG file that compresses like a radiograph: shapes, a gradient, some noise."""
+    """Write a grey JPEG file that compresses like a radiograph: shapes, a gradient, some noise."""
     rng = np.random.default_rng(seed)
     across = np.linspace(-1, 1, side, dtype=np.float32)
     values = np.full((side, side), 60, dtype=np.float32) + 40 * across[:, None]
@@ -53,31 +53,28 @@ def write_image(path: Path, side: int, seed: int) -> None:
 
 
 def plain(path: Path, size: int) -> torch.Tensor:
-    """Decode all of it, then resize: what a loader does that knows nothing of JPEG."""
+    """Decode the whole image, then resize."""
     with Image.open(path) as image:
         resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
 
 def ours(path: Path, size: int) -> torch.Tensor:
-    """As the data sets read an image."""
+    """Decode as the data sets do."""
     return to_square(decode_image(path, size), size)
 
 
 def measure(
     sides: Sequence[int], size: int, images: int, repeats: int, folder: Path
 ) -> dict[int, dict[str, float]]:
-    """Seconds an image.
+    """Measure the median seconds per image, by side of the generated images and way.
 
     Args:
         sides: Pixels a side of the generated images.
-        size: Pixels a side that the loaders decode to; a reduced copy has as many.
+        size: Pixels a side of decoded images and reduced copies.
         images: Number of images of each size.
-        repeats: Passes of which the median counts.
+        repeats: Passes over all images.
         folder: Where files are written.
-
-    Returns:
-        For each side the median seconds by way.
     """
     found = {}
     for side in sides:
@@ -95,7 +92,7 @@ def measure(
         _agree(originals[0], reduced[0], size)
         times: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(repeats):
-            for way, (read, paths) in ways.items():  # in turn: slow moments meet all ways
+            for way, (read, paths) in ways.items():  # in turn: other load affects all ways
                 start = time.perf_counter()
                 for path in paths:
                     read(path, size)
@@ -105,7 +102,7 @@ def measure(
 
 
 def _agree(original: Path, copy: Path, size: int) -> None:
-    """A fast way that shows another image would be no way at all."""
+    """Raise if a fast way gives another image."""
     whole = plain(original, size).float()
     for read in (ours(original, size), ours(copy, size)):
         apart = (read.float() - whole).abs().mean().item()
@@ -114,7 +111,7 @@ def _agree(original: Path, copy: Path, size: int) -> None:
 
 
 def table(found: dict[int, dict[str, float]]) -> str:
-    """Images per second by size and way, and how many times plain."""
+    """Format images per second by size and way, and the ratio to plain."""
     lines = [f"{'pixels':>7}" + "".join(f"{way:>24}" for way in WAYS)]
     for side, seconds in found.items():
         cells = []

@@ -1,18 +1,17 @@
-"""A pre-training step with stored teacher embeddings against one that runs the teacher.
+"""Time of a pre-training step with cached teacher embeddings and with an online teacher.
 
 Run ``python benchmarks/pretrain_step.py [--device cuda] [--batch 64] [--repeats 3]``. Sizes are the
-paper's: two views of 288 pixels through ViT-B/16 and 120 tokens through BERT-base are trained
-(stage ``global``, soft labels, AdamW); the online teacher, of BiomedCLIP's shape, reads the same
-two images at 224 pixels and the same texts in every step. Weights and inputs are random, in
-float32.
+paper's: ViT-B/16 for two views of 288 pixels and BERT-base for 120 tokens are trained (stage
+``global``, soft labels, AdamW). The online teacher has BiomedCLIP's shape and encodes the same
+images at 224 pixels and the same texts in every step. Weights and inputs are random, in float32.
 
-- cached: rows are looked up in an embeddings file, as loaders do, then the step;
-- online: the teacher's forward passes, then the same step. Decoding and augmenting are left out,
-  and with them the second version of each image that an online teacher needs.
+- cached: look-up in an embeddings file, as in the loaders, then the step;
+- online: the teacher's forward passes, then the same step; without decoding and augmentation, and
+  so without the second version of each image that an online teacher needs.
 
-Both give the same loss, which is checked. The last line is online / cached: the ratio of the median
-times, beside the ratio of multiplications. Times can lie above that ratio, because the optimizer's
-step, a teacher's weights in the caches and smaller matrices count in time only.
+Both must give the same loss. The last line is the ratio online / cached of the median times; the
+line before is the ratio of multiplications. Times can exceed it, because the optimizer's step, the
+teacher's weights in the caches and smaller matrices affect time only.
 """
 
 from __future__ import annotations
@@ -41,27 +40,18 @@ CPU_BATCH, GPU_BATCH = 4, 64
 
 @dataclass(frozen=True)
 class Transformer:
-    """An encoder of one kind.
-
-    Attributes:
-        layers: Number of layers.
-        width: Width W; the feed-forward layers are 4 W wide.
-        heads: Attention heads.
-    """
+    """Sizes of an encoder; its feed-forward layers are 4 times as wide."""
 
     layers: int = 12
     width: int = 768
     heads: int = 12
 
     def multiplications(self, tokens: int, pixels: int = 0) -> int:
-        """Multiplications of one sample's forward pass.
+        """Count the multiplications of one sample's forward pass.
 
-        In each layer 4 W x W matrices of attention and 8 of the feed-forward layer for each token,
-        and two products with the other tokens.
-
-        Args:
-            tokens: Tokens of the sample.
-            pixels: Values of all patches, each projected to the width; 0 for texts.
+        Per layer and token, these are 4 W x W matrices of attention, 8 of the feed-forward layer,
+        and two products with all tokens. ``pixels`` is the number of values of all patches, each
+        projected to the width; 0 for texts.
         """
         layer = tokens * (12 * self.width**2 + 2 * tokens * self.width)
         return self.layers * layer + pixels * self.width
@@ -69,39 +59,25 @@ class Transformer:
 
 @dataclass(frozen=True)
 class Size:
-    """The paper's sizes.
+    """The paper's sizes; sides in pixels."""
 
-    Attributes:
-        transformer: All four encoders.
-        image: Side of the student's images in pixels.
-        teacher_image: Side of the teacher's.
-        patch: Side of a patch.
-        tokens: Tokens of a text.
-        vocabulary: Tokens that the text encoders know.
-        vision: The student's image tower, by its open_clip name.
-        teacher_vision: The teacher's, by its timm name.
-    """
-
-    transformer: Transformer = field(default_factory=Transformer)
-    image: int = 288
+    transformer: Transformer = field(default_factory=Transformer)  # all four encoders
+    image: int = 288  # side of the student's images
     teacher_image: int = 224
     patch: int = 16
-    tokens: int = 120
+    tokens: int = 120  # of a text
     vocabulary: int = 28996
-    vision: str = "ViT-B-16"
-    teacher_vision: str = "vit_base_patch16_224"
+    vision: str = "ViT-B-16"  # open_clip name of the student's image tower
+    teacher_vision: str = "vit_base_patch16_224"  # timm name of the teacher's
 
     def sample(self, side: int) -> int:
-        """Multiplications of one forward pass of two images of this side and a text."""
+        """Count the multiplications of a forward pass of two images of this side and a text."""
         patches = (side // self.patch) ** 2
         image = self.transformer.multiplications(patches + 1, 3 * side**2)
         return 2 * image + self.transformer.multiplications(self.tokens)
 
     def bound(self) -> float:
-        """Multiplications of an online step over those of a cached one.
-
-        A backward pass has twice those of its forward pass.
-        """
+        """Ratio of multiplications, online / cached; a backward pass has twice a forward pass's."""
         return 1 + self.sample(self.teacher_image) / (3 * self.sample(self.image))
 
 
@@ -121,14 +97,14 @@ class Result:
 
 
 class Student(AMiFPretrain):
-    """The task without a trainer, which it would log to."""
+    """The task without a trainer and its logging."""
 
     def log(self, *args: Any, **kwargs: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def write_bert(folder: Path, size: Size) -> None:
-    """The configuration and the tokenizer of a BERT whose words are ``word5``, ``word6`` ..."""
+    """Write configuration and tokenizer of a BERT with the words ``word5``, ``word6`` ..."""
     folder.mkdir(parents=True, exist_ok=True)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     words += [f"word{number}" for number in range(len(words), size.vocabulary)]
@@ -145,7 +121,7 @@ def write_bert(folder: Path, size: Size) -> None:
 
 
 def write_teacher(folder: Path, size: Size) -> OpenClipTeacher:
-    """A model of BiomedCLIP's shape with random weights, written and loaded as any teacher is."""
+    """Write and load a teacher of BiomedCLIP's shape with random weights."""
     import open_clip
 
     write_bert(folder, size)
@@ -181,7 +157,7 @@ def write_teacher(folder: Path, size: Size) -> OpenClipTeacher:
 
 
 def make_batch(size: Size, batch: int) -> StudyBatch:
-    """Studies of random pixels and words."""
+    """Create studies of random pixels and words."""
     words = torch.randint(5, size.vocabulary, (batch, size.tokens - 2))
     ids = torch.cat([torch.full((batch, 1), 2), words, torch.full((batch, 1), 3)], dim=1)
     numbers = torch.arange(batch)
@@ -201,7 +177,7 @@ def make_batch(size: Size, batch: int) -> StudyBatch:
 
 
 def timed(work: Callable[[], object], device: str) -> float:
-    """Seconds of one call."""
+    """Measure the seconds of one call."""
     _wait(device)
     start = time.perf_counter()
     work()
@@ -280,7 +256,7 @@ def measure(size: Size, batch: int, repeats: int, device: str, folder: Path) -> 
     for features in (look_up, ask):
         step(features)
     seconds: dict[str, list[float]] = {"cached": [], "online": [], "teacher": []}
-    # In turn, so that other work on the machine meets all alike.
+    # In turn, so that other load on the machine affects all equally.
     for _ in range(repeats):
         seconds["cached"].append(timed(lambda: step(look_up), device))
         seconds["online"].append(timed(lambda: step(ask), device))

@@ -1,12 +1,12 @@
-"""Time of scoring every candidate answer of one question: the prefix tree against tiled states.
+"""Time of scoring every candidate answer of one question: prefix tree and plain batches.
 
 Run ``python benchmarks/ranking.py [--threads 2] [--repeats 3]``. The plain side repeats the fused
-tokens for every candidate, pads the answers to the longest and runs the decoder on all of them in
-the largest batches that fit 4 GB. Both sides use the same random weights and give the same scores.
+tokens for every candidate, pads the answers and runs the decoder in the largest batches that fit
+4 GB. Both sides use the same random weights and give the same scores.
 
-The candidates are ``ranking_lengths.json``: token ids of the 458 most frequent normalised training
-answers of VQA-RAD's 3064-row file, no text. They come from an approximate WordPiece and can be made
-again with ``--rebuild trainset.json``. The last line is ``ratio: <plain time / tree time>``.
+The candidates are ``ranking_lengths.json``: token ids, without text, of the 458 most frequent
+normalised training answers of VQA-RAD's 3064-row file, from an approximate WordPiece. ``--rebuild
+trainset.json`` writes the file again. The last line is ``ratio: <plain time / tree time>``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured; the defaults are the paper's size with Bio_ClinicalBERT's vocabulary."""
+    """Sizes; the defaults are the paper's, with Bio_ClinicalBERT's vocabulary."""
 
     vocab: int = 28996
     width: int = 768
@@ -58,7 +58,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Result:
-    """Median seconds of each side, and what they agree on."""
+    """Median seconds of each side, and the largest difference of their scores."""
 
     plain: float
     tree: float
@@ -80,7 +80,7 @@ def pieces(answers: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
     """
     split = re.compile(r"\w+|[^\w\s]").findall
     words = Counter(word for text in texts for word in split(text))
-    # A piece is (does it start the word, its characters), as WordPiece tells "ab" from "##ab".
+    # A piece is (starts the word, characters), as WordPiece distinguishes "ab" and "##ab".
     parts = Counter(
         (start == 0, word[start:stop])
         for word in words

@@ -105,22 +105,22 @@ def exact(cost: Tensor) -> float:
 def converged(
     cost: Tensor, blur: float, tolerance: float = 1e-6, max_updates: int = 50_000
 ) -> tuple[Tensor, float]:
-    """Entropic transport with uniform marginals by as many plain log-domain updates as it takes.
+    """Solve entropic transport with uniform marginals by plain log-domain updates.
 
-    The temperature is halved down to blur squared first, which saves updates and does not move
-    the end: there the updates go on until the marginals are right.
+    The temperature is halved down to blur squared, which saves updates; the updates at that
+    temperature continue until the marginals are correct.
 
     Args:
         cost: (N, M) float64.
         blur: Square root of the temperature.
         tolerance: L1 distance of the plan's row sums from uniform; its columns are exact.
-        max_updates: Updates after which it gives up.
+        max_updates: Most updates.
 
     Returns:
         The plan (N, M) and the value, cost and entropy together.
 
     Raises:
-        RuntimeError: If the marginals are still off.
+        RuntimeError: If the marginals are still wrong.
     """
     n, m = cost.shape
     f, g = cost.new_zeros(n), cost.new_zeros(m)
@@ -236,7 +236,7 @@ def _cuda_peak(loss: Loss, sizes: Sizes) -> float:
 def _cpu_peak(loss: Loss, sizes: Sizes, threads: int) -> float:
     torch.set_num_threads(threads)
     x, y = sizes.sets("cpu")
-    # What is loaded at first use is not counted.
+    # Load everything that is loaded at first use.
     torch.autograd.grad(loss(x[:1, :9], y[:1, :9]).sum(), (x, y))
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from the present
     before = _memory("VmRSS")
@@ -259,7 +259,7 @@ def _wait(device: str) -> None:
 
 @dataclass(frozen=True)
 class Problem:
-    """One family's first pair of sets, with what the exact solvers say of it."""
+    """One family's first pair of sets, with its cost matrix and the exact cost."""
 
     x: Tensor
     y: Tensor

@@ -1,9 +1,8 @@
-"""Composed answers of the phantoms: which words are wrong.
+"""Wrong words in composed answers of the phantoms.
 
-Run ``python benchmarks/measures/composition_errors.py RUNS`` after ``make compositions``. It reads
-the predictions under RUNS and trains nothing. Printed for each experiment, for compositions that
-training gave and for those it did not: wrong answers of all seeds, those with one kind of word
-wrong, and how many have each kind wrong; an answer with several counts in each.
+Run ``python benchmarks/measures/composition_errors.py RUNS`` after ``make compositions``. For each
+experiment, and separately for compositions seen and unseen in training, it prints the wrong answers
+of all seeds, those with one kind of word wrong, and those with each kind wrong.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ WORDS |= {word: "number" for word in COUNTS}
 def wrong_kinds(answer: str, prediction: str) -> set[str]:
     """Kinds of word in which a prediction differs from the answer, ``finding`` for all other words.
 
-    Words are compared without their order and findings without their plural; where nothing else
-    differs, ``order`` is wrong.
+    Order and plural are ignored; if nothing else differs, ``order`` is wrong.
     """
     asked, given = (Counter(map(_singular, text.split())) for text in (answer, prediction))
     wrong = {WORDS.get(word, "finding") for word in (asked - given) | (given - asked)}
@@ -45,10 +43,10 @@ def _singular(word: str) -> str:
 
 
 def read(runs: Path) -> dict[str, list[PredictionLine]]:
-    """Composed questions of each experiment, all seeds together.
+    """Read the composed questions of each experiment, all seeds together.
 
     Raises:
-        UserError: If no run under the folder was asked such questions.
+        UserError: If no run under the folder has such questions.
     """
     found: dict[str, list[PredictionLine]] = {}
     for path in sorted(runs.glob(f"*/*/seed*/{FILE}")):
@@ -68,7 +66,7 @@ def read(runs: Path) -> dict[str, list[PredictionLine]]:
 
 
 def row(lines: Iterable[PredictionLine]) -> list[int]:
-    """Wrong answers, those with one kind of word wrong, and how many have each of `KINDS` wrong."""
+    """Count wrong answers, those with one kind of word wrong, and those with each of `KINDS`."""
     wrong = [wrong_kinds(line.answer, line.prediction) for line in lines if not line.correct]
     counts = Counter(kind for kinds in wrong for kind in kinds)
     return [len(wrong), sum(len(kinds) == 1 for kinds in wrong), *(counts[kind] for kind in KINDS)]

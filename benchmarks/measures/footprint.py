@@ -1,24 +1,20 @@
-"""Whether the transport plan sends the words of a finding to where the finding is.
+"""Localisation of findings by the transport plan of a trained pre-training run.
 
-Run ``python benchmarks/measures/footprint.py --ckpt_path CHECKPOINT --root data/phantom``. This
-measures a trained pre-training run on the generated phantoms; it is no benchmark of speed.
+Run ``python benchmarks/measures/footprint.py --ckpt_path CHECKPOINT --root data/phantom``.
 
-It takes the first test studies of the file whose finding can be seen on the image that is shown as
-view 1, and makes the transport plan of the report's words onto the image's patches, by the tokens
-that the run's transport reads. Every token of the report that names the finding's kind is a row of
-the plan; their mean, scaled to mass 1, says where the finding's words went. Printed for it, each a
-mean over findings:
+For the first test studies whose view 1 shows a finding, the script computes the transport plan of
+the report's words onto the image's patches, with the run's transport tokens. The rows of all tokens
+that name the finding's kind are averaged and scaled to mass 1. Printed are means over findings:
 
-- inside: its mass inside the finding's stored footprint, a patch's mass being spread evenly over
-  the part of the image that is nearest to the patch's centre;
-- area: the footprint's share of the image's area, which is what inside would be were the mass
-  spread evenly over the image;
-- even: what inside would be were the mass the same on every patch, as it is for all words of a
-  report together (balanced transport); another number than area where outer patches are cut off;
+- inside: mass inside the stored footprint, each patch's mass being spread evenly over its cell, the
+  part of the image nearest to the patch's centre;
+- area: the footprint's share of the image, the value of inside for mass spread over the image;
+- even: the value of inside for equal mass on every patch, as for all words of a report together
+  (balanced transport); it differs from area if outer patches are cut off;
 - the ratio and the differences, with 95 % bootstrap intervals over images.
 
 Controls: one other word of the same report that names no finding, drawn by the seed; the finding's
-own words against the footprint of another study, of any kind and of the same kind.
+words and the footprint of another study, of any kind and of the same kind.
 """
 
 from __future__ import annotations
@@ -60,12 +56,10 @@ class Sample:
     """One finding on one image.
 
     Attributes:
-        study: The study's id.
-        kind: The finding's kind.
         mask: (H, W) its footprint on the image.
-        named: (P,) mass of the words that name it over the patches; sums to 1.
-        other: (P,) the same of one word that names no finding; None where the report has none.
-        image: The image as the network saw it, (3, h, w).
+        named: (P,) mass on the patches of the words that name it; sums to 1.
+        other: (P,) the same for one word that names no finding; None if the report has none.
+        image: The network's input, (3, h, w).
     """
 
     study: str
@@ -78,7 +72,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Measured:
-    """One map beside one footprint; the numbers are explained above."""
+    """Measures of one map and one footprint, see the module's docstring."""
 
     study: str
     inside: float
@@ -94,7 +88,7 @@ def compare(study: str, mass: Array, mask: NDArray[np.bool_], centres: Array) ->
 
 @torch.no_grad()
 def plans(task: AMiFPretrain, batch: StudyBatch) -> Array:
-    """Plans (B, L, P) of the reports' words onto the patches of view 1."""
+    """Compute plans (B, L, P) of the reports' words onto the patches of view 1."""
     states = task.text(batch.text.ids, batch.text.mask)
     plan, _ = task.local_tokens(batch.text, states, task.vision(batch.first)).plan(task.transport)
     made: Array = plan.double().cpu().numpy()
@@ -102,7 +96,7 @@ def plans(task: AMiFPretrain, batch: StudyBatch) -> Array:
 
 
 def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) -> list[Sample]:
-    """The findings of the first test images that show one, and print how many were left out.
+    """Collect the findings of the first test images that show one, and print how many are omitted.
 
     Args:
         task: The trained task, in evaluation mode.
@@ -115,8 +109,7 @@ def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) ->
     """
     if task.tokenizer is None:
         raise UserError(
-            "The checkpoint holds no tokenizer, so nobody can say what its token ids mean: give a "
-            "checkpoint that `fit` wrote as --ckpt_path."
+            "The checkpoint contains no tokenizer: give one that `fit` wrote as --ckpt_path."
         )
     tokenizer = Tokenizer.from_str(task.tokenizer)
     names, centres = data.region_words(), task.vision.patch_centres
@@ -157,7 +150,7 @@ def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) ->
 
 
 def lines(samples: Sequence[Sample], centres: Array, seed: int) -> list[tuple[str, list[Measured]]]:
-    """What is compared with what: named words, by kind, and the controls."""
+    """Measure the words of all findings, of each kind, and the controls."""
 
     def own(chosen: Sequence[Sample]) -> list[Measured]:
         return [compare(s.study, s.named, s.mask, centres) for s in chosen]
@@ -187,13 +180,13 @@ def lines(samples: Sequence[Sample], centres: Array, seed: int) -> list[tuple[st
 def exchanged(
     samples: Sequence[Sample], own: Sample, rng: np.random.Generator, *, same_kind: bool
 ) -> Sample | None:
-    """A finding of another study, drawn evenly; None where there is none."""
+    """Draw a finding of another study; None if there is none."""
     others = [s for s in samples if s.study != own.study and (s.kind == own.kind or not same_kind)]
     return others[int(rng.integers(len(others)))] if others else None
 
 
 def table(rows: Sequence[tuple[str, Sequence[Measured]]]) -> str:
-    """The numbers as text, one line for each comparison."""
+    """Format the measures, one line for each comparison."""
     width = max(len(name) for name, _ in rows)
     heads = "".join(f"{head:>9}" for head in ("images", "inside", "area", "even"))
     wide = "".join(f"{head:<27}" for head in ("inside/area", "inside - area", "inside - even"))
@@ -227,7 +220,7 @@ def _between(interval: Interval | None, how: str) -> str:
 
 
 def maps(samples: Sequence[Sample], centres: Array, side: int = 224) -> Figure:
-    """Maps of the first findings over their images, the footprints outlined."""
+    """Draw maps of the first findings over their images, with outlined footprints."""
     few = samples[:_MAPS]
     cards = []
     for sample in few:
@@ -259,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="draws the controls")
     parser.add_argument("--image", type=Path, help="PNG file for the first maps")
     given = parser.parse_args(arguments)
-    load_checkpoint(given.ckpt_path)  # its errors say what to do
+    load_checkpoint(given.ckpt_path)  # for its errors
     task = AMiFPretrain.load_from_checkpoint(given.ckpt_path, map_location="cpu").eval()
     print(f"The plan is that of {task.transport_tokens} tokens.")
     data = PhantomStudies(

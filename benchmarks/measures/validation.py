@@ -1,19 +1,18 @@
-"""How several runs answer the same validation questions, and whether they differ.
+"""Compare runs on the same validation questions.
 
 Run ``python benchmarks/measures/validation.py RUN RUN --config EXPERIMENT --config SIZE``, each RUN
-a folder of seeds such as ``runs/vqa_rad-tiny/clean``. This measures trained checkpoints; it is no
-benchmark of speed. The test set is neither read nor counted as scored: what is printed is for
-choices, not for reporting.
+a folder of seeds such as ``runs/vqa_rad-tiny/clean``. The test set is not used; the numbers are for
+model selection, not for reporting.
 
-The data options say whose validation questions are asked, and with whose candidates: a run that was
-trained on a mixture is asked each data set's own questions and may give that set's answers only, as
-in `test`. The last checkpoint of each seed answers, the one after equal steps. The best one
-(``--checkpoint best``) was chosen on validation questions, so its numbers are too high by what
-choosing gains; that is not the same for a run chosen on these questions and one on a mixture's.
+The data options select the validation questions and candidates: a run trained on a mixture answers
+each data set's questions with that set's candidates only, as in `test`. By default the last
+checkpoint of each seed answers, after equal steps. The best one (``--checkpoint best``) was
+selected on validation questions, so its numbers are too high, by an amount that differs between a
+run selected on these questions and one selected on a mixture's.
 
-Printed for each run: right answers of every seed, their mean, and a 95 % bootstrap interval over
-images; against the first run the difference, paired by question, with its interval; how long each
-seed was trained; and the most frequent answer's share, below which nothing was learned.
+Printed for each run: correct answers of every seed, their mean, a 95 % bootstrap interval over
+images, the paired difference from the first run with its interval, and the training time of each
+seed; also the question-only and majority baselines.
 """
 
 from __future__ import annotations
@@ -53,14 +52,10 @@ HEADER = (
 
 
 class Answers(Callback):
-    """Keeps what a validation answered.
-
-    Attributes:
-        correct: Whether each question was answered rightly, by its id.
-    """
+    """Keeps the answers of a validation."""
 
     def __init__(self) -> None:
-        self.correct: dict[str, bool] = {}
+        self.correct: dict[str, bool] = {}  # by question id
 
     def on_validation_batch_end(
         self,
@@ -71,19 +66,19 @@ class Answers(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take the batch's predictions."""
+        """Keep the batch's predictions."""
         given: list[Prediction] = outputs["predictions"]
         self.correct.update((answer.question_id, answer.correct) for answer in given)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the seeds of one run answered.
+    """Answers of the seeds of one run.
 
     Attributes:
         name: The folder's name below the runs.
-        correct: For each seed, in order, whether each question was answered rightly, by its id.
-        seconds: How long each seed was trained; None where its checkpoint does not say.
+        correct: For each seed whether each question was answered correctly, by question id.
+        seconds: Training time of each seed; None if its checkpoint does not store it.
     """
 
     name: str
@@ -91,21 +86,13 @@ class Run:
     seconds: tuple[float | None, ...] = ()
 
     def rows(self, questions: Sequence[str]) -> list[list[bool]]:
-        """(S, Q) right answers of S seeds to Q questions."""
+        """Correct answers (S, Q) of S seeds to Q questions."""
         return [[seed[question] for question in questions] for seed in self.correct]
 
 
 def answer(checkpoint: Path, data: VQADataModule) -> dict[str, bool]:
-    """Ask a checkpoint all validation questions of a data set, with its candidates.
-
-    Args:
-        checkpoint: A run of :class:`AMiFVQA`.
-        data: The data set.
-
-    Returns:
-        Whether each question was answered rightly, by its id.
-    """
-    load_checkpoint(checkpoint)  # its errors say what to do
+    """Answer all validation questions of a data set; return correctness by question id."""
+    load_checkpoint(checkpoint)  # for its errors
     task = AMiFVQA.load_from_checkpoint(checkpoint, map_location="cpu")
     kept = Answers()
     trainer = L.Trainer(
@@ -121,11 +108,7 @@ def answer(checkpoint: Path, data: VQADataModule) -> dict[str, bool]:
 
 
 def checkpoints(folder: Path, name: str = "last") -> list[Path]:
-    """A checkpoint of every seed of a run.
-
-    Args:
-        folder: The run's folder of seeds.
-        name: ``last`` or ``best``.
+    """Find the ``last`` or ``best`` checkpoint of every seed in a run's folder.
 
     Raises:
         UserError: If there is none.
@@ -134,18 +117,14 @@ def checkpoints(folder: Path, name: str = "last") -> list[Path]:
     found = sorted(seeds, key=lambda path: int(path.parent.name[4:]))
     if not found:
         raise UserError(
-            f"{folder} holds no seed<k>/{name}.ckpt: give a folder such as runs/EXPERIMENT/clean."
+            f"{folder} contains no seed<k>/{name}.ckpt: give a folder such as "
+            "runs/EXPERIMENT/clean."
         )
     return found
 
 
 def table(runs: Sequence[Run], images: Mapping[str, str]) -> str:
-    """The runs as Markdown, the first one the baseline.
-
-    Args:
-        runs: At least one.
-        images: The image of every question that was asked, by the question's id.
-    """
+    """Format the runs as Markdown; the first is the baseline, ``images`` are by question id."""
     questions = sorted(images)
     shown = [images[question] for question in questions]
     first = runs[0].rows(questions)
@@ -173,8 +152,8 @@ def table(runs: Sequence[Run], images: Mapping[str, str]) -> str:
     return markdown(HEADER, lines)
 
 
-def floor(data: VQADataModule) -> str:
-    """What the training answers alone give on the validation questions."""
+def baseline_scores(data: VQADataModule) -> str:
+    """Score the baselines that use training answers only on the validation questions."""
     rows, train = data.splits.validation, data.splits.baseline_rows("validation")
     guesses = {
         "question-only lookup": baselines.question_only(train, rows),
@@ -211,15 +190,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = {run.name: len(run.correct) for run in runs}
     if len(set(seeds.values())) > 1:
         raise UserError(
-            f"The runs have different numbers of seeds ({seeds}): finish them, for the difference "
-            "is paired by question over equal seeds."
+            f"The runs have different numbers of seeds ({seeds}), but the paired difference needs "
+            "equal numbers: finish them."
         )
     parts = data.splits
     where = "held out from training" if parts.held_out_from_train else "released"
     print(
         f"{parts.dataset} {parts.layout} [{parts.label}], validation ({where}), "
         f"{len(parts.validation)} questions on "
-        f"{len({row.image_key for row in parts.validation})} images; {floor(data)}"
+        f"{len({row.image_key for row in parts.validation})} images; {baseline_scores(data)}"
     )
     print(table(runs, {row.question_id: row.image_key for row in parts.validation}))
 

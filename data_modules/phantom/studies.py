@@ -169,19 +169,19 @@ class VectorTeacher:
     def __init__(self, studies: Sequence[Study], teaches: Mapping[str, str], scale: float) -> None:
         self.scale = scale
         self._features = torch.from_numpy(unit_vectors([study.vector for study in studies]))
-        place = {study.study_id: row for row, study in enumerate(studies)}
-        self._texts = {_id(s.study_id): place[teaches[s.study_id]] for s in studies}
-        self._images = {
-            _id(image.path): self._texts[_id(s.study_id)] for s in studies for image in s.images
-        }
+        row = {study.study_id: place for place, study in enumerate(studies)}
+        self._rows: dict[str, int] = {}  # by study id and image id
+        for study in studies:
+            names = (study.study_id, *(image.path for image in study.images))
+            self._rows |= dict.fromkeys(map(_id, names), row[teaches[study.study_id]])
 
     def image(self, ids: Sequence[str]) -> Tensor:
         """Look up the vectors (B, C) of images."""
-        return self._features[[self._images[name] for name in ids]]
+        return self._features[[self._rows[name] for name in ids]]
 
     def text(self, ids: Sequence[str]) -> Tensor:
         """Look up the vectors (B, C) of studies."""
-        return self._features[[self._texts[name] for name in ids]]
+        return self.image(ids)
 
 
 def _row(root: Path, study: Study) -> StudyRow:

@@ -185,18 +185,18 @@ def test_a_trained_run_is_measured(
     assert (drawn == (0, 255, 255)).all(-1).any()  # outlines
     footprint.main([*arguments, "--images", "5", "--batch", "2"])
     again = capsys.readouterr().out
-    assert again.splitlines()[:-1] == printed.splitlines()[:-2]  # whatever the batch
+    assert again.splitlines()[:-1] == printed.splitlines()[:-2]  # for any batch size
     footprint.main([*arguments, "--max_text_tokens", "12"])
     assert " 0 findings named" not in capsys.readouterr().out  # the limit cuts words off
 
 
-def test_what_cannot_be_measured_is_said(
+def test_what_cannot_be_measured_is_an_error(
     data: PhantomStudies, task: AMiFPretrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match="does not exist"):
         footprint.main(["--ckpt_path", str(tmp_path / "no.ckpt"), "--root", str(data.root)])
     bare = AMiFPretrain(**(small.SMALL | {"image_size": 64}))
-    with pytest.raises(UserError, match="holds no tokenizer"):
+    with pytest.raises(UserError, match="contains no tokenizer"):
         footprint.collect(bare, data, images=5, seed=0)
     monkeypatch.setattr(data, "region_words", lambda: dict.fromkeys(KINDS, frozenset({"zebra"})))
     with pytest.raises(UserError, match="shows a finding that its report names"):

@@ -95,7 +95,7 @@ def test_memory_grows_by_what_is_kept() -> None:
     assert few < 2**24
 
 
-def test_the_defaults_stand_in_the_table() -> None:
+def test_the_defaults_are_in_the_table() -> None:
     default = TokenTransport()
     assert default.blur in transport.BLURS
     assert default.scaling in transport.SCALINGS

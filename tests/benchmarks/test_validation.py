@@ -21,11 +21,12 @@ def answered(right: int) -> dict[str, bool]:
 
 
 def test_the_table_counts_and_compares_with_the_first_run() -> None:
-    text = table([Run("a", (answered(10), answered(20))), Run("b", (answered(25),))], IMAGES)
+    runs = [Run("a", (answered(10), answered(20)), (298.6, None)), Run("b", (answered(25),))]
+    text = table(runs, IMAGES)
     _, _, first, second = text.splitlines()
     cells = [cell.strip() for cell in first.strip("|").split("|")]
     assert cells[:3] == ["a", "2", "37.5"]
-    assert cells[4:7] == ["10, 20 of 40", "-", "-"]
+    assert cells[4:] == ["10, 20 of 40", "-", "-", "299 s, -"]
     cells = [cell.strip() for cell in second.strip("|").split("|")]
     assert cells[:3] == ["b", "1", "62.5"]
     assert cells[5] == "+25.0"
@@ -33,18 +34,9 @@ def test_the_table_counts_and_compares_with_the_first_run() -> None:
     assert 0 < low < 25 < high
 
 
-def test_the_table_says_how_long_each_seed_was_trained() -> None:
-    run = Run("a", (answered(10), answered(20)), (298.6, None))
-    cells = [cell.strip() for cell in table([run], IMAGES).splitlines()[-1].strip("|").split("|")]
-    assert cells[-1] == "299 s, -"
-
-
-def test_a_folder_without_checkpoints_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no seed<k>/last\.ckpt"):
-        checkpoints(tmp_path)
-
-
 def test_seeds_are_taken_in_their_order(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"contains no seed<k>/last\.ckpt"):
+        checkpoints(tmp_path)
     for seed in (10, 2):
         (tmp_path / f"seed{seed}").mkdir()
         (tmp_path / f"seed{seed}" / "last.ckpt").touch()

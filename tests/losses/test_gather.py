@@ -274,7 +274,7 @@ def test_both_processes_label_as_one(two: list[Kept]) -> None:
 
 
 def check_no_positive(drawn: list[list[int]], rank: int) -> None:
-    """No row of a process draws a sample that says the same."""
+    """No row of a process draws an equal sample."""
     admissible = ~same()[rank * EACH : (rank + 1) * EACH]
     for columns in drawn:
         assert bool(admissible[torch.arange(EACH), torch.tensor(columns)].all())

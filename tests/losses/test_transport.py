@@ -202,7 +202,7 @@ def test_extreme_tokens_stay_finite() -> None:
     assert bool(x.grad.isfinite().all())
 
 
-def test_tokens_that_are_all_alike_are_shared_evenly() -> None:
+def test_equal_tokens_are_shared_evenly() -> None:
     x, y = torch.ones(1, 3, 4), 2 * torch.ones(1, 5, 4)
     x.requires_grad_()
     transport = TokenTransport()
@@ -259,7 +259,7 @@ def test_plans_of_reports_and_images_are_near_the_best(name: str, seed: int) -> 
     costs = cosine_cost(x[0], y[0])
     plan, value = converged(costs, TokenTransport().blur)
     if name == "collapsed":
-        # Why a plan has a temperature of its own: converged at the loss's, it is far from the best.
+        # Why plans use another temperature: converged at the loss's, they are far from the best.
         assert float((plan * costs).sum()) > 1.06 * exact(costs)
     found = TokenTransport()(x, y, everything(x), everything(y))
     if name == "clusters":
@@ -349,27 +349,27 @@ def test_constant_tokens_are_the_minimum_of_matched_and_none_of_the_contrast() -
 
 # ---- a planted toy ----------------------------------------------------------------------------
 
-WIDTH, TERMS, SAID, PLACES, STUDIES = 16, 10, 5, 9, 32
+WIDTH, TERMS, LENGTH, PLACES, STUDIES = 16, 10, 5, 9, 32
 STEPS = 200
 
 
 class Toy:
-    """Studies of five of ten words; one patch of the image holds the first word, turned."""
+    """Studies of five of ten words; one patch of the image is the first word, rotated."""
 
     def __init__(self, contextual: bool) -> None:
         generator = torch.Generator().manual_seed(0)
         table = F.normalize(torch.randn(TERMS, WIDTH, generator=generator), dim=1)
         turn, _ = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=generator))
-        self.said = torch.stack(
-            [torch.randperm(TERMS, generator=generator)[:SAID] for _ in range(STUDIES)]
+        self.terms = torch.stack(
+            [torch.randperm(TERMS, generator=generator)[:LENGTH] for _ in range(STUDIES)]
         )
         self.place = torch.randint(0, PLACES, (STUDIES,), generator=generator)
-        self.words = table[self.said]
-        if contextual:  # every word knows the whole report
-            self.words = self.words.mean(1, keepdim=True).expand(-1, SAID, -1).contiguous()
+        self.words = table[self.terms]
+        if contextual:  # every word depends on the whole report
+            self.words = self.words.mean(1, keepdim=True).expand(-1, LENGTH, -1).contiguous()
         self.patches = 0.3 * torch.randn(STUDIES, PLACES, WIDTH, generator=generator)
         rows = torch.arange(STUDIES)
-        self.patches[rows, self.place] = table[self.said[:, 0]] @ turn
+        self.patches[rows, self.place] = table[self.terms[:, 0]] @ turn
         torch.manual_seed(1)
         self.text, self.image = (torch.nn.Linear(WIDTH, WIDTH) for _ in range(2))
         self.transport = TokenTransport()
@@ -380,7 +380,7 @@ class Toy:
 
     def moved(self, texts: Tensor, images: Tensor) -> Tensor:
         words, patches = self.tokens()
-        masks = torch.ones(len(texts), SAID).bool(), torch.ones(len(texts), PLACES).bool()
+        masks = torch.ones(len(texts), LENGTH).bool(), torch.ones(len(texts), PLACES).bool()
         values: Tensor = self.transport(words[texts], patches[images], *masks)
         return values
 
@@ -413,7 +413,7 @@ class Toy:
     def planted(self) -> float:
         """Share of the first word's mass on its patch, over an even share."""
         words, patches = self.tokens()
-        masks = torch.ones(STUDIES, SAID).bool(), torch.ones(STUDIES, PLACES).bool()
+        masks = torch.ones(STUDIES, LENGTH).bool(), torch.ones(STUDIES, PLACES).bool()
         plan, _ = self.transport.plan(words, patches, *masks)
         rows = torch.arange(STUDIES)
         shares = plan[rows, 0, self.place] / plan[rows, 0].sum(1)

@@ -1,4 +1,4 @@
-"""Rows of a split: each once, in order, whatever the batches were."""
+"""Rows of a split: each once, in order, for any batches."""
 
 from __future__ import annotations
 
@@ -45,18 +45,12 @@ def test_neither_order_nor_repetition_changes_what_is_kept() -> None:
         assert torch.equal(getattr(found, name), values), name
 
 
-def test_a_teacher_is_left_out_unless_announced() -> None:
-    given = features()
-    plain = StudyFeatures()
-    plain.update(**given)
-    assert plain.compute().teacher_image is None
-
-
-def test_features_are_kept_in_single_precision_without_a_graph() -> None:
+def test_features_are_kept_in_single_precision_without_a_graph_and_without_a_teacher() -> None:
     given = features()
     given["image"] = given["image"].bfloat16().requires_grad_()
     metric = StudyFeatures()
     metric.update(**given)
-    found = metric.compute().image
-    assert found.dtype == torch.float32
-    assert not found.requires_grad
+    found = metric.compute()
+    assert found.image.dtype == torch.float32
+    assert not found.image.requires_grad
+    assert found.teacher_image is None

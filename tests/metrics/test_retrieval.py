@@ -101,10 +101,12 @@ def slow_divergence(f: SplitFeatures) -> float:
     ):
         for i in range(count):
             same = [i == j or bool(f.text_id[i] == f.text_id[j]) for j in range(count)]
-            taught = [math.exp(SCALE) * float(a[i] @ b[j]) + WEIGHT * same[j] for j in range(count)]
-            said = [float(u[i] @ v[j]) / TEMPERATURE for j in range(count)]
-            q = [math.exp(x) / sum(map(math.exp, taught)) for x in taught]
-            p = [math.exp(x) / sum(map(math.exp, said)) for x in said]
+            teacher = [
+                math.exp(SCALE) * float(a[i] @ b[j]) + WEIGHT * same[j] for j in range(count)
+            ]
+            model = [float(u[i] @ v[j]) / TEMPERATURE for j in range(count)]
+            q = [math.exp(x) / sum(map(math.exp, teacher)) for x in teacher]
+            p = [math.exp(x) / sum(map(math.exp, model)) for x in model]
             total += sum(y * math.log(y / x) for x, y in zip(p, q, strict=True))
     return total / (2 * count)
 
@@ -133,7 +135,7 @@ def test_the_divergence_is_the_loss_with_soft_labels_of_a_batch_that_is_the_spli
     assert teacher_divergence(f, TEMPERATURE, SCALE, WEIGHT) == pytest.approx(float(loss), rel=1e-5)
 
 
-def test_a_model_that_says_what_the_teacher_says_does_not_diverge() -> None:
+def test_a_model_equal_to_its_teacher_does_not_diverge() -> None:
     f = features()
     same = SplitFeatures(**{**vars(f), "image": f.teacher_image, "text": f.teacher_text})
     assert teacher_divergence(same, math.exp(-SCALE), SCALE, 0.0) == pytest.approx(0.0, abs=1e-9)

@@ -1,4 +1,4 @@
-"""What questions read of the vocabulary: entries of answers, measures, means."""
+"""Attention to the vocabulary: entries of answers, measures, means."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_gate_s_mean_leaves_padding_out() -> None:
     assert gate_means(gate, mask).tolist() == pytest.approx(expected)
 
 
-def test_means_weigh_questions_alike_whatever_the_batches() -> None:
+def test_means_weigh_questions_equally_for_any_batches() -> None:
     whole, parts = VocabularyUse(), VocabularyUse()
     whole.update(used(ATTENTION, ANSWERS))
     parts.update(used(ATTENTION[:1], ANSWERS[:1]))

@@ -63,7 +63,7 @@ def test_equals_a_slow_count_however_the_questions_come(sizes: list[int]) -> Non
 
 
 def test_sums_and_not_means_of_shards() -> None:
-    # 1 of 1 and 0 of 3: a mean over shards would say 0.5.
+    # 1 of 1 and 0 of 3: a mean over shards would be 0.5.
     first, second = VQAAccuracy(["overall"]), VQAAccuracy(["overall"])
     first.update(torch.tensor([True]), torch.ones(1, 1, dtype=torch.bool))
     second.update(torch.tensor([False] * 3), torch.ones(3, 1, dtype=torch.bool))

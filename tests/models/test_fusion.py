@@ -94,7 +94,7 @@ def test_streams_read_the_other_s_previous_layer(
             slow_words, slow_patches = slow_fusion(fusion, text[row, :length], image[row])
             close(words[row, :length], slow_words)
             close(patches[row], slow_patches)
-        # The reference tells the two orders apart.
+        # The reference distinguishes the two orders.
         other = slow_fusion(fusion, text[0], image[0], previous=False)[1]
         assert (other - patches[0]).abs().max() > 1e-3
 
@@ -114,7 +114,7 @@ def test_padding_changes_nothing(mode: str, inputs: tuple[Tensor, Tensor, Tensor
 
 
 def test_gradients_of_shared_images_are_the_same_every_time(two_threads: None) -> None:
-    """Many questions about few images of many tokens: what is added in any order shows."""
+    """Many questions about few images of many tokens, so that the order of sums shows."""
     torch.manual_seed(0)
     fusion = CoAttention(TEXT, IMAGE, 64, 1, 2, 0.0)
     mask, index = torch.ones(96, 3, dtype=torch.bool), torch.randint(0, 4, (96,))

@@ -1,4 +1,4 @@
-"""Candidate ranking: exact scores, bounded memory, and a search that finds what they say."""
+"""Candidate ranking: exact scores, bounded memory, and a search that equals the ranking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amif_lightning.models.text import initializer_range
 
 PAD, BOS, EOS = 0, 1, 2
 V, D, S = 40, 32, 7
-# Shared prefixes, a candidate that is the prefix of another, and one that stands twice.
+# Shared prefixes, a candidate that is the prefix of another, and one that occurs twice.
 CANDIDATES = [[5], [5, 6], [5, 6, 7], [5, 6, 8], [9, 6, 7], [5, 6], [9], [10, 11, 12, 13], [10, 11]]
 
 
@@ -35,7 +35,7 @@ def decoder_of(
     torch.manual_seed(0)
     model = AnswerDecoder(V, D, 2, 2, 64, 8, attn_implementation=implementation).eval()
     with torch.no_grad():
-        for parameter in model.parameters():  # weights of one spread, whatever the width
+        for parameter in model.parameters():  # weights of one spread for any width
             if parameter.ndim == 2:
                 parameter.mul_(scale * 0.02 / initializer_range(D))
         model.lm.cls.predictions.bias.normal_()
@@ -171,7 +171,7 @@ def test_length_penalty_divides_by_the_number_of_scored_tokens() -> None:
     torch.testing.assert_close(rank(decoder, tree, states, mask, 0.7), plain / lengths**0.7)
 
 
-def test_scores_are_float32_whatever_the_default_type() -> None:
+def test_scores_are_float32_for_any_default_type() -> None:
     """Under `bf16-true` the default type is bfloat16, in which near answers would be equal."""
     decoder, (states, mask) = decoder_of(), states_of(5)
     tree = CandidateTree(many(0), BOS, EOS)
@@ -306,7 +306,7 @@ def test_states_are_read_once_per_question_and_never_tiled() -> None:
         if name.endswith(("crossattention.self.key", "crossattention.self.value")):
             module.register_forward_hook(record)
     rank(decoder, tree, states, mask, max_nodes=20)
-    assert keys == [(3, S, D)] * 4  # keys and values of two layers, whatever the number of passes
+    assert keys == [(3, S, D)] * 4  # keys and values of two layers, for any number of passes
     keys.clear()
     best(decoder, tree, states, mask, 5)
     assert keys == [(3, S, D)] * 4

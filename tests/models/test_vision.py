@@ -97,18 +97,14 @@ def test_conv_tower_gives_one_token_more_than_its_grid(side: int, grid: int) -> 
     assert tower.width == 24
 
 
-def test_conv_summary_is_the_mean_of_the_patches_before_positions() -> None:
-    tower = ConvTower(96, CHANNELS)
-    tokens = tower(inputs(2, 96))
-    features = tokens[:, 1:] - tower.position
-    torch.testing.assert_close(tokens[:, 0], features.mean(1))
-    assert (tokens[:, 0] - tokens[:, 1:].mean(1)).abs().max() > 1e-2
-
-
 @pytest.mark.parametrize("branch", [[], [24]])
 def test_patches_without_positions_are_those_of_a_tower_that_has_none(branch: list[int]) -> None:
     tower, images = ConvTower(64, [8, 16], branch).eval(), inputs(2, 64)
-    patches = tower.patches(tower(images))
+    tokens = tower(images)
+    patches = tower.patches(tokens)
+    # Without a branch, the summary is the mean of these patches.
+    assert torch.allclose(tokens[:, 0], patches.mean(1), atol=1e-6) == (not branch)
+    assert (tokens[:, 0] - tokens[:, 1:].mean(1)).abs().max() > 1e-2
     with torch.no_grad():
         tower.position.zero_()
     torch.testing.assert_close(patches, tower(images)[:, 1:], atol=1e-5, rtol=0)
@@ -222,7 +218,7 @@ def test_a_built_in_name_takes_a_weights_file_or_random_weights(tmp_path: Path) 
 def test_weights_trained_with_quick_gelu_run_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # `ViT-B-16` with OpenAI's weights: the configuration says GELU, the tag QuickGELU.
+    # `ViT-B-16` with OpenAI's weights: the configuration has GELU, the tag QuickGELU.
     write_folder(tmp_path / "tiny-vit-d", VIT)
     file = tmp_path / "tiny-vit-d" / "open_clip_pytorch_model.bin"
     tag = dict(open_clip.get_pretrained_cfg("ViT-B-16", "openai"))
@@ -237,8 +233,8 @@ def test_weights_trained_with_quick_gelu_run_with_it(
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_the_activation_can_be_said_without_weights(tmp_path: Path, given: bool) -> None:
-    """A tower restored from a checkpoint has no tag that would say it."""
+def test_the_activation_can_be_given_without_weights(tmp_path: Path, given: bool) -> None:
+    """A tower restored from a checkpoint has no weights tag that implies it."""
     folder = tmp_path / f"vit-activation-{given}"
     write_folder(folder, VIT | {"quick_gelu": not given})
     name = f"local-dir:{folder}"
@@ -267,7 +263,7 @@ def test_patch_dropout_of_a_configuration_is_left_out(tmp_path: Path) -> None:
 # ---- timm towers -----------------------------------------------------------------------------
 
 
-# Pooling by CLS, by a mean behind its own norm, and by attention.
+# Pooling by CLS, by a mean with its own norm, and by attention.
 @pytest.mark.parametrize("name", ["test_vit", "test_vit2", "test_vit3"])
 def test_timm_towers_of_all_poolings(tmp_path: Path, name: str) -> None:
     open_clip.add_model_config(_named(tmp_path, f"timm-{name}", timm_config(name)))
@@ -336,19 +332,19 @@ def test_no_grid_of_patch_tokens(
     assert name in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["hf-hub:microsoft/BiomedCLIP-of-nobody", "ViT-B-16"])
-def test_an_unreachable_hub_names_the_option_for_a_folder(name: str) -> None:
-    with pytest.raises(UserError, match="local-dir:FOLDER") as error:
-        build_vision(name, "openai", SIDE)
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("hf-hub:microsoft/BiomedCLIP-of-nobody", "openai", "local-dir:FOLDER"),
+        ("ViT-B-16", "openai", "local-dir:FOLDER"),
+        ("ViT-B-16-typo", None, "not found in built-ins"),
+        ("ViT-B-16", "opneai", "not a known tag or valid file path"),
+    ],
+)
+def test_weights_that_cannot_be_reached(name: str, weights: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        build_vision(name, weights, SIDE)
     assert name in one_sentence(error)
-
-
-def test_an_unknown_name_and_an_unknown_tag() -> None:
-    with pytest.raises(UserError, match="not found in built-ins"):
-        build_vision("ViT-B-16-typo", None, SIDE)
-    with pytest.raises(UserError, match="not a known tag or valid file path") as error:
-        build_vision("ViT-B-16", "opneai", SIDE)
-    one_sentence(error)
 
 
 def test_folders_that_are_missing_empty_or_without_weights(tmp_path: Path) -> None:

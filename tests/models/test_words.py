@@ -1,4 +1,4 @@
-"""Words are put together from their pieces, and the telling ones are chosen."""
+"""Words are joined from their pieces, and informative ones are selected."""
 
 from __future__ import annotations
 
@@ -42,15 +42,12 @@ def test_pieces_make_words_again() -> None:
     assert places == list(range(1, len(ids) - 1))  # every token but [CLS] and [SEP], once
 
 
-def test_an_empty_text_has_no_words() -> None:
+def test_an_empty_text_has_no_words_and_a_truncated_one_its_first() -> None:
     assert read("") == []
-
-
-def test_a_cut_text_keeps_what_is_left() -> None:
     assert [word.text for word in read("a nodule lies in the lung", 4)] == ["a", "nodule"]
 
 
-def test_punctuation_numbers_and_stop_words_say_nothing() -> None:
+def test_punctuation_numbers_and_stop_words_are_left_out() -> None:
     found = proper(read("No nodule is seen in the left lung, 12 mm; \u4e2d!"))
     assert [word.text for word in found] == ["nodule", "left", "lung", "mm"]
 
@@ -68,41 +65,43 @@ def test_the_longest_different_words_are_chosen_in_the_order_of_the_text() -> No
 
 # ---- what is denied ---------------------------------------------------------------------------
 
-SAID = Tokenizer.from_texts(["heart is large mass . ; ! ? no not nodule without fluid , seen"])
+TABLE_OF_DENIALS = Tokenizer.from_texts(
+    ["heart is large mass . ; ! ? no not nodule without fluid , seen"]
+)
 
 
-def spoken(*texts: str) -> list[list[str]]:
-    """By text of a padded batch the pieces that affirm something."""
-    fast = FastTokenizer.from_str(SAID.to_json())
-    rows = [SAID.encode(text, 60) for text in texts]
+def affirming(*texts: str) -> list[list[str]]:
+    """Pieces of affirming sentences, by text of a padded batch."""
+    fast = FastTokenizer.from_str(TABLE_OF_DENIALS.to_json())
+    rows = [TABLE_OF_DENIALS.encode(text, 60) for text in texts]
     width = max(map(len, rows)) + 2
-    ids = torch.tensor([row + [SAID.pad_id] * (width - len(row)) for row in rows])
-    kept = affirmed(ids, *denial_ids(fast))
-    assert kept.shape == ids.shape
+    ids = torch.tensor([row + [TABLE_OF_DENIALS.pad_id] * (width - len(row)) for row in rows])
+    flags_of = affirmed(ids, *denial_ids(fast))
+    assert flags_of.shape == ids.shape
     return [
-        [str(fast.id_to_token(number)) for number, said in zip(row, flags, strict=False) if said]
-        for row, flags in zip(rows, kept.tolist(), strict=True)
+        [str(fast.id_to_token(number)) for number, kept in zip(row, flags, strict=False) if kept]
+        for row, flags in zip(rows, flags_of.tolist(), strict=True)
     ]
 
 
 def test_a_sentence_with_a_denial_is_left_out_whole_with_its_end() -> None:
-    assert spoken("heart is large . mass not seen . nodule seen .") == [
+    assert affirming("heart is large . mass not seen . nodule seen .") == [
         ["[CLS]", "heart", "is", "large", ".", "nodule", "seen", ".", "[SEP]"]
     ]
 
 
 def test_every_end_ends_a_sentence_and_a_comma_does_not() -> None:
     for end in ".;!?":
-        (found,) = spoken(f"no mass {end} heart is large")
+        (found,) = affirming(f"no mass {end} heart is large")
         assert found == ["heart", "is", "large", "[SEP]"]  # [CLS] is part of the denied one
-    (found,) = spoken("heart is large , no mass . nodule")
+    (found,) = affirming("heart is large , no mass . nodule")
     assert found == ["nodule", "[SEP]"]
 
 
 def test_texts_of_a_batch_are_read_apart() -> None:
     texts = ("no mass .", "mass .", "mass", "fluid . without nodule")
-    together = spoken(*texts)
-    assert together == [spoken(text)[0] for text in texts]
+    together = affirming(*texts)
+    assert together == [affirming(text)[0] for text in texts]
     assert together[0] == ["[SEP]"]
     assert together[3] == ["[CLS]", "fluid", "."]
 

@@ -80,7 +80,7 @@ def place(
     groups: list[tuple[Lesion, ...]] = []
     for finding in findings:
         before = [lesion for group in groups for lesion in group]
-        groups.append(_accepted(rng, scene, finding, _wanted_views(rng, finding), before))
+        groups.append(_accepted(rng, scene, finding, _intended_views(rng, finding), before))
     everything = [lesion for group in groups for lesion in group]
     return tuple(
         _measured(scene, finding, group, everything)
@@ -88,7 +88,7 @@ def place(
     )
 
 
-def _wanted_views(rng: np.random.Generator, finding: Finding) -> tuple[View, ...]:
+def _intended_views(rng: np.random.Generator, finding: Finding) -> tuple[View, ...]:
     """Draw the views that are to show a finding; about one finding in five is hidden on a view."""
     chance = float(rng.random())
     if finding.count > 1 or finding.side == "both":
@@ -109,14 +109,14 @@ def _accepted(
     rng: np.random.Generator,
     scene: Scene,
     finding: Finding,
-    wanted: tuple[View, ...],
+    intended: tuple[View, ...],
     before: Sequence[Lesion],
 ) -> tuple[Lesion, ...]:
     """Propose bodies until the images show them as intended; otherwise keep the best proposal."""
     best: tuple[float, tuple[Lesion, ...]] = (-np.inf, ())
     for attempt in range(ATTEMPTS):
         # Halfway, give up hiding a finding that this patient's anatomy does not hide.
-        views = wanted if attempt < ATTEMPTS // 2 else VIEWS
+        views = intended if attempt < ATTEMPTS // 2 else VIEWS
         lesions = _propose(rng, scene.anatomy, finding, views)
         if lesions is None:
             continue

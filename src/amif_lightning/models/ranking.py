@@ -5,7 +5,7 @@ processes a shared prefix once. The score of a candidate is the sum of log p ove
 end token, as in :func:`amif_lightning.losses.answering.sequence_log_likelihood`.
 
 The nodes of a question are packed into one row. A node's position id is its depth, and a 4-D mask
-lets it attend to its ancestors only, as in a sequence of its own. Cross-attention keys and values
+lets it attend to its ancestors only, as in a separate sequence. Cross-attention keys and values
 of the fused tokens (B, S, D) are computed once per question and not copied per candidate.
 
 B questions, N candidates, M tree nodes, S fused tokens, D width, V vocabulary entries.

@@ -1,4 +1,4 @@
-"""A data set small enough to be made in a test, and what tells two folders apart."""
+"""Sizes of a tiny data set, and the digests of a folder's files."""
 
 from __future__ import annotations
 

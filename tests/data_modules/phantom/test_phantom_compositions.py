@@ -1,4 +1,4 @@
-"""Questions whose answers are composed: what is asked, of whom, and what training never answers."""
+"""Questions with composed answers: which are asked, and which answers training never has."""
 
 from __future__ import annotations
 

@@ -19,21 +19,14 @@ SMALLEST_POOL = 200  # studies; a smaller set takes less time than the start of 
 _CHUNK = 8  # studies per task of a process
 
 
-def processes_for(studies: int) -> int:
-    """Number of processes worth starting: all cores that this process may use, or one."""
-    if studies < SMALLEST_POOL:
-        return 1
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def written(
     folder: Path, jobs: Sequence[Job], processes: int | None = None
 ) -> Generator[Written, None, None]:
     """Draw and save studies below ``folder``; yield the results in the order of the jobs."""
     if processes is None:
-        processes = processes_for(len(jobs))
+        linux = sys.platform == "linux"
+        cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+        processes = cores if len(jobs) >= SMALLEST_POOL else 1
     if processes == 1:
         yield from (write_study(folder, job) for job in jobs)
         return

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -278,9 +277,4 @@ def build_vision(
                 "numbers of at least 1, such as [128, 256], or [] for no branch."
             )
         return ConvTower(image_size, channels, summary_channels)
-    if name.startswith("local-dir:") and not Path(name.removeprefix("local-dir:")).is_dir():
-        raise UserError(
-            f"The image tower's folder {name.removeprefix('local-dir:')} does not exist: give the "
-            "folder that holds open_clip_config.json as --model.init_args.vision local-dir:FOLDER."
-        )
     return CLIPTower(name, pretrained, image_size, quick_gelu)

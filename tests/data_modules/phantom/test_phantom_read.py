@@ -142,24 +142,19 @@ def test_regions_are_the_stored_footprints_of_the_shown_findings(
 def test_a_region_lies_on_its_finding_s_side_of_the_frontal_image(
     shown: list[tuple[Study, str, list[Region]]],
 ) -> None:
-    """The patient's left is on the right of the image; upper is above lower."""
+    """The patient's left is on the right of the image."""
     sides = dict.fromkeys(("left", "right"), 0)
-    heights: dict[str, list[float]] = {"upper": [], "middle": [], "lower": []}
     for study, path, regions in shown:
         kinds: dict[str, Finding] = {finding.kind: finding for finding in study.findings}
         if not path.endswith("_frontal.png"):
             continue
         for region in regions:
             finding = kinds[region.kind]
-            rows, columns = region.mask.nonzero()
             if finding.side in sides:
+                columns = region.mask.nonzero()[1]
                 assert (columns.mean() > 55.5) == (finding.side == "left"), (path, finding)
                 sides[finding.side] += 1
-            if finding.zone:
-                heights[finding.zone].append(float(rows.mean()))
     assert min(sides.values()) > 5
-    upper, middle, lower = (sum(found) / len(found) for found in heights.values())
-    assert upper < middle < lower
 
 
 def test_the_image_is_brighter_in_a_region_than_images_without_a_finding_there(

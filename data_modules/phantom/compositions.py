@@ -15,7 +15,7 @@ import numpy as np
 from data_modules.phantom.questions import Candidate, Question, QuestionType
 from data_modules.phantom.simulator.findings import COUNTS, PROFILES, Finding
 from data_modules.phantom.simulator.geometry import View
-from data_modules.phantom.simulator.lesions import Aspect, Placed
+from data_modules.phantom.simulator.lesions import Placed
 
 VIEW: View = "frontal"
 SEEN: QuestionType = "composition"
@@ -51,18 +51,7 @@ def _phrase(finding: Finding) -> str:
 
 def composition(study: int, placed: Sequence[Placed]) -> Candidate | None:
     """Return a study's question; None if normal or if the frontal image leaves a word open."""
-    for item in placed:
-        finding = item.finding
-        named: dict[Aspect, object] = {
-            "presence": True,
-            "side": finding.side,
-            "zone": finding.zone,
-            "size": finding.size,
-            "count": finding.count > 1,
-        }
-        if not {aspect for aspect, value in named.items() if value} <= item.decided[VIEW]:
-            return None
-    if not placed:
+    if not placed or not all(item.finding.aspects <= item.decided[VIEW] for item in placed):
         return None
     return Candidate(study, VIEW, SEEN, "", describe(item.finding for item in placed))
 

@@ -14,6 +14,7 @@ Kind = Literal["nodule", "mass", "effusion", "consolidation", "pneumothorax", "c
 Side = Literal["left", "right", "both", ""]
 Zone = Literal["upper", "middle", "lower", ""]
 Size = Literal["small", "large", ""]
+Aspect = Literal["presence", "side", "zone", "size", "count"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SIDES: tuple[Side, ...] = ("left", "right")
@@ -44,6 +45,13 @@ class Finding:
     def sides(self) -> tuple[Side, ...]:
         """The lungs that it lies in."""
         return SIDES if self.side == "both" else (self.side,) if self.side else ()
+
+    @property
+    def aspects(self) -> frozenset[Aspect]:
+        """What can be asked about it."""
+        optional: dict[Aspect, object] = {"side": self.side, "zone": self.zone, "size": self.size}
+        optional["count"] = self.count > 1
+        return frozenset({"presence", *(aspect for aspect, value in optional.items() if value)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
 
 import numpy as np
 
 from data_modules.phantom.simulator.anatomy import SIGN, Anatomy, Lung, LungSide
-from data_modules.phantom.simulator.findings import Finding
+from data_modules.phantom.simulator.findings import Aspect, Finding
 from data_modules.phantom.simulator.geometry import (
     PIXEL,
     VIEWS,
@@ -27,8 +26,6 @@ from data_modules.phantom.simulator.geometry import (
     row_height,
 )
 from data_modules.phantom.simulator.render import LUNG, Lesion, Scene, Shadow
-
-Aspect = Literal["presence", "side", "zone", "size", "count"]
 
 DECIDED = 3.0  # an image shows a finding from this mean difference on, in noise sigma
 MARGIN = 0.6  # distance from DECIDED, in noise sigma, that an accepted proposal keeps
@@ -132,11 +129,9 @@ def _accepted(
                 break
         else:
             decided = _measured(scene, finding, lesions, together).decided
-            if (
-                (not finding.size or all("size" in decided[view] for view in views))
-                and (not finding.zone or all("zone" in decided[view] for view in views))
-                and (finding.count == 1 or "count" in decided["frontal"])
-            ):
+            clear = finding.aspects & {"size", "zone"}
+            counted = finding.count == 1 or "count" in decided["frontal"]
+            if counted and all(clear <= decided[view] for view in views):
                 return lesions
         if score > best[0]:
             best = (score, lesions)

@@ -81,7 +81,7 @@ class Projection:
                 self._inside(side, body) for body in (lung.dome, anatomy.mediastinum)
             ]
         self._covered: dict[tuple[LungSide, Ellipsoid], tuple[list[Span], Array]] = {}
-        self._vessel_sums: dict[LungSide, Array] = {}
+        self._vessel_sums: dict[tuple[LungSide, Ellipsoid | None], Array] = {}
         self._static = self._fixed()
         self._deficits: dict[tuple[LungSide, tuple[Lesion, ...]], Array] = {}
         self.black = self._automatic_exposure()
@@ -191,8 +191,9 @@ class Projection:
 
     def _vessels(self, side: LungSide, collapse: Ellipsoid | None) -> Array:
         """Integrate the vessels of a lung inside its space, or inside the collapsed lung."""
-        if collapse is None and side in self._vessel_sums:
-            return self._vessel_sums[side]
+        key = (side, collapse)
+        if key in self._vessel_sums:
+            return self._vessel_sums[key]
         box = self.boxes[side]
         holder = self._spaces[side] if collapse is None else self._inside(side, collapse)
         total = np.zeros_like(holder.near)
@@ -201,8 +202,7 @@ class Projection:
             index = spot.within(box)
             inside = chord(vessel, self.view, spot).clipped(holder.cut(index))
             total[index] += TISSUE * (1 - LUNG) * inside.length
-        if collapse is None:
-            self._vessel_sums[side] = total
+        self._vessel_sums[key] = total
         return total
 
     def integral(self, lesions: Iterable[Lesion]) -> Array:

@@ -5,9 +5,9 @@ import pytest
 from scipy.ndimage import label
 
 from data_modules.phantom.simulator.anatomy import draw_anatomy
-from data_modules.phantom.simulator.findings import PROFILES, draw_profiles
+from data_modules.phantom.simulator.findings import PROFILES, Aspect, draw_profiles
 from data_modules.phantom.simulator.geometry import VIEWS, Array, View
-from data_modules.phantom.simulator.lesions import AREAS, DECIDED, Aspect, Placed, place
+from data_modules.phantom.simulator.lesions import AREAS, DECIDED, Placed, place
 from data_modules.phantom.simulator.render import Exposure, Lesion, Scene
 
 Drawn = tuple[Scene, tuple[Placed, ...]]

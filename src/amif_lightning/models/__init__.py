@@ -1,12 +1,3 @@
 """Networks of the method: encoders, fusion, knowledge and answering."""
 
-__all__ = [
-    "decoder",
-    "eval_mode",
-    "fusion",
-    "knowledge",
-    "ranking",
-    "text",
-    "vision",
-    "words",
-]
+__all__ = ["decoder", "eval_mode", "fusion", "knowledge", "ranking", "text", "vision", "words"]

@@ -86,21 +86,6 @@ def test_its_audit_is_clean(small_root: Path) -> None:
     assert audit.clean, audit.not_clean
 
 
-def test_its_batches_hold_images_and_questions(small_root: Path) -> None:
-    data = _phantom(small_root, questions_per_image=2)
-    data.prepare_data()
-    data.setup("fit")
-    batch = next(iter(data.train_dataloader()))
-    assert batch.images.shape == (4, 3, 32, 32)
-    assert 4 <= len(batch) <= 8
-    assert batch.strata[:, data.strata.index("overall")].all()
-    by_id = {row.question_id: row for row in data.splits.train}
-    for question_id, question, image in zip(
-        batch.question_ids, batch.questions, batch.image_keys, strict=True
-    ):
-        assert (by_id[question_id].question, by_id[question_id].image_key) == (question, image)
-
-
 def test_too_few_studies_for_a_question_are_one_sentence(tmp_path: Path) -> None:
     data = _phantom(tmp_path / "set", train_studies=1)
     data.prepare_data()

@@ -7,7 +7,6 @@ from data_modules.phantom.simulator.findings import (
     COORDINATES,
     KINDS,
     PROFILES,
-    Finding,
     draw_profiles,
     finding_vector,
     unit_vectors,
@@ -33,11 +32,6 @@ def test_none_has_a_coordinate_of_its_own() -> None:
     assert COORDINATES[healthy.index(1)] == "none"
     others = [finding_vector(profile.findings) for profile in PROFILES if profile.findings]
     assert all(vector[healthy.index(1)] == 0 and sum(vector) > 0 for vector in others)
-
-
-def test_vector_does_not_depend_on_the_order_of_findings() -> None:
-    first, second = Finding("cardiomegaly"), Finding("effusion", "both", size="small")
-    assert finding_vector([first, second]) == finding_vector([second, first])
 
 
 def test_drawn_profiles_keep_their_shares() -> None:

@@ -59,14 +59,14 @@ def every_sequence(decoder: AnswerDecoder, state: Tensor, mask: Tensor, longest:
     prefixes: dict[tuple[int, ...], float] = {(): 0.0}
     scores: dict[tuple[int, ...], float] = {}
     for _ in range(longest):
-        grown = {}
+        grown: dict[tuple[int, ...], float] = {}
         for prefix, score in prefixes.items():
             log_p = steps(decoder, prefix, state, mask).tolist()
             scores[prefix] = score + log_p[EOS]
             grown |= {(*prefix, t): score + log_p[t] for t in range(V) if t != EOS}
         prefixes = grown
     scores |= prefixes  # of the greatest length, without an end token
-    return list(max(scores, key=lambda body: scores[body]))
+    return list(max(scores.items(), key=lambda item: item[1])[0])
 
 
 @pytest.mark.parametrize("beams", [1, 2, 3])

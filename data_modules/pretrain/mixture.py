@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from torch.utils.data import DataLoader
-
-from amif_lightning.batch import StudyBatch
 from amif_lightning.data.leakage.held_out import not_compared
 from amif_lightning.data.loading.mixture import MixtureModule, folder_of
 from amif_lightning.data.loading.options import CorpusOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule
-from amif_lightning.data.loading.weighted import check_weights, epoch_sizes
+from amif_lightning.data.loading.weighted import check_weights
 from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName
 from amif_lightning.data.schema.studies import StudyRow
 from amif_lightning.data.schema.study_splits import StudySplits
@@ -87,7 +83,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
         """The parts' own splits joined, less training studies whose image is scored somewhere."""
         release = self.release
         kept, leaking = self._without_leaks(
-            [("train", lambda other: other.scored_images()), ("validation", lambda other: [])]
+            {"train": lambda other: other.scored_images(), "validation": lambda other: []}
         )
         return StudySplits(
             train=tuple(map(_of_mixture, kept["train"])),
@@ -97,15 +93,6 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
             held_out_from_train=any(part.splits.held_out_from_train for part in self.parts),
             absent=release.absent,
         )
-
-    def _epoch_studies(self) -> int:
-        counts = Counter(map(_source, self.splits.train))
-        return sum(epoch_sizes([counts[part.dataset] for part in self.parts], self.weights))
-
-    def train_dataloader(self) -> DataLoader[StudyBatch]:
-        """Shuffled studies of all parts, each as often as its weight says, in full batches."""
-        sources = map(_source, self.splits.train)
-        return self._mixed_loader(self._train_views(), sources, self._collate, drop_last=True)
 
 
 def _source(row: StudyRow) -> str:

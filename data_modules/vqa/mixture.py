@@ -7,9 +7,6 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
-from amif_lightning.batch import VQABatch
 from amif_lightning.data.leakage.held_out import not_compared
 from amif_lightning.data.loading.mixture import MixtureModule, folder_of
 from amif_lightning.data.loading.options import QuestionOptions
@@ -112,11 +109,11 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         joined = [part.splits for part in self.parts]
         named = {r.question_id: r for rows in self.release.splits.values() for r in rows}
         kept, leaking = self._without_leaks(
-            [
-                ("train", lambda other: other.scored_images()),
+            {
+                "train": lambda other: other.scored_images(),
                 # An image that another set tests must not choose checkpoints either.
-                ("validation", lambda other: [other.images_in(other.splits.test)]),
-            ]
+                "validation": lambda other: [other.images_in(other.splits.test)],
+            }
         )
         answer_rows = tuple(named[r.question_id] for one in joined for r in one.answer_rows)
         scored = [(part, part.scored_images()) for part in self.parts]
@@ -159,11 +156,6 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
             for rows in part.release.splits.values()
             for row in rows
         }
-
-    def train_dataloader(self) -> DataLoader[VQABatch]:
-        """Shuffled groups of all parts, each as often as its weight says."""
-        groups = self._train_groups()
-        return self._mixed_loader(groups, iter(groups.sources()), self._collate, drop_last=False)
 
     def _validation_sample(self, rows: Sequence[VQAExample]) -> list[VQAExample]:
         share = max(1, self.validation_questions // len(self.parts))

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.errors import UserError
-from amif_lightning.renamed_options import current_arguments
+from amif_lightning.renamed_options import read_checkpoint
 
 #: Key of a selection: data sets whose images were left out, comma-separated.
 HELD_OUT = "held_out"
@@ -52,37 +51,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If it does not exist, is truncated, or contains anything but plain types.
     """
-    return _read(path)[0]
-
-
-def _read(path: Path) -> tuple[dict[str, Any], bool]:
-    """A checkpoint with current option names, and whether any option was renamed."""
-    if not path.is_file():
-        raise UserError(f"The checkpoint {path} does not exist: check the path.")
-    try:
-        # Memory-mapped, because most callers need only the plain types.
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # anything that torch's unpickler or zip reader raises
-        raise UserError(
-            f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not "
-            "a checkpoint of this suite; train again or copy it again."
-        ) from error
-    if "state_dict" not in loaded:
-        raise UserError(f"{path} holds no state_dict: give a checkpoint that `fit` wrote.")
-    stored = loaded.get("hyper_parameters", {})
-    now = current_arguments(stored)
-    renamed = list(now) != list(stored)
-    if renamed:
-        loaded["hyper_parameters"] = now
-        rank_zero_warn(f"{path} contains old option names; the current names are used.")
-    return loaded, renamed
+    return read_checkpoint(path)[0]
 
 
 def readable_by_lightning(path: Any) -> Any:
     """The path itself, or an in-memory copy with current option names if any was renamed."""
     if not isinstance(path, (str, Path)) or not Path(path).is_file():
         return path
-    stored, renamed = _read(Path(path))
+    stored, renamed = read_checkpoint(Path(path))
     if not renamed:
         return path
     copy = io.BytesIO()

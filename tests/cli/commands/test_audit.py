@@ -32,6 +32,12 @@ def test_exit_codes(
     assert capsys.readouterr().out == printed
 
 
+def test_an_audit_needs_no_embeddings_of_the_teacher(tmp_path: Path) -> None:
+    words = ["audit", "--data=PhantomStudies", f"--data.root={tmp_path / 'phantom'}"]
+    words += ["--data.train_studies=8", "--data.validation_studies=2", "--data.test_studies=2"]
+    assert main([*words, "--data.teacher=embeddings", "--data.teacher_source=absent"]) == 0
+
+
 @pytest.fixture
 def experiment(tmp_path: Path) -> str:
     (tmp_path / "a.yaml").write_text(

@@ -1,4 +1,4 @@
-"""The base of the study data modules: batches, what it prints and refuses, and how it resumes."""
+"""Data modules of studies: their batches, warnings, what tasks ask for, and the teacher."""
 
 from __future__ import annotations
 
@@ -8,25 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import StudyBatch
-from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.data.schema.studies import StudyRelease, StudyRow
 from amif_lightning.data.teacher import cache as embeddings
 from amif_lightning.errors import UserError
-from tests.data.tiny_studies import TinyStudies, tiny_studies
-
-
-@pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> StudyRelease:
-    return tiny_studies(tmp_path_factory.mktemp("studies"))
+from tests.data.tiny_studies import TinyStudies
 
 
 def with_train(release: StudyRelease, rows: Sequence[StudyRow]) -> StudyRelease:
@@ -90,21 +82,6 @@ def test_evaluation_loaders_hold_every_study_once_with_its_fixed_views(
         assert one.study_ids == other.study_ids
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_cached_images_are_those_that_are_decoded_anew(
-    tmp_path: Path, studies: StudyRelease, workers: int
-) -> None:
-    plain = TinyStudies(tmp_path, studies)
-    cached = TinyStudies(tmp_path, studies, cache_images=True, num_workers=workers)
-    for name in ("train_dataloader", "val_dataloader"):
-        kept = getattr(cached, name)()
-        for _ in range(2):  # the second pass reads what the first one stored
-            for one, other in zip(getattr(plain, name)(), kept, strict=True):
-                assert one.study_ids == other.study_ids
-                assert torch.equal(one.first, other.first)
-                assert torch.equal(one.second, other.second)
-
-
 # ---- setup ------------------------------------------------------------------------------------
 
 
@@ -127,7 +104,7 @@ def test_dropped_studies_are_counted_and_long_texts_cut(
     assert widths <= {120}
 
 
-def test_equal_views_are_said(tmp_path: Path, studies: StudyRelease, printed: list[str]) -> None:
+def test_equal_views_are_named(tmp_path: Path, studies: StudyRelease, printed: list[str]) -> None:
     TinyStudies(tmp_path, studies, augmentation="none").setup("fit")
     assert printed == [
         "Tiny: 1 of 10 train studies have one image and augmentation is none, so their two views "
@@ -138,40 +115,11 @@ def test_equal_views_are_said(tmp_path: Path, studies: StudyRelease, printed: li
 def test_fewer_studies_than_a_batch_are_refused(tmp_path: Path, studies: StudyRelease) -> None:
     with pytest.raises(UserError, match=r"10 training studies.*batch of 11.*batch_size 10 or less"):
         TinyStudies(tmp_path, studies, batch_size=11).setup("fit")
-    whole = TinyStudies(tmp_path, studies, batch_size=10)
-    whole.setup("fit")
-    assert [len(batch) for batch in whole.train_dataloader()] == [10]
+    for size in (10, 1):
+        data = TinyStudies(tmp_path, studies, batch_size=size)
+        data.setup("fit")
+        assert [len(batch) for batch in data.train_dataloader()] == [size] * (10 // size)
     TinyStudies(tmp_path, studies, batch_size=11).setup("test")  # asks for no training batch
-
-
-def test_a_batch_of_one_is_a_batch(tmp_path: Path, studies: StudyRelease) -> None:
-    data = TinyStudies(tmp_path, studies, batch_size=1)
-    data.setup("fit")
-    assert [len(batch) for batch in data.train_dataloader()] == [1] * 10
-
-
-@pytest.mark.parametrize(
-    ("stage", "split", "absent", "message"),
-    [
-        ("test", "test", {}, "no test studies that can be used (none was found): run"),
-        ("test", "test", {"test": "not released"}, "no test studies that can be used (not rel"),
-        ("fit", "train", {}, "no train studies that can be used (none was found): run"),
-    ],
-)
-def test_an_empty_split_says_why(
-    tmp_path: Path,
-    studies: StudyRelease,
-    stage: str,
-    split: SplitName,
-    absent: dict[str, str],
-    message: str,
-) -> None:
-    splits = {name: rows for name, rows in studies.splits.items() if name != split}
-    data = TinyStudies(tmp_path, dataclasses.replace(studies, splits=splits, absent=absent))
-    with pytest.raises(UserError) as caught:
-        data.setup(stage)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_split_that_is_dropped_whole_says_why(tmp_path: Path, studies: StudyRelease) -> None:
@@ -180,20 +128,10 @@ def test_a_split_that_is_dropped_whole_says_why(tmp_path: Path, studies: StudyRe
         TinyStudies(tmp_path, with_train(studies, rows)).setup("fit")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("max_text_tokens", 2), ("teacher", "wise"), ("batch_size", 0)]
-)
-def test_bad_study_options_are_named(
-    tmp_path: Path, studies: StudyRelease, name: str, value: object
-) -> None:
-    with pytest.raises(UserError, match=rf"{name} is .*{value}.*: give"):
-        TinyStudies(tmp_path, studies, **{name: value})
+# ---- what tasks and records need ---------------------------------------------------------------
 
 
-# ---- what tasks ask for -----------------------------------------------------------------------
-
-
-def test_the_checkpoint_is_told_tokens_and_selection(tmp_path: Path, studies: StudyRelease) -> None:
+def test_a_checkpoint_stores_tokens_and_selection(tmp_path: Path, studies: StudyRelease) -> None:
     data = TinyStudies(tmp_path, studies, split_seed=4, validation_fraction=0.2)
     space = data.answer_space()
     assert space.tokenizer == data.tokenizer.to_json()
@@ -215,7 +153,7 @@ def test_the_word_table_knows_training_reports_only(tmp_path: Path, studies: Stu
     assert len(words.pieces("validation")) > 1
 
 
-def test_a_record_is_told_of_the_test_studies(tmp_path: Path, studies: StudyRelease) -> None:
+def test_a_record_names_the_test_studies(tmp_path: Path, studies: StudyRelease) -> None:
     first, *rest = studies.splits["test"]
     empty = dataclasses.replace(first, study_id="Tiny/empty", text="")
     splits: dict[SplitName, tuple[StudyRow, ...]] = {
@@ -260,7 +198,7 @@ class Table:
 
 
 class Near(Table):
-    """Says of the validation studies which texts are alike: a line, the last one apart."""
+    """Texts of the validation studies lie on a line, the last one apart."""
 
     places = (0.0, 0.1, 0.3, 0.7, 3.0)
 
@@ -270,16 +208,20 @@ class Near(Table):
 
 
 def judged(
-    folder: Path, studies: StudyRelease, said: Sequence[str], findings: Sequence[str] = (), **o: Any
+    folder: Path,
+    studies: StudyRelease,
+    texts: Sequence[str],
+    findings: Sequence[str] = (),
+    **o: Any,
 ) -> TinyStudies:
     """A module whose validation studies have these texts and findings."""
-    given = findings or [""] * len(said)
+    given = findings or [""] * len(texts)
     rows = tuple(
         dataclasses.replace(row, text=text, finding=finding)
-        for row, text, finding in zip(studies.splits["validation"], said, given, strict=True)
+        for row, text, finding in zip(studies.splits["validation"], texts, given, strict=True)
     )
     release = dataclasses.replace(studies, splits={**studies.splits, "validation": rows})
-    return TinyStudies(folder, release, **o)
+    return TinyStudies(folder, release)
 
 
 TEXTS = ("Clear.", "clear", "A nodule.", "A mass.", "Fluid.")
@@ -289,7 +231,7 @@ def test_fixed_negatives_say_something_else(tmp_path: Path, studies: StudyReleas
     data = judged(tmp_path, studies, TEXTS)
     data.__dict__["teacher_table"] = Near(tmp_path)  # in the place of the cached one
     fixed = data.fixed_negatives("validation")
-    # The first two texts are the same but for their spelling.
+    # The first two texts are equal once normalised.
     assert fixed.hard == (2, 2, 1, 2, 3)
     groups = [0, 0, 2, 3, 4]
     assert all(groups[own] != groups[other] for own, other in enumerate(fixed.random))
@@ -303,13 +245,13 @@ def test_fixed_negatives_say_something_else(tmp_path: Path, studies: StudyReleas
 def test_fixed_negatives_depend_on_split_and_split_seed_alone(
     tmp_path: Path, studies: StudyRelease
 ) -> None:
-    def random(split: SplitName, said: Sequence[str] = TEXTS, **options: Any) -> tuple[int, ...]:
+    def random(split: SplitName, texts: Sequence[str] = TEXTS, **options: Any) -> tuple[int, ...]:
         release = dataclasses.replace(
-            judged(tmp_path, studies, said).made,
-            splits={**studies.splits, split: judged(tmp_path, studies, said).rows("validation")},
+            judged(tmp_path, studies, texts).made,
+            splits={**studies.splits, split: judged(tmp_path, studies, texts).rows("validation")},
         )
         found = TinyStudies(tmp_path, release, **options).fixed_negatives(split)
-        assert found.hard is None  # nobody says what is near
+        assert found.hard is None  # no teacher, no similarities
         return found.random
 
     texts = [f"Text {number}." for number in range(5)]
@@ -327,7 +269,7 @@ def test_without_more_knowledge_nothing_has_a_region(tmp_path: Path, studies: St
     assert dict(data.region_words()) == {}
 
 
-def test_the_teacher_reads_every_usable_study_once(
+def test_the_teacher_embeds_every_usable_study_once(
     tmp_path: Path, studies: StudyRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Any, ...]] = []
@@ -362,127 +304,15 @@ def test_the_teacher_reads_every_usable_study_once(
         assert batch.teacher.first.shape == batch.teacher.text.shape == (len(batch), 2)
 
 
-def test_without_a_teacher_nothing_is_read(
+def test_without_a_teacher_nothing_is_embedded(
     tmp_path: Path, studies: StudyRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(embeddings, "teacher_embeddings")
-    data = TinyStudies(tmp_path, studies)
+    data = TinyStudies(tmp_path, studies, teacher="open_clip")
+    data.without_teacher()  # as `prepare` and `audit` do
     data.prepare_data()
     assert data.embeddings_file() is None
     assert next(iter(data.train_dataloader())).teacher is None
-
-
-# ---- with Lightning ---------------------------------------------------------------------------
-
-
-class Recorder(L.LightningModule):
-    """Learns nothing and writes down which studies it was given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-        self.trained: list[tuple[int, int, list[str], list[str], float]] = []
-        self.seen: list[str] = []
-
-    def training_step(self, batch: StudyBatch, batch_idx: int) -> Tensor:
-        pixels = round(float((batch.first + 2 * batch.second).double().sum()), 2)
-        shown = [*batch.first_ids, *batch.second_ids]
-        self.trained.append((self.current_epoch, batch_idx, batch.study_ids, shown, pixels))
-        loss: Tensor = self.layer(torch.ones(1, 1)).sum()
-        return loss
-
-    def test_step(self, batch: StudyBatch, batch_idx: int) -> None:
-        self.seen += batch.study_ids
-
-    def validation_step(self, batch: StudyBatch, batch_idx: int) -> None:
-        self.seen += batch.study_ids
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def trainer(root: Path, *callbacks: Callback, **options: Any) -> L.Trainer:
-    defaults: dict[str, Any] = {
-        "accelerator": "cpu",
-        "max_epochs": 3,
-        "num_sanity_val_steps": 0,
-        "limit_val_batches": 0,
-    }
-    return L.Trainer(
-        **(defaults | options),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=root,
-        callbacks=list(callbacks),
-    )
-
-
-class SaveAt(Callback):
-    """Saves one checkpoint after a number of optimizer steps."""
-
-    def __init__(self, step: int, path: Path) -> None:
-        self.step, self.path = step, path
-
-    def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-
-
-@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before")
-@pytest.mark.parametrize(("step", "workers"), [(1, 0), (2, 1), (3, 1), (4, 0)])
-def test_a_resumed_run_trains_on_exactly_what_was_left(
-    tmp_path: Path, studies: StudyRelease, step: int, workers: int
-) -> None:
-    def fit(workers: int, *callbacks: Callback, start: Path | None = None, **options: Any) -> Any:
-        task = Recorder()
-        running = trainer(tmp_path, *callbacks, **options)
-        data = TinyStudies(tmp_path, studies, num_workers=workers)
-        running.fit(task, datamodule=data, ckpt_path=start)
-        return task.trained
-
-    whole = fit(0)
-    assert len(whole) == 6  # two full batches in each of three epochs
-    path = tmp_path / "stopped.ckpt"
-    fit(workers, SaveAt(step, path), max_steps=step)
-    assert fit(workers, start=path) == whole[step:]
-
-
-@pytest.mark.ddp
-def test_two_processes_train_on_equal_full_batches(tmp_path: Path, studies: StudyRelease) -> None:
-    class Writes(Callback):
-        def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-            assert isinstance(pl_module, Recorder)
-            loaders: Any = trainer.test_dataloaders
-            found = {"seen": pl_module.seen, "sampler": type(loaders.sampler).__name__}
-            (tmp_path / f"test{trainer.global_rank}.json").write_text(json.dumps(found))
-
-        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-            assert isinstance(pl_module, Recorder)
-            found = [ids for _, _, ids, _, _ in pl_module.trained]
-            (tmp_path / f"fit{trainer.global_rank}.json").write_text(json.dumps(found))
-
-    # Five of ten studies on each process: two batches of two, and one study waits.
-    data = TinyStudies(tmp_path, studies, batch_size=2, eval_batch_size=1)
-    running = trainer(tmp_path, Writes(), max_epochs=1, strategy="ddp_fork", devices=2)
-    running.fit(Recorder(), datamodule=data)
-    running.test(Recorder(), datamodule=data, verbose=False)
-    fits = [json.loads((tmp_path / f"fit{rank}.json").read_text()) for rank in range(2)]
-    tests = [json.loads((tmp_path / f"test{rank}.json").read_text()) for rank in range(2)]
-    assert [[len(ids) for ids in found] for found in fits] == [[2, 2]] * 2
-    assert len({name for found in fits for ids in found for name in ids}) == 8
-    assert [found["seen"] for found in tests] == [["Tiny/test00", "Tiny/test02"], ["Tiny/test01"]]
-    assert {found["sampler"] for found in tests} == {"ShardSampler"}
-
-
-def test_lightning_leaves_the_study_samplers_alone(tmp_path: Path, studies: StudyRelease) -> None:
-    running = trainer(tmp_path, max_epochs=1, limit_val_batches=1.0)
-    task = Recorder()
-    running.fit(task, datamodule=TinyStudies(tmp_path, studies))
-    loaders: Any = running.train_dataloader, running.val_dataloaders
-    assert [type(loader.sampler) for loader in loaders] == [EpochIndexSampler, ShardSampler]
-    assert task.seen == [row.study_id for row in studies.splits["validation"]]
 
 
 def test_a_process_without_a_study_is_an_error(

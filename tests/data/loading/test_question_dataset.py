@@ -1,4 +1,4 @@
-"""Groups hold every question once an epoch, whoever makes them, and share their image."""
+"""Groups hold every question once an epoch, in every process, and share their image."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -18,15 +17,13 @@ from torch.utils.data import DataLoader
 
 from amif_lightning.batch import VQABatch
 from amif_lightning.data.loading.question_dataset import (
-    Encoder,
+    QuestionCollator,
     QuestionGroups,
     QuestionSample,
-    make_batch,
     other_images,
 )
 from amif_lightning.data.loading.samplers import EpochIndexSampler
-from amif_lightning.data.preprocessing.image_tensors import DecodedImages, to_square
-from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.image_tensors import DecodedImages, read_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.data.schema.questions import VQAExample
@@ -47,22 +44,19 @@ def rows(root: Path) -> list[VQAExample]:
 
 
 @pytest.fixture(scope="module")
-def encoder(rows: list[VQAExample]) -> Encoder:
+def collate(rows: list[VQAExample]) -> QuestionCollator:
     texts = [row.question for row in rows] + [row.references[0] for row in rows]
-    return Encoder(Tokenizer.from_texts(texts), 12, 8, STRATA)
+    return QuestionCollator(Tokenizer.from_texts(texts), 12, 8, STRATA)
 
 
 def files_in(root: Path) -> Callable[[VQAExample], Path]:
     return lambda row: root / row.image
 
 
-def groups(
-    rows: list[VQAExample], root: Path, encoder: Encoder, per_image: int, **options: Any
-) -> QuestionGroups:
-    defaults: dict[str, Any] = {"shuffle": True, "seed": 5}
-    return QuestionGroups(
-        rows, files_in(root), ImageTransform(16, "mild"), encoder, per_image, **(defaults | options)
-    )
+def groups(rows: list[VQAExample], root: Path, per_image: int, **options: Any) -> QuestionGroups:
+    given: dict[str, Any] = {"shuffle": True, "seed": 5, "transform": ImageTransform(16, "mild")}
+    given |= options
+    return QuestionGroups(rows, files_in(root), given.pop("transform"), per_image, **given)
 
 
 def asked(sample: QuestionSample) -> tuple[str, ...]:
@@ -76,9 +70,9 @@ def epoch_of(data: QuestionGroups, epoch: int) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("per_image", [1, 2, 3, 8])
 def test_every_question_once_an_epoch(
-    rows: list[VQAExample], root: Path, encoder: Encoder, per_image: int, shuffle: bool
+    rows: list[VQAExample], root: Path, per_image: int, shuffle: bool
 ) -> None:
-    data = groups(rows, root, encoder, per_image, shuffle=shuffle)
+    data = groups(rows, root, per_image, shuffle=shuffle)
     assert len(data) == sum(-(-count // per_image) for count in TRAIN_COUNTS)
     for epoch in range(3):
         made = epoch_of(data, epoch)
@@ -89,31 +83,31 @@ def test_every_question_once_an_epoch(
 
 
 def test_groups_change_with_the_epoch_and_the_seed_and_nothing_else(
-    rows: list[VQAExample], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path
 ) -> None:
-    data = groups(rows, root, encoder, 2)
+    data = groups(rows, root, 2)
     first = epoch_of(data, 1)
     torch.manual_seed(99)
     assert epoch_of(data, 0) != first  # in between, the state of the data set could move
     assert epoch_of(data, 1) == first
-    assert epoch_of(groups(rows, root, encoder, 2), 1) == first
-    assert epoch_of(groups(rows, root, encoder, 2, seed=6), 1) != first
-    still = groups(rows, root, encoder, 2, shuffle=False)
+    assert epoch_of(groups(rows, root, 2), 1) == first
+    assert epoch_of(groups(rows, root, 2, seed=6), 1) != first
+    still = groups(rows, root, 2, shuffle=False)
     assert epoch_of(still, 0) == epoch_of(still, 1)
 
 
 def test_the_order_of_other_images_does_not_change_a_group(
-    rows: list[VQAExample], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path
 ) -> None:
     moved = sorted(rows, key=lambda row: (row.image_key == "train04", row.image_key))
-    first = {frozenset(g) for g in epoch_of(groups(rows, root, encoder, 2), 3)}
-    assert {frozenset(g) for g in epoch_of(groups(moved, root, encoder, 2), 3)} == first
+    first = {frozenset(g) for g in epoch_of(groups(rows, root, 2), 3)}
+    assert {frozenset(g) for g in epoch_of(groups(moved, root, 2), 3)} == first
 
 
 def test_augmentation_is_drawn_anew_each_epoch_and_for_each_group(
-    rows: list[VQAExample], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path
 ) -> None:
-    data = groups(rows, root, encoder, 1)
+    data = groups(rows, root, 1)
     first, again, later, sibling = data[0, 0], data[0, 0], data[1, 0], data[0, 1]
     assert torch.equal(first.image, again.image)
     assert not torch.equal(first.image, later.image)
@@ -121,34 +115,28 @@ def test_augmentation_is_drawn_anew_each_epoch_and_for_each_group(
     assert not torch.equal(first.image, sibling.image)
 
 
-def batches(data: QuestionGroups, workers: int, epochs: int) -> list[VQABatch]:
-    sampler = EpochIndexSampler(data, 1, 0, seed=2)
-    loader = DataLoader(
-        cast("torch.utils.data.Dataset[VQABatch]", data),
-        batch_size=4,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=partial(make_batch, pad_id=data.encoder.tokenizer.pad_id),
-        persistent_workers=workers > 0,
-    )
-    made = []
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        made += list(loader)
-    return made
-
-
 @pytest.mark.parametrize("cached", [False, True])
 def test_persistent_workers_give_the_same_samples_as_none(
-    rows: list[VQAExample], root: Path, encoder: Encoder, cached: bool
+    rows: list[VQAExample], root: Path, collate: QuestionCollator, cached: bool
 ) -> None:
     def made(workers: int) -> list[VQABatch]:
-        cache = None
-        if cached:
-            images = sorted({row.image_key for row in rows})
-            size = ImageTransform(16, "mild").decoded_size
-            cache = (DecodedImages(len(images), size), {image: i for i, image in enumerate(images)})
-        return batches(groups(rows, root, encoder, 2, cache=cache), workers, 3)
+        size = ImageTransform(16, "mild").decoded_size
+        cache = DecodedImages([root / row.image for row in rows], size) if cached else None
+        data: Any = groups(rows, root, 2, cache=cache)
+        sampler = EpochIndexSampler(data, 1, 0, seed=2)
+        loader = DataLoader(
+            data,
+            4,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
+        )
+        batches: list[VQABatch] = []
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            batches += list(loader)
+        return batches
 
     for alone, parallel in zip(made(0), made(2), strict=True):
         assert alone.question_ids == parallel.question_ids
@@ -158,23 +146,11 @@ def test_persistent_workers_give_the_same_samples_as_none(
         assert torch.equal(alone.image_index, parallel.image_index)
 
 
-def test_cached_images_equal_uncached_ones(
-    rows: list[VQAExample], root: Path, encoder: Encoder
-) -> None:
-    images = sorted({row.image_key for row in rows})
-    kept = DecodedImages(len(images), ImageTransform(16, "mild").decoded_size)
-    cached = groups(rows, root, encoder, 2, cache=(kept, {k: i for i, k in enumerate(images)}))
-    fresh = groups(rows, root, encoder, 2)
-    for epoch in (0, 1):  # the second epoch reads what the first one stored
-        for index in range(len(fresh)):
-            assert torch.equal(cached[epoch, index].image, fresh[epoch, index].image)
-
-
 def test_several_questions_share_one_image_row(
-    rows: list[VQAExample], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, collate: QuestionCollator
 ) -> None:
-    data = groups(rows, root, encoder, 3, shuffle=False)
-    batch = make_batch([data[0], data[1], data[2]], pad_id=0)  # images of 3, 1 and 4 questions
+    data = groups(rows, root, 3, shuffle=False)
+    batch = collate([data[0], data[1], data[2]])  # images of 3, 1 and 4 questions
     assert batch.images.shape == (3, 3, 16, 16)
     assert batch.image_index.tolist() == [0, 0, 0, 1, 2, 2, 2]
     assert batch.image_keys == ["train00"] * 3 + ["train01"] + ["train02"] * 3
@@ -186,33 +162,28 @@ def test_several_questions_share_one_image_row(
 
 
 def test_tokens_and_strata_belong_to_their_question(
-    rows: list[VQAExample], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path, collate: QuestionCollator
 ) -> None:
-    data = groups(rows, root, encoder, 3, shuffle=False)
-    batch = make_batch([data[index] for index in range(5)], pad_id=0)
+    data = groups(rows, root, 3, shuffle=False)
+    batch = collate([data[index] for index in range(5)])
     by_id = {row.question_id: row for row in rows}
     for i, question_id in enumerate(batch.question_ids):
         row = by_id[question_id]
         for tokens, text in ((batch.question, row.question), (batch.answer, row.references[0])):
             ids = tokens.ids[i][tokens.mask[i]].tolist()
-            assert ids[0] == encoder.tokenizer.cls_id
-            assert ids[-1] == encoder.tokenizer.sep_id
-            assert ids[1:-1] == encoder.tokenizer.pieces(text)
+            assert ids[0] == collate.tokenizer.cls_id
+            assert ids[-1] == collate.tokenizer.sep_id
+            assert ids[1:-1] == collate.tokenizer.pieces(text)
             assert not tokens.ids[i][~tokens.mask[i]].any()  # padding
         closed = row.answer_type == "closed"
         assert batch.strata[i].tolist() == [True, closed, not closed]
     assert batch.strata.dtype == torch.bool
 
 
-def test_the_control_shows_another_image_with_its_name(
-    rows: list[VQAExample], root: Path, encoder: Encoder
-) -> None:
+def test_the_control_shows_another_image_with_its_name(rows: list[VQAExample], root: Path) -> None:
     shown = other_images([row.image_key for row in rows], 0)
-    options: dict[str, Any] = {"shuffle": False}
-    own = QuestionGroups(rows, files_in(root), ImageTransform(32), encoder, 8, **options)
-    control = QuestionGroups(
-        rows, files_in(root), ImageTransform(32), encoder, 8, shown=shown, **options
-    )
+    options: dict[str, Any] = {"shuffle": False, "transform": ImageTransform(32)}
+    own, control = (groups(rows, root, 8, shown=other, **options) for other in (None, shown))
     images = {own[i].image_key: own[i].image for i in range(len(own))}
     for index in range(len(own)):
         sample = control[index]
@@ -220,7 +191,7 @@ def test_the_control_shows_another_image_with_its_name(
         assert sample.image_key == shown[sample.rows[0].image_key] != sample.rows[0].image_key
         assert torch.equal(sample.image, images[sample.image_key])
     path = root / rows[0].image
-    assert torch.equal(images["train00"], ImageTransform(32)(to_square(decode_image(path), 32)))
+    assert torch.equal(images["train00"], ImageTransform(32)(read_square(path, 32)))
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 97])
@@ -247,24 +218,21 @@ def test_seeds_tell_their_parts_apart() -> None:
 
 
 def test_seeds_groups_and_control_are_the_same_in_every_process(
-    rows: list[VQAExample], root: Path, encoder: Encoder
+    rows: list[VQAExample], root: Path
 ) -> None:
     code = """
 import json, sys
 from pathlib import Path
-from amif_lightning.data.loading.question_dataset import Encoder, QuestionGroups, other_images
-from amif_lightning.data.preprocessing.tokenizer import Tokenizer
+from amif_lightning.data.loading.question_dataset import QuestionGroups, other_images
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.seeding import stable_seed
 given = json.load(sys.stdin)
 rows = [VQAExample(**{**row, "references": tuple(row["references"])}) for row in given["rows"]]
-encoder = Encoder(Tokenizer.from_json(given["tokenizer"]), 12, 8, ("overall",))
 data = QuestionGroups(
     rows,
     lambda row: Path(given["root"]) / row.image,
     ImageTransform(16, "mild"),
-    encoder,
     2,
     shuffle=True,
     seed=5,
@@ -279,7 +247,6 @@ print(json.dumps([
 """
     given = {
         "root": str(root),
-        "tokenizer": encoder.tokenizer.to_json(),
         "rows": [{name: getattr(row, name) for name in VQAExample.__slots__} for row in rows],
     }
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -291,7 +258,7 @@ print(json.dumps([
         check=True,
         text=True,
     )
-    data = groups(rows, root, encoder, 2)
+    data = groups(rows, root, 2)
     samples = [data[3, i] for i in range(len(data))]
     assert json.loads(done.stdout) == [
         stable_seed("a", 1),

@@ -1,4 +1,4 @@
-"""One study as two views and a text, and what a batch says of several."""
+"""One study as two views and a text, and the batch of several."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.data.loading.study_dataset import StudyViews, make_study_batch, text_identity
-from amif_lightning.data.preprocessing.image_tensors import to_square
-from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.batch import StudyBatch
+from amif_lightning.data.loading.study_dataset import (
+    StudyCollator,
+    StudySample,
+    StudyViews,
+    text_identity,
+)
+from amif_lightning.data.preprocessing.image_tensors import read_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
 from amif_lightning.data.schema.studies import StudyRow
@@ -22,16 +27,15 @@ TOKENIZER = Tokenizer.from_texts(["report of the train split 0 1 2 3 4 5 6 7 8 9
 
 
 def studies(
-    rows: Sequence[StudyRow], augmentation: Augmentation = "none", limit: int = 20, seed: int = 0
+    rows: Sequence[StudyRow], augmentation: Augmentation = "none", seed: int = 0
 ) -> StudyViews:
-    return StudyViews(
-        rows,
-        ImageTransform(16, augmentation),
-        TOKENIZER,
-        limit,
-        shuffle=augmentation != "none",
-        seed=seed,
-    )
+    files = {image.image_id: image.file for row in rows for image in row.images}
+    shuffle = augmentation != "none"
+    return StudyViews(rows, files, ImageTransform(16, augmentation), shuffle=shuffle, seed=seed)
+
+
+def joined(samples: Sequence[StudySample], teacher: Table | None = None) -> StudyBatch:
+    return StudyCollator(TOKENIZER, 6, teacher)(samples)
 
 
 @pytest.fixture
@@ -39,33 +43,24 @@ def rows(tmp_path: Path) -> tuple[StudyRow, ...]:
     return tiny_studies(tmp_path).splits["train"]
 
 
-def plain(path: Path) -> Tensor:
-    return ImageTransform(16)(to_square(decode_image(path, 16), 16))
-
-
 def test_pixels_are_those_of_the_images_named(rows: tuple[StudyRow, ...]) -> None:
-    files = {p.image_id: p.file for row in rows for p in row.images}
     data = studies(rows)
     for sample in (data[i] for i in range(len(data))):
-        assert torch.equal(sample.first, plain(files[sample.shown[0]]))
-        assert torch.equal(sample.second, plain(files[sample.shown[1]]))
+        for view, name in zip(sample.views, sample.shown, strict=True):
+            assert torch.equal(view, ImageTransform(16)(read_square(data.files[name], 16)))
 
 
 def test_one_image_gives_two_augmentations_of_it(rows: tuple[StudyRow, ...]) -> None:
     sample = studies(rows, "mild")[0, 0]
     assert sample.shown[0] == sample.shown[1]
-    assert not torch.allclose(sample.first, sample.second, atol=0.1)
+    assert not torch.allclose(*sample.views, atol=0.1)
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone(rows: tuple[StudyRow, ...]) -> None:
-    def show(epoch: int, index: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-        sample = studies(rows, "mild", seed=seed)[epoch, index]
-        return sample.first, sample.second
-
+    first, other = studies(rows, "mild"), studies(rows, "mild", seed=1)
     for index in range(len(rows)):
-        for one, again, epoch, seed in zip(
-            show(0, index), show(0, index), show(1, index), show(0, index, 1), strict=True
-        ):
+        samples = first[0, index], first[0, index], first[1, index], other[0, index]
+        for one, again, epoch, seed in zip(*(sample.views for sample in samples), strict=True):
             assert torch.equal(one, again)
             assert not torch.equal(one, epoch)
             assert not torch.equal(one, seed)
@@ -78,26 +73,26 @@ def test_ten_views_change_with_the_epoch(rows: tuple[StudyRow, ...]) -> None:
 
 def test_a_long_text_keeps_its_beginning(tmp_path: Path) -> None:
     row = make_study(tmp_path, "train", 0, text="report " * 50)
-    ids = studies([row], limit=6)[0].text
-    word = TOKENIZER.pieces("report")
-    assert ids == [TOKENIZER.cls_id, *(word * 4), TOKENIZER.sep_id]
+    ids = joined([studies([row])[0]]).text.ids[0].tolist()
+    assert ids == [TOKENIZER.cls_id, *(TOKENIZER.pieces("report") * 4), TOKENIZER.sep_id]
 
 
-def test_a_batch_says_who_is_who(rows: tuple[StudyRow, ...]) -> None:
+def test_the_columns_of_a_batch_belong_to_their_study(rows: tuple[StudyRow, ...]) -> None:
     data = studies(rows)
-    batch = make_study_batch([data[3], data[1]], TOKENIZER.pad_id)
+    samples = [data[3], data[1]]
+    batch = joined(samples)
     assert batch.position.tolist() == [3, 1]
     assert batch.study_ids == [rows[3].study_id, rows[1].study_id]
-    assert batch.first_ids == [data[3].shown[0], data[1].shown[0]]
-    assert batch.second_ids == [data[3].shown[1], data[1].shown[1]]
+    assert list(zip(batch.first_ids, batch.second_ids, strict=True)) == [s.shown for s in samples]
     assert batch.texts == [rows[3].text, rows[1].text]
     assert batch.first.shape == batch.second.shape == (2, 3, 16, 16)
-    assert torch.equal(batch.second[1], data[1].second)
-    assert batch.text.ids[0][batch.text.mask[0]].tolist() == data[3].text
+    assert torch.equal(batch.second[1], data[1].views[1])
+    ids = batch.text.ids[0][batch.text.mask[0]].tolist()
+    assert ids == TOKENIZER.encode(rows[3].text, 6)
     assert batch.teacher is None
 
 
-def test_a_batch_says_whether_view_2_alone_is_frontal(tmp_path: Path) -> None:
+def test_a_batch_marks_studies_with_only_view_2_frontal(tmp_path: Path) -> None:
     kinds = [
         ("frontal", "lateral"),
         ("lateral", "lateral"),
@@ -111,7 +106,7 @@ def test_a_batch_says_whether_view_2_alone_is_frontal(tmp_path: Path) -> None:
     seen: dict[int, set[bool]] = {}
     for epoch in range(20):
         samples = [data[epoch, number] for number in range(len(made))]
-        batch = make_study_batch(samples, TOKENIZER.pad_id)
+        batch = joined(samples)
         assert batch.second_frontal is not None
         assert batch.second_frontal.dtype == torch.bool
         for number, (sample, flag) in enumerate(
@@ -130,7 +125,7 @@ def test_identities_are_equal_where_they_should_be(tmp_path: Path) -> None:
     same_finding = replace(row, study_id="Tiny/c", text="The lungs are clear.")
     unknown = replace(row, study_id="Tiny/d", text="Nothing.", finding="")
     data = studies([row, same_words, same_finding, unknown, replace(unknown, study_id="Tiny/e")])
-    batch = make_study_batch([data[i] for i in range(5)], TOKENIZER.pad_id)
+    batch = joined([data[i] for i in range(5)])
     assert len(set(batch.study.tolist())) == 5
     a, b, c, d, e = batch.text_id.tolist()
     assert a == b
@@ -162,7 +157,7 @@ class Table:
 def test_the_teachers_features_are_those_of_the_images_shown(rows: tuple[StudyRow, ...]) -> None:
     data = studies(rows, "mild")
     samples = [data[epoch, index] for epoch in range(4) for index in (1, 4)]
-    teacher = make_study_batch(samples, TOKENIZER.pad_id, Table()).teacher
+    teacher = joined(samples, Table()).teacher
     assert teacher is not None
     assert teacher.scale == 2.5
     for row, sample in enumerate(samples):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from amif_lightning.data.loading.weighted import Mixed, epoch_sizes
+from amif_lightning.data.loading.weighted import Mixed, check_weights
 from amif_lightning.errors import UserError
 
 
@@ -80,8 +80,12 @@ def test_the_order_depends_on_seed_and_pass_and_nothing_else() -> None:
 def test_parts_that_would_not_be_shown_are_refused(
     sizes: list[int], weights: list[float] | None, message: str
 ) -> None:
+    def made() -> None:
+        check_weights(len(sizes), weights)
+        Mixed(Echo(), sizes, weights)
+
     with pytest.raises(UserError, match=message):
-        epoch_sizes(sizes, weights)
+        made()
 
 
 def test_the_passes_of_an_epoch_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:

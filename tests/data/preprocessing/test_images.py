@@ -243,13 +243,12 @@ def test_kept_images_equal_decoded_ones_and_are_read_once(tmp_path: Path) -> Non
     for i, path in enumerate(paths):
         smooth(200 + 30 * i, 150).save(path)
     fresh = [to_square(decode_image(path, 40), 40) for path in paths]
-    kept = DecodedImages(3, 40)
+    kept = DecodedImages(paths, 40)
     for i in (2, 0, 1):
-        torch.testing.assert_close(kept.get(i, paths[i]), fresh[i], rtol=0, atol=0)
+        assert torch.equal(kept.get(paths[i]), fresh[i])
     for path in paths:
         path.unlink()
-    for i in range(3):
-        torch.testing.assert_close(kept.get(i, paths[i]), fresh[i], rtol=0, atol=0)
+    assert all(torch.equal(kept.get(path), one) for path, one in zip(paths, fresh, strict=True))
 
 
 def test_a_cache_that_does_not_fit_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,4 +257,4 @@ def test_a_cache_that_does_not_fit_says_how_to_do_without(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
     with pytest.raises(UserError, match=r"cache_images needs 0\.0 GiB .*\.cache_images false"):
-        DecodedImages(2, 16)
+        DecodedImages([Path("a"), Path("b")], 16)

@@ -200,10 +200,10 @@ def test_anyones_file_of_other_data(
     images: dict[str, Path], texts: dict[str, str], tmp_path: Path
 ) -> None:
     path = anyones(tmp_path / "mine.safetensors", images, texts)
-    with pytest.raises(UserError, match=r"no text d/new \(1 asked for are missing\)"):
+    with pytest.raises(UserError, match=r"no text d/new \(1 ids are missing\)"):
         given(path, images, texts | {"d/new": "nodule"})
     more = images | {"d/b.png": images["d/files/0.jpg"], "d/a.png": images["d/files/0.jpg"]}
-    with pytest.raises(UserError, match=r"no image d/a.png \(2 asked for are missing\)"):
+    with pytest.raises(UserError, match=r"no image d/a.png \(2 ids are missing\)"):
         given(path, more, texts)
     with pytest.raises(UserError, match="data_fingerprint"):
         given(path, images, texts | {"d/s0": "changed"})

@@ -146,7 +146,7 @@ def test_cut_texts_are_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     compute(Toy(), images, texts, tmp_path / "parts", 0)
-    assert "reads 3 tokens: 5 of 9 texts are cut" in capsys.readouterr().out
+    assert "limit is 3 tokens: 5 of 9 texts are cut" in capsys.readouterr().out
 
 
 class TwoWidths(Toy):

@@ -27,6 +27,8 @@ def main(argv: Sequence[str]) -> int:
     built, config = build(audit_parser(base), base, argv)
     module, held_out = built.data, built.held_out or []
     for one in (module, *held_out):
+        if hasattr(one, "without_teacher"):
+            one.without_teacher()  # an audit needs no embeddings
         one.prepare_data()  # generates a generated data set, as `fit` would
     reports: list[Any] = [module.audit(check_images=config.check_images)]
     if held_out:

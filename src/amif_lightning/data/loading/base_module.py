@@ -1,4 +1,4 @@
-"""What all data modules share that read images with texts, whether questions or reports."""
+"""Base of all data modules: options, images, tokenizer and loaders of questions and of studies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from typing import Any, Generic, Literal, TypeVar
 import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.arguments import check_minimum
-from amif_lightning.data.files.reduced_copies import check_copies
+from amif_lightning.data.files.reduced_copies import check_copies, resized_path
 from amif_lightning.data.leakage.dataset_images import DatasetImages
-from amif_lightning.data.loading.question_dataset import ImageCache
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler, position
 from amif_lightning.data.preprocessing.image_tensors import DecodedImages
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer, corpus_texts
@@ -32,12 +31,13 @@ Row = TypeVar("Row", VQAExample, StudyRow)
 
 
 class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
-    """Images with texts: one tokenizer, one size of image, loaders that resume and share work.
+    """Images with texts: one tokenizer, one image size, loaders that resume exactly.
 
     Args:
         root: Folder of the data set.
         split_seed: Seed of the validation hold-out (a hash of image identity and this number).
-        validation_fraction: Share of training images held out where no validation split is left.
+        validation_fraction: Share of training images held out if the release has no validation
+            split.
         batch_size: Images (studies) per training step and process.
         eval_batch_size: Images (studies) per step in validation and test.
         num_workers: Loader processes, which decode, augment and tokenise.
@@ -48,10 +48,10 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
             with one text a line. Both stages of a run must name the same.
         augmentation: ``none``, ``mild``, ``paper`` (fine-tuning), ``paper_pretrain`` or
             ``released_pretrain`` (see data/preprocessing/transforms.py).
-        cache_images: Keep decoded training and validation images in shared memory.
-            The pixels are those that decoding anew would give.
-        resized: Folder of reduced copies that ``prepare data --resize`` made, read instead of the
-            released images (see data/files/reduced_copies.py); empty: the released ones.
+        cache_images: Keep decoded training and validation images in shared memory. The pixels are
+            the same as without.
+        resized: Folder of reduced copies made by ``prepare data --resize``, read instead of the
+            released images (see data/files/reduced_copies.py); empty: the released images.
         seed: Seed of order, grouping and augmentation.
 
     Raises:
@@ -59,7 +59,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let ``help`` and editors show every argument of a subclass."""
+        """Complete the signature and docstring of a subclass, for ``help`` and editors."""
         super().__init_subclass__(**kwargs)
         describe(cls)
 
@@ -92,7 +92,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
                 "image_size": (image_size, 1),
             }
         )
-        ImageTransform(image_size, augmentation)  # an unknown augmentation is an error at once
+        self._train_transform = ImageTransform(image_size, augmentation)
         self.root = Path(root)
         self.split_seed, self.validation_fraction = split_seed, validation_fraction
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -103,9 +103,9 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         self.resized = Path(resized) if resized else None
         self._tokenizer: Tokenizer | None = None
 
-    # ---- what a data set is -------------------------------------------------------------------
+    # ---- the data set -------------------------------------------------------------------------
 
-    #: What its rows are.
+    #: What a row is.
     kind: Literal["questions", "studies"]
 
     @abstractmethod
@@ -120,11 +120,11 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     @cached_property
     @abstractmethod
     def splits(self) -> Any:
-        """Which rows train, validate and test, and which are dropped for what reason."""
+        """The training, validation and test rows, and the dropped rows with their reasons."""
 
     @property
     def dataset(self) -> str:
-        """Name of the data set, as ids, messages and records write it."""
+        """Name of the data set in ids, messages and records."""
         return self.release.dataset
 
     @property
@@ -134,27 +134,27 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
 
     @property
     def absent(self) -> Mapping[str, str]:
-        """Why a split of the release is not on disk, by its name."""
+        """For each split of the release that is not on disk, the reason."""
         return self.release.absent
 
     @property
     def protocol_label(self) -> str:
-        """The protocol as records name it."""
+        """The protocol's name in records."""
         return "clean"
 
     def rows(self, split: SplitName) -> tuple[Row, ...]:
-        """The rows of a split; for studies, a batch's ``position`` is a place in them."""
+        """Return the rows of a split; ``StudyBatch.position`` indexes them."""
         found: tuple[Row, ...] = getattr(self.splits, split)
         return found
 
     @abstractmethod
     def training_texts(self) -> list[str]:
-        """Texts that the ``words`` table is built from, none of a validation or test split."""
+        """Return the texts for the ``words`` table, none of a validation or test split."""
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """Plain values that say which rows trained and chose the weights.
+        """Return plain values that identify the rows that trained and chose the weights.
 
-        A checkpoint keeps them, so that no one scores it on rows that it was chosen on.
+        They are stored in checkpoints, so that no checkpoint is scored on rows that chose it.
         """
         return {
             "dataset": self.dataset,
@@ -164,11 +164,8 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         }
 
     def warnings(self) -> list[str]:
-        """Sentences that every run and record repeats: the release's notes, what is dropped."""
-        return [*self._notes(), *self._dropped()]
-
-    def _notes(self) -> Sequence[str]:
-        return self.release.notes
+        """Return the sentences that every run and record repeats: notes, then dropped rows."""
+        return [*self.release.notes, *self._dropped()]
 
     def _dropped(self) -> list[str]:
         counts = Counter(row.reason for row in self.splits.dropped)
@@ -179,39 +176,46 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
 
     @abstractmethod
     def images_shown(self, row: Row) -> dict[str, Path]:
-        """Where the images of a row lie, by ``<data set>/<path in the release>``."""
+        """Return the image files of a row by image id, ``<data set>/<path in the release>``."""
 
     def images_in(self, rows: Iterable[Row]) -> DatasetImages:
-        """The images of some rows."""
+        """Return the images of some rows."""
         return DatasetImages.of((row.row_id, self.images_shown(row)) for row in rows)
 
     def images_of(self, split: SplitName) -> DatasetImages:
-        """The images of one split in the role that it has for scoring."""
+        """Return the images of one split in its role for scoring."""
         return self.images_in(self.rows(split))
 
     def trained_images(self) -> DatasetImages:
-        """The images that weights would see."""
+        """Return the images that training shows."""
         return self.images_in(self.splits.train)
 
     def released_images(self) -> list[DatasetImages]:
-        """All images of the release, split by split."""
+        """Return all images of the release, split by split."""
         return [self.images_in(rows) for rows in self.release.splits.values()]
 
     def scored_images(self) -> list[DatasetImages]:
-        """The images that choose or score weights: released splits and the hold-out."""
+        """Return the images that choose or score weights: released splits and the hold-out."""
         scored: list[Iterable[Row]] = [self.splits.validation]
         scored += [rows for split, rows in self.release.splits.items() if split != "train"]
         return [self.images_in(rows) for rows in scored]
 
     def images(self) -> dict[str, Path]:
-        """Where every image of the release lies, by ``<data set>/<path in the release>``."""
+        """Return the file of every image of the release by image id."""
         return {name: f for one in self.released_images() for name, f in one.files.items()}
+
+    def _files(self, rows: Iterable[Row]) -> dict[str, Path]:
+        """The files that loaders read, by image id: released images or their reduced copies."""
+        files = {name: file for row in rows for name, file in self.images_shown(row).items()}
+        if self.resized is None:
+            return files
+        return {name: resized_path(self.resized, name) for name in files}
 
     # ---- tokenizer ----------------------------------------------------------------------------
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer: a checkpoint's where one was adopted, else the configured one."""
+        """The tokenizer of an adopted checkpoint, else the configured one."""
         if self._tokenizer is None:
             if self.tokenizer_name == "words":
                 texts = corpus_texts(self.tokenizer_corpora, self.training_texts())
@@ -221,7 +225,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return self._tokenizer
 
     def adopt_tokenizer(self, text: str) -> None:
-        """Use a checkpoint's tokenizer, so that ids mean the strings that the weights learned.
+        """Use a checkpoint's tokenizer, so that ids keep the meaning that the weights learned.
 
         Args:
             text: The tokenizer as JSON, from :class:`AnswerSpace`.
@@ -230,19 +234,18 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
             UserError: If this data module names a pretrained tokenizer and the two differ.
         """
         adopted = Tokenizer.from_json(text)
-        if self.tokenizer_name != "words":
-            # Both as the installed library writes them: another version may have stored the text.
-            if adopted.to_json() != self.tokenizer.to_json():
-                raise UserError(
-                    f"The checkpoint's tokenizer differs from {self.tokenizer_name!r}, so its ids "
-                    "mean other words: give the tokenizer it was trained with as "
-                    "--data.init_args.tokenizer."
-                )
-            return
-        self._tokenizer = adopted
+        if self.tokenizer_name == "words":
+            self._tokenizer = adopted
+        # Both as the installed library writes them: another version may have stored the text.
+        elif adopted.to_json() != self.tokenizer.to_json():
+            raise UserError(
+                f"The checkpoint's tokenizer differs from {self.tokenizer_name!r}, so its ids "
+                "mean other words: give the tokenizer it was trained with as "
+                "--data.init_args.tokenizer."
+            )
 
     def answer_space(self) -> AnswerSpace:
-        """What a checkpoint must keep of the texts: of studies, the tokenizer and the selection."""
+        """Return what a checkpoint stores of the texts: for studies, tokenizer and selection."""
         tokenizer = self.tokenizer
         return AnswerSpace(
             protocol="clean",
@@ -258,18 +261,24 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
             selection=self.selection(),
         )
 
-    # ---- Lightning ----------------------------------------------------------------------------
+    # ---- setup --------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Read the release and say what was left out; may be called again.
+        """Read the release and print its warnings; may be called again.
 
         Raises:
-            UserError: If a split that is needed is empty.
+            UserError: If a required split is empty.
         """
         splits = self._needed(stage)
         for split in splits:
             if not self.rows(split):
-                raise UserError(self._emptiness(split))
+                why = self.splits.absent.get(split) or "; ".join(self._dropped())
+                raise UserError(
+                    f"{self.where} has no {split} {self.kind} that can be used "
+                    f"({why or 'none was found'}): run `python -m amif_lightning audit --data "
+                    f"{type(self).__name__} --data.init_args.root {self.root}` to see what was "
+                    "found."
+                )
         for sentence in self.warnings():
             rank_zero_info(f"{self.dataset}: {sentence}")
         if self.resized is not None:
@@ -283,79 +292,74 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
             return ("train", "validation")
         return ("validation",) if stage == "validate" else ("test",)
 
-    def _emptiness(self, split: SplitName) -> str:
-        why = self.splits.absent.get(split) or "; ".join(self._dropped()) or "none was found"
-        return (
-            f"{self.where} has no {split} {self.kind} that can be used ({why}): run `python -m "
-            f"amif_lightning audit --data {type(self).__name__} --data.init_args.root {self.root}` "
-            "to see what was found."
-        )
+    # ---- loaders ------------------------------------------------------------------------------
 
-    @property
-    def _train_transform(self) -> ImageTransform:
-        return ImageTransform(self.image_size, self.augmentation)
+    #: Whether a last training batch that is not full is left out.
+    drop_last: bool
+
+    def _train_data(self) -> Any:
+        """The training data set, indexed by ``(epoch, index)``."""
+        raise NotImplementedError
 
     @abstractmethod
-    def _cache_keys(self, rows: Iterable[Row]) -> Iterable[str]:
-        """The images of rows as the torch data set looks them up."""
+    def _evaluation_data(self, rows: Sequence[Row], cache: DecodedImages | None = None) -> Any:
+        """Rows without augmentation, in order."""
+
+    @property
+    @abstractmethod
+    def _collate(self) -> Callable[[Sequence[Any]], Any]:
+        """Joins samples into a batch; workers started by spawn must unpickle it."""
 
     # Training and validation need a cache each: training images are decoded larger, for the crops,
     # and a validation image reduced twice would not be the one that an uncached run sees.
     @cached_property
-    def _train_cache(self) -> ImageCache | None:
+    def _train_cache(self) -> DecodedImages | None:
         return self._cached(self.splits.train, self._train_transform.decoded_size)
 
     @cached_property
-    def _validation_cache(self) -> ImageCache | None:
+    def _validation_cache(self) -> DecodedImages | None:
         return self._cached(self.splits.validation, self.image_size)
 
-    def _cached(self, rows: Sequence[Row], size: int) -> ImageCache | None:
-        """Shared memory for the images of rows, decoded to squares of ``size`` pixels."""
-        if not self.cache_images:
-            return None
-        distinct = dict.fromkeys(self._cache_keys(rows))
-        return DecodedImages(len(distinct), size), {image: i for i, image in enumerate(distinct)}
+    def _cached(self, rows: Sequence[Row], size: int) -> DecodedImages | None:
+        return DecodedImages(self._files(rows).values(), size) if self.cache_images else None
 
-    def _train_loader(
-        self,
-        data: Dataset[Any],
-        samples: int,
-        collate: Callable[[Sequence[Any]], Any],
-        *,
-        drop_last: bool,
-    ) -> DataLoader[Any]:
-        """Shuffled samples; an interrupted epoch continues with those not yet seen.
-
-        Args:
-            data: The data set; it is asked for ``(epoch, index)``.
-            samples: Its length.
-            collate: Makes a batch of samples.
-            drop_last: Whether a last batch that is not full is left out.
-        """
-        sampler = EpochIndexSampler(range(samples), *self._world(), seed=self.seed)
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Load shuffled samples; an interrupted epoch continues with those not yet seen."""
+        data = self._train_data()
+        sampler = EpochIndexSampler(range(len(data)), *self._world(), seed=self.seed)
+        loader = self._loader(data, self.batch_size, sampler, drop_last=self.drop_last)
         if self.trainer is not None:
             # Workers start to iterate before Lightning sets the epoch, so it is set here.
-            steps = len(sampler) // self.batch_size
-            if not drop_last:
-                steps = -(-len(sampler) // self.batch_size)
-            epoch, done = position(self.trainer, steps)
+            epoch, done = position(self.trainer, len(loader))
             sampler.set_epoch(epoch)
             sampler.skip = done * self.batch_size
-        return self._loader(data, self.batch_size, sampler, collate, drop_last=drop_last)
+        return loader
 
-    def _shard_loader(
-        self, data: Dataset[Any], samples: int, collate: Callable[[Sequence[Any]], Any]
-    ) -> DataLoader[Any]:
-        """Every sample once over all processes, in order."""
-        sampler = ShardSampler(range(samples), *self._world())
-        return self._loader(data, self.eval_batch_size, sampler, collate)
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Load the validation rows, each once over all processes."""
+        rows = self._validation_rows()
+        return self._evaluation_loader(self._evaluation_data(rows, self._validation_cache))
+
+    def _validation_rows(self) -> Sequence[Row]:
+        return self.rows("validation")
+
+    def test_dataloader(self) -> Any:
+        """Load the test rows, each once over all processes."""
+        return self.predict_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Load the test rows, each once over all processes."""
+        return self._evaluation_loader(self._evaluation_data(self.rows("test")))
+
+    def _evaluation_loader(self, data: Any) -> DataLoader[Any]:
+        sampler = ShardSampler(range(len(data)), *self._world())
+        return self._loader(data, self.eval_batch_size, sampler)
 
     def _loader(
         self,
-        data: Dataset[Any],
+        data: Any,
         batch_size: int,
         sampler: EpochIndexSampler | ShardSampler,
-        collate: Callable[[Sequence[Any]], Any],
         *,
         drop_last: bool = False,
     ) -> DataLoader[Any]:
@@ -364,8 +368,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            # A partial of a function, not a lambda: workers started by spawn must unpickle it.
-            collate_fn=collate,
+            collate_fn=self._collate,
             drop_last=drop_last,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

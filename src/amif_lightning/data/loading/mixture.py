@@ -1,13 +1,11 @@
-"""What the mixtures of questions and of studies share: parts, held-out images, weights."""
+"""Base of the mixtures of questions and of studies: parts, held-out data sets, weights."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-from torch.utils.data import DataLoader, Dataset
 
 from amif_lightning.data.leakage.dataset_images import DatasetImages
 from amif_lightning.data.leakage.held_out import (
@@ -28,9 +26,9 @@ class MixtureModule(TextDataModule[Row]):
 
     Attributes:
         parts: The data sets.
-        weights: How often an epoch shows each part; None: once.
+        weights: Number of times that an epoch shows each part; None: once.
         held_out: Further data sets that are scored later.
-        hashes: Folder of the images' hashes.
+        hashes: Folder of the image hashes.
     """
 
     parts: Sequence[TextDataModule[Row]]
@@ -39,7 +37,7 @@ class MixtureModule(TextDataModule[Row]):
     hashes: str
 
     def prepare_data(self) -> None:
-        """Let all data sets prepare themselves, and hash the images that must be compared."""
+        """Prepare all data sets and hash the images that are compared."""
         modules = self._modules()
         for module in modules:
             module.prepare_data()
@@ -51,11 +49,11 @@ class MixtureModule(TextDataModule[Row]):
         return [*self.parts, *self.held_out]
 
     def training_texts(self) -> list[str]:
-        """Those of all parts, one after the other."""
+        """Return the training texts of all parts, one part after the other."""
         return [text for part in self.parts for text in part.training_texts()]
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """The mixture's name, the parts' values as ``<data set>.<key>``, and what is held out.
+        """Return the mixture's name, each part's values as ``<data set>.<key>``, and ``held_out``.
 
         ``held_out`` names, comma-separated, the data sets whose images were all compared.
         """
@@ -67,7 +65,7 @@ class MixtureModule(TextDataModule[Row]):
         return joint | ({"held_out": names} if names else {})
 
     def _check_parts(self) -> None:
-        """Ids begin with the data set's name, so each may be there once, as a part or held out."""
+        """Ids begin with the data set's name, so each may occur once, as a part or held out."""
         seen: dict[str, TextDataModule[Row]] = {}
         for part in self.parts:
             if isinstance(part, MixtureModule):
@@ -78,7 +76,7 @@ class MixtureModule(TextDataModule[Row]):
             if part.dataset in seen:
                 raise UserError(
                     f"Two parts of the mixture are {part.dataset} ({seen[part.dataset].root} and "
-                    f"{part.root}), whose ids are the same: name every data set once."
+                    f"{part.root}) and would have the same ids: name every data set once."
                 )
             seen[part.dataset] = part
         for module in self.held_out:
@@ -108,54 +106,51 @@ class MixtureModule(TextDataModule[Row]):
         )
 
     def _without_leaks(
-        self, splits: Iterable[tuple[SplitName, Callable[[Any], Iterable[DatasetImages]]]]
+        self, scored_by: Mapping[SplitName, Callable[[Any], Sequence[DatasetImages]]]
     ) -> tuple[dict[SplitName, list[Row]], dict[str, str]]:
-        """Rows of the parts whose images and patients no other data set scores.
+        """Find rows of the parts that share no image or patient with a set that is scored.
 
         Args:
-            splits: The splits to filter, each with the function that gives the scored images of
+            scored_by: For each split to filter, a function that returns the scored images of
                 another part.
 
         Returns:
-            The parts' own rows that stay, by split, and for the others the reason by id.
+            The parts' remaining rows by split, and the reason of each removed row by its id.
         """
-        outside: list[DatasetImages] = []
-        for module in self.held_out:
-            outside += module.released_images()
+        outside: list[DatasetImages] = [
+            images for module in self.held_out for images in module.released_images()
+        ]
+        scored: dict[SplitName, list[Sequence[DatasetImages]]] = {
+            split: [images_of(part) for part in self.parts]
+            for split, images_of in scored_by.items()
+        }
         modules = self._modules()
         hashes = hashes_of(modules, self.hashes) if len(modules) > 1 else None
-        kept: dict[SplitName, list[Row]] = {}
+        kept: dict[SplitName, list[Row]] = {split: [] for split in scored_by}
         leaking: dict[str, str] = {}
         for part in self.parts:
-            for split, images_of in splits:
+            for split, by_part in scored.items():
                 rows = part.rows(split)
-                scored = [*outside]
-                for other in self.parts:
-                    scored += images_of(other) if other is not part else []
+                compared = [*outside]
+                for other, images in zip(self.parts, by_part, strict=True):
+                    compared += images if other is not part else []
                 found: dict[str, str] = {}
                 if hashes is not None:
                     shown = part.images_in(rows)
-                    images = leaking_images(shown.files, scored, hashes)
-                    found = leaking_rows(shown, {row.row_id: row.group for row in rows}, images)
-                kept.setdefault(split, []).extend(r for r in rows if r.row_id not in found)
+                    reasons = leaking_images(shown.files, compared, hashes)
+                    found = leaking_rows(shown, {row.row_id: row.group for row in rows}, reasons)
+                kept[split].extend(r for r in rows if r.row_id not in found)
                 leaking |= found
         return kept, leaking
 
-    def _mixed_loader(
-        self,
-        data: Dataset[Any],
-        sources: Iterator[str],
-        collate: Callable[[Sequence[Any]], Any],
-        *,
-        drop_last: bool,
-    ) -> DataLoader[Any]:
-        """Shuffled samples of all parts, each as often as its weight says."""
-        counts = Counter(sources)
+    def _train_data(self) -> Mixed[Any]:
+        """Samples of all parts, each as often as its weight demands."""
+        data = super()._train_data()
+        counts = Counter(data.sources())
         sizes = [counts[part.dataset] for part in self.parts]
-        mixed = Mixed(data, sizes, self.weights, self.seed)
-        return self._train_loader(mixed, len(mixed), collate, drop_last=drop_last)
+        return Mixed(data, sizes, self.weights, self.seed)
 
 
 def folder_of(parts: Sequence[TextDataModule[Any]]) -> str:
-    """The folder that holds all parts, for messages."""
+    """Return the folder that contains all parts, for messages."""
     return os.path.commonpath([os.path.abspath(part.root) for part in parts])

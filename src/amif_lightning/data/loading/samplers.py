@@ -1,4 +1,4 @@
-"""Sample orders that survive an interruption: the same epoch continues where it stopped."""
+"""Sample orders that resume exactly, and shards without repetition."""
 
 from __future__ import annotations
 
@@ -12,36 +12,38 @@ from amif_lightning.seeding import stable_seed
 
 
 class EpochIndexSampler(DistributedSampler[Any]):
-    """Shuffled indices as (epoch, index) pairs, with a number of first samples left out.
+    """Shuffled indices as (epoch, index) pairs; the next epoch can start after its first samples.
 
-    It is a ``DistributedSampler`` so that Lightning does not wrap it again, and yields the epoch
-    with each index so that persistent workers, which hold a copy of the data set, can derive the
-    augmentation from it.
+    It is a ``DistributedSampler`` so that Lightning does not wrap it again. The epoch goes with
+    each index because persistent workers hold a copy of the data set and derive the augmentation
+    from it.
 
     Args:
         data: The data set.
         replicas: Number of processes.
         rank: This process.
-        seed: Decides the order, together with the epoch; any whole number.
+        seed: Seed of the order, together with the epoch; any whole number.
+
+    Attributes:
+        skip: Number of samples that the next iteration leaves out; it is reset to 0 then.
     """
 
     def __init__(self, data: Sized, replicas: int, rank: int, seed: int) -> None:
-        # The parent orders by seed + epoch, so that plain seeds would share orders: epoch 1 of
-        # seed 0 would be epoch 0 of seed 1.
+        # The parent orders by seed + epoch, so plain seeds would share orders: epoch 1 of seed 0
+        # would be epoch 0 of seed 1.
         mixed = stable_seed("order", seed)
         # torch asks for a Dataset but uses its length only.
         super().__init__(data, num_replicas=replicas, rank=rank, shuffle=True, seed=mixed)  # type: ignore[arg-type]
         self.skip = 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """One epoch's pairs; ``skip`` is used up by the first call."""
         order = list(super().__iter__())
         skip, self.skip = self.skip, 0
         return iter([(self.epoch, index) for index in order[skip:]])
 
 
 class ShardSampler(DistributedSampler[Any]):
-    """Every index exactly once over all processes, in order, without padding.
+    """Every index exactly once over all processes, in order.
 
     The default distributed sampler repeats samples until all shards are equally long, which changes
     scores; here the shards may differ by one.
@@ -53,7 +55,6 @@ class ShardSampler(DistributedSampler[Any]):
         self._indices = range(rank, len(data), replicas)
 
     def __iter__(self) -> Iterator[int]:
-        """This process's indices."""
         return iter(self._indices)
 
     def __len__(self) -> int:
@@ -61,14 +62,11 @@ class ShardSampler(DistributedSampler[Any]):
 
 
 def position(trainer: Trainer, steps: int) -> tuple[int, int]:
-    """Where training stands after a resume.
+    """Return the epoch to train on, from 0, and how many of its batches are already trained on.
 
     Args:
         trainer: The trainer, with the progress of a checkpoint or none.
         steps: Batches of the whole loader.
-
-    Returns:
-        The epoch to train on, from 0, and how many of its batches have been trained on already.
     """
     limit = trainer.limit_train_batches
     if isinstance(limit, int):
@@ -81,6 +79,6 @@ def position(trainer: Trainer, steps: int) -> tuple[int, int]:
     done = batches.processed
     if done < steps:
         return trainer.current_epoch, done
-    # The epoch is over, and whether `current_epoch` counts it already depends on the hook that
-    # saved the checkpoint; the number of epochs begun does not.
+    # The epoch is over. Whether `current_epoch` counts it already depends on the hook that saved
+    # the checkpoint; the number of epochs begun does not.
     return loop.epoch_progress.current.ready, 0

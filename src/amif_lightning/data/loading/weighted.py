@@ -1,4 +1,4 @@
-"""One epoch of several data sets: how often each part's samples are shown, and in which order."""
+"""One epoch of several data sets, each shown as often as its weight demands."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ Sample_co = TypeVar("Sample_co", covariant=True)
 
 
 class Mixed(Dataset[Sample_co]):
-    """Samples of several parts that lie one behind the other in one data set, with weights.
+    """Weighted samples of several parts that are concatenated in one data set.
 
     An epoch shows ``round(weight * n)`` samples of a part of n: with weight 1 each once, with 0.5
-    half of them and the others in the next epoch, with 2 each twice. A sample of a part is shown
-    again only when all others of that part have been (but for what a loader leaves out of an epoch
-    that its batches do not fill), whatever the weight: the epochs of a part
-    are consecutive pieces of an endless row of passes, each a permutation drawn from
-    (seed, part, pass). A pass stands where a single data set has its epoch, so that augmentation
-    and drawn views change with it.
+    one half and the other half in the next epoch, with 2 each twice. A sample is repeated only
+    after all others of its part were shown, except for samples that a loader leaves out of an
+    incomplete batch. The epochs of a part are consecutive slices of an endless sequence of passes;
+    each pass is a permutation drawn from (seed, part, pass). Augmentation and drawn views change
+    with the pass, as they do with the epoch of a single data set.
 
     Args:
-        data: The samples of the first part, then of the second ...; asked for ``(pass, index)``.
+        data: The samples of the first part, then of the second, ...; indexed by ``(pass, index)``.
         sizes: Number of samples of each part.
-        weights: How often an epoch shows each part, above 0; None: once.
-        seed: Decides the permutations.
+        weights: Number of times that an epoch shows each part, above 0; None: once.
+        seed: Seed of the permutations.
 
     Raises:
-        UserError: If the numbers of parts and weights differ, or a part would not be shown at all.
+        UserError: If an epoch would show no sample of a part.
     """
 
     def __init__(
@@ -46,7 +45,15 @@ class Mixed(Dataset[Sample_co]):
         seed: int = 0,
     ) -> None:
         self.data, self.sizes, self.seed = data, tuple(sizes), seed
-        self.shown = epoch_sizes(sizes, weights)
+        weights = weights or [1.0] * len(sizes)
+        self.shown = [round(w * size) for w, size in zip(weights, sizes, strict=True)]
+        for part, number in enumerate(self.shown):
+            if number < 1:
+                raise UserError(
+                    f"Part {part} of the mixture has {sizes[part]} samples to train on, and with "
+                    f"weight {weights[part]} an epoch would show none of them: check which rows "
+                    "are dropped and why, give a greater weight, or leave the part out."
+                )
         self._starts = [0, *accumulate(self.sizes)]
         self._ends = list(accumulate(self.shown))
         self._orders: list[dict[int, Tensor]] = [{} for _ in self.sizes]  # by part and pass
@@ -56,67 +63,28 @@ class Mixed(Dataset[Sample_co]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample_co:
         """The sample at ``(epoch, place)``."""
-        turn, index = self.locate(*key)
-        return self.data[turn, index]
-
-    def locate(self, epoch: int, place: int) -> tuple[int, int]:
-        """Which sample stands at a place of an epoch.
-
-        Args:
-            epoch: From 0.
-            place: From 0 and below the length.
-
-        Returns:
-            The pass through its part, from 0, and its place in the data set.
-        """
+        epoch, place = key
         part = bisect_right(self._ends, place)
         within = place - (self._ends[part] - self.shown[part])
         turn, position = divmod(epoch * self.shown[part] + within, self.sizes[part])
-        return turn, self._starts[part] + int(self._order(part, turn)[position])
+        return self.data[turn, self._starts[part] + int(self._order(part, turn)[position])]
 
     def _order(self, part: int, turn: int) -> Tensor:
         orders = self._orders[part]
         if turn not in orders:
             generator = torch.Generator().manual_seed(stable_seed("mix", self.seed, part, turn))
             orders[turn] = torch.randperm(self.sizes[part], generator=generator)
-            # An epoch asks for its passes in any order, so as many are kept as it can meet.
+            # Shuffled places ask for the passes of an epoch in any order: keep all of one epoch.
             while len(orders) > self.shown[part] // self.sizes[part] + 2:
                 del orders[min(orders)]
         return orders[turn]
 
 
-def epoch_sizes(sizes: Sequence[int], weights: Sequence[float] | None) -> tuple[int, ...]:
-    """How many samples of each part an epoch shows.
-
-    Args:
-        sizes: Number of samples of each part.
-        weights: How often an epoch shows each part; None: once.
-
-    Raises:
-        UserError: If the numbers of parts and weights differ, or a part would not be shown at all.
-    """
-    weights = [1.0] * len(sizes) if weights is None else list(weights)
-    check_weights(len(sizes), weights)
-    shown = tuple(round(weight * size) for weight, size in zip(weights, sizes, strict=True))
-    for place, number in enumerate(shown):
-        if number < 1:
-            raise UserError(
-                f"Part {place} of the mixture has {sizes[place]} samples to train on, and with "
-                f"weight {weights[place]} an epoch would show none of them: look at what is "
-                "dropped and why, give a greater weight, or leave the part out."
-            )
-    return shown
-
-
 def check_weights(parts: int, weights: Sequence[float] | None) -> None:
-    """Refuse weights that do not fit the parts.
-
-    Args:
-        parts: Number of parts.
-        weights: How often an epoch shows each; None: once.
+    """Check that a mixture has parts and, if given, one positive finite weight for each.
 
     Raises:
-        UserError: If there are no parts, their number is another, or a weight is not above 0.
+        UserError: If not.
     """
     if parts < 1:
         raise UserError("data.init_args.parts is empty: name at least one data module.")

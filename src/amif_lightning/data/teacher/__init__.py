@@ -1,3 +1,3 @@
-"""The teacher's embeddings: its networks, the cache, and how it is filled."""
+"""The teacher's embeddings: networks, cache, file format and extraction."""
 
 __all__ = ["cache", "extract", "networks", "store"]

@@ -1,4 +1,4 @@
-"""A teacher's embeddings of a data set: computed once, stored, read back by id."""
+"""Cache of a teacher's embeddings of a data set: computed once, looked up by id."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ from amif_lightning.data.teacher.store import (
 )
 from amif_lightning.errors import UserError
 
-TeacherKind = Literal["open_clip", "checkpoint", "embeddings"]
+_TEACHERS = Literal["open_clip", "checkpoint", "embeddings"]
 
 
 class Embeddings:
-    """A file of embeddings in memory; asking for an id that it lacks is a ``UserError``.
+    """A file of embeddings in memory.
 
     Args:
         path: The file, see :mod:`amif_lightning.data.teacher.store`.
 
     Attributes:
         scale: The teacher's logit scale, a natural logarithm.
-        width: T.
 
     Raises:
         UserError: If the file is missing or wrong; a wrong row is named.
@@ -44,19 +43,19 @@ class Embeddings:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.about, self._rows = read_embeddings(path)
-        self.scale, self.width = self.about.logit_scale, self._rows["image"].shape[1]
-        ids = {"image": self.about.image_ids, "text": self.about.text_ids}
+        about, self._rows = read_embeddings(path)
+        self.scale = about.logit_scale
+        ids = {"image": about.image_ids, "text": about.text_ids}
         self._places = {
             kind: {name: row for row, name in enumerate(names)} for kind, names in ids.items()
         }
 
     def image(self, ids: Sequence[str]) -> Tensor:
-        """Rows (B, T) of images, float32."""
+        """Return the rows (B, T) of images, float32; a missing id is a ``UserError``."""
         return self._of("image", ids)
 
     def text(self, ids: Sequence[str]) -> Tensor:
-        """Rows (B, T) of texts, float32."""
+        """Return the rows (B, T) of texts, float32; a missing id is a ``UserError``."""
         return self._of("text", ids)
 
     def _of(self, kind: str, ids: Sequence[str]) -> Tensor:
@@ -67,7 +66,7 @@ class Embeddings:
 
 
 def fingerprint(ids: Sequence[str], sizes: Sequence[int], texts: Mapping[str, str]) -> str:
-    """What tells one data set from another, whatever the order of its samples.
+    """Identify a data set, whatever the order of its samples, by 64 hexadecimal digits.
 
     SHA-256 over the lines ``["image", id, size]`` sorted by id, then ``["text", id, hash]`` sorted
     by id: each a JSON list as Python's ``json.dumps`` writes it, in ASCII, and a line feed.
@@ -76,9 +75,6 @@ def fingerprint(ids: Sequence[str], sizes: Sequence[int], texts: Mapping[str, st
         ids: N ids of the images.
         sizes: N sizes of their files in bytes.
         texts: Text by id; its hash is the hexadecimal SHA-256 of its UTF-8 bytes.
-
-    Returns:
-        64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     lines: list[list[str | int]] = [
@@ -92,45 +88,42 @@ def fingerprint(ids: Sequence[str], sizes: Sequence[int], texts: Mapping[str, st
 
 def teacher_embeddings(
     folder: Path,
-    teacher: TeacherKind,
+    teacher: str,
     source: str,
     images: Mapping[str, Path],
     texts: Mapping[str, str],
     *,
     num_workers: int = 2,
 ) -> Path:
-    """The file with a teacher's embeddings of a data set, made where it is not there yet.
+    """Return the file with a teacher's embeddings of a data set, computed if it is missing.
 
-    What was computed before an interruption is kept beside the file and not computed again. Two
-    processes on one machine may ask at the same time: the second waits for the first. A file is
-    named after teacher and data, so neither is mistaken for another.
+    An interrupted computation continues from parts next to the file. If two processes on one
+    machine ask at the same time, the second waits for the first. File names contain a hash of
+    teacher and data.
 
     Args:
-        folder: Where files are made.
+        folder: Folder of the files.
         teacher: ``open_clip``, ``checkpoint`` (an earlier pre-training run), or ``embeddings`` (a
-            file made by anyone, which is checked against the data).
+            given file, which is checked against the data).
         source: ``hf-hub:NAME`` or ``local-dir:FOLDER`` (empty: BiomedCLIP from the hub), the
             checkpoint, or the embeddings file.
         images: File by id ``<dataset>/<relative path>``.
         texts: Text by id ``<dataset>/<study id>``.
         num_workers: Processes that decode images.
 
-    Returns:
-        The path of the file, for :class:`Embeddings`.
-
     Raises:
         UserError: If the teacher cannot be loaded, an image is missing or damaged, or a file is of
             another teacher or data set.
     """
-    check_choice("teacher", teacher, TeacherKind)
+    check_choice("teacher", teacher, _TEACHERS)
     if teacher != "open_clip" and not source:
         raise UserError(
             f"The teacher `{teacher}` needs a file: give --data.init_args.teacher_source FILE."
         )
     if not images or not texts:
         raise UserError(
-            f"There are {len(images)} images and {len(texts)} texts for the teacher to read: give "
-            "a data set that has both."
+            f"There are {len(images)} images and {len(texts)} texts for the teacher: give a data "
+            "set that has both."
         )
     images, texts = dict(sorted(images.items())), dict(sorted(texts.items()))
     data = fingerprint(list(images), [_size(path) for path in images.values()], texts)
@@ -139,7 +132,7 @@ def teacher_embeddings(
         _check(path, read_about(path), data, images, texts)
         return path
 
-    from amif_lightning.data.teacher import networks  # whose libraries are slow
+    from amif_lightning.data.teacher import networks  # its libraries are slow to import
 
     name = networks.teacher_name(teacher, source)
     path = folder / f"{teacher}-{_sha256(name + data)[:16]}.safetensors"
@@ -157,8 +150,8 @@ def teacher_embeddings(
     about = read_about(path)
     if about.teacher != name:
         raise UserError(
-            f"{path} holds embeddings of another teacher ({about.teacher}; asked for: {name}): "
-            "delete the file, and it is made again."
+            f"{path} holds embeddings of another teacher ({about.teacher}, not {name}): delete "
+            "the file to compute it again."
         )
     _check(path, about, data, images, texts)
     return path
@@ -181,7 +174,7 @@ def _check_ids(path: Path, what: str, ids: Iterable[str], known: Collection[str]
     missing = [name for name in ids if name not in known]
     if missing:
         raise UserError(
-            f"{path} holds no {what} {missing[0]} ({len(missing)} asked for are missing): make "
+            f"{path} holds no {what} {missing[0]} ({len(missing)} ids are missing): make "
             "the embeddings of this data set with `python -m amif_lightning prepare teacher`."
         )
 

@@ -18,11 +18,11 @@ from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.teacher.store import OTHER_CACHE, not_unit
 from amif_lightning.errors import UserError
 
-if TYPE_CHECKING:  # the libraries of its networks are slow
+if TYPE_CHECKING:  # its libraries are slow to import
     from amif_lightning.data.teacher.networks import FrozenTeacher
 
 # A part always consists of the same batches: a matrix product's last bits depend on the batch, and
-# a resumed file shall hold the numbers of an uninterrupted one to the last bit.
+# a resumed file must equal an uninterrupted one bit by bit.
 BATCH, PART = 64, 256
 Batch = TypeVar("Batch")
 
@@ -34,31 +34,29 @@ def compute(
     folder: Path,
     num_workers: int = 2,
 ) -> tuple[Tensor, Tensor]:
-    """A teacher's features of all images and texts, in the order of the mappings.
+    """Compute a teacher's features of all images (N, T) and texts (M, T), float32.
 
     Args:
         teacher: The teacher.
         images: N files by id.
         texts: M texts by id.
-        folder: Of finished parts, of this teacher and this data alone.
+        folder: Folder of finished parts, for this teacher and this data only.
         num_workers: Processes that decode images.
 
-    Returns:
-        (N, T) and (M, T), float32.
-
     Raises:
-        UserError: If an image is missing or damaged, or the teacher gives a vector that is not
+        UserError: If an image is missing or damaged, or the teacher returns a vector that is not
             finite, or vectors of two widths.
     """
     words = list(texts.values())
     if cut := teacher.cut(words):
         print(
-            f"The teacher reads {teacher.max_tokens} tokens: {cut} of {len(words)} texts are cut."
+            f"The teacher's limit is {teacher.max_tokens} tokens: {cut} of {len(words)} texts are "
+            "cut."
         )
     pixels = _Images(list(images.values()), teacher.prepare)
 
     def decoded(batches: list[list[int]]) -> Iterable[Tensor]:
-        # A generator of its own: a run's random numbers must not depend on what was made before it.
+        # An own generator: the run's random numbers must not depend on this computation.
         return DataLoader(
             pixels,
             batch_sampler=batches,
@@ -70,14 +68,14 @@ def compute(
         return ([words[row] for row in batch] for batch in batches)
 
     with tqdm(total=len(images) + len(texts), desc="teacher", unit="sample") as bar:
-        # The texts first: they take less time, and a teacher of two widths is found by then.
+        # Texts first: they are fast, and a teacher of two widths is found before all images.
         text = _features(folder, "text", list(texts), looked_up, teacher.text, bar)
         image = _features(folder, "image", list(images), decoded, teacher.image, bar, text.shape[1])
     return image, text
 
 
 class _Images(Dataset[Tensor]):
-    """Decoded images as the teacher expects them; only its transform goes into the workers."""
+    """Decoded images as the teacher's input; only its transform is sent to the workers."""
 
     def __init__(self, paths: Sequence[Path], prepare: Callable[[Image.Image], Tensor]) -> None:
         self.paths, self.prepare = paths, prepare
@@ -86,8 +84,8 @@ class _Images(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Tensor:
-        # Whole, though JPEGs decode faster at reduced size: even at twice the teacher's side that
-        # moves soft labels by more than 1e-3.
+        # At full size: JPEGs decoded at reduced size, even at twice the teacher's side, change soft
+        # labels by more than 1e-3.
         return self.prepare(decode_image(self.paths[row]))
 
 
@@ -100,7 +98,7 @@ def _features(
     bar: tqdm,
     width: int | None = None,
 ) -> Tensor:
-    """Rows (N, T) of all ids, from parts on disk where they are there; T is ``width`` if given."""
+    """Rows (N, T) of all ids, from parts on disk where they exist; T is ``width`` if given."""
     stops = {start: min(start + PART, len(ids)) for start in range(0, len(ids), PART)}
     files = {start: folder / f"{kind}-{start:09d}.npy" for start in stops}
     kept = {start: _read(files[start], stop - start) for start, stop in stops.items()}
@@ -131,13 +129,13 @@ def _features(
         if rows[-1] + 1 == stops[start]:
             part, done = np.concatenate(done), []
             with replacing(files[start], OTHER_CACHE) as file, file.open("wb") as stream:
-                np.save(stream, part, allow_pickle=False)  # by its name it would add an ending
+                np.save(stream, part, allow_pickle=False)  # given a name, it would add an ending
             kept[start] = part
     return torch.from_numpy(np.concatenate([part for part in kept.values() if part is not None]))
 
 
 def _read(file: Path, rows: int) -> np.ndarray | None:
-    """A part of so many rows, None where it is not there or not whole."""
+    """A part of so many rows; None if it is missing or incomplete."""
     try:
         part: np.ndarray = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -1,7 +1,6 @@
 """Frozen teachers: unit vectors of un-augmented images and of texts, and a logit scale.
 
-What a teacher says is a function of the sample alone, so it is computed once and stored. Letters
-used in shapes: B samples, T the teacher's width.
+Letters used in shapes: B samples, T the teacher's width.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,23 +23,24 @@ from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, build_vision
+from amif_lightning.renamed_options import read_checkpoint
 
-#: The paper's teacher, and the most tokens of a text that it reads.
+#: The paper's teacher, and its most tokens of a text.
 BIOMEDCLIP = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 MAX_TOKENS = 120
 _FOLDER, _HUB = "local-dir:", "hf-hub:"
 
 
 class FrozenTeacher(nn.Module):
-    """What both teachers share: no gradient, no dropout, full precision.
+    """Base of both teachers: no gradient, no dropout, full precision.
 
     Attributes:
         scale: Logit scale, the natural logarithm of the factor of the cosines.
         image_size: Side of the input in pixels.
-        max_tokens: Most tokens of a text, specials included; a longer text's end is cut. A model
-            with fewer positions than :data:`MAX_TOKENS` reads fewer.
-        prepare: Turns an RGB image of any size into an input (3, image_size, image_size). It can
-            be sent to other processes without the teacher.
+        max_tokens: Most tokens of a text, specials included; the rest is cut. At most
+            :data:`MAX_TOKENS` and the model's number of positions.
+        prepare: Maps an RGB image of any size to an input (3, image_size, image_size). It can be
+            sent to other processes without the teacher.
     """
 
     scale: float
@@ -55,23 +55,23 @@ class FrozenTeacher(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
     @torch.no_grad()
     def image(self, pixels: Tensor) -> Tensor:
-        """Unit rows (B, T), float32, of prepared images (B, 3, image_size, image_size)."""
+        """Embed prepared images (B, 3, image_size, image_size) as unit rows (B, T), float32."""
         with torch.autocast(self.device.type, enabled=False):
             return F.normalize(self._image(pixels.to(self.device)).float(), dim=1)
 
     @torch.no_grad()
     def text(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (B, T), float32, of texts."""
+        """Embed texts as unit rows (B, T), float32."""
         with torch.autocast(self.device.type, enabled=False):
             return F.normalize(self._text(texts).float(), dim=1)
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many texts have more than ``max_tokens`` tokens."""
+        """Count the texts with more than ``max_tokens`` tokens."""
         raise NotImplementedError
 
     def _image(self, pixels: Tensor) -> Tensor:
@@ -93,7 +93,31 @@ class OpenClipTeacher(FrozenTeacher):
 
     def __init__(self, source: str) -> None:
         super().__init__()
-        self.model, self.prepare, self._tokenize = _open_clip(source)
+        import open_clip
+
+        if not source.startswith((_FOLDER, _HUB)):
+            raise UserError(
+                f"The teacher {source!r} is neither hf-hub:NAME nor local-dir:FOLDER: give one of "
+                f"them as --data.init_args.teacher_source, such as {BIOMEDCLIP}."
+            )
+        try:
+            # Unlike the other factories, this one never goes on with random weights.
+            model: Any = open_clip.create_model_from_pretrained(source)
+            self.model, self.prepare = model
+            self._tokenize: Any = open_clip.get_tokenizer(source)
+        except Exception as error:  # json, pickle, safetensors and two hubs raise their own errors
+            advice = (
+                "download the model's folder on a machine with network and give "
+                "--data.init_args.teacher_source local-dir:FOLDER"
+            )
+            if source.startswith(_FOLDER):
+                advice = (
+                    "the folder needs open_clip_config.json, the weights and the tokenizer's "
+                    "files, and hf_model_name in it must name a local folder too"
+                )
+            raise UserError(
+                f"The teacher {source!r} could not be loaded ({first_line(error)}): {advice}."
+            ) from error
         self.max_tokens = min(MAX_TOKENS, int(self._tokenize.context_length))
         size = self.model.visual.image_size
         self.image_size = int(size[0] if isinstance(size, Sequence) else size)
@@ -101,12 +125,12 @@ class OpenClipTeacher(FrozenTeacher):
         self.requires_grad_(False).train()
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many texts have more than ``max_tokens`` tokens."""
+        """Count the texts with more than ``max_tokens`` tokens."""
         inner = getattr(self._tokenize, "tokenizer", None)
         padding = getattr(inner, "pad_token_id", None) or 0
         count = 0
         for start in range(0, len(texts), 1024):
-            # Only a text that is cut fills one more place than it is given later.
+            # Only texts that are cut later fill this one more place.
             ids = self._tokenize(list(texts[start : start + 1024]), self.max_tokens + 1)
             count += int((ids[:, -1] != padding).sum())
         return count
@@ -121,34 +145,6 @@ class OpenClipTeacher(FrozenTeacher):
         return features
 
 
-def _open_clip(source: str) -> tuple[Any, Callable[[Image.Image], Tensor], Any]:
-    """Model, transform and tokenizer of an open_clip source."""
-    import open_clip
-
-    if not source.startswith((_FOLDER, _HUB)):
-        raise UserError(
-            f"The teacher {source!r} is neither hf-hub:NAME nor local-dir:FOLDER: write one of "
-            f"them as --data.init_args.teacher_source, such as {BIOMEDCLIP}."
-        )
-    try:
-        # Unlike the other factories, this one never goes on with random weights.
-        model, prepare = open_clip.create_model_from_pretrained(source)
-        return model, prepare, open_clip.get_tokenizer(source)
-    except Exception as error:  # readers of json, pickles, safetensors and two hubs raise their own
-        advice = (
-            "download the model's folder on a machine with network and give "
-            "--data.init_args.teacher_source local-dir:FOLDER"
-        )
-        if source.startswith(_FOLDER):
-            advice = (
-                "the folder needs open_clip_config.json, the weights and the tokenizer's files, "
-                "and hf_model_name in it has to name a local folder too"
-            )
-        raise UserError(
-            f"The teacher {source!r} could not be loaded ({first_line(error)}): {advice}."
-        ) from error
-
-
 class CheckpointTeacher(FrozenTeacher):
     """The encoders and projections of an earlier pre-training run.
 
@@ -156,17 +152,17 @@ class CheckpointTeacher(FrozenTeacher):
         path: A checkpoint that ``fit`` wrote with ``AMiFPretrain`` and image-text alignment.
 
     Raises:
-        UserError: If the file is missing, damaged or of something else.
+        UserError: If the file is missing, damaged or no such checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        checkpoint = _read(path)
+        checkpoint, _ = read_checkpoint(path)
         try:
             state: Mapping[str, Tensor] = checkpoint["state_dict"]
             given: Mapping[str, Any] = checkpoint["hyper_parameters"]
             layers = ("fusion.text_projection", "fusion.image_projection")
-            if "projections.0.weight" in state:  # the run had layers of their own for the alignment
+            if "projections.0.weight" in state:  # the run had separate layers for the alignment
                 layers = ("projections.0", "projections.1")
             self.image_size = int(given["image_size"])
             self.vision = build_vision(
@@ -188,7 +184,9 @@ class CheckpointTeacher(FrozenTeacher):
             )
             self.vision.load_state_dict(_below("vision.", state))
             self.words.load_state_dict(_below("text.", state))
-            text, image = (_linear(_below(f"{layer}.", state)) for layer in layers)
+            self.text_projection, self.image_projection = (
+                _linear(_below(f"{layer}.", state)) for layer in layers
+            )
             self.scale = -float(state["alignment.pairs.image_text.log_temperature"])
             self._tokenizer = Tokenizer.from_json(checkpoint["tokenizer"])
         except KeyError as error:
@@ -197,18 +195,17 @@ class CheckpointTeacher(FrozenTeacher):
                 "wrote with AMiFPretrain and an image_text weight as "
                 "--data.init_args.teacher_source."
             ) from error
-        except RuntimeError as error:  # torch's word for tensors of other names or shapes
+        except RuntimeError as error:  # raised by torch for tensors of other names or shapes
             raise UserError(
                 f"The teacher's checkpoint {path} does not fit the encoders that it names "
                 f"({first_line(error)}): train it again with this version."
             ) from error
-        self.text_projection, self.image_projection = text, image
         self.max_tokens = min(MAX_TOKENS, int(self.words.bert.config.max_position_embeddings))
         self.prepare = partial(_whole_image, transform=ImageTransform(self.image_size))
         self.requires_grad_(False).train()
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many texts have more than ``max_tokens`` tokens."""
+        """Count the texts with more than ``max_tokens`` tokens."""
         return sum(not self._tokenizer.fits(text, self.max_tokens) for text in texts)
 
     def _image(self, pixels: Tensor) -> Tensor:
@@ -224,24 +221,8 @@ class CheckpointTeacher(FrozenTeacher):
 
 
 def _whole_image(image: Image.Image, transform: ImageTransform) -> Tensor:
-    """An un-augmented input of the suite: the whole image, its aspect not kept, normalised."""
+    """The un-augmented input of the suite: the whole image, aspect not kept, normalised."""
     return transform(to_square(image, transform.size))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(
-            f"The teacher's checkpoint {path} does not exist: check "
-            "--data.init_args.teacher_source."
-        )
-    try:
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return loaded
-    except Exception as error:  # torch raises whatever its unpickler and zip reader raise
-        raise UserError(
-            f"The teacher's checkpoint {path} cannot be read ({type(error).__name__}): it is "
-            "damaged or not a checkpoint of this suite; train again or copy it again."
-        ) from error
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -254,8 +235,8 @@ def _linear(state: Mapping[str, Tensor]) -> nn.Linear:
     return layer
 
 
-def open_teacher(kind: Literal["open_clip", "checkpoint"], source: str) -> FrozenTeacher:
-    """Load a teacher, onto the GPU where there is one.
+def open_teacher(kind: str, source: str) -> FrozenTeacher:
+    """Load a teacher, onto the GPU if there is one.
 
     Args:
         kind: ``open_clip``, or ``checkpoint`` for an earlier run.
@@ -270,14 +251,18 @@ def open_teacher(kind: Literal["open_clip", "checkpoint"], source: str) -> Froze
     return OpenClipTeacher(source or BIOMEDCLIP).to(device)
 
 
-def teacher_name(kind: Literal["open_clip", "checkpoint"], source: str) -> str:
-    """The teacher's part of the names of its files.
+def teacher_name(kind: str, source: str) -> str:
+    """Return the teacher's part of the names of its embedding files.
 
-    Files on this machine are named by their content: a folder may be moved, and a run trained again
-    writes another teacher under the old path.
+    Files on this machine are named by a hash of their content: a folder may be moved, and a
+    repeated run writes another teacher under the old path.
+
+    Args:
+        kind: As for :func:`open_teacher`.
+        source: As for :func:`open_teacher`.
 
     Raises:
-        UserError: If the folder or the file is not there.
+        UserError: If the folder or the file does not exist.
     """
     source = source or BIOMEDCLIP
     if kind == "open_clip" and not source.startswith(_FOLDER):
@@ -300,6 +285,6 @@ def teacher_name(kind: Literal["open_clip", "checkpoint"], source: str) -> str:
 
 @cache
 def _content(path: Path, modified: int) -> bytes:
-    """The file's hash, computed once per process; ``modified`` tells a changed file apart."""
+    """The file's hash, computed once per process and modification time."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()

@@ -1,12 +1,12 @@
-"""The file of a teacher's embeddings: a format that anyone can write, every row checked on reading.
+"""The embeddings file: its format, and the checks of a file that anyone may have written.
 
 A safetensors file with the tensors ``image`` (N, T) and ``text`` (M, T), float16 or float32, rows
 of unit norm, and as string metadata
 
 - ``image_ids``, ``text_ids``: JSON lists of N and M ids, ``<dataset>/<relative path>`` and
   ``<dataset>/<study id>``;
-- ``logit_scale``: natural logarithm of what the teacher multiplies its cosines with;
-- ``teacher``: what made the rows, in words;
+- ``logit_scale``: natural logarithm of the factor of the teacher's cosines;
+- ``teacher``: the source of the rows, in words;
 - ``data_fingerprint``: see :func:`amif_lightning.data.teacher.cache.fingerprint`.
 """
 
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,16 @@ from amif_lightning.errors import UserError, first_line
 
 #: float16 rounds a unit row's norm by less than 1e-3.
 NORM_TOLERANCE = 0.01
-#: CLIP clamps its factor to 100, whose logarithm is 4.6; a factor instead of its logarithm is more.
+#: CLIP clamps its factor to 100, with logarithm 4.6; a factor instead of its logarithm is more.
 GREATEST_SCALE = 10.0
-#: The safetensors library reads no longer header, which is where ids stand.
+#: The most bytes of a header, which contains the ids, in the safetensors library.
 LARGEST_HEADER = 100_000_000
 OTHER_CACHE = "give another folder as --data.init_args.teacher_cache"
 
 
 @dataclass(frozen=True)
 class About:
-    """What a file says of itself, see above; ``logit_scale`` is a natural logarithm."""
+    """The metadata of a file, see above."""
 
     image_ids: tuple[str, ...]
     text_ids: tuple[str, ...]
@@ -47,14 +48,8 @@ class About:
     data_fingerprint: str
 
     def metadata(self) -> dict[str, str]:
-        """The file's string metadata."""
-        return {
-            "data_fingerprint": self.data_fingerprint,
-            "image_ids": json.dumps(self.image_ids),
-            "logit_scale": repr(self.logit_scale),
-            "teacher": self.teacher,
-            "text_ids": json.dumps(self.text_ids),
-        }
+        """Return the file's string metadata."""
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in asdict(self).items()}
 
 
 def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> None:
@@ -69,13 +64,13 @@ def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> N
 
 
 def check_header(about: About) -> None:
-    """Refuse ids that no file can hold, before anything is computed for them.
+    """Check that a file can hold the ids, before anything is computed for them.
 
     Raises:
         UserError: If there are too many.
     """
     size = len(json.dumps(about.metadata()))
-    if size > LARGEST_HEADER - 1024:  # what else a header holds is shorter
+    if size > LARGEST_HEADER - 1024:  # the rest of a header is shorter
         raise UserError(
             f"The ids of {len(about.image_ids)} images and {len(about.text_ids)} texts take "
             f"{size / 1e6:.0f} MB and an embeddings file holds {LARGEST_HEADER / 1e6:.0f} MB of "
@@ -84,7 +79,7 @@ def check_header(about: About) -> None:
 
 
 def read_about(path: Path) -> About:
-    """Read and check what a file says of itself, without its rows.
+    """Read and check the metadata of a file, without its rows.
 
     Raises:
         UserError: If the file is missing or not of this format.
@@ -97,12 +92,11 @@ def read_embeddings(path: Path) -> tuple[About, dict[str, Tensor]]:
     """Read and check a file.
 
     Returns:
-        What it says of itself, and its tensors ``image`` (N, T) and ``text`` (M, T), float16 or
-        float32.
+        Its metadata, and its tensors ``image`` (N, T) and ``text`` (M, T), float16 or float32.
 
     Raises:
         UserError: If the file is missing or not of this format, or a row is not a finite vector of
-            unit norm; the first such row is named.
+            unit norm; the sentence names the first such row.
     """
     with _opened(path) as stored:
         about = _about(path, stored)
@@ -114,7 +108,7 @@ def read_embeddings(path: Path) -> tuple[About, dict[str, Tensor]]:
 
 
 def not_unit(rows: Tensor, ids: Sequence[str]) -> str:
-    """What is wrong with the first row that is no finite vector of unit norm; empty if none is."""
+    """Describe the first row that is no finite vector of unit norm; empty if there is none."""
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
     # Written so that a norm which is not a number is wrong too.
     wrong = ~((norms - 1).abs() <= NORM_TOLERANCE)
@@ -143,7 +137,7 @@ def _opened(path: Path) -> Any:
 
 def _about(path: Path, stored: Any) -> About:
     metadata: Mapping[str, str] = stored.metadata() or {}
-    for key in ("image_ids", "text_ids", "logit_scale", "teacher", "data_fingerprint"):
+    for key in About.__dataclass_fields__:
         if key not in metadata:
             raise _wrong(path, f"has no metadata `{key}`")
     ids, widths = {}, []
@@ -163,9 +157,19 @@ def _about(path: Path, stored: Any) -> About:
             path,
             f"has images of width {widths[0]} and texts of width {widths[1]}, not of one space",
         )
-    scale = _scale(path, metadata["logit_scale"])
+    scale = metadata["logit_scale"]
+    try:
+        number = float(scale)
+    except ValueError:
+        number = math.nan
+    if not -math.inf < number <= GREATEST_SCALE:  # also if it is not a number
+        raise _wrong(
+            path,
+            f"has logit_scale {scale}, which is not the natural logarithm of a factor of cosines "
+            "(CLIP's is 4.6)",
+        )
     return About(
-        ids["image"], ids["text"], scale, metadata["teacher"], metadata["data_fingerprint"]
+        ids["image"], ids["text"], number, metadata["teacher"], metadata["data_fingerprint"]
     )
 
 
@@ -176,26 +180,10 @@ def _ids(path: Path, key: str, text: str) -> tuple[str, ...]:
         found = None
     if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
         raise _wrong(path, f"has metadata `{key}` that is no JSON list of strings")
-    seen: set[str] = set()
-    for entry in found:
-        if entry in seen:
-            raise _wrong(path, f"names {entry} twice in `{key}`")
-        seen.add(entry)
+    if len(set(found)) < len(found):
+        twice, _ = Counter(found).most_common(1)[0]
+        raise _wrong(path, f"names {twice} twice in `{key}`")
     return tuple(found)
-
-
-def _scale(path: Path, text: str) -> float:
-    try:
-        scale = float(text)
-    except ValueError:
-        scale = math.nan
-    if not -math.inf < scale <= GREATEST_SCALE:  # also where it is not a number
-        raise _wrong(
-            path,
-            f"has logit_scale {text}, which is not the natural logarithm of a factor that cosines "
-            "are multiplied with (CLIP's is 4.6)",
-        )
-    return scale
 
 
 def _wrong(path: Path, what: str) -> UserError:

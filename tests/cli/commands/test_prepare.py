@@ -9,7 +9,7 @@ import pytest
 from amif_lightning.cli import main
 from amif_lightning.data.files import sources
 from amif_lightning.data.files.sources import ReleaseSource
-from amif_lightning.data.teacher.cache import Embeddings
+from amif_lightning.data.teacher.store import read_about
 from tests.cli.conftest import Main
 from tests.cli.toys import ToyData
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
@@ -101,7 +101,7 @@ def test_phantom_studies_are_generated_and_read_by_a_teacher(
     assert "30/30" in printed.err  # the progress bar: 20 images and 10 reports
     path = Path(printed.out.splitlines()[-1])
     assert path.parent == tmp_path / "cache"
-    about = Embeddings(path).about
+    about = read_about(path)
     assert len(about.text_ids) == 10
     assert len(about.image_ids) == 20  # two views each
     written = path.stat().st_mtime_ns

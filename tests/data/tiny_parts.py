@@ -16,13 +16,13 @@ from tests.data.tiny_studies import TinyStudies, tiny_studies
 
 
 def renamed(row: VQAExample, name: str, seed: int) -> VQAExample:
-    """The row as one of another data set, with images under names of its own."""
+    """The row as one of another data set, with other image names."""
     file = row.image.replace("/", f"/{name.lower()}{seed}_")
     return replace(row, question_id=row.question_id.replace("Tiny", name, 1), image=file)
 
 
 def named_tiny(root: Path, name: str, seed: int = 0, **options: Any) -> Tiny:
-    """:func:`tiny` as the data set ``name`` in a folder of its own; a seed gives other images."""
+    """:func:`tiny` as the data set ``name`` in another folder; a seed gives other images."""
     release = tiny_release(root / name)
     splits = {}
     for split, rows in release.splits.items():
@@ -54,7 +54,7 @@ def with_copy(
 
 
 def named_studies(root: Path, name: str, **options: Any) -> TinyStudies:
-    """:func:`tiny_studies` as the data set ``name`` in a folder of its own."""
+    """:func:`tiny_studies` as the data set ``name`` in another folder."""
     made = tiny_studies(root / name)
     splits = {
         split: tuple(_study(row, name) for row in rows) for split, rows in made.splits.items()

@@ -36,8 +36,8 @@ def make_study(
         name = f"{split}/{number:02d}_{place}.png"
         write_png(root / name, stable(split) + 50 * number + place)
         images.append(StudyImage(f"Tiny/{name}", root / name, view))
-    said = f"Report {number} of the {split} split." if text is None else text
-    return StudyRow(f"Tiny/{split}{number:02d}", split, tuple(images), said, **more)
+    text = f"Report {number} of the {split} split." if text is None else text
+    return StudyRow(f"Tiny/{split}{number:02d}", split, tuple(images), text, **more)
 
 
 def tiny_studies(root: Path) -> StudyRelease:

@@ -137,7 +137,7 @@ def test_an_empty_split_says_why_and_what_to_do(
 
 def test_words_adopts_a_checkpoints_table_without_its_own_texts(make: Make) -> None:
     data = make(tokenizer_corpora=["no/such/file.txt"])
-    with pytest.raises(UserError, match="which is no file"):
+    with pytest.raises(UserError, match="which is not a file"):
         _ = data.tokenizer
     other = Tokenizer.from_texts(["a quite different corpus"]).to_json()
     data.adopt_tokenizer(other)

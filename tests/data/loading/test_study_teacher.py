@@ -1,4 +1,4 @@
-"""Studies with a teacher, from its weights to the labels of a training step."""
+"""Studies with a teacher: its width, an earlier run as teacher, and several processes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn import functional
 
-from amif_lightning.batch import StudyBatch, TeacherFeatures
-from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.batch import StudyBatch
 from amif_lightning.data.schema.studies import StudyRelease
 from amif_lightning.data.teacher import networks as teachers
 from amif_lightning.data.teacher.cache import fingerprint
 from amif_lightning.data.teacher.networks import OpenClipTeacher
 from amif_lightning.data.teacher.store import About, write_embeddings
-from amif_lightning.errors import UserError
-from amif_lightning.losses.alignment import soft_labels
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from tests.data.tiny_studies import TinyStudies, tiny_studies
 from tests.small import SMALL, trainer
@@ -57,60 +54,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 def data_of(folder: Path, studies: StudyRelease, source: str, **options: Any) -> TinyStudies:
     given = {"teacher": "open_clip", "teacher_cache": str(folder / "cache")} | options
     return TinyStudies(folder, studies, teacher_source=source, **given)
-
-
-def same_labels(batch: StudyBatch, teacher: OpenClipTeacher, studies: StudyRelease) -> None:
-    """Compare the labels of a batch with those of the teacher itself, for all three pairs."""
-    assert batch.teacher is not None
-    rows = [row for split in studies.splits.values() for row in split]
-    files = {image.image_id: image.file for row in rows for image in row.images}
-
-    def view(ids: list[str]) -> Tensor:
-        return teacher.image(torch.stack([teacher.prepare(decode_image(files[i])) for i in ids]))
-
-    online = TeacherFeatures(
-        view(batch.first_ids), view(batch.second_ids), teacher.text(batch.texts), teacher.scale
-    )
-    same = torch.eye(len(batch), dtype=torch.bool)
-    for one, other in (("first", "text"), ("text", "first"), ("first", "second"), ("text", "text")):
-        labels = [
-            soft_labels(getattr(given, one), getattr(given, other), given.scale, same)
-            for given in (batch.teacher, online)
-        ]
-        torch.testing.assert_close(labels[0], labels[1], atol=1e-3, rtol=0)
-
-
-def test_labels_are_the_online_teachers_for_reordered_studies_too(
-    tmp_path: Path, studies: StudyRelease, source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = data_of(tmp_path, studies, source)
-    data.prepare_data()
-    teacher = OpenClipTeacher(source)
-    monkeypatch.setattr(teachers, "open_teacher", lambda *args: pytest.fail("computed again"))
-    turned = {split: rows[::-1] for split, rows in studies.splits.items()}
-    other = data_of(tmp_path, dataclasses.replace(studies, splits=turned), source)
-    other.prepare_data()
-    for made in (data, other):
-        for loader in (made.train_dataloader(), made.val_dataloader(), made.test_dataloader()):
-            for batch in loader:
-                same_labels(batch, teacher, studies)
-
-
-def test_a_cache_of_another_data_set_is_refused(
-    tmp_path: Path, studies: StudyRelease, source: str
-) -> None:
-    data = data_of(tmp_path, studies, source)
-    path = data.embeddings_file()
-    first, *rest = studies.splits["train"]
-    changed = dataclasses.replace(first, text="nodule")
-    made = dataclasses.replace(studies, splits={**studies.splits, "train": (changed, *rest)})
-    # The suite's own files are named after the data: this one would be made anew.
-    assert data_of(tmp_path, made, source).embeddings_file() != path
-    stale = data_of(tmp_path, made, str(path), teacher="embeddings")
-    with pytest.raises(UserError, match="of other data: its data_fingerprint is") as error:
-        stale.prepare_data()
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_workers_started_afresh_get_the_same_samples(tmp_path: Path, studies: StudyRelease) -> None:
@@ -187,7 +130,7 @@ def test_a_teacher_may_be_narrower_or_wider_than_the_student(
         found.append(fit_once(data, tmp_path)[2])
     assert found[0].keys() >= {"train/image_text_loss", "train/view_view_loss"}
     assert found[0] == pytest.approx(found[1], abs=1e-5)
-    # The teacher is heard at all.
+    # The teacher changes the loss.
     hard = fit_once(TinyStudies(tmp_path, studies), tmp_path, labels="hard")[2]
     assert abs(hard["train/image_text_loss"] - found[0]["train/image_text_loss"]) > 1e-2
 
@@ -196,7 +139,7 @@ def test_a_teacher_may_be_narrower_or_wider_than_the_student(
 
 
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
-def test_what_fit_wrote_is_a_teacher(tmp_path: Path, studies: StudyRelease) -> None:
+def test_a_checkpoint_of_fit_is_a_teacher(tmp_path: Path, studies: StudyRelease) -> None:
     earlier, running, _ = fit_once(TinyStudies(tmp_path, studies), tmp_path, labels="hard")
     running.save_checkpoint(tmp_path / "earlier.ckpt")
     data = data_of(tmp_path, studies, str(tmp_path / "earlier.ckpt"), teacher="checkpoint")
@@ -220,21 +163,21 @@ def test_what_fit_wrote_is_a_teacher(tmp_path: Path, studies: StudyRelease) -> N
 
 
 class Idle(L.LightningModule):
-    """Learns nothing; writes down what the teacher said of which studies."""
+    """Learns nothing; writes the teacher's text features of its studies."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder, self.layer = folder, torch.nn.Linear(1, 1)
-        self.said: dict[str, list[float]] = {}
+        self.features: dict[str, list[float]] = {}
 
     def training_step(self, batch: StudyBatch, batch_idx: int) -> Tensor:
         assert batch.teacher is not None
-        self.said |= dict(zip(batch.study_ids, batch.teacher.text.tolist(), strict=True))
+        self.features |= dict(zip(batch.study_ids, batch.teacher.text.tolist(), strict=True))
         loss: Tensor = self.layer(torch.ones(1, 1)).sum()
         return loss
 
     def on_train_end(self) -> None:
-        (self.folder / f"said{self.global_rank}.json").write_text(json.dumps(self.said))
+        (self.folder / f"features{self.global_rank}.json").write_text(json.dumps(self.features))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -266,19 +209,19 @@ def counted(folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 0) -
 
 @pytest.mark.ddp
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
-def test_of_two_processes_one_lets_the_teacher_read(
+def test_one_of_two_processes_computes_the_embeddings(
     tmp_path: Path, studies: StudyRelease, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = counted(tmp_path, monkeypatch)
     in_two_processes(data_of(tmp_path, studies, source, batch_size=2), tmp_path)
     assert log.read_text() == "loaded\n"
-    shares = [json.loads((tmp_path / f"said{rank}.json").read_text()) for rank in range(2)]
+    shares = [json.loads((tmp_path / f"features{rank}.json").read_text()) for rank in range(2)]
     assert [len(share) for share in shares] == [4, 4]
     assert not shares[0].keys() & shares[1].keys()
     text = {row.study_id: row.text for row in studies.splits["train"]}
-    said = shares[0] | shares[1]
-    expected = OpenClipTeacher(source).text([text[name] for name in said])
-    torch.testing.assert_close(torch.tensor(list(said.values())), expected, atol=1e-5, rtol=0)
+    found = shares[0] | shares[1]
+    expected = OpenClipTeacher(source).text([text[name] for name in found])
+    torch.testing.assert_close(torch.tensor(list(found.values())), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.ddp
@@ -290,4 +233,4 @@ def test_the_other_process_waits_longer_than_the_groups_timeout(
     log = counted(tmp_path, monkeypatch, seconds=25)
     in_two_processes(data_of(tmp_path, studies, source, batch_size=2), tmp_path, timeout=15)
     assert log.read_text() == "loaded\n"
-    assert (tmp_path / "said1.json").is_file()
+    assert (tmp_path / "features1.json").is_file()

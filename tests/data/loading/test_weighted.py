@@ -1,4 +1,4 @@
-"""An epoch of several parts: every sample as often as its weight says, none before its turn."""
+"""An epoch of several parts: every sample as often as its weight demands, in fair order."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def written(path: Path, values: NDArray[Any], **fields: Any) -> Path:
 
 
 def grey(path: Path, frame: int | None = None) -> NDArray[np.uint8]:
-    """(H, W) of a grey image, whose three channels are equal."""
+    """(H, W) of a grey image with three equal channels."""
     pixels = np.asarray(read_dicom(path, frame))
     assert pixels.shape[-1] == 3
     assert (pixels == pixels[..., :1]).all()
@@ -86,7 +86,7 @@ PADDED = {"PixelPaddingValue": 65535}
         # Padding is black and moves no contrast.
         ([65535, 100, 200], PADDED, [0, 0, 255]),
         ([65535, 100, 200], PADDED | {"PhotometricInterpretation": "MONOCHROME1"}, [0, 255, 0]),
-        # Elements without a value say nothing; anonymised files are full of them.
+        # Elements without a value count as absent; anonymised files are full of them.
         (VALUES[0], {"WindowCenter": None, "WindowWidth": None}, SPREAD),
         (VALUES[0], {"WindowCenter": 1200, "WindowWidth": 0}, SPREAD),
         (VALUES[0], {"RescaleSlope": None, "RescaleIntercept": None}, SPREAD),

@@ -180,7 +180,7 @@ def test_no_corruption_raises_anything_but_a_sentence(
     path = tmp_path / "a.img"
     for trial in range(150):
         broken = bytearray(data[: rng.integers(1, len(data))] if trial % 3 == 0 else data)
-        # Headers and tables stand at the beginning (TIFF: at the end), pixels in between.
+        # Headers and tables are at the beginning (TIFF: at the end), pixels in between.
         for _ in range(4):
             place = int(rng.integers(min(len(broken), 120))) * (1 if trial % 2 else -1)
             broken[place % len(broken)] = rng.integers(256)

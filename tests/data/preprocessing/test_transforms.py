@@ -35,7 +35,7 @@ def test_constants_are_those_of_clip() -> None:
     assert CLIP_STD == (0.26862954, 0.26130258, 0.27577711)
 
 
-def test_none_only_normalises_a_image_of_the_right_size() -> None:
+def test_none_only_normalises_an_image_of_the_right_size() -> None:
     image = noise(24)
     expected = (image.double() / 255 - MEAN.double()) / STD.double()
     torch.testing.assert_close(ImageTransform(24)(image).double(), expected, rtol=1e-5, atol=1e-5)
@@ -143,20 +143,20 @@ def test_pretraining_loses_colour_as_often_as_released() -> None:
     assert 30 < grey < 95  # 60 expected, 4 standard deviations and more
 
 
-def test_operations_are_torchvisions_but_the_one_that_inverts() -> None:
+def test_operations_are_torchvisions_without_the_one_that_inverts() -> None:
     # Below 221, where magnitude 4 begins to invert, solarize leaves images as they are.
     dark = noise(40) // 2
     given = v2.RandAugment(num_ops=1, magnitude=4)
     theirs = [given(dark) for _ in range(400)]
     ours = [one(dark) for one in operations(40, 4 / 30)]
 
-    def equal(a: Tensor, b: Tensor) -> bool:  # but for rounding, as their magnitudes are float32
+    def equal(a: Tensor, b: Tensor) -> bool:  # up to rounding: their magnitudes are float32
         return float((a != b).float().mean()) < 0.1
 
     assert all(any(equal(a, b) for b in theirs) for a in ours)
     assert all(any(equal(a, b) for b in ours) for a in theirs)
     assert len(ours) == 26
-    for i, a in enumerate(ours):  # 4 stand there twice, and no two others are equal
+    for i, a in enumerate(ours):  # 4 are listed twice, and no two others are equal
         assert sum(equal(a, b) for b in ours) == (2 if i >= 18 else 1)
     bright = noise(40)
     inverted = vision.solarize(bright, 221.0)

@@ -24,7 +24,7 @@ def shade(image: Image.Image) -> Tensor:
 
 
 class Toy(FrozenTeacher):
-    """A teacher whose vectors say what it was given, and a little of who came with it."""
+    """A teacher whose vectors encode its input and, slightly, the rest of the batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,6 +93,21 @@ def test_rows_are_those_of_their_ids(
     assert image.dtype == text.dtype == torch.float32
 
 
+def test_large_jpegs_are_decoded_at_full_size(tmp_path: Path, texts: Mapping[str, str]) -> None:
+    """Decoded at reduced size they would give other labels."""
+    Image.effect_noise((900, 700), 50).save(tmp_path / "large.jpg")
+    sizes: list[tuple[int, int]] = []
+
+    def prepare(image: Image.Image) -> Tensor:
+        sizes.append(image.size)
+        return torch.zeros(1)
+
+    teacher = Toy()
+    teacher.prepare = prepare
+    compute(teacher, {"d/large.jpg": tmp_path / "large.jpg"}, texts, tmp_path / "parts", 0)
+    assert sizes == [(900, 700)]
+
+
 def test_workers_change_nothing(
     images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -150,7 +165,7 @@ def test_cut_texts_are_counted(
 
 
 class TwoWidths(Toy):
-    """Has no common space."""
+    """Text vectors are wider than image vectors."""
 
     def text(self, texts: Sequence[str]) -> Tensor:
         return torch.nn.functional.pad(super().text(texts), (0, 1))
@@ -166,7 +181,7 @@ def test_a_teacher_of_two_widths_is_found_before_it_reads_all_images(
 
 
 class Broken(Toy):
-    """Loses itself in one image."""
+    """Returns a vector that is not finite for one image."""
 
     def image(self, pixels: Tensor) -> Tensor:
         rows = super().image(pixels)

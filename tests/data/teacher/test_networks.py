@@ -1,4 +1,4 @@
-"""Teachers: what they say depends on the sample alone and equals the model's own words."""
+"""Teachers return the features of their model, and these depend on the sample only."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pixels(teacher: OpenClipTeacher | CheckpointTeacher) -> torch.Tensor:
 # ---- open_clip --------------------------------------------------------------------------------
 
 
-def test_open_clip_says_what_the_model_says(folder: Path, teacher: OpenClipTeacher) -> None:
+def test_open_clip_features_are_those_of_the_model(folder: Path, teacher: OpenClipTeacher) -> None:
     model: Any = open_clip.create_model_from_pretrained(
         f"local-dir:{folder}", return_transform=False
     )
@@ -145,7 +145,7 @@ def write_checkpoint(path: Path, **options: Any) -> AMiFPretrain:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_checkpoint_says_what_its_task_says(tmp_path: Path, shared: bool) -> None:
+def test_checkpoint_features_are_those_of_its_task(tmp_path: Path, shared: bool) -> None:
     task = write_checkpoint(
         tmp_path / "a.ckpt", shared_projection=shared, temperature=0.05, dropout=0.1
     )

@@ -1,4 +1,4 @@
-"""The embeddings file: what any writer may write, what is refused, and equal bytes."""
+"""The embeddings file: written, read by the library too, and refused with a reason."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows(count: int, seed: int = 0, width: int = 5) -> Tensor:
 
 
 def somebodys(path: Path, **changes: Any) -> Path:
-    """A file written by the library, as anyone would; ``None`` leaves a part out."""
+    """A file written by the library alone; ``None`` leaves a part out."""
     tensors = {"image": rows(2), "text": rows(3, 1)}
     metadata = {
         "image_ids": json.dumps(ABOUT.image_ids),
@@ -61,7 +61,7 @@ def test_what_is_written_is_read_by_us_and_by_the_library(tmp_path: Path) -> Non
     assert [entry.name for entry in path.parent.iterdir()] == ["a.safetensors"]
 
 
-def test_anyones_file_is_read(tmp_path: Path) -> None:
+def test_a_file_of_the_library_is_read(tmp_path: Path) -> None:
     about, found = read_embeddings(somebodys(tmp_path / "a"))
     assert about == ABOUT
     assert torch.equal(found["text"], rows(3, 1))

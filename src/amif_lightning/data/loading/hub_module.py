@@ -1,4 +1,4 @@
-"""Data sets of questions that may lie on disk as the hub's parquet files."""
+"""Base of question sets with the hub's parquet files as one of their layouts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from amif_lightning.signatures import Unpack
 
 
 class HubQuestions(VQADataModule):
-    """Base of a data set with several layouts, one of which is the hub's parquet files.
+    """A question set with several layouts, one of which is the hub's parquet files.
 
     Args:
         root: Folder of the data set.
-        unpacked: Folder that the images of parquet files are written into once.
+        unpacked: Folder for the images of parquet files, which are unpacked once.
         **kwargs: Arguments of :class:`VQADataModule`.
     """
 
@@ -30,20 +30,20 @@ class HubQuestions(VQADataModule):
 
     @abstractmethod
     def reads_parquet(self) -> bool:
-        """Whether the parquet files are what is read."""
+        """Return whether the release is read from parquet files."""
 
     @cached_property
     def parquet(self) -> ParquetQuestions | None:
-        """The parquet files; None where another layout is read."""
+        """The parquet files; None for another layout."""
         if not self.reads_parquet():
             return None
         return ParquetQuestions(type(self).__name__, find_parquet(self.root), self.unpacked)
 
     def prepare_data(self) -> None:
-        """Unpack the parquet files once, where they are what is read."""
+        """Unpack the parquet files, if they are read."""
         if self.parquet is not None:
             self.parquet.prepare()
 
     def file_of(self, row: VQAExample) -> Path:
-        """Below the root, or where the parquet files were unpacked."""
+        """Return the image file below the root, or among the unpacked ones."""
         return super().file_of(row) if self.parquet is None else self.parquet.file_of(row)

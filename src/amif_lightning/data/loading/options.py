@@ -1,4 +1,4 @@
-"""Types of the arguments that data modules hand on to their bases; the classes document them."""
+"""Types of the arguments that data modules pass on to their bases; the classes document them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TeacherName = Literal["none", "open_clip", "checkpoint", "embeddings"]
 
 
 class LoaderOptions(TypedDict, total=False):
-    """Arguments of :class:`TextDataModule` that say nothing about rows."""
+    """Arguments of :class:`TextDataModule` without the splits and the augmentation."""
 
     batch_size: int
     eval_batch_size: int
@@ -26,20 +26,20 @@ class LoaderOptions(TypedDict, total=False):
 
 
 class SplitOptions(LoaderOptions, total=False):
-    """And those that choose the validation rows."""
+    """The same with the choice of validation rows."""
 
     split_seed: int
     validation_fraction: float
 
 
 class TextOptions(SplitOptions, total=False):
-    """All arguments of :class:`TextDataModule` but the root."""
+    """All arguments of :class:`TextDataModule` except the root."""
 
     augmentation: Augmentation
 
 
 class QuestionOptions(LoaderOptions, total=False):
-    """Arguments of :class:`VQADataModule` that say nothing about rows."""
+    """Arguments of :class:`VQADataModule` without those that select rows."""
 
     augmentation: Augmentation
     questions_per_image: int
@@ -50,42 +50,36 @@ class QuestionOptions(LoaderOptions, total=False):
     validation_questions: int
 
 
-class VQAOptions(QuestionOptions, total=False):
-    """All arguments of :class:`VQADataModule` but the root."""
+class VQAOptions(QuestionOptions, SplitOptions, total=False):
+    """All arguments of :class:`VQADataModule` except the root."""
 
-    split_seed: int
-    validation_fraction: float
     protocol: Protocol
     test_split: EvaluationSplit
     control: bool
 
 
 class HubOptions(VQAOptions, total=False):
-    """And those of :class:`HubQuestions`."""
+    """The same with those of :class:`HubQuestions`."""
 
     unpacked: str
 
 
-class CorpusOptions(LoaderOptions, total=False):
-    """Arguments of :class:`StudyDataModule` that say nothing about rows."""
-
-    max_text_tokens: int
-    teacher: TeacherName
-    teacher_source: str
-    teacher_cache: str
-    augmentation: Augmentation
-
-
-class GeneratedOptions(SplitOptions, total=False):
-    """Arguments of :class:`StudyDataModule` but the root and the teacher's kind."""
-
+class _StudyTexts(TypedDict, total=False):
     max_text_tokens: int
     teacher_source: str
     teacher_cache: str
     augmentation: Augmentation
 
 
-class StudyOptions(GeneratedOptions, total=False):
-    """All arguments of :class:`StudyDataModule` but the root."""
+class CorpusOptions(LoaderOptions, _StudyTexts, total=False):
+    """Arguments of :class:`StudyDataModule` without those that select rows."""
 
     teacher: TeacherName
+
+
+class GeneratedOptions(SplitOptions, _StudyTexts, total=False):
+    """Arguments of :class:`StudyDataModule` except the root and the teacher's kind."""
+
+
+class StudyOptions(GeneratedOptions, CorpusOptions, total=False):
+    """All arguments of :class:`StudyDataModule` except the root."""

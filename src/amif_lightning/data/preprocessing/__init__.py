@@ -1,4 +1,4 @@
-"""Pixels and token ids: decoding, transforms, tokenizer, text normalization."""
+"""Decoding, transforms, tokenizer and text normalization."""
 
 __all__ = [
     "dicom",

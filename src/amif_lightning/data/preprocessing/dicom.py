@@ -1,6 +1,6 @@
-"""DICOM files as images that look as on a viewer's screen: windowed, and bone bright.
+"""DICOM files as displayed by a viewer: windowed, and bone bright.
 
-Reading is pydicom's (an extra of this suite); standard part 3, C.7.6.3.1.2 and C.11.2.
+pydicom (an extra of this suite) reads them; see the standard, part 3, C.7.6.3.1.2 and C.11.2.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from PIL import Image
 
 from amif_lightning.errors import UserError, first_line
 
-_FAR = 1e12  # beyond every stored value: where a window is closed on both sides
-# What is known of how stored values are shown, in the file itself ...
+_FAR = 1e12  # beyond every stored value, where every window is saturated
+# Elements that determine the display of stored values, in the file itself ...
 _SHOWING = (
     *("PhotometricInterpretation", "BitsStored", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
@@ -27,7 +27,7 @@ _SHOWING = (
 )
 # ... and, of enhanced objects, in groups of all frames and of each.
 _GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
-# What pydicom raises on files that are not as the standard has them.
+# Errors of pydicom on files that violate the standard.
 _DAMAGED = (
     *(ValueError, KeyError, AttributeError, TypeError, IndexError, OSError, EOFError),
     *(OverflowError, RuntimeError, struct.error, zlib.error),
@@ -35,21 +35,20 @@ _DAMAGED = (
 
 
 def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
-    """One frame as 8-bit RGB.
+    """Read one frame as 8-bit RGB.
 
-    Grey values go through the modality's table, then through the file's first window (or its table
-    of values of interest), of enhanced objects those of the frame; without either the frame's own
-    darkest and brightest values become 0 and 255. ``MONOCHROME1``, in which low values are bright,
-    is inverted. Padding is black. Elements without a value count as absent.
+    Grey values are mapped by the modality LUT or rescale, then by the file's (in enhanced objects
+    the frame's) first window or VOI LUT; without either the frame's own darkest and brightest
+    values become 0 and 255. ``MONOCHROME1``, in which low values are bright, is inverted. Padding
+    is black. Elements without a value count as absent.
 
     Args:
         path: The file.
         frame: Frame, counted from 0; None for a file of one frame.
 
     Raises:
-        UserError: If pydicom is not installed, the file cannot be read, holds no image, is
-            compressed or coloured in a way that nothing installed decodes, or has several frames
-            and none, or one that it lacks, is chosen.
+        UserError: If pydicom is not installed, the file cannot be read, has no image or no such
+            frame, has several frames and none is chosen, or no installed decoder supports it.
     """
     try:
         import pydicom
@@ -67,10 +66,10 @@ def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
         syntax = header.file_meta.TransferSyntaxUID
         if not _has_decoder(syntax):
             raise UserError(
-                f"{path} is compressed as {syntax.name}, which nothing installed decodes: install "
-                "a decoder that pydicom knows, or convert the file to PNG."
+                f"{path} is compressed as {syntax.name}, which no installed decoder supports: "
+                "install a decoder for pydicom, or convert the file to PNG."
             )
-        # Brightness and colour differences become RGB; indices of a palette stay what they are.
+        # YBR becomes RGB; palette indices stay as they are.
         values: NDArray[Any] = pixel_array(header, index=index)
         return Image.fromarray(_shown(path, values, header, index)).convert("RGB")
     except FileNotFoundError as error:
@@ -100,7 +99,7 @@ def _frame(path: Path, frames: int, chosen: int | None) -> int:
 
 
 def _shown(path: Path, values: NDArray[Any], header: Any, index: int) -> NDArray[np.uint8]:
-    """A frame's values, (H, W) or (H, W, 3), as a screen shows them."""
+    """Display values of a frame (H, W) or (H, W, 3)."""
     if values.ndim == 3:
         return _scaled(values, 2 ** int(header.BitsStored) - 1)
     photometric = header.PhotometricInterpretation
@@ -108,20 +107,20 @@ def _shown(path: Path, values: NDArray[Any], header: Any, index: int) -> NDArray
         return _coloured(values, header)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise UserError(
-            f"{path} stores its image as {photometric}, which is not read here: convert the file "
+            f"{path} stores its image as {photometric}, which is not supported: convert the file "
             "to PNG."
         )
     return _grey(values, _showing(header, index), _order(header))
 
 
 def _scaled(values: NDArray[Any], maximum: float) -> NDArray[np.uint8]:
-    """Values from 0 to ``maximum`` as 8 bits."""
+    """Scale values from 0 to ``maximum`` to 8 bits."""
     scaled: NDArray[np.uint8] = (values * (255.0 / maximum)).round().clip(0, 255).astype(np.uint8)
     return scaled
 
 
 def _coloured(values: NDArray[Any], header: Any) -> NDArray[np.uint8]:
-    """Places (H, W) in a palette as its colours (H, W, 3)."""
+    """Colours (H, W, 3) of palette indices (H, W)."""
     from pydicom.pixels import apply_color_lut
 
     if "RedPaletteColorLookupTableData" not in header:  # stored in segments
@@ -136,7 +135,7 @@ def _coloured(values: NDArray[Any], header: Any) -> NDArray[np.uint8]:
 
 
 def _showing(header: Any, index: int) -> Any:
-    """What holds for one frame; what is said of it alone replaces what is said of all."""
+    """Display elements of one frame: those of the frame replace the shared ones."""
     from pydicom import Dataset
 
     shared = header.get("SharedFunctionalGroupsSequence") or []
@@ -151,7 +150,7 @@ def _showing(header: Any, index: int) -> Any:
 
 
 def _grey(stored: NDArray[Any], showing: Any, order: str) -> NDArray[np.uint8]:
-    """Stored grey values (H, W) as a screen shows them."""
+    """Display values of stored grey values (H, W)."""
     from pydicom.pixels import apply_rescale, apply_windowing
 
     padding = _padding(stored, showing)
@@ -162,7 +161,7 @@ def _grey(stored: NDArray[Any], showing: Any, order: str) -> NDArray[np.uint8]:
         values = apply_rescale(stored, showing)
     if _has_window(showing):
         shown = apply_windowing(values, showing)
-        # What the window closes on is not always reached: it is asked for.
+        # The frame may not reach the ends of the window, so they are computed.
         low, high = apply_windowing(np.array([-_FAR, _FAR]), showing).tolist()
     elif "VOILUTSequence" in showing:
         table = showing.VOILUTSequence[0]
@@ -172,7 +171,7 @@ def _grey(stored: NDArray[Any], showing: Any, order: str) -> NDArray[np.uint8]:
         shown = values
         real = values[~padding]
         low, high = (float(real.min()), float(real.max())) if real.size else (0.0, 0.0)
-    # A falling rescale closes its window the other way round: then both differences are negative.
+    # With a negative rescale slope both differences are negative.
     span = (high - low) or 1.0
     share = np.clip((shown.astype(np.float64) - low) / span, 0.0, 1.0)
     if showing.PhotometricInterpretation == "MONOCHROME1":
@@ -182,7 +181,7 @@ def _grey(stored: NDArray[Any], showing: Any, order: str) -> NDArray[np.uint8]:
 
 
 def _has_window(showing: Any) -> bool:
-    """Whether there is a window that the standard allows."""
+    """Whether there is a valid window."""
     if "WindowCenter" not in showing or "WindowWidth" not in showing:
         return False
     width = showing["WindowWidth"]
@@ -193,20 +192,20 @@ def _has_window(showing: Any) -> bool:
 def _looked_up(
     values: NDArray[Any], descriptor: Sequence[int], data: Any, order: str
 ) -> tuple[NDArray[Any], float]:
-    """Values in a table of the file, and the most that its entries can be (C.11.1.1, C.11.2.1.1).
+    """Look up values in a LUT, and return its greatest possible entry (C.11.1.1, C.11.2.1.1).
 
-    pydicom's own functions keep places in few bits: 300 in a table of 8-bit entries becomes 44.
+    pydicom's own functions store indices in too few bits: 300 in a LUT of 8-bit entries becomes 44.
 
     Args:
         values: Any integers or floats.
         descriptor: Number of entries (0: 65536), the value of the first one, bits of each.
         data: The entries: numbers, or bytes or words of 16 bits.
-        order: ``<`` or ``>``: the order of bytes in a word.
+        order: Byte order of a word, ``<`` or ``>``.
     """
     entries, first, bits = (int(number) for number in descriptor)
     entries = entries or 2**16
     if first >= 2**15 and values.min() < 0:
-        first -= 2**16  # its sign is that of stored values, which may have none
+        first -= 2**16  # it is read with the sign of the stored values, which may be unsigned
     if isinstance(data, bytes):
         data = np.frombuffer(data, f"{order}u{1 if len(data) < 2 * entries else 2}")
     found = np.asarray(data)[:entries]
@@ -220,7 +219,7 @@ def _order(header: Any) -> str:
 
 
 def _padding(stored: NDArray[Any], showing: Any) -> NDArray[np.bool_]:
-    """(H, W) where the file says that there is no image."""
+    """Mask (H, W) of the padding."""
     value = showing.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Image files as people have them: PNG and JPEG of any depth, DICOM, and folders of these."""
+"""Image files from users: PNG and JPEG of any depth, DICOM, and folders of these."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from amif_lightning.errors import UserError
 
 _DICOM = frozenset({".dcm", ".dicom"})
 _SUFFIXES = _DICOM | {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
-_DICOMDIR = "DICOMDIR"  # the table of contents of a disc: DICOM, and no image
-_PREAMBLE = 128  # bytes before the letters that every DICOM file of the standard carries
+_DICOMDIR = "DICOMDIR"  # the table of contents of a disc: DICOM without an image
+_PREAMBLE = 128  # bytes before the letters DICM
 
 
 def read_image(
     image: Image.Image | str | PathLike[str], min_side: int, frame: int | None = None
 ) -> Image.Image:
-    """An image as 8-bit RGB, decoded as those of a data set are.
+    """Read an image as 8-bit RGB, decoded like the images of a data set.
 
     Args:
         image: An image, or the path of a file.
-        min_side: Pixels that the shorter side is needed with; large JPEGs are decoded reduced.
+        min_side: Pixels required on the shorter side; large JPEGs are decoded at reduced size.
         frame: Frame of a DICOM file with several, counted from 0.
 
     Raises:
-        UserError: If the file is missing or damaged, is a DICOM file of several frames and none is
-            chosen, or is none and one is.
+        UserError: If the file is missing or damaged, a frame is missing for a DICOM file of several
+            frames, or a frame is given for another file.
     """
     if isinstance(image, Image.Image):
         try:
             return to_rgb(ImageOps.exif_transpose(image))
-        except DAMAGED as error:  # one that was opened and not yet read
+        except DAMAGED as error:  # opened, but not read yet
             raise UserError(f"The image cannot be read ({error}): give another.") from error
     path = Path(image)
     if not os.path.exists(path):
@@ -42,31 +42,31 @@ def read_image(
             f"The image {path} does not exist, or its folder cannot be read: check the path."
         )
     if is_dicom(path):
-        from amif_lightning.data.preprocessing.dicom import read_dicom  # its library is an extra
+        from amif_lightning.data.preprocessing.dicom import read_dicom  # pydicom is an extra
 
         return read_dicom(path, frame)
     if frame is not None:
-        raise UserError(f"{path} is no DICOM file, so it has no frames: leave the frame out.")
+        raise UserError(f"{path} is not a DICOM file, so it has no frames: leave the frame out.")
     if os.path.isdir(path):
         raise UserError(f"{path} is a folder: give one image.")
     return decode_image(path, min_side)
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file says that it is DICOM, by its name or by its first bytes."""
+    """Return whether a file is DICOM by its name or its first bytes."""
     if path.suffix.lower() in _DICOM:
         return True
     try:
         with path.open("rb") as stream:
             return stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
     except OSError:
-        return False  # whoever decodes it says what is wrong
+        return False  # the decoder reports the error
 
 
 def images_in(folder: Path) -> tuple[list[Path], int]:
-    """The images of a folder and its subfolders, sorted, and how many other files it holds.
+    """Return the images below a folder, sorted, and the number of other files.
 
-    DICOM files are often named without a suffix; their first bytes tell.
+    DICOM files without a suffix are recognised by their first bytes.
     """
     files = sorted(path for path in folder.rglob("*") if os.path.isfile(path))
     found = [

@@ -1,4 +1,4 @@
-"""Decode image files: any mode to 8-bit RGB, large JPEGs at reduced size."""
+"""Decode image files of any mode to 8-bit RGB, large JPEGs at reduced size."""
 
 from __future__ import annotations
 
@@ -12,28 +12,19 @@ from PIL import Image, ImageOps
 
 from amif_lightning.errors import UserError, first_line
 
-# What Pillow's readers raise on damaged files, depending on where the damage is; UnidentifiedImage
-# is an OSError, and a bomb is a header that claims more pixels than any image has.
+# Errors of Pillow's readers on damaged files; a bomb is a header with an absurd number of pixels.
 DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any mode to 8-bit RGB.
 
-    Deep grey values (16 or 32 bits) are scaled linearly so that the image's own darkest and
-    brightest values become 0 and 255: released 16-bit radiographs rarely use their whole range.
-    Floating point values are scaled likewise; those that are not finite become black. Transparent
-    parts become black, the background of radiographs.
+    Deep grey values (16 or 32 bits, or floating point) are scaled linearly so that the image's own
+    darkest and brightest values become 0 and 255: released 16-bit radiographs rarely use their
+    whole range. Values that are not finite and transparent parts become black.
     """
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)
@@ -55,16 +46,16 @@ def decode_image(path: Path | BytesIO, min_side: int | None = None) -> Image.Ima
 
     Args:
         path: The file, or its content.
-        min_side: For JPEGs, decode at the smallest of libjpeg's scales whose shorter side is
-            still at least this many pixels; much faster for large images. None decodes whole.
+        min_side: For JPEGs, decode at the smallest of libjpeg's scales with at least this many
+            pixels on the shorter side, which is much faster for large images. None: full size.
 
     Raises:
-        UserError: If the file is missing, truncated or no image.
+        UserError: If the file is missing, truncated or not an image.
     """
     try:
         with Image.open(path) as image:
             if min_side is not None:
-                # draft() keeps both sides at least as long as the box's, so the shorter decides.
+                # draft() keeps both sides at least as long as those of the box.
                 image.draft(None, (min_side, min_side))
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))

@@ -1,8 +1,7 @@
-"""Tokenizers: one from the hub or a folder, or a fixed table built from the training texts.
+"""Tokenizers from the hub or a folder, or ``words``: a fixed table built from training texts.
 
-``words`` builds a WordPiece table of 4096 slots in Python: specials, every character, then the
-training texts' words by count and name. It is deterministic (``WordPieceTrainer`` is not) and of
-the same size for every data set, so no weight's shape depends on the data.
+The table has 4096 slots: specials, every character, then the texts' words by count and name. Unlike
+that of ``WordPieceTrainer`` it is deterministic, and its size does not depend on the data.
 """
 
 from __future__ import annotations
@@ -22,34 +21,32 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class Tokenizer:
-    """BERT-like WordPiece tokenizer that saves itself as one string.
+    """BERT-like WordPiece tokenizer that is stored as one string.
 
     Args:
-        fast: A tokenizer of the ``tokenizers`` library that knows [PAD], [CLS] and [SEP].
+        fast: A tokenizer of the ``tokenizers`` library.
 
     Raises:
-        UserError: If it does not know them.
+        UserError: If it lacks [PAD], [CLS] or [SEP].
     """
 
     def __init__(self, fast: FastTokenizer) -> None:
         fast.no_padding()
         fast.no_truncation()
-        # A text that spells a special, such as "[SEP]", is text: it must not end an answer.
+        # "[SEP]" inside a text is text: it must not end an answer.
         fast.encode_special_tokens = True
         self._fast = fast
-        found = {name: fast.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]")}
-        ids = {name: value for name, value in found.items() if value is not None}
-        if len(ids) < len(found):
-            missing = ", ".join(name for name in found if name not in ids)
+        ids: dict[str, int] = fast.get_vocab()
+        if missing := [name for name in ("[PAD]", "[CLS]", "[SEP]") if name not in ids]:
             raise UserError(
-                f"The tokenizer has no {missing}: give --data.init_args.tokenizer the folder of a "
-                "BERT-like text encoder, or `words`."
+                f"The tokenizer has no {', '.join(missing)}: give --data.init_args.tokenizer the "
+                "folder of a BERT-like text encoder, or `words`."
             )
         self.pad_id, self.cls_id, self.sep_id = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
         self.unk_id: int | None = fast.token_to_id("[UNK]")
 
     def __reduce__(self) -> tuple[Callable[[str], Tokenizer], tuple[str]]:
-        # The library's own pickling forgets encode_special_tokens.
+        # The library's own pickling loses encode_special_tokens.
         return Tokenizer.from_json, (self.to_json(),)
 
     @classmethod
@@ -59,10 +56,10 @@ class Tokenizer:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], size: int = TABLE_SIZE) -> Tokenizer:
-        """Build the fixed table from texts; their order does not matter.
+        """Build the fixed table from texts, in any order.
 
         Raises:
-            UserError: If the texts hold more characters than the table has slots for.
+            UserError: If the texts contain more characters than the table has slots for.
         """
         lower = normalizers.BertNormalizer(lowercase=True)
         split = pre_tokenizers.BertPreTokenizer()
@@ -76,7 +73,7 @@ class Tokenizer:
         entries = [*SPECIALS, *characters, *(f"##{c}" for c in characters)]
         if len(entries) > size:
             raise UserError(
-                f"The texts hold {len(characters)} different characters, more than a table of "
+                f"The texts contain {len(characters)} different characters, more than a table of "
                 f"{size} slots can take: name fewer texts in --data.init_args.tokenizer_corpora, "
                 "or give a folder as --data.init_args.tokenizer."
             )
@@ -98,7 +95,7 @@ class Tokenizer:
         """Load the tokenizer of a text encoder from the hub or a local folder.
 
         Raises:
-            UserError: If it cannot be reached or is of another kind.
+            UserError: If it cannot be loaded or is of another kind.
         """
         from transformers import AutoTokenizer
 
@@ -112,7 +109,7 @@ class Tokenizer:
                 "--data.init_args.tokenizer, or use --data.init_args.tokenizer words, which needs "
                 "no download."
             ) from error
-        # A BERT folder without a vocabulary loads silently as a table of specials alone.
+        # A BERT folder without a vocabulary loads silently with special tokens only.
         if fast.get_vocab_size() <= len(loaded.all_special_ids):
             raise UserError(
                 f"The tokenizer {name!r} has no words: its folder needs tokenizer.json or "
@@ -126,36 +123,36 @@ class Tokenizer:
         return int(self._fast.get_vocab_size())
 
     def to_json(self) -> str:
-        """The whole tokenizer as JSON text."""
+        """Return the whole tokenizer as JSON text."""
         return str(self._fast.to_str())
 
     def pieces(self, text: str) -> list[int]:
-        """Ids of a text without [CLS] and [SEP]."""
+        """Return the ids of a text without [CLS] and [SEP]."""
         return list(self._fast.encode(text, add_special_tokens=False).ids)
 
     def encode(self, text: str, limit: int) -> list[int]:
-        """``[CLS] text [SEP]``, at most ``limit`` ids (2 or more): the text's end is cut."""
+        """Return ``[CLS] text [SEP]`` with at most ``limit`` ids (2 or more); the rest is cut."""
         return [self.cls_id, *self.pieces(text)[: limit - 2], self.sep_id]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, specials left out."""
+        """Return the text of ids without special tokens."""
         return str(self._fast.decode(list(ids), skip_special_tokens=True))
 
     def fits(self, text: str, limit: int) -> bool:
-        """Whether ``encode`` keeps the whole text."""
+        """Return whether ``encode`` keeps the whole text."""
         return len(self.pieces(text)) + 2 <= limit
 
 
 def corpus_texts(entries: Sequence[str], own: Iterable[str]) -> list[str]:
-    """Texts named by ``tokenizer_corpora``.
+    """Read the texts named by ``tokenizer_corpora``.
 
     Args:
-        entries: ``train`` for the data set's own training texts, else paths of text files with one
-            text a line.
+        entries: ``train`` for the data set's own training texts, else text files with one text a
+            line.
         own: The data set's own training texts.
 
     Raises:
-        UserError: If a file does not exist or is no text.
+        UserError: If a file does not exist or is not text.
     """
     texts: list[str] = []
     for entry in entries:
@@ -164,8 +161,8 @@ def corpus_texts(entries: Sequence[str], own: Iterable[str]) -> list[str]:
             continue
         if not Path(entry).is_file():
             raise UserError(
-                f"tokenizer_corpora names {entry}, which is no file: give text files with one text "
-                "a line, or `train`."
+                f"tokenizer_corpora names {entry}, which is not a file: give text files with one "
+                "text a line, or `train`."
             )
         try:
             texts += Path(entry).read_text(encoding="utf-8").splitlines()

@@ -1,8 +1,7 @@
-"""From a decoded image to a normalised square, with or without augmentation.
+"""Resize, augment and normalise decoded images.
 
-No transform flips but ``released_pretrain``, which says so: where a text names a side, a mirrored
-image is a wrong sample. Random numbers come from a generator handed in, so a sample depends on
-(seed, epoch, index) alone, whatever worker makes it.
+Only ``released_pretrain`` flips: a mirrored image is a wrong sample if its text names a side. The
+caller's seed decides all random numbers, so a sample depends on (seed, epoch, index) only.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ class ImageTransform:
             ``paper``: for fine-tuning, random crop of 0.6 to 1 of the area and RandAugment(2, 7)
             with probability 0.8; ``paper_pretrain``: for pre-training, random crop of 0.7 to 1,
             jitter (0.4, 0.4, 0.4, 0.1) of brightness, contrast, saturation and hue with probability
-            0.6, grey with 0.1, RandAugment(2, 4) without its inversion of bright pixels with 0.8,
-            blur of sigma 0.1 to 2 with 0.3; ``released_pretrain``: the same and a horizontal flip
-            with probability 0.5, which makes texts wrong that name a side. All are released values;
-            magnitudes are on torchvision's scale of 0 to 30, and blur is in pixels of the output.
+            0.6, grey with 0.1, RandAugment(2, 4) without ``Solarize`` with 0.8, blur of sigma 0.1
+            to 2 with 0.3; ``released_pretrain``: the same and a horizontal flip with probability
+            0.5, after which texts that name a side are wrong. All are released values; magnitudes
+            are on torchvision's scale of 0 to 30, and blur is in pixels of the output.
 
     Raises:
         UserError: If the augmentation is unknown.
@@ -62,7 +61,7 @@ class ImageTransform:
 
     @property
     def decoded_size(self) -> int:
-        """Pixels a side that a decoded square should have, so that the smallest crop keeps `size`.
+        """Side of the decoded square with which the smallest square crop has ``size`` pixels.
 
         A crop that is not square may still be enlarged along its shorter side.
         """
@@ -70,14 +69,11 @@ class ImageTransform:
         return math.ceil(self.size / shown.get(self.augmentation, SMALLEST_PRETRAIN_CROP**0.5))
 
     def __call__(self, pixels: Tensor, seed: int = 0) -> Tensor:
-        """An image (3, h, w) uint8 as (3, size, size) float32, normalised.
-
-        ``seed`` alone decides the augmentation, whatever has been drawn before.
-        """
+        """Map an image (3, h, w) uint8 to (3, size, size) float32; ``seed`` decides the draw."""
         if self.augmentation == "mild":
             image = _mild(pixels, self.size, torch.Generator().manual_seed(seed))
         elif self._drawn is not None:
-            # torchvision draws from the global CPU generator only; fork it so nothing else moves.
+            # torchvision draws from the global CPU generator only, which is restored afterwards.
             # torch.manual_seed would also reset the generators of all GPUs, which are not forked.
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
@@ -98,7 +94,7 @@ def _fine_tuning(size: int) -> v2.Compose:
 
 def _pretraining(size: int, flip: float = 0.0) -> v2.Compose:
     operation = v2.RandomChoice([v2.Lambda(one) for one in operations(size, 4 / 30)])
-    # Three standard deviations of the widest blur; the reflected border must fit into the image.
+    # Three standard deviations of the widest blur; its reflected border must fit the image.
     kernel = min(13, 2 * size - 1)
     return v2.Compose(
         [
@@ -120,17 +116,14 @@ _PIPELINES: Mapping[str, Callable[[int], v2.Compose]] = {
 
 
 def operations(size: int, strength: float) -> list[Callable[[Tensor], Tensor]]:
-    """The operations of torchvision's RandAugment but ``Solarize``, which inverts bright pixels.
+    """Return the operations of torchvision's RandAugment except ``Solarize``, an inversion.
 
-    That class has no public way to leave one out.
+    The class itself has no option to leave one out. Signed operations are listed once for each
+    sign and all others twice, so that an even draw draws every operation equally often.
 
     Args:
-        size: Side of the images in pixels.
+        size: Side of the images (3, size, size) uint8 in pixels.
         strength: Share of the greatest strength, 0 to 1: the magnitude over 30.
-
-    Returns:
-        Functions of an image (3, size, size) uint8; one with a direction stands there once for
-        each sign, all others twice, so that drawing evenly draws every operation equally often.
     """
     both, plain = [], [partial(vision.posterize, bits=8 - round(4 * strength))]
     for sign in (1, -1):

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch, VQABatch
+from tests import small
 
 #: Epoch, batch, ids, and a sum of the augmented pixels.
 Step = tuple[int, int, tuple[str, ...], float]
@@ -66,21 +67,8 @@ class Recorder(L.LightningModule):
 
 
 def trainer(root: Path, *callbacks: Callback, **options: Any) -> L.Trainer:
-    defaults: dict[str, Any] = {
-        "accelerator": "cpu",
-        "max_epochs": 3,
-        "num_sanity_val_steps": 0,
-        "limit_val_batches": 0,
-    }
-    return L.Trainer(
-        **(defaults | options),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=root,
-        callbacks=list(callbacks),
-    )
+    given = {"max_epochs": 3, "num_sanity_val_steps": 0, "limit_val_batches": 0} | options
+    return small.trainer(root, callbacks=list(callbacks), **given)
 
 
 class SaveAt(Callback):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,10 @@ def texts() -> dict[str, str]:
     return {f"d/s{number}": " ".join(row) for number, row in enumerate(words)}
 
 
-def make(folder: Path, source: str, images: Mapping[str, Path], texts: Mapping[str, str]) -> Path:
+Images, Texts = dict[str, Path], dict[str, str]
+
+
+def make(folder: Path, source: str, images: Images, texts: Texts) -> Path:
     return teacher_embeddings(folder, "open_clip", source, images, texts, num_workers=0)
 
 
@@ -66,7 +68,7 @@ def same(count: int) -> torch.Tensor:
 
 
 def test_soft_labels_equal_the_online_teachers_in_any_order(
-    source: str, images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+    source: str, images: Images, texts: Texts, tmp_path: Path
 ) -> None:
     given = Embeddings(make(tmp_path / "cache", source, images, texts))
     teacher = OpenClipTeacher(source)
@@ -95,7 +97,7 @@ def test_soft_labels_equal_the_online_teachers_in_any_order(
 
 
 def test_a_reordered_data_set_is_the_same_one(
-    source: str, images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+    source: str, images: Images, texts: Texts, tmp_path: Path
 ) -> None:
     path = make(tmp_path / "cache", source, images, texts)
     before = path.stat().st_mtime_ns
@@ -108,8 +110,8 @@ def test_a_reordered_data_set_is_the_same_one(
 
 def test_a_finished_file_needs_no_teacher(
     source: str,
-    images: dict[str, Path],
-    texts: dict[str, str],
+    images: Images,
+    texts: Texts,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -120,7 +122,7 @@ def test_a_finished_file_needs_no_teacher(
 
 
 def test_a_file_belongs_to_its_teacher_and_its_data(
-    source: str, images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+    source: str, images: Images, texts: Texts, tmp_path: Path
 ) -> None:
     path = make(tmp_path / "cache", source, images, texts)
     other = f"local-dir:{write_biomedclip(tmp_path / 'tiny_model_of_another_seed', seed=1)}"
@@ -133,7 +135,7 @@ def test_a_file_belongs_to_its_teacher_and_its_data(
 
 
 def test_a_file_under_the_name_of_another_is_refused(
-    source: str, images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+    source: str, images: Images, texts: Texts, tmp_path: Path
 ) -> None:
     path = make(tmp_path / "cache", source, images, texts)
     changed = make(tmp_path / "cache", source, images, texts | {"d/s0": "nodule"})
@@ -150,7 +152,7 @@ def test_a_file_under_the_name_of_another_is_refused(
 # ---- a given file -----------------------------------------------------------------------------
 
 
-def given_file(path: Path, images: Mapping[str, Path], texts: Mapping[str, str]) -> Path:
+def given_file(path: Path, images: Images, texts: Texts) -> Path:
     data = fingerprint(list(images), [file.stat().st_size for file in images.values()], dict(texts))
     about = About(tuple(images), tuple(texts), 4.0, "somebody", data)
     image, text = torch.eye(len(images), 20), torch.eye(len(texts), 20)
@@ -158,13 +160,11 @@ def given_file(path: Path, images: Mapping[str, Path], texts: Mapping[str, str])
     return path
 
 
-def given(path: Path, images: Mapping[str, Path], texts: Mapping[str, str]) -> Path:
+def given(path: Path, images: Images, texts: Texts) -> Path:
     return teacher_embeddings(path.parent, "embeddings", str(path), images, texts)
 
 
-def test_a_given_file_is_used_as_it_is(
-    images: dict[str, Path], texts: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_given_file_is_used_as_it_is(images: Images, texts: Texts, tmp_path: Path) -> None:
     path = given_file(tmp_path / "mine.safetensors", images, texts)
     assert given(path, dict(reversed(images.items())), texts) == path
     rows = Embeddings(path).image([list(images)[3], next(iter(images))])
@@ -173,7 +173,7 @@ def test_a_given_file_is_used_as_it_is(
 
 
 def test_a_given_file_of_other_data_is_refused(
-    images: dict[str, Path], texts: dict[str, str], tmp_path: Path
+    images: Images, texts: Texts, tmp_path: Path
 ) -> None:
     path = given_file(tmp_path / "mine.safetensors", images, texts)
     with pytest.raises(UserError, match=r"no text d/new \(1 ids are missing\)"):
@@ -187,9 +187,7 @@ def test_a_given_file_of_other_data_is_refused(
         given(path, dict(list(images.items())[:3]), texts)
 
 
-def test_ids_that_are_not_there(
-    images: dict[str, Path], texts: dict[str, str], tmp_path: Path
-) -> None:
+def test_ids_that_are_not_there(images: Images, texts: Texts, tmp_path: Path) -> None:
     found = Embeddings(given_file(tmp_path / "mine.safetensors", images, texts))
     with pytest.raises(UserError, match="no image d/x"):
         found.image([next(iter(images)), "d/x"])
@@ -212,15 +210,15 @@ def test_teachers_that_are_not_there(
     teacher: Any,
     source: str,
     sentence: str,
-    images: dict[str, Path],
-    texts: dict[str, str],
+    images: Images,
+    texts: Texts,
     tmp_path: Path,
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         teacher_embeddings(tmp_path, teacher, source, images, texts)
 
 
-def test_nothing_to_read(tmp_path: Path, images: dict[str, Path], texts: dict[str, str]) -> None:
+def test_nothing_to_read(tmp_path: Path, images: Images, texts: Texts) -> None:
     with pytest.raises(UserError, match="0 images and 6 texts"):
         make(tmp_path, "local-dir:x", {}, texts)
     images["d/gone.png"] = tmp_path / "gone.png"
@@ -254,7 +252,7 @@ def test_the_fingerprint_is_that_of_its_description() -> None:
         ({"a": 1}, {"b": "2", "x": "one", "y": "two"}),
     ],
 )
-def test_the_fingerprint_tells_data_apart(images: dict[str, int], texts: dict[str, str]) -> None:
+def test_the_fingerprint_tells_data_apart(images: dict[str, int], texts: Texts) -> None:
     base = fingerprint(["a", "b"], [1, 2], {"x": "one", "y": "two"})
     assert fingerprint(["b", "a"], [2, 1], {"y": "two", "x": "one"}) == base
     assert fingerprint(list(images), list(images.values()), texts) != base

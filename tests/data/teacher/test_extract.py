@@ -64,17 +64,17 @@ class Stops(Toy):
 IMAGES, TEXTS = 23, 9
 
 
+Data = tuple[Mapping[str, Path], Mapping[str, str]]
+
+
 @pytest.fixture
-def images(tmp_path: Path) -> Mapping[str, Path]:
+def data(tmp_path: Path) -> Data:
+    """Images and texts."""
     (tmp_path / "images").mkdir()
-    for number in range(IMAGES):
-        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
-    return {f"d/{n:02d}.png": tmp_path / "images" / f"{n}.png" for n in range(IMAGES)}
-
-
-@pytest.fixture
-def texts() -> Mapping[str, str]:
-    return {f"d/{number}": "x " * number for number in range(TEXTS)}
+    images = {f"d/{n:02d}.png": tmp_path / "images" / f"{n}.png" for n in range(IMAGES)}
+    for number, path in enumerate(images.values()):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(path)
+    return images, {f"d/{number}": "x " * number for number in range(TEXTS)}
 
 
 @pytest.fixture(autouse=True)
@@ -83,17 +83,15 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher_parts, "PART", 5)  # batches of 2, 2 and 1
 
 
-def test_rows_are_those_of_their_ids(
-    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
-) -> None:
-    image, text = compute(Toy(), images, texts, tmp_path / "parts", 0)
+def test_rows_are_those_of_their_ids(data: Data, tmp_path: Path) -> None:
+    image, text = compute(Toy(), *data, tmp_path / "parts", 0)
     angles = torch.atan2(image[:, 1], image[:, 0])
     torch.testing.assert_close(angles, torch.arange(IMAGES) / 100, atol=2e-4, rtol=0)
     assert text.shape == (TEXTS, 2)
     assert image.dtype == text.dtype == torch.float32
 
 
-def test_large_jpegs_are_decoded_at_full_size(tmp_path: Path, texts: Mapping[str, str]) -> None:
+def test_large_jpegs_are_decoded_at_full_size(data: Data, tmp_path: Path) -> None:
     """Decoded at reduced size they would give other labels."""
     Image.effect_noise((900, 700), 50).save(tmp_path / "large.jpg")
     sizes: list[tuple[int, int]] = []
@@ -104,63 +102,56 @@ def test_large_jpegs_are_decoded_at_full_size(tmp_path: Path, texts: Mapping[str
 
     teacher = Toy()
     teacher.prepare = prepare
-    compute(teacher, {"d/large.jpg": tmp_path / "large.jpg"}, texts, tmp_path / "parts", 0)
+    compute(teacher, {"d/large.jpg": tmp_path / "large.jpg"}, data[1], tmp_path / "parts", 0)
     assert sizes == [(900, 700)]
 
 
-def test_workers_change_nothing(
-    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
-) -> None:
-    alone = compute(Toy(), images, texts, tmp_path / "one", 0)
-    helped = compute(Toy(), images, texts, tmp_path / "two", 2)
+def test_workers_change_nothing(data: Data, tmp_path: Path) -> None:
+    alone = compute(Toy(), *data, tmp_path / "one", 0)
+    helped = compute(Toy(), *data, tmp_path / "two", 2)
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
 @pytest.mark.parametrize("batches", [1, 3, 9, 16])  # amid a part, after one, among the images
 def test_what_was_done_before_an_interruption_is_not_done_again(
-    batches: int, images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+    batches: int, data: Data, tmp_path: Path
 ) -> None:
-    whole = compute(Toy(), images, texts, tmp_path / "whole", 0)
+    whole = compute(Toy(), *data, tmp_path / "whole", 0)
     parts, first, second = tmp_path / "parts", Stops(batches), Toy()
     with pytest.raises(KeyboardInterrupt):
-        compute(first, images, texts, parts, 0)
-    resumed = compute(second, images, texts, parts, 0)
+        compute(first, *data, parts, 0)
+    resumed = compute(second, *data, parts, 0)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
     repeated = len(first.seen) + len(second.seen) - IMAGES - TEXTS
     assert 0 <= repeated < 5  # less than one part
 
 
-def test_a_damaged_part_is_made_again(
-    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
-) -> None:
-    whole = compute(Toy(), images, texts, tmp_path, 0)
+def test_a_damaged_part_is_made_again(data: Data, tmp_path: Path) -> None:
+    whole = compute(Toy(), *data, tmp_path, 0)
     files = sorted(tmp_path.glob("*.npy"))
     assert len(files) == 5 + 2
     files[1].write_bytes(files[1].read_bytes()[:-1])
     files[2].write_bytes(b"")
     files[3].write_bytes(files[4].read_bytes())  # of the last, shorter part
     again = Toy()
-    assert torch.equal(compute(again, images, texts, tmp_path, 0)[0], whole[0])
+    assert torch.equal(compute(again, *data, tmp_path, 0)[0], whole[0])
     assert again.seen == [float(number) for number in range(5, 20)]
 
 
-def test_a_run_draws_the_same_numbers_with_and_without(
-    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
-) -> None:
+def test_a_run_draws_the_same_numbers_with_and_without(data: Data, tmp_path: Path) -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    compute(Toy(), images, texts, tmp_path / "parts", 0)
+    compute(Toy(), *data, tmp_path / "parts", 0)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_cut_texts_are_counted(
-    images: Mapping[str, Path],
-    texts: Mapping[str, str],
+    data: Data,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    compute(Toy(), images, texts, tmp_path / "parts", 0)
+    compute(Toy(), *data, tmp_path / "parts", 0)
     assert "limit is 3 tokens: 5 of 9 texts are cut" in capsys.readouterr().out
 
 
@@ -172,11 +163,11 @@ class TwoWidths(Toy):
 
 
 def test_a_teacher_of_two_widths_is_found_before_it_reads_all_images(
-    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
+    data: Data, tmp_path: Path
 ) -> None:
     teacher = TwoWidths()
     with pytest.raises(UserError, match="images of width 2 and texts of width 3"):
-        compute(teacher, images, texts, tmp_path / "parts", 0)
+        compute(teacher, *data, tmp_path / "parts", 0)
     assert len(teacher.seen) == TEXTS + 2  # one batch of images
 
 
@@ -189,16 +180,12 @@ class Broken(Toy):
         return rows
 
 
-def test_a_vector_that_is_not_finite_names_its_image(
-    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
-) -> None:
+def test_a_vector_that_is_not_finite_names_its_image(data: Data, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"d/07\.png"):
-        compute(Broken(), images, texts, tmp_path / "parts", 0)
+        compute(Broken(), *data, tmp_path / "parts", 0)
 
 
-def test_a_damaged_image_is_named(
-    images: Mapping[str, Path], texts: Mapping[str, str], tmp_path: Path
-) -> None:
-    images["d/07.png"].write_bytes(b"\x89PNG")
+def test_a_damaged_image_is_named(data: Data, tmp_path: Path) -> None:
+    data[0]["d/07.png"].write_bytes(b"\x89PNG")
     with pytest.raises(UserError, match=r"7\.png is damaged"):
-        compute(Toy(), images, texts, tmp_path / "parts", 0)
+        compute(Toy(), *data, tmp_path / "parts", 0)

@@ -49,7 +49,8 @@ def texts() -> dict[str, str]:
     return {f"d/s{number}": " ".join(row) for number, row in enumerate(words)}
 
 
-Images, Texts = dict[str, Path], dict[str, str]
+Images = dict[str, Path]
+Texts = dict[str, str]
 
 
 def make(folder: Path, source: str, images: Images, texts: Texts) -> Path:

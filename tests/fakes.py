@@ -1,7 +1,7 @@
 """Seeded writers of small data sets in the real published layouts, with the real files' traps.
 
-Every writer returns what it wrote as counts known from its construction, so that tests compare the
-readers with numbers that no reader computed.
+Every writer returns counts known from its construction, so that tests do not compare readers with
+themselves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIDE = 32
 
 
 def write_image(path: Path, seed: int) -> None:
-    """Writes a grey 32-pixel image: a bright square on noise, its place given by the seed."""
+    """Write a grey 32-pixel image: a bright square on noise, placed by the seed."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 60, (SIDE, SIDE), dtype=np.uint8)
     row, column = rng.integers(0, SIDE - 8, 2)
@@ -29,7 +29,7 @@ def write_image(path: Path, seed: int) -> None:
 
 
 def redraw(root: Path, seed: int) -> None:
-    """Give every image below a folder a content of its own, so that none is another set's."""
+    """Give every image below a folder new content, so that no other set has it."""
     files = (p for p in sorted(root.rglob("*")) if p.suffix in (".jpg", ".png"))
     for place, path in enumerate(files):
         write_image(path, 10_000 * seed + place)
@@ -37,7 +37,7 @@ def redraw(root: Path, seed: int) -> None:
 
 @dataclass(frozen=True)
 class FakeRAD:
-    """What :func:`write_vqa_rad` wrote: rows and known leaks."""
+    """Counts of :func:`write_vqa_rad`: rows and known leaks."""
 
     train: int
     test: int
@@ -59,7 +59,7 @@ def write_vqa_rad(
     images: int = 12,
     seed: int = 0,
 ) -> FakeRAD:
-    """Writes VQA-RAD's OSF file, its MEVF re-split, or both, with their images.
+    """Write VQA-RAD's OSF file, its MEVF re-split, or both, with their images.
 
     Traps: integer answers, ``'CLOSED '``, ids of two types, tabs and outer blanks, question type
     typos and lists, ``NULL`` and missing rephrases, a triplet released twice, an image no question
@@ -196,7 +196,7 @@ def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @dataclass(frozen=True)
 class FakeMed2019:
-    """What :func:`write_vqa_med_2019` wrote: questions per split."""
+    """Counts of :func:`write_vqa_med_2019`: questions per split."""
 
     train: int
     validation: int
@@ -213,7 +213,7 @@ def write_vqa_med_2019(
     images: int = 12,
     seed: int = 0,
 ) -> FakeMed2019:
-    """Writes VQA-Med-2019's folders as released on Zenodo.
+    """Write VQA-Med-2019's folders as released on Zenodo.
 
     Traps: real parentheses in training answers, ``#`` and ``(...)`` in the test file, ``-`` and
     ``/`` inside answers, no-break spaces and typographic quotes, images without an abnormality

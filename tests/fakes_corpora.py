@@ -23,7 +23,7 @@ _LABELS = (*CLASSES, *_OTHER_LABELS, "No Finding", "Pleural Other", "Pneumonia",
 def write_csv(
     path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, packed: bool = False
 ) -> Path:
-    """Writes a table, packed as ``<path>.gz`` where asked for."""
+    """Write a table, or ``<path>.gz`` if ``packed``."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
     writer.writerow(header)
@@ -35,7 +35,7 @@ def write_csv(
     return path
 
 
-# Study number, patient, split, views, report, and what its findings and impression are.
+# Study number, patient, split, views, findings and impression.
 REPORT = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)
 
@@ -71,7 +71,7 @@ STUDIES: tuple[tuple[int, int, str, tuple[str, ...], str, str], ...] = (
     (50000009, 13000002, "test", ("AP", "PA"), "Broad heart.", "Cardiomegaly number 9."),
     (50000010, 13000003, "test", ("LATERAL",), "Fluid.", "Effusion number 10."),
 )
-# Which class of the five is positive, by study; 5 has two, 3 an uncertain one beside it.
+# Positive classes by study; 5 has two, 3 also has an uncertain one.
 POSITIVE: Mapping[int, tuple[str, ...]] = {
     50000002: ("Pleural Effusion",),
     50000003: ("Edema",),
@@ -90,17 +90,17 @@ def dicom(study: int, place: int) -> str:
 
 
 def image_path(study: int, patient: int, place: int) -> str:
-    """Where MIMIC-CXR-JPG has an image."""
+    """Path of an image in MIMIC-CXR-JPG."""
     return f"files/p{str(patient)[:2]}/p{patient}/s{study}/{dicom(study, place)}.jpg"
 
 
 def report_path(study: int, patient: int) -> str:
-    """Where MIMIC-CXR has a report, under its folder."""
+    """Path of a report in MIMIC-CXR."""
     return f"files/p{str(patient)[:2]}/p{patient}/s{study}.txt"
 
 
 def write_mimic_cxr(root: Path, *, packed: bool = True, reports: bool = True) -> None:
-    """Writes MIMIC-CXR-JPG with labels and, in ``mimic-cxr-reports``, the reports.
+    """Write MIMIC-CXR-JPG with labels and, in ``mimic-cxr-reports``, the reports.
 
     Traps: empty and rare view words, studies of one and three images, two studies of a patient,
     underscores, line breaks in sentences, a frontal-free study, numbers as ``1.0``.
@@ -130,7 +130,7 @@ def write_mimic_cxr(root: Path, *, packed: bool = True, reports: bool = True) ->
     write_csv(root / "mimic-cxr-2.0.0-chexpert.csv", header, labels, packed=packed)
 
 
-#: Captions of the fake ROCO v1: split, subset, id, caption, whether its image is there.
+#: Fake ROCO v1: split, subset, id, caption, whether the image exists.
 ROCO_V1: tuple[tuple[str, str, str, str, bool], ...] = (
     ("train", "radiology", "ROCO_00002", " CT of the abdomen with a large cyst.", True),
     (
@@ -140,7 +140,7 @@ ROCO_V1: tuple[tuple[str, str, str, str, bool], ...] = (
         "  Radiograph\u2028of the chest, caf\u00e9-au-lait.",
         True,
     ),
-    ("train", "radiology", "ROCO_00004", " MRI whose image has vanished.", False),
+    ("train", "radiology", "ROCO_00004", " MRI with a missing image.", False),
     ("train", "radiology", "ROCO_00007", " Axial \t view of the knee.", True),
     ("train", "non-radiology", "ROCO_00010", " A drawing of a stent.", True),
     ("validation", "radiology", "ROCO_00020", " Ultrasound of the liver.", True),
@@ -152,9 +152,9 @@ ROCO_V1: tuple[tuple[str, str, str, str, bool], ...] = (
 
 
 def write_roco_v1(root: Path) -> None:
-    """Writes ROCO v1 as its repository has it after the images were fetched.
+    """Write ROCO v1 in the layout of its repository after the images are downloaded.
 
-    Traps: vanished images, outer blanks, a tab and a line separator within captions.
+    Traps: missing images, outer blanks, a tab and a line separator within captions.
     """
     for split in ("train", "validation", "test"):
         for subset in ("radiology", "non-radiology"):
@@ -169,13 +169,13 @@ def write_roco_v1(root: Path) -> None:
 
 
 def write_roco_v2(root: Path) -> None:
-    """Writes ROCOv2: three tables beside folders of images, captions with commas and quotes."""
+    """Write ROCOv2: three tables and image folders, captions with commas and quotes."""
     for split, count in (("train", 4), ("valid", 2), ("test", 2)):
         rows = []
         for number in range(1, count + 1):
             name = f"ROCOv2_2023_{split}_{number:06d}"
             rows.append([name, f'CT, "axial", of {split} case {number}.\nArrow: cyst.'])
-            if (split, number) != ("train", 4):  # one image has not come along
+            if (split, number) != ("train", 4):  # one image is missing
                 write_image(root / split / f"{name}.jpg", number)
         write_csv(root / f"{split}_captions.csv", ["ID", "Caption"], rows)
 
@@ -211,7 +211,7 @@ MEDICAT_FILE = "s2_full_figures_oa_nonroco_combined_medical_top4_public.jsonl"
 
 
 def write_medicat(root: Path, lines: Iterable[str] | None = None) -> None:
-    """Writes MedICaT's release; the image of figure 8 is missing."""
+    """Write MedICaT's release; the image of figure 8 is missing."""
     folder = root / "release"
     folder.mkdir(parents=True, exist_ok=True)
     text = [json.dumps(figure) for figure in MEDICAT] if lines is None else lines
@@ -221,7 +221,7 @@ def write_medicat(root: Path, lines: Iterable[str] | None = None) -> None:
 
 
 def write_image_text(root: Path) -> None:
-    """Writes a table as its owner may have it: two views in one study, three splits."""
+    """Write a user's table: two views in one study, three splits."""
     rows = [
         ["a/1.png", "PA", "s1", "train", "p1", "Clear lungs, one."],
         ["a/2.png", "lateral", "s1", "train", "p1", ""],
@@ -237,9 +237,9 @@ def write_image_text(root: Path) -> None:
 
 
 def write_chexpert(root: Path, per_class: int = 3, small: bool = True) -> int:
-    """Writes CheXpert's ``train.csv`` with images; returns the number of eligible ones.
+    """Write CheXpert's ``train.csv`` with images; return the number of eligible ones.
 
-    Traps: lateral images, two positives, an uncertain label beside a positive one, no positive.
+    Traps: lateral images, two positives, an uncertain and a positive label, no positive.
     """
     top = "CheXpert-v1.0-small" if small else "CheXpert-v1.0"
     header = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", *_LABELS[:-4]]

@@ -41,7 +41,7 @@ def write_path_vqa(
     Args:
         root: Folder to write into.
         layout: Which layout.
-        traps: Whether an exact duplicate and rows that cannot be used are written too.
+        traps: Whether to add an exact duplicate and unusable rows.
     """
     for split in ROWS:
         entries = _entries(split)

@@ -12,7 +12,7 @@ from tests.fakes import write_image
 
 @dataclass(frozen=True)
 class FakeSlake:
-    """What :func:`write_slake` wrote: usable rows by language, and what is known of them."""
+    """Counts of :func:`write_slake`: usable rows by language."""
 
     english: dict[str, int]
     chinese: dict[str, int]
@@ -27,16 +27,16 @@ def write_slake(
     drawn: bool = True,
     images: int = 8,
 ) -> FakeSlake:
-    """Writes ``train.json``, ``validate.json``, ``test.json`` and ``imgs/xmlabN/``.
+    """Write ``train.json``, ``validate.json``, ``test.json`` and ``imgs/xmlabN/``.
 
     Traps: lists in varying order, case and double-space variants, a closed answer that is neither
-    yes nor no, an empty answer, an answer that training lacks, and Chinese questions whose splits
-    are not those of the English ones.
+    yes nor no, an empty answer, an answer that training lacks, and Chinese questions with other
+    splits than the English ones.
 
     Args:
         root: Folder to write into; made if missing.
-        validation: File name of the validation questions, which mirrors change.
-        ending: File name of each image, which mirrors change.
+        validation: File name of the validation questions (differs between mirrors).
+        ending: File name of each image (differs between mirrors).
         drawn: Whether the images are written.
         images: English training images, at least 4; validation and test have two each.
 

@@ -1,8 +1,7 @@
 """The golden run: 40 steps of each stage on a small phantom set, one thread, float32, seed 0.
 
 ``python -m tests.golden`` (``make golden``) writes ``tests/golden.json``; ``tests/test_golden.py``
-compares with it. A change that moves these numbers rewrites the file in a commit of its own that
-says why.
+compares with it. A change of these numbers rewrites the file in a separate commit with the reason.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ STEPS = 40
 #: Scores of a record, without dates, durations and versions.
 SCORES = ("scores", "image_to_text", "text_to_image", "zero_shot", "teacher_kl", "pairs")
 
-#: Everything that makes the shipped experiments small, and prints nothing that could be lost.
+#: Options that make the shipped experiments small and quiet.
 SMALL = [
     "--data.init_args.train_studies=48",
     "--data.init_args.validation_studies=8",
@@ -48,7 +47,7 @@ SMALL = [
 
 
 def machine() -> dict[str, str]:
-    """What decides the last digits: processor, its vector instructions, and the libraries."""
+    """Processor, vector instructions and libraries, which determine the last digits."""
     info = Path("/proc/cpuinfo")
     names = [
         line.partition(":")[2].strip()
@@ -75,7 +74,7 @@ def run(folder: Path) -> dict[str, dict[str, Any]]:
         ``scores`` of its record and of answering the ``answers`` with their log-likelihoods.
 
     Raises:
-        RuntimeError: A command failed; its own words are on stderr.
+        RuntimeError: A command failed; its message is on stderr.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -133,7 +132,7 @@ def _call(words: list[str]) -> None:
 
 
 def _losses(run_folder: Path) -> dict[str, list[float]]:
-    """What every training step logged, in float32 as TensorBoard keeps it."""
+    """Logged values of every training step, in float32 as in TensorBoard."""
     log = EventAccumulator(str(next(run_folder.rglob("events.out.*")).parent), {"scalars": 0})
     log.Reload()
     tags = [tag for tag in log.Tags()["scalars"] if tag.startswith("train/")]
@@ -155,7 +154,7 @@ def write() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {"machine": machine(), "stages": run(Path(folder))}
     FILE.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    print(f"{FILE.name} written; say in its commit why the numbers moved.")
+    print(f"{FILE.name} written; explain the change in its commit message.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The life of a run through the command line, on a Phantom of a few studies."""
+"""The life of a run on the command line, with few generated studies."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ TINY = (
     "--trainer.max_steps=8",
     "--trainer.val_check_interval=4",
 )
+NO_CONTROL = "--data.init_args.control=false"
 Command = Callable[..., tuple[str, ...]]
 
 
@@ -171,7 +172,7 @@ def test_overwriting_a_run_keeps_the_count_of_its_tests(command: Command) -> Non
     for expected, more in ((1, ()), (2, ("--overwrite",))):
         words = ("--experiment=counted", "--trainer.max_steps=1", "--trainer.val_check_interval=1")
         assert main(command("fit", *words, *more)) == 0
-        assert main(command("test", *words, "--ckpt_path=best")) == 0
+        assert main(command("test", *words, "--ckpt_path=best", NO_CONTROL)) == 0
         record = read_record(_folder(command, "counted") / "result-test.json", ResultRecord)
         assert record.test_runs == expected
 
@@ -181,7 +182,7 @@ def test_predict_writes_the_answers_that_test_scores(command: Command, trained: 
     folder = _folder(command, "predicted")
     assert main(command("predict", *more)) == 0
     given = [json.loads(x) for x in (folder / "answers-test.jsonl").read_text().splitlines()]
-    assert main(command("test", *more, "--data.init_args.control=false")) == 0
+    assert main(command("test", *more, NO_CONTROL)) == 0
     scored = read_lines(folder / "predictions-test.jsonl", PredictionLine)
     assert [set(x) for x in given] == [
         {"question_id", "image", "question", "answer", "log_likelihood"}
@@ -295,7 +296,7 @@ def test_a_run_outlives_the_file_it_started_from(
     assert main(command("fit", *more, "--trainer.max_steps=1")) == 0
     parent.unlink()
     assert main(command("fit", *more, "--trainer.max_steps=2", "--ckpt_path=last")) == 0
-    assert main(command("test", *more, "--ckpt_path=best")) == 0
+    assert main(command("test", *more, "--ckpt_path=best", NO_CONTROL)) == 0
     record = read_record(_folder(command, "child") / "result-test.json", ResultRecord)
     assert record.checkpoint == str(_folder(command, "child") / "best.ckpt")
     assert not record.untrained
@@ -337,7 +338,7 @@ def test_a_record_names_the_weights_or_their_absence(
     best = str(trained / "best.ckpt")
     more = [f"--model.init_args.init_from={best}"] if starts else []
     experiment = f"weights-{starts}"
-    assert main(command("test", f"--experiment={experiment}", *more)) == 0
+    assert main(command("test", f"--experiment={experiment}", NO_CONTROL, *more)) == 0
     warned = "EVERY SCORE BELOW COMES FROM UNTRAINED WEIGHTS" in capsys.readouterr().err
     record = read_record(_folder(command, experiment) / "result-test.json", ResultRecord)
     assert warned == record.untrained == (not starts)

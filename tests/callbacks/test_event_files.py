@@ -1,4 +1,4 @@
-"""What short runs of both tasks leave in their event files, read as TensorBoard reads them."""
+"""Event files of short runs of both tasks, as TensorBoard reads them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from data_modules.phantom.generate import generate
 from tests.small import RUN_OPTIONS
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-# Nine steps, validated after every third: three points of whatever validation logs.
+# Four steps, validated after every second: two points of every validation score.
 TINY = (
     *RUN_OPTIONS,
     "--data.init_args.batch_size=8",
-    "--trainer.max_steps=9",
-    "--trainer.val_check_interval=3",
+    "--trainer.max_steps=4",
+    "--trainer.val_check_interval=2",
     "--trainer.log_every_n_steps=1",
 )
-POINTS = 3
+POINTS = 2
 #: Groups of charts of each task.
 GROUPS = {
     "pretrain": {"alignment", "transport", "negatives", "optimiser"},
     "vqa": {"answers", "knowledge", "alignment", "transport", "optimiser"},
 }
-# Also the losses that answering can keep from pre-training: their charts must not be empty either.
+# With optional losses, so that their charts have points.
 MORE = {
     "pretrain": ("--model.init_args.stage=joint", "--model.init_args.view_transport=0.1"),
     "vqa": (
@@ -57,7 +57,7 @@ COLOURS = 50
 
 @dataclass(frozen=True)
 class Run:
-    """A run and what its two commands logged last."""
+    """A run and the last logged values of its two commands."""
 
     folder: Path
     fitted: Mapping[str, Any]
@@ -138,7 +138,7 @@ def test_images_have_their_size_and_are_not_empty(runs: dict[str, Run]) -> None:
 
 
 @pytest.mark.parametrize(("task", "score"), [("pretrain", "precision@5"), ("vqa", "overall")])
-def test_final_scores_stand_beside_the_hyper_parameters(
+def test_final_scores_are_written_with_the_hyper_parameters(
     runs: dict[str, Run], task: str, score: str
 ) -> None:
     run = runs[task]

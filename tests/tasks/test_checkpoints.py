@@ -24,6 +24,7 @@ from amif_lightning.tasks.checkpoints import (
     trained_seconds,
 )
 from data_modules.phantom.module import Phantom
+from tests import small
 from tests.small import SMALL, phantom, trainer
 
 WAYS = ["init_from", "ckpt_path", "load_from_checkpoint"]
@@ -38,12 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def saved(folder: Path) -> Path:
     """A checkpoint after one training step."""
-    torch.manual_seed(0)
-    task, data = AMiFVQA(**SMALL), phantom(folder / "phantom", batch_size=8)
-    running = trainer(folder, max_steps=1, limit_val_batches=0)
-    running.fit(task, datamodule=data)
-    running.save_checkpoint(folder / "saved.ckpt")
-    return folder / "saved.ckpt"
+    return small.saved(folder)[1]
 
 
 @pytest.fixture

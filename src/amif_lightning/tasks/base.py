@@ -183,7 +183,7 @@ class AMiFTask(L.LightningModule):
         if self.tokenizer is None and not restored:
             self._use_space(data.answer_space())
         else:
-            self._agree(data, self.tokenizer, self.space)
+            self._agree(data)
 
     def _data(self) -> Any:
         """The trainer's data module; None without a trainer or with loaders alone."""
@@ -235,13 +235,13 @@ class AMiFTask(L.LightningModule):
             )
         self.space, self.tokenizer = space, space.tokenizer
 
-    def _agree(self, data: Any, tokenizer: str | None, stored: AnswerSpace | None) -> None:
+    def _agree(self, data: Any) -> None:
         """Use the checkpoint's tokenizer and vocabulary with the candidates of the data."""
-        if tokenizer is None:
+        if self.tokenizer is None:
             raise UserError(NO_TOKENIZER.format("The checkpoint", "--ckpt_path"))
-        data.adopt_tokenizer(tokenizer)
+        data.adopt_tokenizer(self.tokenizer)
         present: AnswerSpace = data.answer_space()
-        if stored is not None:
+        if (stored := self.space) is not None:
             check_selection(stored, present, same_protocol=True)
             present = replace(
                 present, vocabulary=stored.vocabulary, vocabulary_ids=stored.vocabulary_ids
@@ -266,17 +266,14 @@ class AMiFTask(L.LightningModule):
         check_activation(checkpoint, self.quick_gelu)
         self._initialised = True  # else `setup` would load `init_from` over these weights
         self.untrained = False
-        self.origin = origin_of(checkpoint)
-        tokenizer = tokenizer_of(checkpoint)
+        self.origin, self.tokenizer = origin_of(checkpoint), tokenizer_of(checkpoint)
         state = checkpoint.get("answer_space")
-        stored = None if state is None else AnswerSpace.from_state(state)
+        self.space = None if state is None else AnswerSpace.from_state(state)
         data = self._data()
-        if data is None:
-            self.tokenizer = tokenizer
-            if stored is not None:
-                self._use_space(stored)
-            return
-        self._agree(data, tokenizer, stored)
+        if data is not None:
+            self._agree(data)
+        elif self.space is not None:
+            self._use_space(self.space)
 
     def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:
         """Mark the weights as trained."""

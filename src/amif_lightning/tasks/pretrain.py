@@ -218,7 +218,7 @@ class AMiFPretrain(LocalAlignmentTask):
         return first, second
 
     def _compares_passes(self) -> bool:
-        """Whether hard labels compare two dropout passes of the report, which must differ."""
+        """Whether hard labels compare two passes of the report that differ by dropout."""
         if self.alignment.kind == "soft" or not self.alignment.weights["text_text"]:
             return False
         dropouts = (part for part in self.text.modules() if isinstance(part, nn.Dropout))

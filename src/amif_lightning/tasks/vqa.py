@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from PIL import Image
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -26,9 +27,6 @@ from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answer
 from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
 from amif_lightning.tasks.argument_checks import check_at_least_one, check_smoothing, check_weights
 from amif_lightning.tasks.options import AuxiliaryOptions
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
 
@@ -193,10 +191,7 @@ class AMiFVQA(AuxiliaryTask):
 
     def forward(self, batch: VQABatch) -> DecoderInput:
         """Fuse questions and images and attend to the answer vocabulary."""
-        return self.read(self._encode(batch))
-
-    def _encode(self, batch: VQABatch) -> EncodedPair:
-        return self.encode_pair(batch.question, batch.images, batch.image_index)
+        return self.read(self.encode_pair(batch.question, batch.images, batch.image_index))
 
     def read(self, encoded: EncodedPair) -> DecoderInput:
         """Attend from fused questions and images to the answer vocabulary."""
@@ -264,7 +259,7 @@ class AMiFVQA(AuxiliaryTask):
 
     def training_step(self, batch: VQABatch, batch_idx: int) -> Tensor:
         """Mean negative log-likelihood of the answers plus the weighted auxiliary losses."""
-        encoded = self._encode(batch)
+        encoded = self.encode_pair(batch.question, batch.images, batch.image_index)
         fused = self.read(encoded)
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
         # float32 under any default type; filled on the device, because a copy would synchronise.

@@ -1,3 +1,3 @@
-"""What `AMiFVQA` is made of: answer decoding, auxiliary alignment, single questions."""
+"""Parts of `AMiFVQA`: answer decoding, auxiliary alignment, single questions."""
 
 __all__ = ["auxiliary_alignment", "decoding", "single_question"]

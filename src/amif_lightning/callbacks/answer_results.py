@@ -14,6 +14,7 @@ from amif_lightning.callbacks.result_files import incomplete, write_result
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.data.schema.question_splits import protocol_label
 from amif_lightning.evaluation import EvaluationContext, Prediction
+from amif_lightning.losses.gather import world
 from amif_lightning.reports.records.answering import (
     Baselines,
     KnowledgeLine,
@@ -29,9 +30,10 @@ Answers = dict[str, Prediction]
 
 def gather(mine: Answers) -> Answers:
     """Union of the answers of all processes."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    processes = world()[1]
+    if processes == 1:
         return mine
-    parts: list[Answers] = [{}] * torch.distributed.get_world_size()
+    parts: list[Answers] = [{}] * processes
     torch.distributed.all_gather_object(parts, mine)
     return {question: answer for part in parts for question, answer in part.items()}
 
@@ -47,14 +49,8 @@ def write_test(
 ) -> str:
     """Write ``predictions-<split>.jsonl`` and then ``result-<split>.json``; see `write_result`.
 
-    Args:
-        folder: The run folder.
-        facts: Facts about the questions.
-        answered: The answers of all processes, by question id.
-        control: The same with shuffled images; empty without the control.
-        run: Fields of the record about the run.
-        method: How answers were found.
-        logged: The scores that the task logged.
+    ``answered`` holds the answers of all processes by question id, ``control`` those with shuffled
+    images (empty without the control).
 
     Returns:
         One line with the score, or the reason why nothing was written.

@@ -22,14 +22,8 @@ def write_result(
 ) -> str:
     """Write the lines to ``path`` and then the record next to it.
 
-    Args:
-        record: The record.
-        path: The file of lines.
-        lines: The lines.
-        means: Means of the lines by tag of the score.
-        logged: The scores that the task logged.
-        label: The protocol or the kind of test.
-        scores: The scores in words.
+    ``means`` of the lines by tag must equal the ``logged`` scores. ``label`` and ``scores`` are
+    printed.
 
     Returns:
         One line with the scores.

@@ -43,13 +43,6 @@ def write_search(
 ) -> str:
     """Write ``studies-<split>.jsonl`` and then ``result-<split>.json``; see `write_result`.
 
-    Args:
-        folder: The run folder.
-        facts: Facts about the studies.
-        scores: Scores of the test.
-        run: Fields of the record about the run.
-        logged: The scores that the task logged.
-
     Returns:
         One line with the scores, or the reason why nothing was written.
 

@@ -94,7 +94,7 @@ class Answerer:
         Args:
             states: Fused tokens.
             mask: True on tokens.
-            references: Correct answers, which give an equal generated answer its spelling.
+            references: Correct answers, which give an equal generated answer its wording.
             closed: Rows of the questions to answer by yes or no.
         """
         if self.answer_by == "generate":

@@ -102,7 +102,7 @@ reproduce-vqa-med: $(STAMP) ## VQA-Med-2019 in ROOT: train and test every seed, 
 .PHONY: reproduce-pretrain
 reproduce-pretrain: $(STAMP) ## pre-train on CORPUS in ROOT (mixture, released: edit the folders in its file), evaluate retrieval on its test split
 	@test -z "$(ROOT)" -o -z "$(filter mixture released,$(or $(CORPUS),mixture))" || { \
-	  echo "CORPUS=$(CORPUS) has no ROOT: its folders stand in experiments/pretrain/$(CORPUS).yaml" >&2; exit 2; }
+	  echo "CORPUS=$(CORPUS) has no ROOT: its folders are in experiments/pretrain/$(CORPUS).yaml" >&2; exit 2; }
 	@$(call sweep,pretrain,$(if $(CORPUS),--set corpus=$(CORPUS)) $(call set,STAGE))
 
 # phantom: all stages. Another set (vqa_rad, slake, path_vqa, vqa_med_2019) in ROOT: answering only.

@@ -32,6 +32,7 @@ from amif_lightning.tasks.checkpoints import (
     trained_seconds,
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
+from amif_lightning.tasks.resume import complete_finished_epoch
 
 NO_TOKENIZER = (
     "{} holds no tokenizer, so the meaning of its token ids is unknown: give a checkpoint that "
@@ -185,9 +186,15 @@ class AMiFTask(L.LightningModule):
         else:
             self._agree(data)
 
+    def _attached(self) -> L.Trainer | None:
+        try:
+            return self.trainer
+        except RuntimeError:  # Lightning's property raises without a trainer
+            return None
+
     def _data(self) -> Any:
-        """The trainer's data module; None without a trainer or with loaders alone."""
-        return getattr(self._trainer, "datamodule", None)
+        """The trainer's data module; None without a trainer, or if it has loaders only."""
+        return getattr(self._attached(), "datamodule", None)
 
     def _start_from(self, path: Path, data: Any) -> None:
         checkpoint = load_checkpoint(path)
@@ -264,6 +271,9 @@ class AMiFTask(L.LightningModule):
             UserError: If the weights were trained with another protocol or other rows of the data.
         """
         check_activation(checkpoint, self.quick_gelu)
+        trainer = self._attached()
+        if trainer is not None and trainer.max_steps != -1:
+            complete_finished_epoch(checkpoint["loops"])
         self._initialised = True  # else `setup` would load `init_from` over these weights
         self.untrained = False
         self.origin, self.tokenizer = origin_of(checkpoint), tokenizer_of(checkpoint)

@@ -1,0 +1,151 @@
+"""A resumed run takes the same batches as an uninterrupted one, however its length is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from amif_lightning.data.loading.samplers import EpochIndexSampler, position
+from amif_lightning.tasks.resume import complete_finished_epoch
+from tests.small import trainer
+
+STEPS, BATCH = 4, 3
+Taken = list[tuple[int, int, list[int]]]
+LENGTHS: dict[str, dict[str, Any]] = {
+    "epochs": {"max_epochs": 4},
+    "steps": {"max_steps": 4 * STEPS, "max_epochs": -1},
+    "both": {"max_steps": 4 * STEPS - 1, "max_epochs": 9},
+}
+VALIDATIONS: dict[str, dict[str, Any]] = {
+    "each epoch": {},
+    "each second epoch": {"check_val_every_n_epoch": 2},
+    "twice an epoch": {"val_check_interval": 2},
+    "each third step": {"val_check_interval": 3, "check_val_every_n_epoch": None},
+}
+
+
+class _Numbers(Dataset[Tensor]):
+    def __len__(self) -> int:
+        return STEPS * BATCH
+
+    def __getitem__(self, pair: tuple[int, int]) -> Tensor:
+        return torch.tensor(pair)
+
+
+class _Module(L.LightningModule):
+    """Note step, epoch and samples of each batch."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__()
+        self.weight, self.workers = torch.nn.Parameter(torch.zeros(1)), workers
+        self.taken: Taken = []
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        sampler = EpochIndexSampler(_Numbers(), 1, 0, seed=3)
+        epoch, done = position(self.trainer, STEPS)
+        sampler.set_epoch(epoch)
+        sampler.skip = done * BATCH
+        persistent = self.workers > 0
+        return DataLoader(
+            _Numbers(),
+            BATCH,
+            sampler=sampler,
+            num_workers=self.workers,
+            persistent_workers=persistent,
+        )
+
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        return DataLoader(torch.zeros(4, 2), 2)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        (epoch,) = set(batch[:, 0].tolist())
+        assert epoch == self.current_epoch
+        self.taken.append((self.global_step, epoch, batch[:, 1].tolist()))
+        return (self.weight * batch.float().mean()).sum()
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("score", self.weight)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.trainer.max_steps != -1:
+            complete_finished_epoch(checkpoint["loops"])
+
+
+class _Stop(Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise InterruptedError
+
+
+def _run(
+    folder: Path, length: dict[str, Any], stop: int = -1, ckpt: Path | None = None, workers: int = 0
+) -> Taken:
+    module = _Module(workers)
+    savers = [
+        ModelCheckpoint(
+            folder, filename="best", monitor="score", save_top_k=1, enable_version_counter=False
+        ),
+        ModelCheckpoint(
+            folder,
+            filename="last",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+            every_n_epochs=1,
+        ),
+    ]
+    running = trainer(
+        folder,
+        num_sanity_val_steps=0,
+        enable_checkpointing=True,
+        callbacks=[*savers, _Stop(stop)],
+        **length,
+    )
+    try:
+        running.fit(module, ckpt_path=ckpt)
+    except InterruptedError:
+        assert stop >= 0
+    return module.taken
+
+
+@pytest.mark.parametrize("validation", list(VALIDATIONS))
+@pytest.mark.parametrize("length", list(LENGTHS))
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_resumed_run_takes_the_batches_of_the_uninterrupted_one(
+    length: str, validation: str, name: str, tmp_path: Path
+) -> None:
+    options = LENGTHS[length] | VALIDATIONS[validation]
+    whole = _run(tmp_path / "whole", options)
+    for stop in (4, 5, 7, 8):
+        folder = tmp_path / str(stop)
+        taken = _run(folder, options, stop)
+        assert taken == whole[:stop]
+        ckpt = folder / f"{name}.ckpt"
+        if not ckpt.exists():  # no validation yet
+            continue
+        saved = int(torch.load(ckpt, weights_only=True)["global_step"])
+        again = _run(folder, options, stop + 2, ckpt)
+        assert again == whole[saved : stop + 2]
+        # A second interruption in the same or the next epoch.
+        saved = int(torch.load(folder / "last.ckpt", weights_only=True)["global_step"])
+        assert _run(folder, options, ckpt=folder / "last.ckpt") == whole[saved:]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (1, 0), (2, 1)])
+def test_workers_may_change(before: int, after: int, tmp_path: Path) -> None:
+    options = LENGTHS["steps"]
+    whole = _run(tmp_path / "whole", options)
+    assert _run(tmp_path, options, 6, workers=before) == whole[:6]
+    assert _run(tmp_path, options, ckpt=tmp_path / "last.ckpt", workers=after) == whole[4:]

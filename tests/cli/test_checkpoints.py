@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.errors import UserError
+from tests.resumable import Noting
+from tests.small import trainer
 
 ARGUMENTS: dict[str, Any] = {
     "lr": 1e-3,
@@ -120,3 +125,30 @@ def test_weights_alone_can_be_scored_and_not_continued(lacking: str) -> None:
     check_checkpoint(weights, "x.ckpt", "test", 3, ARGUMENTS)
     with pytest.raises(UserError, match=r"weights alone.*init_from x\.ckpt"):
         check_checkpoint(weights, "x.ckpt", "fit", 3, ARGUMENTS)
+
+
+@pytest.mark.parametrize("met", range(5))
+def test_sigterm_in_an_accumulation_window_loses_no_gradient(met: int, tmp_path: Path) -> None:
+    class Terminated(Callback):
+        def on_train_batch_start(self, running: Trainer, *_: object) -> None:
+            if len(noting.taken) == met:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def run(module: Noting, *callbacks: Callback, ckpt: Path | None = None) -> None:
+        last = LastCheckpoint(dirpath=tmp_path, filename="last", enable_version_counter=False)
+        trainer(
+            tmp_path,
+            max_epochs=3,
+            accumulate_grad_batches=3,  # an epoch of four batches ends with a window of one
+            limit_val_batches=0,
+            enable_checkpointing=True,
+            callbacks=[last, *callbacks],
+        ).fit(module, ckpt_path=ckpt)
+
+    whole, noting, resumed = Noting(), Noting(), Noting()
+    run(whole)
+    with pytest.raises(SystemExit):
+        run(noting, Terminated())
+    run(resumed, ckpt=tmp_path / "last.ckpt")
+    assert noting.taken + resumed.taken == whole.taken
+    assert torch.equal(resumed.weight, whole.weight)

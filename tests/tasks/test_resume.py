@@ -9,15 +9,10 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from amif_lightning.data.loading.samplers import EpochIndexSampler, position
-from amif_lightning.tasks.resume import complete_finished_epoch
+from tests.resumable import STEPS, Noting, Taken
 from tests.small import trainer
 
-STEPS, BATCH = 4, 3
-Taken = list[tuple[int, int, list[int]]]
 LENGTHS: dict[str, dict[str, Any]] = {
     "epochs": {"max_epochs": 4},
     "steps": {"max_steps": 4 * STEPS, "max_epochs": -1},
@@ -29,56 +24,6 @@ VALIDATIONS: dict[str, dict[str, Any]] = {
     "twice an epoch": {"val_check_interval": 2},
     "each third step": {"val_check_interval": 3, "check_val_every_n_epoch": None},
 }
-
-
-class _Numbers(Dataset[Tensor]):
-    def __len__(self) -> int:
-        return STEPS * BATCH
-
-    def __getitem__(self, pair: tuple[int, int]) -> Tensor:
-        return torch.tensor(pair)
-
-
-class _Module(L.LightningModule):
-    """Note step, epoch and samples of each batch."""
-
-    def __init__(self, workers: int) -> None:
-        super().__init__()
-        self.weight, self.workers = torch.nn.Parameter(torch.zeros(1)), workers
-        self.taken: Taken = []
-
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        sampler = EpochIndexSampler(_Numbers(), 1, 0, seed=3)
-        epoch, done = position(self.trainer, STEPS)
-        sampler.set_epoch(epoch)
-        sampler.skip = done * BATCH
-        persistent = self.workers > 0
-        return DataLoader(
-            _Numbers(),
-            BATCH,
-            sampler=sampler,
-            num_workers=self.workers,
-            persistent_workers=persistent,
-        )
-
-    def val_dataloader(self) -> DataLoader[Tensor]:
-        return DataLoader(torch.zeros(4, 2), 2)
-
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        (epoch,) = set(batch[:, 0].tolist())
-        assert epoch == self.current_epoch
-        self.taken.append((self.global_step, epoch, batch[:, 1].tolist()))
-        return (self.weight * batch.float().mean()).sum()
-
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.log("score", self.weight)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self.trainer.max_steps != -1:
-            complete_finished_epoch(checkpoint["loops"])
 
 
 class _Stop(Callback):
@@ -93,7 +38,7 @@ class _Stop(Callback):
 def _run(
     folder: Path, length: dict[str, Any], stop: int = -1, ckpt: Path | None = None, workers: int = 0
 ) -> Taken:
-    module = _Module(workers)
+    module = Noting(workers)
     savers = [
         ModelCheckpoint(
             folder, filename="best", monitor="score", save_top_k=1, enable_version_counter=False

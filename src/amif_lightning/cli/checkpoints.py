@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -22,11 +26,38 @@ _OF_THE_OPTIMIZER = ("lr", "min_lr", "warmup", "betas", "weight_decay")
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Write ``last.ckpt``, also when SIGTERM ends the training.
+    """Keep ``last.ckpt``, and write it once more if SIGTERM ends the training.
 
-    Queues of clusters send SIGTERM, and an epoch may take hours. Lightning raises its exception
-    between two steps, where a run continues exactly.
+    Clusters send SIGTERM, and an epoch may take hours. Lightning stops after the current batch. Of
+    a single process, training goes on to the end of the optimizer step, because the gradients of
+    an unfinished accumulation window are not part of a checkpoint.
     """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Postpone SIGTERM to the end of the optimizer step."""
+        super().on_train_start(trainer, pl_module)
+        self._postponed: Callable[[], object] | None = None
+        lightning = signal.getsignal(signal.SIGTERM)  # restored by Lightning after the run
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if trainer.world_size > 1 or not in_main_thread or not callable(lightning):
+            return
+
+        def postpone(number: int, frame: FrameType | None) -> None:
+            if trainer.training:
+                self._postponed = partial(lightning, number, frame)
+            else:
+                lightning(number, frame)
+
+        signal.signal(signal.SIGTERM, postpone)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Deliver a postponed SIGTERM; Lightning then stops before the next batch."""
+        ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+        if self._postponed is not None and ended:
+            self._postponed()
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -42,6 +42,7 @@ from amif_lightning.cli.error_messages import (
     user_error_behind,
 )
 from amif_lightning.cli.registry import Suite, load_suite
+from amif_lightning.cli.run_lock import RunLock
 from amif_lightning.cli.runs import RunFolder
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError
@@ -99,6 +100,7 @@ class AmifCLI(LightningCLI):
         self.parsers: list[LightningArgumentParser] = []
         self.run_folder: RunFolder | None = None
         self.ckpt_path: str | None = None
+        self.lock: RunLock | None = None
         strict = {"allow_abbrev": False, "exit_on_error": False}
         try:
             super().__init__(
@@ -133,6 +135,9 @@ class AmifCLI(LightningCLI):
             if sentence is None:
                 raise
             raise UserError(sentence) from error
+        finally:
+            if self.lock is not None:
+                self.lock.release()
 
     # ---- the parser ---------------------------------------------------------------------------
 
@@ -230,7 +235,9 @@ class AmifCLI(LightningCLI):
             task: Any = resolve_name(config.model.class_path)
             config.checkpoint.monitor, config.checkpoint.mode = task.monitor, task.mode
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            # Other processes of a run start later and would see the files of this one.
+            # Other processes of a run start later and would see what this one has written.
+            self.lock = RunLock(self.run_folder.path)
+            rank_zero_only(self.lock.check)()
             rank_zero_only(self.run_folder.check_fit)(self.ckpt_path, overwrite=config.overwrite)
 
     def instantiate_classes(self) -> None:
@@ -282,7 +289,8 @@ class AmifCLI(LightningCLI):
         config = self._own_config()
         if config.trainer.fast_dev_run:
             return
-        assert self.run_folder is not None
+        assert self.run_folder is not None and self.lock is not None
+        rank_zero_only(self.lock.acquire)()
         earlier = self.run_folder.clear if config.overwrite else self.run_folder.set_aside
         rank_zero_only(earlier)()
 

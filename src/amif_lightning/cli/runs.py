@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from amif_lightning.cli.run_lock import LOCK_FILES
 from amif_lightning.errors import UserError
 
 NAMED_CHECKPOINTS = ("best", "last")
@@ -21,6 +22,7 @@ _WRITTEN = (
     "studies-*.jsonl",
     "answers-*.jsonl",
     "superseded-*",
+    *LOCK_FILES,
     "events.out.tfevents.*",
     "scores/events.out.tfevents.*",
 )

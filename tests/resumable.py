@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from amif_lightning.data.loading.samplers import EpochIndexSampler, position
 from amif_lightning.tasks.resume import complete_finished_epoch
@@ -48,8 +48,8 @@ class Noting(L.LightningModule):
             persistent_workers=persistent,
         )
 
-    def val_dataloader(self) -> DataLoader[Tensor]:
-        return DataLoader(torch.zeros(4, 2), 2)
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(TensorDataset(torch.zeros(4, 2)), 2)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         (epoch,) = set(batch[:, 0].tolist())
@@ -57,7 +57,7 @@ class Noting(L.LightningModule):
         self.taken.append((self.global_step, epoch, batch[:, 1].tolist()))
         return (self.weight - batch.float().mean()).square().sum()
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         self.log("score", self.weight)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -289,7 +289,8 @@ class AmifCLI(LightningCLI):
         config = self._own_config()
         if config.trainer.fast_dev_run:
             return
-        assert self.run_folder is not None and self.lock is not None
+        assert self.run_folder is not None
+        assert self.lock is not None
         rank_zero_only(self.lock.acquire)()
         earlier = self.run_folder.clear if config.overwrite else self.run_folder.set_aside
         rank_zero_only(earlier)()

@@ -3,6 +3,7 @@
 from amif_lightning.callbacks.alignment_images import AlignmentImages
 from amif_lightning.callbacks.answer_images import AnswerImages
 from amif_lightning.callbacks.dashboard import Dashboard
+from amif_lightning.callbacks.divergence import DivergenceGuard
 from amif_lightning.callbacks.results import ResultWriter
 
-__all__ = ["AlignmentImages", "AnswerImages", "Dashboard", "ResultWriter"]
+__all__ = ["AlignmentImages", "AnswerImages", "Dashboard", "DivergenceGuard", "ResultWriter"]

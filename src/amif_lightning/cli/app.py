@@ -29,6 +29,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
+from amif_lightning.callbacks.divergence import DivergenceGuard
 from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.cli.config_files import (
     CLASSES,
@@ -265,14 +266,15 @@ class AmifCLI(LightningCLI):
         config = self._own_config(self.config_init)
         for key, filename in (("checkpoint", "best"), ("last", "last")):
             config[key].dirpath, config[key].filename = folder, filename
-        # An instance, not a key of the parser: its arguments follow from the run folder.
+        # Instances, not keys of the parser: their values are those of the run folder.
         self.trainer_defaults["callbacks"] = [
             self.suite.records(
                 experiment=config.experiment,
                 seed=config.seed_everything,
                 folder=folder,
                 config=yaml.safe_load(_dump(self._parser_of_command(), self._own_config())),
-            )
+            ),
+            DivergenceGuard(folder),
         ]
         plugins = config.trainer.plugins or []
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]

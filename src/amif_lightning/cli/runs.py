@@ -22,6 +22,7 @@ _WRITTEN = (
     "studies-*.jsonl",
     "answers-*.jsonl",
     "superseded-*",
+    "non-finite-batch*.json",
     *LOCK_FILES,
     "events.out.tfevents.*",
     "scores/events.out.tfevents.*",

@@ -28,6 +28,10 @@ EXTRA ?=
 # Further options of report, such as REPORT="--published --no-images".
 REPORT ?=
 
+# Name and version of each requirement, one form for all.
+VERSIONS := grep -oiE '^[a-z0-9._-]+==[^ ;]+' | tr 'A-Z_' 'a-z-' | sort
+TESTED := requirements-tested.txt
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +40,7 @@ help: ## list the targets
 	@echo '             SPLIT=validation|test  INIT_FROM=CHECKPOINT  DATA=NAME'
 	@echo '             CORPUS=NAME  STAGE=global|local'
 	@echo '             EXTRA="options of fit and test"  REPORT="options of report"'
-	@echo '             PYTHON=python3  VENV=.venv  PORT=6006'
+	@echo '             PYTHON=python3  VENV=.venv  PINNED=1  PORT=6006'
 
 $(STAMP): setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -48,8 +52,24 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	@# an environment (pyvenv.cfg): VENV may be anything.
 	$(HAS_PIP) || $(PYTHON) -m venv $$(test ! -f $(VENV)/pyvenv.cfg || echo --clear) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+ifdef PINNED
+	$(BIN)/python -m pip install --quiet --require-hashes -r $(TESTED)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+else
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@$(BIN)/python -m pip freeze --exclude-editable | $(VERSIONS) > $(VENV)/.versions
+	@cat $(TESTED) | $(VERSIONS) | comm -13 - $(VENV)/.versions | tr '\n' ' ' | \
+	  sed -n 's/..*/Not the tested versions ($(TESTED); PINNED=1 installs them): &\n/p'
+endif
 	@touch $@
+
+.PHONY: tested
+tested: $(STAMP) ## write requirements-tested.txt: the installed versions with the hashes of their files
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m pip freeze --all --exclude-editable > $(VENV)/.freeze
+	$(BIN)/uv pip compile setup.cfg --quiet --extra dev --constraint $(VENV)/.freeze --generate-hashes \
+	  --no-annotate --python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
+	  --custom-compile-command "make tested" --output-file $(TESTED)
 
 .PHONY: install
 install: $(STAMP) ## create the virtual environment and install the suite

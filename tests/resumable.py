@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from amif_lightning.data.loading.samplers import EpochIndexSampler, position
-from amif_lightning.tasks.resume import complete_finished_epoch
+from amif_lightning.tasks.resume import complete_finished_epoch, rewind_to_step
 
 #: Batches of an epoch, and samples of a batch.
 STEPS, BATCH = 4, 3
@@ -64,5 +64,6 @@ class Noting(L.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        rewind_to_step(checkpoint["loops"], self.trainer.accumulate_grad_batches)
         if self.trainer.max_steps != -1:
             complete_finished_epoch(checkpoint["loops"])

@@ -27,16 +27,21 @@ VALIDATIONS: dict[str, dict[str, Any]] = {
 
 
 class _Stop(Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, batches: int) -> None:
+        self.step, self.batches = step, batches
 
-    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
+    def on_train_batch_start(self, trainer: L.Trainer, module: Noting, *_: Any) -> None:  # type: ignore[override]  # the only module here
+        if trainer.global_step == self.step or len(module.taken) == self.batches:
             raise InterruptedError
 
 
 def _run(
-    folder: Path, length: dict[str, Any], stop: int = -1, ckpt: Path | None = None, workers: int = 0
+    folder: Path,
+    length: dict[str, Any],
+    stop: int = -1,
+    ckpt: Path | None = None,
+    workers: int = 0,
+    batches: int = -1,
 ) -> Taken:
     module = Noting(workers)
     savers = [
@@ -55,13 +60,13 @@ def _run(
         folder,
         num_sanity_val_steps=0,
         enable_checkpointing=True,
-        callbacks=[*savers, _Stop(stop)],
+        callbacks=[*savers, _Stop(stop, batches)],
         **length,
     )
     try:
         running.fit(module, ckpt_path=ckpt)
     except InterruptedError:
-        assert stop >= 0
+        assert max(stop, batches) >= 0
     return module.taken
 
 
@@ -86,6 +91,24 @@ def test_a_resumed_run_takes_the_batches_of_the_uninterrupted_one(
         # A second interruption in the same or the next epoch.
         saved = int(torch.load(folder / "last.ckpt", weights_only=True)["global_step"])
         assert _run(folder, options, ckpt=folder / "last.ckpt") == whole[saved:]
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+@pytest.mark.parametrize("length", list(LENGTHS))
+def test_a_window_that_a_checkpoint_interrupts_is_taken_again(
+    length: str, interval: int, tmp_path: Path
+) -> None:
+    options = LENGTHS[length] | {"accumulate_grad_batches": 2, "val_check_interval": interval}
+    whole = _run(tmp_path / "whole", options)
+    for batches in range(1, 9):
+        folder = tmp_path / str(batches)
+        assert _run(folder, options, batches=batches) == whole[:batches]
+        for name in ("last", "best"):
+            ckpt = folder / f"{name}.ckpt"
+            if ckpt.exists():
+                saved = int(torch.load(ckpt, weights_only=True)["global_step"])
+                start = next(i for i, (step, *_) in enumerate(whole) if step == saved)
+                assert _run(tmp_path / "again", options, ckpt=ckpt) == whole[start:]
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 2), (1, 0), (2, 1)])

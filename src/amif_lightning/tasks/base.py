@@ -32,7 +32,7 @@ from amif_lightning.tasks.checkpoints import (
     trained_seconds,
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
-from amif_lightning.tasks.resume import complete_finished_epoch
+from amif_lightning.tasks.resume import complete_finished_epoch, rewind_to_step
 
 NO_TOKENIZER = (
     "{} holds no tokenizer, so the meaning of its token ids is unknown: give a checkpoint that "
@@ -272,8 +272,10 @@ class AMiFTask(L.LightningModule):
         """
         check_activation(checkpoint, self.quick_gelu)
         trainer = self._attached()
-        if trainer is not None and trainer.max_steps != -1:
-            complete_finished_epoch(checkpoint["loops"])
+        if trainer is not None and "loops" in checkpoint:
+            rewind_to_step(checkpoint["loops"], trainer.accumulate_grad_batches)
+            if trainer.max_steps != -1:
+                complete_finished_epoch(checkpoint["loops"])
         self._initialised = True  # else `setup` would load `init_from` over these weights
         self.untrained = False
         self.origin, self.tokenizer = origin_of(checkpoint), tokenizer_of(checkpoint)

@@ -25,3 +25,22 @@ def complete_finished_epoch(loops: dict[str, Any]) -> None:
         progress["completed"] += 1
     batch["current"] = dict.fromkeys(batch["current"], 0)
     batch["is_last_batch"] = False
+
+
+def rewind_to_step(loops: dict[str, Any], accumulated: int) -> None:
+    """Move a checkpoint that was written between two optimizer steps back to the last step.
+
+    A validation amid an accumulation window may save a checkpoint. It lacks the gradients of the
+    window, so the resumed run takes the window's batches again.
+
+    Args:
+        loops: ``checkpoint["loops"]`` of the loaded file; changed in place.
+        accumulated: ``accumulate_grad_batches`` of the run, 1 or more.
+    """
+    batch = loops["fit_loop"]["epoch_loop.batch_progress"]
+    extra = batch["current"]["processed"] % accumulated
+    if not extra or batch["is_last_batch"]:
+        return
+    for progress in (batch["current"], batch["total"]):
+        step = progress["processed"] - extra
+        progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), step))

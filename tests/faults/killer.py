@@ -6,15 +6,19 @@ callback does nothing, so one command trains, is killed and resumes.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
 VARIABLE = "AMIF_KILL"
-PLACES = ("step", "window", "epoch start", "validation", "saving")
+#: Names a file that receives the number of moments of each place.
+COUNTS = "AMIF_COUNT_MOMENTS"
 
 
 class Killer(Callback):
@@ -24,8 +28,10 @@ class Killer(Callback):
         name, place, count = os.environ.get(VARIABLE, "SIGKILL,nowhere,0").split(",")
         self._signal = signal.Signals[name]
         self._place, self._left = place, int(count)
+        self._counts: Counter[str] = Counter()
 
     def _meet(self, place: str, delay: float = 0.0) -> None:
+        self._counts[place] += 1
         if place != self._place:
             return
         self._left -= 1
@@ -53,3 +59,7 @@ class Killer(Callback):
     def on_save_checkpoint(self, *_: Any) -> None:
         # Writing follows, and takes some milliseconds: the first third or the last one.
         self._meet("saving", delay=0.001 if self._left % 2 else 0.008)
+
+    def on_train_end(self, trainer: Trainer, *_: Any) -> None:
+        if (file := os.environ.get(COUNTS)) and trainer.is_global_zero:
+            Path(file).write_text(json.dumps(self._counts))

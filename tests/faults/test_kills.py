@@ -21,15 +21,13 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.faults.killer import VARIABLE
+from tests.faults.killer import COUNTS, VARIABLE
 from tests.processes import PROJECT, phantom_folder
 from tests.small import RUN_OPTIONS
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 EXIT_CODES = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143, "SIGINT": 130}
-#: Moments of a place in one run, from which one is drawn.
-COUNTS = {"step": 16, "window": 8, "epoch start": 2, "validation": 6, "saving": 4}
 STEPS = ("--trainer.max_steps=9", "--trainer.max_epochs=-1")
 EPOCHS = ("--trainer.max_steps=-1", "--trainer.max_epochs=3")
 #: Measured times: they differ between any two runs.
@@ -51,6 +49,7 @@ class Case:
     processes: int = 1
     seconds: float = field(default=0.0, init=False)
     folder: Path = field(default=Path(), init=False)
+    moments: dict[str, int] = field(default_factory=dict, init=False)
 
     def command(self, base: Path, name: str, workers: int) -> list[str]:
         more = ("--trainer.strategy=ddp",) if self.processes > 1 else ()
@@ -77,11 +76,9 @@ class Case:
         ]
 
 
-def _start(command: list[str], kill: str | None = None) -> subprocess.Popen[str]:
+def _start(command: list[str], **variables: str) -> subprocess.Popen[str]:
     paths = os.pathsep.join((str(PROJECT / "src"), str(PROJECT)))
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    if kill:
-        environment[VARIABLE] = kill
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | variables
     return subprocess.Popen(
         [*command, "--then", "--trainer.devices=1", "--trainer.strategy=auto"],
         cwd=PROJECT,
@@ -93,8 +90,8 @@ def _start(command: list[str], kill: str | None = None) -> subprocess.Popen[str]
     )
 
 
-def _finish(command: list[str]) -> None:
-    process = _start(command)
+def _finish(command: list[str], **variables: str) -> None:
+    process = _start(command, **variables)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output[-3000:]
 
@@ -210,9 +207,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _whole(case: Case, name: str, base: Path) -> Path:
     if not case.seconds:
         start = time.monotonic()
-        _finish(case.command(base, f"whole-{list(CASES).index(name)}", workers=0))
+        counts = base / "moments.json"
+        run = f"whole-{list(CASES).index(name)}"
+        _finish(case.command(base, run, workers=0), **{COUNTS: str(counts)})
+        case.moments = json.loads(counts.read_text())
         case.seconds = time.monotonic() - start
-        case.folder = base / "runs" / f"whole-{list(CASES).index(name)}" / "clean" / "seed0"
+        case.folder = base / "runs" / run / "clean" / "seed0"
     return case.folder
 
 
@@ -235,9 +235,9 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(number: int, base: Path) -> 
                 process.send_signal(signal.Signals[sent])
             output, _ = process.communicate(timeout=300)
     else:
-        count = 1 + int(share * COUNTS[place])
+        count = 1 + int(share * case.moments[place])
         moment = f"{place} {count}"
-        process = _start(command, f"{sent},{place},{count}")
+        process = _start(command, **{VARIABLE: f"{sent},{place},{count}"})
         output, _ = process.communicate(timeout=300)
     _end_all(process)
     code = process.returncode

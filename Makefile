@@ -158,12 +158,12 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -
 
 .PHONY: test
 test: $(STAMP) ## all tests except slow ones and those on real data
-	$(PYTEST) -m "not slow and not real_data"
+	$(PYTEST) -m "not slow and not real_data and not faults"
 
 .PHONY: test-all
 test-all: test ## all tests; with AMIF_DATA=FOLDER also those on real data
 	# One at a time: some measure time, some use all cores.
-	$(BIN)/python -m pytest -q -m "slow $(if $(AMIF_DATA),or,and not) real_data"
+	$(BIN)/python -m pytest -q -m "(slow or faults) $(if $(AMIF_DATA),or,and not) real_data"
 
 .PHONY: golden
 golden: $(STAMP) ## rewrite tests/golden.json; the commit message explains the change

@@ -1,4 +1,4 @@
-"""A seeded writer of PathVQA in its three layouts."""
+"""A seeded writer of PathVQA in both layouts."""
 
 from __future__ import annotations
 

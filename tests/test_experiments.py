@@ -65,21 +65,18 @@ SMALL = {
     # The hub's teacher cannot be reached here; its embeddings have tests of their own.
     **dict.fromkeys(("CaptionsFromQA", "ROCO", "MedICaT", "ImageText"), _ALONE),
     "Mixture": _ALONE,
-    "MIMICCXR": (*_ALONE, "sections_file=sections.csv"),
+    "MIMICCXR": _ALONE,
 }
 
 
 def _root_of(data: str, root: Path) -> list[str]:
     """The option for the folder of a data class."""
     if data in ("QuestionMixture", "Mixture"):
-        sections = {"sections_file": str(root / "sections.csv")}
 
         def modules(*names: str) -> str:
-            found = []
-            for name in names:
-                more = sections if name == "MIMICCXR" else {}
-                found.append({"class_path": name, "init_args": {"root": str(root / name), **more}})
-            return json.dumps(found)
+            return json.dumps(
+                [{"class_path": name, "init_args": {"root": str(root / name)}} for name in names]
+            )
 
         answering = modules("VQARAD", "VQAMed2019")
         if data == "QuestionMixture":

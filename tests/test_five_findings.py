@@ -35,7 +35,6 @@ def test_weights_of_one_corpus_are_scored_on_the_test_set(
         "--data.init_args.num_workers=0",
     ]
     words = ["fit", *config, "--data.init_args.root=mimic", *small, "--trainer.max_epochs=1"]
-    words += ["--data.init_args.sections_file=sections.csv"]
     assert main([*words, "--runs=runs"]) == 0
     (checkpoint,) = Path("runs").rglob("best.ckpt")
     words = ["test", *config, "--data=CheXpert5x200", "--data.root=chexpert", *small]

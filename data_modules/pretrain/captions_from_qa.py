@@ -23,17 +23,17 @@ class CaptionsFromQA(StudyDataModule):
     """Images with captions made of their questions and answers, ``Is it CT? yes. Which ...``.
 
     The captions come from the training rows of ``source`` under the protocol ``clean``, never from
-    its validation or test rows. Images that a validation or test set of ``source`` holds as well,
-    or any set of ``held_out``, by file name or by content, are left out, counted and printed. A
-    part of what remains is held out for validation; there is no test split.
+    its validation or test rows. Images that also occur in a validation or test set of ``source`` or
+    in any set of ``held_out``, by file name or by content, are dropped and counted. A part of the
+    remaining images is held out for validation; there is no test split.
 
     Args:
         source: The VQA data set. Its split options decide which rows train, so give those of the
-            run that learns to answer afterwards.
+            fine-tuning run that follows.
         held_out: Further VQA data sets that the weights will be scored on. None of their images
-            is seen, those of their training rows included: another split seed
-            validates on other ones of them.
-        hashes: Folder that keeps the images' perceptual hashes, so that each is read once.
+            is trained on, including their training images: another split seed validates on others
+            of them.
+        hashes: Folder that keeps the images' perceptual hashes, so that each image is read once.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
@@ -61,14 +61,14 @@ class CaptionsFromQA(StudyDataModule):
         self.source, self.held_out, self.hashes = source, held_out or [], hashes
 
     def prepare_data(self) -> None:
-        """Let the VQA data sets prepare themselves, hash their images, then as in the base."""
+        """Prepare the VQA data sets, hash their images, then as in the base."""
         for module in (self.source, *self.held_out):
             module.prepare_data()
         hashes_of((self.source, *self.held_out), self.hashes)
         super().prepare_data()
 
     def read_release(self) -> StudyRelease:
-        """Make the captions, less those of images that are scored somewhere.
+        """Make the captions of the images that are scored nowhere.
 
         Raises:
             UserError: If a release cannot be read or an image is damaged.
@@ -77,9 +77,9 @@ class CaptionsFromQA(StudyDataModule):
         of_image: dict[str, list[VQAExample]] = defaultdict(list)
         for row in parts.train:
             of_image[row.image_key].append(row)
-        paths = {image: group[0].image for image, group in of_image.items()}
-        files = {f"{dataset}/{p}": self.source.file_of(of_image[i][0]) for i, p in paths.items()}
-        # Within one data set the identity tells images apart: names may count anew in each split.
+        names = {image: f"{dataset}/{rows[0].image}" for image, rows in of_image.items()}
+        files = {names[image]: self.source.file_of(rows[0]) for image, rows in of_image.items()}
+        # Within one data set images are compared by key and content: file names may repeat there.
         own = self.source.scored_images()
         leaking = leaking_images(
             files,
@@ -87,29 +87,24 @@ class CaptionsFromQA(StudyDataModule):
             hashes_of((self.source, *self.held_out), self.hashes),
             by_content_only=own,
         )
-        held_out = self._own_identities()
+        released = [r for split, r in self.source.release.splits.items() if split != "train"]
+        held_out = {row.image_key for rows in (*released, parts.validation) for row in rows}
         reasons = {}
-        for image, path in paths.items():
-            name = f"{dataset}/{path}"
+        for image, name in names.items():
             if image in held_out:
                 reasons[image] = NAME
             elif name in leaking:
                 reasons[image] = leaking[name]
             elif not files[name].is_file():
                 reasons[image] = NO_FILE
+        studies = [self._study(i, rows) for i, rows in of_image.items() if i not in reasons]
         return StudyRelease(
-            dataset=parts.dataset,
+            dataset=dataset,
             layout=parts.layout,
-            splits={
-                "train": tuple(
-                    self._study(image, group)
-                    for image, group in of_image.items()
-                    if image not in reasons
-                )
-            },
+            splits={"train": tuple(studies)},
             absent={"test": "captions are made of training rows only"},
             dropped=tuple(
-                DroppedRow(f"{parts.dataset}/{image}", reason, paths[image])
+                DroppedRow(f"{dataset}/{image}", reason, of_image[image][0].image)
                 for image, reason in reasons.items()
             ),
             notes=(
@@ -131,31 +126,25 @@ class CaptionsFromQA(StudyDataModule):
             split="train",
             images=(shown,),
             text=text,
-            finding=normalise(text),  # a search cannot tell images of equal captions apart
+            finding=normalise(text),  # retrieval cannot distinguish images of equal captions
             group=rows[0].group,
         )
 
-    def _own_identities(self) -> set[str]:
-        """Images of the source's validation and test rows, and of the hold-out."""
-        released = [r for split, r in self.source.release.splits.items() if split != "train"]
-        held_out = [*released, self.source.splits.validation]
-        return {row.image_key for rows in held_out for row in rows}
-
     def scored_images(self) -> list[DatasetImages]:
-        """What is held out here, and what the questions' own data set validates and tests on."""
+        """Validation images of the captions, and those that the source validates and tests on."""
         return [*super().scored_images(), *self.source.scored_images()]
 
     def training_texts(self) -> list[str]:
-        """The source's, so that both stages of a run build the same table."""
+        """The source's texts, so that both stages of a run build the same token table."""
         return self.source.training_texts()
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """The source's, which answering afterwards must share, and what else was left out."""
+        """The source's selection, which fine-tuning must share, and the held-out data sets."""
         names = ", ".join(sorted({module.dataset for module in self.held_out}))
         return self.source.selection() | ({"held_out": names} if names else {})
 
 
 def caption(rows: Iterable[VQAExample]) -> str:
-    """A text of questions and their answers, in released order, equal pairs once."""
+    """Join questions and their answers in released order, equal pairs once."""
     pairs = (f"{row.question.rstrip(' ?.:')}? {row.answer.rstrip(' .')}." for row in rows)
     return collapse(" ".join(dict.fromkeys(pairs)))

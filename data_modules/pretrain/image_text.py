@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,54 +30,29 @@ from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRo
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
+#: Path and view of each image of a row; its text, split and group.
+Cells = tuple[list[tuple[str, str]], list[str]]
+
 DATASET = "ImageText"
 BAD_CELL = "a cell is missing or of the wrong kind"
 BAD_SPLIT = "its split is none of train, validation (valid, val, validate, dev) and test"
 BAD_VIEWS = "it has another number of views than of images"
-DISAGREE = "rows of one study differ in text, split, group or finding"
+DISAGREE = "rows of one study differ in text, split or group"
 
 _SPLITS: Mapping[str, SplitName] = {
-    "train": "train",
-    "training": "train",
+    **dict.fromkeys(("", "train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "validate", "dev"), "validation"),
     "test": "test",
 }
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """One row as its cells say it; ``problem`` names why it cannot be used."""
-
-    study: str
-    images: Sequence[str] = ()
-    views: Sequence[str] = ()
-    texts: tuple[str, ...] = ()  # text, split, group, finding
-    problem: str = ""
-
-
-@dataclass(slots=True)
-class _Study:
-    """What the rows of one study have collapsed so far."""
-
-    images: dict[str, StudyImage] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=lambda: [""] * 4)
-    problem: str = ""
-
-    def add(self, texts: Sequence[str]) -> None:
-        """Take over what was not collapsed yet; what contradicts it spoils the study."""
-        for place, value in enumerate(texts):
-            if value and self.texts[place] and value != self.texts[place]:
-                self.problem = self.problem or DISAGREE
-            self.texts[place] = self.texts[place] or value
-
-
 class ImageText(StudyDataModule):
-    """Studies of a CSV, TSV or JSONL file of one's own.
+    """Studies of a CSV, TSV or JSONL file made by the user.
 
-    Paths of images are relative to the root and never leave it. Rows with one study id are the
-    views of one study; an empty text, split, group or finding takes the value of the study's other
-    rows. Studies that share an image stay together when validation is held out.
+    Paths of images are relative to the root and must not leave it. Rows with one study id are the
+    views of one study; an empty text, split or group takes the value of the study's other rows.
+    Studies that share an image stay together when validation is held out.
 
     Args:
         root: Folder of the images.
@@ -91,16 +66,20 @@ class ImageText(StudyDataModule):
         study_column: Column of the study's id; empty: every row is a study.
         split_column: Column with train, validation or test; empty: all rows train, and validation
             is held out.
-        group_column: Column of what stays together, such as the patient; empty: nothing does.
-        finding_column: Column of what equal studies have in common, for retrieval; empty: none.
-        separator: What separates paths, and views, within one cell; empty: nothing does.
-        missing_images: ``error``: no file is looked for at the start, and an image that is not
-            there stops the run; ``skip``: they are left out and counted.
+        group_column: Column of the group that must stay together, such as the patient; empty: no
+            groups.
+        separator: Separator of paths, and of views, within one cell; empty: one path a cell.
+        missing_images: ``error``: images are not looked for at the start, and a missing one stops
+            the run; ``skip``: missing images are left out and counted.
         **kwargs: Arguments of :class:`StudyDataModule`.
-
-    Raises:
-        UserError: If a word is unknown, a needed column has no name, or one column has two roles.
     """
+
+    _COLUMNS = ("image", "text", "view", "study", "split", "group")
+    row_options = (
+        *StudyDataModule.row_options,
+        *(f"{name}_column" for name in _COLUMNS),
+        *("table", "separator", "missing_images"),
+    )
 
     def __init__(
         self,
@@ -112,7 +91,6 @@ class ImageText(StudyDataModule):
         study_column: str = "",
         split_column: str = "",
         group_column: str = "",
-        finding_column: str = "",
         separator: str = "",
         missing_images: MissingImages = "error",
         **kwargs: Unpack[StudyOptions],
@@ -133,16 +111,9 @@ class ImageText(StudyDataModule):
                 f"data.init_args.table is {table!r}: give a file that ends in "
                 f"{', '.join(_SUFFIXES)}, or one of them with .gz."
             )
-        self.table, self.separator = table, separator
+        self.table, self.separator, self.missing_images = table, separator, missing_images
         self.image_column, self.text_column, self.view_column = columns[:3]
         self.study_column, self.split_column, self.group_column = columns[3:]
-        self.finding_column, self.missing_images = finding_column, missing_images
-
-    def selection(self) -> dict[str, str | int | float | bool]:
-        """As in the base, with the table, its columns and how they are read."""
-        names = ("image", "text", "view", "study", "split", "group")
-        kept = (*(f"{name}_column" for name in names), "table", "separator", "missing_images")
-        return super().selection() | {name: getattr(self, name) for name in kept}
 
     def read_release(self) -> StudyRelease:
         """Read the table in one pass; no image is opened.
@@ -151,89 +122,88 @@ class ImageText(StudyDataModule):
             UserError: If the table is missing or damaged or lacks a column.
         """
         dropped: list[DroppedRow] = []
-        studies: dict[str, _Study] = {}
+        images: dict[str, dict[str, StudyImage]] = defaultdict(dict)
+        texts: dict[str, list[str]] = {}  # text, split and group
+        problems: dict[str, str] = {}
         listing = Listing() if self.missing_images == "skip" else None
-        for row in self._rows(dropped):
-            study = studies.setdefault(row.study, _Study())
-            # One bad row spoils its study: what is left of it could be another one.
-            study.problem = study.problem or row.problem
-            study.add(row.texts)
-            for path, view in zip(row.images, row.views, strict=True):
+        for study, cells in self._rows(dropped):
+            known = texts.setdefault(study, [""] * 3)
+            if isinstance(cells, str):
+                # One bad row spoils its study: without it the study could be another one.
+                problems.setdefault(study, cells)
+                continue
+            shown, found = cells
+            if any(old and new and old != new for old, new in zip(known, found, strict=True)):
+                problems.setdefault(study, DISAGREE)
+            texts[study] = [old or new for old, new in zip(known, found, strict=True)]
+            for path, view in shown:
                 plain = inside(path)
                 if plain is None:
-                    dropped.append(DroppedRow(f"{DATASET}/{row.study}", OUTSIDE, path))
+                    dropped.append(DroppedRow(f"{DATASET}/{study}", OUTSIDE, path))
                 elif listing is not None and not listing.has(self.root / plain):
                     dropped.append(DroppedRow(f"{DATASET}/{plain}", NO_FILE))
                 else:
                     image = StudyImage(f"{DATASET}/{plain}", self.root / plain, view)
-                    study.images.setdefault(image.image_id, image)
+                    images[study].setdefault(plain, image)
         rows: list[StudyRow] = []
-        for name, study in studies.items():
-            text, word, group, finding = study.texts
-            split = _SPLITS.get(word.lower() or "train")
-            if study.problem or split is None:
-                dropped.append(DroppedRow(f"{DATASET}/{name}", study.problem or BAD_SPLIT, word))
+        for study, (text, word, group) in texts.items():
+            study_id = f"{DATASET}/{study}"
+            split = _SPLITS.get(word.lower())
+            if study in problems or split is None:
+                dropped.append(DroppedRow(study_id, problems.get(study, BAD_SPLIT), word))
                 continue
-            images = tuple(study.images.values())
-            rows.append(StudyRow(f"{DATASET}/{name}", split, images, text, finding, group=group))
+            kept = tuple(images[study].values())
+            rows.append(StudyRow(study_id, split, kept, text, group=group))
         rows = stay_together(rows)
-        found = {
+        splits = {
             split: tuple(row for row in rows if row.split == split) for split in get_args(SplitName)
         }
         return StudyRelease(
             dataset=DATASET,
             layout=Path(self.table.removesuffix(".gz")).suffix.removeprefix("."),
-            splits={split: part for split, part in found.items() if part},
-            absent={split: f"{self.table} names none" for split in found if not found[split]},
+            splits={split: part for split, part in splits.items() if part},
+            absent={split: f"{self.table} names none" for split in splits if not splits[split]},
             dropped=tuple(dropped),
         )
 
-    def _rows(self, dropped: list[DroppedRow]) -> Iterator[_Cells]:
+    def _rows(self, dropped: list[DroppedRow]) -> Iterator[tuple[str, str | Cells]]:
+        """Yield the study of each row, and its cells or why they cannot be used."""
         action = "check the file, or give another one as --data.init_args.table"
         source = TableFile(self.root / self.table, DATASET, action)
         kind = self.table.removesuffix(".gz")
-        needed = [column for column in self._columns() if column]
         rows: Iterator[tuple[int, Mapping[str, Any]]]
         if kind.endswith(".jsonl"):
             rows = read_json_lines(source, dropped)
         else:
+            columns = [getattr(self, f"{name}_column") for name in self._COLUMNS]
             delimiter = "\t" if kind.endswith(".tsv") else ","
-            rows = read_table(source, needed, dropped, delimiter)
+            rows = read_table(source, [column for column in columns if column], dropped, delimiter)
         for number, row in rows:
-            cells = self._cells(number, row)
-            if cells.study:
-                yield cells
+            study: object = str(number)
+            if self.study_column:
+                study = _value(row, self.study_column)
+            study = collapse(study) if isinstance(study, str) else ""
+            if study:
+                yield study, self._cells(row)
             else:
                 where = f"{DATASET}/{self.table}/{number}"
-                dropped.append(DroppedRow(where, cells.problem, f"line {number}"))
+                dropped.append(DroppedRow(where, BAD_CELL, f"line {number}"))
 
-    def _columns(self) -> tuple[str, ...]:
-        named = (self.text_column, self.split_column, self.group_column, self.finding_column)
-        return self.image_column, self.view_column, self.study_column, *named
-
-    def _cells(self, number: int, row: Mapping[str, Any]) -> _Cells:
-        image, view, study, *texts = (_value(row, column) for column in self._columns())
-        name = collapse(study) if isinstance(study, str) and self.study_column else str(number)
-        if self.study_column and not (isinstance(study, str) and name):
-            return _Cells("", problem=BAD_CELL)
-        # Of an image's path only a text or a list is a path; a number is none.
-        images, views = self._several(image), self._several(view)
-        collapsed = [collapse(value) for value in texts if isinstance(value, str)]
-        text = row.get(self.text_column, "")
-        if (
-            images is None
-            or views is None
-            or len(collapsed) < 4
-            or not isinstance(text, str | None)
-        ):
-            return _Cells(name, problem=BAD_CELL)
+    def _cells(self, row: Mapping[str, Any]) -> str | Cells:
+        images = self._several(_value(row, self.image_column))
+        views = self._several(_value(row, self.view_column))
+        columns = (self.text_column, self.split_column, self.group_column)
+        texts = [value for value in (_value(row, c) for c in columns) if isinstance(value, str)]
+        is_number = not isinstance(row.get(self.text_column, ""), str | None)
+        if images is None or views is None or len(texts) < len(columns) or is_number:
+            return BAD_CELL
         views = views or [""] * len(images)
         if len(views) != len(images):
-            return _Cells(name, problem=BAD_VIEWS)
-        return _Cells(name, images, views, tuple(collapsed))
+            return BAD_VIEWS
+        return list(zip(images, views, strict=True)), [collapse(text) for text in texts]
 
     def _several(self, value: object) -> list[str] | None:
-        """The entries of a cell; None where it holds anything but texts."""
+        """The entries of a cell; None if it holds anything but texts."""
         if isinstance(value, str) and value.lstrip().startswith("["):
             with suppress(ValueError, RecursionError):  # a name may begin with a bracket
                 value = json.loads(value)
@@ -246,32 +216,28 @@ class ImageText(StudyDataModule):
 
 
 def stay_together(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Give studies that share an image one group, and those of their groups with them."""
-    above: dict[str, str] = {}
+    """Give studies that share an image or a group, directly or through others, one group."""
+    from scipy.cluster.hierarchy import DisjointSet  # slow to import, needed here only
 
-    def top(name: str) -> str:
-        while above.setdefault(name, name) != name:
-            above[name] = above[above[name]]
-            name = above[name]
-        return name
-
-    for number, row in enumerate(rows):
-        mine = top(f"row {number}")
-        keys = [f"image {image.image_id}" for image in row.images]
-        for key in [*keys, *([f"group {row.group}"] if row.group else [])]:
-            above[top(key)] = mine
-    sizes = Counter(top(f"row {number}") for number in range(len(rows)))
-    names: dict[str, str] = {}
-    result: list[StudyRow] = []
-    for number, row in enumerate(rows):
-        root = top(f"row {number}")
-        name = names.setdefault(root, row.hold_out_group)
-        result.append(row if sizes[root] == 1 else replace(row, group=name))
+    linked = DisjointSet()
+    for row in rows:
+        linked.add(row.study_id)
+        names = [f"image {image.image_id}" for image in row.images]
+        for name in [*names, *([f"group {row.group}"] if row.group else [])]:
+            linked.add(name)
+            linked.merge(row.study_id, name)
+    sizes = Counter(linked[row.study_id] for row in rows)
+    groups: dict[str, str] = {}
+    result = []
+    for row in rows:
+        first = linked[row.study_id]
+        group = groups.setdefault(first, row.hold_out_group)
+        result.append(row if sizes[first] == 1 else replace(row, group=group))
     return result
 
 
 def _value(row: Mapping[str, Any], column: str) -> object:
-    """A cell as text or list; whole numbers are text, null and what no column names are empty."""
+    """A cell as text or list: whole numbers as text, null and unnamed columns empty, else False."""
     value = row.get(column) if column else ""
     if value is None:
         return ""

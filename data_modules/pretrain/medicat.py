@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from amif_lightning.data.files.tables import NO_FILE, Listing, TableFile, is_text, read_json_lines
@@ -29,11 +28,10 @@ _URI = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class MedICaT(StudyDataModule):
-    """Figures with captions, one image a study.
+    """Figures with captions, one image per study.
 
-    The release has one split, training; validation is held out, and the figures of one paper stay
-    together. The folder of figures is listed once, and figures that are not there are dropped and
-    counted.
+    The release has a training split only; validation is held out, and the figures of one paper stay
+    together. Figures that are not on disk are dropped and counted.
 
     Args:
         root: Folder that holds ``release/``, or that folder itself.
@@ -41,10 +39,9 @@ class MedICaT(StudyDataModule):
         inline_references: Append the sentences of the paper that mention the figure to its caption
             (``s2orc_references``).
         **kwargs: Arguments of :class:`StudyDataModule`.
-
-    Raises:
-        UserError: If an option of the base is out of range.
     """
+
+    row_options = (*StudyDataModule.row_options, "radiology_only", "inline_references")
 
     def __init__(
         self,
@@ -56,13 +53,6 @@ class MedICaT(StudyDataModule):
         super().__init__(root, **kwargs)
         self.radiology_only, self.inline_references = radiology_only, inline_references
 
-    def selection(self) -> dict[str, str | int | float | bool]:
-        """As in the base, with what decides which figures have a text."""
-        return super().selection() | {
-            "radiology_only": self.radiology_only,
-            "inline_references": self.inline_references,
-        }
-
     def read_release(self) -> StudyRelease:
         """Read all figures line by line; no image is opened.
 
@@ -70,31 +60,38 @@ class MedICaT(StudyDataModule):
             UserError: If the file or the folder of figures is missing or damaged.
         """
         folder = self.root if (self.root / FILE).is_file() else self.root / "release"
+        figures = folder / "figures"
         source = TableFile(
             folder / FILE, DATASET, f"ask for the release through {HOME} and unpack it"
         )
-        if not (folder / "figures").is_dir() and source.path.is_file():
+        if not figures.is_dir() and source.path.is_file():
             raise UserError(
-                f"{DATASET}: the folder {folder / 'figures'} does not exist, so unpack the figures "
-                f"of the release there ({HOME})."
+                f"{DATASET}: the folder {figures} does not exist, so unpack the figures of the "
+                f"release there ({HOME})."
             )
         listing, seen = Listing(), set[str]()
         rows: list[StudyRow] = []
         dropped: list[DroppedRow] = []
         for number, figure in read_json_lines(source, dropped):
+            detail = f"line {number}"
             name = _name(figure)
-            if not name or not self._readable(figure):
-                where = f"{DATASET}/{FILE}/{number}"
-                dropped.append(DroppedRow(where, BAD_FIELD, f"line {number}"))
+            text = self._text(figure)
+            if not name or text is None:
+                dropped.append(DroppedRow(f"{DATASET}/{FILE}/{number}", BAD_FIELD, detail))
                 continue
-            file = folder / "figures" / name
-            reason = self._unwanted(figure, file, seen, listing)
+            reason = ""
+            if name in seen:
+                reason = TWICE
+            elif self.radiology_only and not figure["radiology"]:
+                reason = NOT_RADIOLOGY
+            elif not listing.has(figures / name):
+                reason = NO_FILE
             seen.add(name)
             if reason:
-                dropped.append(DroppedRow(f"{DATASET}/{name}", reason, f"line {number}"))
+                dropped.append(DroppedRow(f"{DATASET}/{name}", reason, detail))
                 continue
-            image = StudyImage(f"{DATASET}/{file.relative_to(self.root).as_posix()}", file)
-            text = self._text(figure)
+            path = (figures / name).relative_to(self.root).as_posix()
+            image = StudyImage(f"{DATASET}/{path}", figures / name)
             paper = figure["pdf_hash"]
             rows.append(StudyRow(f"{DATASET}/{name}", "train", (image,), text, group=paper))
         return StudyRelease(
@@ -105,41 +102,25 @@ class MedICaT(StudyDataModule):
             dropped=tuple(dropped),
         )
 
-    def _readable(self, figure: Mapping[str, Any]) -> bool:
-        """Whether all that is used has its released kind; null stands for none."""
-        captions = [figure.get(key) for key in ("s2_caption", "s2orc_caption")]
-        references = figure.get("s2orc_references")
-        sentences = [] if references is None else references
-        return (
-            isinstance(figure.get("radiology"), bool)
-            and all(caption is None or is_text(caption) for caption in captions)
-            and isinstance(sentences, list)
-            and all(is_text(sentence) for sentence in sentences)
-        )
+    def _text(self, figure: Mapping[str, Any]) -> str | None:
+        """The caption and, if asked for, the sentences that mention it; None for a damaged figure.
 
-    def _unwanted(
-        self, figure: Mapping[str, Any], file: Path, seen: set[str], listing: Listing
-    ) -> str:
-        if file.name in seen:
-            return TWICE
-        if self.radiology_only and not figure["radiology"]:
-            return NOT_RADIOLOGY
-        return "" if listing.has(file) else NO_FILE
-
-    def _text(self, figure: Mapping[str, Any]) -> str:
-        """The caption and, where asked for, the sentences that mention it.
-
-        A figure without a caption has none from its references either: those speak of more than it.
+        The references of a figure without a caption are not used: they describe more than it.
         """
-        captions = (collapse(figure.get(key) or "") for key in ("s2_caption", "s2orc_caption"))
-        caption = next(filter(None, captions), "")
+        captions = [figure.get(key) or "" for key in ("s2_caption", "s2orc_caption")]
+        references = figure.get("s2orc_references") or []
+        if not isinstance(figure.get("radiology"), bool) or not isinstance(references, list):
+            return None
+        if not all(is_text(text) for text in (*captions, *references)):
+            return None
+        caption = next(filter(None, map(collapse, captions)), "")
         if not caption or not self.inline_references:
             return caption
-        return collapse(" ".join([caption, *(figure.get("s2orc_references") or [])]))
+        return collapse(" ".join([caption, *references]))
 
 
 def _name(figure: Mapping[str, Any]) -> str:
-    """The figure's file name, empty where its parts are no plain names."""
+    """The figure's file name, empty if it could leave the folder."""
     paper, uri = figure.get("pdf_hash"), figure.get("fig_uri")
     if not isinstance(paper, str) or not isinstance(uri, str):
         return ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from amif_lightning.arguments import check_choice
+from amif_lightning.data.files.json_files import check_folder
 from amif_lightning.data.files.tables import NO_FILE, Listing, MissingImages, either
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
@@ -24,7 +25,7 @@ from data_modules.pretrain.mimic_sections import (
     read_sectioned,
     report_folder,
 )
-from data_modules.pretrain.mimic_tables import NO_SPLIT, check_root, read_metadata, read_split
+from data_modules.pretrain.mimic_tables import ACCESS, NO_SPLIT, read_metadata, read_split
 
 DATASET = "MIMICCXR"
 Section = Literal["findings", "impression"]
@@ -41,33 +42,29 @@ class MIMICCXR(StudyDataModule):
     """Studies of MIMIC-CXR-JPG: all images of a study, findings and impression of its report.
 
     The official split is used, and patients stay together. Texts come from
-    ``mimic_cxr_sectioned.csv`` where the root holds it, else from a table that is made once of the
-    reports (rules: data_modules/pretrain/mimic_sections.py). Nothing is written into the root.
+    ``mimic_cxr_sectioned.csv`` in the root, else in ``data/``, where the table is made once from
+    the reports (rules: data_modules/pretrain/mimic_sections.py).
 
     Args:
         root: Folder of MIMIC-CXR-JPG, with ``files/`` and the tables (``.csv.gz`` or ``.csv``).
         reports: Folder of the reports; empty: ``mimic-cxr-reports`` in the root, else the root.
-        sections_file: Table of the reports' sections, made where it is missing; empty: the root's
-            ``mimic_cxr_sectioned.csv``, else ``data/mimic_cxr_sectioned.csv``.
-        sections: What makes the text, in this order; by default findings, then impression.
+        sections: Sections that make the text, in this order; by default findings, then impression.
         last_paragraph: Whether the last paragraph is the text of a report that has neither findings
             nor impression; else such a study is dropped.
-        underscores: ``remove`` the runs of underscores that stand for what was taken out to protect
-            patients, together with the blank before a point or comma that follows; or ``keep``.
-        missing_images: ``error``: no file is looked for at the start, and an image that is not
-            there stops the run; ``skip``: every study's folder is listed, and images that are not
-            there are left out and counted.
+        underscores: ``remove`` the runs of underscores that replace de-identified words, together
+            with the blank before a point or comma that follows; or ``keep``.
+        missing_images: ``error``: images are not looked for at the start, and a missing one stops
+            the run; ``skip``: every study's folder is listed, and missing images are left out and
+            counted.
         **kwargs: Arguments of :class:`StudyDataModule`.
-
-    Raises:
-        UserError: If a word is unknown, or no section or one section twice is asked for.
     """
+
+    row_options = (*StudyDataModule.row_options, "last_paragraph", "missing_images")
 
     def __init__(
         self,
         root: str = "data/mimic_cxr_jpg",
         reports: str = "",
-        sections_file: str = "",
         sections: list[Section] | None = None,
         last_paragraph: bool = True,
         underscores: Underscores = "remove",
@@ -78,16 +75,14 @@ class MIMICCXR(StudyDataModule):
         check_choice("underscores", underscores, Underscores)
         check_choice("missing_images", missing_images, MissingImages)
         wanted = ["findings", "impression"] if sections is None else list(sections)
-        for section in wanted:
-            check_choice("sections", section, Section)
-        if not wanted or len(set(wanted)) < len(wanted):
+        if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - set(get_args(Section)):
             raise UserError(
                 f"data.init_args.sections is {wanted}: give one or more of "
                 f"{', '.join(get_args(Section))}, each once."
             )
-        self.reports, self.sections_file = reports, sections_file
-        self.sections, self.last_paragraph = tuple(wanted), last_paragraph
-        self.underscores, self.missing_images = underscores, missing_images
+        self.reports, self.sections = reports, tuple(wanted)
+        self.last_paragraph, self.underscores = last_paragraph, underscores
+        self.missing_images = missing_images
 
     def prepare_data(self) -> None:
         """Make the table of sections unless it is there, then as in the base."""
@@ -95,75 +90,67 @@ class MIMICCXR(StudyDataModule):
         super().prepare_data()
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """As in the base, with what decides which studies have a text and images."""
-        return super().selection() | {
-            "sections": ", ".join(self.sections),
-            "last_paragraph": self.last_paragraph,
-            "missing_images": self.missing_images,
-        }
+        """As in the base, with the sections that make the text."""
+        return super().selection() | {"sections": ", ".join(self.sections)}
 
     def read_release(self) -> StudyRelease:
         """Read the tables of the release; no image is opened.
 
         Raises:
-            UserError: If a file is missing or damaged; the sentence says where to apply for it.
+            UserError: If a file is missing or damaged; the sentence names where to apply for it.
         """
-        check_root(DATASET, self.root)
+        check_folder(DATASET, self.root, ACCESS)
         dropped: list[DroppedRow] = []
         split_of = read_split(DATASET, self.root, dropped)
         images: dict[str, list[StudyImage]] = {}
         patients: dict[str, str] = {}
         listing = Listing() if self.missing_images == "skip" else None
         for entry in read_metadata(DATASET, self.root, dropped):
-            # Named even if none of its images is there: the base drops and counts it.
-            mine = images.setdefault(entry.study, [])
+            # A study without any image on disk stays: the base drops and counts it.
+            shown = images.setdefault(entry.study, [])
             patients[entry.study] = f"p{entry.subject}"
             image = StudyImage(f"{DATASET}/{entry.path}", self.root / entry.path, entry.view)
             if listing is not None and not listing.has(image.file):
                 dropped.append(DroppedRow(image.image_id, NO_FILE))
             else:
-                mine.append(image)
+                shown.append(image)
         texts, notes = self._texts(images, dropped)
         rows: dict[SplitName, list[StudyRow]] = {name: [] for name in get_args(SplitName)}
         for study, found in images.items():
             study_id = f"{DATASET}/s{study}"
             split, text = split_of.get(study), texts.get(study)
-            reason = NO_SPLIT if split is None else NO_REPORT if text is None else ""
-            if split is None or text is None or not text:
-                dropped.append(DroppedRow(study_id, reason or NO_SECTION))
-                continue
-            rows[split].append(StudyRow(study_id, split, tuple(found), text, group=patients[study]))
+            if split is None:
+                dropped.append(DroppedRow(study_id, NO_SPLIT))
+            elif not text:
+                dropped.append(DroppedRow(study_id, NO_REPORT if text is None else NO_SECTION))
+            else:
+                group = patients[study]
+                rows[split].append(StudyRow(study_id, split, tuple(found), text, group=group))
         return StudyRelease(
             dataset=DATASET,
             layout="mimic-cxr-jpg",
             splits={name: tuple(group) for name, group in rows.items() if group},
             dropped=tuple(dropped),
-            notes=notes,
+            notes=tuple(notes),
         )
 
     def _sectioned(self) -> Path:
-        """The table of sections, made where it is missing."""
-        check_root(DATASET, self.root)
-        own = either(self.root, NAME)
-        if not self.sections_file and own.is_file():
-            return own
-        path = Path(self.sections_file or f"data/{NAME}")
-        if path.resolve().is_relative_to(self.root.resolve()) and not path.is_file():
-            raise UserError(
-                f"{DATASET}: {path} would be written into the release's folder, so give a file "
-                "elsewhere as --data.init_args.sections_file."
-            )
-        if not path.is_file():
+        """The table of sections, made if it is missing."""
+        check_folder(DATASET, self.root, ACCESS)
+        released, made = either(self.root, NAME), Path("data") / NAME
+        if released.is_file():
+            return released
+        if not made.is_file():
             folder = report_folder(self.root, self.reports)
             if folder is None:
                 raise no_reports(DATASET, self.root, self.reports)
-            build_sectioned(DATASET, folder, path)
-        return path
+            build_sectioned(DATASET, folder, made)
+        return made
 
     def _texts(
         self, wanted: Mapping[str, object], dropped: list[DroppedRow]
-    ) -> tuple[dict[str, str], tuple[str, ...]]:
-        """The text of each study, empty where its report says nothing that was asked for."""
+    ) -> tuple[dict[str, str], list[str]]:
+        """The text of each study, empty if its report has no section asked for; and notes."""
         path = self._sectioned()
         columns = [*get_args(Section), *(["last_paragraph"] if self.last_paragraph else [])]
         texts: dict[str, str] = {}
@@ -174,11 +161,11 @@ class MIMICCXR(StudyDataModule):
             if study in texts:
                 counts["again"] += 1
                 continue
-            text = " ".join(filter(None, (self._clean(row[name]) for name in self.sections)))
-            if self.last_paragraph and not any(self._clean(row[n]) for n in get_args(Section)):
-                text = self._clean(row["last_paragraph"])
-                counts["last"] += bool(text)
-            texts[study] = text
+            cells = {name: self._clean(row[name]) for name in columns}
+            texts[study] = " ".join(filter(None, (cells[name] for name in self.sections)))
+            if self.last_paragraph and not any(cells[name] for name in get_args(Section)):
+                texts[study] = cells["last_paragraph"]
+                counts["last"] += bool(texts[study])
         notes = [f"texts from {path}"]
         if counts["last"]:
             notes.append(
@@ -187,7 +174,7 @@ class MIMICCXR(StudyDataModule):
             )
         if counts["again"]:
             notes.append(f"{counts['again']} rows of {path} repeat a study and are not read")
-        return texts, tuple(notes)
+        return texts, notes
 
     def _clean(self, text: str) -> str:
         if self.underscores == "remove":

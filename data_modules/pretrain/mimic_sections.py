@@ -2,15 +2,14 @@
 
 Rules, in this order:
 
-1. The report is what follows the last line ``FINAL REPORT``: wet reads and addenda before it are
-   left out.
+1. The report follows the last line ``FINAL REPORT``: wet reads and addenda before it are left out.
 2. A section begins at a line that begins with a known heading and a colon, in any case, or with an
    unknown heading in capitals and a colon. ``FINDINGS AND IMPRESSION`` and its like are findings.
 3. Inside findings and impression an unknown heading (``LUNGS:``) is part of the text.
 4. A heading in capitals that names a view or an examination (``PA AND LATERAL CHEST:``) begins
    findings, unless findings or an impression come before it.
 5. Sections of one kind are joined in order, each wording once. An addendum belongs to none.
-6. Without findings and impression the last paragraph is kept that no other known heading begins.
+6. Without findings and impression the text is the last paragraph outside of other known sections.
 """
 
 from __future__ import annotations
@@ -30,42 +29,25 @@ from amif_lightning.data.files.tables import TableFile, read_table
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow
 from amif_lightning.errors import UserError
-from data_modules.pretrain.mimic_tables import REPORTS
+from data_modules.pretrain.mimic_tables import REPORTS_ACCESS
 
 Kind = Literal["findings", "impression", "comparison", "other"]
 
-_KINDS: dict[str, Kind] = {
-    **dict.fromkeys(
-        (
-            *("FINDINGS", "FINDING", "REPORT", "CHEST FINDINGS"),
-            *("FINDINGS AND IMPRESSION", "FINDINGS AND IMPRESSIONS", "FINDINGS/IMPRESSION"),
-            *("FINDINGS & IMPRESSION", "IMPRESSION AND FINDINGS", "IMPRESSION/FINDINGS"),
-        ),
-        "findings",
-    ),
-    **dict.fromkeys(
-        (
-            *("IMPRESSION", "IMPRESSIONS", "CONCLUSION", "CONCLUSIONS", "OPINION", "SUMMARY"),
-            *("FINAL IMPRESSION", "IMPRESSION AND RECOMMENDATION", "IMPRESSION/RECOMMENDATION"),
-            *("IMPRESSION AND RECOMMENDATIONS", "IMPERSSION", "IMPRESION", "IMPRSSION"),
-        ),
-        "impression",
-    ),
-    **dict.fromkeys(
-        ("COMPARISON", "COMPARISONS", "COMPARISON STUDY", "COMPARISON STUDIES"), "comparison"
-    ),
-    **dict.fromkeys(
-        (
-            *("EXAMINATION", "EXAM", "EXAMINATIONS", "STUDY", "TYPE OF EXAMINATION", "PROCEDURE"),
-            *("INDICATION", "INDICATIONS", "REASON FOR EXAM", "REASON FOR EXAMINATION", "REASON"),
-            *("HISTORY", "CLINICAL HISTORY", "CLINICAL INFORMATION", "CLINICAL INDICATION"),
-            *("TECHNIQUE", "TECHNIQUES", "NOTIFICATION", "NOTIFICATIONS", "DATE"),
-            *("RECOMMENDATION", "RECOMMENDATIONS", "RECOMMENDATION(S)", "DOSE", "CONTRAST"),
-            *("ADDENDUM", "ADDENDA", "WET READ", "PROVISIONAL FINDINGS IMPRESSION (PFI)"),
-        ),
-        "other",
-    ),
+_HEADINGS: dict[Kind, str] = {
+    "findings": "FINDINGS|FINDING|REPORT|CHEST FINDINGS|FINDINGS AND IMPRESSION|"
+    "FINDINGS AND IMPRESSIONS|FINDINGS/IMPRESSION|FINDINGS & IMPRESSION|IMPRESSION AND FINDINGS|"
+    "IMPRESSION/FINDINGS",
+    "impression": "IMPRESSION|IMPRESSIONS|CONCLUSION|CONCLUSIONS|OPINION|SUMMARY|FINAL IMPRESSION|"
+    "IMPRESSION AND RECOMMENDATION|IMPRESSION AND RECOMMENDATIONS|IMPRESSION/RECOMMENDATION|"
+    "IMPERSSION|IMPRESION|IMPRSSION",
+    "comparison": "COMPARISON|COMPARISONS|COMPARISON STUDY|COMPARISON STUDIES",
+    "other": "EXAMINATION|EXAM|EXAMINATIONS|STUDY|TYPE OF EXAMINATION|PROCEDURE|INDICATION|"
+    "INDICATIONS|REASON FOR EXAM|REASON FOR EXAMINATION|REASON|HISTORY|CLINICAL HISTORY|"
+    "CLINICAL INFORMATION|CLINICAL INDICATION|TECHNIQUE|TECHNIQUES|NOTIFICATION|NOTIFICATIONS|"
+    "DATE|RECOMMENDATION|RECOMMENDATIONS|RECOMMENDATION(S)|DOSE|CONTRAST|ADDENDUM|ADDENDA|"
+    "WET READ|PROVISIONAL FINDINGS IMPRESSION (PFI)",
 }
+_KINDS = {name: kind for kind, names in _HEADINGS.items() for name in names.split("|")}
 _VIEW = re.compile(
     r"\b(CHEST|VIEWS?|RADIOGRAPHS?|PORTABLE|FRONTAL|LATERAL|PA|AP|X-RAY|XRAY|FILMS?|CXR)\b"
 )
@@ -78,9 +60,9 @@ _BLANK = re.compile(r"\n[ \t]*\n")
 
 @dataclass(frozen=True)
 class Sections:
-    """What a report says, white space collapsed; empty where it has no such section.
+    """The sections of a report, white space collapsed; empty if the report has none of that kind.
 
-    ``last_paragraph`` is filled only where there are neither findings nor impression.
+    ``last_paragraph`` is filled only if there are neither findings nor impression.
     """
 
     findings: str = ""
@@ -92,30 +74,38 @@ class Sections:
 def split_report(report: str) -> Sections:
     """Find the sections of a report by the rules above; any text has some result."""
     body = _FINAL.split(report.replace("\r\n", "\n").replace("\r", "\n"))[-1]
-    found: dict[Kind, list[str]] = {name: [] for name in ("findings", "impression", "comparison")}
-    free: list[str] = []  # paragraphs that no heading begins
+    found: dict[Kind, list[str]] = {"findings": [], "impression": [], "comparison": []}
+    free: list[str] = []  # paragraphs outside of any section
     kind: Kind = "other"
     headed, lines = False, list[str]()
+
+    def close() -> None:
+        # Lines of dashes or underscores alone are separators.
+        text = "\n".join("" if _RULE.fullmatch(line) else line for line in lines)
+        if kind in ("findings", "impression"):
+            found[kind].append(collapse(text))
+            return
+        parts = [part for part in map(collapse, _BLANK.split(text)) if part]
+        if headed and kind == "comparison":
+            found[kind] += parts[:1]
+        free.extend(parts[1:] if headed else parts)
+
     for line in body.split("\n"):
         begun = _begins(line, kind, bool(found["findings"] or found["impression"]))
-        if begun is not None:
-            _close(kind, headed, lines, found, free)
-            kind, rest = begun
-            headed, lines = True, [rest]
-        else:
+        if begun is None:
             lines.append(line)
-    _close(kind, headed, lines, found, free)
-    findings, impression = (_joined(found[name]) for name in ("findings", "impression"))
-    return Sections(
-        findings=findings,
-        impression=impression,
-        last_paragraph=free[-1] if free and not (findings or impression) else "",
-        comparison=_joined(found["comparison"]),
-    )
+            continue
+        close()
+        kind, rest = begun
+        headed, lines = True, [rest]
+    close()
+    joined = {name: " ".join(dict.fromkeys(filter(None, parts))) for name, parts in found.items()}
+    last = free[-1] if free and not (joined["findings"] or joined["impression"]) else ""
+    return Sections(last_paragraph=last, **joined)
 
 
 def _begins(line: str, kind: Kind, started: bool) -> tuple[Kind, str] | None:
-    """The section that a line begins and what of the line is its text; None where it goes on."""
+    """The section that a line begins and the rest of the line; None if the section goes on."""
     match = _HEADING.match(line)
     if match is None:
         return None
@@ -125,27 +115,7 @@ def _begins(line: str, kind: Kind, started: bool) -> tuple[Kind, str] | None:
         return _KINDS[name], rest
     if kind in ("findings", "impression") or not match[1].isupper():
         return None
-    if _VIEW.search(name) and not started:
-        return "findings", rest
-    return "other", rest
-
-
-def _close(
-    kind: Kind, headed: bool, lines: list[str], found: dict[Kind, list[str]], free: list[str]
-) -> None:
-    # Lines of dashes or underscores alone separate parts and say nothing.
-    text = "\n".join("" if _RULE.fullmatch(line) else line for line in lines)
-    if kind in ("findings", "impression"):
-        found[kind].append(collapse(text))
-        return
-    parts = [part for part in map(collapse, _BLANK.split(text)) if part]
-    if headed and kind == "comparison":
-        found[kind] += parts[:1]
-    free += parts[1:] if headed else parts
-
-
-def _joined(parts: list[str]) -> str:
-    return " ".join(dict.fromkeys(part for part in parts if part))
+    return ("findings" if _VIEW.search(name) and not started else "other"), rest
 
 
 NAME = "mimic_cxr_sectioned.csv"
@@ -156,44 +126,34 @@ RULES = 1  # raised whenever the same report gives other sections
 def read_sectioned(
     dataset: str, path: Path, columns: Sequence[str], dropped: list[DroppedRow]
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Read such a table, whoever made it.
+    """Yield number (without ``s``) and cells of each study of a table, made here or elsewhere.
 
-    Args:
-        dataset: Name of the data class.
-        path: The file, packed or not.
-        columns: Sections that it must have.
-        dropped: Takes lines that cannot be read.
-
-    Yields:
-        The number of a study, without ``s``, and its cells.
+    Unreadable lines go into ``dropped``; ``columns`` are the sections that the table must have.
     """
-    source = TableFile(path, dataset, "delete it, and it is made anew from the reports")
+    source = TableFile(path, dataset, "delete it, and it is made again from the reports")
     for _, row in read_table(source, ("study", *columns), dropped):
         yield row["study"].strip().removeprefix("s"), row
 
 
-def build_sectioned(dataset: str, reports: Path, path: Path, progress: bool = True) -> None:
-    """Make the table of a folder of reports, unless it is there already.
+def build_sectioned(dataset: str, reports: Path, path: Path) -> None:
+    """Make the table ``path`` of a folder of reports, unless it is there already.
 
-    Rows are appended to a file beside it that is renamed at the end, so the table is whole or not
-    there; a killed run continues where it stopped. Processes that make it at once wait for the
-    first one. Bytes of a report that are no UTF-8 become U+FFFD.
+    Rows are appended to a file beside it that is renamed at the end, so the table is complete or
+    not there; a killed run continues where it stopped, and other processes wait for the first one.
+    Bytes of a report that are not UTF-8 become U+FFFD.
 
     Args:
         dataset: Name of the data class.
         reports: Folder with ``p10/p10000032/s50414267.txt``.
         path: The table.
-        progress: Show a progress bar.
 
     Raises:
         UserError: If the folder holds no report, or the table cannot be written.
     """
-    if path.is_file():
-        return
     unfinished = path.with_name(f".{path.name}.unfinished-{RULES}")
-    advice = "give another file as --data.init_args.sections_file"
+    advice = "run the command in a folder that can be written"
     with locked(path, advice):
-        if path.is_file():  # another process made it meanwhile
+        if path.is_file():  # made by another process in the meantime
             return
         try:
             with unfinished.open("a+", encoding="utf-8", newline="") as stream:
@@ -202,7 +162,7 @@ def build_sectioned(dataset: str, reports: Path, path: Path, progress: bool = Tr
                 if not done:
                     writer.writerow(COLUMNS)
                 files = _report_files(dataset, reports)
-                for file in tqdm(files, "report sections", unit="report", disable=not progress):
+                for file in tqdm(files, "report sections", unit="report", disable=None):
                     if file.stem not in done:
                         parts = split_report(file.read_text(encoding="utf-8", errors="replace"))
                         writer.writerow([file.stem, *(getattr(parts, c) for c in COLUMNS[1:])])
@@ -215,7 +175,7 @@ def build_sectioned(dataset: str, reports: Path, path: Path, progress: bool = Tr
 
 
 def report_folder(root: Path, given: str) -> Path | None:
-    """The folder with ``p10`` ... among the usual places; None where there is none."""
+    """Return the folder with ``p10`` ... among the usual places; None if there is none."""
     above = [Path(given)] if given else [root / "mimic-cxr-reports", root]
     for folder in (place for top in above for place in (top / "files", top)):
         if folder.is_dir() and next(_patients(folder), None) is not None:
@@ -224,21 +184,20 @@ def report_folder(root: Path, given: str) -> Path | None:
 
 
 def no_reports(dataset: str, root: Path, given: str) -> UserError:
-    """One sentence that says what is missing and where it is to be had."""
+    """Return the error of missing reports."""
     where = given or root / "mimic-cxr-reports"
     return UserError(
         f"{dataset}: there is neither {NAME} in {root} nor a report such as "
         f"files/p10/p10000032/s50414267.txt under {where}, so unpack mimic-cxr-reports.zip from "
-        f"{REPORTS} (PhysioNet credentialed access, signed agreement) there, or give its folder as "
-        "--data.init_args.reports."
+        f"{REPORTS_ACCESS} there, or give its folder as --data.init_args.reports."
     )
 
 
 def _kept(unfinished: Path) -> set[str]:
-    """Cut an unfinished table behind its last whole row; return its studies."""
+    """Truncate an unfinished table after its last complete row; return its studies."""
     with unfinished.open("r+b") as stream:
         text = stream.read()
-        # No cell holds a line break, so every line that is ended is a whole row.
+        # No cell holds a line break, so every terminated line is a complete row.
         whole = text[: text.rfind(b"\n") + 1]
         stream.truncate(len(whole))
     return {line.partition(b",")[0].decode() for line in whole.split(b"\n") if line}
@@ -257,7 +216,7 @@ def _report_files(dataset: str, reports: Path) -> list[Path]:
 
 
 def _patients(folder: Path) -> Iterator[Path]:
-    """Folders of patients that hold a report: MIMIC-CXR-JPG's own hold images alone."""
+    """Folders of patients with a report; those of MIMIC-CXR-JPG contain images only."""
     for group in sorted(folder.glob("p[0-9][0-9]")):
         for patient in sorted(group.glob("p[0-9]*")):
             if any(patient.glob("s*.txt")):

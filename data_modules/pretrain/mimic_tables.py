@@ -1,4 +1,4 @@
-"""MIMIC-CXR-JPG's tables: images by study, the official split, and where things are to be had."""
+"""MIMIC-CXR-JPG's tables: images by study, the official split, and where to apply for them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from amif_lightning.data.files.tables import TableFile, either, read_table
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
-from amif_lightning.errors import UserError
 
-JPG = "https://physionet.org/content/mimic-cxr-jpg"
-REPORTS = "https://physionet.org/content/mimic-cxr"
+_CONDITIONS = "(PhysioNet credentialed access, signed agreement)"
+ACCESS = f"https://physionet.org/content/mimic-cxr-jpg {_CONDITIONS}"
+REPORTS_ACCESS = f"https://physionet.org/content/mimic-cxr {_CONDITIONS}"
 METADATA = "mimic-cxr-2.0.0-metadata.csv"  # version 2.1.0 keeps these names
 SPLIT = "mimic-cxr-2.0.0-split.csv"
 CHEXPERT = "mimic-cxr-2.0.0-chexpert.csv"
@@ -44,32 +44,20 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """Where the image lies under the root, with forward slashes."""
+        """Path of the image under the root, with forward slashes."""
         folder = f"files/p{self.subject[:2]}/p{self.subject}/s{self.study}"
         return f"{folder}/{self.dicom}.jpg"
 
 
-def check_root(dataset: str, root: Path) -> None:
-    """Refuse a root that is not there, with a sentence that says where MIMIC-CXR comes from."""
-    if not root.is_dir():
-        raise UserError(
-            f"{dataset}: the folder {root} does not exist, so give the right "
-            f"--data.init_args.root, or apply for credentialed access at {JPG} and put the "
-            f"release there."
-        )
-
-
 def table(dataset: str, root: Path, name: str) -> TableFile:
-    """A table of the release, packed or not."""
-    action = (
-        f"fetch {name}.gz from {JPG} (PhysioNet credentialed access, signed agreement) and put it "
-        f"in {root}"
+    """Return a table of the release, packed or not."""
+    return TableFile(
+        either(root, name), dataset, f"fetch {name}.gz from {ACCESS} and put it in {root}"
     )
-    return TableFile(either(root, name), dataset, action)
 
 
 def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str, SplitName]:
-    """The official split by study number; lines that cannot be read go into ``dropped``.
+    """Return the official split by study number; unreadable lines go into ``dropped``.
 
     Raises:
         UserError: If the file is missing, damaged, names another split, or puts images of one
@@ -90,7 +78,7 @@ def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str,
 def read_metadata(dataset: str, root: Path, dropped: list[DroppedRow]) -> Iterator[Entry]:
     """Yield the images of the release in released order.
 
-    Lines that cannot be read, and images that are named twice, go into ``dropped``.
+    Unreadable lines, and images that are named twice, go into ``dropped``.
 
     Raises:
         UserError: If the file is missing or damaged.

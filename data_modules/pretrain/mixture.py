@@ -20,21 +20,21 @@ from amif_lightning.signatures import Unpack
 
 
 class Mixture(MixtureModule[StudyRow], StudyDataModule):
-    """Studies of several corpora in one pre-training run, less images that are scored later.
+    """Studies of several corpora in one pre-training run.
 
-    Each part keeps its own splits. Training studies go that show an image which another part
-    validates or tests on, or which any set of ``held_out`` holds; they are counted and printed.
-    Questions are mixed by :class:`QuestionMixture`.
+    Each part keeps its own splits. Training studies are dropped and counted if another part
+    validates or tests on one of their images, or any set of ``held_out`` contains it. Questions
+    are mixed by :class:`QuestionMixture`.
 
     Args:
-        parts: The corpora, each of another class and without a teacher. What decides their studies
-            (root, splits, filters) is theirs; sizes, tokenizer, teacher and loader options stand
-            once, beside ``parts``.
+        parts: The corpora, each of another class and without a teacher. Options that decide studies
+            (root, splits, filters) are given to the parts; sizes, tokenizer, teacher and loader
+            options beside ``parts``.
         weights: How often an epoch shows each part (see data/loading/weighted.py); null: once.
         held_out: Data sets of questions that the weights will be scored on. None of their images
-            is seen, those of their training rows included: another split seed
-            validates on other ones of them.
-        hashes: Folder that keeps the images' perceptual hashes, so that each is read once.
+            is trained on, including their training images: another split seed validates on others
+            of them.
+        hashes: Folder that keeps the images' perceptual hashes, so that each image is read once.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
@@ -50,7 +50,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
         **kwargs: Unpack[CorpusOptions],
     ) -> None:
         check_weights(len(parts), weights)
-        # What decides studies is the parts' own: given here it would do nothing, so it cannot be.
+        # Options that decide studies belong to the parts; here they would have no effect.
         StudyDataModule.__init__(
             self,
             root=folder_of(parts),
@@ -69,7 +69,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
         self.weights, self.held_out, self.hashes = weights, held_out or [], hashes
 
     def read_release(self) -> Release[StudyRow]:
-        """The studies of all parts as they split them; ids begin with the data set's name."""
+        """Join the splits of all parts; ids begin with the name of the data set."""
         self._check_parts()
         splits: tuple[SplitName, ...] = ("train", "validation", "test")
         return self._joined(
@@ -80,7 +80,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
 
     @cached_property
     def splits(self) -> StudySplits:
-        """The parts' own splits joined, less training studies whose image is scored somewhere."""
+        """The joined splits of the parts, without training studies that another set scores."""
         release = self.release
         kept, leaking = self._without_leaks(
             {"train": lambda other: other.scored_images(), "validation": lambda other: []}
@@ -101,5 +101,5 @@ def _source(row: StudyRow) -> str:
 
 
 def _of_mixture(row: StudyRow) -> StudyRow:
-    """The study with its group named ``<data set>/...``: patients are numbered anew in each."""
+    """Name the group ``<data set>/...``: patient numbers repeat across data sets."""
     return replace(row, group=f"{_source(row)}/{row.group}") if row.group else row

@@ -24,22 +24,22 @@ ELSEWHERE = "a mixture is scored on each of its parts, with that part's own cand
 class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
     """Questions of several data sets in one training run.
 
-    Each part keeps its own splits. Training rows go whose image another part, or any set of
-    ``held_out``, validates or tests on, found by file name and by content; they are counted and
-    printed. Candidates and vocabulary are those of all parts. Validation scores all parts' rows,
-    each part apart as the stratum ``data/<data set>``; there is no joint test set: score the
-    checkpoint on each part with its own candidates, ``test --data PART --ckpt_path CHECKPOINT``.
+    Each part keeps its own splits. Training rows are dropped and counted if another part validates
+    or tests on their image, or any set of ``held_out`` contains it, by file name or by content.
+    Candidates and vocabulary are those of all parts. Validation scores the rows of all parts, each
+    part as the stratum ``data/<data set>``; there is no joint test set: score the checkpoint on
+    each part with its own candidates, ``test --data PART --ckpt_path CHECKPOINT``.
 
     Args:
-        parts: The data sets, each of another class, all under one protocol. What decides their rows
-            (root, splits, task ...) is theirs; sizes, tokenizer and loader options stand once,
-            beside ``parts``.
+        parts: The data sets, each of another class, all under one protocol. Options that decide
+            rows (root, splits, task ...) are given to the parts; sizes, tokenizer and loader
+            options beside ``parts``.
         weights: How often an epoch shows each part (see data/loading/weighted.py); null: once.
         held_out: Further data sets that the weights will be scored on; none of their images is
             trained on.
-        hashes: Folder that keeps the images' perceptual hashes, so that each is read once.
-        **kwargs: Arguments of :class:`VQADataModule`. ``validation_questions`` are shared out
-            evenly among the parts.
+        hashes: Folder that keeps the images' perceptual hashes, so that each image is read once.
+        **kwargs: Arguments of :class:`VQADataModule`. ``validation_questions`` are divided evenly
+            among the parts.
 
     Raises:
         UserError: If parts, protocols and weights do not go together, or an option is out of range.
@@ -60,7 +60,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
                 f"The parts of a mixture have the protocols {' and '.join(sorted(protocols))}, and "
                 "its candidates can come from one only: give all parts the same protocol."
             )
-        # What decides rows is the parts' own: given here it would do nothing, so it cannot be.
+        # Options that decide rows belong to the parts; here they would have no effect.
         VQADataModule.__init__(
             self,
             root=folder_of(parts),
@@ -75,7 +75,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         self.weights, self.held_out, self.hashes = weights, held_out or [], hashes
 
     def setup(self, stage: str) -> None:
-        """As in the base; there is nothing to test or to predict.
+        """As in the base; a mixture cannot be tested.
 
         Raises:
             UserError: If a test or prediction is asked for, or rows are missing.
@@ -89,12 +89,12 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         super().setup(stage)
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where the part has the image."""
+        """Return the image file of the part."""
         part, original = self._originals[row.question_id]
         return part.file_of(original)
 
     def read_release(self) -> Release[VQAExample]:
-        """The rows of all parts; images and groups are named ``<data set>/...``."""
+        """Join the rows of all parts; images and groups are named ``<data set>/...``."""
         splits: dict[SplitName, tuple[VQAExample, ...]] = {}
         for part in self.parts:
             for split, rows in part.release.splits.items():
@@ -104,7 +104,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
 
     @cached_property
     def splits(self) -> Splits:
-        """The parts' own splits joined, less training images that another set scores."""
+        """The joined splits of the parts, without training images that another set scores."""
         self._check_parts()
         joined = [part.splits for part in self.parts]
         named = {r.question_id: r for rows in self.release.splits.values() for r in rows}
@@ -118,6 +118,12 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         answer_rows = tuple(named[r.question_id] for one in joined for r in one.answer_rows)
         scored = [(part, part.scored_images()) for part in self.parts]
         scored += [(module, module.released_images()) for module in self.held_out]
+        dropped = [row for one in joined for row in one.dropped]
+        dropped += [
+            DroppedRow(row, reason, self._originals[row][1].image)
+            for row, reason in leaking.items()
+        ]
+        absent = {f"{s.dataset} {what}": why for s in joined for what, why in s.absent.items()}
         return Splits(
             dataset=type(self).__name__,
             layout=self.release.layout,
@@ -127,20 +133,11 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
             train=tuple(named[row.question_id] for row in kept["train"]),
             validation=tuple(named[row.question_id] for row in kept["validation"]),
             test=(),
-            dropped=(
-                *(row for one in joined for row in one.dropped),
-                *(
-                    DroppedRow(row, reason, self._originals[row][1].image)
-                    for row, reason in leaking.items()
-                ),
-            ),
+            dropped=tuple(dropped),
             held_out_from_train=any(one.held_out_from_train for one in joined),
             candidates=tuple(candidates(answer_rows)),
             answer_rows=answer_rows,
-            absent={
-                **{f"{s.dataset} {what}": why for s in joined for what, why in s.absent.items()},
-                "test": ELSEWHERE,
-            },
+            absent={**absent, "test": ELSEWHERE},
             notes=(
                 *(f"{one.dataset}: {note}" for one in joined for note in one.notes),
                 *(note for module, images in scored for note in not_compared(module, images)),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import check_folder, read_json
-from amif_lightning.data.files.parquet import find_parquet
+from amif_lightning.data.files.json_files import read_json
 from amif_lightning.data.files.tables import is_text
-from amif_lightning.data.loading.hub_module import HubQuestions
+from amif_lightning.data.loading.hub_module import PARQUET, HubQuestions
 from amif_lightning.data.loading.options import HubOptions
 from amif_lightning.data.preprocessing.normalization import collapse, is_yes_no, normalise
 from amif_lightning.data.schema.questions import (
@@ -24,11 +21,9 @@ from amif_lightning.data.schema.questions import (
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
-Layout = Literal["hf", "lxmert"]
 LayoutChoice = Literal["auto", "hf", "lxmert"]
 
 NAME = "PathVQA"
-SOURCE = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
 #: Names of the splits in file names.
 SHORT: dict[SplitName, str] = {"train": "train", "validation": "val", "test": "test"}
 DUPLICATE = "an earlier row has the same image, question and answer"
@@ -38,142 +33,98 @@ UNUSABLE = "the row has no image, no question or no answer"
 class PathVQA(HubQuestions):
     """PathVQA as batches: 19654 / 6259 / 6719 questions without exact duplicates.
 
+    The pickles of the first release are not read, since loading a pickle can run code.
+
     Args:
         root: Folder of the data set, in one of these layouts: ``hf``: the hub's parquet files
             ``data/{train,validation,test}-*.parquet``; ``lxmert``: ``{train,val,test}.json`` or
             ``{train,val,test}_vqa.json`` (in the folder or in ``qas/``), a list of questions with
-            ``img_id``, ``sent`` and ``label``, with images in ``images/{train,val,test}/``. The
-            pickles of the first release are not read, for they can be made to run code.
+            ``img_id``, ``sent`` and ``label`` (a score for each answer), with images in
+            ``images/{train,val,test}/``.
         layout: Which of them to read; ``auto``: the first that is there, in this order.
         **kwargs: Arguments of :class:`HubQuestions`.
-
-    Raises:
-        UserError: If an option is out of range or unknown.
     """
+
+    title, source = NAME, "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
 
     def __init__(
         self, root: str, layout: LayoutChoice = "auto", **kwargs: Unpack[HubOptions]
     ) -> None:
-        super().__init__(root, **kwargs)
+        super().__init__(root, layout=layout, **kwargs)
         check_choice("layout", layout, LayoutChoice)
-        self.layout: LayoutChoice = layout
 
-    @cached_property
-    def chosen_layout(self) -> Layout:
-        """The layout that is read.
+    @property
+    def layouts(self) -> Mapping[str, Sequence[str]]:
+        """Patterns of the training file of each layout, the preferred layout first."""
+        return {"hf": PARQUET, "lxmert": _list_names("train")}
 
-        Raises:
-            UserError: If it is not there.
-        """
-        return choose_layout(self.root, self.layout)
-
-    def reads_parquet(self) -> bool:
-        """Whether the parquet files are what is read."""
-        return self.chosen_layout == "hf"
-
-    def read_release(self) -> Release:
+    def read_release(self) -> Release[VQAExample]:
         """Read all rows of the release under ``root``; no images are opened."""
-        if self.parquet is not None:
-            splits, dropped = self.parquet.read()
-        else:
-            splits, dropped = _read_lists(self.root)
+        splits, dropped = self._read_lists() if self.parquet is None else self.parquet.read()
         if not splits.get("train"):
             raise UserError(
                 f"PathVQA: {self.root} has no training question in layout "
-                f"'{self.chosen_layout}', so fetch that split from {SOURCE}."
+                f"'{self.chosen_layout}', so fetch that split from {self.source}."
             )
         absent = {
             split: f"no file of the {split} split is in {self.root}"
             for split in ("validation", "test")
             if split not in splits
         }
-        kept: dict[SplitName, tuple[VQAExample, ...]] = {}
-        for split, rows in splits.items():
-            kept[split], repeated = _distinct(rows)
-            dropped += repeated
+        kept = {split: tuple(_distinct(rows, dropped)) for split, rows in splits.items()}
         return Release(NAME, self.chosen_layout, kept, absent, tuple(dropped))
 
+    def _read_lists(self) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
+        splits: dict[SplitName, tuple[VQAExample, ...]] = {}
+        dropped: list[DroppedRow] = []
+        for split in SHORT:
+            files = (self.root / name for name in _list_names(split))
+            path = next((file for file in files if file.is_file()), None)
+            if path is None:
+                continue
+            items = read_json(NAME, path, self.source)
+            if not isinstance(items, list):
+                raise UserError(
+                    f"PathVQA: {path} is not a list of questions, so fetch it from {self.source}."
+                )
+            rows = [_row(item, split, number) for number, item in enumerate(items)]
+            splits[split] = tuple(row for row in rows if row is not None)
+            dropped += [
+                DroppedRow(f"{NAME}/{split}/{number}", UNUSABLE, path.name)
+                for number, row in enumerate(rows)
+                if row is None
+            ]
+            if not splits[split]:
+                raise UserError(
+                    f"PathVQA: {path} holds no question that can be read, so fetch it from "
+                    f"{self.source}."
+                )
+        return splits, dropped
 
-def choose_layout(root: Path, layout: LayoutChoice = "auto") -> Layout:
-    """Which layout of the release a folder holds, checked against what the user asked for.
 
-    Raises:
-        UserError: If it is not there, or the folder is missing.
-    """
-    check_folder("PathVQA", root, SOURCE)
-    there: dict[Layout, bool] = {
-        "hf": "train" in find_parquet(root),
-        "lxmert": _list_file(root, "train") is not None,
-    }
-    if layout != "auto":
-        if there[layout]:
-            return layout
-        raise UserError(
-            f"PathVQA: layout '{layout}' is not in {root}, so fetch it from {SOURCE} or choose "
-            "layout 'auto'."
-        )
-    for name, found in there.items():
-        if found:
-            return name
-    raise UserError(
-        f"PathVQA: neither data/train-*.parquet nor train.json is in {root} "
-        f"(pickles are not read), so fetch the data set from {SOURCE} into it."
-    )
-
-
-def _list_file(root: Path, split: SplitName) -> Path | None:
+def _list_names(split: SplitName) -> list[str]:
     short = SHORT[split]
-    for folder in (root, root / "qas"):
-        for name in (f"{short}_vqa.json", f"{short}.json"):
-            if (folder / name).is_file():
-                return folder / name
-    return None
-
-
-def _read_lists(root: Path) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
-    """The splits of the layout whose files are lists of questions."""
-    splits: dict[SplitName, tuple[VQAExample, ...]] = {}
-    dropped: list[DroppedRow] = []
-    for split in SHORT:
-        path = _list_file(root, split)
-        if path is None:
-            continue
-        items = read_json("PathVQA", path, SOURCE)
-        if not isinstance(items, list):
-            raise UserError(
-                f"PathVQA: {path} is not a list of questions, so fetch it from {SOURCE}."
-            )
-        rows = []
-        for number, item in enumerate(items):
-            row = _row(item, split, number)
-            if row is None:
-                dropped.append(DroppedRow(f"{NAME}/{split}/{number}", UNUSABLE, path.name))
-            else:
-                rows.append(row)
-        if not rows:
-            raise UserError(
-                f"PathVQA: {path} holds no question that can be read, so fetch it from {SOURCE}."
-            )
-        splits[split] = tuple(rows)
-    return splits, dropped
+    return [f"{short}.json", f"{short}_vqa.json", f"qas/{short}.json", f"qas/{short}_vqa.json"]
 
 
 def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
-    """One entry as a row; None where it cannot be used."""
+    """One entry as a row; None if it is unusable."""
     if not isinstance(item, Mapping):
         return None
-    image = item.get("img_id", item.get("image"))
-    question = item.get("sent", item.get("question"))
-    answer = item["answer"] if "answer" in item else _best(item.get("label"))
+    image, question, answer = item.get("img_id"), item.get("sent"), _best(item.get("label"))
     if not all(is_text(text) for text in (image, question, answer)):
         return None
     image, question, answer = str(image).strip(), collapse(str(question)), collapse(str(answer))
-    # A name is one file in the split's folder, never a way out of it.
+    # The name of one file in the split's folder, never a path that leaves it.
     if not image or "/" in image or "\\" in image or image.startswith("."):
         return None
     if not normalise(question) or not normalise(answer):
         return None
     image = image.removesuffix(".jpg")
+    # The release calls closed questions "yes/no"; without the field the answer decides.
+    released = _word(item.get("answer_type")).lower()
+    closed = released == "yes/no" if released else is_yes_no(normalise(answer))
+    answer_type: AnswerType = "closed" if closed else "open"
     return VQAExample(
         question_id=f"{NAME}/{split}/{number}",
         qid=_word(item.get("question_id")),
@@ -183,51 +134,34 @@ def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
         question=question,
         answer=answer,
         references=(normalise(answer),),
-        answer_type=_answer_type(item.get("answer_type"), answer),
+        answer_type=answer_type,
         question_type=_word(item.get("question_type")).lower(),
     )
 
 
 def _word(released: object) -> str:
-    """A field that only describes the row: text or a number, else nothing."""
-    if isinstance(released, int) and not isinstance(released, bool):
-        try:
-            return str(released)
-        except ValueError:  # JSON can hold more digits than Python writes
-            return ""
-    return collapse(str(released)) if is_text(released) else ""
+    """A descriptive field: text or a number, else empty."""
+    text = str(released) if isinstance(released, str | int) else ""
+    return collapse(text) if is_text(text) else ""
 
 
 def _best(label: object) -> object:
-    """The answer of the highest score, the first of equal ones."""
-    if isinstance(label, str):
-        return label
-    if isinstance(label, Mapping):
-        scored = [
-            (key, value)
-            for key, value in label.items()
-            # A score that is no number equals nothing, itself included, and has no rank.
-            if isinstance(value, int | float) and value == value
-        ]
-        return max(scored, key=lambda pair: pair[1])[0] if scored else None
-    return label[0] if isinstance(label, list) and label else None
+    """The answer with the highest score, the first of equal ones."""
+    scores = {
+        answer: score
+        for answer, score in (label.items() if isinstance(label, Mapping) else ())
+        if isinstance(score, int | float) and score == score  # NaN has no rank
+    }
+    return max(scores, key=scores.__getitem__) if scores else None
 
 
-def _answer_type(released: object, answer: str) -> AnswerType:
-    """The release calls closed questions ``yes/no``; without the field the answer decides."""
-    if isinstance(released, str) and released.strip():
-        return "closed" if released.strip().lower() == "yes/no" else "open"
-    return "closed" if is_yes_no(normalise(answer)) else "open"
-
-
-def _distinct(rows: tuple[VQAExample, ...]) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
+def _distinct(rows: Iterable[VQAExample], dropped: list[DroppedRow]) -> Iterable[VQAExample]:
+    """Yield rows without exact duplicates, which go into ``dropped``."""
     seen: set[tuple[str, str, str]] = set()
-    kept, repeated = [], []
     for row in rows:
         key = (row.image_key, row.question, row.answer)
         if key in seen:
-            repeated.append(DroppedRow(row.question_id, DUPLICATE, row.question, by_choice=True))
+            dropped.append(DroppedRow(row.question_id, DUPLICATE, row.question, by_choice=True))
         else:
             seen.add(key)
-            kept.append(row)
-    return tuple(kept), repeated
+            yield row

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.json_files import check_folder, load_questions, unexpected
@@ -40,15 +40,18 @@ FILES: dict[SplitName, tuple[str, ...]] = {
     "test": ("test.json",),
 }
 
-_KEYS = frozenset({"img_name", "question", "answer", "q_lang", "answer_type", "content_type"})
+_TEXTS = ("img_name", "question", "q_lang", "answer_type", "content_type")
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
 _ANSWER_TYPES: dict[str, AnswerType] = {"open": "open", "closed": "closed"}
-# <folder>/<file> and nothing that leaves the folder of the images.
+# <folder>/<file>, and no path that leaves the folder of images.
 _IMG_NAME = re.compile(r"([\w-][\w.-]{0,99})/[\w-][\w.-]{0,99}")
 
 
 class SLAKE(VQADataModule):
     """SLAKE as batches: 4919 / 1053 / 1061 English questions on 450 / 96 / 96 images.
+
+    The identity of an image is its folder (``xmlab7``); ``question_type`` is the release's
+    ``content_type``.
 
     Args:
         root: Folder with ``train.json``, ``validate.json`` (or ``validation.json``), ``test.json``
@@ -56,12 +59,11 @@ class SLAKE(VQADataModule):
         language: ``en``, ``zh`` or ``all``: which questions are used; the others are counted as
             dropped. The two languages split the same images differently (docs/datasets.md).
         list_answers: Whether the order of the parts counts in an answer that is a list:
-            ``as_released`` as in published numbers, ``any_order`` as a reader would judge.
+            ``as_released`` as in published numbers; ``any_order`` accepts every order.
         **kwargs: Arguments of :class:`VQADataModule`.
-
-    Raises:
-        UserError: If an option is out of range or unknown.
     """
+
+    row_options = (*VQADataModule.row_options, "language", "list_answers")
 
     def __init__(
         self,
@@ -76,15 +78,104 @@ class SLAKE(VQADataModule):
         self.language: Language = language
         self.list_answers: ListAnswers = list_answers
 
-    def read_release(self) -> Release:
+    def read_release(self) -> Release[VQAExample]:
         """Read all rows of the release under ``root``; no images are opened."""
-        return read_slake(self.root, self.language, self.list_answers)
+        check_folder(NAME, self.root, SOURCE)
+        splits: dict[SplitName, tuple[VQAExample, ...]] = {}
+        absent: dict[str, str] = {}
+        dropped: list[DroppedRow] = []
+        for split, names in FILES.items():
+            files = [self.root / name for name in names]
+            path = next((file for file in files if file.is_file()), None)
+            if path is None and split == "train":
+                raise UserError(
+                    f"SLAKE: {files[0]} is not there, so download the data set from {SOURCE} into "
+                    f"{self.root}."
+                )
+            if path is None:
+                absent[split] = f"no file {' or '.join(names)} is in {self.root}"
+                continue
+            rows = tuple(self._rows(path, split, dropped))
+            if rows or split == "train":
+                splits[split] = rows
+            else:
+                absent[split] = f"{path.name} holds no question of language '{self.language}'"
+        if not (self.root / IMAGES).is_dir():
+            absent["images"] = self._where_images_are()
+        return Release(
+            NAME, "release", splits, absent, tuple(dropped), tuple(self._variant_notes())
+        )
+
+    def _where_images_are(self) -> str:
+        if (self.root / f"{IMAGES}.zip").is_file():
+            return (
+                f"{IMAGES}.zip is not unpacked: unzip it in {self.root}, or run `python -m "
+                f"amif_lightning prepare data --data {NAME} --data.root {self.root} --download`"
+            )
+        return f"{IMAGES} is not in {self.root}, fetch the images from {SOURCE}"
+
+    def _variant_notes(self) -> Iterator[str]:
+        if self.language == "all":
+            yield (
+                "The English and the Chinese questions split the same images differently: released "
+                "training rows ask about test images, often the same question in the other "
+                "language."
+            )
+        elif self.language == "zh":
+            yield "Chinese questions: the question-only baseline looks up whole questions only."
+        if self.list_answers == "any_order":
+            yield (
+                "list_answers any_order: a list of answers counts in every order, so scores cannot "
+                "be compared with published ones, which keep the released order."
+            )
+
+    def _rows(
+        self, path: Path, split: SplitName, dropped: list[DroppedRow]
+    ) -> Iterator[VQAExample]:
+        """Yield the usable questions of a file; the others go into ``dropped``."""
+        items = load_questions(NAME, path, {*_TEXTS, "answer"}, SOURCE)
+        for number, item in enumerate(items):
+            texts = {key: item[key] for key in _TEXTS}
+            if other := next((k for k, text in texts.items() if not isinstance(text, str)), None):
+                raise unexpected(NAME, path, f"{other} of question {number} is not text", SOURCE)
+            name, language, answer = item["img_name"], item["q_lang"], item["answer"]
+            folder = _IMG_NAME.fullmatch(name)
+            answer_type = _ANSWER_TYPES.get(item["answer_type"].strip().lower())
+            if language not in _LANGUAGES or not folder or not answer_type:
+                known = {"q_lang": language in _LANGUAGES, "img_name": folder}
+                wrong = next((key for key, good in known.items() if not good), "answer_type")
+                what = f"question {number} has {wrong} {item[wrong]!r}"
+                raise unexpected(NAME, path, what, SOURCE)
+            question_id = f"{NAME}/{split}/{number}"
+            if self.language not in ("all", language):
+                reason = f"{_LANGUAGES[language]} question, left out by language '{self.language}'"
+                dropped.append(DroppedRow(question_id, reason, path.name, by_choice=True))
+                continue
+            references = (
+                list_references(answer, self.list_answers) if isinstance(answer, str) else ()
+            )
+            if bad := unusable(question_id, item["question"], references, path.name):
+                dropped.append(bad)
+                continue
+            yield VQAExample(
+                question_id=question_id,
+                qid=str(item.get("qid", "")),
+                split=split,
+                image_key=folder[1],
+                image=f"{IMAGES}/{name}",
+                question=collapse(item["question"]),
+                answer=collapse(answer),
+                references=references,
+                answer_type=answer_type,
+                question_type=collapse(item["content_type"]).lower(),
+            )
 
     @cached_property
     def splits(self) -> Splits:
-        """As in the base; under ``clean``, both languages train on no image that either one tests.
+        """As in the base; under ``clean``, ``language: all`` trains on no test image.
 
-        Training rows ask the test questions in the other language, and nothing pairs the two.
+        Training rows of one language ask the test questions of the other one, and the release does
+        not pair the two.
         """
         splits = super().splits
         if self.language != "all" or self.protocol != "clean":
@@ -93,130 +184,9 @@ class SLAKE(VQADataModule):
         return replace(splits, train=train, dropped=(*splits.dropped, *dropped))
 
     def file_of(self, row: VQAExample) -> Path:
-        """Where the image lies; mirrors spell its ending once (``.jpg``) or twice."""
+        """Return the image file; its ending is ``.jpg`` or, in mirrors, ``.jpg.jpg``."""
         released = super().file_of(row)
         name = released.name
         other = name.removesuffix(".jpg") if name.endswith(".jpg.jpg") else f"{name}.jpg"
-        for path in (released, released.with_name(other)):
-            if path.is_file():
-                return path
-        return released
-
-    def selection(self) -> dict[str, str | int | float | bool]:
-        """As in the base, with the language and how lists are compared, which decide rows too."""
-        chosen = {"language": self.language, "list_answers": self.list_answers}
-        return super().selection() | chosen
-
-
-def read_slake(
-    root: Path | str, language: Language = "en", list_answers: ListAnswers = "as_released"
-) -> Release:
-    """Read SLAKE's json files; see :class:`SLAKE` for the arguments.
-
-    An image's identity is its folder (``xmlab7``), ``question_type`` is the release's
-    ``content_type`` and ``answer_type`` its own.
-
-    Raises:
-        UserError: The folder or the training file is missing, a file is not valid JSON, or it is
-            not the expected release.
-    """
-    root = Path(root)
-    check_folder(NAME, root, SOURCE)
-    splits: dict[SplitName, tuple[VQAExample, ...]] = {}
-    absent: dict[str, str] = {}
-    dropped: list[DroppedRow] = []
-    for split, names in FILES.items():
-        path = next((root / name for name in names if (root / name).is_file()), None)
-        if path is None:
-            if split == "train":
-                raise UserError(
-                    f"SLAKE: {root / names[0]} is not there, so download the data set from "
-                    f"{SOURCE} into {root}."
-                )
-            absent[split] = f"no file {' or '.join(names)} is in {root}"
-            continue
-        rows, bad = _read_file(path, split, language, list_answers)
-        dropped += bad
-        if rows or split == "train":
-            splits[split] = rows
-        else:
-            absent[split] = f"{path.name} holds no question of language '{language}'"
-    if sentence := _missing_images(root):
-        absent["images"] = sentence
-    notes: tuple[str, ...] = ()
-    if language == "all":
-        notes = (
-            "The English and the Chinese questions split the same images differently: released "
-            "training rows ask about test images, often the same question in the other language.",
-        )
-    elif language == "zh":
-        notes = ("Chinese questions: the question-only baseline looks up whole questions only.",)
-    if list_answers == "any_order":
-        notes += (
-            "list_answers any_order: a list of answers counts in every order, so scores cannot be "
-            "compared with published ones, which keep the released order.",
-        )
-    return Release(NAME, "release", splits, absent, tuple(dropped), notes)
-
-
-def _read_file(
-    path: Path, split: SplitName, language: Language, list_answers: ListAnswers
-) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
-    rows: list[VQAExample] = []
-    dropped: list[DroppedRow] = []
-    for number, item in enumerate(load_questions(NAME, path, _KEYS, SOURCE)):
-        question_id = f"{NAME}/{split}/{number}"
-        image_key, answer_type = _check(path, number, item)
-        if language not in ("all", item["q_lang"]):
-            reason = f"{_LANGUAGES[item['q_lang']]} question, left out by language '{language}'"
-            dropped.append(DroppedRow(question_id, reason, path.name, by_choice=True))
-            continue
-        answer = item["answer"]
-        references = list_references(answer, list_answers) if isinstance(answer, str) else ()
-        if bad := unusable(question_id, item["question"], references, path.name):
-            dropped.append(bad)
-            continue
-        rows.append(
-            VQAExample(
-                question_id=question_id,
-                qid=str(item.get("qid", "")),
-                split=split,
-                image_key=image_key,
-                image=f"{IMAGES}/{item['img_name']}",
-                question=collapse(item["question"]),
-                answer=collapse(answer),
-                references=references,
-                answer_type=answer_type,
-                question_type=collapse(item["content_type"]).lower(),
-            )
-        )
-    return tuple(rows), dropped
-
-
-def _check(path: Path, number: int, item: Mapping[str, Any]) -> tuple[str, AnswerType]:
-    """Image id and answer type of a question, or the error that says what is wrong with it."""
-    for key in ("img_name", "question", "q_lang", "answer_type", "content_type"):
-        if not isinstance(item[key], str):
-            raise unexpected(NAME, path, f"{key} of question {number} is not text", SOURCE)
-    found = _IMG_NAME.fullmatch(item["img_name"])
-    answer_type = _ANSWER_TYPES.get(item["answer_type"].strip().lower())
-    if item["q_lang"] not in _LANGUAGES:
-        wrong = "q_lang"
-    elif not found:
-        wrong = "img_name"
-    elif answer_type is None:
-        wrong = "answer_type"
-    else:
-        return found[1], answer_type
-    raise unexpected(NAME, path, f"question {number} has {wrong} {item[wrong]!r}", SOURCE)
-
-
-def _missing_images(root: Path) -> str:
-    if (root / IMAGES).is_dir():
-        return ""
-    if (root / f"{IMAGES}.zip").is_file():
-        return (
-            f"{IMAGES}.zip is not unpacked: unzip it in {root}, or run `python -m amif_lightning "
-            f"prepare data --data {NAME} --data.root {root} --download`"
-        )
-    return f"{IMAGES} is not in {root}, fetch the images from {SOURCE}"
+        mirrored = released.with_name(other)
+        return mirrored if mirrored.is_file() and not released.is_file() else released

@@ -20,9 +20,7 @@ from amif_lightning.data.schema.question_splits import Protocol, split_questions
 from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.data.schema.subsets import Count
 from amif_lightning.errors import UserError
-from data_modules.vqa.slake import read_slake
-from data_modules.vqa.vqa_med_2019 import read_vqa_med_2019
-from data_modules.vqa.vqa_rad import read_vqa_rad
+from data_modules import SLAKE, VQARAD, VQAMed2019
 from tests.fakes import FakeRAD, write_vqa_med_2019, write_vqa_rad
 from tests.fakes_slake import write_slake
 
@@ -40,7 +38,7 @@ def files_in(root: Path) -> Callable[[VQAExample], Path]:
 
 
 def audit_rad(root: Path, protocol: Protocol = "clean", layout: Any = "auto", **kwargs: Any) -> Any:
-    release = read_vqa_rad(root, layout, protocol)
+    release = VQARAD(str(root), layout=layout, protocol=protocol).release
     return audit(split_questions(release, protocol), release, files_in(root), **kwargs)
 
 
@@ -82,7 +80,7 @@ def test_text_and_json_hold_the_findings(tmp_path: Path, fake: FakeRAD) -> None:
 
 def test_unusable_rows_are_counted_apart_from_those_an_option_leaves_out(tmp_path: Path) -> None:
     fake = write_slake(tmp_path)
-    release = read_slake(tmp_path)
+    release = SLAKE(str(tmp_path)).release
     found = audit(
         split_questions(release, "clean"), release, files_in(tmp_path), check_images=False
     )
@@ -104,11 +102,11 @@ def test_literature_is_labelled_and_not_a_failure(tmp_path: Path, fake: FakeRAD)
 
 
 def test_leaks_of_a_clean_protocol_fail(tmp_path: Path, fake: FakeRAD) -> None:
-    release = read_vqa_rad(tmp_path)
+    release = VQARAD(str(tmp_path)).release
     honest = split_questions(release, "clean")
     test_answers = tuple(row.references[0] for row in honest.test)
     shared = "validation images are in the trained rows"
-    leaky = read_vqa_rad(tmp_path, "mevf", "literature")
+    leaky = VQARAD(str(tmp_path), layout="mevf", protocol="literature").release
     for source, wrong, sentences in (
         # What the reference implementation does: rank the test answers, and call it validation.
         (
@@ -182,7 +180,7 @@ def test_absent_image_folder_is_named_once(tmp_path: Path, fake: FakeRAD) -> Non
 
 def test_absent_test_split_is_named_and_its_checks_left_out(tmp_path: Path) -> None:
     write_vqa_med_2019(tmp_path, splits=["train", "validation"])
-    release = read_vqa_med_2019(tmp_path)
+    release = VQAMed2019(str(tmp_path)).release
     found = audit(split_questions(release, "clean"), release, files_in(tmp_path))
     assert set(found.splits) == {"validation"}
     assert "absent: test: VQAMed2019Test/" in found.to_text()
@@ -247,7 +245,7 @@ def test_real_vqa_rad_overlap_and_time(real_data: Path) -> None:
 def test_real_vqa_med_2019_validation(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQAMed2019"]["official"]
     root = real_data / "vqa_med_2019"
-    release = read_vqa_med_2019(root)
+    release = VQAMed2019(str(root)).release
     found = audit(split_questions(release, "clean"), release, files_in(root), check_images=False)
     assert found.clean
     assert found.majority_answer == facts["majority_answer"]
@@ -259,7 +257,7 @@ def test_real_vqa_med_2019_validation(real_data: Path) -> None:
 def test_real_slake_prints_the_released_counts(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["SLAKE"]["english"]
     root = real_data / "slake"
-    release = read_slake(root)
+    release = SLAKE(str(root)).release
     found = audit(split_questions(release, "clean"), release, files_in(root), check_images=False)
     for name, split in (("released train", "train"), ("validation",) * 2, ("test",) * 2):
         assert found.sizes[name].rows + found.sizes[name].unusable == facts["rows"][split]

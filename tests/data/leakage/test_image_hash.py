@@ -146,16 +146,10 @@ def test_damaged_and_missing_images_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.real_data
 def test_released_copies_are_found_by_content(real_data: Path) -> None:
-    from data_modules.vqa.vqa_med_2019 import read_vqa_med_2019
-    from data_modules.vqa.vqa_rad import read_vqa_rad
+    from data_modules import VQARAD, VQAMed2019
 
-    folders = (real_data / "vqa_rad", real_data / "vqa_med_2019")
-    rad, med = (
-        sorted({folder / row.image for rows in release.splits.values() for row in rows})
-        for folder, release in zip(
-            folders, (read_vqa_rad(folders[0]), read_vqa_med_2019(folders[1])), strict=True
-        )
-    )
+    modules = VQARAD(str(real_data / "vqa_rad")), VQAMed2019(str(real_data / "vqa_med_2019"))
+    rad, med = (sorted(module.images().values()) for module in modules)
     one, other = seen(rad), seen(med)
     found = distances(one.hashes, other.hashes)
     correlation = unit(one.pixels) @ unit(other.pixels).T

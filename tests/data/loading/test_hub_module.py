@@ -1,11 +1,12 @@
-"""The base of sets with a parquet layout: unpacked where that is read, else the root as it is."""
+"""The base of sets with a parquet layout: unpacked if that is read, else the root as it is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from amif_lightning.data.loading.hub_module import HubQuestions
+from amif_lightning.data.loading.hub_module import PARQUET, HubQuestions
 from amif_lightning.data.schema.questions import Release
 from tests.data.files.parquet_files import row, write_parquet
 from tests.data.tiny_release import tiny_release
@@ -14,12 +15,17 @@ from tests.data.tiny_release import tiny_release
 class Either(HubQuestions):
     """Reads parquet files or a release made in the test."""
 
-    def __init__(self, root: Path, reads: bool, **options: Any) -> None:
-        super().__init__(str(root), tokenizer="words", augmentation="none", **options)
-        self.reads = reads
+    title, source = "Either", "nowhere"
 
-    def reads_parquet(self) -> bool:
-        return self.reads
+    def __init__(self, root: Path, layout: str, **options: Any) -> None:
+        write_parquet(root, {"train": [row(1, "A?", "a")]})
+        super().__init__(
+            str(root), layout=layout, tokenizer="words", augmentation="none", **options
+        )
+
+    @property
+    def layouts(self) -> Mapping[str, Sequence[str]]:
+        return {"made": ("*",), "hf": PARQUET}
 
     def read_release(self) -> Release:
         if self.parquet is None:
@@ -29,17 +35,16 @@ class Either(HubQuestions):
 
 
 def test_another_layout_unpacks_nothing_and_reads_below_the_root(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "set", {"train": [row(1, "A?", "a")]})
-    data = Either(tmp_path / "set", reads=False, unpacked=str(tmp_path / "unpacked"))
+    data = Either(tmp_path / "set", "auto", unpacked=str(tmp_path / "unpacked"))
     data.prepare_data()
+    assert data.chosen_layout == "made"  # the first one that is there
     assert not (tmp_path / "unpacked").exists()
     first = data.release.splits["train"][0]
     assert data.file_of(first) == tmp_path / "set" / first.image
 
 
 def test_parquet_is_unpacked_and_read_from_there(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "set", {"train": [row(1, "A?", "a")]})
-    data = Either(tmp_path / "set", reads=True, unpacked=str(tmp_path / "unpacked"))
+    data = Either(tmp_path / "set", "hf", unpacked=str(tmp_path / "unpacked"))
     data.prepare_data()
     (file,) = data.images().values()
     assert file.is_file()

@@ -8,9 +8,11 @@ import pytest
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.answers import vocabulary
 from amif_lightning.data.schema.question_splits import (
+    Overlap,
     Protocol,
     hold_out_images,
     images_of,
+    overlap,
     protocol_label,
     restated,
     restating,
@@ -108,7 +110,7 @@ def test_validation_is_never_the_test_set(protocol: Protocol) -> None:
 def test_no_validation_image_is_trained_on_after_a_hold_out(protocol: Protocol, seed: int) -> None:
     part = split_questions(release(), protocol, split_seed=seed)
     assert len(images_of(part.validation)) == 2
-    assert shared_images(part.train, part.validation) == ()
+    assert not shared_images(part.train, part.validation)
     # Every released row is trained on, validated on, or dropped and counted.
     used = len(part.train) + len(part.validation) + len(part.dropped)
     assert used == len(part.released_train) == 40
@@ -174,7 +176,7 @@ def test_rows_on_released_validation_images_are_not_trained_on(protocol: Protoco
     part = split_questions(rel, protocol)
     assert part.validation == validation
     assert not part.held_out_from_train
-    assert shared_images(part.train, part.validation) == ()
+    assert not shared_images(part.train, part.validation)
     shown = [d for d in part.dropped if "shows a validation image" in d.reason]
     assert [d.question_id for d in shown] == ["X/train/10", "X/train/11"]
 
@@ -206,20 +208,21 @@ def test_images_of_a_group_are_held_out_together() -> None:
         hold_out_images(rows[:4], 0, 0.1)
 
 
-def test_floors_of_a_held_out_validation_set_do_not_look_up_its_own_rows() -> None:
+def test_baselines_of_a_held_out_validation_set_do_not_look_up_its_own_rows() -> None:
     part = split_questions(release(), "clean")
     assert part.baseline_rows("test") == part.released_train
-    assert shared_images(part.baseline_rows("validation"), part.validation) == ()
+    assert not shared_images(part.baseline_rows("validation"), part.validation)
 
 
-def test_reader_drops_are_kept_and_unknown_names_refused() -> None:
-    with pytest.raises(UserError, match="protocol is 'honest': give one of clean, literature"):
-        split_questions(release(), "honest")  # type: ignore[arg-type]  # the point of the test
-    for fraction in (0.0, 1.0, 1.5):
-        with pytest.raises(UserError, match=f"got {fraction}"):
-            split_questions(release(), "clean", validation_fraction=fraction)
+def test_training_rows_are_required() -> None:
     with pytest.raises(UserError, match="no usable training rows"):
         split_questions(Release("X", "fake", {}), "clean")
+
+
+def test_shared_images_are_counted_once_whatever_their_questions() -> None:
+    rows = release().splits
+    assert overlap("a", rows["train"], "b", rows["test"]) == Overlap("a", "b", 2, 3)
+    assert overlap("b", rows["test"][2:], "a", rows["train"]) == Overlap("b", "a", 0, 20)
 
 
 def test_protocol_labels_say_which_answers_were_visible() -> None:

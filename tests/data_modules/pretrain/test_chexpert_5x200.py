@@ -31,6 +31,11 @@ def drawn(data: FiveClasses) -> dict[str, str]:
 
 
 @pytest.fixture
+def two_per_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FiveClasses, "per_class", 2)
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     write_chexpert(tmp_path)
     return tmp_path
@@ -48,8 +53,10 @@ def test_frontal_images_with_exactly_one_positive(root: Path) -> None:
     assert "3 of 200 images of Cardiomegaly" in notes
 
 
-def test_the_draw_depends_on_the_seed_alone(root: Path, tmp_path: Path) -> None:
-    first = drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS))
+def test_the_draw_depends_on_the_seed_alone(
+    root: Path, two_per_class: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = drawn(CheXpert5x200(str(root), **OPTIONS))
     assert Counter(first.values()) == dict.fromkeys(CLASSES, 2)
     table = root / "train.csv"
     header, *rows = table.read_text().splitlines()
@@ -57,10 +64,11 @@ def test_the_draw_depends_on_the_seed_alone(root: Path, tmp_path: Path) -> None:
     # The other copy of the release, in another order, with the images elsewhere.
     text = "\n".join([header, *rows]).replace("CheXpert-v1.0-small", "CheXpert-v1.0")
     table.write_text(text)
-    assert drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS)) == first
-    assert set(first) < set(drawn(CheXpert5x200(str(root), per_class=3, **OPTIONS)))
-    others = [drawn(CheXpert5x200(str(root), per_class=2, draw_seed=s, **OPTIONS)) for s in (1, 2)]
+    assert drawn(CheXpert5x200(str(root), **OPTIONS)) == first
+    others = [drawn(CheXpert5x200(str(root), draw_seed=s, **OPTIONS)) for s in (1, 2)]
     assert any(other != first for other in others)
+    monkeypatch.setattr(FiveClasses, "per_class", 3)
+    assert set(first) < set(drawn(CheXpert5x200(str(root), **OPTIONS)))
 
 
 def test_the_root_may_be_the_release_itself(root: Path) -> None:
@@ -88,26 +96,23 @@ def test_there_is_nothing_to_train(root: Path, stage: str) -> None:
         CheXpert5x200(str(root), **OPTIONS).setup(stage)
 
 
-def test_a_missing_image_is_replaced_by_none(root: Path) -> None:
-    before = drawn(CheXpert5x200(str(root), per_class=2, **OPTIONS))
-    gone = CheXpert5x200(str(root), per_class=2, **OPTIONS).splits.test[0]
+def test_a_missing_image_is_replaced_by_none(root: Path, two_per_class: None) -> None:
+    before = drawn(CheXpert5x200(str(root), **OPTIONS))
+    gone = CheXpert5x200(str(root), **OPTIONS).splits.test[0]
     gone.images[0].file.unlink()
-    data = CheXpert5x200(str(root), per_class=2, missing_images="skip", **OPTIONS)
+    data = CheXpert5x200(str(root), missing_images="skip", **OPTIONS)
     assert drawn(data) == {k: v for k, v in before.items() if k != gone.study_id}
     assert [row.reason for row in data.splits.dropped] == [NO_FILE]
 
 
-def test_missing_labels_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.csv is not there, so fetch CheXpert from"):
-        CheXpert5x200(str(tmp_path), **OPTIONS).read_release()
-
-
-def test_labels_without_an_eligible_image_are_one_sentence(root: Path) -> None:
+def test_labels_that_are_missing_or_empty_are_one_sentence(root: Path) -> None:
     table = root / "train.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:1]))
-    data = CheXpert5x200(str(root), **OPTIONS)
     with pytest.raises(UserError, match="has no test studies that can be used"):
-        data.setup("test")
+        CheXpert5x200(str(root), **OPTIONS).setup("test")
+    table.unlink()
+    with pytest.raises(UserError, match=r"train\.csv is not there, so fetch CheXpert from"):
+        CheXpert5x200(str(root), **OPTIONS).read_release()
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,6 @@ def rows_of(data: ImageText) -> dict[str, StudyRow]:
     return {row.study_id.removeprefix("ImageText/"): row for row in rows}
 
 
-def reasons(data: ImageText) -> Counter[str]:
-    return Counter(row.reason for row in data.splits.dropped)
-
-
 def lines(root: Path, rows: list[Any], **options: Any) -> ImageText:
     root.mkdir(parents=True, exist_ok=True)
     (root / "t.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
@@ -76,7 +72,7 @@ def test_rows_of_one_study_are_its_views(tmp_path: Path) -> None:
 def test_one_cell_holds_several_images(tmp_path: Path, name: str, cell: str) -> None:
     comma = "\t" if "tsv" in name else ","
     quoted = '"' + cell.replace('"', '""') + '"'
-    text = f"image{comma}text{comma}view\n{quoted}{comma}Said.{comma}PA|LL\n".encode()
+    text = f"image{comma}text{comma}view\n{quoted}{comma}Text.{comma}PA|LL\n".encode()
     (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
     data = ImageText(str(tmp_path), table=name, separator="|", view_column="view", **OPTIONS)
     (row,) = rows_of(data).values()
@@ -87,7 +83,7 @@ def test_one_cell_holds_several_images(tmp_path: Path, name: str, cell: str) -> 
 
 
 def test_json_lists_and_numbers(tmp_path: Path) -> None:
-    rows = [{"image": ["a.png", "b.png"], "text": "Said.", "study": 7, "patient": 3, "v": None}]
+    rows = [{"image": ["a.png", "b.png"], "text": "Text.", "study": 7, "patient": 3, "v": None}]
     data = lines(tmp_path, rows, study_column="study", group_column="patient", view_column="v")
     row = rows_of(data)["7"]
     assert (len(row.images), row.group, row.images[0].view) == (2, "3", "")
@@ -96,18 +92,18 @@ def test_json_lists_and_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"image": "../a.png", "text": "Said."}, OUTSIDE),
-        ({"image": "/a.png", "text": "Said."}, OUTSIDE),
-        ({"image": "", "text": "Said."}, NO_IMAGE),
-        ({"text": "Said."}, NO_IMAGE),
+        ({"image": "../a.png", "text": "Text."}, OUTSIDE),
+        ({"image": "/a.png", "text": "Text."}, OUTSIDE),
+        ({"image": "", "text": "Text."}, NO_IMAGE),
+        ({"text": "Text."}, NO_IMAGE),
         ({"image": "a.png"}, NO_TEXT),
         ({"image": "a.png", "text": 3}, BAD_CELL),
-        ({"image": 3.5, "text": "Said."}, BAD_CELL),
-        ({"image": [1], "text": "Said."}, BAD_CELL),
+        ({"image": 3.5, "text": "Text."}, BAD_CELL),
+        ({"image": [1], "text": "Text."}, BAD_CELL),
         ({"image": "a.png", "text": "half \ud800"}, BAD_CELL),
-        ({"image": "a.png", "text": "Said.", "split": "eval"}, BAD_SPLIT),
-        ({"image": "a.png", "text": "Said.", "view": ["PA", "LL"]}, BAD_VIEWS),
-        ({"image": "gone.png", "text": "Said."}, NO_FILE),
+        ({"image": "a.png", "text": "Text.", "split": "eval"}, BAD_SPLIT),
+        ({"image": "a.png", "text": "Text.", "view": ["PA", "LL"]}, BAD_VIEWS),
+        ({"image": "gone.png", "text": "Text."}, NO_FILE),
         (["a"], MALFORMED),
     ],
 )
@@ -146,10 +142,10 @@ def test_rows_that_contradict_each_other_spoil_their_study(tmp_path: Path) -> No
 
 def study(name: str, *images: str, group: str = "") -> StudyRow:
     shown = tuple(StudyImage(image, Path(image)) for image in images)
-    return StudyRow(name, "train", shown, "Said.", group=group)
+    return StudyRow(name, "train", shown, "Text.", group=group)
 
 
-def test_studies_that_share_a_image_stay_together() -> None:
+def test_studies_that_share_an_image_stay_together() -> None:
     rows = [
         study("1", "a", "b"),
         study("2", "c"),
@@ -226,8 +222,8 @@ def test_any_object_is_a_study_or_counted(shared: Path, bad: list[dict[str, Any]
             row.text.encode()
             assert all(p.file.is_relative_to(shared) for p in row.images)
             assert all(".." not in p.file.parts for p in row.images)
-    told = {" ".join(str(part["study"]).split()) for part in bad if part.get("study") is not None}
-    assert len(rows) - 3 <= len(told)
+    named = {" ".join(str(part["study"]).split()) for part in bad if part.get("study") is not None}
+    assert len(rows) - 3 <= len(named)
     # Every row is in a study or counted.
     if not bad:
         assert not data.release.dropped

@@ -17,21 +17,36 @@ from amif_lightning.data.schema.studies import StudyRow
 from amif_lightning.data.schema.study_splits import NO_IMAGE
 from amif_lightning.errors import UserError
 from data_modules.pretrain.mimic_cxr import MIMICCXR, NO_REPORT, NO_SECTION
+from data_modules.pretrain.mimic_sections import NAME, build_sectioned
 from data_modules.pretrain.mimic_tables import BAD_ID, NO_SPLIT, TWICE
 from tests.fakes_corpora import STUDIES, dicom, image_path, report_path, write_csv, write_mimic_cxr
 
-OPTIONS: dict[str, Any] = {"tokenizer": "words", "num_workers": 0, "image_size": 16}
+OPTIONS: dict[str, Any] = {
+    "tokenizer": "words",
+    "num_workers": 0,
+    "image_size": 16,
+    "batch_size": 2,
+}
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # the table of sections is written to data/
     write_mimic_cxr(tmp_path / "mimic")
     return tmp_path / "mimic"
 
 
+@pytest.fixture(scope="module")
+def plain_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpacked tables, and a table of sections in the root."""
+    root = tmp_path_factory.mktemp("plain")
+    write_mimic_cxr(root, packed=False)
+    build_sectioned("MIMICCXR", root / "mimic-cxr-reports" / "files", root / NAME)
+    return root
+
+
 def module(root: Path, **options: Any) -> MIMICCXR:
-    given = {"sections_file": str(root.parent / "sections.csv"), "batch_size": 2}
-    return MIMICCXR(str(root), **(OPTIONS | given | options))
+    return MIMICCXR(str(root), **(OPTIONS | options))
 
 
 def rows_of(data: MIMICCXR) -> dict[str, StudyRow]:
@@ -44,9 +59,9 @@ def reasons(data: MIMICCXR) -> Counter[str]:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_studies_views_split_and_patients(tmp_path: Path, packed: bool) -> None:
-    write_mimic_cxr(tmp_path / "mimic", packed=packed)
-    data = module(tmp_path / "mimic")
+def test_studies_views_split_and_patients(root: Path, plain_root: Path, packed: bool) -> None:
+    before = sorted(root.rglob("*"))
+    data = module(root if packed else plain_root)
     rows = rows_of(data)
     assert list(rows) == [str(study[0]) for study in STUDIES]
     split = {"train": "train", "validate": "validation", "test": "test"}
@@ -59,17 +74,9 @@ def test_studies_views_split_and_patients(tmp_path: Path, packed: bool) -> None:
         assert all(image.file.is_file() for image in row.images)
     assert rows["50000001"].text == "Lungs are clear. Normal study number 1."
     assert not data.splits.dropped
-    assert data.dataset == "MIMICCXR"
-
-
-def test_nothing_is_written_into_the_root(root: Path) -> None:
-    before = sorted(root.rglob("*"))
-    module(root).prepare_data()
+    # Nothing is written into the root.
     assert sorted(root.rglob("*")) == before
-    assert (root.parent / "sections.csv").is_file()
-    inner = module(root, sections_file=str(root / "files" / "sections.csv"))
-    with pytest.raises(UserError, match="would be written into the release's folder"):
-        inner.prepare_data()
+    assert (root.parent / "data" / NAME).is_file() == packed
 
 
 def test_batches_are_made_of_both_views(root: Path) -> None:
@@ -83,19 +90,14 @@ def test_batches_are_made_of_both_views(root: Path) -> None:
     assert shown.second_ids[0].endswith(f"{dicom(50000008, 1)}.jpg")
 
 
-def test_no_image_is_opened_or_looked_for_at_the_start(root: Path) -> None:
-    for place in range(3):
-        (root / image_path(50000003, 10000764, place)).unlink()
+def test_missing_images_stop_the_run_or_are_skipped_and_counted(root: Path) -> None:
+    (root / image_path(50000003, 10000764, 1)).unlink()
+    (root / image_path(50000002, 10000032, 0)).unlink()
     data = module(root, batch_size=1)
     data.setup("fit")
     assert len(rows_of(data)["50000003"].images) == 3
     with pytest.raises(UserError, match=r"The image .* does not exist"):
         list(data.train_dataloader())
-
-
-def test_missing_images_are_skipped_and_counted_where_asked_for(root: Path) -> None:
-    (root / image_path(50000003, 10000764, 1)).unlink()
-    (root / image_path(50000002, 10000032, 0)).unlink()
     data = module(root, missing_images="skip")
     assert [image.view for image in rows_of(data)["50000003"].images] == ["AP", "LL"]
     assert reasons(data) == {NO_FILE: 2, NO_IMAGE: 1}
@@ -109,66 +111,61 @@ def test_missing_images_are_skipped_and_counted_where_asked_for(root: Path) -> N
         ({"underscores": "keep"}, "Since ___, larger. Number 3 of ___."),
     ],
 )
-def test_which_sections_make_the_text(root: Path, options: dict[str, Any], text: str) -> None:
-    data = module(root, **options)
+def test_which_sections_make_the_text(plain_root: Path, options: dict[str, Any], text: str) -> None:
+    data = module(plain_root, **options)
     assert rows_of(data)["50000003"].text == text
     wanted = ", ".join(options.get("sections", ["findings", "impression"]))
     assert data.selection()["sections"] == wanted
 
 
 def test_reports_without_sections_give_their_last_paragraph_or_are_dropped(root: Path) -> None:
-    report = root / "mimic-cxr-reports" / report_path(50000002, 10000032)
-    report.write_text("FINAL REPORT\n HISTORY: Cough.\n\n A large effusion.\n")
-    other = root / "mimic-cxr-reports" / report_path(50000004, 11000011)
-    other.write_text("FINAL REPORT\n FINDINGS: Big heart.\n")
+    reports = root / "mimic-cxr-reports"
+    (reports / report_path(50000002, 10000032)).write_text(
+        "FINAL REPORT\n HISTORY: Cough.\n\n A large effusion.\n"
+    )
+    (reports / report_path(50000004, 11000011)).write_text("FINAL REPORT\n FINDINGS: Big heart.\n")
+    (reports / report_path(50000001, 10000032)).unlink()
     data = module(root)
     assert rows_of(data)["50000002"].text == "A large effusion."
     assert any(note.startswith("1 texts are the last paragraph") for note in data.release.notes)
+    assert reasons(data) == {NO_REPORT: 1}
     strict = module(root, last_paragraph=False, sections=["impression"])
-    assert reasons(strict) == {NO_SECTION: 2}
-
-
-def test_a_missing_report_is_counted(root: Path) -> None:
-    (root / "mimic-cxr-reports" / report_path(50000002, 10000032)).unlink()
-    assert reasons(module(root)) == {NO_REPORT: 1}
+    assert reasons(strict) == {NO_REPORT: 1, NO_SECTION: 2}
 
 
 def test_the_roots_own_table_comes_first(root: Path) -> None:
     rows = [[f"s{study[0]}", f"Made\nby hand {study[0]}.", ""] for study in STUDIES]
-    rows.append(rows[0])
     # As other tools write it, without a last paragraph for every report.
     write_csv(
-        root / "mimic_cxr_sectioned.csv",
+        root / NAME,
         ["study", "impression", "findings", "last_paragraph", "comparison"],
-        [[*row, "", ""] for row in rows],
+        [[*row, "", ""] for row in (*rows, rows[0])],
     )
-    data = MIMICCXR(str(root), **OPTIONS)
+    data = module(root)
     assert rows_of(data)["50000001"].text == "Made by hand 50000001."
     assert any("1 rows of" in note for note in data.release.notes)
 
 
 def test_a_table_without_a_needed_column_is_one_sentence(root: Path) -> None:
-    (root / "mimic_cxr_sectioned.csv").write_text("study,findings,impression\ns50000001,a,b\n")
+    (root / NAME).write_text("study,findings,impression\ns50000001,a,b\n")
     with pytest.raises(UserError, match="has no column 'last_paragraph'"):
-        MIMICCXR(str(root), **OPTIONS).read_release()
-    data = MIMICCXR(str(root), last_paragraph=False, **OPTIONS)
-    dropped = [row.reason for row in data.release.dropped]
-    assert dropped == [NO_REPORT] * (len(STUDIES) - 1)
-
-
-@pytest.mark.parametrize("name", ["metadata", "split"])
-def test_a_missing_table_says_where_to_apply(root: Path, name: str) -> None:
-    (root / f"mimic-cxr-2.0.0-{name}.csv.gz").unlink()
-    with pytest.raises(UserError, match=rf"{name}\.csv\.gz is not there, so fetch .*physionet"):
         module(root).read_release()
+    dropped = module(root, last_paragraph=False).release.dropped
+    assert [row.reason for row in dropped] == [NO_REPORT] * (len(STUDIES) - 1)
 
 
-def test_a_missing_root_and_missing_reports_say_where_to_apply(tmp_path: Path) -> None:
+def test_what_is_missing_is_one_sentence_that_says_where_to_apply(root: Path) -> None:
     with pytest.raises(UserError, match=r"does not exist.*credentialed access"):
-        module(tmp_path / "none").prepare_data()
-    write_mimic_cxr(tmp_path / "mimic", reports=False)
+        module(root / "none").prepare_data()
+    for name in ("split", "metadata"):
+        (root / f"mimic-cxr-2.0.0-{name}.csv.gz").rename(root / "moved")
+        with pytest.raises(UserError, match=rf"{name}\.csv\.gz is not there, so fetch .*physionet"):
+            module(root).read_release()
+        (root / "moved").rename(root / f"mimic-cxr-2.0.0-{name}.csv.gz")
+    (root / "mimic-cxr-reports").rename(root.parent / "elsewhere")
     with pytest.raises(UserError, match=r"unpack mimic-cxr-reports\.zip .*init_args\.reports"):
-        module(tmp_path / "mimic").prepare_data()
+        module(root).prepare_data()
+    module(root, reports=str(root.parent / "elsewhere")).prepare_data()
 
 
 def test_a_study_in_two_splits_is_refused(root: Path) -> None:
@@ -182,15 +179,21 @@ def test_a_study_in_two_splits_is_refused(root: Path) -> None:
 @pytest.mark.parametrize("sections", [[], ["findings", "findings"], ["wet read"]])
 def test_sections_are_checked_at_construction(tmp_path: Path, sections: list[Any]) -> None:
     with pytest.raises(UserError, match=r"data\.init_args\.sections"):
-        MIMICCXR(str(tmp_path), sections=sections, **OPTIONS)
+        module(tmp_path, sections=sections)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("shared") / "mimic"
-    write_mimic_cxr(root, packed=False)
-    module(root).prepare_data()
-    return root
+def with_lines(root: Path, lines: list[list[str]]) -> MIMICCXR:
+    """The corpus read with more lines in its metadata."""
+    path = root / "mimic-cxr-2.0.0-metadata.csv"
+    good = path.read_bytes()
+    with path.open("a", newline="") as stream:
+        csv.writer(stream).writerows(lines)
+    try:
+        data = module(root)
+        assert data.release
+        return data
+    finally:
+        path.write_bytes(good)
 
 
 cell = st.text(st.sampled_from("pa10-/.;\"'\t \u00e9_"), max_size=12)
@@ -198,24 +201,14 @@ cell = st.text(st.sampled_from("pa10-/.;\"'\t \u00e9_"), max_size=12)
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(bad=st.lists(st.lists(cell, max_size=6), max_size=4))
-def test_bad_lines_of_the_metadata_are_counted(shared: Path, bad: list[list[str]]) -> None:
-    path = shared / "mimic-cxr-2.0.0-metadata.csv"
-    good = path.read_bytes()
-    with path.open("a", newline="") as stream:
-        csv.writer(stream).writerows(bad)
-    try:
-        data = module(shared)
-        known = {str(study[0]) for study in STUDIES}
-        assert set(rows_of(data)) == known
-        assert [len(rows_of(data)[str(s[0])].images) for s in STUDIES] == [
-            len(study[3]) for study in STUDIES
-        ]
-        counts = reasons(data)
-        # csv writes an empty list as an empty line, which is none.
-        assert counts.total() == sum(map(bool, bad))
-        assert set(counts) <= {MALFORMED, BAD_ID, TWICE, NO_SPLIT}
-    finally:
-        path.write_bytes(good)
+def test_bad_lines_of_the_metadata_are_counted(plain_root: Path, bad: list[list[str]]) -> None:
+    data = with_lines(plain_root, bad)
+    shown = {int(study): len(row.images) for study, row in rows_of(data).items()}
+    assert shown == {study[0]: len(study[3]) for study in STUDIES}
+    counts = reasons(data)
+    # csv writes an empty list as an empty line, which is none.
+    assert counts.total() == sum(map(bool, bad))
+    assert set(counts) <= {MALFORMED, BAD_ID, TWICE, NO_SPLIT}
 
 
 @pytest.mark.parametrize(
@@ -229,8 +222,6 @@ def test_bad_lines_of_the_metadata_are_counted(shared: Path, bad: list[list[str]
         ("abc,10000032,50009999,,PA,1,1,1,1", NO_SPLIT),
     ],
 )
-def test_each_bad_id_has_its_reason(tmp_path: Path, row: str, reason: str | None) -> None:
-    write_mimic_cxr(tmp_path / "mimic", packed=False)
-    with (tmp_path / "mimic" / "mimic-cxr-2.0.0-metadata.csv").open("a") as stream:
-        stream.write(f"{row}\n")
-    assert reasons(module(tmp_path / "mimic")) == ({reason: 1} if reason else {})
+def test_each_bad_id_has_its_reason(plain_root: Path, row: str, reason: str | None) -> None:
+    data = with_lines(plain_root, [row.split(",")])
+    assert reasons(data) == ({reason: 1} if reason else {})

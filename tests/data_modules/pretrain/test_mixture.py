@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from amif_lightning.data.leakage.held_out import CONTENT, NAME
+from amif_lightning.data.leakage.held_out import CONTENT
 from amif_lightning.errors import UserError
 from data_modules.pretrain.captions_from_qa import CaptionsFromQA
 from data_modules.pretrain.mixture import Mixture
@@ -64,6 +64,11 @@ def test_weights_decide_how_often_a_part_is_shown(parts: list[TinyStudies]) -> N
     data.setup("fit")
     shown = Counter(s.split("/")[0] for b in data.train_dataloader() for s in b.study_ids)
     assert shown == {"First": 4, "Second": 20}
+    with pytest.raises(UserError, match="has 2 training studies, fewer than one batch of 4"):
+        mixture(parts, weights=[0.1, 0.1]).setup("fit")
+    data = mixture(parts, weights=[2.0, 2.0], batch_size=24)
+    data.setup("fit")
+    assert len(list(data.train_dataloader())) == 1
 
 
 def test_training_studies_that_are_scored_elsewhere_go(
@@ -82,12 +87,8 @@ def test_training_studies_that_are_scored_elsewhere_go(
     data = mixture(parts, held_out=[held_out])
     assert trained(data) == {"First": 9, "Second": 9}
     assert Counter(row.reason for row in data.splits.dropped) == {CONTENT: 2}
-    assert NAME not in {row.reason for row in data.splits.dropped}
-
-
-def test_one_part_may_be_mixed_with_nothing(tmp_path: Path, parts: list[TinyStudies]) -> None:
-    """A corpus alone, less the images of a set that is scored."""
-    assert trained(mixture(parts[:1])) == {"First": 10}
+    # A single part is a corpus without the images of a set that is scored.
+    assert trained(mixture(parts[1:], held_out=[held_out])) == {"Second": 9}
 
 
 def test_what_a_mixture_cannot_be_made_of(tmp_path: Path, parts: list[TinyStudies]) -> None:
@@ -111,14 +112,6 @@ def test_images_that_captions_source_tests_are_not_trained_on(
     data = Mixture([captions, parts[1]], hashes=kept, **OPTIONS)
     assert other.study_id not in {row.study_id for row in data.splits.train}
     assert trained(data)["Second"] == 9
-
-
-def test_an_epoch_is_what_the_weights_make_of_it(parts: list[TinyStudies]) -> None:
-    with pytest.raises(UserError, match="has 2 training studies, fewer than one batch of 4"):
-        mixture(parts, weights=[0.1, 0.1]).setup("fit")
-    data = mixture(parts, weights=[2.0, 2.0], batch_size=24)
-    data.setup("fit")
-    assert len(list(data.train_dataloader())) == 1
 
 
 def test_patients_are_numbered_anew_in_every_corpus(parts: list[TinyStudies]) -> None:

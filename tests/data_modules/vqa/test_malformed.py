@@ -1,18 +1,19 @@
-"""Malformed rows of VQA-RAD and VQA-Med-2019: refused in one sentence or counted, never wrong."""
+"""Malformed rows of VQA-RAD, SLAKE and VQA-Med-2019: refused or counted, never read wrongly."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.errors import UserError
-from data_modules.vqa.vqa_med_2019 import read_vqa_med_2019
-from data_modules.vqa.vqa_rad import read_vqa_rad
+from data_modules import SLAKE, VQARAD, VQAMed2019
 
 MANY = settings(
     max_examples=50,
@@ -31,22 +32,33 @@ _RAD: dict[str, st.SearchStrategy[Any]] = {
     "answer_type": st.sampled_from(["OPEN", "CLOSED", "CLOSED "]),
     "question_type": st.text(max_size=6),
 }
+_SLAKE: dict[str, st.SearchStrategy[Any]] = {
+    "img_name": st.sampled_from(["xmlab1/source.jpg", "xmlab2/source.jpg.jpg"]),
+    "question": st.text(max_size=12),
+    "answer": st.text(max_size=12),
+    "q_lang": st.sampled_from(["en", "zh"]),
+    "answer_type": st.sampled_from(["OPEN", "CLOSED"]),
+    "content_type": st.text(max_size=5),
+}
 
 
 @st.composite
-def rad_rows(draw: st.DrawFn, phrases: tuple[str, ...]) -> list[dict[str, Any]]:
-    row = st.fixed_dictionaries({**_RAD, "phrase_type": st.sampled_from(phrases)})
-    rows = draw(st.lists(row, min_size=1, max_size=4))
+def damaged(
+    draw: st.DrawFn, good: dict[str, st.SearchStrategy[Any]], optional: str
+) -> list[dict[str, Any]]:
+    """Rows of good fields, sometimes with one field replaced and sometimes with one removed."""
+    rows = draw(st.lists(st.fixed_dictionaries(good), min_size=1, max_size=4))
     if draw(st.booleans()):
-        rows[0][draw(st.sampled_from([*_RAD, "phrase_type", "question_frame"]))] = draw(_ANY)
+        rows[0][draw(st.sampled_from([*good, optional]))] = draw(_ANY)
     if draw(st.integers(0, 4)) == 0:
-        del rows[-1][draw(st.sampled_from(sorted(_RAD)))]
+        del rows[-1][draw(st.sampled_from(sorted(good)))]
     return rows
 
 
-def check_rad(root: Path, rows: list[dict[str, Any]], layout: Literal["osf", "mevf"]) -> None:
+def check(data: VQADataModule, file: str, rows: list[dict[str, Any]], image: str) -> None:
+    (data.root / file).write_text(json.dumps(rows), encoding="utf-8")
     try:
-        release = read_vqa_rad(root, layout, "literature")
+        release = data.release
     except UserError:
         return
     kept = [row for split in release.splits.values() for row in split]
@@ -55,35 +67,38 @@ def check_rad(root: Path, rows: list[dict[str, Any]], layout: Literal["osf", "me
         item = rows[int(row.question_id.rpartition("/")[2])]
         assert row.question == collapse(item["question"])
         assert row.answer == collapse(str(item["answer"]))
-        assert row.references == (normalise(str(item["answer"])),)
-        assert row.image.endswith(f"/{item['image_name'].strip()}")
-        assert row.qid == str(item["qid"])
+        assert normalise(str(item["answer"])) in row.references
+        assert row.image.endswith(f"/{item[image].strip()}")
+        assert row.qid == str(item.get("qid", ""))
+        assert getattr(data, "language", "all") in ("all", item.get("q_lang"))
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "phrases"),
+    [
+        ("osf", "VQA_RAD Dataset Public.json", ("freeform", "para", "test_freeform", "test_para")),
+        ("mevf", "trainset.json", ("freeform", "para", "frame")),
+    ],
+)
+@MANY
+@given(draw=st.data())
+def test_vqa_rad(
+    tmp_path: Path, layout: Any, file: str, phrases: tuple[str, ...], draw: st.DataObject
+) -> None:
+    good = {**_RAD, "phrase_type": st.sampled_from(phrases)}
+    data = VQARAD(str(tmp_path), layout=layout, protocol="literature")
+    check(data, file, draw.draw(damaged(good, "question_frame")), "image_name")
 
 
 @MANY
-@given(rows=rad_rows(("freeform", "para", "test_freeform", "test_para")))
-def test_vqa_rad_osf(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    (tmp_path / "VQA_RAD Dataset Public.json").write_text(json.dumps(rows), encoding="utf-8")
-    check_rad(tmp_path, rows, "osf")
-
-
-@MANY
-@given(rows=rad_rows(("freeform", "para", "frame")))
-def test_vqa_rad_mevf(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    (tmp_path / "trainset.json").write_text(json.dumps(rows), encoding="utf-8")
-    check_rad(tmp_path, rows, "mevf")
-
-
-@MANY
-@given(content=st.one_of(st.binary(max_size=40), st.text('[]{}",:0a\n', max_size=20)))
-def test_damaged_json(tmp_path: Path, content: bytes | str) -> None:
-    data = content.encode() if isinstance(content, str) else content
-    (tmp_path / "trainset.json").write_bytes(data)
-    try:
-        read_vqa_rad(tmp_path, "mevf")
-    except UserError:
-        return
-    raise AssertionError(f"{content!r} was read as questions")
+@given(
+    rows=damaged(_SLAKE, "qid"),
+    language=st.sampled_from(["en", "zh", "all"]),
+    how=st.sampled_from(["any_order", "as_released"]),
+)
+def test_slake(tmp_path: Path, rows: list[dict[str, Any]], language: Any, how: Any) -> None:
+    data = SLAKE(str(tmp_path), language=language, list_answers=how)
+    check(data, "train.json", rows, "img_name")
 
 
 _WORDS = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=6)
@@ -103,7 +118,7 @@ def test_vqa_med_2019(tmp_path: Path, lines: list[str], test: list[str]) -> None
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("\n".join(content), encoding="utf-8")
     try:
-        release = read_vqa_med_2019(tmp_path)
+        release = VQAMed2019(str(tmp_path)).release
     except UserError:
         return
     used = sum(len(rows) for rows in release.splits.values())

@@ -1,4 +1,4 @@
-"""PathVQA in its three layouts: rows, duplicates, types, and what is refused."""
+"""PathVQA in both layouts: rows, duplicates, types, and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from amif_lightning.data.files.parquet import NO_IMAGE, NO_TEXT
 from amif_lightning.errors import UserError
-from data_modules.vqa.path_vqa import DUPLICATE, UNUSABLE, PathVQA, choose_layout
+from data_modules.vqa.path_vqa import DUPLICATE, UNUSABLE, PathVQA
 from tests.fakes_path_vqa import IMAGES, ROWS, write_path_vqa
 
 
@@ -59,27 +59,22 @@ def test_every_layout_gives_the_same_questions(
 
 
 def test_auto_takes_the_first_layout_that_is_there(tmp_path: Path) -> None:
-    write_path_vqa(tmp_path, "lxmert")
-    assert choose_layout(tmp_path) == "lxmert"
-    write_path_vqa(tmp_path, "hf")
-    assert choose_layout(tmp_path) == "hf"
-    assert choose_layout(tmp_path, "lxmert") == "lxmert"
-
-
-def test_pickles_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "qas").mkdir()
-    (tmp_path / "qas" / "train_vqa.pkl").write_bytes(b"")
-    with pytest.raises(UserError, match="pickles are not read"):
-        _ = module(tmp_path).release
+    (tmp_path / "qas" / "train_vqa.pkl").write_bytes(b"")  # pickles are not read
+    with pytest.raises(UserError, match=r"neither 'data/train-\*\.parquet' nor 'train\.json'"):
+        module(tmp_path)
+    write_path_vqa(tmp_path, "lxmert")
+    assert PathVQA(str(tmp_path)).chosen_layout == "lxmert"
+    write_path_vqa(tmp_path, "hf")
+    assert PathVQA(str(tmp_path)).chosen_layout == "hf"
+    assert PathVQA(str(tmp_path), "lxmert").chosen_layout == "lxmert"
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         module(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"neither data/train-\*\.parquet nor"):
-        module(tmp_path)
     write_path_vqa(tmp_path, "lxmert")
-    with pytest.raises(UserError, match=r"layout 'hf' is not in"):
+    with pytest.raises(UserError, match=r"layout 'hf' needs .*data/train-\*\.parquet"):
         module(tmp_path, layout="hf")
     with pytest.raises(UserError, match="layout is 'csv'"):
         module(tmp_path, layout="csv")
@@ -100,9 +95,7 @@ VALUES = st.recursive(
     ),
     max_leaves=6,
 )
-KEYS = st.sampled_from(
-    ["img_id", "image", "sent", "question", "label", "answer", "answer_type", "question_type"]
-)
+KEYS = st.sampled_from(["img_id", "sent", "label", "answer_type", "question_type", "question_id"])
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -118,6 +111,6 @@ def test_any_list_is_read_rightly_or_counted(
     for found in release.splits["train"]:
         number = int(found.question_id.rpartition("/")[2])
         item = [good, *items][number]
-        assert found.question == " ".join(item.get("sent", item.get("question")).split())
+        assert found.question == " ".join(item["sent"].split())
         assert found.image.startswith("images/train/")
         assert ".." not in found.image

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.errors import UserError
-from data_modules.vqa.vqa_med_2019 import VQAMed2019, read_vqa_med_2019
+from data_modules.vqa.vqa_med_2019 import VQAMed2019
 from tests.fakes import write_vqa_med_2019
 
 FOLDERS = ("ImageClef-2019-VQA-Med-Training", "ImageClef-2019-VQA-Med-Validation", "VQAMed2019Test")
@@ -17,7 +17,7 @@ TEST_IMAGES = "VQAMed2019Test/VQAMed2019_Test_Images"
 
 
 def pack(folder: Path, *, with_folder: bool = True) -> Path:
-    """Replaces a folder by its zip."""
+    """Replace a folder by its zip."""
     base = folder.name if with_folder else "."
     top = folder.parent if with_folder else folder
     archive = Path(shutil.make_archive(str(folder.parent / f"{folder.name}"), "zip", top, base))
@@ -43,7 +43,7 @@ def test_zips_give_the_rows_and_images_of_the_folders(zipped: Path, tmp_path: Pa
     write_vqa_med_2019(tmp_path / "folders")
     data = module(zipped)
     data.prepare_data()
-    assert data.release == read_vqa_med_2019(tmp_path / "folders")
+    assert data.release == module(tmp_path / "folders").release
     for rows in data.release.splits.values():
         for row in rows:
             expected = tmp_path / "folders" / row.image
@@ -58,7 +58,7 @@ def test_the_test_images_alone_are_a_zip(tmp_path: Path, with_folder: bool) -> N
     write_vqa_med_2019(root)
     pack(root / TEST_IMAGES, with_folder=with_folder)
     data = module(root)
-    assert "unzip" in read_vqa_med_2019(root, unpacked=data.unpacked).absent["test images"]
+    assert "unzip" in module(root).release.absent["test images"]
     data.prepare_data()
     assert not data.release.absent
     assert all(data.file_of(row).is_file() for row in data.release.splits["test"])

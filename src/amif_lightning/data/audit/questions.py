@@ -12,11 +12,12 @@ from amif_lightning.data.audit.evaluation_context import baselines_correct
 from amif_lightning.data.audit.findings import Findings, dropped_by_reason, table
 from amif_lightning.data.schema import baselines
 from amif_lightning.data.schema.answers import answers_of, candidates
-from amif_lightning.data.schema.image_overlap import Overlap, overlap
 from amif_lightning.data.schema.question_splits import (
     EvaluationSplit,
+    Overlap,
     Splits,
     images_of,
+    overlap,
     restated,
     restating,
     shared_images,

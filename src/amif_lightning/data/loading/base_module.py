@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -151,17 +151,16 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     def training_texts(self) -> list[str]:
         """Return the texts for the ``words`` table, none of a validation or test split."""
 
-    def selection(self) -> dict[str, str | int | float | bool]:
-        """Return plain values that identify the rows that trained and chose the weights.
+    #: Constructor arguments that decide which rows are used.
+    row_options: ClassVar[tuple[str, ...]] = ("split_seed", "validation_fraction")
 
-        They are stored in checkpoints, so that no checkpoint is scored on rows that chose it.
+    def selection(self) -> dict[str, str | int | float | bool]:
+        """Return the data set, its layout and the ``row_options``, which checkpoints store.
+
+        Scoring compares them, so that no checkpoint is scored on rows that trained or chose it.
         """
-        return {
-            "dataset": self.dataset,
-            "layout": self.release.layout,
-            "split_seed": self.split_seed,
-            "validation_fraction": self.validation_fraction,
-        }
+        chosen = {name: getattr(self, name) for name in self.row_options}
+        return {"dataset": self.dataset, "layout": self.release.layout, **chosen}
 
     def warnings(self) -> list[str]:
         """Return the sentences that every run and record repeats: notes, then dropped rows."""

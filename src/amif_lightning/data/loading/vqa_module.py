@@ -107,6 +107,8 @@ class VQADataModule(TextDataModule[VQAExample]):
 
     # ---- the data set -------------------------------------------------------------------------
 
+    row_options = (*TextDataModule.row_options, "test_split")
+
     def file_of(self, row: VQAExample) -> Path:
         """Return the file of the image that a row asks about."""
         return self.root / row.image
@@ -189,10 +191,6 @@ class VQADataModule(TextDataModule[VQAExample]):
             question_tokens=self.max_question_tokens,
             answers_from=parts.answers_from,
         )
-
-    def selection(self) -> dict[str, str | int | float | bool]:
-        """As in the base, with the released split that is scored."""
-        return super().selection() | {"test_split": self.test_split}
 
     def warnings(self) -> list[str]:
         """As in the base, with images that splits share."""

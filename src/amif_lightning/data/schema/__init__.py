@@ -1,9 +1,8 @@
-"""Questions, studies and their splits: what trains, what is tested, what counts as right."""
+"""Questions and studies, their splits, and the rules that score them."""
 
 __all__ = [
     "answers",
     "baselines",
-    "image_overlap",
     "question_splits",
     "questions",
     "studies",

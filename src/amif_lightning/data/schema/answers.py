@@ -1,4 +1,4 @@
-"""Candidate answers, answer vocabulary and the scoring rule, all from normalised text."""
+"""Candidate answers, answer vocabulary and the scoring rule, all on normalised text."""
 
 from __future__ import annotations
 
@@ -12,89 +12,65 @@ from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.questions import VQAExample
 
 VocabularyKind = Literal["words", "answers"]
+ListAnswers = Literal["any_order", "as_released"]
+
+#: Longer lists count in sorted and released order only: six parts already have 720 orders.
+MAX_PARTS = 5
 
 _OPTIONAL_PART = re.compile(r"\(([^()]*)\)")
+_COMMA = re.compile("[,，]")
 
 
 def answers_of(row: VQAExample) -> tuple[str, ...]:
-    """Normalised answers that a row contributes to candidates and vocabulary.
+    """Return the answers that a row adds to candidates and vocabulary.
 
-    A test row may list alternatives that all count as right, and a protocol that shows test answers
-    shows all of them; any other row has one answer.
-
-    Args:
-        row: A row of any split.
-
-    Returns:
-        All references of a test row, the first reference of any other row.
+    A test row may list several correct alternatives and adds all of them; any other row adds its
+    first reference.
     """
     return row.references if row.split == "test" else row.references[:1]
 
 
 def candidates(rows: Iterable[VQAExample]) -> list[str]:
-    """Distinct normalised answers, the list that ``rank`` chooses from.
+    """Return the distinct answers that ``rank`` chooses from, most frequent first.
 
-    Args:
-        rows: Rows whose answers may be used, in released order. The caller decides which splits
-            that includes; see ``Splits.answer_rows``.
-
-    Returns:
-        Answers by frequency, highest first; ties keep the order of first appearance.
+    Ties keep the order of first appearance, so pass the rows in released order. The caller decides
+    which splits are included; see ``Splits.answer_rows``.
     """
     counts = Counter(answer for row in rows for answer in answers_of(row))
     return [answer for answer, _ in counts.most_common()]
 
 
 def vocabulary(rows: Iterable[VQAExample], kind: VocabularyKind, size: int) -> list[str]:
-    """Entries of the answer vocabulary that the gated cross-attention attends to.
+    """Return the entries that the gated cross-attention attends to, most frequent first.
 
-    Words are compared as whole words: a word that is part of a longer one (``no`` in ``node``) is
-    an entry of its own.
+    A word that is part of a longer one (``no`` in ``node``) is its own entry.
 
     Args:
         rows: Rows whose answers may be used, in released order.
         kind: ``words`` for the words of the answers, ``answers`` for whole answers.
-        size: Largest number of entries, at least 1.
+        size: Largest number of entries.
 
     Returns:
-        At most ``size`` entries by frequency, highest first. Ties between words are in alphabetical
-        order, ties between whole answers in order of first appearance.
-
-    Raises:
-        ValueError: ``size`` is below 1 or ``kind`` is unknown.
+        At most ``size`` entries. Ties between words are sorted alphabetically, ties between whole
+        answers by first appearance.
     """
-    if size < 1:
-        raise ValueError(f"vocabulary size must be at least 1, got {size}")
     if kind == "answers":
         return candidates(rows)[:size]
-    if kind != "words":
-        raise ValueError(f"vocabulary kind must be 'words' or 'answers', got {kind!r}")
     counts = Counter(word for row in rows for answer in answers_of(row) for word in answer.split())
     return sorted(counts, key=lambda word: (-counts[word], word))[:size]
 
 
 def is_correct(prediction: str, row: VQAExample) -> bool:
-    """Scores one prediction: exact match after normalisation, no partial credit.
-
-    Args:
-        prediction: The predicted answer in any spelling.
-        row: The question it answers.
-
-    Returns:
-        True if the normalised prediction is one of the row's references.
-    """
+    """Return whether the normalised prediction equals a reference; there is no partial credit."""
     return normalise(prediction) in row.references
 
 
 def med_2019_references(answer: str) -> tuple[str, ...]:
-    """Reads one reference answer of the VQA-Med-2019 **test** file.
+    """Return the references of one answer of the VQA-Med-2019 **test** file.
 
-    In that file ``#`` separates alternatives, any of which is right, and ``(...)`` marks an
-    optional part. Training and validation answers hold real parentheses (``ct with (iv) contrast``)
-    and must not pass through here. Source: the scoring rules of the ImageCLEF 2019 VQA-Med task.
-
-    Args:
-        answer: The answer field as released.
+    In that file ``#`` separates alternatives, each of which is correct, and ``(...)`` marks an
+    optional part. Do not use it for training and validation answers, which contain real parentheses
+    (``ct with (iv) contrast``). Source: the scoring rules of the ImageCLEF 2019 VQA-Med task.
 
     Returns:
         Distinct normalised references: for each alternative in order, first with every optional
@@ -110,32 +86,22 @@ def med_2019_references(answer: str) -> tuple[str, ...]:
         pieces = _OPTIONAL_PART.split(alternative)
         choices = [[p, ""] if i % 2 else [p] for i, p in enumerate(pieces)]
         for choice in itertools.product(*choices):
-            reference = normalise("".join(choice))
-            if reference:
-                references[reference] = None
-    return tuple(references)
-
-
-ListAnswers = Literal["any_order", "as_released"]
-
-#: Longer lists than this count in canonical and in released order only: six parts have 720 orders.
-MOST_PARTS = 5
-
-_COMMA = re.compile("[,，]")
+            references[normalise("".join(choice))] = None
+    return tuple(reference for reference in references if reference)
 
 
 def list_references(answer: str, how: ListAnswers) -> tuple[str, ...]:
-    """References of one answer that may be a list of parts separated by commas.
+    """Return the references of an answer that may be a comma-separated list.
 
     Args:
         answer: The answer as released.
         how: ``as_released``: the whole normalised answer, so the order of the parts counts;
-            ``any_order``: first the normalised parts in sorted order, which is the one spelling
-            that candidates and vocabulary hold, then every other order, each right as well.
+            ``any_order``: the normalised parts in every order, sorted order first. Candidates and
+            vocabulary contain the sorted order.
 
     Returns:
-        Distinct normalised references, the usual one first; empty if nothing is left of the answer.
-        A list of more than :data:`MOST_PARTS` parts has its sorted and its released order only.
+        Distinct normalised references; empty if nothing is left after normalisation. A list of more
+        than :data:`MAX_PARTS` parts has its sorted and its released order only.
 
     Example:
         >>> list_references("Mass, Atelectasis", "any_order")
@@ -145,8 +111,8 @@ def list_references(answer: str, how: ListAnswers) -> tuple[str, ...]:
     if how == "as_released":
         return (whole,) if whole else ()
     parts = sorted(part for part in map(normalise, _COMMA.split(answer)) if part)
-    orders = itertools.permutations(parts) if len(parts) <= MOST_PARTS else iter([tuple(parts)])
+    orders = itertools.permutations(parts) if len(parts) <= MAX_PARTS else iter([tuple(parts)])
     # Joined by a comma and normalised again, as the whole answer is.
     references = dict.fromkeys(normalise(", ".join(order)) for order in orders)
-    references[whole] = None  # without a space behind the comma it is another spelling
+    references[whole] = None  # differs where no space follows the comma
     return tuple(reference for reference in references if reference)

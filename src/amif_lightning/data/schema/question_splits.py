@@ -1,21 +1,20 @@
-"""From a release to what is trained, selected on and scored: the two evaluation protocols.
+"""Apply an evaluation protocol to a release: what is trained, selected on and scored.
 
-``clean`` (default): candidates and answer vocabulary from the training answers alone, checkpoints
-chosen on validation, trained rows that restate a validation or test question left out.
+``clean`` (default): candidates and answer vocabulary come from training answers alone, checkpoints
+are chosen on validation, and training rows that restate a validation or test question are dropped.
 
-``literature``: candidates and vocabulary also hold the validation and test answers, and leaky
-training rows stay, as in the published numbers it is compared with. A validation set is held out
-all the same, and every output carries :func:`protocol_label`.
+``literature``: candidates and vocabulary also contain the validation and test answers, and leaking
+training rows stay, as in the published numbers it is compared with. Validation is still held out,
+and every output carries :func:`protocol_label`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from amif_lightning.arguments import check_choice
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.answers import candidates
 from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
@@ -24,6 +23,8 @@ from amif_lightning.errors import UserError
 Protocol = Literal["clean", "literature"]
 EvaluationSplit = Literal["validation", "test"]
 QuestionKey = tuple[str, str]
+
+RESTATED = "not clean: equal to a held-out question or its released rephrase or frame"
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,17 @@ class Splits:
         dataset: Name of the data class.
         layout: Published layout that was read.
         protocol: ``clean`` or ``literature``.
-        test_split: Released split in the role of ``test``.
-        released_train: All released training rows; counts, candidates, vocabulary, ceilings and
+        test_split: Released split that is scored as ``test``.
+        released_train: All released training rows. Counts, candidates, vocabulary, ceilings and
             baselines use them.
-        train: The rows that weights may see.
-        validation: The rows that checkpoints are chosen on.
-        test: The rows that are scored once per finished configuration; empty if absent.
-        dropped: Rows that are used nowhere (the reader's) or not for training, with the reason.
-        held_out_from_train: Whether ``validation`` was taken out of ``released_train``.
+        train: Rows that weights are trained on.
+        validation: Rows that checkpoints are chosen on.
+        test: Rows that are scored once per finished configuration; empty if absent.
+        dropped: Rows that the reader dropped or that are not trained on, with the reason.
+        held_out_from_train: Whether ``validation`` was held out from ``released_train``.
         candidates: Normalised candidate answers, most frequent first.
-        answer_rows: The rows whose answers make ``candidates`` and must make the vocabulary.
-        absent: What is not on disk, each with its sentence.
+        answer_rows: Rows whose answers make ``candidates`` and the vocabulary.
+        absent: For each missing part of the release a sentence that explains it.
         notes: Sentences that every audit and record repeats.
     """
 
@@ -65,7 +66,7 @@ class Splits:
 
     @property
     def label(self) -> str:
-        """The protocol as it must be printed beside every number."""
+        """The protocol as it is printed beside every number."""
         return protocol_label(self.protocol, self.test_split, self.answers_from)
 
     @property
@@ -74,14 +75,10 @@ class Splits:
         return " + ".join(dict.fromkeys(row.split for row in self.answer_rows))
 
     def baseline_rows(self, split: EvaluationSplit) -> tuple[VQAExample, ...]:
-        """Training rows that the no-vision baselines of one split may look things up in.
+        """Return the training rows that the no-vision baselines of one split may look up.
 
-        Args:
-            split: The split to be scored.
-
-        Returns:
-            All released training rows; for a validation set held out from them, those on other
-            images, since a lookup of a question in a table that holds it would say nothing.
+        These are all released training rows; for a validation set held out from them only those on
+        other images, since the table must not contain the question that is looked up.
         """
         if split == "test" or not self.held_out_from_train:
             return self.released_train
@@ -90,7 +87,7 @@ class Splits:
 
 
 def protocol_label(protocol: str, split: str, answers_from: str) -> str:
-    """The words every output uses for a protocol (docs/datasets.md, "Protocols").
+    """Return the label that every output uses for a protocol (docs/datasets.md, "Protocols").
 
     Args:
         protocol: ``clean`` or ``literature``.
@@ -112,57 +109,58 @@ def split_questions(
     validation_fraction: float = 0.1,
     test_split: EvaluationSplit = "test",
 ) -> Splits:
-    """Applies a protocol to a release.
+    """Apply a protocol to a release.
 
     Args:
-        release: What a reader returned; it must hold a training split.
+        release: The rows of a reader.
         protocol: ``clean`` or ``literature``.
-        split_seed: Seed of the hold-out; not the training seed, so that all seeds share splits.
-        validation_fraction: Share of the training images (of the patients, where rows name them)
-            in a validation set, above 0 and below 1; one is held out where no released set is
-            left for model selection.
-        test_split: ``validation`` gives the released validation set the role of ``test`` (for
-            releases whose test set is not on disk) and holds out ``validation`` from training.
-
-    Returns:
-        The partition. An absent test split leaves ``test`` empty with its sentence in ``absent``.
+        split_seed: Seed of the hold-out; independent of the training seed, so that runs with
+            different training seeds share splits.
+        validation_fraction: Share of the training images (of the patients, if rows name them) to
+            hold out if no released set is left for model selection; above 0 and below 1.
+        test_split: ``validation`` scores the released validation set (for releases whose test set
+            is not on disk) and holds out another validation set from training.
 
     Raises:
-        UserError: A name is unknown, the fraction is out of range, there are no training rows,
-            ``test_split`` is ``validation`` without a released validation set, or there is only
-            one training image (or patient) to hold out from.
+        UserError: There are no training rows, ``test_split`` is ``validation`` without a released
+            validation set, or there is only one training image (or patient) to hold out from.
     """
-    _check(release, protocol, validation_fraction, test_split)
-    absent = dict(release.absent)
-    notes = list(release.notes)
+    if not release.splits.get("train"):
+        raise UserError(f"{release.dataset}: no usable training rows were found; run audit.")
+    if test_split == "validation" and not release.splits.get("validation"):
+        raise UserError(
+            f"{release.dataset}: test_split 'validation' needs a released validation set and "
+            f"layout '{release.layout}' has none on disk; use test_split 'test'."
+        )
+    absent, notes, dropped = dict(release.absent), list(release.notes), list(release.dropped)
     released_train = release.splits["train"]
-    released_validation = release.splits.get("validation", ())
     test = release.splits.get(test_split, ())
     if not test:
         absent.setdefault("test", "the release on disk has no test set")
-    selection = () if test_split == "validation" else released_validation
-
-    from_train = not selection
+    validation = () if test_split == "validation" else release.splits.get("validation", ())
+    from_train = not validation
     if from_train:
-        held_out = hold_out_images(released_train, split_seed, validation_fraction)
+        images = hold_out_images(released_train, split_seed, validation_fraction)
         absent.pop("validation", None)
     else:
-        held_out = images_of(selection)
+        images = images_of(validation)
 
-    # Leaky rows go first: a row that restates a test question must not choose checkpoints either.
-    usable, dropped = released_train, list(release.dropped)
+    # Leaking rows are dropped first: they must not choose checkpoints either.
+    usable = released_train
     if protocol == "clean":
-        held_out_rows = [
-            row for name, rows in release.splits.items() if name != "train" for row in rows
+        held_out = [r for name, rows in release.splits.items() if name != "train" for r in rows]
+        leaking = {row.question_id for row in restating(released_train, held_out)}
+        usable = tuple(row for row in released_train if row.question_id not in leaking)
+        dropped += [
+            DroppedRow(row.question_id, RESTATED, row.question)
+            for row in released_train
+            if row.question_id in leaking
         ]
-        usable, leaky = _drop_restated(released_train, held_out_rows)
-        dropped += leaky
     if from_train:
-        validation = tuple(row for row in usable if row.image_key in held_out)
-        train = tuple(row for row in usable if row.image_key not in held_out)
+        validation = tuple(row for row in usable if row.image_key in images)
+        train = tuple(row for row in usable if row.image_key not in images)
     else:
-        validation = selection
-        train, on_validation = drop_images(usable, held_out, "shows a validation image")
+        train, on_validation = drop_images(usable, images, "shows a validation image")
         dropped += on_validation
 
     answer_rows: tuple[VQAExample, ...] = released_train
@@ -189,22 +187,9 @@ def split_questions(
 
 
 def hold_out_images(rows: Iterable[VQAExample], split_seed: int, fraction: float) -> frozenset[str]:
-    """Chooses validation images by a hash, whatever the order of the rows.
+    """Choose the keys of validation images; the images of a group (a patient) stay together.
 
-    The groups of images (single images, or a patient's where the data set names patients) are
-    ranked by SHA-256 of seed and group and the first ones taken, so a larger fraction keeps the
-    images of a smaller one.
-
-    Args:
-        rows: Training rows.
-        split_seed: Seed of the hold-out.
-        fraction: Share of groups, above 0 and below 1.
-
-    Returns:
-        Ids of the chosen images: at least one, and never all of them.
-
-    Raises:
-        UserError: The rows show fewer than two groups.
+    See :func:`hold_out_groups`.
     """
     groups: dict[str, set[str]] = {}
     for row in rows:
@@ -214,10 +199,13 @@ def hold_out_images(rows: Iterable[VQAExample], split_seed: int, fraction: float
 
 
 def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> frozenset[str]:
-    """Chooses what is held out by a hash, whatever the order of the groups.
+    """Choose the groups that validate, independent of their order.
+
+    Groups are ranked by SHA-256 of ``<split_seed>/<group>`` and the first ones taken, so a larger
+    fraction contains the groups of a smaller one.
 
     Args:
-        groups: Names of what stays together, repeats allowed.
+        groups: Names of the groups, repeats allowed.
         split_seed: Seed of the hold-out.
         fraction: Share of groups, above 0 and below 1.
 
@@ -239,84 +227,64 @@ def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> 
 
 
 def images_of(rows: Iterable[VQAExample]) -> frozenset[str]:
-    """Ids of the images that rows ask about.
-
-    Args:
-        rows: Any rows.
-
-    Returns:
-        The distinct image ids.
-    """
+    """Return the keys of the images that rows ask about."""
     return frozenset(row.image_key for row in rows)
 
 
-def shared_images(rows: Iterable[VQAExample], others: Iterable[VQAExample]) -> tuple[str, ...]:
-    """Lists the images that two sets of rows have in common.
+def shared_images(rows: Iterable[VQAExample], others: Iterable[VQAExample]) -> frozenset[str]:
+    """Return the keys of the images that two sets of rows have in common."""
+    return images_of(rows) & images_of(others)
 
-    Args:
-        rows: Any rows.
-        others: Any other rows.
 
-    Returns:
-        Sorted image ids.
+@dataclass(frozen=True)
+class Overlap:
+    """Images that two named sets of rows have in common.
+
+    Attributes:
+        first: Name of the first set.
+        second: Name of the second set.
+        shared: Number of images in both.
+        images_of_second: Number of images in the second set.
     """
-    return tuple(sorted(images_of(rows) & images_of(others)))
+
+    first: str
+    second: str
+    shared: int
+    images_of_second: int
+
+
+def overlap(
+    first: str, rows: Sequence[VQAExample], second: str, others: Sequence[VQAExample]
+) -> Overlap:
+    """Count the images that two named sets of rows share."""
+    return Overlap(first, second, len(shared_images(rows, others)), len(images_of(others)))
 
 
 def question_key(row: VQAExample) -> QuestionKey:
-    """What makes two questions the same one.
-
-    Args:
-        row: A question.
-
-    Returns:
-        Image id and normalised question.
-    """
+    """Return image key and normalised question, which identify a question."""
     return row.image_key, normalise(row.question)
 
 
-def restatement_keys(rows: Iterable[VQAExample]) -> frozenset[QuestionKey]:
-    """Keys of questions and of their released rephrases and frames.
-
-    Args:
-        rows: Validation or test rows.
-
-    Returns:
-        Image id and normalised wording of each question and each of its variants.
-    """
-    return frozenset(
-        (row.image_key, normalise(wording))
-        for row in rows
-        for wording in (row.question, *row.variants)
-    )
+def _restatements(row: VQAExample) -> set[QuestionKey]:
+    """Keys of a question and of its released rephrases and frames."""
+    return {(row.image_key, normalise(wording)) for wording in (row.question, *row.variants)}
 
 
 def restating(
     train: Iterable[VQAExample], held_out: Iterable[VQAExample]
 ) -> tuple[VQAExample, ...]:
-    """Lists training rows equal to a held-out question or one of its released wordings.
+    """Return the training rows equal to a held-out question or one of its released wordings.
 
-    Args:
-        train: Training rows.
-        held_out: Validation or test rows.
-
-    Returns:
-        The training rows with the same image and normalised wording.
+    Rows are equal if image and normalised wording are.
     """
-    keys = restatement_keys(held_out)
+    keys = {key for row in held_out for key in _restatements(row)}
     return tuple(row for row in train if question_key(row) in keys)
 
 
 def restated(train: Iterable[VQAExample], held_out: Iterable[VQAExample]) -> tuple[VQAExample, ...]:
-    """Lists held-out questions whose answer a training row gives away.
+    """Return the held-out questions that a training row restates with a correct answer.
 
-    Args:
-        train: Training rows.
-        held_out: Validation or test rows.
-
-    Returns:
-        The held-out rows for which a training row has the same image, a correct answer, and the
-        normalised wording of the question or of its released rephrase or frame.
+    Restating is defined as in :func:`restating`.
     """
     known: dict[QuestionKey, set[str]] = {}
     for row in train:
@@ -324,35 +292,27 @@ def restated(train: Iterable[VQAExample], held_out: Iterable[VQAExample]) -> tup
     return tuple(
         row
         for row in held_out
-        if any(known.get(key, set()) & set(row.references) for key in restatement_keys([row]))
-    )
-
-
-def _drop_restated(
-    train: tuple[VQAExample, ...], held_out: Iterable[VQAExample]
-) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
-    leaky = {row.question_id for row in restating(train, held_out)}
-    reason = "not clean: equal to a held-out question or its released rephrase or frame"
-    return (
-        tuple(row for row in train if row.question_id not in leaky),
-        [DroppedRow(r.question_id, reason, r.question) for r in train if r.question_id in leaky],
+        if any(known.get(key, set()) & set(row.references) for key in _restatements(row))
     )
 
 
 def drop_images(
     train: tuple[VQAExample, ...], images: frozenset[str], reason: str
 ) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
-    """Leave out the training rows on some images; with them go all rows equal to their questions.
+    """Split training rows into those to keep and those dropped because of their image.
 
     Args:
         train: Training rows.
-        images: Ids of the images.
-        reason: What the rows do that is not clean.
+        images: Keys of the images that must not be trained on.
+        reason: Why; ``not clean: `` is put before it.
     """
-    gone = [row for row in train if row.image_key in images]
     return (
         tuple(row for row in train if row.image_key not in images),
-        [DroppedRow(row.question_id, f"not clean: {reason}", row.image) for row in gone],
+        [
+            DroppedRow(row.question_id, f"not clean: {reason}", row.image)
+            for row in train
+            if row.image_key in images
+        ],
     )
 
 
@@ -366,17 +326,3 @@ def _literature_note(seen: list[str]) -> str:
         "literature: the test answers are not on disk, so candidates and vocabulary hold the "
         f"answers of {' and '.join(seen)} only."
     )
-
-
-def _check(release: Release, protocol: str, fraction: float, test_split: str) -> None:
-    check_choice("protocol", protocol, Protocol)
-    check_choice("test_split", test_split, EvaluationSplit)
-    if not 0 < fraction < 1:
-        raise UserError(f"validation_fraction must be between 0 and 1, got {fraction}.")
-    if not release.splits.get("train"):
-        raise UserError(f"{release.dataset}: no usable training rows were found; run audit.")
-    if test_split == "validation" and not release.splits.get("validation"):
-        raise UserError(
-            f"{release.dataset}: test_split 'validation' needs a released validation set and "
-            f"layout '{release.layout}' has none on disk; use test_split 'test'."
-        )

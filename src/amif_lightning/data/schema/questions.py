@@ -1,4 +1,4 @@
-"""What a data set's reader returns: the rows of a release, before any protocol is applied."""
+"""What the reader of a data set returns: the rows of a release, before any protocol is applied."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class VQAExample:
 
     Attributes:
         question_id: ``<dataset>/<split>/<row in the released file>``, rows counted from 0.
-        qid: The release's own id as text, empty where it has none.
+        qid: The release's own id as text, empty if it has none.
         split: The released split.
-        image_key: Identity of the image within the data set; equal ids mean the same image.
-        image: Path of the image file relative to the data set's root, with forward slashes.
+        image_key: Identity of the image within the data set; equal keys mean the same image.
+        image: Path of the image file relative to the root of the data set, with forward slashes.
         question: The question, white space collapsed, otherwise as released.
         answer: The answer as text, white space collapsed, otherwise as released.
-        references: Normalised answers that count as right; the first is the usual one.
-        answer_type: The release's closed/open field, empty where it has none.
+        references: Normalised answers that count as correct; the first is the usual one.
+        answer_type: The release's closed/open field, empty if it has none.
         question_type: The release's question type or category in lower case, or empty.
-        variants: Other wordings of this question that the release ships (rephrase, frame).
-        group: What the image must stay together with when validation is held out, such as its
-            patient; empty where images stand alone.
-        source: Name of the data set it comes from, in a mixture of several; empty elsewhere.
+        variants: Other wordings of this question in the release (rephrase, frame).
+        group: Images of one group (such as a patient) stay together when validation is held out;
+            empty for an image without a group.
+        source: Name of the data set of the row, set in mixtures only.
     """
 
     question_id: str
@@ -55,21 +55,20 @@ class VQAExample:
 
     @property
     def hold_out_group(self) -> str:
-        """The group, or the image itself where it stands alone."""
+        """The group, or the image itself if it has none."""
         return self.group or self.image_key
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedRow:
-    """A question or study that is not used, and why.
+    """A question or study that is not used.
 
     Attributes:
         question_id: Its id.
-        reason: One sentence, the same for all rows dropped for that reason, so that they can be
-            counted.
+        reason: Why; equal for all rows dropped for that reason, so that they can be counted.
         detail: What is particular to this row, such as a file name.
-        by_choice: Whether the row could be used and an option or a protocol leaves it out; False:
-            the row itself is unusable.
+        by_choice: True if an option or a protocol leaves out a usable row; False if the row is
+            unusable.
     """
 
     question_id: str
@@ -81,19 +80,17 @@ class DroppedRow:
 def unusable(
     question_id: str, question: str, references: Sequence[str], detail: str
 ) -> DroppedRow | None:
-    """The dropped row of a question that says nothing or has no answer, None for all others.
+    """Return the dropped row of an empty question or answer, None for a usable row.
 
     Args:
-        question_id: The row's id.
+        question_id: The id of the row.
         question: The question as released.
         references: Its normalised answers.
-        detail: Where the row stands.
+        detail: File and line of the row.
     """
     if not normalise(question):
         return DroppedRow(question_id, "empty question", detail)
-    if not any(references):
-        return DroppedRow(question_id, "empty answer", detail)
-    return None
+    return None if any(references) else DroppedRow(question_id, "empty answer", detail)
 
 
 @dataclass(frozen=True)
@@ -102,9 +99,9 @@ class Release(Generic[Row]):
 
     Attributes:
         dataset: Name of the data set, the first part of all ids.
-        layout: Which of the published layouts was read.
+        layout: The published layout that was read.
         splits: Rows per released split in released order; a split that is not on disk is missing.
-        absent: What is not on disk (``test``, ``train images`` ...), and the sentence that says so.
+        absent: For each missing part (``test``, ``train images`` ...) a sentence that explains it.
         dropped: Rows of the release that could not be used.
         notes: Sentences that every audit and record repeats (label of a variant, a known leak ...).
     """

@@ -1,4 +1,4 @@
-"""What a reader of studies returns: images with a report, before anything is left out."""
+"""What a reader of studies returns: images with a report, before any study is dropped."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ class StudyImage:
 
     Attributes:
         image_id: ``<dataset>/<path relative to the root>``; equal ids mean the same image.
-        file: Where it lies.
-        view: The projection as released (``frontal``, ``PA``, ``lateral`` ...), empty where unknown
-            or where the word has no meaning.
+        file: Path of the image file.
+        view: The projection as released (``frontal``, ``PA``, ``lateral`` ...), empty if unknown.
     """
 
     image_id: str
@@ -33,11 +32,10 @@ class StudyRow:
         split: The released split.
         images: Its images in released order, each once.
         text: The report or caption, white space collapsed, otherwise as released.
-        finding: What studies with equal findings have in common, as text; empty where the data says
-            nothing of findings.
+        finding: Equal for studies that are relevant to each other; empty if findings are unknown.
         classes: Names of the classes it belongs to, among those of ``class_prompts``.
-        group: What it must stay together with when validation is held out, such as its patient;
-            empty where studies stand alone.
+        group: Studies of one group (such as a patient) stay together when validation is held out;
+            empty for a study without a group.
     """
 
     study_id: str
@@ -55,7 +53,7 @@ class StudyRow:
 
     @property
     def hold_out_group(self) -> str:
-        """The group, or the study itself where it stands alone."""
+        """The group, or the study itself if it has none."""
         return self.group or self.study_id
 
 

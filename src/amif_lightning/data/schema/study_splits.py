@@ -1,4 +1,4 @@
-"""From a release of studies to what is trained and what checkpoints are chosen on."""
+"""Split a release of studies into what is trained, selected on and scored."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class StudySplits:
     """The usable studies of a release.
 
     Attributes:
-        train: What weights may see.
-        validation: What checkpoints are chosen on.
-        test: What is scored once; empty if absent.
-        dropped: Studies that are used nowhere or not for training, with the reason.
-        held_out_from_train: Whether ``validation`` was taken out of the training split.
-        absent: What is not on disk, each with its sentence.
+        train: Studies that weights are trained on.
+        validation: Studies that checkpoints are chosen on.
+        test: Studies that are scored once; empty if absent.
+        dropped: Studies that are unusable or not trained on, with the reason.
+        held_out_from_train: Whether ``validation`` was held out from the training split.
+        absent: For each missing part of the release a sentence that explains it.
     """
 
     train: tuple[StudyRow, ...]
@@ -39,18 +39,16 @@ class StudySplits:
 def split_studies(
     release: StudyRelease, *, split_seed: int = 0, validation_fraction: float = 0.1
 ) -> StudySplits:
-    """Leave out what cannot be used, and hold out a validation set where none is released.
+    """Drop unusable studies, and hold out a validation set if none is released.
 
-    A study without image or text has no pair to align and is used in no split. Training studies
-    that share an image or a group with a held-out study go, whatever the release says.
+    A study without image or text is used in no split. Training studies that share an image or a
+    group with a released validation or test study are dropped.
 
     Args:
-        release: What a reader returned.
-        split_seed: Seed of the hold-out; not the training seed, so that all seeds share splits.
+        release: The studies of a reader.
+        split_seed: Seed of the hold-out; independent of the training seed, so that runs with
+            different training seeds share splits.
         validation_fraction: Share of the groups (patients, or single studies) to hold out.
-
-    Returns:
-        The splits; an absent or empty one is empty.
 
     Raises:
         UserError: If validation must be held out from fewer than two groups.
@@ -62,9 +60,9 @@ def split_studies(
         usable[split] = tuple(row for row in rows if not unusable(row))
         dropped += [DroppedRow(row.study_id, unusable(row)) for row in rows if unusable(row)]
 
-    train = usable["train"]
-    held_out = (*usable["validation"], *usable["test"])
-    images, groups = _images(held_out), {row.group for row in held_out if row.group}
+    train, validation, test = usable["train"], usable["validation"], usable["test"]
+    images = _images((*validation, *test))
+    groups = {row.group for row in (*validation, *test) if row.group}
     shared = {
         row.study_id
         for row in train
@@ -73,7 +71,6 @@ def split_studies(
     dropped += [DroppedRow(row.study_id, HELD_OUT) for row in train if row.study_id in shared]
     train = tuple(row for row in train if row.study_id not in shared)
 
-    validation = usable["validation"]
     from_train = bool(train) and not validation
     if from_train:
         chosen = hold_out_groups(
@@ -81,16 +78,14 @@ def split_studies(
         )
         validation = tuple(row for row in train if row.hold_out_group in chosen)
         train = tuple(row for row in train if row.hold_out_group not in chosen)
-    return StudySplits(
-        train, validation, usable["test"], tuple(dropped), from_train, release.absent
-    )
+    return StudySplits(train, validation, test, tuple(dropped), from_train, release.absent)
 
 
 def unusable(row: StudyRow) -> str:
-    """Why a study cannot be used, empty where it can: it lacks an image, else a text."""
+    """Return why a study cannot be used, empty for a usable study."""
     if not row.images:
         return NO_IMAGE
-    # A text of punctuation alone has nothing to say, and a lone accent has not even a token.
+    # A text without a letter or digit describes nothing; a lone accent does not even have a token.
     return "" if any(character.isalnum() for character in row.text) else NO_TEXT
 
 

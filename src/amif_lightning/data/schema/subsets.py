@@ -1,4 +1,4 @@
-"""Names of the strata that scores are split into."""
+"""Names of the strata that scores are reported for."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.evaluation import Count
 from amif_lightning.evaluation import tally as count_by_subset
 
+_FIRST = ("overall", "closed/field", "open/field", "closed/answer", "open/answer")
+
 
 def subsets_of(row: VQAExample) -> tuple[str, ...]:
-    """Names the strata a question belongs to.
+    """Return the strata of a question.
 
     Two rules for closed/open are in use and give different numbers, so both are reported:
-    ``closed/field`` and ``open/field`` follow the release's ``answer_type`` field (none where the
-    release has no such field), ``closed/answer`` and ``open/answer`` ask whether the usual answer
-    is yes or no.
-
-    Args:
-        row: The question.
+    ``closed/field`` and ``open/field`` follow the release's ``answer_type`` field (omitted where
+    the release has none), ``closed/answer`` and ``open/answer`` test whether the usual answer is
+    yes or no.
 
     Returns:
         ``overall``, the field stratum if there is one, the answer stratum, ``type/<question_type>``
@@ -37,22 +36,11 @@ def subsets_of(row: VQAExample) -> tuple[str, ...]:
 
 
 def tally(rows: Iterable[VQAExample], correct: Sequence[bool]) -> dict[str, Count]:
-    """Counts right answers per stratum.
-
-    Args:
-        rows: The questions.
-        correct: One flag per question, in the same order.
-
-    Returns:
-        Counts by stratum: overall, the closed/open pairs, then the types in alphabetical order.
+    """Count correct answers by stratum: overall, the closed/open pairs, then the others by name.
 
     Raises:
         ValueError: The numbers of rows and flags differ.
     """
     counts = count_by_subset(map(subsets_of, rows), correct)
-    return {name: counts[name] for name in sorted(counts, key=_position)}
-
-
-def _position(name: str) -> tuple[int, str]:
-    fixed = ("overall", "closed/field", "open/field", "closed/answer", "open/answer")
-    return (fixed.index(name) if name in fixed else len(fixed), name)
+    first = [name for name in _FIRST if name in counts]
+    return {name: counts[name] for name in (*first, *sorted(counts.keys() - set(first)))}

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-# Spellings of the released data sets; PA and AP differ in the direction of the beam only. Of
-# MIMIC-CXR's words LLD and RLD (the patient lies on the side) and the tilted AP AXIAL are frontal
-# images, and XTL (across the table) is a lateral one.
+# Words of the released data sets; PA and AP differ in the direction of the beam only. In MIMIC-CXR
+# LLD and RLD (the patient lies on the side) and the tilted AP AXIAL are frontal images, and XTL
+# (across the table) is a lateral one.
 _FRONTAL = (
     *("frontal", "pa", "ap", "antero-posterior", "postero-anterior", "ap axial"),
     *("ap lld", "ap rld", "pa lld", "pa rld"),
@@ -18,7 +18,7 @@ _KINDS = {**dict.fromkeys(_FRONTAL, "frontal"), **dict.fromkeys(_LATERAL, "later
 
 
 def kind_of(view: str) -> str:
-    """``frontal``, ``lateral``, another released word in lower case, or empty where unknown."""
+    """Return ``frontal``, ``lateral``, another released word in lower case, or empty if unknown."""
     word = view.strip().lower()
     return _KINDS.get(word, word)
 
@@ -26,15 +26,15 @@ def kind_of(view: str) -> str:
 def draw_views(views: Sequence[str], seed: int) -> tuple[int, int]:
     """Draw the two views of a study for training.
 
-    All ordered pairs of images of different kinds are equally likely, so each kind is as often
-    view 1 as view 2; where the study has one known kind, all ordered pairs of different images.
+    All ordered pairs of images of different kinds are equally likely, so each kind is view 1 as
+    often as view 2. If the study has one known kind, all ordered pairs of different images are.
 
     Args:
         views: The view of each image, at least one.
-        seed: Decides the draw.
+        seed: Seed of the draw.
 
     Returns:
-        Places of view 1 and view 2; equal only where there is one image.
+        Positions of view 1 and view 2; equal only if there is one image.
     """
     kinds = [kind_of(view) for view in views]
     places = range(len(kinds))
@@ -46,14 +46,14 @@ def draw_views(views: Sequence[str], seed: int) -> tuple[int, int]:
 
 
 def fixed_views(views: Sequence[str]) -> tuple[int, int]:
-    """The two views of a study for validation and test.
+    """Return the two views of a study for validation and test.
 
     Args:
         views: The view of each image, at least one.
 
     Returns:
-        Places of the first frontal image (else of the first one), and of the first image of
-        another known kind (else of the first other image, else the same).
+        Positions of the first frontal image (else the first one), and of the first image of another
+        known kind (else the first other image, else the same one).
     """
     kinds = [kind_of(view) for view in views]
     first = kinds.index("frontal") if "frontal" in kinds else 0

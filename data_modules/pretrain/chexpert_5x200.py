@@ -6,7 +6,7 @@ import hashlib
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from amif_lightning.arguments import check_choice
@@ -71,27 +71,6 @@ PROMPTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """One frontal image with exactly one of the five findings.
-
-    Attributes:
-        path: Its path under the root, with forward slashes.
-        ranked: The path that its rank is drawn from, equal in every copy of the release.
-        label: Its class.
-        view: The projection.
-        patient: Its patient; score intervals resample patients.
-        trains: Whether it is in the official training split.
-    """
-
-    path: str
-    ranked: str
-    label: str
-    view: str
-    patient: str
-    trains: bool = False
-
-
 class FiveClassesOptions(StudyOptions, total=False):
     """All arguments of :class:`FiveClasses` except the root."""
 
@@ -140,8 +119,16 @@ class FiveClasses(StudyDataModule):
         return type(self).__name__
 
     @abstractmethod
-    def labelled(self, dropped: list[DroppedRow]) -> Iterator[Labelled]:
-        """Yield the eligible images; unusable lines go into ``dropped``."""
+    def eligible(self, dropped: list[DroppedRow]) -> Iterator[StudyRow]:
+        """Yield the eligible images in their official split; unusable lines go into ``dropped``."""
+
+    def _study(
+        self, label: str, path: str, view: str, group: str, below: str, split: SplitName = "test"
+    ) -> StudyRow:
+        """One image: ``path`` is equal in all copies of the release, ``below`` is under the root."""
+        name = f"{self.dataset}/{path}"
+        images = (StudyImage(name, self.root / below, view),)
+        return StudyRow(name, split, images, "", label, (label,), group)
 
     def class_prompts(self) -> dict[str, list[str]]:
         """Sentences for each of the five findings."""
@@ -171,13 +158,14 @@ class FiveClasses(StudyDataModule):
             UserError: If a file is missing or damaged.
         """
 
-        def rank(image: Labelled) -> bytes:
-            return hashlib.sha256(f"{self.draw_seed}/{image.ranked}".encode()).digest()
+        def rank(row: StudyRow) -> bytes:
+            path = row.study_id.partition("/")[2]
+            return hashlib.sha256(f"{self.draw_seed}/{path}".encode()).digest()
 
         dropped: list[DroppedRow] = []
-        of_class: dict[str, list[Labelled]] = {name: [] for name in PROMPTS}
-        for image in self.labelled(dropped):
-            of_class[image.label].append(image)
+        of_class: dict[str, list[StudyRow]] = {name: [] for name in PROMPTS}
+        for row in self.eligible(dropped):
+            of_class[row.finding].append(row)
         drawn = {n: sorted(found, key=rank)[: self.per_class] for n, found in of_class.items()}
         notes = [
             f"{len(found)} of {self.per_class} images of {name}: the labels hold no more that are "
@@ -185,7 +173,7 @@ class FiveClasses(StudyDataModule):
             for name, found in drawn.items()
             if len(found) < self.per_class
         ]
-        if trains := sum(image.trains for found in drawn.values() for image in found):
+        if trains := sum(row.split == "train" for found in drawn.values() for row in found):
             notes.append(
                 f"{trains} images are of the official training split: do not score weights that "
                 "were trained on it"
@@ -193,21 +181,12 @@ class FiveClasses(StudyDataModule):
         rows: list[StudyRow] = []
         listing = Listing()
         for name, found in drawn.items():
-            for place, image in enumerate(found):
-                image_id, file = f"{self.dataset}/{image.ranked}", self.root / image.path
-                if self.missing_images == "skip" and not listing.has(file):
-                    dropped.append(DroppedRow(image_id, NO_FILE))
-                    continue
-                row = StudyRow(
-                    study_id=image_id,
-                    split="test",
-                    images=(StudyImage(image_id, file, image.view),),
-                    text=PROMPTS[name][place % len(PROMPTS[name])],
-                    finding=name,
-                    classes=(name,),
-                    group=image.patient,
-                )
-                rows.append(row)
+            for place, row in enumerate(found):
+                if self.missing_images == "skip" and not listing.has(row.images[0].file):
+                    dropped.append(DroppedRow(row.study_id, NO_FILE))
+                else:
+                    text = PROMPTS[name][place % len(PROMPTS[name])]
+                    rows.append(replace(row, split="test", text=text))
         return StudyRelease(
             dataset=self.dataset,
             layout=f"5x{self.per_class}",
@@ -242,7 +221,7 @@ class CheXpert5x200(FiveClasses):
     def __init__(self, root: str = "data/chexpert", **kwargs: Unpack[FiveClassesOptions]) -> None:
         super().__init__(root, **kwargs)
 
-    def labelled(self, dropped: list[DroppedRow]) -> Iterator[Labelled]:
+    def eligible(self, dropped: list[DroppedRow]) -> Iterator[StudyRow]:
         """Yield the eligible images of ``train.csv``."""
         action = (
             "fetch CheXpert from https://stanfordmlgroup.github.io/competitions/chexpert (an "
@@ -267,7 +246,7 @@ class CheXpert5x200(FiveClasses):
                 patient = next((part for part in parts if _PATIENT.fullmatch(part)), "")
                 # The root is the released folder or holds it.
                 below = path if (self.root / parts[0]).is_dir() else ranked
-                yield Labelled(below, ranked, label, view, patient)
+                yield self._study(label, ranked, view, patient, below)
 
 
 class MIMIC5x200(FiveClasses):
@@ -296,7 +275,7 @@ class MIMIC5x200(FiveClasses):
         check_choice("take_from", take_from, TakeFrom)
         self.take_from: TakeFrom = take_from
 
-    def labelled(self, dropped: list[DroppedRow]) -> Iterator[Labelled]:
+    def eligible(self, dropped: list[DroppedRow]) -> Iterator[StudyRow]:
         """Yield the eligible images: the labels of a study, joined with the views of its images."""
         check_folder(self.dataset, self.root, ACCESS)
         split_of = read_split(self.dataset, self.root, dropped)
@@ -313,6 +292,5 @@ class MIMIC5x200(FiveClasses):
         for entry in read_metadata(self.dataset, self.root, dropped):
             label = class_of.get(entry.study)
             if label and kind_of(entry.view) == "frontal":
-                trains = split_of[entry.study] == "train"
-                patient = f"p{entry.subject}"
-                yield Labelled(entry.path, entry.path, label, entry.view, patient, trains)
+                split, patient = split_of[entry.study], f"p{entry.subject}"
+                yield self._study(label, entry.path, entry.view, patient, entry.path, split)

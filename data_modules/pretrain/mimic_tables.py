@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from amif_lightning.data.files.tables import TableFile, either, read_table
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
@@ -26,16 +26,8 @@ _NUMBER = re.compile(r"[0-9]{1,12}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One image of the metadata.
-
-    Attributes:
-        subject: The patient's number.
-        study: The study's number.
-        dicom: The image's id.
-        view: ViewPosition as released, often empty.
-    """
+class Entry(NamedTuple):
+    """One image of the metadata: number of patient and study, image id, and ViewPosition."""
 
     subject: str
     study: str

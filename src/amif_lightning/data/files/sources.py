@@ -87,7 +87,7 @@ SOURCES: dict[str, ReleaseSource] = {
     "CheXpert5x200": ReleaseSource(
         page="https://aimi.stanford.edu/datasets/chexpert-chest-x-rays",
         licence="Stanford University Dataset Research Use Agreement",
-        how="register there, and put train.csv and train/ (or valid.csv and valid/) in the root",
+        how="register there, and put train.csv and train/ in the root",
     ),
     "MedICaT": ReleaseSource(
         page="https://github.com/allenai/medicat",

@@ -106,7 +106,7 @@ def write_vqa_rad(
     shared = names[images - 4 : images]
     kind = "PRES"
     test = [
-        # Equal to a training row on the same image but for case and punctuation.
+        # Equal to a training row on the same image except for case and punctuation.
         _rad(last, "WHERE is the lesion located", "apex", "OPEN", "POS"),
         # Its frame is also the frame of a training row on that image.
         _rad(last, "Any fracture?", "no", "CLOSED", kind, frame="Is/Are there a fracture?"),

@@ -9,15 +9,32 @@ import csv
 import gzip
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amif_lightning.data.loading.pretrain_module import StudyDataModule
+from amif_lightning.data.schema.studies import StudyRow
 from tests.fakes import write_image
+
+#: Options of data modules that keep their tests small.
+QUICK: dict[str, Any] = {"tokenizer": "words", "num_workers": 0, "image_size": 16}
 
 CLASSES = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 _OTHER_LABELS = ("Enlarged Cardiomediastinum", "Fracture", "Lung Lesion", "Lung Opacity")
 _LABELS = (*CLASSES, *_OTHER_LABELS, "No Finding", "Pleural Other", "Pneumonia", "Pneumothorax")
+
+
+def rows_of(data: StudyDataModule) -> dict[str, StudyRow]:
+    """The released studies by id, without the name of the data set."""
+    rows = (row for split in data.release.splits.values() for row in split)
+    return {row.study_id.partition("/")[2]: row for row in rows}
+
+
+def reasons(data: StudyDataModule) -> Counter[str]:
+    """How many studies are dropped for which reason."""
+    return Counter(row.reason for row in data.splits.dropped)
 
 
 def write_csv(

@@ -125,7 +125,7 @@ class FiveClasses(StudyDataModule):
     def _study(
         self, label: str, path: str, view: str, group: str, below: str, split: SplitName = "test"
     ) -> StudyRow:
-        """One image: ``path`` is equal in all copies of the release, ``below`` is under the root."""
+        """One image: ``path`` is equal in all copies of the release, ``below`` is on disk."""
         name = f"{self.dataset}/{path}"
         images = (StudyImage(name, self.root / below, view),)
         return StudyRow(name, split, images, "", label, (label,), group)
@@ -211,8 +211,8 @@ class CheXpert5x200(FiveClasses):
     The pre-training corpora of this suite contain no image of CheXpert.
 
     Args:
-        root: Folder with ``train.csv``, whose columns are Path, Frontal/Lateral, AP/PA and one for
-            each finding (1, 0, -1 for uncertain, or empty), and with the images under the released
+        root: Folder with ``train.csv`` (columns Path, Frontal/Lateral, AP/PA and one for each
+            finding with 1, 0, -1 for uncertain, or nothing), and with the images under the released
             paths (``CheXpert-v1.0/train/...`` or ``CheXpert-v1.0-small/train/...``), with or
             without the first folder.
         **kwargs: Arguments of :class:`FiveClasses`.

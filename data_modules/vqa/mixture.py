@@ -83,7 +83,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         if stage in ("test", "predict"):
             names = " or ".join(part.dataset for part in self.parts)
             raise UserError(
-                "A mixture has no test set of its own: score the checkpoint on each of its data "
+                "A mixture has no joint test set: score the checkpoint on each of its data "
                 f"sets, `test --data {names} --ckpt_path CHECKPOINT`."
             )
         super().setup(stage)

@@ -101,7 +101,7 @@ class VQARAD(HubQuestions):
         absent = {} if splits.get("test") else {"test": f"no test-*.parquet is in {self.root}"}
         notes = (
             SHARED_NOTE,
-            "Layout hf has no answer_type, so open and closed are told by the answer alone, and no "
+            "Layout hf has no answer_type, so open and closed are derived from the answer alone, and no "
             "rephrases or frames, so trained rows that equal one of a test question are not found: "
             f"the release at {self.source} has both.",
             *self._without_frames("the hub's copy"),

@@ -87,7 +87,7 @@ def test_literature_without_test_answers_says_so() -> None:
     assert set(part.candidates) == {"train0", "train1", "unseen validation"}
     assert any("test answers are not on disk" in note for note in part.notes)
     assert part.test == ()
-    # What an audit prints is what a record of these data would say.
+    # Audits and records use the same label.
     assert part.label == "literature (candidates from train + validation)"
     scored = split_questions(
         release(validation=True, test=False), "literature", test_split="validation"

@@ -1,4 +1,4 @@
-"""Which studies are left out, what is held out, and who is held out for validation."""
+"""Which studies are dropped, and which are held out for validation."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_copies_of_held_out_images_are_left_out_and_counted(
     split: SplitName,
     test_split: str,
 ) -> None:
-    # Training image 03 is an image of the other split, under a name of its own. The released
+    # Training image 03 is an image of the other split, under another name. The released
     # test split is held out also where the validation split takes its role.
     held = tmp_path / release.splits[split][0].image
     shutil.copy(held, tmp_path / "train" / "03.png")
@@ -262,7 +262,7 @@ def test_an_unknown_option_of_the_source_is_one_sentence(
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("test_split", "captions", "named", "alike"),
+    ("test_split", "captions", "named", "similar"),
     [("test", 3200, 32, 26), ("validation", 2880, 28, 25)],
 )
 def test_captions_of_med_2019_hold_out_rad(
@@ -272,7 +272,7 @@ def test_captions_of_med_2019_hold_out_rad(
     test_split: EvaluationSplit,
     captions: int,
     named: int,
-    alike: int,
+    similar: int,
 ) -> None:
     source = VQAMed2019(str(real_data / "vqa_med_2019"), test_split=test_split)
     held_out = VQARAD(str(real_data / "vqa_rad"), layout="osf")
@@ -286,7 +286,7 @@ def test_captions_of_med_2019_hold_out_rad(
     counts = Counter(reasons.values())
     assert (counts[NAME], len(counts)) == (named, 2)
     # Counted; a pair or two lie on the limits, where Pillow's decoder decides.
-    assert abs(counts[CONTENT] - alike) <= 2
+    assert abs(counts[CONTENT] - similar) <= 2
     trained = {row.image_key for row in source.splits.train}
     theirs = {Path(row.image).stem for rows in held_out.release.splits.values() for row in rows}
     assert {f"VQAMed2019/{name}" for name in trained & theirs} == {

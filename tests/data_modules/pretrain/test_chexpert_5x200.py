@@ -19,9 +19,9 @@ from data_modules.pretrain.chexpert_5x200 import (
     FiveClasses,
     MIMIC5x200,
 )
-from tests.fakes_corpora import CLASSES, write_chexpert, write_mimic_cxr
+from tests.fakes_corpora import CLASSES, QUICK, write_chexpert, write_mimic_cxr
 
-OPTIONS: dict[str, Any] = {"tokenizer": "words", "num_workers": 0, "image_size": 16}
+OPTIONS = QUICK
 
 
 def drawn(data: FiveClasses) -> dict[str, str]:

@@ -24,14 +24,9 @@ from data_modules.pretrain.image_text import (
     ImageText,
     stay_together,
 )
-from tests.fakes_corpora import write_image_text
+from tests.fakes_corpora import QUICK, rows_of, write_image_text
 
-OPTIONS: dict[str, Any] = {
-    "tokenizer": "words",
-    "num_workers": 0,
-    "image_size": 16,
-    "batch_size": 2,
-}
+OPTIONS = QUICK | {"batch_size": 2}
 COLUMNS: dict[str, Any] = {
     "text_column": "report",
     "view_column": "view",
@@ -39,11 +34,6 @@ COLUMNS: dict[str, Any] = {
     "split_column": "split",
     "group_column": "patient",
 }
-
-
-def rows_of(data: ImageText) -> dict[str, StudyRow]:
-    rows = (row for split in data.release.splits.values() for row in split)
-    return {row.study_id.removeprefix("ImageText/"): row for row in rows}
 
 
 def lines(root: Path, rows: list[Any], **options: Any) -> ImageText:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,9 @@ from amif_lightning.data.files.tables import MALFORMED, NO_FILE
 from amif_lightning.data.schema.study_splits import NO_TEXT
 from amif_lightning.errors import UserError
 from data_modules.pretrain.medicat import BAD_FIELD, NOT_RADIOLOGY, TWICE, MedICaT
-from tests.fakes_corpora import MEDICAT, MEDICAT_FILE, medicat_figure, write_medicat
+from tests.fakes_corpora import MEDICAT, MEDICAT_FILE, QUICK, medicat_figure, reasons, write_medicat
 
-OPTIONS: dict[str, Any] = {
-    "tokenizer": "words",
-    "num_workers": 0,
-    "image_size": 16,
-    "batch_size": 1,
-}
+OPTIONS = QUICK | {"batch_size": 1}
 
 
 @pytest.fixture
@@ -31,10 +25,6 @@ def root(tmp_path: Path) -> Path:
 
 def texts(data: MedICaT) -> list[str]:
     return [row.text for row in data.release.splits["train"]]
-
-
-def reasons(data: MedICaT) -> Counter[str]:
-    return Counter(row.reason for row in data.splits.dropped)
 
 
 @pytest.mark.parametrize("inner", ["", "release"])

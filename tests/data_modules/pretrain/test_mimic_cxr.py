@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import gzip
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from amif_lightning.data.files.tables import MALFORMED, NO_FILE
-from amif_lightning.data.schema.studies import StudyRow
 from amif_lightning.data.schema.study_splits import NO_IMAGE
 from amif_lightning.errors import UserError
 from data_modules.pretrain.mimic_cxr import MIMICCXR, NO_REPORT, NO_SECTION
 from data_modules.pretrain.mimic_sections import NAME, build_sectioned
 from data_modules.pretrain.mimic_tables import BAD_ID, NO_SPLIT, TWICE
-from tests.fakes_corpora import STUDIES, dicom, image_path, report_path, write_csv, write_mimic_cxr
+from tests.fakes_corpora import (
+    QUICK,
+    STUDIES,
+    dicom,
+    image_path,
+    reasons,
+    report_path,
+    rows_of,
+    write_csv,
+    write_mimic_cxr,
+)
 
-OPTIONS: dict[str, Any] = {
-    "tokenizer": "words",
-    "num_workers": 0,
-    "image_size": 16,
-    "batch_size": 2,
-}
+OPTIONS = QUICK | {"batch_size": 2}
 
 
 @pytest.fixture
@@ -46,30 +49,21 @@ def module(root: Path, **options: Any) -> MIMICCXR:
     return MIMICCXR(str(root), **(OPTIONS | options))
 
 
-def rows_of(data: MIMICCXR) -> dict[str, StudyRow]:
-    rows = (row for split in data.release.splits.values() for row in split)
-    return {row.study_id.removeprefix("MIMICCXR/s"): row for row in rows}
-
-
-def reasons(data: MIMICCXR) -> Counter[str]:
-    return Counter(row.reason for row in data.splits.dropped)
-
-
 @pytest.mark.parametrize("packed", [True, False])
 def test_studies_views_split_and_patients(root: Path, plain_root: Path, packed: bool) -> None:
     before = sorted(root.rglob("*"))
     data = module(root if packed else plain_root)
     rows = rows_of(data)
-    assert list(rows) == [str(study[0]) for study in STUDIES]
+    assert list(rows) == [f"s{study[0]}" for study in STUDIES]
     split = {"train": "train", "validate": "validation", "test": "test"}
     for number, patient, name, views, *_ in STUDIES:
-        row = rows[str(number)]
+        row = rows[f"s{number}"]
         assert (row.split, row.group) == (split[name], f"p{patient}")
         assert tuple(image.view for image in row.images) == views
         paths = [image_path(number, patient, place) for place in range(len(views))]
         assert [image.image_id for image in row.images] == [f"MIMICCXR/{p}" for p in paths]
         assert all(image.file.is_file() for image in row.images)
-    assert rows["50000001"].text == "Lungs are clear. Normal study number 1."
+    assert rows["s50000001"].text == "Lungs are clear. Normal study number 1."
     assert not data.splits.dropped
     # Nothing is written into the root.
     assert sorted(root.rglob("*")) == before
@@ -92,11 +86,11 @@ def test_missing_images_stop_the_run_or_are_skipped_and_counted(root: Path) -> N
     (root / image_path(50000002, 10000032, 0)).unlink()
     data = module(root, batch_size=1)
     data.setup("fit")
-    assert len(rows_of(data)["50000003"].images) == 3
+    assert len(rows_of(data)["s50000003"].images) == 3
     with pytest.raises(UserError, match=r"The image .* does not exist"):
         list(data.train_dataloader())
     data = module(root, missing_images="skip")
-    assert [image.view for image in rows_of(data)["50000003"].images] == ["AP", "LL"]
+    assert [image.view for image in rows_of(data)["s50000003"].images] == ["AP", "LL"]
     assert reasons(data) == {NO_FILE: 2, NO_IMAGE: 1}
 
 
@@ -110,7 +104,7 @@ def test_missing_images_stop_the_run_or_are_skipped_and_counted(root: Path) -> N
 )
 def test_which_sections_make_the_text(plain_root: Path, options: dict[str, Any], text: str) -> None:
     data = module(plain_root, **options)
-    assert rows_of(data)["50000003"].text == text
+    assert rows_of(data)["s50000003"].text == text
     wanted = ", ".join(options.get("sections", ["findings", "impression"]))
     assert data.selection()["sections"] == wanted
 
@@ -123,7 +117,7 @@ def test_reports_without_sections_give_their_last_paragraph_or_are_dropped(root:
     (reports / report_path(50000004, 11000011)).write_text("FINAL REPORT\n FINDINGS: Big heart.\n")
     (reports / report_path(50000001, 10000032)).unlink()
     data = module(root)
-    assert rows_of(data)["50000002"].text == "A large effusion."
+    assert rows_of(data)["s50000002"].text == "A large effusion."
     assert any(note.startswith("1 texts are the last paragraph") for note in data.release.notes)
     assert reasons(data) == {NO_REPORT: 1}
     strict = module(root, last_paragraph=False, sections=["impression"])
@@ -139,7 +133,7 @@ def test_the_roots_own_table_comes_first(root: Path) -> None:
         [[*row, "", ""] for row in (*rows, rows[0])],
     )
     data = module(root)
-    assert rows_of(data)["50000001"].text == "Made by hand 50000001."
+    assert rows_of(data)["s50000001"].text == "Made by hand 50000001."
     assert any("1 rows of" in note for note in data.release.notes)
 
 

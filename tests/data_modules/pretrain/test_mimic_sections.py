@@ -34,7 +34,7 @@ few = settings(max_examples=50, deadline=None, derandomize=True)
         ("FINDINGS AND IMPRESSION:\n Clear.", "Clear.", ""),
         ("FINDINGS/IMPRESSION: Clear.", "Clear.", ""),
         ("CONCLUSION: Normal.", "", "Normal."),
-        # Several impressions are joined, a repeated one is said once.
+        # Several impressions are joined, a repeated one is kept once.
         ("IMPRESSION: One.\n\nIMPRESSION: Two.\n\nIMPRESSION: One.", "", "One. Two."),
         # Parts of structured findings stay in their text.
         ("FINDINGS:\n LUNGS: Clear.\n HEART: Big.", "LUNGS: Clear. HEART: Big.", ""),
@@ -47,7 +47,7 @@ few = settings(max_examples=50, deadline=None, derandomize=True)
         # A view in capitals heads the findings.
         ("HISTORY: Cough.\n\nPA AND LATERAL CHEST, ___: Clear.", "Clear.", ""),
         ("CHEST, TWO VIEWS: Clear.\n\nIMPRESSION: Normal.", "Clear.", "Normal."),
-        # What stands before the report itself is not read.
+        # Text before the report itself is not read.
         ("WET READ: Edema.\n IMPRESSION: Edema.\n\n FINAL REPORT\n IMPRESSION: None.", "", "None."),
         ("FINAL ADDENDUM\n ADDENDUM: Odd.\n____\n FINAL REPORT\n FINDINGS: Clear.", "Clear.", ""),
         ("IMPRESSION: None.\n\nADDENDUM: Told.\n\nMore.", "", "None."),

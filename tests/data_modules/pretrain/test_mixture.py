@@ -103,7 +103,7 @@ def test_what_a_mixture_cannot_be_made_of(tmp_path: Path, parts: list[TinyStudie
 def test_images_that_captions_source_tests_are_not_trained_on(
     tmp_path: Path, parts: list[TinyStudies]
 ) -> None:
-    """Captions have no test split of their own, their questions' data set has one."""
+    """Captions have no test split, but the data set of their questions has one."""
     asked = named_tiny(tmp_path, "Asked", seed=3)
     other = parts[1].made.splits["train"][6]
     shutil.copy(asked.file_of(asked.made.splits["test"][0]), other.images[0].file)

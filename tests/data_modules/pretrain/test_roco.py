@@ -13,23 +13,14 @@ from amif_lightning.data.files.tables import MALFORMED, NO_FILE
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.errors import UserError
 from data_modules.pretrain.roco import ROCO, TWICE
-from tests.fakes_corpora import ROCO_V1, write_roco_v1, write_roco_v2
+from tests.fakes_corpora import QUICK, ROCO_V1, reasons, write_roco_v1, write_roco_v2
 
-OPTIONS: dict[str, Any] = {
-    "tokenizer": "words",
-    "num_workers": 0,
-    "image_size": 16,
-    "batch_size": 2,
-}
+OPTIONS = QUICK | {"batch_size": 2}
 
 
 def texts(data: ROCO) -> dict[str, str]:
     rows = (row for split in data.release.splits.values() for row in split)
     return {row.study_id: row.text for row in rows}
-
-
-def reasons(data: ROCO) -> Counter[str]:
-    return Counter(row.reason for row in data.splits.dropped)
 
 
 @pytest.mark.parametrize("subsets", ["radiology", "all"])

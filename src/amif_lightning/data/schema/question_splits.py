@@ -1,4 +1,4 @@
-"""Apply an evaluation protocol to a release: what is trained, selected on and scored.
+"""Apply an evaluation protocol to a release: training, validation and test rows.
 
 ``clean`` (default): candidates and answer vocabulary come from training answers alone, checkpoints
 are chosen on validation, and training rows that restate a validation or test question are dropped.

@@ -66,7 +66,7 @@ class DroppedRow:
     Attributes:
         question_id: Its id.
         reason: Why; equal for all rows dropped for that reason, so that they can be counted.
-        detail: What is particular to this row, such as a file name.
+        detail: The file, line or text of this row.
         by_choice: True if an option or a protocol leaves out a usable row; False if the row is
             unusable.
     """

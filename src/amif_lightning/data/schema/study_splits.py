@@ -1,4 +1,4 @@
-"""Split a release of studies into what is trained, selected on and scored."""
+"""Split a release of studies into training, validation and test studies."""
 
 from __future__ import annotations
 

@@ -101,9 +101,9 @@ class VQARAD(HubQuestions):
         absent = {} if splits.get("test") else {"test": f"no test-*.parquet is in {self.root}"}
         notes = (
             SHARED_NOTE,
-            "Layout hf has no answer_type, so open and closed are derived from the answer alone, and no "
-            "rephrases or frames, so trained rows that equal one of a test question are not found: "
-            f"the release at {self.source} has both.",
+            "Layout hf has no answer_type, so open and closed are derived from the answer alone, "
+            "and no rephrases or frames, so trained rows that equal one of a test question are not "
+            f"found: the release at {self.source} has both.",
             *self._without_frames("the hub's copy"),
         )
         return Release(NAME, "hf", splits, absent, tuple(dropped), notes)

@@ -183,9 +183,9 @@ def test_real_counts(real_data: Path) -> None:
     others = sum(row.references[0] not in ("yes", "no") for row in closed)
     assert others == english["test"]["closed_not_yes_no"]
     assert found.majority == english["majority_answer"]
-    for name in ("majority", "question_only"):
-        for stratum, counts in english["test"][name].items():
-            assert found.baselines[name][stratum] == Count(*counts)
+    for baseline in ("majority", "question_only"):
+        for stratum, counts in english["test"][baseline].items():
+            assert found.baselines[baseline][stratum] == Count(*counts)
     chinese = read(root, language="zh")
     for name, rows in chinese.splits.items():
         assert len(rows) == facts["chinese"]["rows"][name]

@@ -138,7 +138,7 @@ def read_sectioned(
 def build_sectioned(dataset: str, reports: Path, path: Path) -> None:
     """Make the table ``path`` of a folder of reports, unless it is there already.
 
-    Rows are appended to a file beside it that is renamed at the end, so the table is complete or
+    Rows are appended to a temporary file that is renamed at the end, so the table is complete or
     not there; a killed run continues where it stopped, and other processes wait for the first one.
     Bytes of a report that are not UTF-8 become U+FFFD.
 

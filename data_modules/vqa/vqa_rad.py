@@ -239,7 +239,7 @@ def _frame_leak(
     if osf is None:
         return (
             f"{TRAIN} holds {len(frames)} templated 'frame' rows, many of which restate test "
-            f"questions: put '{OSF}' beside it to have them counted.",
+            f"questions: put '{OSF}' next to it to have them counted.",
         )
     of_test = _variant_keys(test)
     of_train = _variant_keys([row for row in osf if row.split == "train"])

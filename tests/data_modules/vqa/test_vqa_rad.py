@@ -115,7 +115,7 @@ def test_literature_names_the_leak_in_numbers(tmp_path: Path, fake: FakeRAD) -> 
 @pytest.mark.parametrize(
     ("protocol", "message"),
     [
-        ("literature", f"templated 'frame' rows, many of which .* put '{OSF}' beside it"),
+        ("literature", f"templated 'frame' rows, many of which .* put '{OSF}' next to it"),
         ("clean", f"'{OSF}' is not beside trainset.json, .* rephrase or frame are not found"),
     ],
 )

@@ -113,7 +113,7 @@ class ROCO(StudyDataModule):
 
     def _captions(self, split: SplitName, dropped: list[DroppedRow]) -> Iterator[tuple[Path, str]]:
         """Yield the image file and the caption of every readable line of a split."""
-        for captions, images in self._files(split):
+        for captions, images in self._caption_files(split):
             if not captions.is_file():
                 if split != "train":
                     continue
@@ -135,7 +135,7 @@ class ROCO(StudyDataModule):
                 else:
                     dropped.append(source.malformed(number, "no id and caption of ROCO"))
 
-    def _files(self, split: SplitName) -> Iterator[tuple[Path, Path]]:
+    def _caption_files(self, split: SplitName) -> Iterator[tuple[Path, Path]]:
         """Yield the captions and the folder of images of each subset of a split."""
         if self.version == "v2":
             short = _V2_SPLITS[split]

@@ -1,4 +1,4 @@
-"""Base of all data modules: options, images, tokenizer and loaders of questions and of studies."""
+"""Base of all data modules: options, images, tokenizer and loaders."""
 
 from __future__ import annotations
 
@@ -36,26 +36,24 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     Args:
         root: Folder of the data set.
         split_seed: Seed of the validation hold-out (a hash of image identity and this number).
-        validation_fraction: Share of training images held out if the release has no validation
-            split.
+        validation_fraction: Share of training images held out if no validation split is released.
         batch_size: Images (studies) per training step and process.
-        eval_batch_size: Images (studies) per step in validation and test.
-        num_workers: Loader processes, which decode, augment and tokenise.
+        eval_batch_size: Images (studies) per validation or test step.
+        num_workers: Processes that decode, augment and tokenise.
         image_size: Side of the square network input in pixels.
-        tokenizer: ``words`` (a fixed table of 4096 slots built from texts, no download), or the
-            hub name or folder of a text encoder.
-        tokenizer_corpora: For ``words``: ``train`` (this data set's training texts) or text files
-            with one text a line. Both stages of a run must name the same.
+        tokenizer: ``words`` (4096 slots built from texts, no download), or the hub name or folder
+            of a text encoder.
+        tokenizer_corpora: Source of ``words``: ``train`` (this data set's training texts) or files
+            with one text per line. Both stages of a run must use the same.
         augmentation: ``none``, ``mild``, ``paper`` (fine-tuning), ``paper_pretrain`` or
             ``released_pretrain`` (see data/preprocessing/transforms.py).
-        cache_images: Keep decoded training and validation images in shared memory. The pixels are
-            the same as without.
-        resized: Folder of reduced copies made by ``prepare data --resize``, read instead of the
+        cache_images: Keep decoded training and validation images in shared memory; same pixels.
+        resized: Folder of reduced copies made by ``prepare data --resize`` that replace the
             released images (see data/files/reduced_copies.py); empty: the released images.
         seed: Seed of order, grouping and augmentation.
 
     Raises:
-        UserError: If a number is out of range or the augmentation is unknown.
+        UserError: If a number is out of range or a choice is unknown.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -110,7 +108,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
 
     @abstractmethod
     def read_release(self) -> Release[Row]:
-        """Read all rows of the release under ``root``; no images are opened."""
+        """Read all rows of the release under ``root`` without opening images."""
 
     @cached_property
     def release(self) -> Release[Row]:
@@ -124,7 +122,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
 
     @property
     def dataset(self) -> str:
-        """Name of the data set in ids, messages and records."""
+        """The data set's name in ids, messages and records."""
         return self.release.dataset
 
     @property
@@ -134,7 +132,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
 
     @property
     def absent(self) -> Mapping[str, str]:
-        """For each split of the release that is not on disk, the reason."""
+        """The reason for each split of the release that is not on disk."""
         return self.release.absent
 
     @property
@@ -149,7 +147,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
 
     @abstractmethod
     def training_texts(self) -> list[str]:
-        """Return the texts for the ``words`` table, none of a validation or test split."""
+        """Return texts for the ``words`` table, none of them from a validation or test split."""
 
     #: Constructor arguments that decide which rows are used.
     row_options: ClassVar[tuple[str, ...]] = ("split_seed", "validation_fraction")
@@ -157,7 +155,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     def selection(self) -> dict[str, str | int | float | bool]:
         """Return the data set, its layout and the ``row_options``, which checkpoints store.
 
-        Scoring compares them, so that no checkpoint is scored on rows that trained or chose it.
+        Scoring compares them, to reject checkpoints that trained on or were selected by its rows.
         """
         chosen = {name: getattr(self, name) for name in self.row_options}
         return {"dataset": self.dataset, "layout": self.release.layout, **chosen}
@@ -178,15 +176,15 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         """Return the image files of a row by image id, ``<data set>/<path in the release>``."""
 
     def images_in(self, rows: Iterable[Row]) -> DatasetImages:
-        """Return the images of some rows."""
+        """Return the images of the given rows."""
         return DatasetImages.of((row.row_id, self.images_shown(row)) for row in rows)
 
     def images_of(self, split: SplitName) -> DatasetImages:
-        """Return the images of one split in its role for scoring."""
+        """Return the images of one split."""
         return self.images_in(self.rows(split))
 
     def trained_images(self) -> DatasetImages:
-        """Return the images that training shows."""
+        """Return the training images."""
         return self.images_in(self.splits.train)
 
     def released_images(self) -> list[DatasetImages]:
@@ -194,7 +192,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return [self.images_in(rows) for rows in self.release.splits.values()]
 
     def scored_images(self) -> list[DatasetImages]:
-        """Return the images that choose or score weights: released splits and the hold-out."""
+        """Return the images that select or score weights: released splits and the hold-out."""
         scored: list[Iterable[Row]] = [self.splits.validation]
         scored += [rows for split, rows in self.release.splits.items() if split != "train"]
         return [self.images_in(rows) for rows in scored]
@@ -204,7 +202,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return {name: f for one in self.released_images() for name, f in one.files.items()}
 
     def _files(self, rows: Iterable[Row]) -> dict[str, Path]:
-        """The files that loaders read, by image id: released images or their reduced copies."""
+        """The files to load by image id: released images or their reduced copies."""
         files = {name: file for row in rows for name, file in self.images_shown(row).items()}
         if self.resized is None:
             return files
@@ -224,10 +222,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return self._tokenizer
 
     def adopt_tokenizer(self, text: str) -> None:
-        """Use a checkpoint's tokenizer, so that ids keep the meaning that the weights learned.
-
-        Args:
-            text: The tokenizer as JSON, from :class:`AnswerSpace`.
+        """Use a checkpoint's tokenizer, given as JSON, whose ids its weights were trained on.
 
         Raises:
             UserError: If this data module names a pretrained tokenizer and the two differ.
@@ -244,7 +239,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
             )
 
     def answer_space(self) -> AnswerSpace:
-        """Return what a checkpoint stores of the texts: for studies, tokenizer and selection."""
+        """Return what a checkpoint stores about the texts; for studies, tokenizer and selection."""
         tokenizer = self.tokenizer
         return AnswerSpace(
             protocol="clean",
@@ -263,11 +258,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     # ---- setup --------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Read the release and print its warnings; may be called again.
-
-        Raises:
-            UserError: If a required split is empty.
-        """
+        """Read the release and print its warnings; an empty required split is a ``UserError``."""
         splits = self._needed(stage)
         for split in splits:
             if not self.rows(split):
@@ -307,7 +298,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     @property
     @abstractmethod
     def _collate(self) -> Callable[[Sequence[Any]], Any]:
-        """Joins samples into a batch; workers started by spawn must unpickle it."""
+        """Joins samples into a batch; must be picklable for spawned workers."""
 
     # Training and validation need a cache each: training images are decoded larger, for the crops,
     # and a validation image reduced twice would not be the one that an uncached run sees.
@@ -323,7 +314,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return DecodedImages(self._files(rows).values(), size) if self.cache_images else None
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Load shuffled samples; an interrupted epoch continues with those not yet seen."""
+        """Load shuffled samples; an interrupted epoch continues after its last trained batch."""
         data = self._train_data()
         sampler = EpochIndexSampler(range(len(data)), *self._world(), seed=self.seed)
         loader = self._loader(data, self.batch_size, sampler, drop_last=self.drop_last)
@@ -335,7 +326,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Load the validation rows, each once over all processes."""
+        """Load each validation row once over all processes."""
         rows = self._validation_rows()
         return self._evaluation_loader(self._evaluation_data(rows, self._validation_cache))
 
@@ -343,11 +334,11 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return self.rows("validation")
 
     def test_dataloader(self) -> Any:
-        """Load the test rows, each once over all processes."""
+        """Load each test row once over all processes."""
         return self.predict_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Load the test rows, each once over all processes."""
+        """Load each test row once over all processes."""
         return self._evaluation_loader(self._evaluation_data(self.rows("test")))
 
     def _evaluation_loader(self, data: Any) -> DataLoader[Any]:

@@ -1,7 +1,4 @@
-"""The fixed negatives of the matching evaluation: drawn once from a split, whatever the model.
-
-Letters used in shapes: N studies, T width of the features.
-"""
+"""Fixed negatives of the matching evaluation: drawn once per split, the same for every model."""
 
 from __future__ import annotations
 
@@ -32,12 +29,7 @@ def _numbers(groups: Sequence[str]) -> Tensor:
 
 
 def random_negatives(groups: Sequence[str], seed: str) -> tuple[int, ...]:
-    """Draw for each study one of another group, evenly; -1 if there is none.
-
-    Args:
-        groups: The group of each study: its findings, or its text.
-        seed: Text that seeds the draw.
-    """
+    """Draw a study of another group (findings or text) for each study, uniformly; -1 if none."""
     generator = torch.Generator().manual_seed(stable_seed("random negatives", seed))
     group, noise = _numbers(groups), _noise((len(groups),) * 2, generator)
     return tuple(
@@ -47,14 +39,10 @@ def random_negatives(groups: Sequence[str], seed: str) -> tuple[int, ...]:
 
 
 def hard_negatives(features: Tensor, groups: Sequence[str], seed: str) -> tuple[int, ...]:
-    """Find for each study the one of another group with the nearest features; -1 if there is none.
+    """Find the study of another group with the nearest features (N, T), for N studies; -1 if none.
 
-    Studies with equal features are no negatives of each other. Ties are broken at random.
-
-    Args:
-        features: (N, T) unit vectors of the studies' content.
-        groups: As for :func:`random_negatives`.
-        seed: Text that seeds the draw.
+    The features are unit rows. Studies with equal features are not negatives of each other. Ties
+    are broken at random.
     """
     generator = torch.Generator().manual_seed(stable_seed("hard negatives", seed))
     group = _numbers(groups)
@@ -71,7 +59,7 @@ def hard_negatives(features: Tensor, groups: Sequence[str], seed: str) -> tuple[
 
 
 def negatives_of(rows: Sequence[StudyRow], table: TeacherTable | None, seed: str) -> FixedNegatives:
-    """Draw the fixed negatives of a split's studies; hard ones only with a teacher's features."""
+    """Draw the fixed negatives of a split's studies; hard ones require a teacher's features."""
     groups = [row.finding or normalise(row.text) for row in rows]
     hard = None
     if table is not None:

@@ -1,4 +1,4 @@
-"""Base of the mixtures of questions and of studies: parts, held-out data sets, weights."""
+"""Base of mixtures of data sets: parts, held-out data sets, weights."""
 
 from __future__ import annotations
 
@@ -22,19 +22,12 @@ from amif_lightning.errors import UserError
 
 
 class MixtureModule(TextDataModule[Row]):
-    """Base of a mixture; a subclass also has the base of its kind of rows.
-
-    Attributes:
-        parts: The data sets.
-        weights: Number of times that an epoch shows each part; None: once.
-        held_out: Further data sets that are scored later.
-        hashes: Folder of the image hashes.
-    """
+    """Base of a mixture; a subclass also inherits from the base of its kind of rows."""
 
     parts: Sequence[TextDataModule[Row]]
-    weights: list[float] | None
-    held_out: list[VQADataModule]
-    hashes: str
+    weights: list[float] | None  # passes per epoch of each part; None: one
+    held_out: list[VQADataModule]  # data sets that are scored but not trained on
+    hashes: str  # folder of the image hashes
 
     def prepare_data(self) -> None:
         """Prepare all data sets and hash the images that are compared."""
@@ -55,7 +48,7 @@ class MixtureModule(TextDataModule[Row]):
     def selection(self) -> dict[str, str | int | float | bool]:
         """Return the mixture's name, each part's values as ``<data set>.<key>``, and ``held_out``.
 
-        ``held_out`` names, comma-separated, the data sets whose images were all compared.
+        ``held_out`` names the fully compared held-out data sets, comma-separated.
         """
         joint: dict[str, str | int | float | bool] = {"dataset": type(self).__name__}
         for part in self.parts:
@@ -65,7 +58,7 @@ class MixtureModule(TextDataModule[Row]):
         return joint | ({"held_out": names} if names else {})
 
     def _check_parts(self) -> None:
-        """Ids begin with the data set's name, so each may occur once, as a part or held out."""
+        """Check that no data set occurs twice, since ids begin with its name."""
         seen: dict[str, TextDataModule[Row]] = {}
         for part in self.parts:
             if isinstance(part, MixtureModule):
@@ -82,8 +75,8 @@ class MixtureModule(TextDataModule[Row]):
         for module in self.held_out:
             if module.dataset in seen:
                 raise UserError(
-                    f"{module.dataset} is a part of the mixture and held out of it: leave it out "
-                    "of held_out, for no part trains on what another part validates or tests on."
+                    f"{module.dataset} is a part of the mixture and held out of it: remove it "
+                    "from held_out, since no part trains on validation or test images of another."
                 )
 
     def _joined(
@@ -92,7 +85,6 @@ class MixtureModule(TextDataModule[Row]):
         dropped: Iterable[DroppedRow],
         notes: Iterable[str],
     ) -> Release[Row]:
-        """The release of the mixture."""
         releases: list[Release[Row]] = [part.release for part in self.parts]
         return Release(
             dataset=type(self).__name__,
@@ -108,15 +100,7 @@ class MixtureModule(TextDataModule[Row]):
     def _without_leaks(
         self, scored_by: Mapping[SplitName, Callable[[Any], Sequence[DatasetImages]]]
     ) -> tuple[dict[SplitName, list[Row]], dict[str, str]]:
-        """Find rows of the parts that share no image or patient with a set that is scored.
-
-        Args:
-            scored_by: For each split to filter, a function that returns the scored images of
-                another part.
-
-        Returns:
-            The parts' remaining rows by split, and the reason of each removed row by its id.
-        """
+        """Kept rows by split, without images or patients of scored sets; reasons of removed rows."""
         outside: list[DatasetImages] = [
             images for module in self.held_out for images in module.released_images()
         ]
@@ -144,7 +128,7 @@ class MixtureModule(TextDataModule[Row]):
         return kept, leaking
 
     def _train_data(self) -> Mixed[Any]:
-        """Samples of all parts, each as often as its weight demands."""
+        """Samples of all parts, repeated by weight."""
         data = super()._train_data()
         counts = Counter(data.sources())
         sizes = [counts[part.dataset] for part in self.parts]

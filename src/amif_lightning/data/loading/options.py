@@ -1,4 +1,4 @@
-"""Types of the arguments that data modules pass on to their bases; the classes document them."""
+"""Typed dictionaries of the arguments that data modules pass on to their bases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TeacherName = Literal["none", "open_clip", "checkpoint", "embeddings"]
 
 
 class LoaderOptions(TypedDict, total=False):
-    """Arguments of :class:`TextDataModule` without the splits and the augmentation."""
+    """Arguments of :class:`TextDataModule` except root, splits and augmentation."""
 
     batch_size: int
     eval_batch_size: int
@@ -26,7 +26,7 @@ class LoaderOptions(TypedDict, total=False):
 
 
 class SplitOptions(LoaderOptions, total=False):
-    """The same with the choice of validation rows."""
+    """:class:`LoaderOptions` with the choice of validation rows."""
 
     split_seed: int
     validation_fraction: float
@@ -39,7 +39,7 @@ class TextOptions(SplitOptions, total=False):
 
 
 class QuestionOptions(LoaderOptions, total=False):
-    """Arguments of :class:`VQADataModule` without those that select rows."""
+    """Arguments of :class:`VQADataModule` except those that select rows."""
 
     augmentation: Augmentation
     questions_per_image: int
@@ -59,7 +59,7 @@ class VQAOptions(QuestionOptions, SplitOptions, total=False):
 
 
 class HubOptions(VQAOptions, total=False):
-    """The same with those of :class:`HubQuestions`."""
+    """All arguments of :class:`HubQuestions` except the root."""
 
     unpacked: str
 
@@ -72,7 +72,7 @@ class _StudyTexts(TypedDict, total=False):
 
 
 class CorpusOptions(LoaderOptions, _StudyTexts, total=False):
-    """Arguments of :class:`StudyDataModule` without those that select rows."""
+    """Arguments of :class:`StudyDataModule` except those that select rows."""
 
     teacher: TeacherName
 

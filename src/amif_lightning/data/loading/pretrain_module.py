@@ -30,18 +30,15 @@ class StudyDataModule(TextDataModule[StudyRow]):
 
     Args:
         root: Folder of the data set.
-        max_text_tokens: Most tokens of a text, [CLS] and [SEP] included.
-        teacher: Source of the soft labels' features: ``none``; ``open_clip``: a model of that
-            library; ``checkpoint``: an earlier pre-training run; ``embeddings``: a file in the
-            format of data/teacher/store.py.
+        max_text_tokens: Maximum tokens of a text, [CLS] and [SEP] included.
+        teacher: Source of the soft labels' features: ``none``, ``open_clip`` (a model of that
+            library), ``checkpoint`` (an earlier pre-training run) or ``embeddings`` (a file in the
+            format of data/teacher/store.py).
         teacher_source: The teacher's hub name, ``local-dir:FOLDER``, checkpoint or file; empty:
             the default of its kind.
         teacher_cache: Folder of the teacher's embeddings, which are computed once.
-        augmentation: As in :class:`TextDataModule`; by default that of the paper's pre-training.
+        augmentation: As in :class:`TextDataModule`; the default is the paper's for pre-training.
         **kwargs: Arguments of :class:`TextDataModule`.
-
-    Raises:
-        UserError: If a number is out of range or a word is unknown.
     """
 
     kind = "studies"
@@ -71,11 +68,11 @@ class StudyDataModule(TextDataModule[StudyRow]):
         return {image.image_id: image.file for image in row.images}
 
     def training_texts(self) -> list[str]:
-        """Return the texts of the training studies, for the ``words`` table."""
+        """Return the texts of the training studies."""
         return [row.text for row in self.splits.train]
 
     def class_prompts(self) -> dict[str, list[str]]:
-        """Return prompts of each class of ``StudyRow.classes``, for zero-shot classification."""
+        """Return prompts for each class of ``StudyRow.classes``, for zero-shot classification."""
         return {}
 
     @cached_property
@@ -93,24 +90,21 @@ class StudyDataModule(TextDataModule[StudyRow]):
         """Draw the negatives of the matching evaluation, equal for every model and training seed.
 
         A random negative has other findings, or another text if findings are unknown. A hard
-        negative is the one with the most similar text by the teacher; None without a teacher.
-
-        Args:
-            split: ``validation`` or ``test``.
+        negative is the one of these with the most similar text by the teacher, if there is one.
         """
         seed = f"{self.dataset}/{split}/{self.split_seed}"
         return negatives_of(self.rows(split), self.teacher_table, seed)
 
     def regions(self, study_id: str, image_id: str) -> Sequence[Region]:
-        """Return the regions of the findings on an image of a study; empty if unknown."""
+        """Return the regions of the findings on a study's image; empty if unknown."""
         return ()
 
     def region_words(self) -> Mapping[str, frozenset[str]]:
-        """Return for each kind of finding the lower-case words that name it in a text."""
+        """Return the lower-case words that name each kind of finding in a text."""
         return {}
 
     def evaluation_context(self) -> RetrievalContext:
-        """Return what a record states about the test studies."""
+        """Return the part of a record that describes the test studies."""
         return RetrievalContext(
             dataset=self.dataset,
             layout=self.release.layout,
@@ -121,11 +115,7 @@ class StudyDataModule(TextDataModule[StudyRow]):
         )
 
     def audit(self, check_images: bool = True) -> StudyAudit:
-        """Count and check the studies; see :mod:`amif_lightning.data.audit.studies`.
-
-        Args:
-            check_images: Whether to decode every image once.
-        """
+        """Count and check the studies; ``check_images`` decodes every image once."""
         return study_audit(
             self.release,
             self.splits,
@@ -136,9 +126,9 @@ class StudyDataModule(TextDataModule[StudyRow]):
     # ---- teacher ------------------------------------------------------------------------------
 
     def embeddings_file(self) -> Path | None:
-        """Return the file of the teacher's embeddings, computed if missing; None without a teacher.
+        """Return the embeddings file, computed if missing; None without a teacher.
 
-        It covers every usable study, so that validation can be compared with the teacher too.
+        It covers the usable studies of all splits, so that validation can use the teacher too.
 
         Raises:
             UserError: If the teacher cannot be loaded, or its file does not belong to this data.
@@ -159,7 +149,7 @@ class StudyDataModule(TextDataModule[StudyRow]):
         )
 
     def without_teacher(self) -> None:
-        """Compute no embeddings in ``prepare_data``, for commands that read the files only."""
+        """Compute no embeddings in ``prepare_data``, for commands that only read the files."""
         self.teacher = "none"
 
     @cached_property
@@ -175,16 +165,11 @@ class StudyDataModule(TextDataModule[StudyRow]):
     # ---- Lightning ----------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Compute and cache the teacher's embeddings, if there is a teacher."""
+        """Compute and cache the embeddings of a configured teacher."""
         self.embeddings_file()
 
     def setup(self, stage: str) -> None:
-        """As in the base.
-
-        Raises:
-            UserError: If a required split is empty, smaller than one training batch, or has fewer
-                studies than there are processes.
-        """
+        """As in the base; too few studies for a batch or the processes are also a ``UserError``."""
         super().setup(stage)
         processes = self._world()[0]
         for split in self._needed(stage):

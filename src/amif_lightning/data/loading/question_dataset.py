@@ -1,4 +1,4 @@
-"""Torch data set of questions grouped by image, and the collation of a batch."""
+"""Torch data set of questions grouped by image, and the collation of batches."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from amif_lightning.seeding import stable_seed
 
 @dataclass(frozen=True)
 class QuestionSample:
-    """One image, (3, H, W) float, and the questions asked of it in a batch."""
+    """One image (3, H, W), float, and its questions in a batch."""
 
     image: Tensor
-    image_key: str  # of the image shown
+    image_key: str
     rows: list[VQAExample]
 
 
 class QuestionGroups(Dataset[QuestionSample]):
-    """Questions of one split, grouped so that an image is decoded and encoded once for several.
+    """Questions of one split, grouped by image to decode and encode each image once per group.
 
-    An image with n questions gives ``ceil(n / per_image)`` groups. With ``shuffle`` the questions
-    of an image are divided into groups anew each epoch; every question occurs once an epoch.
+    An image with n questions gives ``ceil(n / per_image)`` groups. ``shuffle`` regroups and
+    augments anew each epoch; every question occurs once per epoch.
 
     Args:
         rows: The split's questions.
         file_of: Returns the image file of a row.
         transform: Maps decoded pixels to the network input.
-        per_image: Most questions of one image in a group.
-        shuffle: Whether groups (and augmentation) change with the epoch.
+        per_image: Maximum questions in a group.
+        shuffle: Whether groups and augmentation change with the epoch.
         seed: Seed of groups and augmentation.
         cache: The split's decoded images.
-        shown: For the control, the image key to show instead, by image key.
+        shown: Replacement image key by image key, for the shuffled-image control.
     """
 
     def __init__(
@@ -75,12 +75,11 @@ class QuestionGroups(Dataset[QuestionSample]):
         return len(self._groups)
 
     def sources(self) -> list[str]:
-        """Return the name of each group's data set."""
+        """Return the data set's name of each group."""
         firsts = (self._of_image[image][0] for image, _ in self._groups)
         return [row.question_id.partition("/")[0] for row in firsts]
 
     def __getitem__(self, key: int | tuple[int, int]) -> QuestionSample:
-        """The group ``index``, or ``(epoch, index)`` for training."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         image_key, chunk = self._groups[index]
         rows = self._of_image[image_key]
@@ -100,7 +99,7 @@ class QuestionGroups(Dataset[QuestionSample]):
 def other_images(image_keys: Sequence[str], seed: int) -> dict[str, str]:
     """Draw a permutation of images without fixed points, for the shuffled-image control.
 
-    A single image has no other one and maps to itself.
+    A single image maps to itself.
     """
     distinct = sorted(set(image_keys))
     generator = torch.Generator().manual_seed(stable_seed("control", seed))
@@ -110,19 +109,12 @@ def other_images(image_keys: Sequence[str], seed: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class QuestionCollator:
-    """Join groups into one batch, each image once.
-
-    Attributes:
-        tokenizer: The tokenizer of the run.
-        max_question_tokens: Most ids of a question, [CLS] and [SEP] included.
-        max_answer_tokens: Most ids of an answer, [CLS] and [SEP] included.
-        strata: Names of the strata, in the order of the batch's columns.
-    """
+    """Join groups into one batch, each image once; the limits include [CLS] and [SEP]."""
 
     tokenizer: Tokenizer
     max_question_tokens: int
     max_answer_tokens: int
-    strata: tuple[str, ...]
+    strata: tuple[str, ...]  # in the order of the batch's columns
 
     def __call__(self, samples: Sequence[QuestionSample]) -> VQABatch:
         """Tokenise and pad the questions of the samples."""

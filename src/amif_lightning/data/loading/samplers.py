@@ -12,20 +12,16 @@ from amif_lightning.seeding import stable_seed
 
 
 class EpochIndexSampler(DistributedSampler[Any]):
-    """Shuffled indices as (epoch, index) pairs; the next epoch can start after its first samples.
+    """Shuffled (epoch, index) pairs; the next iteration leaves out the first ``skip`` samples.
 
-    It is a ``DistributedSampler`` so that Lightning does not wrap it again. The epoch goes with
-    each index because persistent workers hold a copy of the data set and derive the augmentation
-    from it.
+    As a ``DistributedSampler`` it is not wrapped again by Lightning. Each index carries the epoch
+    because persistent workers hold a copy of the data set and derive the augmentation from it.
 
     Args:
-        data: The data set.
+        data: Any object with the length of the data set.
         replicas: Number of processes.
         rank: This process.
         seed: Seed of the order, together with the epoch; any whole number.
-
-    Attributes:
-        skip: Number of samples that the next iteration leaves out; it is reset to 0 then.
     """
 
     def __init__(self, data: Sized, replicas: int, rank: int, seed: int) -> None:
@@ -45,8 +41,7 @@ class EpochIndexSampler(DistributedSampler[Any]):
 class ShardSampler(DistributedSampler[Any]):
     """Every index exactly once over all processes, in order.
 
-    The default distributed sampler repeats samples until all shards are equally long, which changes
-    scores; here the shards may differ by one.
+    Shards may differ by one; the default sampler repeats samples, which changes scores.
     """
 
     def __init__(self, data: Sized, replicas: int, rank: int) -> None:
@@ -62,11 +57,9 @@ class ShardSampler(DistributedSampler[Any]):
 
 
 def position(trainer: Trainer, steps: int) -> tuple[int, int]:
-    """Return the epoch to train on, from 0, and how many of its batches are already trained on.
+    """Return the epoch to train on, from 0, and the number of its batches already trained on.
 
-    Args:
-        trainer: The trainer, with the progress of a checkpoint or none.
-        steps: Batches of the whole loader.
+    ``steps`` is the number of batches of the whole loader.
     """
     limit = trainer.limit_train_batches
     if isinstance(limit, int):

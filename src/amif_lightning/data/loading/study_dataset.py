@@ -1,4 +1,4 @@
-"""Torch data set of studies as two views and a text, and the collation of a batch."""
+"""Torch data set of studies as two views and a text, and the collation of batches."""
 
 from __future__ import annotations
 
@@ -37,31 +37,23 @@ class TeacherTable(Protocol):
 
 @dataclass(frozen=True)
 class StudySample:
-    """One study with two views.
-
-    Attributes:
-        row: The study.
-        position: Its place in the split.
-        views: View 1 and view 2, (3, H, W) float.
-        shown: The image ids of the views.
-        second_frontal: Whether view 2 is a frontal image and view 1 is not.
-    """
+    """One study with two views."""
 
     row: StudyRow
-    position: int
-    views: tuple[Tensor, Tensor]
-    shown: tuple[str, str]
-    second_frontal: bool
+    position: int  # in the split
+    views: tuple[Tensor, Tensor]  # each (3, H, W), float
+    shown: tuple[str, str]  # image ids of the views
+    second_frontal: bool  # view 2 is frontal and view 1 is not
 
 
 class StudyViews(Dataset[StudySample]):
     """Studies of one split, each with two views.
 
     Args:
-        rows: The split's studies, each with an image.
-        files: The file of each image by its id.
+        rows: Studies with images.
+        files: File of each image by its id.
         transform: Maps decoded pixels to the network input.
-        shuffle: Whether views (and augmentation) are drawn anew each epoch.
+        shuffle: Whether views and augmentation are drawn anew each epoch.
         seed: Seed of views and augmentation.
         cache: The split's decoded images.
     """
@@ -83,11 +75,10 @@ class StudyViews(Dataset[StudySample]):
         return len(self.rows)
 
     def sources(self) -> list[str]:
-        """Return the name of each study's data set."""
+        """Return the data set's name of each study."""
         return [row.study_id.partition("/")[0] for row in self.rows]
 
     def __getitem__(self, key: int | tuple[int, int]) -> StudySample:
-        """The study ``index``, or ``(epoch, index)`` for training."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         row = self.rows[index]
         kinds = [image.view for image in row.images]
@@ -117,19 +108,13 @@ class StudyViews(Dataset[StudySample]):
 
 
 def text_identity(text: str) -> int:
-    """Return a 63-bit identity that is equal for texts that are equal once normalised."""
+    """Return a 63-bit hash of the normalised text."""
     return stable_seed("text", normalise(text))
 
 
 @dataclass(frozen=True)
 class StudyCollator:
-    """Join studies into one batch.
-
-    Attributes:
-        tokenizer: The tokenizer of the run.
-        max_text_tokens: Most ids of a text, [CLS] and [SEP] included.
-        teacher: The teacher's features; None leaves them out.
-    """
+    """Join studies into one batch; ``max_text_tokens`` includes [CLS] and [SEP]."""
 
     tokenizer: Tokenizer
     max_text_tokens: int

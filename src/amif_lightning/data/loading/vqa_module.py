@@ -50,23 +50,19 @@ class VQADataModule(TextDataModule[VQAExample]):
         protocol: ``clean``: candidates from training answers only, leaking rows dropped and
             counted; ``literature``: candidates from all splits, as in many papers, with every
             output labelled (see "Protocols" in docs/datasets.md).
-        test_split: The released split that ``test`` scores; with ``validation`` the checkpoint is
-            chosen on a hold-out from the training images instead.
-        questions_per_image: Most questions of one image in a training step; the image is encoded
-            once for all of them.
-        max_question_tokens: Most tokens of a question, [CLS] and [SEP] included.
-        max_answer_tokens: Most tokens of an answer, [CLS] and [SEP] included.
+        test_split: The released split that ``test`` scores; ``validation`` selects checkpoints on a
+            hold-out from the training images instead.
+        questions_per_image: Maximum questions of one image in a training step; they share one
+            encoding of the image.
+        max_question_tokens: Maximum tokens of a question, [CLS] and [SEP] included.
+        max_answer_tokens: Maximum tokens of an answer, [CLS] and [SEP] included.
         vocabulary: Entries of the knowledge attention: ``words`` of the training answers or whole
             ``answers``.
-        vocabulary_size: Most entries of that vocabulary, by frequency.
+        vocabulary_size: Maximum entries of that vocabulary, by frequency.
         validation_questions: During training, rank a fixed seeded sample of this many questions.
-        control: Score the test questions a second time with the images permuted among them.
+        control: Also score the test questions with their images permuted.
         **kwargs: Arguments of :class:`TextDataModule`; a training step holds ``batch_size`` images
             and up to ``questions_per_image`` times as many questions.
-
-    Raises:
-        UserError: If a number is out of range, or the protocol, test split, vocabulary or
-            augmentation is unknown.
     """
 
     kind = "questions"
@@ -110,15 +106,15 @@ class VQADataModule(TextDataModule[VQAExample]):
     row_options = (*TextDataModule.row_options, "test_split")
 
     def file_of(self, row: VQAExample) -> Path:
-        """Return the file of the image that a row asks about."""
+        """Return the file of a question's image."""
         return self.root / row.image
 
     def image_id_of(self, row: VQAExample) -> str:
-        """Return ``<data set>/<path in the release>``, unique among all data sets."""
+        """Return ``<data set>/<path in the release>``, unique over all data sets."""
         return row.image if row.source else f"{self.dataset}/{row.image}"
 
     def images_shown(self, row: VQAExample) -> dict[str, Path]:
-        """Return the image that a question asks about."""
+        """Return the file of a question's image by image id."""
         return {self.image_id_of(row): self.file_of(row)}
 
     @property
@@ -127,12 +123,10 @@ class VQADataModule(TextDataModule[VQAExample]):
         return self.splits.label
 
     def images_of(self, split: SplitName) -> DatasetImages:
-        """Return the images of one split in its role for scoring.
+        """Return the images of one split.
 
-        Args:
-            split: ``validation``: the images that choose checkpoints; ``test``: those that are
-                scored, and those of the released test set; ``train``: those of released training
-                questions that do not validate.
+        ``test`` includes the released test set, whichever split is scored. ``train`` holds the
+        released training questions without those held out for validation.
         """
         parts = self.splits
         if split == "validation":
@@ -143,7 +137,7 @@ class VQADataModule(TextDataModule[VQAExample]):
         return self.images_in(r for r in parts.released_train if r.question_id not in held_out)
 
     def training_texts(self) -> list[str]:
-        """Return questions and answers of training rows, for the ``words`` table."""
+        """Return questions and answers of the training rows."""
         rows = self.splits.released_train
         return [row.question for row in rows] + [row.references[0] for row in rows]
 
@@ -160,7 +154,7 @@ class VQADataModule(TextDataModule[VQAExample]):
 
     @cached_property
     def strata(self) -> tuple[str, ...]:
-        """Names of all strata that occur, ``overall`` first."""
+        """Names of all occurring strata, ``overall`` first."""
         parts = self.splits
         names = {n for r in (*parts.train, *parts.validation, *parts.test) for n in subsets_of(r)}
         return ("overall", *sorted(names - {"overall"}))
@@ -168,9 +162,9 @@ class VQADataModule(TextDataModule[VQAExample]):
     def answer_space(self) -> AnswerSpace:
         """Return candidates and vocabulary of the protocol as token ids.
 
-        A candidate keeps its first ``max_answer_tokens - 2`` tokens; ``audit`` counts the cut and
-        the indistinguishable ones. Vocabulary entries without a token, such as a lone accent, have
-        no vector and are left out.
+        A candidate keeps its first ``max_answer_tokens - 2`` tokens; ``audit`` counts truncated and
+        indistinguishable candidates. Vocabulary entries without tokens, such as a lone accent, are
+        dropped.
         """
         tokenizer, parts = self.tokenizer, self.splits
         limit = self.max_answer_tokens - 2
@@ -193,26 +187,22 @@ class VQADataModule(TextDataModule[VQAExample]):
         )
 
     def warnings(self) -> list[str]:
-        """As in the base, with images that splits share."""
+        """Return the protocol's notes, images shared between splits, and counts of dropped rows."""
         return [*self.splits.notes, *shared_image_warnings(self.splits), *self._dropped()]
 
     def evaluation_context(self) -> EvaluationContext:
-        """Return what a record states about the tested questions, apart from the model."""
+        """Return the part of a record that describes the test questions."""
         return evaluation_context(self.splits, self._named_file, self.warnings())
 
     def _named_file(self, row: VQAExample) -> str:
-        """A row's image relative to the root, so that records hold on another machine."""
+        """Path of a row's image relative to the root if possible, valid on other machines."""
         path = self.file_of(row)
         return (
             path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
         )
 
     def audit(self, check_images: bool = True) -> Audit:
-        """Count and check the questions; see :mod:`amif_lightning.data.audit.questions`.
-
-        Args:
-            check_images: Whether to decode every image once.
-        """
+        """Count and check the questions; ``check_images`` decodes every image once."""
         try:
             cut = cut_sentences(
                 self.splits, self.tokenizer, self.max_question_tokens, self.max_answer_tokens
@@ -224,7 +214,7 @@ class VQADataModule(TextDataModule[VQAExample]):
     # ---- Lightning ----------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Nothing is downloaded; the files must be under ``root``."""
+        """Do nothing: the files must be under ``root``."""
 
     @property
     def _collate(self) -> QuestionCollator:
@@ -248,11 +238,11 @@ class VQADataModule(TextDataModule[VQAExample]):
         return self._validation_sample(self.splits.validation)
 
     def _validation_sample(self, rows: Sequence[VQAExample]) -> list[VQAExample]:
-        """The questions that are ranked during training, the same in every run."""
+        """The questions to rank during training, the same in every run."""
         return validation_sample(rows, self.validation_questions)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
-        """Load the test rows, then (as a second loader) the control with permuted images."""
+        """Load the test rows and, as a second loader, the control with permuted images."""
         loaders = [self.predict_dataloader()]
         if self.control:
             rows = self.splits.test

@@ -1,4 +1,4 @@
-"""One epoch of several data sets, each shown as often as its weight demands."""
+"""One epoch of several data sets, each repeated by its weight."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ Sample_co = TypeVar("Sample_co", covariant=True)
 class Mixed(Dataset[Sample_co]):
     """Weighted samples of several parts that are concatenated in one data set.
 
-    An epoch shows ``round(weight * n)`` samples of a part of n: with weight 1 each once, with 0.5
-    one half and the other half in the next epoch, with 2 each twice. A sample is repeated only
-    after all others of its part were shown, except for samples that a loader leaves out of an
-    incomplete batch. The epochs of a part are consecutive slices of an endless sequence of passes;
-    each pass is a permutation drawn from (seed, part, pass). Augmentation and drawn views change
-    with the pass, as they do with the epoch of a single data set.
+    An epoch shows ``round(weight * n)`` samples of a part of n: weight 1 each once, 0.5 a half and
+    the other half in the next epoch, 2 each twice. A part repeats a sample only after showing all
+    others, except samples that a loader drops with an incomplete batch. A part's epochs are
+    consecutive slices of an endless sequence of permutations ("passes"), drawn from
+    (seed, part, pass). Augmentation and drawn views change with the pass.
 
     Args:
-        data: The samples of the first part, then of the second, ...; indexed by ``(pass, index)``.
+        data: The samples, part after part; indexed by ``(pass, index)``.
         sizes: Number of samples of each part.
-        weights: Number of times that an epoch shows each part, above 0; None: once.
+        weights: Passes per epoch of each part, above 0; None: one.
         seed: Seed of the permutations.
 
     Raises:
@@ -62,7 +61,6 @@ class Mixed(Dataset[Sample_co]):
         return self._ends[-1]
 
     def __getitem__(self, key: tuple[int, int]) -> Sample_co:
-        """The sample at ``(epoch, place)``."""
         epoch, place = key
         part = bisect_right(self._ends, place)
         within = place - (self._ends[part] - self.shown[part])
@@ -81,11 +79,7 @@ class Mixed(Dataset[Sample_co]):
 
 
 def check_weights(parts: int, weights: Sequence[float] | None) -> None:
-    """Check that a mixture has parts and, if given, one positive finite weight for each.
-
-    Raises:
-        UserError: If not.
-    """
+    """Raise a UserError unless there are parts and, if given, a positive finite weight for each."""
     if parts < 1:
         raise UserError("data.init_args.parts is empty: name at least one data module.")
     if weights is None:

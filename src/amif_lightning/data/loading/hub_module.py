@@ -21,12 +21,12 @@ PARQUET = tuple(f"{folder}train{end}.parquet" for folder in ("data/", "") for en
 
 
 class HubQuestions(VQADataModule):
-    """Base of a data set with several layouts, one of which (``hf``) is the hub's parquet files.
+    """Base of a data set with several layouts; one of them, ``hf``, is the hub's parquet files.
 
     Args:
         root: Folder of the data set.
-        layout: The layout to read; ``auto``: the first of :attr:`layouts` that is there.
-        unpacked: Folder that the images of parquet files are written into once.
+        layout: The layout to read; ``auto``: the first one in :attr:`layouts` with files on disk.
+        unpacked: Folder for the images of parquet files, which are unpacked once.
         **kwargs: Arguments of :class:`VQADataModule`.
     """
 
@@ -50,11 +50,7 @@ class HubQuestions(VQADataModule):
 
     @cached_property
     def chosen_layout(self) -> str:
-        """The layout that is read.
-
-        Raises:
-            UserError: If it is not there, or the folder is missing.
-        """
+        """The layout to read; raises a UserError if the folder or the layout's files are missing."""
         check_folder(self.title, self.root, self.source)
         there = [
             name

@@ -100,7 +100,7 @@ class MixtureModule(TextDataModule[Row]):
     def _without_leaks(
         self, scored_by: Mapping[SplitName, Callable[[Any], Sequence[DatasetImages]]]
     ) -> tuple[dict[SplitName, list[Row]], dict[str, str]]:
-        """Kept rows by split, without images or patients of scored sets; reasons of removed rows."""
+        """Rows by split without images or patients of scored sets, and reasons of removed rows."""
         outside: list[DatasetImages] = [
             images for module in self.held_out for images in module.released_images()
         ]

@@ -1,7 +1,7 @@
 """Questions with composed answers: finding, size, side and zone in one answer.
 
-A few words form many answers. Some are rare and some never occur in training; a network that treats
-each answer as a class cannot give those. Only frontal images that decide every word are asked.
+A few words form many answers. Some are rare and some never occur in training; a classifier over
+training answers cannot give the latter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WORDINGS = (
 
 
 def describe(findings: Iterable[Finding]) -> str:
-    """Compose the answer of findings, such as ``small left upper mass``; empty without any."""
+    """Compose the answer, such as ``small left upper mass``; empty without findings."""
     return " and ".join(map(_phrase, findings))
 
 
@@ -50,14 +50,14 @@ def _phrase(finding: Finding) -> str:
 
 
 def composition(study: int, placed: Sequence[Placed]) -> Candidate | None:
-    """Return a study's question; None if normal or if the frontal image leaves a word open."""
+    """Return the question; None if normal or if the frontal image leaves a word undecided."""
     if not placed or not all(item.finding.aspects <= item.decided[VIEW] for item in placed):
         return None
     return Candidate(study, VIEW, SEEN, "", describe(item.finding for item in placed))
 
 
 def held_out(rng: np.random.Generator) -> frozenset[str]:
-    """Draw the answers to hold out from training; each of their words is in a training answer."""
+    """Draw the answers to hold out from training; training answers contain all of their words."""
     answers = sorted({describe(profile.findings) for profile in PROFILES if profile.findings})
     words = Counter(word for answer in answers for word in set(answer.split()))
     chosen: list[str] = []
@@ -72,19 +72,11 @@ def held_out(rng: np.random.Generator) -> frozenset[str]:
 def ask(
     rng: np.random.Generator, found: Iterable[Candidate], unseen: frozenset[str], *, train: bool
 ) -> list[Question]:
-    """Choose the questions of a split.
-
-    Args:
-        rng: Draws the wordings, independently of the answers.
-        found: Results of :func:`composition`.
-        unseen: Held-out answers; the training split omits them, others mark them by their type.
-        train: Whether this is the training split.
-    """
+    """Choose wordings; omit ``unseen`` answers in training, mark them by type in other splits."""
     asked: list[Question] = []
     for one in found:
-        drawn = rng.permutation(len(WORDINGS))[
-            :REPEATS
-        ]  # also for omitted answers, so that no draw shifts
+        # Drawn for omitted answers too, so that wordings do not depend on the held-out answers.
+        drawn = rng.permutation(len(WORDINGS))[:REPEATS]
         if one.answer in unseen:
             if train:
                 continue

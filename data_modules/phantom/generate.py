@@ -1,16 +1,12 @@
-"""Write the phantom data set: images, studies, questions, footprints and a manifest.
+"""Write the phantom data set.
 
 Layout under the root::
 
-    phantom.json                     manifest: generator, seed, sizes, coordinates
-    studies.jsonl                    one study a line: images, report, findings, vector
-    questions.jsonl                  one question a line
-    compositions.jsonl               one question with a composed answer a line
-    footprints.jsonl                 one finding on one image a line
+    phantom.json                        manifest: generator, seed, sizes, coordinates
+    studies.jsonl                       a study per line: images, report, findings, vector
+    questions.jsonl, compositions.jsonl a question per line; the latter with composed answers
+    footprints.jsonl                    a finding on an image per line
     images/<split>/<study>_<view>.png
-
-For a seed, findings, words and questions are the same on every machine; pixels agree to one grey
-level.
 """
 
 from __future__ import annotations
@@ -63,21 +59,20 @@ def generate(
 ) -> None:
     """Write the data set unless it exists.
 
-    It is written to a temporary folder next to the root and moved in one step, so a root is never
-    incomplete. If several processes generate it at once, the first to finish wins and the others
-    use its files. A killed process leaves its temporary folder, which may be deleted.
+    Files are written to a temporary folder next to the root and moved in one step, so a root is
+    never incomplete. If several processes generate at once, the first to finish provides the files.
+    A killed process leaves its temporary folder, which may be deleted. For a given seed, findings,
+    words and questions are equal on every machine; pixels agree to one grey level.
 
     Args:
-        root: Folder to write to; created if it is missing, replaced if it is empty.
+        root: Folder to write to; created if missing, replaced if empty.
         seed: Seed of everything, 0 or more.
         studies: Studies per split; by default 1200 / 200 / 300.
         progress: Show a progress bar.
-        processes: Number of processes, which does not change the files; by default all cores for
-            large data sets and one for small ones.
+        processes: Does not change the files; by default one for few studies, else all cores.
 
     Raises:
-        UserError: The folder contains a data set with other settings or other files, or cannot be
-            written.
+        UserError: The folder contains other settings or files, or cannot be written.
     """
     root = Path(root).resolve()  # replace the target of a link, not the link
     studies = STUDIES if studies is None else studies
@@ -104,7 +99,7 @@ def generate(
 def checked_sizes(
     phantom_seed: int, train_studies: int, validation_studies: int, test_studies: int
 ) -> dict[SplitName, int]:
-    """Check the arguments of the data modules and return the studies per split."""
+    """Check the data modules' arguments and return the studies per split."""
     check_minimum(
         {
             "phantom_seed": (phantom_seed, 0),
@@ -154,7 +149,7 @@ def _write(
     progress: bool,
     processes: int | None,
 ) -> dict[str, dict[SplitName, int]]:
-    """Write all splits and return the numbers of questions of each, composed answers separately."""
+    """Write all splits; return the questions per split, those with composed answers separately."""
     counts: dict[str, dict[SplitName, int]] = {"questions": {}, "compositions": {}}
     unseen = held_out(stream(seed, "train", HELD_OUT))
     planned = [job for split in SPLITS for job in jobs[split]]
@@ -193,7 +188,6 @@ def _opened(path: Path) -> TextIO:
 
 
 def _line(jobs: list[Job], question: Question) -> str:
-    """Format a question for questions.jsonl or compositions.jsonl."""
     asked = question.candidate
     job = jobs[asked.study]
     return line(

@@ -12,16 +12,16 @@ from data_modules.phantom.read import read_phantom, read_studies
 
 
 class Phantom(VQADataModule):
-    """Radiographs of generated patients, with questions that the image decides.
+    """Radiographs of generated patients, with questions that the image alone answers.
 
     Args:
-        root: Folder of the data set, which is generated if the folder is missing or empty.
+        root: Folder of the data set; generated if missing or empty.
         phantom_seed: Seed of the patients, 0 or more; independent of the training seed.
         train_studies: Studies (two views each) of the training split, 1 or more.
         validation_studies: Studies of the validation split; 0: hold out from training.
         test_studies: Studies of the test split.
-        compositional: Whether to add questions with composed answers, such as ``small left upper
-            mass``, some of which do not occur in training.
+        compositional: Add questions with composed answers, such as ``small left upper mass``;
+            some of these answers do not occur in training.
         **kwargs: Arguments of :class:`VQADataModule`.
 
     Raises:
@@ -62,6 +62,6 @@ class Phantom(VQADataModule):
         return release
 
     def training_texts(self) -> list[str]:
-        """Return questions, answers and reports: both stages build the same token table."""
+        """Return questions, answers and reports, so that both stages build the same token table."""
         studies = [study for study in read_studies(self.root) if study.split == "train"]
         return super().training_texts() + [study.report for study in studies]

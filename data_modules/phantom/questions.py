@@ -1,9 +1,4 @@
-"""Questions that an image decides, in equal shares of types and with balanced answers.
-
-Answers are balanced within each cell: a question type, its topic (the finding asked for) and the
-view. Wordings are distributed evenly over the answers of a cell, so a question's wording reveals
-nothing but the list of possible answers.
-"""
+"""Questions that one image answers, in equal shares of types and with balanced answers."""
 
 from __future__ import annotations
 
@@ -80,7 +75,7 @@ _WORDINGS: dict[QuestionType, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A question that one image decides."""
+    """A question that one image answers."""
 
     study: int  # index within the split
     view: View
@@ -105,10 +100,10 @@ def wordings(question_type: QuestionType, topic: str) -> tuple[str, ...]:
 
 
 def candidates(study: int, placed: Sequence[Placed]) -> list[Candidate]:
-    """List the questions that each image of a study decides.
+    """List the questions that each image of a study answers.
 
-    An image that does not show a finding neither confirms nor excludes it. A finding that the study
-    does not have is denied on both views.
+    For a finding of the study, presence is only asked on the views that show it. For a finding that
+    the study does not have, the answer is no on both views.
     """
     found: list[Candidate] = []
     kinds = {item.finding.kind for item in placed}
@@ -128,7 +123,7 @@ def candidates(study: int, placed: Sequence[Placed]) -> list[Candidate]:
 
 
 def _about(item: Placed, view: View) -> list[tuple[QuestionType, str, str]]:
-    """Questions that name a finding: type, topic and answer."""
+    """Return the questions that name a finding: type, topic and answer."""
     finding, decided = item.finding, item.decided[view]
     asked = _place(item, view, finding.kind)
     if "presence" in decided:
@@ -141,7 +136,7 @@ def _about(item: Placed, view: View) -> list[tuple[QuestionType, str, str]]:
 
 
 def _place(item: Placed, view: View, topic: str) -> list[tuple[QuestionType, str, str]]:
-    """Questions about the side and zone of a finding."""
+    """Return the questions about the side and zone of a finding."""
     finding, decided = item.finding, item.decided[view]
     asked: list[tuple[QuestionType, str, str]] = []
     if view == "frontal" and "side" in decided:
@@ -151,11 +146,17 @@ def _place(item: Placed, view: View, topic: str) -> list[tuple[QuestionType, str
     return asked
 
 
-Cell = tuple[QuestionType, str, View | Literal[""]]
+Cell = tuple[QuestionType, str, View | Literal[""]]  # type, topic, view (empty for "plane")
 
 
 def choose(rng: np.random.Generator, found: Iterable[Candidate], studies: int) -> list[Question]:
-    """Choose a split's questions: the same number of each type, up to whole rounds of answers."""
+    """Choose a split's questions: equally many of each type, with balanced answers in each cell.
+
+    A cell is a question type, its topic (the finding asked for) and the view. Each answer of a cell
+    gets the same number of questions, so the numbers per type may differ by less than one round of
+    answers. The wordings of a cell are distributed evenly over its answers, so a wording reveals
+    only the list of possible answers.
+    """
     cells: dict[Cell, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for candidate in found:
         view: View | Literal[""] = "" if candidate.question_type == "plane" else candidate.view
@@ -187,7 +188,7 @@ def choose(rng: np.random.Generator, found: Iterable[Candidate], studies: int) -
 
 
 def _share(rounds: Mapping[Cell, int], sizes: Mapping[Cell, int], target: int) -> dict[Cell, int]:
-    """Reduce the rounds of answers of each cell in proportion, to ``target`` questions in all."""
+    """Reduce the rounds of answers per cell in proportion, to at most ``target`` questions."""
     total = sum(rounds[cell] * sizes[cell] for cell in rounds)
     share = {cell: rounds[cell] * target // total for cell in rounds}
     left = target - sum(share[cell] * sizes[cell] for cell in share)
@@ -203,10 +204,8 @@ def _share(rounds: Mapping[Cell, int], sizes: Mapping[Cell, int], target: int) -
 def _deal(
     rng: np.random.Generator, cell: Cell, answers: Mapping[str, Sequence[Candidate]], rounds: int
 ) -> list[Question]:
-    """Draw ``rounds`` questions per answer.
-
-    All answers start with the same wording, so each wording is equally frequent for each answer.
-    """
+    """Draw ``rounds`` questions per answer."""
+    # All answers start with the same wording, so each wording is equally frequent for each answer.
     texts = wordings(cell[0], cell[1])
     start = int(rng.integers(len(texts)))
     dealt: list[Question] = []

@@ -47,27 +47,19 @@ class PhantomImage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One line of studies.jsonl.
-
-    Attributes:
-        images: The frontal image, then the lateral one.
-        report: Both sections of the report.
-        shown_on: The views that show each finding.
-        vector: The exact finding vector of 0 and 1; equal vectors mean equal findings.
-    """
+    """One line of studies.jsonl."""
 
     study_id: str
     patient_id: str
     split: SplitName
-    images: tuple[PhantomImage, ...]
-    report: str
+    images: tuple[PhantomImage, ...]  # frontal, lateral
+    report: str  # both sections
     findings: tuple[Finding, ...]
-    shown_on: tuple[tuple[View, ...], ...]
-    vector: tuple[int, ...]
+    shown_on: tuple[tuple[View, ...], ...]  # for each finding, the views that show it
+    vector: tuple[int, ...]  # exact finding vector of 0 and 1; equal vectors mean equal findings
 
 
 def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a file of a finished data set."""
     for needed in (MANIFEST, name):
         if not (root / needed).is_file():
             raise UserError(
@@ -83,8 +75,7 @@ def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
     """Read the questions; with ``compositional`` also those with composed answers.
 
     Raises:
-        UserError: The folder has no finished data set, or another number of questions than its
-            manifest states.
+        UserError: The data set is missing or unfinished, or its manifest states other numbers.
     """
     root = Path(root)
     splits: dict[SplitName, list[VQAExample]] = {split: [] for split in SPLITS}
@@ -108,7 +99,7 @@ def _read_questions(
     patients: Mapping[str, str],
     splits: dict[SplitName, list[VQAExample]],
 ) -> None:
-    """Append the questions of a file, whose numbers the manifest states under ``name``."""
+    """Append the questions of a file; the manifest states their numbers under ``name``."""
     found: Counter[SplitName] = Counter()
     prefix = "" if file == QUESTION_FILE else "composition-"
     for number, row in enumerate(_rows(root, file)):
@@ -138,7 +129,7 @@ def _read_questions(
     counts = {split: found[split] for split in SPLITS}
     if promised != counts:
         raise UserError(
-            f"{root / file} holds {counts} questions and {path} promises {promised}; "
+            f"{root / file} contains {counts} questions, but {path} states {promised}; "
             f"{AGAIN.format(root)}."
         )
 
@@ -147,7 +138,7 @@ def read_studies(root: Path | str) -> list[Study]:
     """Read the studies of all splits, in the order of the file.
 
     Raises:
-        UserError: The folder has no finished data set.
+        UserError: The data set is missing or unfinished.
     """
     names = ("kind", "side", "zone", "size", "count")
     return [
@@ -171,7 +162,7 @@ def read_regions(root: Path | str) -> dict[str, list[tuple[str, list[int]]]]:
     """Read the findings that each image shows: kind and runs of the mask, by image path.
 
     Raises:
-        UserError: The folder has no finished data set.
+        UserError: The data set is missing or unfinished.
     """
     studies = {study.study_id: study for study in read_studies(root)}
     found: dict[str, list[tuple[str, list[int]]]] = {}

@@ -1,8 +1,4 @@
-"""Reports of the findings, in varied words and two sections.
-
-Studies with equal findings get different words; hard labels treat them as negatives, the soft
-labels of the alignment losses do not.
-"""
+"""Reports of the findings, in varied words and two sections."""
 
 from __future__ import annotations
 
@@ -12,6 +8,8 @@ import numpy as np
 
 from data_modules.phantom.simulator.findings import COUNTS, KINDS, Finding
 
+# Studies with equal findings get different words. Hard labels treat them as negatives; the soft
+# labels of the alignment losses do not.
 _SENTENCES: dict[str, tuple[str, ...]] = {
     "nodule": (
         "There is a nodule in the {zone} zone of the {side} lung.",
@@ -113,7 +111,7 @@ _IMPRESSIONS: dict[str, tuple[str, ...]] = {
 
 
 def write_report(rng: np.random.Generator, findings: Sequence[Finding]) -> tuple[str, str]:
-    """Write the sections "findings" and "impression"; ``rng`` draws words and order only."""
+    """Return the sections "findings" and "impression"; ``rng`` draws only words and order."""
     seen = [_write(rng, _SENTENCES, finding) for finding in findings]
     seen = [seen[int(i)] for i in rng.permutation(len(seen))]
     present = {finding.kind for finding in findings}
@@ -136,7 +134,6 @@ def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
 def _write(
     rng: np.random.Generator, templates: Mapping[str, Sequence[str]], finding: Finding
 ) -> str:
-    """Draw a template for a finding and fill in its attributes."""
     both = finding.side == "both"
     several = finding.count > 1 or (finding.kind == "effusion" and both)
     text = _choose(rng, templates[finding.kind + ("s" if several else "")]).format(

@@ -51,18 +51,17 @@ PROMPTS: dict[str, list[str]] = {
 class PhantomStudies(StudyDataModule):
     """Frontal and lateral radiographs of generated patients with their reports.
 
-    The files are those of :class:`Phantom` with the same settings; either class generates them.
+    This class and :class:`Phantom` generate the same files from the same settings.
 
     Args:
-        root: Folder of the data set, which is generated if the folder is missing or empty.
+        root: Folder of the data set; generated if missing or empty.
         phantom_seed: Seed of the patients, 0 or more; independent of the training seed.
         train_studies: Studies (two views each) of the training split, 1 or more.
         validation_studies: Studies of the validation split; 0: hold out from training.
         test_studies: Studies of the test split.
-        teacher: ``vectors``: the exact finding vector of a study as the features of its images
-            and report; ``shuffled_vectors``: that of another study of the same split, drawn by
-            ``seed``, a control with equally sharp but uninformative labels; or a teacher of
-            :class:`StudyDataModule`.
+        teacher: ``vectors``: a study's exact finding vector as features of its images and report;
+            ``shuffled_vectors``: the vector of another study of the split, drawn by ``seed``, a
+            control with equally sharp, uninformative labels; or one of :class:`StudyDataModule`.
         vector_scale: Logit scale (natural logarithm) of ``vectors`` and ``shuffled_vectors``.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
@@ -90,12 +89,12 @@ class PhantomStudies(StudyDataModule):
         self.teacher, self.vector_scale = teacher, vector_scale
 
     def prepare_data(self) -> None:
-        """Generate the data set unless it exists, then as in the base."""
+        """Generate the data set unless it exists, then prepare the teacher."""
         generate(self.root, self.phantom_seed, self.studies)
         super().prepare_data()
 
     def read_release(self) -> StudyRelease:
-        """Read the generated studies."""
+        """Read the studies."""
         rows: dict[SplitName, list[StudyRow]] = {split: [] for split in SPLITS}
         for study in read_studies(self.root):
             rows[study.split].append(_row(self.root, study))
@@ -103,13 +102,13 @@ class PhantomStudies(StudyDataModule):
         return StudyRelease(dataset=DATASET, layout="generated", splits=splits)
 
     def training_texts(self) -> list[str]:
-        """Return questions, answers and reports: both stages build the same token table."""
+        """Return questions, answers and reports, so that both stages build the same token table."""
         rows = read_phantom(self.root).splits["train"]
         reports = [row.text for row in self.release.splits["train"]]
         return [row.question for row in rows] + [row.references[0] for row in rows] + reports
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """Return the base's selection and the split that the answering stage must score."""
+        """Add to the selection the split that the answering stage must score."""
         return super().selection() | {"test_split": "test"}
 
     def class_prompts(self) -> dict[str, list[str]]:
@@ -157,13 +156,12 @@ class PhantomStudies(StudyDataModule):
 class VectorTeacher:
     """Exact finding vectors as features of images and reports.
 
-    Both views and the report of a study have the same features, also in the shuffled control: the
-    labels' diagonal stays the largest, and only the similarities of different studies are wrong.
+    Both views and the report of a study share one vector. The diagonal of the labels therefore
+    stays the largest in the shuffled control; only similarities of different studies are wrong.
 
     Args:
-        studies: All studies.
-        teaches: For each study id the study that provides its vector.
-        scale: Logit scale, a natural logarithm.
+        teaches: Id of the study that provides the vector, by study id.
+        scale: Logit scale, natural logarithm.
     """
 
     def __init__(self, studies: Sequence[Study], teaches: Mapping[str, str], scale: float) -> None:

@@ -1,7 +1,4 @@
-"""Draw one study of the phantom data set: its images and its lines of the text files.
-
-A study depends on its own job only, so any process may draw it.
-"""
+"""Draw one study of the phantom data set: its images and its lines of the text files."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _SPLIT, _PATIENT, _STUDY, _NOISE, _WORDS, QUESTIONS, COMPOSITIONS, HELD_OUT = ra
 
 @dataclass(frozen=True)
 class Job:
-    """One study before it is drawn."""
+    """All inputs for drawing one study, so any process may draw it."""
 
     seed: int
     split: SplitName
@@ -45,16 +42,16 @@ class Job:
 
     @property
     def study_id(self) -> str:
-        """Id of the study in the data set."""
+        """Return the id of the study in the data set."""
         return f"{self.split}-s{self.index:05d}"
 
     @property
     def patient_id(self) -> str:
-        """Id of the patient in the data set."""
+        """Return the id of the patient in the data set."""
         return f"{self.split}-p{self.patient:05d}"
 
     def image(self, view: View) -> str:
-        """Path of an image, relative to the root."""
+        """Return the path of an image relative to the root."""
         return f"{IMAGE_FOLDER}/{self.split}/{self.study_id}_{view}.png"
 
 

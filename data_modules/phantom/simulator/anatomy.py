@@ -16,23 +16,16 @@ SIGN: dict[LungSide, float] = {"left": 1.0, "right": -1.0}
 
 @dataclass(frozen=True)
 class Lung:
-    """One lung.
+    """One lung."""
 
-    Attributes:
-        side: The patient's side.
-        space: The pleural space, including the parts that diaphragm, heart and mediastinum fill.
-        dome: The diaphragm and everything under it.
-        vessels: Hilum and vessels, denser than the lung around them.
-    """
-
-    side: LungSide
-    space: Ellipsoid
-    dome: Ellipsoid
-    vessels: tuple[Ellipsoid, ...]
+    side: LungSide  # of the patient
+    space: Ellipsoid  # pleural space, including the parts of diaphragm, heart and mediastinum in it
+    dome: Ellipsoid  # diaphragm and everything under it
+    vessels: tuple[Ellipsoid, ...]  # hilum and vessels, denser than the lung around them
 
     @property
     def borders(self) -> tuple[float, float, float, float]:
-        """Heights z in mm of dome, lower/middle border, middle/upper border and apex."""
+        """Return heights z in mm: dome, lower/middle border, middle/upper border, apex."""
         base = self.dome.centre[2] + self.dome.axes[2]
         apex = self.space.centre[2] + self.space.axes[2]
         third = (apex - base) / 3
@@ -46,26 +39,18 @@ class Lung:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Everything in a healthy thorax.
-
-    Attributes:
-        shoulders: Outside the torso; they cover the apices on a lateral image.
-        bubble: Air in the stomach under the left dome, if any.
-        bones: Vertebrae, clavicles and sternum.
-        cage: Outer and inner face of the rib cage.
-        ribs: Thin slanted discs; a pair of ribs is the part of a disc between the cage's faces.
-    """
+    """Everything in a healthy thorax."""
 
     torso: Ellipsoid
-    shoulders: tuple[Ellipsoid, ...]
+    shoulders: tuple[Ellipsoid, ...]  # outside the torso; cover the apices on a lateral image
     lungs: dict[LungSide, Lung]
     heart: Ellipsoid
     mediastinum: Ellipsoid
     trachea: Ellipsoid
-    bubble: Ellipsoid | None
-    bones: tuple[Ellipsoid, ...]
-    cage: tuple[Ellipsoid, Ellipsoid]
-    ribs: tuple[Ellipsoid, ...]
+    bubble: Ellipsoid | None  # air in the stomach under the left dome
+    bones: tuple[Ellipsoid, ...]  # vertebrae, clavicles and sternum
+    cage: tuple[Ellipsoid, Ellipsoid]  # outer and inner face of the rib cage
+    ribs: tuple[Ellipsoid, ...]  # thin slanted discs; the part in the cage's wall is a rib pair
 
 
 def draw_anatomy(rng: np.random.Generator) -> Anatomy:

@@ -26,29 +26,22 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding of a study.
-
-    Attributes:
-        side: The patient's side; empty for the heart.
-        zone: Third of the lung; empty if the kind has no zone or the lesions are scattered.
-        size: Size class; empty if the kind has none.
-        count: Number of lesions, 1 to 3; more than 1 only for nodules.
-    """
+    """One finding of a study."""
 
     kind: Kind
-    side: Side = ""
-    zone: Zone = ""
-    size: Size = ""
-    count: int = 1
+    side: Side = ""  # of the patient; empty for the heart
+    zone: Zone = ""  # third of the lung; empty if the kind has none or the lesions are scattered
+    size: Size = ""  # empty if the kind has no size classes
+    count: int = 1  # lesions, 1 to 3; more than 1 only for nodules
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The lungs that it lies in."""
+        """Return the affected lungs."""
         return SIDES if self.side == "both" else (self.side,) if self.side else ()
 
     @property
     def aspects(self) -> frozenset[Aspect]:
-        """What can be asked about it."""
+        """Return the aspects that can be asked about."""
         optional: dict[Aspect, object] = {"side": self.side, "zone": self.zone, "size": self.size}
         optional["count"] = self.count > 1
         return frozenset({"presence", *(aspect for aspect, value in optional.items() if value)})
@@ -107,7 +100,7 @@ PROFILES: tuple[Profile, ...] = _profiles()
 
 
 def _names(finding: Finding) -> list[str]:
-    """Names of the coordinates that a finding sets to 1."""
+    """Return the names of the coordinates that a finding sets to 1."""
     parts: list[str] = [*finding.sides, finding.zone, finding.size]
     if finding.kind == "nodule":
         parts.append(COUNTS[finding.count - 1])
@@ -124,9 +117,9 @@ COORDINATES: tuple[str, ...] = (
 
 
 def finding_vector(findings: Iterable[Finding]) -> tuple[int, ...]:
-    """Return the exact vector of a study: one entry of 0 or 1 per name in ``COORDINATES``.
+    """Return the exact vector of a study: 0 or 1 per name in ``COORDINATES``.
 
-    Studies without findings have the coordinate ``none``, so no vector is zero. Vectors are binary,
+    Studies without findings set the coordinate ``none``, so no vector is zero. Vectors are binary,
     so different vectors have different directions.
     """
     on = {name for finding in findings for name in _names(finding)} or {NONE}
@@ -134,7 +127,7 @@ def finding_vector(findings: Iterable[Finding]) -> tuple[int, ...]:
 
 
 def unit_vectors(vectors: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """Scale finding vectors (N, C) to unit rows (N, C), float32."""
+    """Scale finding vectors (N, C) to rows of unit length (N, C), float32."""
     array = np.asarray(vectors, dtype=np.float64).reshape(-1, len(COORDINATES))
     rows: NDArray[np.float32] = (
         array / np.linalg.norm(array, axis=1, keepdims=True).clip(min=1e-12)
@@ -145,7 +138,7 @@ def unit_vectors(vectors: Sequence[Sequence[int]]) -> NDArray[np.float32]:
 def draw_profiles(rng: np.random.Generator, count: int) -> list[Profile]:
     """Draw the profiles of ``count`` studies by systematic sampling, in random order.
 
-    Each profile gets its share to within one study, so even a small split has nearly all profiles.
+    Each profile gets its share to within one study, so small splits have nearly all profiles.
     """
     order = rng.permutation(len(PROFILES))
     # Integers: rounding of floats could differ between machines at a sampling point.

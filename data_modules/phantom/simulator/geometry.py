@@ -1,9 +1,4 @@
-"""Exact intersections of ellipsoids with parallel rays.
-
-Patient coordinates in mm: x to the patient's left, y to the front, z up. Frontal rays run along y,
-lateral rays along x. The patient's left is on the right of a frontal image, and the patient faces
-the left of a lateral image.
-"""
+"""Exact intersections of ellipsoids with parallel rays."""
 
 from __future__ import annotations
 
@@ -24,6 +19,8 @@ IMAGE_SIZE = 112  # pixels: enough for the findings, and quick to draw and to tr
 FIELD_OF_VIEW = 320.0  # mm
 PIXEL = FIELD_OF_VIEW / IMAGE_SIZE  # side of a pixel in mm
 
+# Patient coordinates in mm: x to the patient's left, y to the front, z up. The patient's left is on
+# the right of a frontal image; the patient faces the left of a lateral image.
 _RAY_AXIS: dict[View, int] = {"frontal": 1, "lateral": 0}
 _COLUMN_AXIS: dict[View, int] = {"frontal": 0, "lateral": 1}
 _COLUMN_SIGN: dict[View, float] = {"frontal": 1.0, "lateral": -1.0}
@@ -32,13 +29,15 @@ _CENTRES: Array = (np.arange(IMAGE_SIZE, dtype=np.float64) + 0.5) * PIXEL - FIEL
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """An ellipsoid.
+    """An ellipsoid in patient coordinates.
 
     Attributes:
         centre: Centre (x, y, z) in mm.
         axes: Half axes in mm, along x, y and z before the rotation.
         tilt: Rotations in degrees: first about y (positive turns the top to the patient's left),
             then about x (positive lowers the front).
+        quadric: Matrix (3, 3) in 1/mm^2; the surface is ``offset @ quadric @ offset = 1``.
+        extent: Half extents along x, y and z in mm.
     """
 
     centre: Point
@@ -48,7 +47,6 @@ class Ellipsoid:
     extent: Point = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Compute the quadratic form and the half extents along x, y and z."""
         squares = np.square(np.asarray(self.axes, dtype=np.float64))
         about_y, about_x = (radians(angle) for angle in self.tilt)
         turn_y = np.array(
@@ -63,7 +61,7 @@ class Ellipsoid:
         object.__setattr__(self, "extent", (x, y, z))
 
     def clearance(self, point: Point) -> float:
-        """Return approximately how many mm a point lies outside the surface, negative inside."""
+        """Return the approximate distance of a point from the surface in mm, negative inside."""
         offset = np.subtract(point, self.centre)
         return (sqrt(float(offset @ self.quadric @ offset)) - 1.0) * min(self.axes)
 
@@ -78,7 +76,7 @@ class Box(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Index of the rectangle in an image array."""
+        """Return the index of the rectangle in an image array."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def common(self, other: Box) -> Box:
@@ -93,7 +91,7 @@ class Box(NamedTuple):
         return Box(top, max(self.bottom, other.bottom), left, max(self.right, other.right))
 
     def within(self, outer: Box) -> tuple[slice, slice]:
-        """Index of the rectangle in an array that covers only ``outer``."""
+        """Return the index of the rectangle in an array that covers only ``outer``."""
         top, left = outer.top, outer.left
         return slice(self.top - top, self.bottom - top), slice(self.left - left, self.right - left)
 
@@ -110,11 +108,11 @@ class Span:
 
     @property
     def length(self) -> Array:
-        """Chord lengths (H, W) in mm."""
+        """Return the chord lengths (H, W) in mm."""
         return self.far - self.near
 
     def cut(self, index: tuple[slice, slice]) -> Span:
-        """Return the intervals of a rectangle of the rays."""
+        """Select a rectangle of the rays."""
         return Span(self.near[index], self.far[index])
 
     def clipped(self, other: Span) -> Span:
@@ -126,7 +124,7 @@ class Span:
 
 
 def plane_coordinates(point: Point, view: View) -> tuple[float, float]:
-    """Project a point in mm to (row, column) in pixels, (0, 0) being the first pixel's centre."""
+    """Project a point in mm to (row, column) in pixels; (0, 0) is the first pixel's centre."""
     column = _COLUMN_SIGN[view] * point[_COLUMN_AXIS[view]]
     half = FIELD_OF_VIEW / 2
     return (half - point[2]) / PIXEL - 0.5, (column + half) / PIXEL - 0.5
@@ -151,12 +149,10 @@ def bounding_box(body: Ellipsoid, view: View) -> Box:
 
 
 def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Span:
-    """Intersect the rays through a box of pixel centres with an ellipsoid.
-
-    With offsets (u, w) in the image plane and t along the ray, the surface is
-    ``q_tt t^2 + 2 (q_tu u + q_tw w) t + q_uu u^2 + 2 q_uw u w + q_ww w^2 = 1``; the two roots in t
-    are entry and exit.
-    """
+    """Intersect the rays through a box of pixel centres with an ellipsoid."""
+    # With offsets (u, w) in the image plane and t along the ray, the surface is
+    # q_tt t^2 + 2 (q_tu u + q_tw w) t + q_uu u^2 + 2 q_uw u w + q_ww w^2 = 1.
+    # The two roots in t are entry and exit.
     ray, axis = _RAY_AXIS[view], _COLUMN_AXIS[view]
     rows = body.quadric.tolist()
     q_tt, q_uu, q_ww = rows[ray][ray], rows[axis][axis], rows[2][2]
@@ -178,7 +174,7 @@ def chord(body: Ellipsoid, view: View, box: Box = WHOLE) -> Span:
 
 
 def _sorted(arrays: Sequence[Array]) -> list[Array]:
-    """Sort element by element; exchanging whole arrays is faster than ``np.sort`` of few values."""
+    """Sort elementwise; exchanging whole arrays is faster than ``np.sort`` for few arrays."""
     values = list(arrays)
     for last in range(len(values) - 1, 0, -1):
         for i in range(last):
@@ -188,11 +184,9 @@ def _sorted(arrays: Sequence[Array]) -> list[Array]:
 
 
 def union_length(parts: Sequence[Span]) -> Array:
-    """Return the exact length (H, W) of the union of each ray's intervals.
-
-    With entries and exits sorted separately, it is the hull minus the gaps
-    ``max(0, entry[i + 1] - exit[i])``: exactly i + 1 intervals end before the next begins.
-    """
+    """Return the exact length (H, W) in mm of the union of each ray's intervals."""
+    # Entries and exits are sorted separately. The length is the hull minus the gaps
+    # max(0, entry[i + 1] - exit[i]): exactly i + 1 intervals end before the next begins.
     near = _sorted([part.near for part in parts])
     far = _sorted([part.far for part in parts])
     length = far[-1] - near[0]

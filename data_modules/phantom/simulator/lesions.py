@@ -1,10 +1,4 @@
-"""Placement of findings as bodies in the thorax.
-
-Proposals for a finding are drawn until the images show it as intended: on a view that is to show
-it, its contrast is clearly above 3 noise sigma; on a view that is to hide it, clearly below. No
-decision depends on a rounding error. Hiding is physical: an apex lies behind the shoulders on a
-lateral image, the back of a lung base behind the diaphragm on a frontal one.
-"""
+"""Place findings as bodies in the thorax, each clearly visible or clearly hidden on each view."""
 
 from __future__ import annotations
 
@@ -28,7 +22,9 @@ from data_modules.phantom.simulator.geometry import (
 from data_modules.phantom.simulator.render import LUNG, Lesion, Scene, Shadow
 
 DECIDED = 3.0  # an image shows a finding from this mean difference on, in noise sigma
-MARGIN = 0.6  # distance from DECIDED, in noise sigma, that an accepted proposal keeps
+# Contrasts of an accepted proposal differ from DECIDED by at least this, in noise sigma, so that
+# visibility does not depend on rounding errors.
+MARGIN = 0.6
 ATTEMPTS = 120
 
 # Footprint areas in pixels by kind and view: (largest small finding, smallest large finding). The
@@ -52,11 +48,10 @@ class Placed:
     """A finding in the volume and in the images.
 
     Attributes:
-        lesions: Its parts.
-        shadows: Footprint and contrast of all parts together on each view.
-        decided: What each view decides about it; nothing if the view does not show it. ``side``
-            and ``count`` need every part to be shown by itself, ``zone``, ``size`` and ``count`` a
-            margin.
+        shadows: Footprint and contrast of all lesions together, by view.
+        decided: Aspects that each view decides; none if the view does not show the finding.
+            ``side`` and ``count`` require that the view shows each lesion on its own; ``zone``,
+            ``size`` and ``count`` require a margin.
     """
 
     finding: Finding
@@ -66,14 +61,14 @@ class Placed:
 
     @property
     def shown(self) -> tuple[View, ...]:
-        """Views that show it."""
+        """Return the views that show the finding."""
         return tuple(view for view, decided in self.decided.items() if "presence" in decided)
 
 
 def place(
     rng: np.random.Generator, scene: Scene, findings: Sequence[Finding]
 ) -> tuple[Placed, ...]:
-    """Place findings in a thorax, one after the other."""
+    """Place findings in a thorax one after the other."""
     groups: list[tuple[Lesion, ...]] = []
     for finding in findings:
         before = [lesion for group in groups for lesion in group]
@@ -86,7 +81,9 @@ def place(
 
 
 def _intended_views(rng: np.random.Generator, finding: Finding) -> tuple[View, ...]:
-    """Draw the views that are to show a finding; about one finding in five is hidden on a view."""
+    """Draw the views that should show a finding; about one finding in five is hidden on a view."""
+    # Shoulders hide an apex on lateral images; the diaphragm hides the back of a lung base on
+    # frontal images.
     chance = float(rng.random())
     if finding.count > 1 or finding.side == "both":
         return VIEWS
@@ -109,7 +106,7 @@ def _accepted(
     intended: tuple[View, ...],
     before: Sequence[Lesion],
 ) -> tuple[Lesion, ...]:
-    """Propose bodies until the images show them as intended; otherwise keep the best proposal."""
+    """Propose bodies until each view shows or hides them as intended; else keep the best ones."""
     best: tuple[float, tuple[Lesion, ...]] = (-np.inf, ())
     for attempt in range(ATTEMPTS):
         # Halfway, give up hiding a finding that this patient's anatomy does not hide.
@@ -141,7 +138,7 @@ def _accepted(
 def _measured(
     scene: Scene, finding: Finding, lesions: tuple[Lesion, ...], everything: Sequence[Lesion]
 ) -> Placed:
-    """Compare the images with and without a finding, all others being present."""
+    """Compare the images with and without one finding among all."""
     shadows = {view: scene.shadow(view, everything, lesions) for view in VIEWS}
     decided: dict[View, frozenset[Aspect]] = {}
     for view, shadow in shadows.items():
@@ -164,14 +161,14 @@ def _measured(
 
 
 def _keeps_size(finding: Finding, view: View, area: int) -> bool:
-    """Whether a footprint of ``area`` pixels is clearly of the finding's size class."""
+    """Return whether a footprint of ``area`` pixels is clearly in the finding's size class."""
     small, large = AREAS[finding.kind, view]
     lungs = len(finding.sides) if view == "frontal" else 1
     return area <= small * lungs if finding.size == "small" else area >= large * lungs
 
 
 def _keeps_zone(anatomy: Anatomy, finding: Finding, shadow: Shadow) -> bool:
-    """Whether the mean height of a footprint is clearly in the finding's zone."""
+    """Return whether the mean height of a footprint is clearly in the finding's zone."""
     middle = row_height(float(np.nonzero(shadow.mask)[0].mean()))
     side: LungSide = "left" if finding.side == "left" else "right"
     low, high = anatomy.lungs[side].zone_range(finding.zone)
@@ -180,7 +177,7 @@ def _keeps_zone(anatomy: Anatomy, finding: Finding, shadow: Shadow) -> bool:
 
 
 def _countable(lesions: Sequence[Lesion], view: View) -> bool:
-    """Whether the outlines of round lesions are apart on a view."""
+    """Return whether the outlines of round lesions are ``GAP`` pixels or more apart on a view."""
     bodies = [body for lesion in lesions for body in lesion.tissue]
     for i, first in enumerate(bodies):
         for second in bodies[:i]:
@@ -226,7 +223,7 @@ def _large_heart(rng: np.random.Generator, anatomy: Anatomy) -> Lesion:
 def _fluid(
     rng: np.random.Generator, lung: Lung, finding: Finding, views: tuple[View, ...]
 ) -> Lesion:
-    """Fill the base of the pleural space: a layer over the dome, and a rim up the chest wall."""
+    """Fill the base of the pleural space: a layer over the dome and a rim up the chest wall."""
     (x, y, _), (wide, deep, _) = lung.space.centre, lung.space.axes
     base = lung.borders[0]
     more = float(rng.uniform(-1, 1))
@@ -297,7 +294,7 @@ def _spot(
 
 
 def _fits(anatomy: Anatomy, lung: Lung, point: Point, clearance: float) -> bool:
-    """Whether a point is at least ``clearance`` mm outside the dense bodies around the lung."""
+    """Return whether a point is at least ``clearance`` mm outside the dense bodies at the lung."""
     dense = (anatomy.heart, anatomy.mediastinum, lung.dome)
     return all(body.clearance(point) >= clearance for body in dense)
 
@@ -321,7 +318,7 @@ def _round(
 def _patches(
     rng: np.random.Generator, anatomy: Anatomy, lung: Lung, finding: Finding, views: Sequence[View]
 ) -> Lesion | None:
-    """Draw a cluster of blobs: an opacity with an uneven outline and an uneven density."""
+    """Draw a cluster of blobs: an opacity with uneven outline and density."""
     small = finding.size == "small"
     count, reach = (6, 17.0) if small else (11, 36.0)
     bounds = (10.0, 14.0) if small else (12.0, 19.0)

@@ -1,9 +1,4 @@
-"""Radiographs of a thorax: exact line integrals, Beer-Lambert, film, noise.
-
-Both views integrate the same volume. A ray's integral is a sum of path lengths: body, minus the air
-in the lungs, plus bone. Air is the part of a lung's chord that no denser body covers, an exact
-union of intervals.
-"""
+"""Radiographs of a thorax: exact line integrals, Beer-Lambert, film and noise."""
 
 from __future__ import annotations
 
@@ -39,35 +34,26 @@ EDGE = 0.25  # pixels of a footprint change by at least this share of the larges
 
 @dataclass(frozen=True, eq=False)
 class Lesion:
-    """One part of a finding as bodies in the volume.
+    """One part of a finding as bodies in the volume."""
 
-    Attributes:
-        side: The lung that it changes; None for the heart.
-        tissue: Bodies of tissue or fluid that replace air.
-        patches: Bodies that consolidate the lung.
-        collapse: The collapsed lung; gas fills the rest of its space.
-        density: Density of the collapsed lung, relative to tissue.
-        heart: Replaces the normal heart.
-    """
-
-    side: LungSide | None
-    tissue: tuple[Ellipsoid, ...] = ()
-    patches: tuple[Ellipsoid, ...] = ()
-    collapse: Ellipsoid | None = None
-    density: float = LUNG
-    heart: Ellipsoid | None = None
+    side: LungSide | None  # the changed lung; None for the heart
+    tissue: tuple[Ellipsoid, ...] = ()  # tissue or fluid in place of air
+    patches: tuple[Ellipsoid, ...] = ()  # consolidated parts of the lung
+    collapse: Ellipsoid | None = None  # the collapsed lung; gas fills the rest of its space
+    density: float = LUNG  # of the collapsed lung, relative to tissue
+    heart: Ellipsoid | None = None  # replaces the normal heart
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """How one image is taken."""
+    """Exposure of one image."""
 
     factor: float  # relative to automatic exposure
     noise: float  # sigma of the detector's noise in grey levels
 
 
 class Projection:
-    """One view of one patient: line integrals with any set of lesions."""
+    """One view of a patient: line integrals of body, minus the lungs' air, plus bone."""
 
     def __init__(self, anatomy: Anatomy, view: View) -> None:
         self.anatomy, self.view = anatomy, view
@@ -91,7 +77,7 @@ class Projection:
         return chord(body, self.view, self.boxes[side]).clipped(self._spaces[side])
 
     def _fixed(self) -> Array:
-        """Integrate everything outside the lungs: body, gas and bone, (H, W)."""
+        """Integrate body, bone and the gas outside the lungs (H, W)."""
         anatomy, view = self.anatomy, self.view
         torso = chord(anatomy.torso, view)
         total = TISSUE * torso.length
@@ -131,7 +117,8 @@ class Projection:
         return float(np.percentile(np.concatenate(signals), 70)) / FIELD_GREY
 
     def _deficit(self, side: LungSide, lesions: Sequence[Lesion]) -> Array:
-        """Integrate a lung's attenuation below that of tissue, (H, W) of the lung's box."""
+        """Integrate how much less than tissue a lung attenuates, (H, W) of the lung's box."""
+        # Air is the part of a lung's chord that no denser body covers, an exact union of intervals.
         key = (side, tuple(lesions))
         if key in self._deficits:
             return self._deficits[key]
@@ -206,7 +193,7 @@ class Projection:
         return total
 
     def integral(self, lesions: Iterable[Lesion]) -> Array:
-        """Return the dimensionless line integrals of attenuation (112, 112)."""
+        """Integrate the attenuation along each ray (112, 112), dimensionless."""
         lesions = tuple(lesions)
         total = self._static.copy()
         for side, box in self.boxes.items():
@@ -218,8 +205,7 @@ class Projection:
 def film(integral: Array, black: float) -> Array:
     """Convert line integrals of any shape to noiseless grey levels from 0 (black) to 255 (white).
 
-    Beer-Lambert: signal = exp(-integral). The film darkens in proportion to the signal and is black
-    from the signal ``black`` on.
+    The signal is exp(-integral) (Beer-Lambert). Film darkens linearly up to the signal ``black``.
     """
     grey: Array = 255.0 * (1.0 - np.minimum(np.exp(-integral) / black, 1.0))
     return grey
@@ -236,18 +222,15 @@ def develop(clean: Array, exposure: Exposure, rng: np.random.Generator) -> NDArr
 class Shadow:
     """Effect of one finding on one image.
 
-    Attributes:
-        mask: The footprint (112, 112): pixels where the finding changes the line integral by at
-            least a quarter of the largest change.
-        contrast: Mean absolute change of the noiseless image over the footprint, in noise sigma.
+    The footprint is where the line integral changes by at least a quarter of the largest change.
     """
 
-    mask: NDArray[np.bool_]
-    contrast: float
+    mask: NDArray[np.bool_]  # footprint (112, 112)
+    contrast: float  # mean absolute change of the noiseless image over the mask, in noise sigma
 
 
 class Scene:
-    """A patient with both detectors."""
+    """Both views of one patient's volume."""
 
     def __init__(self, anatomy: Anatomy, exposures: dict[View, Exposure]) -> None:
         self.anatomy, self.exposures = anatomy, exposures

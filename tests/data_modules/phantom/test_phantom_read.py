@@ -69,7 +69,7 @@ def test_another_number_of_questions_than_promised_is_refused(
         (tmp_path / file).write_bytes((phantom_root / file).read_bytes())
     path = tmp_path / f"{name}.jsonl"
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
-    with pytest.raises(UserError, match=rf"{name}\.jsonl holds .* promises") as error:
+    with pytest.raises(UserError, match=rf"{name}\.jsonl contains .* states") as error:
         read_phantom(tmp_path, compositional=True)
     assert "\n" not in str(error.value)
     (tmp_path / "phantom.json").write_text("{}")

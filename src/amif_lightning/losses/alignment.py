@@ -1,7 +1,7 @@
 """Unified global alignment of images, views and texts with soft or hard labels (paper).
 
-G samples of the global batch, D width, T width of the teacher's features. All losses are computed
-in float32 or float64, outside autocast: cosines divided by a small temperature need the digits.
+G samples of the global batch, D width, T width of the teacher's features. Losses are computed in
+float32 or float64, outside autocast, because a small temperature magnifies rounding errors.
 """
 
 from __future__ import annotations
@@ -25,12 +25,7 @@ PAIRS: tuple[Pair, ...] = ("image_text", "view_view", "text_text")
 
 
 def same_sample(study: Tensor, text: Tensor) -> Tensor:
-    """Return E (G, G) bool, true for pairs that are no negatives: equal study or equal text.
-
-    Args:
-        study: (G,) long identities of the studies.
-        text: (G,) long identities of the normalised texts.
-    """
+    """Return E (G, G) bool: equal study or equal text identity, both (G,) long; no negatives."""
     return (study[:, None] == study) | (text[:, None] == text)
 
 
@@ -41,16 +36,12 @@ def soft_labels(
 
     .. math:: q = \mathrm{softmax}(e^{scale}\,\hat u \hat v^\top + \lambda E)
 
-    Args:
-        first: (G, T) the teacher's unit features û of the first modality; or some of the rows, with
-            the same rows of ``same``.
-        second: (G, T) the teacher's unit features v̂ of the second modality.
-        scale: The teacher's logit scale, a natural logarithm, at most 80.
-        same: (G, G) bool E, see :func:`same_sample`.
-        same_weight: lambda.
+    û and v̂ are the teacher's unit features (G, T) ``first`` and ``second``, E is ``same`` (see
+    :func:`same_sample`) and lambda is ``same_weight``. ``first`` and ``same`` may hold the same
+    subset of rows. ``scale`` is the teacher's logit scale, a natural logarithm of at most 80.
 
     Raises:
-        ValueError: If the scale is not finite or too large, such as the factor itself.
+        ValueError: If the scale is too large (such as the factor itself) or not finite.
     """
     if not (math.isfinite(scale) and scale <= _GREATEST_SCALE):
         raise ValueError(
@@ -64,13 +55,11 @@ def soft_labels(
 
 
 def hard_labels(same: Tensor, smoothing: float = 0.1) -> Tensor:
-    r"""Compute labels (G, G) from identity: equal samples share the row's mass.
+    r"""Compute labels (G, G) from identity; positives share the mass of their row.
 
     .. math:: q_{ij} = (1 - \epsilon) E_{ij} / \sum_k E_{ik} + \epsilon / G
 
-    Args:
-        same: (G, G) bool E, see :func:`same_sample`.
-        smoothing: epsilon in [0, 1), the mass spread evenly over all samples.
+    E is ``same`` (see :func:`same_sample`) and epsilon is ``smoothing``, in [0, 1).
     """
     positive = same.float()
     return (1 - smoothing) * positive / positive.sum(1, keepdim=True) + smoothing / len(same)
@@ -82,12 +71,9 @@ def alignment_loss(logits: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
     .. math:: L = \tfrac{1}{2G} \sum_i \big[ KL(q_i \| \mathrm{softmax}(s_{i\cdot}))
               + KL(q'_i \| \mathrm{softmax}(s_{\cdot i})) \big]
 
+    s (G, G) are the student's logits with the first modality in rows. q and q' (G, G) are the
+    labels ``forward`` of the first and ``backward`` of the second modality; their rows sum to 1.
     With one-hot labels this is the symmetric InfoNCE loss of CLIP.
-
-    Args:
-        logits: (G, G) student's logits s, first modality in rows.
-        forward: (G, G) labels q of the first modality's samples; rows sum to 1.
-        backward: (G, G) labels q' of the second modality's samples; rows sum to 1.
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits = _at_least_float32(logits)
@@ -99,12 +85,10 @@ def alignment_loss(logits: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
 
 
 class GlobalAlignment(nn.Module):
-    r"""Alignment loss of one pair of modalities with a learned temperature tau in [0.01, 1].
-
-    .. math:: s = u v^\top / \tau
+    """Alignment loss of one pair of modalities, with logits s = u v^T / tau.
 
     Args:
-        temperature: Initial tau.
+        temperature: Initial value of the learned temperature tau, kept in [0.01, 1].
     """
 
     def __init__(self, temperature: float = 0.07) -> None:
@@ -113,14 +97,14 @@ class GlobalAlignment(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """Scalar tau."""
+        """Return the scalar tau."""
         return self.log_temperature.exp()
 
     @torch.no_grad()
     def clamp_(self) -> None:
         """Clamp tau to its range; call after every optimizer step.
 
-        In the forward pass, a clamped value would have no gradient and would never return.
+        Clamped in the forward pass, tau would have no gradient and could not return to its range.
         """
         self.log_temperature.clamp_(math.log(LEAST_TEMPERATURE), math.log(GREATEST_TEMPERATURE))
 
@@ -135,11 +119,8 @@ class GlobalAlignment(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Compute the loss, and the logits (G, G) for mining hard negatives.
 
-        Args:
-            first: (G, D) unit features u.
-            second: (G, D) unit features v.
-            forward: (G, G) labels of the rows of ``first``.
-            backward: (G, G) labels of the rows of ``second``.
+        ``first`` and ``second`` are unit features (G, D). ``forward`` and ``backward`` are the
+        labels (G, G) of their rows.
         """
         logits = self.logits(first, second)
         return alignment_loss(logits, forward, backward), logits
@@ -147,14 +128,10 @@ class GlobalAlignment(nn.Module):
 
 @dataclass(frozen=True)
 class Sides:
-    """One vector for each sample and modality.
+    """One vector (G, D) for each sample and modality: views 1 and 2, and the report.
 
-    Attributes:
-        first: (G, D) of view 1.
-        second: (G, D) of view 2.
-        text: (G, D) of the report.
-        text_again: (G, D) of the report in another dropout pass, for hard labels; None: compare the
-            text with itself.
+    ``text_again`` is the report in another dropout pass, for hard labels. If it is None, the text
+    is compared with itself.
     """
 
     first: Tensor
@@ -163,7 +140,7 @@ class Sides:
     text_again: Tensor | None = None
 
     def of(self, pair: Pair) -> tuple[Tensor, Tensor]:
-        """Return the two sides of a pair."""
+        """Return both sides of a pair."""
         again = self.text if self.text_again is None else self.text_again
         return {
             "image_text": (self.first, self.text),
@@ -174,12 +151,12 @@ class Sides:
 
 @dataclass(frozen=True)
 class Aligned:
-    """The losses of one batch, with the image-text logits and labels for mining.
+    """Unweighted losses of one batch; logits and labels of images and texts for mining.
 
     Attributes:
-        losses: The unweighted loss of every pair with a weight.
-        logits: (G, G) student's logits of image and text; None if that pair has no weight.
-        labels: (G, G) labels of images and of texts; None if that pair has no weight.
+        losses: One loss for every pair with a weight.
+        logits: (G, G) student's logits; None if the image-text pair has no weight.
+        labels: (G, G) labels of images and of texts; None likewise.
     """
 
     losses: dict[Pair, Tensor]
@@ -188,13 +165,13 @@ class Aligned:
 
 
 class UnifiedAlignment(nn.Module):
-    """All pairs of modalities under one loss, each with its own weight and temperature.
+    """Alignment of all pairs of modalities, each pair with its own weight and temperature.
 
     Args:
         labels: ``soft``: similarities of a teacher; ``hard``: identity of study or text.
-        image_text: Weight of view 1 against the report; 0 omits the pair.
-        view_view: Weight of view 1 against view 2; 0 omits the pair.
-        text_text: Weight of the report against itself; 0 omits the pair.
+        image_text: Weight of view 1 against the report. A weight of 0 omits a pair.
+        view_view: Weight of view 1 against view 2.
+        text_text: Weight of the report against itself.
         same_weight: lambda, added to the teacher's logits of equal samples.
         smoothing: Smoothing of hard labels.
         temperature: Initial temperature of every pair.
@@ -224,13 +201,10 @@ class UnifiedAlignment(nn.Module):
     def labels(
         self, pair: Pair, same: Tensor, teacher: Sides | None, scale: float
     ) -> tuple[Tensor, Tensor]:
-        """Compute the labels (G, G) of the first modality's rows and of the second's.
+        """Compute the labels (G, G) of both modalities' rows; ``same`` is (G, G) bool.
 
-        Args:
-            pair: The modalities.
-            same: (G, G) bool, see :func:`same_sample`.
-            teacher: The teacher's features (G, T); required for soft labels.
-            scale: The teacher's logit scale, a natural logarithm.
+        ``teacher`` holds the teacher's features (G, T) and ``scale`` its logit scale, a natural
+        logarithm. Hard labels use neither.
 
         Raises:
             ValueError: If soft labels have no teacher.
@@ -249,10 +223,7 @@ class UnifiedAlignment(nn.Module):
     def forward(
         self, sides: Sides, same: Tensor, teacher: Sides | None, scale: float = 0.0
     ) -> Aligned:
-        """Compute the loss of every pair with a weight from the student's unit vectors.
-
-        Other arguments are those of :meth:`labels`.
-        """
+        """Compute the losses of the student's unit vectors; other arguments: :meth:`labels`."""
         losses: dict[Pair, Tensor] = {}
         kept: tuple[Tensor | None, tuple[Tensor, Tensor] | None] = None, None
         for pair in PAIRS:

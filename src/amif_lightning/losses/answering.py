@@ -18,16 +18,15 @@ def sequence_log_likelihood(
     .. math:: \ell_b = \sum_{t : m_{bt}} (1 - \epsilon) \log p_{bt}(y_{bt})
               + \frac{\epsilon}{V} \sum_{v=1}^{V} \log p_{bt}(v), \qquad p = \mathrm{softmax}(s)
 
-    with logits s, targets y, mask m and label smoothing epsilon; the loss is minus its mean. The
-    input of an answer ``t_1 .. t_n`` is ``[BOS] t_1 .. t_n`` and its target ``t_1 .. t_n [EOS]``.
-    With epsilon 0 this is log p(answer), the score of :mod:`amif_lightning.models.ranking`.
-    Computed in float32 or float64, outside autocast.
+    The loss is the negative mean. The input of an answer ``t_1 .. t_n`` is ``[BOS] t_1 .. t_n`` and
+    its target ``t_1 .. t_n [EOS]``. With epsilon 0 the value is log p(answer), the score of
+    :mod:`amif_lightning.models.ranking`. It is computed in float32 or float64, outside autocast.
 
     Args:
-        logits: (B, T, V) scores of the next token at each position.
-        targets: (B, T) integer ids of the next token; any valid id where the mask is False.
-        mask: (B, T) bool, True at the answer's tokens and at its end token.
-        label_smoothing: Weight in [0, 1) of the uniform distribution in the target.
+        logits: (B, T, V) scores s of the next token at each position.
+        targets: (B, T) integer ids y of the next token; any valid id where the mask is False.
+        mask: (B, T) bool m, True at the answer's tokens and at its end token.
+        label_smoothing: epsilon in [0, 1), weight of the uniform distribution in the target.
 
     Returns:
         (B,) values of at most 0, not divided by the length.
@@ -45,14 +44,10 @@ def sequence_log_likelihood(
 
 
 def log_mass(log_attention: Tensor, entries: Tensor) -> Tensor:
-    r"""Compute the log of the attention on the answer's entries, log sum over n in A of a_n.
+    """Compute the log of the attention on the answer's entries, log sum over n in A of a_n: (B,).
 
-    Args:
-        log_attention: (B, N) logarithms of weights a that sum to 1.
-        entries: (B, N) bool, the entries A of the answer.
-
-    Returns:
-        (B,) at most 0; exactly 0, without gradient, if the answer has no entry.
+    ``log_attention`` (B, N) holds the logarithms of weights a that sum to 1; ``entries`` (B, N)
+    bool marks the entries A. The result is exactly 0, without gradient, if an answer has no entry.
     """
     chosen = log_attention.masked_fill(~entries, -torch.inf)
     known = entries.any(1)
@@ -62,10 +57,11 @@ def log_mass(log_attention: Tensor, entries: Tensor) -> Tensor:
 
 
 def pointer_loss(log_attention: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Sum -log(attention on the answer's entries); also return the number of answers with entries.
+    """Sum -log(attention on the answer's entries); also return the number of answers with entries.
 
-    A term is 0 if all attention is on the answer's entries and log(N / |A|) if it is even. Answers
-    without an entry are omitted. It is a sum because processes divide by their common count. The
-    paper's loss does not supervise the attention (docs/fidelity.md). Arguments: :func:`log_mass`.
+    Arguments are those of :func:`log_mass`. A term is 0 if all attention is on the answer's
+    entries, and log(N / |A|) if attention is uniform. Answers without an entry are omitted.
+    Processes divide the sum by their common count. The paper does not supervise this attention
+    (docs/fidelity.md).
     """
     return -log_mass(log_attention, entries).sum(), entries.any(1).sum(dtype=torch.float32)

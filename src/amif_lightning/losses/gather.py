@@ -1,4 +1,4 @@
-"""Gathering features over all processes without losing their gradient."""
+"""Gather features from all processes and keep their gradient."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class _Gather(torch.autograd.Function):
 def gather(local: Tensor) -> Tensor:
     """Concatenate the rows (B, ...) of all processes in rank order: (G, ...), G = B x processes.
 
-    All shapes must be equal. The gradient returns to the process of a row. If every process
-    computes the whole loss from gathered rows, DDP's average is the gradient of one process with
-    the whole batch. One process returns ``local`` itself.
+    All shapes must be equal. Each process receives the gradient of its own rows. If every process
+    computes the whole loss from gathered rows, DDP's average equals the gradient of one process
+    with the whole batch. A single process gets ``local`` itself.
     """
     if world()[1] == 1:
         return local

@@ -23,26 +23,24 @@ def negative_log_weights(
     max_likeness: float = 1.0,
     same_weight: float = 0.0,
 ) -> Tensor:
-    r"""Compute the log weights with which each row draws its negative: similar, but no paraphrase.
+    r"""Compute log weights (G, G) that draw similar samples, but no paraphrases, as negatives.
 
     .. math:: r_{ij} = q^0_{ij} / \max_k q^0_{ik}, \qquad
               w_{ij} = \mathrm{softmax}(s_i)_j \, (1 - r_{ij}), \qquad
               w_{ij} = 0 \text{ where } E_{ij} \text{ or } r_{ij} \ge \kappa
 
-    q0 are the labels without lambda, their addition for equal samples. With lambda, another study
+    q0 are the labels without lambda, the addition for equal samples. With lambda, another study
     with the same teacher vector would keep the weight 1 - exp(-lambda), and a good student at a low
-    temperature would still draw it. A share kappa below 1 excludes such paraphrases for any logits.
-    Only differences of logits count. The weights have no gradient.
+    temperature would still draw it. A kappa below 1 excludes such paraphrases for any logits. Only
+    differences of logits matter. The result is float32 or float64, without gradient, and minus
+    infinity where w is 0.
 
     Args:
-        logits: (G, G) student's logits s, the drawing modality in rows.
+        logits: (G, G) student's logits s; each row draws a column.
         labels: (G, G) labels q of the same rows, soft or hard.
-        same: (G, G) bool E, the pairs that are no negatives.
-        max_likeness: kappa in (0, 1]; 1 excludes the row's largest label only.
+        same: (G, G) bool E, see :func:`amif_lightning.losses.alignment.same_sample`.
+        max_likeness: kappa in (0, 1]; 1 excludes only the row's largest label.
         same_weight: lambda, removed from the labels.
-
-    Returns:
-        (G, G) float32 or float64, minus infinity where the weight is 0.
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
@@ -54,13 +52,7 @@ def negative_log_weights(
 
 
 def gumbel_noise(size: int, seed: int, step: int) -> Tensor:
-    """Sample standard Gumbel noise (G, G), float32 on the CPU and equal in all processes.
-
-    Args:
-        size: G.
-        seed: The run's seed.
-        step: The training step.
-    """
+    """Sample standard Gumbel noise (G, G), float32 on the CPU, equal in all processes."""
     # Python's hash of a tuple differs between versions; the CPU generator is the same everywhere.
     digest = hashlib.sha256(f"{seed}/{step}/{size}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -71,32 +63,25 @@ def gumbel_noise(size: int, seed: int, step: int) -> Tensor:
 
 
 def draw_negatives(log_weights: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw one column for each row with probability proportional to the weights (Gumbel-max).
+    """Draw one column per row with probability proportional to the weights (Gumbel-max).
 
-    Args:
-        log_weights: (B, G) rows of :func:`negative_log_weights`.
-        noise: (B, G) the same rows of :func:`gumbel_noise`.
-
-    Returns:
-        (B,) long columns, arbitrary for rows without an admissible column, and (B,) bool, false for
-        these rows.
+    Both arguments are the same rows (B, G): of :func:`negative_log_weights` and of
+    :func:`gumbel_noise`. Returns the columns (B,) long, and (B,) bool: false for rows without an
+    admissible column, whose result is arbitrary.
     """
     admissible = log_weights > -torch.inf
     return (log_weights + noise.to(log_weights)).argmax(1), admissible.any(1)
 
 
 def matching_loss(logits: Tensor, matched: Tensor, valid: Tensor, pairs: Tensor | float) -> Tensor:
-    """Compute the image-text matching loss: binary cross-entropy of matched pairs.
+    """Compute the image-text matching loss: binary cross-entropy of matched pairs, scalar.
 
     Args:
         logits: (N, 2) scores of this process's pairs; column 1: matched.
         matched: (N,) bool, true for pairs of one study.
         valid: (N,) bool, false for rows without an admissible negative, which are omitted.
-        pairs: Number of valid pairs, the divisor of the sum. Under DDP, which averages gradients
-            over W processes: the number in all processes divided by W.
-
-    Returns:
-        Scalar; 0 without pairs.
+        pairs: Number of valid pairs, the divisor of the sum; without pairs the loss is 0. DDP
+            averages gradients over W processes, so give the number in all processes divided by W.
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

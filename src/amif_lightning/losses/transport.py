@@ -1,10 +1,6 @@
 """Local alignment: optimal transport between two sets of tokens (paper, unified local alignment).
 
 B pairs of sets, N and M tokens, D width.
-
-GeomLoss anneals the entropy along a fixed schedule without iterating to convergence; its final
-marginals can be off by a third of the mass. This is enough for a loss. Plans for display are
-refined and rounded (:meth:`TokenTransport.plan`).
 """
 
 from __future__ import annotations
@@ -38,26 +34,28 @@ class TokenTransport(nn.Module):
 
     over plans P with uniform marginals a and b on the valid tokens.
 
-    GeomLoss runs its schedule without a graph and differentiates only the last update of the two
-    potentials. The gradient is that of the cost under the row-normalised plan for x and the
+    GeomLoss anneals the entropy along a fixed schedule and does not iterate to convergence. Its
+    final marginals can be off by a third of the mass, which is enough for a loss; :meth:`plan`
+    refines and rounds plans for display. Only the last update of the two potentials is
+    differentiated. The gradient is that of the cost under the row-normalised plan for x and the
     column-normalised plan for y. It equals the gradient of the value only at convergence, so a
     finite-difference check would fail.
 
     The defaults follow benchmarks/transport.py (docs/results/transport.txt). If mass must change
-    clusters, GeomLoss's value is 17 to 52 % below the converged one for every setting; scaling 0.9
-    halves the gap with more steps, so the loss uses 0.5. Blur 0.05 gives a temperature (0.0025)
-    near the cost of moving nearly collapsed tokens (0.0015 at best); a larger blur would merge
-    them, a smaller one is farther from convergence. The worst plan costs 4 % more than the best
-    one after 100 updates and 2 % more after 200.
+    clusters, GeomLoss's value is 17 to 52 % below the converged one for every setting. Scaling 0.9
+    halves the gap but takes more steps, so the loss uses 0.5. Blur 0.05 gives a temperature
+    (0.0025) near the cost of moving nearly collapsed tokens (0.0015 at best). A larger blur would
+    merge them; a smaller one is farther from convergence. The worst plan costs 4 % more than the
+    best one after 100 updates and 2 % more after 200.
 
     Args:
         blur: Length scale of the entropy, in (0, 2); the temperature is blur squared.
-        scaling: Ratio of two successive scales of the annealing, in (0, 1); closer to 1 is slower
-            and closer to convergence.
-        reach: Length scale of unbalanced transport, beyond which mass is destroyed rather than
-            moved. None: balanced.
+        scaling: Ratio of successive scales of the annealing, in (0, 1); closer to 1 is slower and
+            closer to convergence.
+        reach: Length scale of unbalanced transport, beyond which mass is destroyed and not moved.
+            None: balanced.
         plan_iters: Alternating updates that refine a plan at a temperature far below the loss's, so
-            that it shows the transport and not the entropy.
+            that the plan shows the transport and not the entropy.
     """
 
     def __init__(
@@ -83,13 +81,10 @@ class TokenTransport(nn.Module):
         self._potentials = SamplesLoss(**options, potentials=True)
 
     def forward(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> Tensor:
-        """Compute GeomLoss's value (B,), float32 or float64, for each pair of sets.
+        """Compute GeomLoss's value (B,), float32 or float64; 0 for an empty set.
 
-        Args:
-            x: (B, N, D) tokens of any norm.
-            y: (B, M, D) tokens of any norm.
-            x_mask: (B, N) bool, true on valid tokens; an empty set gives 0.
-            y_mask: (B, M) bool, true on valid tokens.
+        x (B, N, D) and y (B, M, D) are tokens of any norm. Their masks (B, N) and (B, M) bool are
+        true on valid tokens.
         """
         with torch.autocast(x.device.type, enabled=False), _same_grad_mode():
             values: Tensor = self._value(*_measure(x, x_mask), *_measure(y, y_mask))
@@ -97,12 +92,10 @@ class TokenTransport(nn.Module):
 
     @torch.no_grad()
     def plan(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Refine the plan from GeomLoss's potentials; balanced plans have exact marginals.
+        """Refine the plan (B, N, M) from GeomLoss's potentials; also return its cost <P, C> (B,).
 
-        Arguments are those of :meth:`forward`.
-
-        Returns:
-            The plan (B, N, M), of mass 1 if balanced and 0 on padding, and its cost <P, C> (B,).
+        Arguments are those of :meth:`forward`. The plan is 0 on padding. A balanced plan has mass 1
+        and exact marginals.
         """
         plan, cost, a, b = self._refined(x, y, x_mask, y_mask)
         if self.reach is None:
@@ -140,7 +133,7 @@ class TokenTransport(nn.Module):
     def _update(
         self, f: Tensor, g: Tensor, cost: Tensor, log_a: Tensor, log_b: Tensor, eps: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One alternating update of both potentials at temperatures (B,)."""
+        """Update both potentials once, alternating, at temperatures (B,)."""
         damping = 1.0 if self.reach is None else 1.0 / (1.0 + eps[:, None] / self.reach**2)
         flat, cube = eps[:, None], cost / eps[:, None, None]
         f = -damping * flat * ((log_b + g / flat)[:, None] - cube).logsumexp(2)
@@ -161,21 +154,18 @@ def transport_contrast(
     .. math:: L = \frac1N \sum_i \Big[ \mathrm{softplus}\frac{OT_i - OT_{i,text(i)}}{t}
               + \mathrm{softplus}\frac{OT_i - OT_{image(i),i}}{t} \Big]
 
-    The transport of matched pairs alone has its minimum, 0, where all tokens collapse to one point.
-    There this loss is log 2, which is no minimum. UNITER (Chen et al. 2020) and ViLT (Kim et al.
-    2021) subtract the transport of drawn pairs for the same reason.
+    The transport of matched pairs alone is minimal (0) if all tokens collapse to one point. There
+    this loss is log 2, which is no minimum. UNITER (Chen et al. 2020) and ViLT (Kim et al. 2021)
+    subtract the transport of drawn pairs for the same reason.
 
     Args:
         own: (B,) transport of each study's own text and image.
         by_image: (B,) transport of each image and its drawn text.
         by_text: (B,) transport of each text and its drawn image.
         valid: (2, B) bool, whether the image and the text drew a negative; others are omitted.
-        pairs: Number N of valid drawn pairs, the divisor of the sum. Under DDP, which averages
-            gradients over W processes: the number in all processes divided by W.
+        pairs: Number N of valid drawn pairs, the divisor of the sum; without pairs the loss is 0.
+            Under DDP: as in :func:`amif_lightning.losses.matching.matching_loss`.
         temperature: t, above 0, in units of the transport cost (0 to 2).
-
-    Returns:
-        Scalar of at least 0; 0 without drawn pairs.
     """
     with torch.autocast(own.device.type, enabled=False):
         own = own.to(torch.promote_types(own.dtype, torch.float32))
@@ -185,15 +175,11 @@ def transport_contrast(
 
 
 def rounded(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Round a plan to exact marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
+    """Round a plan (B, N, M) to exact marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
 
-    Rows and columns with too much mass are scaled down; the missing mass is added as the product of
-    the two shortfalls.
-
-    Args:
-        plan: (B, N, M) non-negative.
-        a: (B, N) required row sums.
-        b: (B, M) required column sums, of the same total.
+    Rows and columns with too much mass are scaled down. The missing mass is added as the product of
+    both shortfalls. ``a`` (B, N) and ``b`` (B, M) are the required row and column sums, of equal
+    total.
     """
     tiny = torch.finfo(plan.dtype).tiny
     plan = plan * (a / plan.sum(2).clamp_min(tiny)).clamp_max(1.0)[:, :, None]

@@ -19,8 +19,8 @@ class KnowledgeReading:
     Attributes:
         states: (B, S, D) enriched states.
         gate: (B, S, D) in (0, 1): 0 keeps the token, 1 replaces it; all 1 without a gate.
-        log_attention: (B, N) float32, natural logarithm of the question's attention to each entry:
-            of its first token, averaged over heads, before dropout.
+        log_attention: (B, N) float32, natural logarithm of the attention of the question's first
+            token to each entry, averaged over heads, before dropout.
     """
 
     states: Tensor
@@ -30,13 +30,10 @@ class KnowledgeReading:
 
 @dataclass(frozen=True)
 class DecoderInput:
-    """Input of the decoder.
+    """Input of the decoder: states (B, S, D) with a mask (B, S) bool, false on padding.
 
-    Attributes:
-        states: (B, S, D) question tokens, then image tokens.
-        mask: (B, S) bool, false on padding.
-        words: Number of leading question positions among S.
-        reading: Output of the gated cross-attention; None without a vocabulary.
+    The first ``words`` states belong to the question, the others to the image. ``reading`` is None
+    without a vocabulary.
     """
 
     states: Tensor
@@ -46,7 +43,7 @@ class DecoderInput:
 
 
 class GatedCrossAttention(nn.Module):
-    r"""Enrich fused tokens with the answer vocabulary (paper, selective knowledge fusion).
+    """Enrich fused tokens with the answer vocabulary (paper, selective knowledge fusion).
 
     With K (N, D) the vocabulary vectors and x the fused tokens::
 
@@ -55,14 +52,8 @@ class GatedCrossAttention(nn.Module):
         m = g * x1 + (1 - g) * x;  out = LN(m + FFN2(m))
 
     With g = 0 the output does not depend on K. K' is computed once per step, at batch 1. In
-    evaluation without gradients it is cached until :meth:`forget`, :meth:`train`, :meth:`eval` or
-    a load of weights.
-
-    Args:
-        width: Width D.
-        heads: Attention heads.
-        dropout: Dropout probability.
-        gated: Whether there is a gate; without it g = 1 and it has no weights.
+    evaluation without gradients it is cached until :meth:`forget`, :meth:`train`, :meth:`eval` or a
+    load of weights. With ``gated`` false, g is 1 and W and b do not exist. ``width`` is D.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.1, *, gated: bool = True) -> None:
@@ -81,7 +72,7 @@ class GatedCrossAttention(nn.Module):
         self.register_load_state_dict_post_hook(_forget)
 
     def train(self, mode: bool = True) -> GatedCrossAttention:
-        """Switch the mode and drop the cached K', because weights may change from now on."""
+        """Switch the mode and drop the cached K', because weights may change afterwards."""
         self.forget()
         super().train(mode)
         return self
@@ -120,7 +111,7 @@ class GatedCrossAttention(nn.Module):
     def log_attention(self, queries: Tensor, knowledge: Tensor) -> Tensor:
         """Compute the log attention (B, N), averaged over heads, of one token (B, D) to K' (N, D).
 
-        The attention layer itself returns weights of all tokens, after dropout, which can be 0.
+        The attention layer itself returns the weights of all tokens after dropout, which can be 0.
         """
         attention = self.cross_attention
         width, heads = attention.embed_dim, attention.num_heads
@@ -138,7 +129,7 @@ class Vocabulary(nn.Module):
     """Vectors of the answer vocabulary, computed from the text encoder's word embeddings.
 
     Args:
-        entries: Token ids of each of N entries, at least one each.
+        entries: Token ids of each of N entries.
 
     Raises:
         ValueError: If there is no entry, or one without tokens.

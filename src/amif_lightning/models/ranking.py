@@ -1,14 +1,14 @@
 """Exact log-likelihood of every candidate answer, and a search for the best k candidates.
 
-Candidates form a prefix tree: a node is a prefix and its incoming edge a token, so the decoder
-processes a shared prefix once. The score of a candidate is the sum of log p over its edges and its
-end token, as in :func:`amif_lightning.losses.answering.sequence_log_likelihood`.
+Candidates form a prefix tree. A node is a prefix and its incoming edge a token, so the decoder
+processes a shared prefix once. A candidate's score is the sum of log p over its edges and its end
+token, as in :func:`amif_lightning.losses.answering.sequence_log_likelihood`.
 
-The nodes of a question are packed into one row. A node's position id is its depth, and a 4-D mask
-lets it attend to its ancestors only, as in a separate sequence. Cross-attention keys and values
-of the fused tokens (B, S, D) are computed once per question and not copied per candidate.
+The nodes of a question are packed into one row. A node's position id is its depth. A 4-D mask
+limits its attention to its ancestors, as in a separate sequence. Cross-attention keys and values
+are computed once per question and not copied per candidate.
 
-B questions, N candidates, M tree nodes, S fused tokens, D width, V vocabulary entries.
+B questions, N candidates, M tree nodes, S fused tokens, D width, V token ids.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class CandidateTree:
     Attributes:
         tokens: (M,) token of each node; node 0 is the root.
         parent: (M,) parent of each node; the root is its own.
-        path: (M, longest + 1) ancestor at each depth; the node itself from its depth on.
+        path: (M, longest + 1) ancestor at each depth; from the node's depth on, the node itself.
         depth: (M,) depth of each node, 0 at the root.
         children: (M - 1,) nodes in order of their parents.
         first_child: (M + 1,) node m's children are ``children[first_child[m]:first_child[m+1]]``.
@@ -88,7 +88,7 @@ class CandidateTree:
 
     @property
     def nodes(self) -> int:
-        """Number M of distinct prefixes, including the empty one."""
+        """Return the number M of distinct prefixes, including the empty one."""
         return len(self.tokens)
 
     def to(self, device: torch.device | str) -> CandidateTree:
@@ -101,7 +101,7 @@ class CandidateTree:
 
 
 class Best(NamedTuple):
-    """Best candidates of each question: ``scores`` (B, k), falling, and ``indices`` (B, k)."""
+    """Best candidates of each question: ``scores`` (B, k), descending, and ``indices`` (B, k)."""
 
     scores: Tensor
     indices: Tensor
@@ -122,7 +122,7 @@ def rank(
     length_penalty: float = 0.0,
     max_nodes: int = 256,
 ) -> Tensor:
-    """Compute the exact log-likelihood of every candidate.
+    """Compute the exact log-likelihoods (B, N) of all candidates, float32, in candidate order.
 
     Args:
         decoder: The decoder, in evaluation mode.
@@ -132,9 +132,6 @@ def rank(
         length_penalty: p; scores are divided by (number of scored tokens)**p.
         max_nodes: Most new tree nodes per question in one pass, to limit memory. Each pass also
             processes the ancestors of its first node.
-
-    Returns:
-        (B, N) float32 scores in candidate order.
 
     Raises:
         ValueError: The decoder is in training mode.
@@ -189,22 +186,14 @@ def best(
     k: int = 1,
     max_prefixes: int = 64,
 ) -> Best:
-    """Find the k candidates of highest log-likelihood by best-first search of the prefix tree.
+    """Find the k candidates (1 <= k <= N) of highest log-likelihood by best-first search.
 
-    Log p only decreases along a prefix, so a prefix below the k-th best complete answer cannot lead
-    to a better one and is not expanded: the result equals :func:`top_k` of :func:`rank`, up to
-    float32 rounding. All questions advance in rounds; each expands its most probable open prefixes,
-    twice as many in every round. A confident decoder needs a few rounds; a nearly uniform one may
-    expand most of the tree. There is no length penalty, because a score divided by its length can
-    increase along a prefix.
-
-    Args:
-        decoder: As for :func:`rank`.
-        tree: As for :func:`rank`.
-        states: As for :func:`rank`.
-        states_mask: As for :func:`rank`.
-        k: Number of answers per question, 1 <= k <= N.
-        max_prefixes: Most prefixes that a question expands in one round.
+    Log p only decreases along a prefix. A prefix below the k-th best complete answer cannot lead to
+    a better one and is not expanded, so the result equals :func:`top_k` of :func:`rank` up to
+    float32 rounding. Each round expands the most probable open prefixes of every question: at most
+    1, then 2, 4 and so on up to ``max_prefixes``. A confident decoder needs a few rounds; a nearly
+    uniform one may expand most of the tree. There is no length penalty, because a score divided by
+    its length can increase along a prefix. Other arguments and errors are those of :func:`rank`.
     """
     decoder.check_evaluation_mode()
     search = _Search(tree, states, states_mask)
@@ -237,7 +226,7 @@ class _Search:
         self.score = self.frontier[:, :0]  # (A, E) their log p
 
     def select(self, k: int, width: int) -> bool:
-        """Choose at most ``width`` prefixes of each question; False when none is left."""
+        """Choose at most ``width`` prefixes of each question; return False if none is left."""
         bound = self.complete.topk(k).values[:, -1:]  # -inf until k answers are complete
         self.score, self.node = self.frontier.topk(min(width, self.tree.nodes))
         # ">=" and not ">": an equal prefix can lead to a tie that comes first in order.
@@ -321,6 +310,6 @@ def _ragged(at: Tensor, first: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _offsets(owner: Tensor, owners: int) -> Tensor:
-    """Offsets (owners + 1,) of each owner's items, the items being sorted by owner."""
+    """Return the offsets (owners + 1,) of each owner's items, which are sorted by owner."""
     counts = torch.bincount(owner, minlength=owners)
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])

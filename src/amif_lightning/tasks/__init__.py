@@ -1,4 +1,4 @@
-"""LightningModules: they wire models, losses and metrics; the mathematics is elsewhere."""
+"""LightningModules that connect models, losses and metrics."""
 
 from amif_lightning.tasks.base import AMiFTask
 from amif_lightning.tasks.pretrain import AMiFPretrain

@@ -10,32 +10,32 @@ from amif_lightning.losses.transport import DIAMETER
 
 
 def check_weights(**weights: float) -> None:
-    """Weights of losses are finite and not negative."""
+    """Require finite weights of losses, 0 or more."""
     for name, value in weights.items():
         check(name, value, 0 <= value < math.inf, "0 or more")
 
 
 def check_at_least_one(**numbers: int) -> None:
-    """Counts are 1 or more."""
+    """Require counts of 1 or more."""
     for name, value in numbers.items():
         check(name, value, value >= 1, "at least 1")
 
 
 def check_smoothing(**shares: float) -> None:
-    """Label smoothing, and the share of steps before a late start, are below 1."""
+    """Require label smoothing, or a share of steps before a late start, in [0, 1)."""
     for name, value in shares.items():
         check(name, value, 0 <= value < 1, "0 or more, below 1")
 
 
 def check_temperature(temperature: float) -> None:
-    """The initial temperature lies in the range that training keeps it in."""
+    """Require an initial temperature in the range that training keeps."""
     allowed = LEAST_TEMPERATURE <= temperature <= GREATEST_TEMPERATURE
     right = f"{LEAST_TEMPERATURE:g} to {GREATEST_TEMPERATURE:g}"
     check("temperature", temperature, allowed, right)
 
 
 def check_transport(blur: float, scaling: float, reach: float | None) -> None:
-    """Options of :class:`TokenTransport`."""
+    """Check the options of :class:`TokenTransport`."""
     check("blur", blur, 0 < blur < DIAMETER, f"more than 0, below {DIAMETER:g}")
     check("scaling", scaling, 0 < scaling < 1, "more than 0, below 1")
     check("reach", reach, reach is None or 0 < reach < math.inf, "more than 0, or null")

@@ -49,8 +49,8 @@ class AMiFTask(L.LightningModule):
         vision_pretrained: open_clip weights tag or file; null for random weights.
         vision_quick_gelu: Whether the image tower uses OpenAI's approximation of GELU; null: as the
             weights tag requires, else as the model's configuration. Checkpoints store the result.
-        vision_channels: Channels of the stages of ``conv``, at least one. After a stem of stride 4
-            each stage but the first halves the grid: four stages give patches of 32 pixels.
+        vision_channels: Channels of the stages of ``conv``, at least one. The stem has stride 4 and
+            each later stage halves the grid: four stages give patches of 32 pixels.
         vision_summary_channels: Channels of a separate ``conv`` branch for the summary token; the
             last stage of the patches is then pointwise. Empty: the summary token is their mean.
         text: Text encoder: hub name or folder of a BERT, or ``small`` (no download).
@@ -152,10 +152,10 @@ class AMiFTask(L.LightningModule):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """As in Lightning, but without downloading pretrained weights or running pickled code.
+        """Load as Lightning does, but download no pretrained weights and run no pickled code.
 
-        The configuration of an encoder from a hub is still needed. ``weights_only=False`` unpickles
-        everything in the file.
+        A hub encoder still needs its configuration. ``weights_only=False`` unpickles the whole
+        file.
         """
         given = {"vision_pretrained": None, "text_pretrained": False} | kwargs
         checkpoint = readable_by_lightning(checkpoint_path) if weights_only else checkpoint_path
@@ -164,11 +164,7 @@ class AMiFTask(L.LightningModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Load ``init_from``, and check that tokenizer, answers and rows match the data.
-
-        Raises:
-            UserError: If data and model do not fit.
-        """
+        """Load ``init_from``; raise a UserError unless images, tokenizer, answers and rows fit."""
         data = self._data()
         if data is None:
             return
@@ -193,7 +189,7 @@ class AMiFTask(L.LightningModule):
             return None
 
     def _data(self) -> Any:
-        """The trainer's data module; None without a trainer, or if it has loaders only."""
+        """Return the trainer's data module; None without a trainer, or if it has loaders only."""
         return getattr(self._attached(), "datamodule", None)
 
     def _start_from(self, path: Path, data: Any) -> None:
@@ -318,11 +314,7 @@ class AMiFTask(L.LightningModule):
         torch.manual_seed(hash((self.seed, *position)) & (2**63 - 1))
 
     def configure_optimizers(self) -> Any:
-        """AdamW, and a cosine with warm-up over all optimizer steps.
-
-        Raises:
-            UserError: If the run has no last step.
-        """
+        """Build AdamW and a cosine with warm-up; raise a UserError if the run has no last step."""
         optimizer = torch.optim.AdamW(
             parameter_groups(self.parameters(), self.weight_decay),
             lr=self.lr,
@@ -341,7 +333,7 @@ class AMiFTask(L.LightningModule):
         }
 
     def _optimizer_steps(self) -> float:
-        """Optimizer steps of the whole run; infinite without an end."""
+        """Return the optimizer steps of the whole run; infinite without an end."""
         trainer = self.trainer
         if trainer.ckpt_path is None or trainer.max_epochs in (None, -1):
             return trainer.estimated_stepping_batches
@@ -360,5 +352,5 @@ class AMiFTask(L.LightningModule):
 
 
 def _groups(keys: list[str]) -> str:
-    """Modules of state keys, or `none`."""
+    """Return the modules of state keys, or `none`."""
     return ", ".join(sorted({key.split(".")[0] for key in keys})) or "none"

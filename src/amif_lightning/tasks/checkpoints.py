@@ -31,13 +31,13 @@ class Origin:
 
 
 def origin_of(checkpoint: Mapping[str, Any]) -> Origin | None:
-    """Origin of a checkpoint; None if its run started from scratch."""
+    """Return the origin of a checkpoint; None if its run started from scratch."""
     state = checkpoint.get("origin")
     return None if state is None else Origin(state["seconds"], tuple(state["warnings"]))
 
 
 def trained_seconds(checkpoint: Mapping[str, Any]) -> float | None:
-    """Seconds of training with earlier runs; None if `ResultWriter` stored none."""
+    """Return the seconds of training with earlier runs; None if `ResultWriter` stored none."""
     own = checkpoint.get("callbacks", {}).get("ResultWriter", {}).get("train_seconds")
     before = origin_of(checkpoint)
     if own is None or (before is not None and before.seconds is None):
@@ -55,7 +55,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def readable_by_lightning(path: Any) -> Any:
-    """The path itself, or an in-memory copy with current option names if any was renamed."""
+    """Return the path, or an in-memory copy with current option names if any was renamed."""
     if not isinstance(path, (str, Path)) or not Path(path).is_file():
         return path
     stored, renamed = read_checkpoint(Path(path))
@@ -68,7 +68,7 @@ def readable_by_lightning(path: Any) -> Any:
 
 
 def tokenizer_of(checkpoint: Mapping[str, Any]) -> str | None:
-    """JSON text of the tokenizer that the weights were trained with; None if unknown."""
+    """Return the JSON text of the tokenizer of the weights; None if unknown."""
     text: str | None = checkpoint.get("tokenizer")
     if text is None and "answer_space" in checkpoint:  # old files
         text = checkpoint["answer_space"]["tokenizer"]
@@ -76,10 +76,7 @@ def tokenizer_of(checkpoint: Mapping[str, Any]) -> str | None:
 
 
 def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> None:
-    """Raise unless the image tower has the activation (QuickGELU or not) of its weights.
-
-    None (unknown) is not compared.
-    """
+    """Raise if image tower and weights differ in their activation (QuickGELU); None is unknown."""
     stored = checkpoint.get("hyper_parameters", {}).get("vision_quick_gelu")
     if stored is not None and present is not None and stored != present:
         raise UserError(
@@ -90,10 +87,9 @@ def check_activation(checkpoint: Mapping[str, Any], present: bool | None) -> Non
 
 
 def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
-    """Warn of images of the current data set that another data set in training may contain.
+    """Return a warning if training on another data set may have included images of this one.
 
-    Returns:
-        A sentence; None if the data sets are equal, one is unknown, or its images were held out.
+    None if the data sets are equal, one is unknown, or the images were held out.
     """
     theirs, ours = by_dataset(stored.selection), by_dataset(present.selection)
     left_out = set(str(stored.selection.get(HELD_OUT, "")).split(", "))
@@ -112,7 +108,7 @@ def seen_elsewhere(stored: AnswerSpace, present: AnswerSpace) -> str | None:
 
 
 def by_dataset(selection: Mapping[str, str | int | float | bool]) -> dict[str, dict[str, Any]]:
-    """Options that select rows, by data set; empty if unknown.
+    """Return the options that select rows, by data set; empty if unknown.
 
     A mixture stores those of its parts as ``<data set>.<option>`` (data/loading/mixture.py).
     """
@@ -130,7 +126,7 @@ def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol:
     """Check that no training or validation row of the checkpoint can be scored as unseen.
 
     Another data set is allowed (transfer), and an unknown selection is not compared. With
-    ``same_protocol`` the protocols must agree for other data sets too.
+    ``same_protocol`` the protocols must be equal for other data sets too.
 
     Raises:
         UserError: If the protocol or an option that selects rows of the same data set differs.

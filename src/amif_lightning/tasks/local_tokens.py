@@ -1,7 +1,4 @@
-"""Words and patches for local alignment.
-
-Letters used in shapes: B pairs, L tokens, P patches, D width.
-"""
+"""Words and patches for local alignment (B pairs, L tokens, P patches, D width)."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ class LocalTokens:
     mask: Tensor  # (B, L) bool, true on words
 
     def moved(self, transport: TokenTransport) -> Tensor:
-        """Transport cost (B,)."""
+        """Compute the transport cost (B,)."""
         # Masked words cost as much time as others, so drop as many as possible.
         longest = max(int(self.mask.sum(1).max()), 1)
         order = self.mask.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
@@ -37,11 +34,11 @@ class LocalTokens:
         return values
 
     def plan(self, transport: TokenTransport) -> tuple[Tensor, Tensor]:
-        """Refined plan (B, L, P) and its cost (B,)."""
+        """Compute the refined plan (B, L, P) and its cost (B,)."""
         return transport.plan(self.words, self.patches, self.mask, self._every())
 
     def rows(self, texts: Tensor, images: Tensor) -> LocalTokens:
-        """Pairs of these rows of texts and images."""
+        """Pair these rows of texts with these rows of images."""
         # index_select adds the gradients of repeated rows in one order on CPUs.
         return LocalTokens(
             self.words.index_select(0, texts),
@@ -50,13 +47,13 @@ class LocalTokens:
         )
 
     def halves(self) -> tuple[LocalTokens, LocalTokens]:
-        """First and second half of the pairs."""
+        """Split into the first and the second half of the pairs."""
         parts = (tensor.chunk(2) for tensor in (self.words, self.patches, self.mask))
         first, second = zip(*parts, strict=True)
         return LocalTokens(*first), LocalTokens(*second)
 
     def gathered(self) -> LocalTokens:
-        """Tokens of all processes, with gradient."""
+        """Gather the tokens of all processes, with gradient."""
         length = longest(self.words.shape[1], self.words.device)
         return LocalTokens(
             gather_padded(self.words, length),
@@ -69,7 +66,7 @@ class LocalTokens:
 
 
 def fused_tokens(encoded: EncodedPair) -> LocalTokens:
-    """Words and patches after the fusion layers."""
+    """Return words and patches after the fusion layers."""
     return LocalTokens(encoded.words, encoded.patches[:, 1:], inner_words(encoded.mask))
 
 
@@ -81,15 +78,11 @@ def unfused_tokens(
     projections: tuple[nn.Module, nn.Module],
     kept: Tensor,
 ) -> LocalTokens:
-    """Words and patches before fusion, in the space of the global alignment.
+    """Return words and patches before fusion, in the space of the global alignment.
 
-    Args:
-        task: The task with the encoders.
-        text: (B, L) tokens.
-        image: (B, 1 + P, image width) tokens of the image tower.
-        states: (B, L, text width) contextual states; None: word embeddings without context.
-        projections: Projections of texts and of images.
-        kept: (B, L) bool, false on words to leave out.
+    ``text`` has tokens (B, L) and ``image`` is (B, 1 + P, image width). Words are the contextual
+    states (B, L, text width), or word embeddings without context if ``states`` is None.
+    ``projections`` map texts and images. ``kept`` (B, L) bool is false on words to omit.
     """
     words = task.text.words(text.ids) if states is None else states
     return LocalTokens(

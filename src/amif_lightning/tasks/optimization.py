@@ -24,7 +24,7 @@ def parameter_groups(
 
 
 def cosine_with_warmup(optimizer: Optimizer, steps: int, warmup: float, min_lr: float) -> LambdaLR:
-    """Linear rise to the optimizer's rate over a share of all ``steps``, then half a cosine.
+    """Raise the rate linearly over a share of all ``steps``, then lower it by half a cosine.
 
     Raises:
         UserError: Unless 0 <= ``warmup`` <= 1 and 0 <= ``min_lr`` <= rate > 0.

@@ -38,7 +38,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 class AuxiliaryOptions(TaskOptions, total=False):
-    """With those of :class:`AuxiliaryTask`."""
+    """The same with the arguments of :class:`AuxiliaryTask`."""
 
     transport: float
     transport_tokens: TransportTokens
@@ -51,7 +51,7 @@ class AuxiliaryOptions(TaskOptions, total=False):
 
 
 class LocalAlignmentOptions(TaskOptions, total=False):
-    """With those of :class:`LocalAlignmentTask`."""
+    """The same with the arguments of :class:`LocalAlignmentTask`."""
 
     shared_projection: bool
     stage: Stage

@@ -1,6 +1,6 @@
 """The pre-training stage: unified alignment of views and reports (paper, pre-training).
 
-Every process computes the alignment losses over the gathered global batch, so two processes train
+Every process computes the alignment losses of the gathered global batch, so two processes train
 exactly like one (:mod:`amif_lightning.losses.gather`).
 """
 
@@ -33,7 +33,7 @@ COLLAPSED = 0.9
 class AMiFPretrain(LocalAlignmentTask):
     """Pre-trains on studies of one or two views and a report.
 
-    Validation and test gather the embeddings of the whole split from all processes and log
+    Validation and test gather the embeddings of the whole split from all processes. They log
     retrieval in both directions, zero-shot classification by prompts if the data has classes, and
     the divergence from the teacher if it has one.
 
@@ -42,8 +42,8 @@ class AMiFPretrain(LocalAlignmentTask):
         image_text: Weight of view 1 against the report (0: without).
         view_view: Weight of view 1 against view 2 (0: without).
         text_text: Weight of the report against itself (0: without).
-        local_keeps_global: Whether the projections keep the alignment losses in stage ``local``, as
-            released.
+        local_keeps_global: Whether stage ``local`` trains the projections by the alignment losses
+            too, as released.
         same_weight: Addition to the teacher's logits for equal samples (lambda).
         label_smoothing: Smoothing of hard labels.
         temperature: Initial temperature of every alignment, 0.01 to 1.
@@ -134,7 +134,7 @@ class AMiFPretrain(LocalAlignmentTask):
         self.train()
 
     def train(self, mode: bool = True) -> AMiFPretrain:
-        """Switch modes, but keep frozen encoders in evaluation: no dropout, no moving means."""
+        """Switch modes, but keep frozen encoders in evaluation mode: no dropout or moving means."""
         super().train(mode)
         if self.stage == "local":
             self.vision.eval()
@@ -174,7 +174,7 @@ class AMiFPretrain(LocalAlignmentTask):
     # ---- training -----------------------------------------------------------------------------
 
     def training_step(self, batch: StudyBatch, batch_idx: int) -> Tensor:
-        """Weighted sum of the active losses over the global batch."""
+        """Return the weighted sum of the active losses over the global batch."""
         self._place = (self.current_epoch << 32) + batch_idx
         with torch.set_grad_enabled(self.stage != "local"):
             first, second = self._views(batch)
@@ -209,7 +209,7 @@ class AMiFPretrain(LocalAlignmentTask):
         return total
 
     def _views(self, batch: StudyBatch) -> tuple[Tensor, Tensor]:
-        """Tokens of both views; view 1 twice if no loss uses view 2."""
+        """Return the tokens of both views; view 1 twice if no loss uses view 2."""
         chooses = self.local_view == "frontal" and any(self.weights.values())
         if not (self.alignment.weights["view_view"] or self.weights["view_transport"] or chooses):
             first = self.vision(batch.first)
@@ -218,7 +218,7 @@ class AMiFPretrain(LocalAlignmentTask):
         return first, second
 
     def _compares_passes(self) -> bool:
-        """Whether hard labels compare two passes of the report that differ by dropout."""
+        """Return whether hard labels compare two passes of the report with different dropout."""
         if self.alignment.kind == "soft" or not self.alignment.weights["text_text"]:
             return False
         dropouts = (part for part in self.text.modules() if isinstance(part, nn.Dropout))

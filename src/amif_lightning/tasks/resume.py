@@ -1,4 +1,4 @@
-"""Make Lightning's loop progress exact for a resume."""
+"""Correct Lightning's loop progress before a resume: ``checkpoint["loops"]``, in place."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 def complete_finished_epoch(loops: dict[str, Any]) -> None:
     """Mark the epoch as completed in a checkpoint that was written at the end of an epoch.
 
-    Lightning saves before it counts the epoch as completed. A run with ``max_steps`` then ends this
-    epoch again after a resume: it counts the epoch twice, so all later epochs take the sample order
-    of the next one, and it may train one batch too many. Runs without ``max_steps`` do not need it.
-
-    Args:
-        loops: ``checkpoint["loops"]`` of the loaded file; changed in place.
+    Lightning saves before it counts the epoch as completed. With ``max_steps``, a resumed run ends
+    this epoch again and counts it twice. All later epochs then use the sample order of the next
+    one, and the run may train one batch too many. Runs without ``max_steps`` do not need this
+    correction.
     """
     epoch = loops["fit_loop"]["epoch_progress"]
     batch = loops["fit_loop"]["epoch_loop.batch_progress"]
@@ -30,12 +28,8 @@ def complete_finished_epoch(loops: dict[str, Any]) -> None:
 def rewind_to_step(loops: dict[str, Any], accumulated: int) -> None:
     """Move a checkpoint that was written between two optimizer steps back to the last step.
 
-    A validation amid an accumulation window may save a checkpoint. It lacks the gradients of the
-    window, so the resumed run takes the window's batches again.
-
-    Args:
-        loops: ``checkpoint["loops"]`` of the loaded file; changed in place.
-        accumulated: ``accumulate_grad_batches`` of the run, 1 or more.
+    A validation within an accumulation window of ``accumulated`` batches may save a checkpoint. It
+    lacks the gradients of the window, so the resumed run repeats the window's batches.
     """
     batch = loops["fit_loop"]["epoch_loop.batch_progress"]
     extra = batch["current"]["processed"] % accumulated

@@ -36,13 +36,13 @@ class AMiFVQA(AuxiliaryTask):
 
     Args:
         decoder_layers: Layers of the answer decoder; null: as many as fusion layers.
-        knowledge: Whether gated cross-attention reads the answer vocabulary (ablation).
-        gate: Whether a gate scales what each token takes from the vocabulary (ablation).
-        knowledge_supervision: Weight of the pointer loss, which pulls the attention on the
+        knowledge: Whether gated cross-attention to the answer vocabulary is used (ablation).
+        gate: Whether a gate scales the vocabulary's contribution to each token (ablation).
+        knowledge_supervision: Weight of the pointer loss, which directs the attention on the
             vocabulary to the words of the answer (0: without, as in the paper).
         answer_by: ``rank``: exact log-likelihood of every candidate; ``generate``: beam search.
         beams: Beam width of ``generate``.
-        restrict_closed: Answer questions that the release marks closed by yes or no only. This uses
+        restrict_closed: Answer questions that the release marks closed only by yes or no. This uses
             the release's answer_type field, which a new question does not have.
         label_smoothing: Share of the target spread over all tokens in training, in [0, 1).
         length_penalty: p >= 0; candidates are ranked by log-likelihood / (number of tokens with the
@@ -152,7 +152,7 @@ class AMiFVQA(AuxiliaryTask):
             self._closed_stratum()
 
     def _closed_stratum(self) -> int:
-        """Column of the strata that marks closed questions."""
+        """Return the column of the strata that marks closed questions."""
         if "closed/field" not in self.strata:
             raise UserError(
                 "model.init_args.restrict_closed needs a data module whose release marks closed "
@@ -206,7 +206,7 @@ class AMiFVQA(AuxiliaryTask):
     def answer_log_likelihood(
         self, fused: DecoderInput, batch: VQABatch, label_smoothing: float = 0.0
     ) -> Tensor:
-        """Log-likelihood (B,) of the batch's answers with their end token."""
+        """Compute the log-likelihood (B,) of the batch's answers with their end token."""
         ids, mask = batch.answer.ids, batch.answer.mask
         logits = self.decoder(ids[:, :-1], mask[:, :-1], fused.states, fused.mask)
         return sequence_log_likelihood(logits, ids[:, 1:], mask[:, 1:], label_smoothing)
@@ -220,17 +220,10 @@ class AMiFVQA(AuxiliaryTask):
     ) -> list[RankedAnswer]:
         """Answer one question about one image, ``task.answer("scan.png", "is there a mass?")``.
 
-        All candidates are ranked, even with ``restrict_closed``. Not for clinical use.
-
-        Args:
-            image: An image, or the path of a PNG, JPEG, TIFF or DICOM file.
-            question: At least one word.
-            max_answers: Highest number of answers.
-            frame: Frame of a multi-frame DICOM file, counted from 0.
-
-        Returns:
-            Answers with their probabilities, the best first; a single one with ``answer_by``
-            ``generate``.
+        ``image`` is an image, or the path of a PNG, JPEG, TIFF or DICOM file; ``frame`` counts from
+        0 in a multi-frame DICOM file. At most ``max_answers`` are returned with their
+        probabilities, the best first; a single one with ``answer_by`` ``generate``. All candidates
+        are ranked, even with ``restrict_closed``. Not for clinical use.
 
         Raises:
             UserError: If the image cannot be read, the question is empty, or the task has no
@@ -239,11 +232,11 @@ class AMiFVQA(AuxiliaryTask):
         return ask(self, [Asked(image, question, frame)], max_answers)[0].answers
 
     def ranked(self, fused: DecoderInput, max_answers: int) -> list[Ranked]:
-        """The best of all candidates for each question, with their log-likelihoods."""
+        """Return the best of all candidates for each question, with their log-likelihoods."""
         return self._answerer().ranked(fused.states, fused.mask, max_answers)
 
     def answers(self, fused: DecoderInput, batch: VQABatch) -> Ranked:
-        """Text and log-likelihood of the answer to each question of a batch."""
+        """Return text and log-likelihood of the answer to each question of a batch."""
         answerer = self._answerer()
         closed = None
         if self.restrict_closed:
@@ -258,7 +251,7 @@ class AMiFVQA(AuxiliaryTask):
     # ---- steps --------------------------------------------------------------------------------
 
     def training_step(self, batch: VQABatch, batch_idx: int) -> Tensor:
-        """Mean negative log-likelihood of the answers plus the weighted auxiliary losses."""
+        """Return the answers' mean negative log-likelihood plus the weighted auxiliary losses."""
         encoded = self.encode_pair(batch.question, batch.images, batch.image_index)
         fused = self.read(encoded)
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)

@@ -1,7 +1,6 @@
 """Optional alignment losses of pre-training during answering.
 
-Letters used in shapes: B questions of this process, G of all processes, I images, L question
-tokens, D width.
+B questions of this process, G of all processes, I images, L question tokens, D width.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from amif_lightning.tasks.options import TaskOptions, TransportTokens
 class AuxiliaryTask(AMiFTask):
     """Base of a task on questions with alignment as auxiliary losses.
 
-    A loss without weight builds no module. Modules have the same names as in
-    :class:`AMiFPretrain`, so a start from its checkpoint continues with the learned temperature.
-    Images and questions are compared through the projections of the fusion layers, never through
-    separate ones (``shared_projection`` false in pre-training).
+    A loss without weight builds no module. Modules have the same names as in :class:`AMiFPretrain`,
+    so a run that starts from its checkpoint keeps the learned temperature. Images and questions are
+    compared through the projections of the fusion layers, even if pre-training had separate ones
+    (``shared_projection`` false).
 
     Args:
         transport: Weight of the matched transport between question words and patches (0: without).
@@ -91,9 +90,9 @@ class AuxiliaryTask(AMiFTask):
     def auxiliary_losses(
         self, batch: VQABatch, encoded: EncodedPair, questions: Tensor
     ) -> list[Tensor]:
-        """Compute and log the active losses, weighted and scaled for DDP's average.
+        """Compute and log the active losses of B questions, weighted and scaled for DDP's average.
 
-        ``encoded`` are the B questions with their images, ``questions`` is the scalar G.
+        ``questions`` is the scalar G.
         """
         losses: list[Tensor] = []
         size = len(batch)
@@ -119,7 +118,7 @@ class AuxiliaryTask(AMiFTask):
         return losses
 
     def local_tokens(self, question: Tokens, encoded: EncodedPair, index: Tensor) -> LocalTokens:
-        """Words and patches for the transport; ``index`` (B,) is the image of each question."""
+        """Return words and patches for the transport; ``index`` (B,) is each question's image."""
         if self.transport_tokens == "fused":
             return fused_tokens(encoded)
         context = encoded.text if self.transport_tokens == "contextual" else None
@@ -138,19 +137,11 @@ class AuxiliaryTask(AMiFTask):
 def question_alignment(
     alignment: UnifiedAlignment, image: Tensor, question: Tensor, batch: VQABatch
 ) -> Tensor:
-    """Align images and questions over the global batch with hard labels.
+    """Align images (I, D) and questions (B, D) over the global batch with hard labels.
 
-    Rows are the images of the G questions, columns the questions. A pair is positive if both
-    questions are about the same image or have the same words.
-
-    Args:
-        alignment: Alignment with the pair ``image_text``.
-        image: (I, D) unit embeddings of this process's images.
-        question: (B, D) unit embeddings of its questions.
-        batch: The questions.
-
-    Returns:
-        The unweighted scalar loss, equal in all processes.
+    Both are unit embeddings of this process's ``batch``. The rows of the labels are the images of
+    the G questions, the columns the questions. A pair is positive if both questions are about the
+    same image or have the same words. The scalar loss is unweighted and equal in all processes.
     """
     shown = [stable_seed(name) for name in batch.image_keys]
     words = batch.question.ids.masked_fill(~batch.question.mask, -1)
@@ -177,5 +168,5 @@ def gather_uneven(local: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def _first_equal(rows: Tensor) -> Tensor:
-    """Place (G,) of the first row equal to each row of (G, L)."""
+    """Return the index (G,) of the first row equal to each row of (G, L)."""
     return (rows[:, None] == rows).all(2).int().argmax(1)

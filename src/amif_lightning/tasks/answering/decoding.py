@@ -1,7 +1,4 @@
-"""Decode answers from fused tokens by ranking candidates or by generation.
-
-Letters used in shapes: B questions, S fused tokens, D width, k answers.
-"""
+"""Ranking candidates or generating answers from fused tokens (B questions, k answers each)."""
 
 from __future__ import annotations
 
@@ -26,10 +23,10 @@ Ranked = list[tuple[str, float]]
 
 
 class Answerer:
-    """Answers fused questions with a decoder and an answer space.
+    """Answers fused questions with a decoder in evaluation mode and an answer space.
 
-    See :class:`amif_lightning.tasks.vqa.AMiFVQA` for the options. Fused tokens are (B, S, D) with a
-    mask (B, S), true on tokens; the decoder must be in evaluation mode.
+    Options are those of :class:`amif_lightning.tasks.vqa.AMiFVQA`. ``states`` are fused tokens (B,
+    S, D) of width D and ``mask`` (B, S) is true on tokens.
 
     Raises:
         UserError: If a candidate is too long for the decoder, or ``restrict_closed`` is set and yes
@@ -70,7 +67,7 @@ class Answerer:
 
     @torch.no_grad()
     def ranked(self, states: Tensor, mask: Tensor, max_answers: int) -> list[Ranked]:
-        """The best of all candidates for each question; a single one if generated."""
+        """Return the best candidates for each question, or a single generated answer."""
         if self.answer_by == "generate":
             return [[one] for one in self._generate(states, mask, [()] * len(states))]
         candidates = self.space.candidates
@@ -89,13 +86,10 @@ class Answerer:
         references: Sequence[Sequence[str]],
         closed: Tensor | None = None,
     ) -> Ranked:
-        """Answer each question.
+        """Answer each question; those in the rows ``closed`` by yes or no.
 
-        Args:
-            states: Fused tokens.
-            mask: True on tokens.
-            references: Correct answers, which give an equal generated answer its wording.
-            closed: Rows of the questions to answer by yes or no.
+        A generated answer with the same tokens as a correct answer in ``references`` is written
+        like it.
         """
         if self.answer_by == "generate":
             return self._generate(states, mask, references)
@@ -111,7 +105,7 @@ class Answerer:
     def _choose(
         self, tree: CandidateTree, states: Tensor, mask: Tensor, k: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Log-likelihood and index (B, k) of the best candidates."""
+        """Return log-likelihood and index (B, k) of the best candidates."""
         if not self.length_penalty:
             return best(self.decoder, tree, states, mask, k)
         every = rank(self.decoder, tree, states, mask, self.length_penalty)
@@ -138,7 +132,7 @@ class Answerer:
     def likelihood_of(
         self, sequences: Sequence[Sequence[int]], states: Tensor, mask: Tensor
     ) -> list[float]:
-        """Log-likelihood of B lists of token ids without [CLS] and [SEP].
+        """Compute the log-likelihoods of B lists of token ids without [CLS] and [SEP].
 
         An answer that fills all positions has no end token.
         """
@@ -155,7 +149,7 @@ class Answerer:
 
 
 def _on(tree: CandidateTree, states: Tensor) -> CandidateTree:
-    """The tree on the device of the states."""
+    """Return the tree on the device of the states."""
     return tree if tree.tokens.device == states.device else tree.to(states.device)
 
 
@@ -173,7 +167,7 @@ class Spelling:
             self._candidates.setdefault(tuple(ids), text)  # the first, as in ranking
 
     def of(self, ids: Sequence[int], references: Sequence[str] = ()) -> str:
-        """Text of generated tokens, written like a reference with equal tokens."""
+        """Return the text of generated tokens, written like a reference with equal tokens."""
         tokens = tuple(ids)
         text = self._tokenizer.decode(ids)
         written = self._pieces(text)

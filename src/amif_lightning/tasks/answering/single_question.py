@@ -1,6 +1,6 @@
-"""Answer single questions about images without a data set.
+"""Answer single questions without a data set.
 
-Letters used in shapes: B questions, I images, L question tokens, P patches, D width.
+B questions, I images, L question tokens, P patches, D width.
 """
 
 from __future__ import annotations
@@ -66,12 +66,7 @@ class Inputs:
 
 
 def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Answered]:
-    """Answer questions in one batch.
-
-    Args:
-        task: A task with an answer space.
-        asked: At least one question.
-        max_answers: Highest number of answers to each, at least 1.
+    """Answer at least one question in one batch, each with at most ``max_answers`` answers.
 
     Raises:
         UserError: If an image cannot be read, a question is empty, ``max_answers`` is below 1, the
@@ -95,7 +90,7 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
 
 
 def inputs_of(task: AMiFVQA, asked: Sequence[Asked]) -> Inputs:
-    """Read images and tokenise questions as for a test split; equal images once."""
+    """Read images (equal ones once) and tokenise questions as for a test split."""
     space = answers_known(task)
     tokenizer = Tokenizer.from_json(space.tokenizer)
     limit = space.question_tokens or int(task.text.bert.config.max_position_embeddings)
@@ -126,7 +121,7 @@ def inputs_of(task: AMiFVQA, asked: Sequence[Asked]) -> Inputs:
 
 
 def answers_known(task: AMiFVQA) -> AnswerSpace:
-    """The task's answer space; a UserError without candidates."""
+    """Return the task's answer space; raise a UserError without candidates."""
     if task.space is None or not task.space.candidates:
         raise UserError(
             "The task has no candidate answers: load it from a checkpoint of the answering stage "

@@ -1,6 +1,6 @@
 """Local alignment of pre-training: transport of words onto patches, and matching.
 
-Letters used in shapes: B studies of this process, G of all, L tokens, P patches, D width.
+B studies of this process, G of all, L tokens, P patches, D width.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ class LocalAlignmentTask(AMiFTask):
         transport_denials: Whether unfused transport includes negated sentences ("No mass."), whose
             words name findings that are not on the image.
         transport_start: Share of the steps in [0, 1) before unfused transport starts.
-        view_transport: Weight of the matched transport between the fused patches of both views (0:
-            without).
+        view_transport: Weight of the matched transport of fused patches of both views (0: without).
         matching: Weight of image-text matching (0: without).
         negatives: ``random``: any other study; ``hard``: similar for the student and dissimilar by
             the labels, as released; ``curriculum``: random first, then hard. Unfused transport
@@ -88,8 +87,7 @@ class LocalAlignmentTask(AMiFTask):
         random_share: Share of the steps in [0, 1] with random negatives in a ``curriculum``.
         max_likeness: Hard negatives have a label below this share of the row's greatest, in (0, 1];
             1: as released, with ``same_weight`` left in the labels.
-        local_view: View for matching and transport: ``frontal``: the frontal one if there is one;
-            ``first``: view 1.
+        local_view: View for matching and transport: ``frontal`` (view 1 without one) or ``first``.
         blur: Length scale of the transport's entropy (see :class:`TokenTransport`).
         scaling: Ratio of successive scales of its annealing.
         reach: Length scale of unbalanced transport; null: balanced.
@@ -158,24 +156,24 @@ class LocalAlignmentTask(AMiFTask):
 
     @property
     def text_layer(self) -> nn.Module:
-        """Projection of texts for the alignment."""
+        """Return the projection of texts for the alignment."""
         return self.fusion.text_projection if self.projections is None else self.projections[0]
 
     @property
     def image_layer(self) -> nn.Module:
-        """Projection of images for the alignment."""
+        """Return the projection of images for the alignment."""
         return self.fusion.image_projection if self.projections is None else self.projections[1]
 
     def embed_text(self, states: Tensor) -> Tensor:
-        """Unit vectors (B, D) of text states (B, L, text width)."""
+        """Compute the unit vectors (B, D) of text states (B, L, text width)."""
         return global_embedding(self.text_layer, states)
 
     def embed_image(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (I, D) of image tokens (I, 1 + P, image width)."""
+        """Compute the unit vectors (I, D) of image tokens (I, 1 + P, image width)."""
         return global_embedding(self.image_layer, tokens)
 
     def temperatures(self) -> dict[str, Tensor]:
-        """Current temperature of every aligned pair."""
+        """Return the current temperature of every aligned pair."""
         return {
             name: module.temperature.detach()
             for name, module in self.alignment.pairs.items()
@@ -183,7 +181,7 @@ class LocalAlignmentTask(AMiFTask):
         }
 
     def image_text_temperature(self) -> float:
-        """Temperature of images and texts; the initial one if they are not aligned."""
+        """Return the temperature of images and texts; the initial one if they are not aligned."""
         return float(self.temperatures().get("image_text", self.hparams["temperature"]))
 
     # ---- active losses ------------------------------------------------------------------------
@@ -204,11 +202,11 @@ class LocalAlignmentTask(AMiFTask):
         return bool(self.moves_fused or self.weights["matching"] or self.weights["view_transport"])
 
     def progress(self) -> float:
-        """Share of the run's optimizer steps that are done."""
+        """Return the share of the run's optimizer steps that are done."""
         return 0.0 if self.steps is None else self.global_step / self.steps
 
     def configure_optimizers(self) -> Any:
-        """As in the base; also store the number of steps."""
+        """Extend the base's method to store the number of steps."""
         made = super().configure_optimizers()
         self.steps = self._optimizer_steps()
         return made
@@ -218,14 +216,11 @@ class LocalAlignmentTask(AMiFTask):
     def local_losses(
         self, text: Tokens, states: Tensor, shown: Tensor, second: Tensor, whole: GlobalBatch
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Unweighted active losses, and statistics of the mining.
+        """Compute the active losses, unweighted, and statistics of the mining.
 
-        Args:
-            text: (B, L) tokens of the reports.
-            states: (B, L, text width) their states.
-            shown: (B, 1 + P, image width) tokens of the view for matching and transport.
-            second: (B, 1 + P, image width) tokens of view 2.
-            whole: The global batch.
+        ``text`` holds report tokens (B, L) and ``states`` their states (B, L, text width).
+        ``shown`` and ``second`` are image tokens (B, 1 + P, image width): of the view for matching
+        and transport, and of view 2.
         """
         losses: dict[str, Tensor] = {}
         health: dict[str, Tensor] = {}
@@ -255,13 +250,13 @@ class LocalAlignmentTask(AMiFTask):
         return losses, health
 
     def _shown(self, batch: StudyBatch, first: Tensor, second: Tensor) -> Tensor:
-        """Tokens (B, 1 + P, image width) of the view for matching and transport."""
+        """Return the tokens (B, 1 + P, image width) of the view for matching and transport."""
         if self.local_view == "first" or batch.second_frontal is None:
             return first
         return torch.where(batch.second_frontal[:, None, None], second, first)
 
     def local_tokens(self, text: Tokens, states: Tensor, image: Tensor) -> LocalTokens:
-        """Words and patches for the transport, from the encoders' outputs."""
+        """Select or compute words and patches for the transport from the encoders' outputs."""
         if self.transport_tokens == "fused":
             return fused_tokens(self.fuse(states, text.mask, image))
         context = states if self.transport_tokens == "contextual" else None
@@ -269,7 +264,7 @@ class LocalAlignmentTask(AMiFTask):
         return unfused_tokens(self, text, image, context, layers, self._read_tokens(text))
 
     def _read_tokens(self, text: Tokens) -> Tensor:
-        """Tokens (B, L) of unfused transport: all, or those of affirmed sentences."""
+        """Mark the tokens (B, L) of unfused transport: all, or those of affirmed sentences."""
         if self.transport_denials or self.tokenizer is None:
             return torch.ones_like(text.mask)
         if self._denials is None:
@@ -294,7 +289,7 @@ class LocalAlignmentTask(AMiFTask):
         by_text: LocalTokens,
         drawn: Drawn,
     ) -> Tensor:
-        """The contrast of own and drawn pairs; pairs without words do not count."""
+        """Contrast own and drawn pairs, without pairs that have no words."""
         spoken = tokens.mask.any(1) & torch.stack([by_image.mask.any(1), by_text.mask.any(1)])
         counted = replace(drawn, valid=drawn.valid & spoken)
         return transport_contrast(
@@ -307,7 +302,7 @@ class LocalAlignmentTask(AMiFTask):
         )
 
     def _view_transport(self, encoded: EncodedPair, second: Tensor) -> Tensor:
-        """Mean transport between the patches of both views, each fused with the report."""
+        """Average the transport between the patches of both views, each fused with the report."""
         patches = encoded.patches[:, 1:]
         other = self.fuse(encoded.text, encoded.mask, second).patches[:, 1:]
         every = patches.new_ones(patches.shape[:2], dtype=torch.bool)
@@ -324,7 +319,7 @@ class LocalAlignmentTask(AMiFTask):
         return self.negatives == "hard"
 
     def _log_weights(self, whole: GlobalBatch) -> tuple[Tensor, Tensor]:
-        """Log-weights of the draw at this step, from the alignment's logits and labels."""
+        """Compute the log-weights of this step's draw from the alignment's logits and labels."""
         if not self.mines:
             return even_log_weights(whole.same)
         logits, labels = whole.aligned.logits, whole.aligned.labels
@@ -336,9 +331,9 @@ class LocalAlignmentTask(AMiFTask):
     def hard_weights(
         self, sides: Sides, same: Tensor, teacher: Sides | None, scale: float
     ) -> tuple[Tensor, Tensor]:
-        """Log-weights (G, G) of hard negatives, for images and for texts.
+        """Compute log-weights (G, G) of hard negatives, for images and for texts.
 
-        See :class:`GlobalBatch` for the arguments; soft labels need the teacher.
+        Arguments are those of :class:`GlobalBatch`; soft labels need the teacher.
         """
         with torch.autocast(same.device.type, enabled=False):
             logits = sides.first.float() @ sides.text.float().T / self.image_text_temperature()

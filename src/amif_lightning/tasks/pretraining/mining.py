@@ -1,6 +1,6 @@
 """Draw, fuse and score negative pairs over all processes.
 
-Letters used in shapes: B pairs of this process, G of all processes, L tokens, P patches, D width.
+B pairs of this process, G of all processes, L tokens, P patches, D width.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Drawn:
     valid: Tensor  # (2, B) bool, whether image and text have a negative
 
     def pairs(self, own: int = 0) -> Tensor:
-        """Mean over processes of the number of valid pairs plus ``own``, scalar."""
+        """Average over processes the number of valid pairs plus ``own``, scalar."""
         pairs = self.valid.sum(dtype=torch.float32) + own
         processes = world()[1]
         if processes > 1:
@@ -49,8 +49,8 @@ def draw_for_rank(
     depend on the number of processes.
 
     Args:
-        weights: Log-weights (G, G) of the texts for images and of the images for texts; see
-            :func:`even_log_weights` and :func:`negative_log_weights`.
+        weights: Log-weights (G, G) of the texts for images and of the images for texts, from
+            :func:`even_log_weights` or :func:`hard_log_weights`.
         seed: The run's seed.
         step: Number of the batch in the run.
         study: (G,) long identities that assign the noise to pairs, because the order of the batch
@@ -72,7 +72,7 @@ def draw_for_rank(
 
 
 def even_log_weights(same: Tensor) -> tuple[Tensor, Tensor]:
-    """Equal log-weights for all pairs (G, G) except those of the same study or text."""
+    """Return equal log-weights for all pairs (G, G) except those of the same study or text."""
     even = torch.zeros_like(same, dtype=torch.float32).masked_fill(same, -torch.inf)
     return even, even.T
 
@@ -84,7 +84,7 @@ def hard_log_weights(
     max_likeness: float,
     same_weight: float,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`negative_log_weights` of both directions; ``logits`` have images in rows."""
+    """Apply :func:`negative_log_weights` in both directions; ``logits`` have images in rows."""
     forward, backward = (
         negative_log_weights(scores, side, same, max_likeness, same_weight)
         for scores, side in zip((logits, logits.T), labels, strict=True)
@@ -111,11 +111,10 @@ def fuse_drawn(fusion: nn.Module, encoded: EncodedPair, drawn: Drawn) -> Encoded
 def score_pairs(
     head: nn.Module, own: EncodedPair, negatives: EncodedPair, drawn: Drawn
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Image-text matching of B own pairs and 2B drawn pairs.
+    """Compute the image-text matching loss of B own pairs and 2B drawn pairs.
 
-    Returns:
-        The loss, scaled so that DDP's average over processes is the mean over all pairs; and two
-        statistics, scaled likewise: the share of rows with a negative, and the accuracy.
+    Two statistics are also returned: the share of rows with a negative, and the accuracy. All are
+    scaled so that DDP's average over processes is the mean over all pairs.
     """
     size = len(own.mask)
     scores = torch.cat([head(own.words, own.patches), head(negatives.words, negatives.patches)])

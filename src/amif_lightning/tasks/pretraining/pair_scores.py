@@ -1,6 +1,6 @@
 """Scores of single pairs of a split: fixed negatives, re-ranked lists, transport, localisation.
 
-Letters used in shapes: B studies of a batch, N of a split, L tokens, P patches, D width.
+B studies of a batch, N of a split, L tokens, P patches, D width.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ _PAIRS = ("own", "random", "hard")
 class PairEvaluation(nn.Module):
     """Collects the pair scores of one pass over a split, on any number of processes.
 
-    Args:
-        data: The data module, with the fixed negatives and the regions.
-        matching: Whether the run trains matching; otherwise matching is not scored.
+    ``data`` is the data module, with the fixed negatives and the regions. If ``matching`` is false,
+    the run does not train matching and matching is not scored.
     """
 
     def __init__(self, data: Any, matching: bool) -> None:
@@ -91,7 +90,7 @@ class PairEvaluation(nn.Module):
         self._localise(task, batch, own)
 
     def compute(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> PairScores:
-        """Scores of the split in the order of its gathered features; resets the state."""
+        """Return the split's scores in the order of its gathered features, and reset the state."""
         reranked = self._rerank(task, features, split) if self._matching else None
         rows, found = self.rows.compute(), self.findings.compute()
         for metric in (self.rows, self.findings):
@@ -109,13 +108,13 @@ class PairEvaluation(nn.Module):
         )
 
     def negatives(self, split: str) -> FixedNegatives:
-        """Fixed negatives of a split, cached."""
+        """Return the fixed negatives of a split, cached."""
         if split not in self._negatives:
             self._negatives[split] = self._data.fixed_negatives(split)
         return self._negatives[split]
 
     def named(self, study_id: str, image_id: str) -> dict[str, NDArray[np.bool_]]:
-        """Regions on an image by the lower-case words that name their findings."""
+        """Return the regions on an image by the lower-case words that name their findings."""
         return {
             word: region.mask
             for region in self._data.regions(study_id, image_id)
@@ -123,7 +122,7 @@ class PairEvaluation(nn.Module):
         }
 
     def _texts(self, split: str, places: list[int], like: Tensor) -> Tokens:
-        """Tokens of the texts at these places of the split, on the device of ``like``."""
+        """Tokenise the texts at these places of the split, on the device of ``like``."""
         rows, data = self._data.rows(split), self._data
         ids = [data.tokenizer.encode(rows[place].text, data.max_text_tokens) for place in places]
         return pad_tokens(ids, data.tokenizer.pad_id).to(like.device)
@@ -136,7 +135,7 @@ class PairEvaluation(nn.Module):
         image: Tensor,
         image_index: Tensor | None = None,
     ) -> Tensor:
-        """Log-odds (B,) float64 that text and image match."""
+        """Compute the log-odds (B,) float64 that text and image match."""
         words, patches = task.fusion(states, mask, image, image_index)
         scores = task.matching_head(words, patches).double()
         odds: Tensor = scores[:, 1] - scores[:, 0]
@@ -145,7 +144,7 @@ class PairEvaluation(nn.Module):
     # ---- re-ranking ---------------------------------------------------------------------------
 
     def _keep_queries(self, places: list[int], image: Tensor, split: str) -> None:
-        """Keep the tokens of the images to re-rank: evenly spaced over the split."""
+        """Keep the tokens of the images to re-rank, evenly spaced over the split."""
         if self._matching:
             stride = -(-len(self._data.rows(split)) // QUERIES[split])
             # Copies on the CPU, so that a query does not keep its batch alive.
@@ -156,7 +155,7 @@ class PairEvaluation(nn.Module):
             ]
 
     def _rerank(self, task: LocalAlignmentTask, features: SplitFeatures, split: str) -> Tensor:
-        """Precision (N,) float64 after re-ranking; NaN for images that are not re-ranked."""
+        """Compute precision (N,) float64 after re-ranking; NaN for images not re-ranked."""
         row_of = {place: row for row, place in enumerate(features.position.tolist())}
         relevance = features.relevance
         none = features.position[:0]  # so that processes without a query have the same shapes
@@ -222,7 +221,7 @@ class PairEvaluation(nn.Module):
 
 
 def mean_cosine(tokens: LocalTokens) -> Tensor:
-    """Mean cosine (B,) of words and patches; NaN without words."""
+    """Compute the mean cosine (B,) of words and patches; NaN without words."""
     words = F.normalize(tokens.words.double(), dim=-1)
     kept = tokens.mask[..., None].to(words.dtype)
     words = (words * kept).sum(1) / kept.sum(1)
@@ -231,12 +230,12 @@ def mean_cosine(tokens: LocalTokens) -> Tensor:
 
 
 def _without(values: Tensor, missing: Tensor) -> Tensor:
-    """Values in float64, NaN if missing."""
+    """Convert to float64, with NaN where missing."""
     return values.double().masked_fill(missing, math.nan)
 
 
 def logged_pairs(scores: PairScores) -> dict[str, float]:
-    """Means of the available scores by tag."""
+    """Average the available scores by tag."""
     made: dict[str, float] = {}
     if scores.matching is not None:
         own = _numbers(scores.matching["own"])
@@ -278,5 +277,5 @@ def _localisation(found: tuple[Localised, ...]) -> dict[str, float]:
 
 
 def _numbers(values: Tensor) -> list[float]:
-    """Values without NaN."""
+    """Return the values without NaN."""
     return [value for value in values.tolist() if not math.isnan(value)]

@@ -60,7 +60,7 @@ def study_scores(
 def _classified(
     task: LocalAlignmentTask, features: SplitFeatures, data: Any, split: str
 ) -> Tensor | None:
-    """Whether the nearest class of each image (N,) is correct; None without classes."""
+    """Return whether each image's nearest class (N,) is correct; None without classes."""
     prompts = data.class_prompts()
     if not prompts:
         return None
@@ -80,10 +80,7 @@ def _classified(
 
 
 def logged(scores: StudyScores) -> dict[str, float]:
-    """Mean scores by tag.
-
-    Both directions apart (``image_to_text/precision@5``) and their mean (``precision@5``).
-    """
+    """Average scores by tag: both directions apart (``image_to_text/recall@5``) and together."""
     values: dict[str, float] = {}
     for kind, table in (("precision", scores.precision), ("recall", scores.recall)):
         for row, k in enumerate(scores.ks):

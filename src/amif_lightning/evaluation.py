@@ -33,10 +33,8 @@ class Count:
 
     @property
     def percent(self) -> float | None:
-        """Share in percent with one decimal, halves rounded up; None without questions.
-
-        Integer arithmetic: 691 of 2000 is 34.6, where floats give 34.5.
-        """
+        """Share in percent with one decimal, halves rounded up; None without questions."""
+        # Integer arithmetic: 691 of 2000 is 34.6, where floats give 34.5.
         return (2000 * self.correct + self.count) // (2 * self.count) / 10 if self.count else None
 
     def __str__(self) -> str:
@@ -47,12 +45,7 @@ class Count:
 
 
 def tally(subsets: Iterable[Iterable[str]], correct: Iterable[bool]) -> dict[str, Count]:
-    """Count correct answers per subset.
-
-    Args:
-        subsets: The subsets of each question.
-        correct: One flag per question, in the same order.
-    """
+    """Count correct answers per subset, given the subsets and the correctness of each question."""
     right: dict[str, int] = {}
     total: dict[str, int] = {}
     for names, flag in zip(subsets, correct, strict=True):
@@ -66,43 +59,27 @@ def tally(subsets: Iterable[Iterable[str]], correct: Iterable[bool]) -> dict[str
 class VocabularyReading:
     """Attention of one question on the answer vocabulary.
 
-    Attributes:
-        mass: Attention on the entries of its answer, in [0, 1]. None, like the next two, if the
-            answer has no entry.
-        even: What uniform attention would give: the share of those entries in the vocabulary.
-        top: Whether the most attended entry is one of them.
-        effective: exp of the attention's entropy: the effective number of entries.
-        gate: Mean openness of the gate over the question's tokens and channels, in [0, 1].
-        read: The most attended entries with their attention.
+    ``mass``, ``even`` and ``top`` are None if the answer has no entry.
     """
 
-    mass: float | None
-    even: float | None
-    top: bool | None
-    effective: float
-    gate: float
-    read: tuple[tuple[str, float], ...]
+    mass: float | None  # attention on the entries of the answer, 0 to 1
+    even: float | None  # the same under uniform attention: their share of the vocabulary
+    top: bool | None  # whether the most attended entry is one of them
+    effective: float  # exp of the attention's entropy: the effective number of entries
+    gate: float  # mean openness over the question's tokens and channels, 0 to 1
+    read: tuple[tuple[str, float], ...]  # the most attended entries with their attention
 
 
 @dataclass  # not frozen: Lightning copies what a predict step returns field by field
 class Prediction:
-    """One answered question.
-
-    Attributes:
-        question_id: As in :class:`VQABatch`.
-        image_key: Identity of the image shown.
-        answer: The model's answer, normalised.
-        log_likelihood: Its log-likelihood under the decoder (natural logarithm, <= 0).
-        correct: Whether it is among the references.
-        knowledge: Attention on the answer vocabulary; None without knowledge attention.
-    """
+    """One answered question; the answer is normalised."""
 
     question_id: str
-    image_key: str
+    image_key: str  # identity of the image shown
     answer: str
-    log_likelihood: float
-    correct: bool
-    knowledge: VocabularyReading | None = None
+    log_likelihood: float  # natural logarithm under the decoder, <= 0
+    correct: bool  # whether the answer is among the references
+    knowledge: VocabularyReading | None = None  # None without knowledge attention
 
 
 @dataclass(frozen=True)
@@ -143,14 +120,9 @@ class EvaluationContext:
 class RetrievalContext:
     """Facts about the scored studies for the record, independent of the model.
 
-    Attributes:
-        dataset: Name of the data set.
-        layout: Published layout of the release.
-        split: The split that is scored.
-        study_ids: Ids of the studies, in the order of the split.
-        groups: The group (patient) of each study, else its own id. Intervals resample groups, since
-            studies of one patient are not independent.
-        warnings: Sentences for every record of this set-up.
+    Fields that :class:`EvaluationContext` also has mean the same. ``study_ids`` are in the order of
+    the split. ``groups`` holds the patient of each study, else the study's own id: intervals
+    resample patients, because studies of one patient are not independent.
     """
 
     dataset: str
@@ -166,8 +138,8 @@ class FixedNegatives:
     """Negative pairs that evaluate matching, drawn once from the data, independent of the model.
 
     Attributes:
-        random: For each study of a split, the place of another study whose text is the random
-            negative; -1 if there is none.
+        random: For each study of a split, the position of another study, the source of the random
+            negative's text; -1 without one.
         hard: The same for the study with the nearest unequal findings; None if the similarity of
             findings is unknown.
     """
@@ -178,12 +150,7 @@ class FixedNegatives:
 
 @dataclass(frozen=True)
 class Region:
-    """Region of a finding on an image.
-
-    Attributes:
-        kind: Kind of the finding.
-        mask: (H, W) bool over the whole image, in any resolution.
-    """
+    """Region of a finding: ``mask`` is (H, W) bool over the whole image, in any resolution."""
 
     kind: str
     mask: NDArray[np.bool_]
@@ -194,9 +161,9 @@ class Localised:
     """Mass of a transport plan inside the region of one finding, as shares of the words' mass.
 
     Attributes:
-        position: Place of the study in its split.
+        position: Position of the study in its split.
         kind: Kind of the finding.
-        area: The region's share of the image, which is the mass that a uniform plan puts inside.
+        area: The region's share of the image, equal to the mass inside under a uniform plan.
         inside: Mass of the words that name the finding.
         other_word: Mass of one other word of the report that names no finding; None without one.
         elsewhere: Mass of the naming words inside the region of another study's finding of the same
@@ -218,10 +185,9 @@ class PairScores:
     Attributes:
         negatives: The fixed negative pairs.
         matching: Log-odds (N,) float64 that image and text match, by text: ``own``, ``random`` and
-            ``hard``; NaN without a negative. None if the run trains no matching.
-        reranked: (N,) float64, share of relevant texts among the first 5 after the 20 nearest are
-            re-ranked by matching; NaN for studies without re-ranking. None if the run trains no
-            matching.
+            ``hard``; NaN without a negative. None, as ``reranked``, if the run trains no matching.
+        reranked: (N,) float64, share of relevant texts among the first 5 after re-ranking the 20
+            nearest by matching; NaN for studies without re-ranking.
         transport: Transport cost (N,) float64 of image and text, by text: ``own`` and ``random``;
             NaN without tokens.
         cosine: (N,) float64, mean cosine of the image's patches and the random negative's words;
@@ -239,12 +205,10 @@ class PairScores:
 
 @dataclass(frozen=True)
 class StudyScores:
-    """Retrieval scores of a whole split by study; the same in all processes.
-
-    N studies in the order of the split, K numbers of nearest neighbours.
+    """Retrieval scores of a split, equal in all processes; N studies in split order, K values of k.
 
     Attributes:
-        ks: The K numbers k.
+        ks: The values of k.
         precision: Share of relevant studies among the k nearest, (K, N) float64, by direction
             (``image_to_text``, ``text_to_image``).
         recall: Whether the own study is among the k nearest, (K, N) float64 0 or 1, by direction.

@@ -1,7 +1,4 @@
-"""Groups of runs that differ only in the seed: scores, intervals, and differences from levels.
-
-One class serves records of both kinds, which define the lines, measures and levels.
-"""
+"""Runs that differ only in the seed: scores, intervals, and differences from levels."""
 
 from __future__ import annotations
 
@@ -40,13 +37,13 @@ L = TypeVar("L", bound=PredictionLine | StudyLine)
 
 
 def subset_name(subset: str) -> str:
-    """The printed name of a subset."""
+    """Return the printed name of a subset."""
     return SUBSET_NAMES.get(subset, subset.replace("/", " ", 1))
 
 
 @dataclass(frozen=True)
 class Run(Generic[R, L]):
-    """One record and its lines, sorted by id; None where their file is missing."""
+    """One record and its lines, sorted by id; None if their file is missing."""
 
     path: Path
     record: R
@@ -54,7 +51,7 @@ class Run(Generic[R, L]):
 
 
 class Key(NamedTuple):
-    """What the runs of a group share; the protocol of retrieval is empty."""
+    """Values that the runs of a group share; the protocol of retrieval is empty."""
 
     dataset: str
     layout: str
@@ -65,10 +62,10 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Group(Generic[R, L]):
-    """The runs of one configuration on one split, sorted by seed.
+    """The runs of one configuration on one split, sorted by seed; scores are shares from 0 to 1.
 
-    Scores are shares from 0 to 1. A measure is one of the record's: its ``MAIN`` score by default,
-    or ``baseline``, ``control`` and ``ceiling``, the levels that the main score is compared with.
+    A measure is the record's ``MAIN`` score (default), or a level to compare it with:
+    ``baseline``, ``control`` or ``ceiling``.
     """
 
     key: Key
@@ -106,42 +103,42 @@ class Group(Generic[R, L]):
 
     @property
     def missing(self) -> list[Path]:
-        """The missing files of lines."""
+        """The paths of missing files of lines."""
         return [_lines_path(run.path, run.record) for run in self.runs if run.lines is None]
 
     def count(self, subset: str = OVERALL) -> int:
-        """Number of questions or studies of a subset."""
+        """Return the number of questions or studies of a subset."""
         return self.first.sizes[subset]
 
     def right(self, subset: str = OVERALL, measure: str | None = None) -> list[int]:
-        """Correct answers per seed; empty unless every seed has such counts."""
+        """Count correct answers per seed; empty unless every seed has such counts."""
         found = [record.right(measure or record.MAIN, subset) for record in self.records]
         return [count.correct for count in found if count is not None] if None not in found else []
 
     def values(self, subset: str = OVERALL, measure: str | None = None) -> list[float]:
-        """The score per seed; empty unless every seed has it."""
+        """Return the score per seed; empty unless every seed has it."""
         measure = measure or self.first.MAIN
         found = [run.record.score(measure, subset, run.lines) for run in self.runs]
         return [value for value in found if value is not None] if None not in found else []
 
     def mean(self, subset: str = OVERALL, measure: str | None = None) -> float:
-        """Mean score over seeds, which all have it."""
+        """Average the score over seeds; every seed must have it."""
         return statistics.fmean(self.values(subset, measure))
 
     def level(self, measure: str, subset: str = OVERALL) -> float | None:
-        """`mean`; None unless every seed has the score."""
+        """Return `mean`; None unless every seed has the score."""
         values = self.values(subset, measure)
         return statistics.fmean(values) if values else None
 
     def deviation(self, subset: str = OVERALL, measure: str | None = None) -> float | None:
-        """Sample standard deviation of the score over seeds; None for one seed."""
+        """Return the sample standard deviation over seeds; None for one seed."""
         return mean_std(self.values(subset, measure))[1]
 
     def interval(self, subset: str = OVERALL, measure: str | None = None) -> Interval | None:
-        """95 % interval of the mean over seeds.
+        """Compute the 95 % interval of the mean over seeds.
 
         Wilson for one seed of a measure that counts correct answers, else bootstrap over clusters;
-        None where lines are missing or the clusters are too few.
+        None if lines are missing or the clusters are too few.
         """
         measure = measure or self.first.MAIN
         only = self.first.right(measure, subset) if len(self.runs) == 1 else None
@@ -161,7 +158,7 @@ class Group(Generic[R, L]):
         return self._intervals[subset, measure]
 
     def above(self, measure: str) -> Estimate | None:
-        """The main score minus the ``baseline`` or the ``control``; None without that level."""
+        """Return the main score minus the ``baseline`` or ``control``; None without that level."""
         level = self.level(measure)
         if level is None:
             return None
@@ -176,16 +173,12 @@ class Group(Generic[R, L]):
         return Estimate(value, shifted, paired=False)
 
     def of_seeds(self, seeds: Collection[int]) -> Group[R, L]:
-        """The same configuration with only these seeds."""
+        """Return the same configuration with only these seeds."""
         return Group(self.key, tuple(run for run in self.runs if run.record.seed in seeds))
 
     @property
     def lines(self) -> list[tuple[L, ...]]:
-        """The lines of each seed, in the same order.
-
-        Raises:
-            ValueError: If a file of lines is missing; check `missing` first.
-        """
+        """The lines of each seed, in the same order; a ValueError if a file is `missing`."""
         lines = [run.lines for run in self.runs if run.lines is not None]
         if len(lines) < len(self.runs):
             raise ValueError("a file of lines is missing")
@@ -193,15 +186,15 @@ class Group(Generic[R, L]):
 
     @property
     def identities(self) -> list[tuple[object, ...]]:
-        """What is scored: equal in configurations on the same task."""
+        """The scored questions or studies: equal in configurations on the same task."""
         return [line.identity for line in self.lines[0]]
 
     def members(self, subset: str) -> list[int]:
-        """Places of the lines of a subset."""
+        """Return the positions of the lines of a subset."""
         return [i for i, line in enumerate(self.lines[0]) if subset in line.subsets]
 
     def table(self, places: Sequence[int], measure: str | None = None) -> list[list[float]]:
-        """Scores of the seeds (S) that have the measure on the chosen lines (Q), shape (S, Q)."""
+        """Tabulate (S, Q) scores of the seeds S that have the measure on the chosen lines Q."""
         measure = measure or self.first.MAIN
         rows = (
             [lines[place].value(measure, len(lines)) for place in places] for lines in self.lines
@@ -209,7 +202,7 @@ class Group(Generic[R, L]):
         return [[value for value in row if value is not None] for row in rows if None not in row]
 
     def clusters(self, places: Sequence[int]) -> list[str]:
-        """The clusters of the chosen lines, which the bootstrap resamples."""
+        """Return the clusters of the chosen lines, which the bootstrap resamples."""
         return [self.lines[0][place].cluster for place in places]
 
 
@@ -228,9 +221,8 @@ def group_runs(
 ) -> tuple[list[AnswerGroup], list[SearchGroup]]:
     """Group the seeds of each configuration, and read the lines next to the records.
 
-    Returns:
-        Configurations that answered and those that searched, each sorted by data set, layout,
-        protocol, split and experiment.
+    Returns configurations that answered and those that searched, sorted by data set, layout,
+    protocol, split and experiment.
 
     Raises:
         UserError: If a file is broken, lines and their record disagree, or records of one group

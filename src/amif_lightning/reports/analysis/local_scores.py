@@ -32,11 +32,9 @@ HARD, RANDOM, RERANKED, PLACES = (
 
 
 class LocalScores:
-    """The pairs of one configuration.
+    """The pairs of one configuration, with pairs in all records (`scores_pairs`).
 
-    Args:
-        group: Its runs; all their records have pairs, see `scores_pairs`. Without the files of
-            lines only the records' averages are available, and no measures.
+    Without the files of lines, only the records' averages are available, and no measures.
     """
 
     def __init__(self, group: SearchGroup) -> None:
@@ -50,7 +48,7 @@ class LocalScores:
         return [record.pairs for record in self.group.records if record.pairs is not None]
 
     def judged(self, name: str) -> list[object]:
-        """What a measure scores per study, whatever the score."""
+        """What a measure scores per study, without the score."""
         pairs = self._pairs(self.lines[0])
         if name == RERANKED:
             return [pair.reranked is None for pair in pairs]
@@ -59,11 +57,11 @@ class LocalScores:
         return [pair.hard if name == HARD else pair.random for pair in pairs]
 
     def of_seeds(self, seeds: Collection[int]) -> LocalScores:
-        """The same configuration with only these seeds."""
+        """Return the same configuration with only these seeds."""
         return LocalScores(self.group.of_seeds(seeds))
 
     def estimate(self, measure: Measure | None, minus: Measure | None = None) -> Estimate | None:
-        """A score, or the difference of two; None without the score."""
+        """Estimate a score, or the difference of two; None without the score."""
         if measure is None:
             return None
         once = np.ones((1, len(self.clusters)))
@@ -78,7 +76,7 @@ class LocalScores:
         return Estimate(statistics.fmean(values), span, by_seed)
 
     def span(self, name: str) -> Interval | None:
-        """The 95 % interval of a measure's mean over seeds; None where none can be computed."""
+        """Return the 95 % interval of a measure's mean over seeds; None if not computable."""
         found = self.estimate(self.measures.get(name))
         return None if found is None else found.span
 
@@ -143,12 +141,12 @@ class LocalScores:
         return {} if found is None else {kind: one.findings for kind, one in found.kinds.items()}
 
     def against(self, control: Callable[[FindingLine], float | None]) -> tuple[Mean, Mean]:
-        """Localisation of the findings that have a control, and the control."""
+        """Return localisation of the findings that have a control, and the control."""
         own = self.places(lambda one: None if control(one) is None else one.inside)
         return own, self.places(control)
 
     def places(self, mass: Callable[[FindingLine], float | None]) -> Mean:
-        """Mass inside the findings' regions over their area."""
+        """Return the mass inside the findings' regions over their area."""
         return self._mean(
             lambda pair, line: [
                 inside / one.area for one in pair.localised if (inside := mass(one)) is not None
@@ -171,5 +169,5 @@ class LocalScores:
 
 
 def scores_pairs(group: SearchGroup) -> bool:
-    """Whether all runs of a configuration scored pairs."""
+    """Return whether all runs of a configuration scored pairs."""
     return all(record.pairs is not None for record in group.records)

@@ -1,8 +1,7 @@
-"""Intervals and tests of scores: Wilson, bootstrap over clusters, exact McNemar.
+"""Intervals and tests of scores. S seeds, Q lines, D draws, C clusters.
 
-Questions about one image are not independent, nor are studies of one patient, so the bootstrap
-resamples clusters, each with all its lines. Letters in shapes: S seeds, Q lines, D draws,
-C clusters.
+Questions about one image, or studies of one patient, are dependent: the bootstrap resamples these
+clusters.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Interval:
 class Estimate:
     """A score or a difference of two: mean over seeds, 95 % interval if any, and value by seed.
 
-    The interval of a difference is paired by line, or the other side is a fixed number.
+    The interval of a difference is paired by line, unless one side is a fixed number.
     """
 
     value: float
@@ -61,11 +60,8 @@ def mcnemar(first: Sequence[float], second: Sequence[float]) -> tuple[int, int, 
     """Exact two-sided McNemar test of two runs on the same questions, in the same order.
 
     Returns:
-        Questions that only the first run answered correctly, those that only the second did, and
-        the p-value.
-
-    Raises:
-        ValueError: If the lengths differ.
+        The number of questions that only the first run answered correctly, the number for the
+        second, and the p-value.
     """
     from scipy.stats import binomtest
 
@@ -86,16 +82,13 @@ def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
 def bootstrap_mean(
     scores: ArrayLike, clusters: Sequence[str], *, draws: int = DRAWS, seed: int = 0
 ) -> Interval | None:
-    """Percentile interval of the score averaged over runs, resampling clusters.
+    """Percentile interval of the mean over seeds, resampling clusters; None below `MIN_CLUSTERS`.
 
     Args:
         scores: Scores from 0 to 1, shape (S, Q) or (Q,).
         clusters: The cluster of each line, length Q.
         draws: Number of resamples.
         seed: Seed of the resampling.
-
-    Returns:
-        The interval, or None with fewer than `MIN_CLUSTERS` different clusters.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -120,10 +113,7 @@ def bootstrap_difference(
 ) -> Interval | None:
     """`bootstrap_mean` of mean score(first) - mean score(second), paired by line.
 
-    The two may have different numbers of seeds, but the same Q lines.
-
-    Raises:
-        ValueError: If the shapes do not fit.
+    Both have the same Q lines; their numbers of seeds may differ.
     """
     count = len(clusters)
     values = _per_line(first, count) - _per_line(second, count)
@@ -141,11 +131,7 @@ def _per_line(scores: ArrayLike, count: int) -> Array:
 def _draw_clusters(
     clusters: Sequence[str], draws: int, seed: int
 ) -> tuple[NDArray[np.int64], Array, np.random.Generator] | None:
-    """Draw clusters with replacement; None with fewer than `MIN_CLUSTERS` different ones.
-
-    Returns the cluster of each line (Q,), how often each draw holds each cluster (D, C), and the
-    generator for further draws.
-    """
+    """Draw clusters; return the cluster of each line (Q,), counts (D, C) and the generator."""
     # Sorted names and one generator: the draws do not depend on the order of the lines.
     names, which = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     count = len(names)
@@ -169,18 +155,13 @@ def _percentiles(values: Array) -> Interval:
 
 @dataclass(frozen=True)
 class Mean:
-    """Sum of values over sum of counts.
+    """Sum of values over sum of counts."""
 
-    Attributes:
-        totals: (S, Q) sum of a line's values.
-        counts: (S, Q) number of these values.
-    """
-
-    totals: Array
-    counts: Array
+    totals: Array  # (S, Q) sum of a line's values
+    counts: Array  # (S, Q) number of these values
 
     def weighted(self, weights: Array) -> Array:
-        """(D, S) scores for weights (D, Q) of the lines; NaN where nothing is left to score."""
+        """Scores (D, S) for weights (D, Q) of the lines; NaN if no line is scored."""
         counts = weights @ self.counts.T
         with np.errstate(invalid="ignore", divide="ignore"):
             means: Array = np.where(counts > 0, weights @ self.totals.T / counts, np.nan)
@@ -189,18 +170,16 @@ class Mean:
 
 @dataclass(frozen=True)
 class Area:
-    """Area under the curve: how often an own pair scores above a negative, ties by half.
+    """Area under the curve: the probability that an own pair scores above a negative, ties by half.
 
-    Attributes:
-        own: (S, Q) scores of own pairs.
-        negative: (S, Q) scores of negatives, NaN without one.
+    ``own`` and ``negative`` are scores of shape (S, Q); ``negative`` is NaN without a negative.
     """
 
     own: Array
     negative: Array
 
     def weighted(self, weights: Array) -> Array:
-        """(D, S) areas for weights (D, Q) of the lines; NaN where nothing is left to score."""
+        """Areas (D, S) for weights (D, Q) of the lines; NaN if no line is scored."""
         areas = []
         for own, negative in zip(self.own, self.negative, strict=True):
             there = np.flatnonzero(~np.isnan(negative))
@@ -231,7 +210,7 @@ def bootstrap_measure(
     """Percentile interval of a measure averaged over seeds, resampling clusters and seeds.
 
     ``second`` is subtracted from it, with the same seeds in the same order. None with fewer than
-    `MIN_CLUSTERS` clusters, or where nothing is scored.
+    `MIN_CLUSTERS` clusters, or if no line is scored.
     """
     drawn = _draw_clusters(clusters, draws, seed)
     if drawn is None:

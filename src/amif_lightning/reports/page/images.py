@@ -18,25 +18,22 @@ QUALITY = 85
 
 
 class NoImage(Exception):
-    """Why an image is not on the page: ``not found`` or ``not readable``."""
+    """The reason for a missing image: ``not found`` or ``not readable``."""
 
 
 def data_root(config: Mapping[str, Any]) -> Path | None:
-    """The folder of the data set in a record's configuration.
+    """Return the data set's folder as configured; None without a single one, as for a mixture.
 
-    A relative folder is relative to where the run was started. None where the configuration names
-    no single folder, as for a mixture of data sets.
+    A relative folder refers to the run's working directory.
     """
     root = data_options(config).get("root")
     return Path(root) if isinstance(root, str) and root else None
 
 
 def data_uri(root: Path, name: str) -> str:
-    """An image as a JPEG with sides of at most `SIDE` pixels, as a ``data:`` address.
+    """Return an image as a JPEG with sides of at most `SIDE` pixels, as a ``data:`` address.
 
-    Args:
-        root: Folder of the data set.
-        name: Path below it, with forward slashes.
+    ``name`` is the path below ``root``, with forward slashes.
 
     Raises:
         NoImage: If the file is missing, or Pillow cannot read it.
@@ -74,7 +71,7 @@ class Sheet(NamedTuple):
 
 
 def sheets(runs: Iterable[tuple[str, int, Path]]) -> list[Sheet]:
-    """The images of the last validation of runs (configuration, seed, run folder) that have any."""
+    """Find the images of the last validation of runs (configuration, seed, run folder)."""
     return [
         Sheet(name, seed, TITLES[tag], _uri("png", image))
         for name, seed, folder in runs

@@ -1,4 +1,4 @@
-"""The whole page: every section, filled into the templates."""
+"""The HTML page: all sections, filled into the templates."""
 
 from __future__ import annotations
 
@@ -29,15 +29,10 @@ def page(
     images: bool = True,
     published: bool = False,
 ) -> str:
-    """The report as one HTML document; all text from records is escaped.
+    """Render the report as one HTML document; all text from records is escaped.
 
-    Args:
-        folder: The folder of the runs, for the title and for runs without a result.
-        groups: Configurations that answered.
-        searches: Configurations that searched; at least one of either kind.
-        baselines: Experiments that all others are compared with; none: all pairs.
-        images: Whether images of the data are shown.
-        published: Whether the published numbers of peers are appended.
+    ``folder`` of the runs gives the title and the list of runs without a result. At least one
+    group is given. Without ``baselines`` all pairs are compared.
     """
     # Only the page needs these.
     import yaml
@@ -89,7 +84,7 @@ def page(
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """Run folders below ``folder`` that hold a configuration and no result."""
+    """List the run folders below ``folder`` with a configuration and no result."""
     return sorted(
         file.parent
         for file in folder.rglob("config.yaml")

@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
     @property
     def probability(self) -> str:
-        """The answer's probability, empty where the method gives none."""
+        """The answer's probability; empty if the method gives none."""
         if self.line.log_likelihood is None:
             return ""
         percent = 100 * math.exp(min(self.line.log_likelihood, 0.0))
@@ -35,13 +35,13 @@ class Answer(NamedTuple):
 
     @property
     def read(self) -> str:
-        """The question's attention on the vocabulary, empty without a vocabulary."""
+        """The question's attention on the vocabulary; empty without a vocabulary."""
         known = self.line.knowledge
         return reading_text(known.read, known.gate) if known else ""
 
 
 class Shown(NamedTuple):
-    """One question; ``image`` is a ``data:`` address, or None where none is shown."""
+    """One question; ``image`` is a ``data:`` address, or None without an image."""
 
     line: PredictionLine
     image: str | None
@@ -50,9 +50,9 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of one data set: answers that the lead configuration got right and wrong.
+    """Right and wrong answers of the lead configuration on one data set.
 
-    The rule of the choice is empty where nothing could be chosen; remarks name all that is missing.
+    ``rule`` is empty if no question could be drawn; remarks name everything that is missing.
     """
 
     rule: str = ""
@@ -119,7 +119,7 @@ def samples(groups: Sequence[AnswerGroup], *, images: bool) -> Samples:
 
 
 def _draw(lines: Sequence[PredictionLine]) -> tuple[list[PredictionLine], list[PredictionLine]]:
-    """Up to `EACH` right and wrong answers, no image twice."""
+    """Draw up to `EACH` right and wrong answers, no image twice."""
     shuffled = list(lines)
     random.Random(SEED).shuffle(shuffled)
     shown: set[str] = set()

@@ -33,7 +33,7 @@ class Block(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The judgement of one configuration; its tone is ``yes``, ``no`` or ``open``."""
+    """The judgement of one configuration; ``tone`` is ``yes``, ``no`` or ``open``."""
 
     name: str
     seeds: str
@@ -44,26 +44,22 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """One data set under one protocol; numbers of different sections cannot be compared.
-
-    The label holds the split, and the protocol unless ``literature`` holds the latter's label.
-    Samples are of questions, sheets (images of runs) of studies.
-    """
+    """One data set under one protocol; numbers of different sections cannot be compared."""
 
     anchor: str
     title: str
-    label: str
+    label: str  # the split, and the protocol unless ``literature`` holds it
     untrained: bool
     verdicts: Sequence[Verdict]
     blocks: Sequence[Block]
     chart: figures.Chart
     literature: str = ""
-    samples: Samples | None = None
-    sheets: Sequence[Sheet] = ()
+    samples: Samples | None = None  # questions
+    sheets: Sequence[Sheet] = ()  # images of runs on studies
 
     @property
     def figure(self) -> str:
-        """The scores as SVG; the title is unique on the page, and so are the ids inside."""
+        """The scores as SVG; the title and the ids inside are unique on the page."""
         title = f"{self.title}, {self.label}: {self.chart.title}"
         return figures.svg(title, [self.chart], inline=True)
 
@@ -133,7 +129,7 @@ def _table(
     folded: str = "",
     legend: str | None = None,
 ) -> Table:
-    """A table of the Markdown without the columns that the page shows elsewhere."""
+    """Convert a table of the Markdown, without the columns that the page shows elsewhere."""
     legend = table.legend if legend is None else legend
     left_out = {*_ELSEWHERE, *hidden}
     return table.without(left_out, title=title or table.title, folded=folded, legend=legend)
@@ -159,5 +155,5 @@ def _verdict(group: AnyGroup) -> Verdict:
 
 
 def _slug(*words: str) -> str:
-    """An id: letters and digits are kept, everything else becomes a hyphen."""
+    """Return an id: letters and digits are kept, everything else becomes a hyphen."""
     return "".join(c if c.isalnum() else "-" for c in "-".join(words).lower())

@@ -39,71 +39,46 @@ class KnowledgeLine(Model):
 
 
 class KnowledgeAverages(Model):
-    """Means over the questions of a subset.
-
-    Attributes:
-        questions: Number of questions.
-        known: Number of questions whose answer has an entry in the vocabulary; the next three are
-            means over these, and None without any.
-        mass: Attention on the entries of the answer.
-        even: The same for uniform attention.
-        top: Share of questions whose most attended entry is one of the answer's.
-        effective: Effective number of attended entries.
-        gate: Openness of the gate.
-    """
+    """Means over the questions of a subset."""
 
     questions: Positive
+    # Questions whose answer has an entry in the vocabulary. The next three fields are means over
+    # these; None without such a question.
     known: Number
-    mass: Share | None
-    even: Share | None
-    top: Share | None
-    effective: Effective
-    gate: Share
+    mass: Share | None  # attention on the entries of the answer
+    even: Share | None  # the same under uniform attention
+    top: Share | None  # share of questions whose most attended entry is one of the answer's
+    effective: Effective  # effective number of attended entries
+    gate: Share  # openness of the gate
 
 
 class PredictionLine(Line):
-    """One question and its answer.
-
-    Attributes:
-        question_id: ``<dataset>/<split>/<row in the released file>``.
-        qid: The release's own id; may be empty, as ``answer_type`` and ``question_type``.
-        image: Identity of the image: equal for two questions exactly if they show the same image.
-        answer: The answer as released.
-        references: Normalised answers that count as correct.
-        log_likelihood: Natural log of the prediction's probability; None where the method gives
-            none.
-        strata: Names of the subsets that count the question.
-        control_prediction: Answer with another question's image; None without the control.
-        baseline_correct: Whether the question-only lookup is correct; None if it was not computed.
-            Older files call it ``floor_correct``.
-        image_file: Path of the image relative to the data set's root, with forward slashes; None in
-            older files.
-        knowledge: Attention on the answer vocabulary; None without a vocabulary and in older files.
-    """
+    """One question and its answer; ``image_file`` and ``knowledge`` are None in older files."""
 
     ID: ClassVar[str] = "question_id"
     CLUSTER: ClassVar[str] = "image"
     TOGETHER: ClassVar[tuple[str, ...]] = ("control_correct", "baseline_correct", "knowledge")
 
-    question_id: str
-    qid: str
-    image: str
+    question_id: str  # ``<dataset>/<split>/<row in the released file>``
+    qid: str  # the release's own id; may be empty, as ``answer_type`` and ``question_type``
+    image: str  # equal for two questions exactly if they show the same image
     question: str
-    answer: str
-    references: tuple[str, ...]
+    answer: str  # as released
+    references: tuple[str, ...]  # normalised answers that count as correct
     prediction: str
-    log_likelihood: float | None
+    log_likelihood: float | None  # natural logarithm; None if the method gives none
     correct: bool
     answer_type: str
     question_type: str
-    strata: tuple[str, ...]
-    control_prediction: str | None = None
+    strata: tuple[str, ...]  # names of the subsets that count the question
+    control_prediction: str | None = None  # with another question's image; None without the control
     control_correct: bool | None = None
+    # Of the question-only baseline; None if not computed; `floor_correct` in older files.
     baseline_correct: bool | None = Field(
         default=None, validation_alias=AliasChoices("baseline_correct", "floor_correct")
     )
-    image_file: str | None = None
-    knowledge: KnowledgeLine | None = None
+    image_file: str | None = None  # relative to the data set's root, with forward slashes
+    knowledge: KnowledgeLine | None = None  # None without a vocabulary
 
     @property
     def subsets(self) -> tuple[str, ...]:
@@ -111,7 +86,7 @@ class PredictionLine(Line):
         return self.strata
 
     def value(self, measure: str, count: int) -> float | None:
-        """Whether ``accuracy``, ``control`` or ``baseline`` is correct, or the attention mass."""
+        """Return 0 or 1 for ``accuracy``, ``control`` and ``baseline``, and the attention mass."""
         values: dict[str, float | None] = {
             "accuracy": self.correct,
             "control": self.control_correct,
@@ -123,52 +98,33 @@ class PredictionLine(Line):
 
 
 class Baselines(Model):
-    """Scores of the no-vision baselines per subset.
+    """Scores of the no-vision baselines per subset."""
 
-    Attributes:
-        question_only: Most frequent training answer of the question (or its first words).
-        same_image_copy: Answer of the training question on the same image with the closest wording.
-        majority: The single most frequent training answer.
-    """
-
-    question_only: Scores
-    same_image_copy: Scores
-    majority: Scores
+    question_only: Scores  # most frequent training answer of the question (or its first words)
+    same_image_copy: Scores  # answer of the most similar training question on the same image
+    majority: Scores  # the most frequent training answer
 
 
 class ResultRecord(RunRecord):
-    """Everything that a reported score of answers needs.
+    """Everything that a reported score of answers needs; correct answers are counted per subset."""
 
-    Attributes:
-        MAIN: The measure that configurations are judged and compared by.
-        LINE: The model of the lines next to the record, in ``FILE`` (with a place for the split).
-        kind: Not written into the file, since files of answers are older than the field.
-        scores: Correct answers per subset; ``overall`` is always present.
-        control: The same with images permuted among the questions; None if it was not run.
-        ceiling: Questions whose answer is among the candidates; None without a candidate list.
-        baselines: The no-vision baselines; ``floors`` in older files.
-        majority_answer: The most frequent training answer.
-        candidates: Number of candidate answers; None when answers are generated freely.
-        answers_from: Splits whose answers are candidates, such as ``train``.
-        knowledge: Attention on the answer vocabulary per subset; None without a vocabulary and in
-            older files.
-    """
-
-    MAIN: ClassVar[str] = "accuracy"
+    MAIN: ClassVar[str] = "accuracy"  # the measure that configurations are judged and compared by
     CASES: ClassVar[str] = "questions"
-    LINE: ClassVar[type[Line]] = PredictionLine
+    LINE: ClassVar[type[Line]] = PredictionLine  # the model of the lines next to the record
     FILE: ClassVar[str] = "predictions-{}.jsonl"
 
+    # Not in the file: files of answers are older than the field.
     kind: Literal["answering"] = Field(default="answering", exclude=True)
     protocol: Literal["clean", "literature"]
-    scores: Scores
-    control: Scores | None
-    ceiling: Scores | None
+    scores: Scores  # ``overall`` is always present
+    control: Scores | None  # with images permuted among the questions; None if it was not run
+    ceiling: Scores | None  # questions whose answer is a candidate; None without candidates
     baselines: Baselines = Field(validation_alias=AliasChoices("baselines", "floors"))
     majority_answer: str
-    candidates: Positive | None
-    answers_from: Name
+    candidates: Positive | None  # None if answers are generated freely
+    answers_from: Name  # splits whose answers are candidates, such as ``train``
     method: Literal["rank", "generate"]
+    # Attention on the answer vocabulary; None without a vocabulary and in older files.
     knowledge: dict[str, KnowledgeAverages] | None = None
 
     @model_validator(mode="after")
@@ -200,7 +156,7 @@ class ResultRecord(RunRecord):
 
     @property
     def protocol_label(self) -> str:
-        """``clean``, or ``literature`` with what that made visible."""
+        """``clean``, or ``literature`` with the splits that it made visible."""
         return protocol_label(self.protocol, self.split, self.answers_from)
 
     @property
@@ -210,12 +166,12 @@ class ResultRecord(RunRecord):
 
     @property
     def shared(self) -> dict[str, object]:
-        """What the seeds of one configuration share."""
+        """Values that are equal in all seeds of one configuration."""
         names = ("baselines", "ceiling", "candidates", "answers_from", "method", "untrained")
         return {"questions": self.sizes} | {name: getattr(self, name) for name in names}
 
     def right(self, measure: str, subset: str) -> Count | None:
-        """Correct answers of the model, the control, a baseline or the ceiling."""
+        """Count correct answers of the model, the control, a baseline or the ceiling."""
         tables = {
             "accuracy": self.scores,
             "control": self.control,
@@ -228,12 +184,12 @@ class ResultRecord(RunRecord):
         return None if scores is None else scores[subset]
 
     def score(self, measure: str, subset: str, lines: Sequence[Any] | None) -> float | None:
-        """The share of correct answers; None where the measure was not computed."""
+        """Return the share of correct answers; None if the measure was not computed."""
         count = self.right(measure, subset)
         return None if count is None else count.share
 
     def numbers(self, lines: Sequence[Any]) -> tuple[dict[str, object], dict[str, object]]:
-        """The numbers of the record and the same numbers computed from its lines."""
+        """Return the numbers of the record, and the same numbers computed from its lines."""
         found = counted(lines)
         baseline = "baselines.question_only"
         own = {name: getattr(self, name) for name in found if name != baseline}
@@ -249,7 +205,7 @@ def reading_text(read: Sequence[tuple[str, float]], gate: float) -> str:
 
 
 def predictions_path(folder: str | PathLike[str], split: str) -> Path:
-    """``predictions-<split>.jsonl`` inside a run folder."""
+    """Return the path of ``predictions-<split>.jsonl`` in a run folder."""
     return Path(folder) / ResultRecord.FILE.format(split)
 
 
@@ -270,7 +226,7 @@ def counted(lines: Sequence[PredictionLine]) -> dict[str, Any]:
 
 
 def knowledge_averages(lines: Iterable[PredictionLine]) -> dict[str, KnowledgeAverages] | None:
-    """Average the attention on the vocabulary per subset; None where no line has it."""
+    """Average the attention on the vocabulary per subset; None if no line has it."""
     subsets: dict[str, list[KnowledgeLine]] = {}
     for line in lines:
         if line.knowledge is not None:

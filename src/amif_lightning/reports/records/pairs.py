@@ -23,8 +23,7 @@ class Odds(Model):
 class Transported(Model):
     """Transport costs of the study's own text and its random negative.
 
-    A debiased cost may be slightly negative. None without a negative, or where a side has no
-    tokens.
+    None without a negative or tokens. A debiased cost may be slightly negative.
     """
 
     own: float | None
@@ -42,37 +41,28 @@ class FindingLine(Model):
 
 
 class PairLine(Model):
-    """Scores of the pairs of one study.
+    """Scores of the pairs of one study."""
 
-    Attributes:
-        random: Id of the study whose text is the random negative; None without one.
-        hard: Id of the study whose text is the hard negative; None without one.
-        matching: None where the run trains no matching.
-        reranked: Share of relevant texts among the first 5 when matching orders the nearest ones;
-            None where the study was not re-ranked.
-        cosine: Mean cosine of the image's patches and the random negative's words; None without a
-            negative, or where a side has no tokens.
-        localised: The findings with a known region.
-    """
-
-    random: str | None
-    hard: str | None
-    matching: Odds | None
+    random: str | None  # id of the study with the random negative's text; None without one
+    hard: str | None  # id of the study with the hard negative's text; None without one
+    matching: Odds | None  # None if the run trains no matching
+    # Share of relevant texts among the first 5 after re-ranking by matching; None if not re-ranked.
     reranked: Share | None
     transport: Transported
+    # Mean of the image's patches and the random negative's words; None without negative or tokens.
     cosine: Cosine | None
-    localised: tuple[FindingLine, ...]
+    localised: tuple[FindingLine, ...]  # the findings with a known region
 
     @property
     def judged(self) -> Hashable:
-        """What was judged, whatever it scored: equal in all seeds of one configuration."""
+        """The scored pairs without their scores: equal in all seeds of one configuration."""
         scores = (self.matching, self.reranked, self.transport.own, self.transport.random)
         absent = (score is None for score in (*scores, self.cosine))
         return self.random, self.hard, *absent, self.findings
 
     @property
     def findings(self) -> tuple[tuple[str, float, bool, bool], ...]:
-        """Kind and area of every finding, and whether its controls are missing."""
+        """Kind and area of every finding, and whether its two controls are missing."""
         return tuple(
             (one.kind, round(one.area, 9), one.other_word is None, one.elsewhere is None)
             for one in self.localised
@@ -80,10 +70,7 @@ class PairLine(Model):
 
     @property
     def right(self) -> float | None:
-        """Share of the own and the random pair on the right side of log-odds 0, ties by half.
-
-        None without scores or a random negative.
-        """
+        """Matching accuracy of the own and the random pair at log-odds 0, ties by half; or None."""
         if self.matching is None or self.matching.random is None:
             return None
         sides = (self.matching.own, -self.matching.random)
@@ -94,14 +81,11 @@ class PairLine(Model):
 
 
 class Reranked(Model):
-    """Precision@5 (image to text) of the studies with a re-ranked list, in both orders.
-
-    ``global_order`` is that of the global similarity, ``reordered`` that of matching.
-    """
+    """Precision@5 (image to text) of the studies with a re-ranked list, in both orders."""
 
     studies: Positive
-    global_order: Share
-    reordered: Share
+    global_order: Share  # order of the global similarity
+    reordered: Share  # order of matching
 
 
 class OfKind(Model):
@@ -112,53 +96,35 @@ class OfKind(Model):
 
 
 class Localisation(Model):
-    """Mass inside the findings' regions relative to a uniform plan; chance is 1.
-
-    Mean and median of inside / area, and means of the two controls / area, which are None where no
-    finding has the control.
-    """
+    """Mass inside the findings' regions / their area; a uniform plan gives 1."""
 
     findings: Positive
-    mean: NotNegative
+    mean: NotNegative  # of inside / area
     median: NotNegative
-    other_word: NotNegative | None
-    elsewhere: NotNegative | None
+    other_word: NotNegative | None  # mean of the control; None if no finding has it
+    elsewhere: NotNegative | None  # mean of the control; None if no finding has it
     kinds: dict[str, OfKind]
 
 
 class PairAverages(Model):
-    """Averages over the pairs of a split.
+    """Averages over the pairs of a split; None if no pair has the score."""
 
-    Attributes:
-        matching_auc_random: Probability that an own pair scores above a random negative, ties
-            counted by half; None without scores or negatives.
-        matching_auc_hard: The same for hard negatives.
-        matching_accuracy: Mean of `PairLine.right`, so that a constant answer reaches one half.
-        reranked: Re-ranked lists; None without any.
-        transport_own: Mean transport cost of own pairs, over studies with both; None without one.
-        transport_random: Mean transport cost of random pairs, over the same studies.
-        transport_margin: Random minus own: above 0 where own pairs are nearer.
-        cosine: Mean cosine of patches and words of other pairs; None without negatives.
-        localisation: The findings with a known region; None without any.
-    """
-
+    # Probability that an own pair scores above a random negative; ties count half.
     matching_auc_random: Share | None
-    matching_auc_hard: Share | None
-    matching_accuracy: Share | None
+    matching_auc_hard: Share | None  # the same for hard negatives
+    matching_accuracy: Share | None  # mean of `PairLine.right`: a constant answer reaches 0.5
     reranked: Reranked | None
-    transport_own: float | None
-    transport_random: float | None
-    transport_margin: float | None
-    cosine: Cosine | None
+    transport_own: float | None  # mean over studies with both costs
+    transport_random: float | None  # mean over the same studies
+    transport_margin: float | None  # random minus own: above 0 if own pairs are nearer
+    cosine: Cosine | None  # mean over patches and words of other pairs
     localisation: Localisation | None
 
 
 def pair_averages(pairs: Sequence[PairLine], global_precision: Sequence[float]) -> PairAverages:
-    """Average the pairs of a split.
+    """Average the pairs of a split, at least one.
 
-    Args:
-        pairs: One per study, at least one.
-        global_precision: Each study's precision@5 (image to text) in the global order.
+    ``global_precision`` is each study's precision@5 (image to text) in the global order.
     """
     lists = [
         (before, pair.reranked)

@@ -30,10 +30,10 @@ PACKAGES = (
 
 
 def git_state(folder: Path | None = None) -> tuple[str | None, bool | None]:
-    """Return the commit of the source tree and whether its tracked files differ from it.
+    """Return the commit of the source tree, and whether its tracked files differ from it.
 
-    ``(None, None)`` where git does not track the folder (by default this package's): a copy
-    installed inside another project's work tree must not report that tree's commit.
+    ``(None, None)`` if git does not track ``folder`` (default: this package's), as for a copy
+    installed inside another project's work tree.
     """
     folder = folder or Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
@@ -72,7 +72,7 @@ def machine(gpu: str | None = None, devices: int = 1) -> Hardware:
 
 
 def now() -> str:
-    """The present time, ISO 8601 in UTC with seconds."""
+    """Return the time, ISO 8601 in UTC with seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -40,19 +40,14 @@ ByK = Annotated[dict[int, Share], AfterValidator(_rising)]
 
 
 class Ranking(Model):
-    """Scores of one direction by k.
+    """Scores of one direction by k."""
 
-    Attributes:
-        precision: Share of relevant studies among the k nearest.
-        recall: Whether the study itself is among them, or the share of studies where it is.
-    """
-
-    precision: ByK
-    recall: ByK
+    precision: ByK  # share of relevant studies among the k nearest
+    recall: ByK  # whether the study itself is among them, or the share of studies for which it is
 
     @property
     def ks(self) -> tuple[int, ...]:
-        """The numbers k, rising."""
+        """The values of k, ascending."""
         return tuple(self.precision)
 
     @model_validator(mode="after")
@@ -64,31 +59,22 @@ class Ranking(Model):
 
 
 class StudyLine(Line):
-    """Retrieval scores of one study.
-
-    Attributes:
-        group: The study's patient or other unit of dependent studies.
-        relevant: Number of studies of the split that are relevant to it, itself included.
-        image_to_text: Retrieval of its report from its image; recall is 0 or 1.
-        text_to_image: Retrieval of its image from its report; recall is 0 or 1.
-        zero_shot: Whether its image's class was found; None where the data has no classes.
-        pairs: Scores of its single pairs; None where the task scores none, and in older files.
-    """
+    """Retrieval scores of one study; a recall is 0 or 1."""
 
     ID: ClassVar[str] = "study_id"
     CLUSTER: ClassVar[str] = "group"
     TOGETHER: ClassVar[tuple[str, ...]] = ("zero_shot", "pairs")
 
     study_id: str
-    group: str
-    relevant: Positive
-    image_to_text: Ranking
-    text_to_image: Ranking
-    zero_shot: bool | None
-    pairs: PairLine | None = None
+    group: str  # the study's patient or other unit of dependent studies
+    relevant: Positive  # number of relevant studies of the split, itself included
+    image_to_text: Ranking  # retrieval of its report from its image
+    text_to_image: Ranking  # retrieval of its image from its report
+    zero_shot: bool | None  # whether the image's class was found; None if the data has no classes
+    pairs: PairLine | None = None  # None if the task scores none, and in older files
 
     def mean(self, measure: Measure, k: int) -> float:
-        """A score averaged over both directions."""
+        """Average a score over both directions."""
         return math.fsum(getattr(getattr(self, way), measure)[k] for way in DIRECTIONS) / 2
 
     @property
@@ -98,11 +84,11 @@ class StudyLine(Line):
 
     @property
     def judged(self) -> object:
-        """Which pairs were scored; None without any."""
+        """The scored pairs; None without any."""
         return self.pairs and self.pairs.judged
 
     def value(self, measure: str, count: int) -> float | None:
-        """A score such as ``precision@5``, or that of a random order (``baseline``)."""
+        """Return a score such as ``precision@5``, or that of a random order (``baseline``)."""
         if measure == "baseline":
             return self.relevant / count
         name, _, k = measure.partition("@")
@@ -136,29 +122,17 @@ class StudyLine(Line):
 
 
 class Averages(Model):
-    """Averages over the lines of a split.
+    """Averages over the lines of a split."""
 
-    Attributes:
-        studies: Number of studies N, which are queries and candidates.
-        image_to_text: Mean scores of retrieving reports from images.
-        text_to_image: Mean scores of retrieving images from reports.
-        mean: Means of both directions.
-        chance: Expected scores of a random order: precision, the mean share of relevant studies;
-            recall, min(k, N) / N.
-        ceiling: Highest precision that any order reaches, by k: the mean of
-            min(relevant, k) / min(k, N).
-        zero_shot: Studies whose class was found by prompts; None where the data has no classes.
-        pairs: Averages of single pairs; None where the task scores none, and in older records.
-    """
-
-    studies: Positive
+    studies: Positive  # number of studies N; each is a query and a candidate
     image_to_text: Ranking
     text_to_image: Ranking
-    mean: Ranking
+    mean: Ranking  # means of both directions
+    # A random order: mean share of relevant studies (precision), min(k, N) / N (recall).
     chance: Ranking
-    ceiling: ByK
-    zero_shot: Count | None
-    pairs: PairAverages | None = None
+    ceiling: ByK  # highest precision of any order: mean of min(relevant, k) / min(k, N)
+    zero_shot: Count | None  # studies whose class prompts found; None if the data has no classes
+    pairs: PairAverages | None = None  # None if the task scores none, and in older records
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -173,9 +147,8 @@ class Averages(Model):
 class RetrievalRecord(Averages, RunRecord):
     """Everything that a reported retrieval score needs; class variables as in `ResultRecord`.
 
-    Attributes:
-        teacher_kl: Mean divergence of the model's image-text distribution from the teacher's, in
-            nats; None without a teacher. Rounding may bring a divergence of 0 slightly below 0.
+    ``teacher_kl`` is the mean divergence of the model's image-text distribution from the teacher's,
+    in nats; None without a teacher. Rounding may bring a divergence of 0 slightly below 0.
     """
 
     MAIN: ClassVar[str] = f"precision@{JUDGED}"
@@ -188,7 +161,7 @@ class RetrievalRecord(Averages, RunRecord):
 
     @property
     def protocol_label(self) -> str:
-        """Retrieval has no candidate answers, so there is one protocol."""
+        """The one protocol: retrieval has no candidate answers."""
         return "retrieval"
 
     @property
@@ -198,7 +171,7 @@ class RetrievalRecord(Averages, RunRecord):
 
     @property
     def shared(self) -> dict[str, object]:
-        """What the seeds of one configuration share."""
+        """Values that are equal in all seeds of one configuration."""
         return {
             "studies": self.studies,
             "untrained": self.untrained,
@@ -209,10 +182,10 @@ class RetrievalRecord(Averages, RunRecord):
         }
 
     def score(self, measure: str, subset: str, lines: Sequence[Any] | None) -> float | None:
-        """Mean over both directions, such as ``precision@5``; None where it was not computed.
+        """Average a score such as ``precision@5`` over both directions; None if not computed.
 
-        ``baseline``: a random order; ``ceiling``: the best order; ``control``, which needs the
-        lines: the same k most broadly relevant studies for every query.
+        ``baseline`` is a random order, ``ceiling`` the best order, and ``control`` the constant
+        ranking: the same k most broadly relevant studies for every query, computed from ``lines``.
         """
         if measure == "baseline":
             return self.chance.precision[JUDGED]
@@ -226,11 +199,11 @@ class RetrievalRecord(Averages, RunRecord):
         return shares.get(int(k))
 
     def right(self, measure: str, subset: str) -> Count | None:
-        """None: retrieval scores are no counts."""
+        """Return None: retrieval scores are no counts."""
         return None
 
     def numbers(self, lines: Sequence[Any]) -> tuple[dict[str, object], dict[str, object]]:
-        """The numbers of the record and the same numbers computed from its lines."""
+        """Return the numbers of the record, and the same numbers computed from its lines."""
         return {name: getattr(self, name) for name in Averages.model_fields}, dict(averages(lines))
 
 
@@ -269,5 +242,5 @@ def averages(lines: Sequence[StudyLine]) -> Averages:
 
 
 def studies_path(folder: str | PathLike[str], split: str) -> Path:
-    """``studies-<split>.jsonl`` inside a run folder."""
+    """Return the path of ``studies-<split>.jsonl`` in a run folder."""
     return Path(folder) / RetrievalRecord.FILE.format(split)

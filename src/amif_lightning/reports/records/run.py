@@ -1,4 +1,4 @@
-"""The fields that result records of both kinds share: the run, its machine and its provenance."""
+"""Fields that result records of both kinds share: the run, its machine and its provenance."""
 
 from __future__ import annotations
 
@@ -32,37 +32,27 @@ Scores = dict[str, Count]
 
 
 class Hardware(Model):
-    """The machine of a run; memory is None where unknown, gpu without an accelerator.
-
-    Devices are the processes (CPU) or accelerators used, cores those that a process may use.
-    """
+    """The machine of a run."""
 
     cpu: str
-    cores: Positive
-    memory_gib: float | None
-    gpu: str | None = None
-    devices: Positive = 1
+    cores: Positive  # cores that the process may use
+    memory_gib: float | None  # None if unknown
+    gpu: str | None = None  # None without an accelerator
+    devices: Positive = 1  # processes (CPU) or accelerators used
 
 
 class Durations(Model):
-    """Wall-clock seconds of training, test and control; None for a part that did not run.
-
-    ``before`` is the training of the checkpoint that the weights started from (``init_from``), with
-    all training before it; None without one, or where the checkpoint does not record it.
-    """
+    """Wall-clock seconds; None for a part that did not run."""
 
     train: NotNegative | None = None
     test: NotNegative | None = None
     control: NotNegative | None = None
+    # All training of the checkpoint in `init_from`; None without one or if it does not record it.
     before: NotNegative | None = None
 
 
 def plain(value: object) -> Any:
-    """Convert a value to JSON types.
-
-    Anything that JSON cannot hold (paths, infinities, objects) becomes text: an unusual
-    configuration value must not cost the result of a training run.
-    """
+    """Convert a value to JSON types; paths, infinities and objects become text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -87,37 +77,25 @@ def _utc(value: str) -> str:
 
 
 class RunRecord(Model):
-    """The shared fields.
-
-    Attributes:
-        experiment: Name of the configuration; runs that differ only in the seed share it.
-        dataset: Name of the data class, such as ``VQARAD``.
-        layout: The published layout that was read.
-        test_runs: How often a test of this split was started in the run folder, this one included.
-        warnings: Sentences that every output of this run repeats.
-        config: The run's configuration, converted to plain JSON values.
-        git_commit: Commit of the source tree; None outside a work tree.
-        git_dirty: Whether tracked files differed from it; None outside a work tree.
-        checkpoint: File of the weights; None without one.
-        finished: Time of completion, ISO 8601 in UTC.
-    """
+    """The shared fields."""
 
     schema_version: Literal[1] = 1
-    experiment: Name
-    dataset: Name
-    layout: Name
+    experiment: Name  # runs that differ only in the seed share it
+    dataset: Name  # name of the data class, such as ``VQARAD``
+    layout: Name  # the published layout that was read
     split: Name
     seed: Number
+    # How often a test of this split was started in the run folder, this one included.
     test_runs: Positive
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # sentences that every output of this run repeats
     config: Annotated[dict[str, Any], BeforeValidator(plain)] = Field(repr=False)
     versions: dict[str, str] = Field(repr=False)
-    git_commit: str | None
-    git_dirty: bool | None
+    git_commit: str | None  # None outside a work tree, as ``git_dirty``
+    git_dirty: bool | None  # whether tracked files differed from the commit
     hardware: Hardware
     durations: Durations
-    checkpoint: str | None
-    finished: Annotated[str, AfterValidator(_utc)]
+    checkpoint: str | None  # file of the weights; None without one
+    finished: Annotated[str, AfterValidator(_utc)]  # time of completion, ISO 8601 in UTC
     untrained: bool
 
 
@@ -125,7 +103,7 @@ R = TypeVar("R", bound=RunRecord)
 
 
 def record_path(folder: str | PathLike[str], split: str) -> Path:
-    """``result-<split>.json`` inside a run folder."""
+    """Return the path of ``result-<split>.json`` in a run folder."""
     return Path(folder) / f"result-{split}.json"
 
 
@@ -144,11 +122,7 @@ def write_record(path: str | PathLike[str], record: RunRecord) -> None:
 
 
 def read_record(path: str | PathLike[str], model: type[R]) -> R:
-    """Read and check a record of one kind.
-
-    Raises:
-        UserError: Naming the file and the field that is missing, mistyped or inconsistent.
-    """
+    """Read a record of one kind; a UserError names the first field that is missing or wrong."""
     path = Path(path)
     record = parse(model, read_text(path), path)
     _check_name(path, record)

@@ -25,7 +25,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Model(BaseModel):
-    """Strict and frozen; unknown fields, NaN and infinities are refused."""
+    """Strict and frozen; unknown fields, NaN and infinities are errors."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=Model)
 
 
 class FieldError(ValueError):
-    """A broken rule between fields: the dotted name of the field, and what is wrong with it."""
+    """A broken rule between fields: the dotted name of a field, and the reason."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"field '{field}' {reason}")
@@ -50,11 +50,7 @@ def broken(where: object, reason: object) -> UserError:
 
 
 def parse(model: type[M], text: str, where: object) -> M:
-    """Parse one JSON object; ``where`` is the file (and line) for the error.
-
-    Raises:
-        UserError: Naming the first field that is missing, unknown, mistyped or inconsistent.
-    """
+    """Parse one JSON object; a UserError starts with ``where`` and names the first wrong field."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
@@ -80,17 +76,13 @@ def _reason(error: ValidationError) -> str:
 
 
 class Line(Model):
-    """The result of one question or study: a line of the file next to the record.
+    """The result of one question or study: a line of the file next to the record."""
 
-    Attributes:
-        ID: Name of the field that is unique in the file.
-        CLUSTER: Name of the field that the bootstrap resamples: lines of one image or of one
-            patient are not independent.
-        TOGETHER: Names of the fields that are null on all lines of a file or on none.
-    """
-
-    ID: ClassVar[str]
+    ID: ClassVar[str]  # name of the field that is unique in the file
+    # Name of the field that the bootstrap resamples: lines of one image or of one patient are not
+    # independent.
     CLUSTER: ClassVar[str]
+    # Names of the fields that are null on all lines of a file or on none.
     TOGETHER: ClassVar[tuple[str, ...]]
 
     @property
@@ -110,21 +102,21 @@ class Line(Model):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What is scored, whatever the score: equal in runs on the same task."""
+        """The scored question or study without its score: equal in runs on the same task."""
         return self.id, self.cluster
 
     @property
     def judged(self) -> object:
-        """Which further pairs were scored; None without any."""
+        """The further pairs that were scored; None without any."""
         return None
 
     def value(self, measure: str, count: int) -> float | None:
-        """A score from 0 to 1 in a file of ``count`` lines; None where the line has none."""
+        """Return a score from 0 to 1 in a file of ``count`` lines; None if the line has none."""
         raise NotImplementedError
 
     @classmethod
     def rules(cls, lines: Sequence[Self]) -> Iterator[tuple[int, FieldError]]:
-        """Yield the broken rules between the lines of a file, each with the line's place."""
+        """Yield the broken rules between the lines of a file, each with the line's position."""
         seen: set[str] = set()
         for place, line in enumerate(lines):
             if line.id in seen:
@@ -142,8 +134,8 @@ def read_lines(path: str | PathLike[str], model: type[L]) -> tuple[L, ...]:
     """Read a file with one JSON object a line.
 
     Raises:
-        UserError: Naming the line and the field that is missing, mistyped, repeated or impossible,
-            or if the last line is incomplete.
+        UserError: If a field is missing, mistyped, repeated or impossible (with its line), or if
+            the last line is incomplete.
     """
     path = Path(path)
     # Not splitlines(): it would also split at exotic line separators inside a text.

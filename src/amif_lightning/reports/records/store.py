@@ -29,11 +29,7 @@ class _Kind(Model):
 
 
 def read_any(path: Path) -> ScoredRecord:
-    """Read and check a record of either kind.
-
-    Raises:
-        UserError: Naming the file and the field that is missing, mistyped or inconsistent.
-    """
+    """Read a record of either kind; a UserError names the first field that is missing or wrong."""
     first = parse(_Kind, read_text(path), path)
     if first.schema_version != SCHEMA_VERSION:
         raise UserError(
@@ -69,12 +65,12 @@ class _TestRuns(Model):
 def count_test_run(folder: str | PathLike[str], split: str) -> int:
     """Count a test of a split that starts now, and return the new count.
 
-    The count has its own file, ``test-runs-<split>.json``, so that nothing resets it: not
-    ``--overwrite``, not a test that ends before its record is written, not a partial test.
+    The count has its own file, ``test-runs-<split>.json``: ``--overwrite``, partial tests and
+    tests that fail before their record is written do not reset it.
 
     Raises:
-        UserError: If the count, or the record of a folder without one, cannot be read or written,
-            since the count would be lost.
+        UserError: If the count cannot be read or written, or the record of a folder without a count
+            cannot be read.
     """
     path, record = Path(folder) / f"test-runs-{split}.json", record_path(folder, split)
     if path.exists():

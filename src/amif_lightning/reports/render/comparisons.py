@@ -35,7 +35,7 @@ SEARCHES_LEGEND = (
 class Pair:
     """Two configurations and their difference, first minus second, on a subset.
 
-    For retrieval both sides hold only the seeds that both have; ``left_out`` names the others.
+    For retrieval both have only their common seeds; ``left_out`` names the others.
     """
 
     first: AnyGroup
@@ -47,7 +47,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Compared:
-    """The differences as numbers, cells and sentences, and remarks on all that is not compared."""
+    """The differences as numbers, cells and sentences, and remarks on everything not compared."""
 
     pairs: list[Pair]
     table: Table
@@ -56,7 +56,7 @@ class Compared:
 
     @property
     def parts(self) -> list[str]:
-        """Everything in Markdown; empty where there is nothing to compare."""
+        """List the Markdown parts; empty if nothing is compared."""
         parts = [*bullets(self.sentences), *self.table.parts[1:], *self.remarks]
         return [f"## {self.table.title}", *parts] if parts else []
 
@@ -64,9 +64,8 @@ class Compared:
 def compare(groups: Sequence[AnyGroup], baselines: Sequence[str] = ()) -> Compared:
     """Compute paired differences between experiments on the same data, protocol and split.
 
-    Args:
-        groups: Configurations of one kind, sorted by data set.
-        baselines: Compare only with these experiments, and give each result as a sentence.
+    ``groups`` are of one kind, sorted by data set. With ``baselines``, compare only with these
+    experiments and give each result as a sentence.
     """
     pairs: list[Pair] = []
     refused: dict[str, list[str]] = {}
@@ -114,7 +113,7 @@ def _not_comparable(first: AnyGroup, second: AnyGroup) -> str | None:
 
 
 def shared_seeds(first: AnyGroup, second: AnyGroup) -> set[int]:
-    """The seeds that both configurations have."""
+    """Return the seeds that both configurations have."""
     return {r.seed for r in first.records} & {r.seed for r in second.records}
 
 
@@ -195,9 +194,9 @@ G = TypeVar("G", bound=AnyGroup)
 
 
 def pairs_of(groups: Sequence[G], baselines: Sequence[str] = ()) -> list[tuple[G, G]]:
-    """The pairs to compare among groups on the same data.
+    """List the pairs to compare among groups on the same data.
 
-    With baselines, only pairs of another experiment and a baseline, in this order; else all pairs.
+    With baselines, each pair is another experiment and a baseline; without them, all pairs.
     """
     if not baselines:
         return list(combinations(groups, 2))
@@ -225,11 +224,7 @@ def _without_baseline(groups: Sequence[AnyGroup], baselines: Sequence[str]) -> l
 
 
 def check_baselines(baselines: Iterable[str], experiments: Iterable[str]) -> None:
-    """Refuse a baseline without a run.
-
-    Raises:
-        UserError: Naming the existing experiments.
-    """
+    """Raise a UserError that names the existing experiments if a baseline has no run."""
     there = sorted(set(experiments))
     for baseline in baselines:
         if baseline not in there:
@@ -240,10 +235,7 @@ def check_baselines(baselines: Iterable[str], experiments: Iterable[str]) -> Non
 
 
 def sentence(pair: Pair, *, baseline: bool) -> str:
-    """State whether two configurations differ, and in which direction.
-
-    ``baseline``: whether the second is the baseline.
-    """
+    """State whether two configurations differ, and how; ``baseline``: the second is a baseline."""
     difference, score = pair.difference, pair.first.first.MAIN
     other = f"the baseline {pair.second.name}" if baseline else pair.second.name
     seeds = per_seed(difference.seeds)
@@ -268,12 +260,12 @@ def sentence(pair: Pair, *, baseline: bool) -> str:
 
 
 def doubt(difference: Estimate) -> str:
-    """A warning where the difference of a seed has another sign than the interval's side."""
+    """Warn if the difference of a seed has the opposite sign of the interval."""
     agree = all(part * difference.value > 0 for part in difference.seeds.values())
     return "" if agree else ", BUT NOT IN EVERY SEED"
 
 
 def per_seed(by_seed: Mapping[int, float]) -> str:
-    """The difference of every equal seed in points."""
+    """Format the difference of every common seed in points."""
     parts = [f"seed {seed}: {numbers.points(value)}" for seed, value in by_seed.items()]
     return ", ".join(parts) or "no equal seeds"

@@ -66,7 +66,7 @@ class Bar:
 
     @property
     def levels(self) -> dict[str, float]:
-        """The levels that the configuration has, by the keys of the chart's marks."""
+        """The available levels by the keys of the chart's marks."""
         levels = {kind: self.group.level(kind, self.subset) for kind in _MARKS}
         return {kind: level for kind, level in levels.items() if level is not None}
 
@@ -92,7 +92,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars on one axis, which ends at ``end`` percent; ``note`` names what has no bar."""
+    """Bars on one axis that ends at ``end`` percent; ``note`` names subsets without a bar."""
 
     title: str
     bars: Sequence[Bar]
@@ -101,7 +101,7 @@ class Panel:
 
     @property
     def below(self) -> str:
-        """The note in lines."""
+        """The note, split into lines."""
         return fill(self.note, 130)
 
     @property
@@ -112,10 +112,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels with one legend, which names the levels (marks).
-
-    ``baseline`` is the configuration that differences are drawn from; empty: none are drawn.
-    """
+    """Panels with one legend of the levels (marks); no differences without ``baseline``."""
 
     title: str
     marks: Mapping[str, str]
@@ -124,7 +121,7 @@ class Chart:
 
 
 def draw(groups: Sequence[AnswerGroup], searches: Sequence[SearchGroup] = ()) -> str:
-    """The report's figure: a panel per configuration that answered and per data set searched."""
+    """Draw the report's figure: a panel per answering configuration and per data set searched."""
     charts = []
     if groups:
         charts.append(Chart("Accuracy", _ANSWERING, [_answers(group) for group in groups]))
@@ -144,9 +141,9 @@ def draw(groups: Sequence[AnswerGroup], searches: Sequence[SearchGroup] = ()) ->
 def comparison(
     groups: Sequence[AnyGroup], compared: Compared, baselines: Sequence[str] = ()
 ) -> Chart:
-    """The page's chart of configurations that scored the same questions or studies.
+    """Chart configurations that scored the same questions or studies, for the page.
 
-    The first baseline with a bar is on top, and the differences from it are next to the others.
+    The first baseline with a bar is on top; the other bars show their difference from it.
     """
     title, marks = "Accuracy on all questions", _ANSWERING
     if groups[0].first.kind == "retrieval":
@@ -178,10 +175,7 @@ def _panel(
     gaps: Mapping[str, Estimate] | None = None,
     end: int | None = None,
 ) -> Panel:
-    """A bar for each group, subset and name; a note on those with too few cases for a percentage.
-
-    Without ``end``, the axis is the shortest that holds every mark.
-    """
+    """Make a bar for each group, subset and name, and a note on those with too few cases."""
     bars, small, cases = [], [], ""
     for group, subset, name in rows:
         if group.count(subset) >= numbers.MIN_FOR_PERCENT:
@@ -201,12 +195,10 @@ def _panel(
 
 
 def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
-    """Charts as SVG; equal charts give equal bytes.
+    """Render charts, from top to bottom, as SVG; equal charts give equal bytes.
 
-    Args:
-        title: What the figure shows, for readers who do not see it.
-        charts: The charts, from top to bottom.
-        inline: Whether the page holds it: the page's colour variables, no background.
+    ``title`` is the text alternative. With ``inline``, the SVG uses the page's colour variables and
+    has no background.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -344,7 +336,7 @@ def _description(charts: Sequence[Chart]) -> str:
 
 
 def _cleaned(text: str, title: str, description: str, *, inline: bool) -> str:
-    """Matplotlib's SVG with a title and a description."""
+    """Add a title and a description to Matplotlib's SVG."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<style.*?</style>", "", text, count=1)  # would apply to the whole page
     text = re.sub(r'(<g) id="[^"]*"', r"\1", text)  # ids that every figure repeats

@@ -57,7 +57,7 @@ _KINDS_LEGEND = (
 
 
 def _average(scores: LocalScores, name: str, digits: int, measure: str = "") -> str:
-    """A field of the records' averages, with the interval of a measure; 1 digit: in percent."""
+    """Format a field of the records' averages and a measure's interval; in percent with 1 digit."""
     if digits == 1 and not _enough(scores):
         return numbers.NONE
     top, _, rest = name.partition(".")
@@ -109,7 +109,7 @@ _CONTROLS: Columns[LocalScores] = (
 
 
 def local_tables(groups: Sequence[SearchGroup]) -> list[Table]:
-    """The tables that have a row; empty where no configuration scored pairs."""
+    """List the tables that have a row; empty if no configuration scored pairs."""
     scored = [LocalScores(group) for group in groups if scores_pairs(group)]
     compared = [scores for scores in scored if scores.gain or scores.controls]
     placed = [scores for scores in scored if scores.kinds]
@@ -139,13 +139,9 @@ def _of_kind(scores: LocalScores, kind: str) -> str:
 
 
 def local_sentences(groups: Sequence[SearchGroup], baselines: Sequence[str] = ()) -> list[str]:
-    """Judge each configuration's local alignment, and its differences from the baselines.
+    """Judge each configuration's local alignment, and its differences from the baselines, if any.
 
     Every sentence starts with the label of its data and a colon.
-
-    Args:
-        groups: Configurations on studies.
-        baselines: Experiments that others are compared with; none: nothing is compared.
     """
     scored = [LocalScores(group) for group in groups if scores_pairs(group)]
     pairs = pairs_of([scores.group for scores in scored], baselines) if baselines else []
@@ -177,7 +173,7 @@ def _of_lists(scores: LocalScores) -> Iterable[str]:
 
 
 def _of_places(scores: LocalScores) -> Iterable[str]:
-    """Localisation must be above a uniform plan and above both controls."""
+    """Compare localisation with a uniform plan and with both controls."""
     controls = {name: one for name, one in scores.controls.items() if one.span is not None}
     own = scores.estimate(scores.measures.get(PLACES))
     if not controls or own is None or own.span is None:
@@ -203,7 +199,7 @@ def _of_tokens(scores: LocalScores) -> Iterable[str]:
 
 
 def _unscored(groups: Sequence[SearchGroup]) -> Iterable[str]:
-    """A sentence for every configuration in which only some seeds scored pairs."""
+    """Yield a sentence for every configuration in which only some seeds scored pairs."""
     for group in groups:
         bare = [str(record.seed) for record in group.records if record.pairs is None]
         if 0 < len(bare) < len(group.runs):
@@ -214,7 +210,7 @@ def _unscored(groups: Sequence[SearchGroup]) -> Iterable[str]:
 
 
 def _compared(first: LocalScores, second: LocalScores) -> Iterable[str]:
-    """A sentence for every measure that two configurations share."""
+    """Yield a sentence for every measure that two configurations share."""
     one, two = first.group, second.group
     shared = shared_seeds(one, two)
     # The comparison of retrieval reports why configurations cannot be compared.
@@ -250,7 +246,7 @@ def _compared(first: LocalScores, second: LocalScores) -> Iterable[str]:
 
 
 def _difference(difference: Estimate, name: str) -> str:
-    """A difference with its interval, formatted as its measure; precision is in points."""
+    """Format a difference and its interval as its measure; precision is in points."""
     value, span = _amount(difference.value, name), difference.span
     if span is None:
         return value

@@ -13,15 +13,12 @@ Columns = Sequence[tuple[str, Callable[[T], str]]]
 
 @dataclass(frozen=True)
 class Table:
-    """A table for Markdown and for the page; the legend explains how the cells are computed.
-
-    ``folded`` is the label of the fold that holds the table on the page; empty: it is open.
-    """
+    """A table for Markdown and the page; ``folded`` labels its fold on the page (empty: open)."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    legend: str = ""
+    legend: str = ""  # how the cells are computed
     folded: str = ""
 
     @property
@@ -33,31 +30,31 @@ class Table:
 
     @property
     def words(self) -> list[bool]:
-        """Whether a column holds mostly text, which is aligned left; numbers are aligned right."""
+        """Whether a column is mostly text and aligned left; numbers are aligned right."""
         starts = [[cell[0] for cell in column if cell] for column in zip(*self.rows, strict=True)]
         numbers = [sum(start in "+-0123456789" for start in column) for column in starts]
         return [2 * n < len(some) or not some for n, some in zip(numbers, starts, strict=True)]
 
     def without(self, hidden: Collection[str], **changes: Any) -> Table:
-        """A copy without the named columns and with other attributes changed."""
+        """Copy without the named columns and with other attributes changed."""
         kept = [place for place, name in enumerate(self.header) if name not in hidden]
         header, *rows = (tuple(row[place] for place in kept) for row in (self.header, *self.rows))
         return replace(self, header=header, rows=tuple(rows), **changes)
 
 
 def build(title: str, columns: Columns[T], items: Iterable[T], legend: str) -> Table:
-    """A table with a row per item."""
+    """Build a table with a row per item."""
     rows = tuple(tuple(cell(item) for _, cell in columns) for item in items)
     return Table(title, tuple(name for name, _ in columns), rows, legend)
 
 
 def bullets(sentences: Collection[str]) -> list[str]:
-    """A Markdown list as one part; empty without sentences."""
+    """Format a Markdown list as one part; empty without sentences."""
     return ["\n".join(f"- {text}" for text in sentences)] if sentences else []
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns are also aligned as plain text."""
+    """Format a Markdown table with columns that are also aligned as plain text."""
     cells = [
         [" ".join(text.split()).replace("|", "\\|") for text in row] for row in (header, *rows)
     ]

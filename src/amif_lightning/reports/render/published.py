@@ -1,4 +1,4 @@
-"""Published numbers of peers, each with its source and protocol, separate from our own tables."""
+"""Published numbers of peers with source and protocol, separate from this suite's own tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WARNING = (
 
 
 def published_table() -> Table:
-    """The rows of ``published.yaml`` by data set; a dash where the source gives no percentage."""
+    """Tabulate ``published.yaml`` by data set; a dash if the source gives no percentage."""
     import yaml  # only this table needs it
 
     text = resources.files(__package__).joinpath("published.yaml").read_text(encoding="utf-8")

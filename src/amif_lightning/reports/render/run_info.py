@@ -1,4 +1,4 @@
-"""Provenance of the runs of a configuration in tables and notes, for both kinds of records."""
+"""Provenance of a configuration's runs in tables and notes, for both kinds of records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "lightning", "transformers", "geomloss")
 
 
 def data_columns(group: Callable[[T], AnyGroup]) -> Columns[T]:
-    """The columns that name the configuration of an item of a table."""
+    """Return the columns that name the configuration of a table's item."""
     return (
         ("data", lambda item: f"{group(item).key.dataset} {group(item).key.layout}"),
         ("split", lambda item: group(item).key.split),
@@ -27,7 +27,7 @@ def data_columns(group: Callable[[T], AnyGroup]) -> Columns[T]:
 
 
 def machines(records: Sequence[RunRecord]) -> str:
-    """The machine, or one per seed where they differ."""
+    """Name the machine, or one per seed if they differ."""
     return compact((_machine(record.hardware) for record in records), "; ")
 
 
@@ -40,10 +40,7 @@ def _machine(hardware: Hardware) -> str:
 
 
 def time_per_seed(records: Sequence[RunRecord]) -> str:
-    """Mean duration of each part over the seeds that recorded it.
-
-    ``train before`` is the training of the checkpoint that the runs started from.
-    """
+    """Average each part's duration over the seeds that recorded it; ``before``: see `Durations`."""
     parts = []
     for name in ("before", "train", "test", "control"):
         values = [getattr(record.durations, name) for record in records]
@@ -55,7 +52,7 @@ def time_per_seed(records: Sequence[RunRecord]) -> str:
 
 
 def versions(records: Sequence[RunRecord], packages: Iterable[str]) -> str:
-    """The versions of the packages that any record names, such as ``torch 2.8.0``."""
+    """Format the versions of the packages that any record names, such as ``torch 2.8.0``."""
     return ", ".join(
         f"{name} {compact(record.versions.get(name, 'unknown') for record in records)}"
         for name in packages
@@ -64,7 +61,7 @@ def versions(records: Sequence[RunRecord], packages: Iterable[str]) -> str:
 
 
 def facts(group: AnyGroup) -> dict[str, str]:
-    """The provenance of a configuration's runs for the page, by name."""
+    """Return the provenance of a configuration's runs for the page, by name."""
     records: Sequence[RunRecord] = group.records
     packages = dict.fromkeys(name for record in records for name in record.versions)
     return {
@@ -136,7 +133,7 @@ SEED_WISE = {
 
 
 def config_differences(records: Sequence[RunRecord]) -> set[str]:
-    """Dotted names of options that differ between runs and should not."""
+    """Return the dotted names of options that differ between runs and should not."""
     values: dict[str, set[str]] = {}
     flat = [dict(_flatten(record.config)) for record in records]
     for name in set().union(*flat):

@@ -29,15 +29,10 @@ def report(
     searches: Sequence[SearchGroup] = (),
     baselines: Sequence[str] = (),
 ) -> str:
-    """The whole report without published numbers.
+    """Render the report, without published numbers, as Markdown; a verdict per group comes first.
 
-    Args:
-        answers: Configurations that answered.
-        searches: Configurations that searched.
-        baselines: The experiments that all others are compared with; none: all pairs.
-
-    Returns:
-        Markdown whose first lines are the verdicts, one per group.
+    ``answers`` are configurations that answered, ``searches`` those that searched. Without
+    ``baselines`` all pairs are compared.
     """
     groups: list[AnyGroup] = [*answers, *searches]
     parts = ["\n\n".join(map(verdict, groups))]
@@ -58,9 +53,9 @@ def report(
 
 
 def summary(groups: Iterable[AnyGroup]) -> str:
-    """One Markdown table of all configurations, one row each.
+    """Render a Markdown table with one row per configuration.
 
-    The baseline of retrieval is chance, and its control the best constant ranking.
+    For retrieval, the baseline is chance and the control is the best constant ranking.
     """
     columns: Columns[AnyGroup] = (
         ("data", lambda group: f"{group.key.dataset}, {group.key.split}"),
@@ -95,7 +90,7 @@ class _Row(NamedTuple):
         return numbers.interval(span)
 
     def overall(self, text: Callable[[list[ResultRecord]], str]) -> str:
-        """Text that is the same for all subsets, in one row of a configuration."""
+        """Text that is the same for all subsets; only in one row of a configuration."""
         return text(self.group.records) if self.subset == OVERALL else ""
 
     def level(self, measure: str) -> str:
@@ -141,7 +136,7 @@ ANSWERS_LEGEND = (
 
 
 def answer_table(groups: Iterable[AnswerGroup], *, overall: bool = False) -> Table:
-    """The main table: one row per configuration and subset, or per configuration."""
+    """Tabulate answers: one row per configuration and subset, or per configuration."""
     rows = [
         _Row(group, subset)
         for group in groups
@@ -206,7 +201,7 @@ _READ_LEGEND = (
 
 
 def knowledge_table(groups: Iterable[AnswerGroup]) -> Table:
-    """Attention on the vocabulary: a row per subset of each configuration that has one."""
+    """Tabulate attention on the vocabulary: a row per subset of each configuration that has one."""
     rows = [
         _Reading(group, subset)
         for group in groups
@@ -235,7 +230,7 @@ SEARCHES_LEGEND = (
 
 
 def search_table(groups: Sequence[SearchGroup]) -> Table:
-    """The main table: one row per configuration."""
+    """Tabulate retrieval: one row per configuration."""
     ks = sorted({k for group in groups for k in group.first.mean.ks})
     scores = [f"{measure}@{k}" for measure in MEASURES for k in ks]
     columns: Columns[SearchGroup] = (
@@ -297,7 +292,7 @@ def _divergence(group: SearchGroup) -> str:
 
 
 def data_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options of the data in a record's configuration, from the command line or from Python."""
+    """Return the data options of a record's configuration, from the command line or from Python."""
     data = config.get("data")
     options = data.get("init_args", data) if isinstance(data, Mapping) else None
     return options if isinstance(options, Mapping) else {}

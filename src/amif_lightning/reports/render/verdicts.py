@@ -1,4 +1,4 @@
-"""One sentence per configuration, judged by intervals: did it use the images, did it align them."""
+"""One sentence per configuration, judged by intervals: are images used, or aligned with reports."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from amif_lightning.reports.render import numbers
 
 
 def verdict(group: AnyGroup) -> str:
-    """The whole sentence: data set, protocol, split, experiment, number of seeds, judgement."""
+    """Return the sentence: data set, protocol, split, experiment, number of seeds, judgement."""
     where = f"{group.label}, {group.key.experiment}, {numbers.count_of(group.runs)}"
     return f"{where}: {': '.join(judge(group))}"
 
 
 def judge(group: AnyGroup) -> tuple[str, str]:
-    """The claim about a configuration, and the numbers behind it.
+    """Return the claim about a configuration, and the numbers behind it.
 
-    The images count as used if the whole 95 % interval of the difference is above zero twice:
-    against the question-only baseline and against the same network with shuffled images.
-
-    Images and reports count as aligned if the whole interval of precision minus that of a random
-    order is above zero, and the whole interval of precision is above the precision of the best list
-    that is the same for every query; precision is averaged over both directions.
+    Images are used if two whole 95 % intervals are above zero: the score minus the question-only
+    baseline, and minus the score with shuffled images. Images and reports are aligned if the same
+    holds for precision, averaged over both directions, minus that of a random order and minus that
+    of the best constant ranking.
     """
     searched = group.first.kind == "retrieval"
     if group.count() < numbers.MIN_FOR_PERCENT:
@@ -83,7 +81,7 @@ def _own(group: AnyGroup) -> str:
 
 
 def _side(group: AnyGroup, difference: Estimate, measure: str, what: str) -> str:
-    """On which side of a level the score is, with the difference and its interval."""
+    """State on which side of a level the score is, with the difference and its interval."""
     span = difference.span
     gap = f"{numbers.percent(abs(difference.value))} points"
     level = f"{numbers.percent(group.level(measure) or 0.0)} %"

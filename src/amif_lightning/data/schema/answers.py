@@ -14,7 +14,7 @@ from amif_lightning.data.schema.questions import VQAExample
 VocabularyKind = Literal["words", "answers"]
 ListAnswers = Literal["any_order", "as_released"]
 
-#: Longer lists count in sorted and released order only: six parts already have 720 orders.
+#: Longest list with all orders as references; six parts already have 720.
 MAX_PARTS = 5
 
 _OPTIONAL_PART = re.compile(r"\(([^()]*)\)")
@@ -24,35 +24,28 @@ _COMMA = re.compile("[,，]")
 def answers_of(row: VQAExample) -> tuple[str, ...]:
     """Return the answers that a row adds to candidates and vocabulary.
 
-    A test row may list several correct alternatives and adds all of them; any other row adds its
-    first reference.
+    A test row may have several correct alternatives and adds all references; other rows add one.
     """
     return row.references if row.split == "test" else row.references[:1]
 
 
 def candidates(rows: Iterable[VQAExample]) -> list[str]:
-    """Return the distinct answers that ``rank`` chooses from, most frequent first.
+    """Return the distinct answers of rows that ``rank`` chooses from, most frequent first.
 
-    Ties keep the order of first appearance, so pass the rows in released order. The caller decides
-    which splits are included; see ``Splits.answer_rows``.
+    Ties keep the order of first appearance, so pass the rows in released order.
     """
     counts = Counter(answer for row in rows for answer in answers_of(row))
     return [answer for answer, _ in counts.most_common()]
 
 
 def vocabulary(rows: Iterable[VQAExample], kind: VocabularyKind, size: int) -> list[str]:
-    """Return the entries that the gated cross-attention attends to, most frequent first.
-
-    A word that is part of a longer one (``no`` in ``node``) is its own entry.
+    """Return at most ``size`` entries for the gated cross-attention, most frequent first.
 
     Args:
-        rows: Rows whose answers may be used, in released order.
-        kind: ``words`` for the words of the answers, ``answers`` for whole answers.
-        size: Largest number of entries.
-
-    Returns:
-        At most ``size`` entries. Ties between words are sorted alphabetically, ties between whole
-        answers by first appearance.
+        rows: Rows that provide the answers, in released order.
+        kind: ``words``: whole words of the answers, ties in alphabetical order; ``answers``: whole
+            answers, ties in order of first appearance.
+        size: Maximum number of entries.
     """
     if kind == "answers":
         return candidates(rows)[:size]
@@ -61,20 +54,20 @@ def vocabulary(rows: Iterable[VQAExample], kind: VocabularyKind, size: int) -> l
 
 
 def is_correct(prediction: str, row: VQAExample) -> bool:
-    """Return whether the normalised prediction equals a reference; there is no partial credit."""
+    """Return whether the normalised prediction equals a reference, without partial credit."""
     return normalise(prediction) in row.references
 
 
 def med_2019_references(answer: str) -> tuple[str, ...]:
     """Return the references of one answer of the VQA-Med-2019 **test** file.
 
-    In that file ``#`` separates alternatives, each of which is correct, and ``(...)`` marks an
-    optional part. Do not use it for training and validation answers, which contain real parentheses
-    (``ct with (iv) contrast``). Source: the scoring rules of the ImageCLEF 2019 VQA-Med task.
+    In that file ``#`` separates correct alternatives and ``(...)`` marks an optional part (scoring
+    rules of the ImageCLEF 2019 VQA-Med task). In training and validation answers, parentheses are
+    part of the text (``ct with (iv) contrast``).
 
     Returns:
-        Distinct normalised references: for each alternative in order, first with every optional
-        part, then with fewer. Empty if nothing is left after normalisation.
+        Distinct normalised references, possibly none. Alternatives keep their order; each appears
+        first with all optional parts, then with fewer.
 
     Example:
         >>> med_2019_references("mr (t2) weighted#mri")
@@ -95,13 +88,12 @@ def list_references(answer: str, how: ListAnswers) -> tuple[str, ...]:
 
     Args:
         answer: The answer as released.
-        how: ``as_released``: the whole normalised answer, so the order of the parts counts;
-            ``any_order``: the normalised parts in every order, sorted order first. Candidates and
-            vocabulary contain the sorted order.
+        how: ``as_released``: the order of the parts counts; ``any_order``: every order is a
+            reference, the sorted one first. Candidates and vocabulary contain the first reference.
 
     Returns:
-        Distinct normalised references; empty if nothing is left after normalisation. A list of more
-        than :data:`MAX_PARTS` parts has its sorted and its released order only.
+        Distinct normalised references, possibly none. Lists of more than :data:`MAX_PARTS` parts
+        only have their sorted and their released order.
 
     Example:
         >>> list_references("Mass, Atelectasis", "any_order")

@@ -1,7 +1,7 @@
-"""Baselines that do not look at the image, and the ceiling of a candidate list.
+"""Baselines without image input, and the ceiling of a candidate list (docs/datasets.md).
 
-Definitions follow docs/datasets.md. Ties go to the answer (same-image copy: the training question)
-released first, so a baseline is the same in every run. Training rows are given in released order.
+Training rows are given in released order. In a tie, the answer (same-image copy: the training
+question) that was released first is used, so results are reproducible.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ from collections.abc import Iterable, Sequence
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.questions import VQAExample
 
-#: Answer of the same-image copy where the image has no training question.
+#: Answer of the same-image copy for images without a training question.
 NO_TRAINING_QUESTION = "no"
 
 
 def majority_answer(train: Iterable[VQAExample]) -> str:
-    """Return the most frequent normalised answer of the training rows, of which there is one."""
+    """Return the most frequent normalised answer of one or more training rows."""
     return _most_frequent(Counter(row.references[0] for row in train))
 
 
 def question_only(train: Sequence[VQAExample], rows: Iterable[VQAExample]) -> list[str]:
     """Answer each question from its wording alone.
 
-    The answer is the most frequent training answer of the same normalised question; if there is
-    none, of the training questions with the same first three words; if there is none, with the same
-    first word; else the majority answer.
+    Training questions match by equal normalised text, else by the same first three words, else by
+    the same first word. Return their most frequent answer, or the majority answer without a match.
     """
     majority = majority_answer(train)
     counts: dict[tuple[int, str], Counter[str]] = {}
@@ -43,9 +42,8 @@ def question_only(train: Sequence[VQAExample], rows: Iterable[VQAExample]) -> li
 def same_image_copy(train: Iterable[VQAExample], rows: Iterable[VQAExample]) -> list[str]:
     """Answer each question with the answer of the most similar training question on its image.
 
-    Similarity is the Jaccard overlap of the two questions' sets of normalised words. The baseline
-    measures how much of a test set can be answered by recognising the image without understanding
-    it. Where the image has no training question the answer is ``no``.
+    Similarity is the Jaccard index of the sets of normalised words. The baseline measures how much
+    of a test set can be answered by recognising the image without understanding it.
     """
     by_image: dict[str, list[tuple[frozenset[str], str]]] = {}
     for row in train:
@@ -63,7 +61,7 @@ def same_image_copy(train: Iterable[VQAExample], rows: Iterable[VQAExample]) -> 
 
 
 def ceiling(candidates: Iterable[str], rows: Iterable[VQAExample]) -> list[bool]:
-    """Return for each question whether one of its references is among the candidates."""
+    """Return for each question whether a reference is among the candidates."""
     known = frozenset(candidates)
     return [any(reference in known for reference in row.references) for row in rows]
 
@@ -74,7 +72,7 @@ def _most_frequent(counts: Counter[str]) -> str:
 
 
 def _question_keys(row: VQAExample) -> tuple[tuple[int, str], ...]:
-    """The whole question, its first three words and its first word, each with its level."""
+    """Return the question, its first three words and its first word, each with its level."""
     question = normalise(row.question)
     words = question.split()
     return (0, question), (1, " ".join(words[:3])), (2, " ".join(words[:1]))

@@ -1,12 +1,4 @@
-"""Apply an evaluation protocol to a release: training, validation and test rows.
-
-``clean`` (default): candidates and answer vocabulary come from training answers alone, checkpoints
-are chosen on validation, and training rows that restate a validation or test question are dropped.
-
-``literature``: candidates and vocabulary also contain the validation and test answers, and leaking
-training rows stay, as in the published numbers it is compared with. Validation is still held out,
-and every output carries :func:`protocol_label`.
-"""
+"""Apply an evaluation protocol to a release: training, validation and test rows."""
 
 from __future__ import annotations
 
@@ -32,21 +24,17 @@ class Splits:
     """A release under one protocol.
 
     Attributes:
-        dataset: Name of the data class.
-        layout: Published layout that was read.
-        protocol: ``clean`` or ``literature``.
         test_split: Released split that is scored as ``test``.
         released_train: All released training rows. Counts, candidates, vocabulary, ceilings and
             baselines use them.
         train: Rows that weights are trained on.
         validation: Rows that checkpoints are chosen on.
         test: Rows that are scored once per finished configuration; empty if absent.
-        dropped: Rows that the reader dropped or that are not trained on, with the reason.
+        dropped: Rows that the reader dropped or that are not trained on.
         held_out_from_train: Whether ``validation`` was held out from ``released_train``.
         candidates: Normalised candidate answers, most frequent first.
-        answer_rows: Rows whose answers make ``candidates`` and the vocabulary.
-        absent: For each missing part of the release a sentence that explains it.
-        notes: Sentences that every audit and record repeats.
+        answer_rows: Rows that provide ``candidates`` and the vocabulary.
+        absent, notes: As in :class:`Release`.
     """
 
     dataset: str
@@ -66,19 +54,19 @@ class Splits:
 
     @property
     def label(self) -> str:
-        """The protocol as it is printed beside every number."""
+        """Return the protocol label, which is printed next to every number."""
         return protocol_label(self.protocol, self.test_split, self.answers_from)
 
     @property
     def answers_from(self) -> str:
-        """The splits whose answers are candidates, such as ``train + validation``."""
+        """Return the splits that provide the candidates, such as ``train + validation``."""
         return " + ".join(dict.fromkeys(row.split for row in self.answer_rows))
 
     def baseline_rows(self, split: EvaluationSplit) -> tuple[VQAExample, ...]:
-        """Return the training rows that the no-vision baselines of one split may look up.
+        """Return the released training rows that no-vision baselines may use for a split.
 
-        These are all released training rows; for a validation set held out from them only those on
-        other images, since the table must not contain the question that is looked up.
+        Images of a validation set that was held out from these rows are excluded, so that no
+        question is answered by itself.
         """
         if split == "test" or not self.held_out_from_train:
             return self.released_train
@@ -87,12 +75,12 @@ class Splits:
 
 
 def protocol_label(protocol: str, split: str, answers_from: str) -> str:
-    """Return the label that every output uses for a protocol (docs/datasets.md, "Protocols").
+    """Return the label of a protocol in all outputs (docs/datasets.md, "Protocols").
 
     Args:
         protocol: ``clean`` or ``literature``.
         split: Released split that was scored.
-        answers_from: Splits whose answers are candidates, such as ``train + validation``.
+        answers_from: Splits that provide the candidates, such as ``train + validation``.
     """
     if protocol != "literature":
         return protocol
@@ -109,21 +97,23 @@ def split_questions(
     validation_fraction: float = 0.1,
     test_split: EvaluationSplit = "test",
 ) -> Splits:
-    """Apply a protocol to a release.
+    """Apply a protocol to a release. Checkpoints are always chosen on held-out validation rows.
 
     Args:
         release: The rows of a reader.
-        protocol: ``clean`` or ``literature``.
-        split_seed: Seed of the hold-out; independent of the training seed, so that runs with
-            different training seeds share splits.
-        validation_fraction: Share of the training images (of the patients, if rows name them) to
-            hold out if no released set is left for model selection; above 0 and below 1.
-        test_split: ``validation`` scores the released validation set (for releases whose test set
-            is not on disk) and holds out another validation set from training.
+        protocol: ``clean``: candidates and vocabulary come from training answers only, and training
+            rows that restate a validation or test question are dropped. ``literature``: candidates
+            and vocabulary also contain validation and test answers, and leaking rows stay, as in
+            published results.
+        split_seed: Seed of the hold-out, independent of the training seed.
+        validation_fraction: Share of training images (of patients, if known) to hold out if no
+            released set is left for model selection; between 0 and 1, exclusive.
+        test_split: ``validation`` scores the released validation set (for releases without a test
+            set on disk) and holds out another validation set from training.
 
     Raises:
         UserError: There are no training rows, ``test_split`` is ``validation`` without a released
-            validation set, or there is only one training image (or patient) to hold out from.
+            validation set, or a validation set cannot be held out from one image (or patient).
     """
     if not release.splits.get("train"):
         raise UserError(f"{release.dataset}: no usable training rows were found; run audit.")
@@ -187,10 +177,7 @@ def split_questions(
 
 
 def hold_out_images(rows: Iterable[VQAExample], split_seed: int, fraction: float) -> frozenset[str]:
-    """Choose the keys of validation images; the images of a group (a patient) stay together.
-
-    See :func:`hold_out_groups`.
-    """
+    """Choose validation images by :func:`hold_out_groups`; images of a patient stay together."""
     groups: dict[str, set[str]] = {}
     for row in rows:
         groups.setdefault(row.hold_out_group, set()).add(row.image_key)
@@ -199,18 +186,10 @@ def hold_out_images(rows: Iterable[VQAExample], split_seed: int, fraction: float
 
 
 def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> frozenset[str]:
-    """Choose the groups that validate, independent of their order.
+    """Choose a ``fraction`` between 0 and 1 of groups for validation: at least one, never all.
 
-    Groups are ranked by SHA-256 of ``<split_seed>/<group>`` and the first ones taken, so a larger
-    fraction contains the groups of a smaller one.
-
-    Args:
-        groups: Names of the groups, repeats allowed.
-        split_seed: Seed of the hold-out.
-        fraction: Share of groups, above 0 and below 1.
-
-    Returns:
-        The chosen groups: at least one, and never all of them.
+    Distinct groups are ranked by SHA-256 of ``<split_seed>/<group>`` and the first ones taken. The
+    choice is independent of their order, and a larger fraction contains a smaller one.
 
     Raises:
         UserError: There are fewer than two groups.
@@ -227,30 +206,23 @@ def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> 
 
 
 def images_of(rows: Iterable[VQAExample]) -> frozenset[str]:
-    """Return the keys of the images that rows ask about."""
+    """Return the image keys of rows."""
     return frozenset(row.image_key for row in rows)
 
 
 def shared_images(rows: Iterable[VQAExample], others: Iterable[VQAExample]) -> frozenset[str]:
-    """Return the keys of the images that two sets of rows have in common."""
+    """Return the image keys that two sets of rows share."""
     return images_of(rows) & images_of(others)
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Images that two named sets of rows have in common.
-
-    Attributes:
-        first: Name of the first set.
-        second: Name of the second set.
-        shared: Number of images in both.
-        images_of_second: Number of images in the second set.
-    """
+    """Number of images that two named sets of rows share."""
 
     first: str
     second: str
     shared: int
-    images_of_second: int
+    images_of_second: int  # number of images in the second set
 
 
 def overlap(
@@ -261,31 +233,25 @@ def overlap(
 
 
 def question_key(row: VQAExample) -> QuestionKey:
-    """Return image key and normalised question, which identify a question."""
+    """Return the identity of a question: image key and normalised text."""
     return row.image_key, normalise(row.question)
 
 
 def _restatements(row: VQAExample) -> set[QuestionKey]:
-    """Keys of a question and of its released rephrases and frames."""
+    """Return the keys of a question and of its released rephrases and frames."""
     return {(row.image_key, normalise(wording)) for wording in (row.question, *row.variants)}
 
 
 def restating(
     train: Iterable[VQAExample], held_out: Iterable[VQAExample]
 ) -> tuple[VQAExample, ...]:
-    """Return the training rows equal to a held-out question or one of its released wordings.
-
-    Rows are equal if image and normalised wording are.
-    """
+    """Return training rows equal (image, normalised text) to a held-out question or its variant."""
     keys = {key for row in held_out for key in _restatements(row)}
     return tuple(row for row in train if question_key(row) in keys)
 
 
 def restated(train: Iterable[VQAExample], held_out: Iterable[VQAExample]) -> tuple[VQAExample, ...]:
-    """Return the held-out questions that a training row restates with a correct answer.
-
-    Restating is defined as in :func:`restating`.
-    """
+    """Return the held-out questions that a row found by :func:`restating` answers correctly."""
     known: dict[QuestionKey, set[str]] = {}
     for row in train:
         known.setdefault(question_key(row), set()).add(row.references[0])
@@ -299,13 +265,7 @@ def restated(train: Iterable[VQAExample], held_out: Iterable[VQAExample]) -> tup
 def drop_images(
     train: tuple[VQAExample, ...], images: frozenset[str], reason: str
 ) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
-    """Split training rows into those to keep and those dropped because of their image.
-
-    Args:
-        train: Training rows.
-        images: Keys of the images that must not be trained on.
-        reason: Why; ``not clean: `` is put before it.
-    """
+    """Return the rows to keep and, as "not clean: <reason>", the rows that show one of ``images``."""
     return (
         tuple(row for row in train if row.image_key not in images),
         [

@@ -1,4 +1,4 @@
-"""What the reader of a data set returns: the rows of a release, before any protocol is applied."""
+"""Rows of a release as its reader returns them, before a protocol is applied."""
 
 from __future__ import annotations
 
@@ -15,23 +15,20 @@ SplitName = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, slots=True)
 class VQAExample:
-    """One question about one image, as released.
+    """One question about one image, as released except for collapsed white space.
 
     Attributes:
         question_id: ``<dataset>/<split>/<row in the released file>``, rows counted from 0.
-        qid: The release's own id as text, empty if it has none.
+        qid: The release's own id as text, or empty.
         split: The released split.
         image_key: Identity of the image within the data set; equal keys mean the same image.
         image: Path of the image file relative to the root of the data set, with forward slashes.
-        question: The question, white space collapsed, otherwise as released.
-        answer: The answer as text, white space collapsed, otherwise as released.
         references: Normalised answers that count as correct; the first is the usual one.
-        answer_type: The release's closed/open field, empty if it has none.
+        answer_type: The release's closed/open field, or empty.
         question_type: The release's question type or category in lower case, or empty.
         variants: Other wordings of this question in the release (rephrase, frame).
-        group: Images of one group (such as a patient) stay together when validation is held out;
-            empty for an image without a group.
-        source: Name of the data set of the row, set in mixtures only.
+        group: Images of one group (such as a patient) stay together in a hold-out; may be empty.
+        source: Name of the row's data set, set in mixtures only.
     """
 
     question_id: str
@@ -50,12 +47,12 @@ class VQAExample:
 
     @property
     def row_id(self) -> str:
-        """The id, under the name that questions and studies share."""
+        """Return the id, under the name common to questions and studies."""
         return self.question_id
 
     @property
     def hold_out_group(self) -> str:
-        """The group, or the image itself if it has none."""
+        """Return the group, or the image key without a group."""
         return self.group or self.image_key
 
 
@@ -64,11 +61,9 @@ class DroppedRow:
     """A question or study that is not used.
 
     Attributes:
-        question_id: Its id.
-        reason: Why; equal for all rows dropped for that reason, so that they can be counted.
-        detail: The file, line or text of this row.
-        by_choice: True if an option or a protocol leaves out a usable row; False if the row is
-            unusable.
+        reason: Equal for all rows dropped for this reason, so that they can be counted.
+        detail: File, line or text of this row.
+        by_choice: Whether the row is usable, but an option or the protocol excludes it.
     """
 
     question_id: str
@@ -80,14 +75,7 @@ class DroppedRow:
 def unusable(
     question_id: str, question: str, references: Sequence[str], detail: str
 ) -> DroppedRow | None:
-    """Return the dropped row of an empty question or answer, None for a usable row.
-
-    Args:
-        question_id: The id of the row.
-        question: The question as released.
-        references: Its normalised answers.
-        detail: File and line of the row.
-    """
+    """Return the dropped row if the question or all normalised references are empty, else None."""
     if not normalise(question):
         return DroppedRow(question_id, "empty question", detail)
     return None if any(references) else DroppedRow(question_id, "empty answer", detail)
@@ -100,10 +88,10 @@ class Release(Generic[Row]):
     Attributes:
         dataset: Name of the data set, the first part of all ids.
         layout: The published layout that was read.
-        splits: Rows per released split in released order; a split that is not on disk is missing.
-        absent: For each missing part (``test``, ``train images`` ...) a sentence that explains it.
-        dropped: Rows of the release that could not be used.
-        notes: Sentences that every audit and record repeats (label of a variant, a known leak ...).
+        splits: Rows in released order by released split, without splits that are not on disk.
+        absent: An explanation for each missing part (``test``, ``train images`` ...).
+        dropped: Rows that are unusable or excluded by an option.
+        notes: Sentences for every audit and record (label of a variant, a known leak ...).
     """
 
     dataset: str

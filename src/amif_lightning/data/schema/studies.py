@@ -1,4 +1,4 @@
-"""What a reader of studies returns: images with a report, before any study is dropped."""
+"""Studies (images with a report) as a reader returns them, before any study is dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ class StudyImage:
 
     Attributes:
         image_id: ``<dataset>/<path relative to the root>``; equal ids mean the same image.
-        file: Path of the image file.
         view: The projection as released (``frontal``, ``PA``, ``lateral`` ...), empty if unknown.
     """
 
@@ -30,12 +29,11 @@ class StudyRow:
     Attributes:
         study_id: ``<dataset>/<the release's id>``, unique within the data set.
         split: The released split.
-        images: Its images in released order, each once.
-        text: The report or caption, white space collapsed, otherwise as released.
+        images: Distinct images in released order.
+        text: The report or caption, as released except for collapsed white space.
         finding: Equal for studies that are relevant to each other; empty if findings are unknown.
-        classes: Names of the classes it belongs to, among those of ``class_prompts``.
-        group: Studies of one group (such as a patient) stay together when validation is held out;
-            empty for a study without a group.
+        classes: Names of the study's classes, among those of ``class_prompts``.
+        group: Studies of one group (such as a patient) stay together in a hold-out; may be empty.
     """
 
     study_id: str
@@ -48,12 +46,12 @@ class StudyRow:
 
     @property
     def row_id(self) -> str:
-        """The id, under the name that questions and studies share."""
+        """Return the id, under the name common to questions and studies."""
         return self.study_id
 
     @property
     def hold_out_group(self) -> str:
-        """The group, or the study itself if it has none."""
+        """Return the group, or the study's id without a group."""
         return self.group or self.study_id
 
 

@@ -17,23 +17,14 @@ HELD_OUT = "shows an image or a patient of the validation or test split"
 
 @dataclass(frozen=True)
 class StudySplits:
-    """The usable studies of a release.
+    """The usable studies of a release."""
 
-    Attributes:
-        train: Studies that weights are trained on.
-        validation: Studies that checkpoints are chosen on.
-        test: Studies that are scored once; empty if absent.
-        dropped: Studies that are unusable or not trained on, with the reason.
-        held_out_from_train: Whether ``validation`` was held out from the training split.
-        absent: For each missing part of the release a sentence that explains it.
-    """
-
-    train: tuple[StudyRow, ...]
-    validation: tuple[StudyRow, ...]
-    test: tuple[StudyRow, ...]
-    dropped: tuple[DroppedRow, ...]
-    held_out_from_train: bool
-    absent: Mapping[str, str] = field(default_factory=dict)
+    train: tuple[StudyRow, ...]  # weights are trained on them
+    validation: tuple[StudyRow, ...]  # checkpoints are chosen on them
+    test: tuple[StudyRow, ...]  # scored once; empty if absent
+    dropped: tuple[DroppedRow, ...]  # unusable or not trained on
+    held_out_from_train: bool  # whether validation was held out from the training split
+    absent: Mapping[str, str] = field(default_factory=dict)  # as in Release
 
 
 def split_studies(
@@ -41,13 +32,12 @@ def split_studies(
 ) -> StudySplits:
     """Drop unusable studies, and hold out a validation set if none is released.
 
-    A study without image or text is used in no split. Training studies that share an image or a
-    group with a released validation or test study are dropped.
+    Studies without image or text are unusable. Training studies that share an image or a group with
+    a released validation or test study are dropped.
 
     Args:
         release: The studies of a reader.
-        split_seed: Seed of the hold-out; independent of the training seed, so that runs with
-            different training seeds share splits.
+        split_seed: Seed of the hold-out, independent of the training seed.
         validation_fraction: Share of the groups (patients, or single studies) to hold out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Names of the strata that scores are reported for."""
+"""Strata that scores are reported for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ _FIRST = ("overall", "closed/field", "open/field", "closed/answer", "open/answer
 
 
 def subsets_of(row: VQAExample) -> tuple[str, ...]:
-    """Return the strata of a question.
+    """Return the strata of a question, starting with ``overall``.
 
-    Two rules for closed/open are in use and give different numbers, so both are reported:
-    ``closed/field`` and ``open/field`` follow the release's ``answer_type`` field (omitted where
-    the release has none), ``closed/answer`` and ``open/answer`` test whether the usual answer is
-    yes or no.
-
-    Returns:
-        ``overall``, the field stratum if there is one, the answer stratum, ``type/<question_type>``
-        if there is a type, and in a mixture ``data/<data set>``.
+    Two rules for closed questions are common and give different numbers. ``closed/field`` and
+    ``open/field`` follow the release's ``answer_type``, if present; ``closed/answer`` and
+    ``open/answer`` test whether the usual answer is yes or no. ``type/<question_type>`` and, in
+    mixtures, ``data/<data set>`` follow.
     """
     names = ["overall"]
     if row.answer_type:

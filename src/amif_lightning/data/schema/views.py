@@ -1,4 +1,4 @@
-"""Which two images of a study are compared as its two views."""
+"""Selection of the two images of a study that are compared as its views."""
 
 from __future__ import annotations
 
@@ -24,17 +24,10 @@ def kind_of(view: str) -> str:
 
 
 def draw_views(views: Sequence[str], seed: int) -> tuple[int, int]:
-    """Draw the two views of a study for training.
+    """Draw the positions of view 1 and view 2 for training; equal only for a single image.
 
-    All ordered pairs of images of different kinds are equally likely, so each kind is view 1 as
-    often as view 2. If the study has one known kind, all ordered pairs of different images are.
-
-    Args:
-        views: The view of each image, at least one.
-        seed: Seed of the draw.
-
-    Returns:
-        Positions of view 1 and view 2; equal only if there is one image.
+    The draw is uniform over ordered pairs of images of different known kinds, so each kind is view
+    1 as often as view 2. Without such a pair, it is uniform over ordered pairs of distinct images.
     """
     kinds = [kind_of(view) for view in views]
     places = range(len(kinds))
@@ -46,14 +39,10 @@ def draw_views(views: Sequence[str], seed: int) -> tuple[int, int]:
 
 
 def fixed_views(views: Sequence[str]) -> tuple[int, int]:
-    """Return the two views of a study for validation and test.
+    """Return the positions of view 1 and view 2 for validation and test.
 
-    Args:
-        views: The view of each image, at least one.
-
-    Returns:
-        Positions of the first frontal image (else the first one), and of the first image of another
-        known kind (else the first other image, else the same one).
+    View 1 is the first frontal image, else the first image. View 2 is the first image of another
+    known kind, else the first other image, else view 1.
     """
     kinds = [kind_of(view) for view in views]
     first = kinds.index("frontal") if "frontal" in kinds else 0

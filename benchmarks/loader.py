@@ -9,9 +9,8 @@ and 2500 pixels a side (grey, smooth shapes, detector noise, quality 90) are con
   crop, then the image is reduced (`decode_image`, `to_square`);
 - reduced copy: the same on copies made once by ``prepare data --resize``.
 
-Printed are images per second of one loader process, from the median of the repeats, and the ratio
-to plain. Files are in the system's cache. The last line is ``ratio: <plain time / draft time>`` of
-the largest images.
+It prints the images per second of one loader process (median of the repeats, files in the system's
+cache) and the ratio to plain; last ``ratio: <plain time / draft time>`` of the largest images.
 """
 
 from __future__ import annotations
@@ -69,12 +68,8 @@ def measure(
 ) -> dict[int, dict[str, float]]:
     """Measure the median seconds per image, by side of the generated images and way.
 
-    Args:
-        sides: Pixels a side of the generated images.
-        size: Pixels a side of decoded images and reduced copies.
-        images: Number of images of each size.
-        repeats: Passes over all images.
-        folder: Where files are written.
+    ``sides`` and ``size`` are in pixels: of the generated images, and of decoded images and reduced
+    copies. ``images`` counts those of each size and ``repeats`` the passes over all of them.
     """
     found = {}
     for side in sides:

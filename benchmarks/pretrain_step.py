@@ -6,12 +6,12 @@ paper's: ViT-B/16 for two views of 288 pixels and BERT-base for 120 tokens are t
 images at 224 pixels and the same texts in every step. Weights and inputs are random, in float32.
 
 - cached: look-up in an embeddings file, as in the loaders, then the step;
-- online: the teacher's forward passes, then the same step; without decoding and augmentation, and
-  so without the second version of each image that an online teacher needs.
+- online: the teacher's forward passes, then the same step. Decoding and augmentation are not timed,
+  and neither is the second version of each image that an online teacher needs.
 
-Both must give the same loss. The last line is the ratio online / cached of the median times; the
-line before is the ratio of multiplications. Times can exceed it, because the optimizer's step, the
-teacher's weights in the caches and smaller matrices affect time only.
+Both must give the same loss. The last two lines are the ratios online / cached of multiplications
+and of median times. The second can exceed the first, because the optimizer's step, the teacher's
+weights in the caches and smaller matrices affect time only.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Transformer:
         """Count the multiplications of one sample's forward pass.
 
         Per layer and token, these are 4 W x W matrices of attention, 8 of the feed-forward layer,
-        and two products with all tokens. ``pixels`` is the number of values of all patches, each
+        and two products with all tokens. ``pixels`` counts the values of all patches, each
         projected to the width; 0 for texts.
         """
         layer = tokens * (12 * self.width**2 + 2 * tokens * self.width)
@@ -77,7 +77,7 @@ class Size:
         return 2 * image + self.transformer.multiplications(self.tokens)
 
     def bound(self) -> float:
-        """Ratio of multiplications, online / cached; a backward pass has twice a forward pass's."""
+        """Return the ratio of multiplications online / cached; a backward pass counts twice."""
         return 1 + self.sample(self.teacher_image) / (3 * self.sample(self.image))
 
 
@@ -92,7 +92,7 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """Online over cached."""
+        """Return online over cached."""
         return self.online / self.cached
 
 
@@ -191,17 +191,11 @@ def _wait(device: str) -> None:
 
 
 def measure(size: Size, batch: int, repeats: int, device: str, folder: Path) -> Result:
-    """Time both kinds of step in turn.
+    """Time ``repeats`` steps of each kind in turn, after one that is not counted.
 
-    Args:
-        size: Sizes of student and teacher.
-        batch: Studies of a step.
-        repeats: Timed steps of each kind, after one that is not counted.
-        device: ``cpu`` or ``cuda``.
-        folder: Where the teacher and its embeddings are written.
-
-    Raises:
-        RuntimeError: If both kinds do not give the same loss.
+    ``batch`` is the number of studies of a step, ``device`` is ``cpu`` or ``cuda``; the teacher and
+    its embeddings are written to ``folder``. A RuntimeError is raised if the kinds differ in their
+    loss.
     """
     torch.manual_seed(0)
     teacher = write_teacher(folder / "benchmark_teacher", size).to(device)

@@ -1,12 +1,10 @@
 """Time of scoring every candidate answer of one question: prefix tree and plain batches.
 
 Run ``python benchmarks/ranking.py [--threads 2] [--repeats 3]``. The plain side repeats the fused
-tokens for every candidate, pads the answers and runs the decoder in the largest batches that fit
-4 GB. Both sides use the same random weights and give the same scores.
-
-The candidates are ``ranking_lengths.json``: token ids, without text, of the 458 most frequent
-normalised training answers of VQA-RAD's 3064-row file, from an approximate WordPiece. ``--rebuild
-trainset.json`` writes the file again. The last line is ``ratio: <plain time / tree time>``.
+tokens for every candidate, pads the answers and runs the decoder in the largest batches that fit 4
+GB. Both sides use the same random weights and give the same scores. The candidates are
+``ranking_lengths.json`` (see ``ABOUT``); ``--rebuild trainset.json`` writes the file again. The
+last line is ``ratio: <plain time / tree time>``.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ PLAIN_BYTES = 4 * 10**9
 ABOUT = (
     "Token ids of the 458 most frequent normalised training answers of VQA-RAD's 3064-row file, "
     "most frequent first, without [CLS] and [SEP]. Made by `benchmarks/ranking.py --rebuild` "
-    "with an approximate WordPiece: punctuation stands alone, words seen at least 3 times in "
+    "with an approximate WordPiece: punctuation is separate, words seen at least 3 times in "
     "the training questions and answers are one token, others are cut greedily into the longest "
     "pieces of at most 4 characters that occur in at least 5 different words, else into "
     "characters. Ids are numbered by first use: lengths and shared prefixes are real, the ids "
@@ -69,14 +67,9 @@ class Result:
 
 
 def pieces(answers: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of answers by the approximate WordPiece that ``ABOUT`` describes.
+    """Tokenise normalised answers by the approximate WordPiece that ``ABOUT`` describes.
 
-    Args:
-        answers: Normalised answers.
-        texts: Normalised training questions and answers, from which the table is made.
-
-    Returns:
-        One list of ids for each answer.
+    ``texts`` are the normalised training questions and answers, from which the table is made.
     """
     split = re.compile(r"\w+|[^\w\s]").findall
     words = Counter(word for text in texts for word in split(text))
@@ -132,10 +125,10 @@ def rebuild(trainset: Path, count: int = 458) -> None:
 
 
 def plain_batch(size: Size, longest: int) -> int:
-    """Candidates whose tiled forward pass fits ``PLAIN_BYTES`` in float32.
+    """Count the candidates whose tiled forward pass fits ``PLAIN_BYTES`` in float32.
 
-    Counted for each candidate: its states, their keys and values in one layer, and for each token
-    the logits with their log-softmax, the feed-forward layer and six hidden vectors.
+    Each needs its states, their keys and values in one layer, and for each token the logits with
+    their log-softmax, the feed-forward layer and six hidden vectors.
     """
     token = 2 * size.vocab + size.intermediate + 6 * size.width
     return max(1, PLAIN_BYTES // (4 * (3 * size.states * size.width + longest * token)))
@@ -148,17 +141,10 @@ def tiled(
     states_mask: Tensor,
     batch: int,
 ) -> Tensor:
-    """The plain formulation: the decoder's ordinary forward pass on one row per candidate.
+    """Compute log-likelihoods (1, N) in the decoder's ordinary forward pass, one row per candidate.
 
-    Args:
-        decoder: The decoder, in evaluation mode.
-        candidates: N lists of token ids.
-        states: (1, S, D) fused tokens.
-        states_mask: (1, S) bool.
-        batch: Candidates in one pass.
-
-    Returns:
-        (1, N) log-likelihoods.
+    ``candidates`` are N lists of token ids, ``batch`` of them in one pass. ``states`` (1, S, D) are
+    the fused tokens and ``states_mask`` (1, S) is bool. The decoder must be in evaluation mode.
     """
     longest = max(map(len, candidates)) + 1
     rows = torch.tensor([[BOS, *c, EOS] + [0] * (longest - len(c) - 1) for c in candidates])
@@ -172,7 +158,7 @@ def tiled(
 
 
 def timed(work: Callable[[], Tensor], repeats: int) -> tuple[float, Tensor]:
-    """Median seconds of ``repeats`` runs after one that is not counted, and the last result."""
+    """Return the median seconds of ``repeats`` runs after an uncounted one, and the last result."""
     result, seconds = work(), []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -183,15 +169,7 @@ def timed(work: Callable[[], Tensor], repeats: int) -> tuple[float, Tensor]:
 
 @torch.no_grad()
 def measure(candidates: Sequence[Sequence[int]], size: Size, repeats: int) -> Result:
-    """Time both sides on one question with random weights and states, and compare them.
-
-    Args:
-        candidates: Token ids of the candidates.
-        size: Sizes of decoder and states.
-        repeats: Timed runs of each side.
-
-    Returns:
-        Times and the largest difference of the scores.
+    """Time both sides on one question with random weights and states, ``repeats`` runs each.
 
     Raises:
         RuntimeError: The two sides differ by more than 1e-4, or ``best`` finds another answer.

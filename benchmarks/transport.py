@@ -4,16 +4,16 @@ Run ``python benchmarks/transport.py [--device cuda] [--repeats 5]``. Three seed
 sets, 119 words against 324 patches: random directions; eight clusters of unequal mass; nearly
 collapsed tokens. Per setting, the worst of the families:
 
-- value error: GeomLoss's value against a converged float64 Sinkhorn at the same blur, relative;
-- marginals: L1 distance of the refined plan's row and column sums from uniform before it is
-  rounded; afterwards they are exact;
-- over exact: cost of the rounded plan above that of the best plan (a linear program), relative;
+- value error: relative error of GeomLoss's value to a converged float64 Sinkhorn at the same blur;
+- marginals: L1 distance of the refined plan's row and column sums from uniform before rounding,
+  after which they are exact;
+- over exact: relative excess cost of the rounded plan over the best plan (a linear program);
 - plan: time of one plan for one pair of sets, on the CPU;
 - forward+backward: time of the loss, median over repeats, at the batch size given;
 - memory: growth of the peak over one forward and backward.
 
 The last row is the solver of the released code, 50 proximal steps (IPOT) with beta 0.5, every step
-differentiated, with the same columns; its value is compared with the exact cost, which it aims at.
+differentiated. It approximates the exact cost, so its value is compared with that.
 """
 
 from __future__ import annotations
@@ -47,16 +47,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def family(
     name: str, batch: int, words: int, patches: int, width: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Two sets of tokens (batch, words, width) and (batch, patches, width), float32.
-
-    Args:
-        name: One of :data:`FAMILIES`.
-        batch: Pairs of sets.
-        words: Tokens of the first set.
-        patches: Tokens of the second.
-        width: Their width.
-        seed: Decides all of them.
-    """
+    """Sample sets (batch, words, width) and (batch, patches, width) of a family, float32."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:
@@ -78,18 +69,14 @@ def family(
 
 
 def cosine_cost(x: Tensor, y: Tensor) -> Tensor:
-    """(N, M) float64 costs 1 - cos of two sets (N, D) and (M, D)."""
+    """Compute the costs 1 - cos (N, M), float64, of two sets (N, D) and (M, D)."""
     return 1 - F.normalize(x.double(), dim=1) @ F.normalize(y.double(), dim=1).T
 
 
 def exact(cost: Tensor) -> float:
-    """Least cost of a plan with uniform marginals, as a linear program.
+    """Solve for the least cost of a plan with uniform marginals under costs (N, M), float64.
 
-    Args:
-        cost: (N, M) float64.
-
-    Raises:
-        RuntimeError: If the solver fails.
+    A RuntimeError is raised if the linear program has no solution.
     """
     n, m = cost.shape
     cells = np.arange(n * m)
@@ -105,22 +92,12 @@ def exact(cost: Tensor) -> float:
 def converged(
     cost: Tensor, blur: float, tolerance: float = 1e-6, max_updates: int = 50_000
 ) -> tuple[Tensor, float]:
-    """Solve entropic transport with uniform marginals by plain log-domain updates.
+    """Compute the entropic plan (N, M) with uniform marginals, and its value: cost and entropy.
 
-    The temperature is halved down to blur squared, which saves updates; the updates at that
-    temperature continue until the marginals are correct.
-
-    Args:
-        cost: (N, M) float64.
-        blur: Square root of the temperature.
-        tolerance: L1 distance of the plan's row sums from uniform; its columns are exact.
-        max_updates: Most updates.
-
-    Returns:
-        The plan (N, M) and the value, cost and entropy together.
-
-    Raises:
-        RuntimeError: If the marginals are still wrong.
+    Plain log-domain updates halve the temperature down to blur squared, which saves updates. They
+    continue there until the L1 distance of the plan's row sums from uniform is within
+    ``tolerance``; its column sums are exact. If ``max_updates`` do not suffice, a RuntimeError is
+    raised.
     """
     n, m = cost.shape
     f, g = cost.new_zeros(n), cost.new_zeros(m)
@@ -164,7 +141,7 @@ class Row:
     bytes: float
 
     def cells(self) -> list[str]:
-        """The row as it is printed, under :data:`HEADS`."""
+        """Format the cells of the row, under :data:`HEADS`."""
         return [
             self.name,
             f"{100 * self.value_error:.2f} %",
@@ -189,7 +166,7 @@ HEADS = (
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the sets whose loss is timed: pairs, tokens of both sets, and their width."""
+    """Sizes of the sets whose loss is timed: pairs, tokens of both sets, and their width."""
 
     batch: int = 16
     words: int = 119
@@ -197,14 +174,14 @@ class Sizes:
     width: int = 64
 
     def sets(self, device: str) -> tuple[Tensor, Tensor]:
-        """Random sets (batch, words, width) and (batch, patches, width) that ask for gradients."""
+        """Sample sets (batch, words, width) and (batch, patches, width) that require gradients."""
         made = family("random", self.batch, self.words, self.patches, self.width, seed=1)
         x, y = (points.to(device).requires_grad_() for points in made)
         return x, y
 
 
 def seconds(loss: Loss, sizes: Sizes, device: str, repeats: int) -> float:
-    """Median time of forward and backward; the first of one more call is left out."""
+    """Measure the median time of forward and backward after one uncounted call."""
     x, y = sizes.sets(device)
     taken = []
     for _ in range(repeats + 1):
@@ -217,7 +194,7 @@ def seconds(loss: Loss, sizes: Sizes, device: str, repeats: int) -> float:
 
 
 def peak_bytes(loss: Loss, sizes: Sizes, device: str) -> float:
-    """Growth of the peak memory over one forward and backward."""
+    """Measure the growth of the peak memory over one forward and backward."""
     if device == "cuda":
         return _cuda_peak(loss, sizes)
     # In a fresh process: this one keeps memory of earlier work, which would be used again unseen.
@@ -245,7 +222,7 @@ def _cpu_peak(loss: Loss, sizes: Sizes, threads: int) -> float:
 
 
 def _memory(name: str) -> float:
-    """Bytes that Linux gives this process under a name, such as ``VmRSS``."""
+    """Return the bytes that Linux reports for this process, such as ``VmRSS``."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return 1024.0 * int(line.split()[1])
@@ -268,7 +245,7 @@ class Problem:
 
 
 def problems(words: int, patches: int, width: int, seed: int) -> list[Problem]:
-    """One problem of each family."""
+    """Create one problem of each family."""
     made = []
     for name in FAMILIES:
         x, y = family(name, 1, words, patches, width, seed)
@@ -278,19 +255,19 @@ def problems(words: int, patches: int, width: int, seed: int) -> list[Problem]:
 
 
 def all_valid(transport: TokenTransport, x: Tensor, y: Tensor) -> Tensor:
-    """The transport's loss of sets without padding."""
+    """Compute the transport's loss of sets without padding."""
     ones = partial(torch.ones, dtype=torch.bool, device=x.device)
     value: Tensor = transport(x, y, ones(x.shape[:2]), ones(y.shape[:2]))
     return value
 
 
 def released(x: Tensor, y: Tensor) -> Tensor:
-    """The released solver's loss."""
+    """Compute the released solver's loss."""
     return ipot(x, y)[1]
 
 
 def off(plan: Tensor) -> float:
-    """L1 distance of both marginals of a plan (N, M) from uniform ones."""
+    """Compute the L1 distance of both marginals of a plan (N, M) from uniform ones."""
     rows, columns = plan.sum(1) - 1 / plan.shape[0], plan.sum(0) - 1 / plan.shape[1]
     return float(rows.abs().sum() + columns.abs().sum())
 
@@ -299,7 +276,7 @@ Errors = tuple[float, float, float, float]
 
 
 def ours(transport: TokenTransport, problem: Problem, value: float) -> Errors:
-    """Value error, marginal error, cost over exact and seconds of a plan."""
+    """Measure value error, marginal error, cost over exact and seconds of a plan."""
     sets = [problem.x, problem.y]
     masks = [torch.ones(points.shape[:2], dtype=torch.bool) for points in sets]
     found = float(transport(*sets, *masks))
@@ -311,7 +288,7 @@ def ours(transport: TokenTransport, problem: Problem, value: float) -> Errors:
 
 
 def theirs(problem: Problem) -> Errors:
-    """The same of the released solver."""
+    """Measure the same for the released solver."""
     begun = time.perf_counter()
     plan, cost = ipot(problem.x, problem.y)
     taken = time.perf_counter() - begun
@@ -323,13 +300,13 @@ def theirs(problem: Problem) -> Errors:
 
 
 def worst(errors: Sequence[Errors]) -> Errors:
-    """The greatest of each column."""
+    """Return the greatest of each column."""
     first, second, third, fourth = (max(column) for column in zip(*errors, strict=True))
     return first, second, third, fourth
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, numbers to the right."""
+    """Align columns of equal width, numbers to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -340,7 +317,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def measured(made: Sequence[Problem], sizes: Sizes, device: str, repeats: int) -> list[Row]:
-    """All rows of the table; the released solver's is the last."""
+    """Measure all rows of the table; the released solver's is the last."""
     rows = []
     for blur in BLURS:
         values = [converged(problem.cost, blur)[1] for problem in made]

@@ -29,7 +29,7 @@ WORDS |= {word: "number" for word in COUNTS}
 
 
 def wrong_kinds(answer: str, prediction: str) -> set[str]:
-    """Kinds of word in which a prediction differs from the answer, ``finding`` for all other words.
+    """Return the kinds of the words that differ in a prediction; ``finding`` if no other kind fits.
 
     Order and plural are ignored; if nothing else differs, ``order`` is wrong.
     """
@@ -43,11 +43,7 @@ def _singular(word: str) -> str:
 
 
 def read(runs: Path) -> dict[str, list[PredictionLine]]:
-    """Read the composed questions of each experiment, all seeds together.
-
-    Raises:
-        UserError: If no run under the folder has such questions.
-    """
+    """Read the composed questions of each experiment, all seeds; a UserError if there are none."""
     found: dict[str, list[PredictionLine]] = {}
     for path in sorted(runs.glob(f"*/*/seed*/{FILE}")):
         lines = [

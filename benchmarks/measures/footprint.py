@@ -1,20 +1,19 @@
 """Localisation of findings by the transport plan of a trained pre-training run.
 
-Run ``python benchmarks/measures/footprint.py --ckpt_path CHECKPOINT --root data/phantom``.
+Run ``python benchmarks/measures/footprint.py --ckpt_path CHECKPOINT --root data/phantom``. For the
+first test studies whose view 1 shows a finding, it computes the transport plan of the report's
+words onto the image's patches, with the run's transport tokens. The rows of all tokens that name
+the finding's kind are averaged and scaled to mass 1. It prints means over findings:
 
-For the first test studies whose view 1 shows a finding, the script computes the transport plan of
-the report's words onto the image's patches, with the run's transport tokens. The rows of all tokens
-that name the finding's kind are averaged and scaled to mass 1. Printed are means over findings:
-
-- inside: mass inside the stored footprint, each patch's mass being spread evenly over its cell, the
-  part of the image nearest to the patch's centre;
-- area: the footprint's share of the image, the value of inside for mass spread over the image;
-- even: the value of inside for equal mass on every patch, as for all words of a report together
-  (balanced transport); it differs from area if outer patches are cut off;
+- inside: mass inside the stored footprint, if each patch's mass is spread evenly over its cell (the
+  part of the image nearest to the patch's centre);
+- area: the footprint's share of the image, which is inside for mass spread over the whole image;
+- even: inside for equal mass on every patch, as for all words of a report together (balanced
+  transport); it differs from area if outer patches are cut off;
 - the ratio and the differences, with 95 % bootstrap intervals over images.
 
-Controls: one other word of the same report that names no finding, drawn by the seed; the finding's
-words and the footprint of another study, of any kind and of the same kind.
+Controls are one other word of the same report that names no finding, drawn by the seed; and the
+finding's words with the footprint of another study, of any kind and of the same kind.
 """
 
 from __future__ import annotations
@@ -53,21 +52,14 @@ _MAPS = 24  # most maps that are drawn
 
 @dataclass(frozen=True)
 class Sample:
-    """One finding on one image.
-
-    Attributes:
-        mask: (H, W) its footprint on the image.
-        named: (P,) mass on the patches of the words that name it; sums to 1.
-        other: (P,) the same for one word that names no finding; None if the report has none.
-        image: The network's input, (3, h, w).
-    """
+    """One finding on one image."""
 
     study: str
     kind: str
-    mask: NDArray[np.bool_]
-    named: Array
-    other: Array | None
-    image: Tensor
+    mask: NDArray[np.bool_]  # (H, W) its footprint on the image
+    named: Array  # (P,) mass on the patches of the words that name it; sums to 1
+    other: Array | None  # (P,) the same for one word that names no finding; None without one
+    image: Tensor  # (3, h, w) the network's input
 
 
 @dataclass(frozen=True)
@@ -96,13 +88,10 @@ def plans(task: AMiFPretrain, batch: StudyBatch) -> Array:
 
 
 def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) -> list[Sample]:
-    """Collect the findings of the first test images that show one, and print how many are omitted.
+    """Collect the findings of the first test images that show one; print how many are omitted.
 
-    Args:
-        task: The trained task, in evaluation mode.
-        data: The studies, with the task's tokenizer.
-        images: Most images.
-        seed: Draws the other words.
+    ``task`` is trained and in evaluation mode, ``data`` has its tokenizer, ``images`` is the
+    largest number of images, and ``seed`` draws the other words.
 
     Raises:
         UserError: If no image shows a finding that its report names.
@@ -238,11 +227,7 @@ def maps(samples: Sequence[Sample], centres: Array, side: int = 224) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print the table.
-
-    Raises:
-        UserError: If checkpoint or data cannot be used.
-    """
+    """Measure and print the table; a UserError if checkpoint or data cannot be used."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--ckpt_path", type=Path, required=True, help="a run of AMiFPretrain")
     parser.add_argument("--root", type=Path, required=True, help="folder of the phantom data set")

@@ -6,13 +6,13 @@ model selection, not for reporting.
 
 The data options select the validation questions and candidates: a run trained on a mixture answers
 each data set's questions with that set's candidates only, as in `test`. By default the last
-checkpoint of each seed answers, after equal steps. The best one (``--checkpoint best``) was
-selected on validation questions, so its numbers are too high, by an amount that differs between a
-run selected on these questions and one selected on a mixture's.
+checkpoint of each seed is used, after equal steps. The best one (``--checkpoint best``) was
+selected on validation questions, so its numbers are biased upwards. The bias differs between runs
+selected on these questions and runs selected on a mixture's.
 
-Printed for each run: correct answers of every seed, their mean, a 95 % bootstrap interval over
+For each run it prints correct answers of every seed, their mean, a 95 % bootstrap interval over
 images, the paired difference from the first run with its interval, and the training time of each
-seed; also the question-only and majority baselines.
+seed. It also prints the question-only and majority baselines.
 """
 
 from __future__ import annotations
@@ -73,20 +73,15 @@ class Answers(Callback):
 
 @dataclass(frozen=True)
 class Run:
-    """Answers of the seeds of one run.
+    """Answers of the seeds of one run."""
 
-    Attributes:
-        name: The folder's name below the runs.
-        correct: For each seed whether each question was answered correctly, by question id.
-        seconds: Training time of each seed; None if its checkpoint does not store it.
-    """
-
-    name: str
-    correct: tuple[Mapping[str, bool], ...]
+    name: str  # the folder's name below the runs
+    correct: tuple[Mapping[str, bool], ...]  # per seed, correctness by question id
+    # training time of each seed; None if its checkpoint does not store it
     seconds: tuple[float | None, ...] = ()
 
     def rows(self, questions: Sequence[str]) -> list[list[bool]]:
-        """Correct answers (S, Q) of S seeds to Q questions."""
+        """Return the correct answers (S, Q) of S seeds to Q questions."""
         return [[seed[question] for question in questions] for seed in self.correct]
 
 
@@ -108,11 +103,7 @@ def answer(checkpoint: Path, data: VQADataModule) -> dict[str, bool]:
 
 
 def checkpoints(folder: Path, name: str = "last") -> list[Path]:
-    """Find the ``last`` or ``best`` checkpoint of every seed in a run's folder.
-
-    Raises:
-        UserError: If there is none.
-    """
+    """Find each seed's checkpoint (``last`` or ``best``) in a run's folder; a UserError if none."""
     seeds = [path for path in folder.glob(f"seed*/{name}.ckpt") if path.parent.name[4:].isdigit()]
     found = sorted(seeds, key=lambda path: int(path.parent.name[4:]))
     if not found:
@@ -167,11 +158,7 @@ def baseline_scores(data: VQADataModule) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print the table.
-
-    Raises:
-        UserError: If a checkpoint or the data cannot be used.
-    """
+    """Measure and print the table; a UserError if a checkpoint or the data cannot be used."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders that hold seed<k>/last.ckpt")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")

@@ -128,15 +128,12 @@ class GlobalAlignment(nn.Module):
 
 @dataclass(frozen=True)
 class Sides:
-    """One vector (G, D) for each sample and modality: views 1 and 2, and the report.
+    """One vector for each sample and modality."""
 
-    ``text_again`` is the report in another dropout pass, for hard labels. If it is None, the text
-    is compared with itself.
-    """
-
-    first: Tensor
-    second: Tensor
-    text: Tensor
+    first: Tensor  # (G, D) of view 1
+    second: Tensor  # (G, D) of view 2
+    text: Tensor  # (G, D) of the report
+    # (G, D) of the report in another dropout pass, for hard labels; None: compare text with itself
     text_again: Tensor | None = None
 
     def of(self, pair: Pair) -> tuple[Tensor, Tensor]:
@@ -151,17 +148,11 @@ class Sides:
 
 @dataclass(frozen=True)
 class Aligned:
-    """Unweighted losses of one batch; logits and labels of images and texts for mining.
+    """Losses of one batch, and the logits and labels of images and texts for mining."""
 
-    Attributes:
-        losses: One loss for every pair with a weight.
-        logits: (G, G) student's logits; None if the image-text pair has no weight.
-        labels: (G, G) labels of images and of texts; None likewise.
-    """
-
-    losses: dict[Pair, Tensor]
-    logits: Tensor | None
-    labels: tuple[Tensor, Tensor] | None
+    losses: dict[Pair, Tensor]  # unweighted, for every pair with a weight
+    logits: Tensor | None  # (G, G) student's; None if the image-text pair has no weight
+    labels: tuple[Tensor, Tensor] | None  # (G, G) of images and of texts; None likewise
 
 
 class UnifiedAlignment(nn.Module):

@@ -30,8 +30,7 @@ class Rows:
 class GatheredRows(Metric):
     """Keep named values of every sample of a split, once also if a sampler repeats a sample.
 
-    Args:
-        names: Names of the values besides ``position``, which identifies a sample.
+    ``position`` identifies a sample and is added to ``names``.
     """
 
     full_state_update = False
@@ -60,27 +59,16 @@ class GatheredRows(Metric):
 
 
 class SplitFeatures:
-    """Features of N studies in split order.
+    """Features of N studies in split order."""
 
-    Attributes:
-        position: (N,) long, position of each study in its split, ascending.
-        image: (N, D) unit features of view 1.
-        text: (N, D) unit features of the report.
-        relevance: (N,) long, equal for studies that are relevant to each other.
-        study: (N,) long identity of the study.
-        text_id: (N,) long identity of the normalised text.
-        teacher_image: (N, T) the teacher's features of view 1, if any.
-        teacher_text: (N, T) the teacher's features of the report, if any.
-    """
-
-    position: Tensor
-    image: Tensor
-    text: Tensor
-    relevance: Tensor
-    study: Tensor
-    text_id: Tensor
-    teacher_image: Tensor | None = None
-    teacher_text: Tensor | None = None
+    position: Tensor  # (N,) long, position of each study in its split, ascending
+    image: Tensor  # (N, D) unit features of view 1
+    text: Tensor  # (N, D) unit features of the report
+    relevance: Tensor  # (N,) long, equal for studies that are relevant to each other
+    study: Tensor  # (N,) long identity of the study
+    text_id: Tensor  # (N,) long identity of the normalised text
+    teacher_image: Tensor | None = None  # (N, T) the teacher's features of view 1
+    teacher_text: Tensor | None = None  # (N, T) the teacher's features of the report
 
     def __init__(self, **features: Tensor | None) -> None:
         vars(self).update(features)
@@ -90,12 +78,9 @@ class SplitFeatures:
 
 
 class StudyFeatures(GatheredRows):
-    """Keep the features of every study of a split.
+    """Keep the features of every study of a split, with ``teacher`` the teacher's too.
 
     Retrieval ranks all studies, so scores cannot be summed over shards.
-
-    Args:
-        teacher: Whether to keep the teacher's features too.
     """
 
     def __init__(self, teacher: bool = False) -> None:

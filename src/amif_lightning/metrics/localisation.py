@@ -20,20 +20,13 @@ Array = NDArray[np.float64]
 
 
 class FoundRegion(NamedTuple):
-    """One finding before it is compared with those of other studies.
-
-    Attributes:
-        area: Share of the image that its region covers.
-        mass: (P,) mass on the patches of the words that name it; sums to 1.
-        other: (P,) the same for one other word; all zero if the report has none.
-        shares: (P,) share of each patch's cell that the region covers, see :func:`covered`.
-    """
+    """One finding before it is compared with those of other studies."""
 
     kind: str
-    area: float
-    mass: Array
-    other: Array
-    shares: Array
+    area: float  # share of the image that its region covers
+    mass: Array  # (P,) mass on the patches of the words that name it; sums to 1
+    other: Array  # (P,) the same for one other word; all zero if the report has none
+    shares: Array  # (P,) share of each patch's cell that the region covers, see `covered`
 
 
 def found_regions(
@@ -87,16 +80,11 @@ def localised(
     shares: Tensor,
     seed: int = 0,
 ) -> tuple[Localised, ...]:
-    """Measure the findings of a split and their controls.
+    """Measure the F findings of a split and their controls.
 
-    Args:
-        positions: F positions of the findings' studies, ascending.
-        kinds: F kinds.
-        area: (F,) see :class:`FoundRegion`, as for the next three.
-        mass: (F, P).
-        other: (F, P).
-        shares: (F, P).
-        seed: Draws the control: another study's region of the same kind.
+    ``positions`` are those of the findings' studies, ascending. Tensors (F,) or (F, P) hold the
+    values of :class:`FoundRegion`. ``seed`` draws a control: another study's region of the same
+    kind.
     """
     inside, other_inside = (mass * shares).sum(1), (other * shares).sum(1)
     has_other = other.sum(1) > 0
@@ -126,14 +114,10 @@ def localised(
 
 
 def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
-    """Compute the share of each patch's cell, the area nearest to its centre, in a region.
+    """Compute the share (g * g,) of each patch's cell that a region (H, W) covers, row by row.
 
-    Args:
-        mask: (H, W) the region.
-        centres: (g,) of rows and columns as shares of the side, from the tower's `patch_centres`.
-
-    Returns:
-        (g * g,) shares from 0 to 1, row by row; pixels on a border are split.
+    The cell is the area nearest to the patch's centre; pixels on a border are split. ``centres``
+    (g,) of rows and columns are shares of the side, from the tower's `patch_centres`.
     """
     borders = np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [1.0]])
     down, across = (_overlap(borders, size) for size in mask.shape)
@@ -142,7 +126,7 @@ def covered(mask: NDArray[np.bool_], centres: Array) -> Array:
 
 
 def _overlap(borders: Array, pixels: int) -> Array:
-    """Share (g, pixels) of each interval between borders that each pixel covers."""
+    """Compute the share (g, pixels) of each interval between borders that each pixel covers."""
     low, high = borders[:-1, None], borders[1:, None]
     edges = np.arange(pixels + 1) / pixels
     shared = np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1])

@@ -37,11 +37,9 @@ def retrieval(
 
     Example:
         >>> features = torch.eye(3)
-        >>> precision, recall = retrieval(
-        ...     features, features[[0, 2, 1]], torch.tensor([7, 8, 8]), ks=[1]
-        ... )
-        >>> precision.tolist(), recall.tolist()
-        ([[1.0, 1.0, 1.0]], [[1.0, 0.0, 0.0]])
+        >>> found = retrieval(features, features[[0, 2, 1]], torch.tensor([7, 8, 8]), ks=[1])
+        >>> [values.tolist() for values in found]
+        [[[1.0, 1.0, 1.0]], [[1.0, 0.0, 0.0]]]
     """
     count = len(queries)
     deepest = min(max(ks), count)
@@ -66,10 +64,8 @@ def relevant_studies(relevance: Tensor) -> Tensor:
 def zero_shot(images: Tensor, prompts: Tensor, member: Tensor) -> Tensor:
     """Return (N,) bool, whether the class with the nearest prompt is one of the study's classes.
 
-    Args:
-        images: (N, D) unit features.
-        prompts: (C, D) one unit vector per class.
-        member: (N, C) bool, the classes of each study.
+    ``images`` (N, D) and ``prompts`` (C, D) are unit features; ``member`` (N, C) bool marks the
+    classes of each study.
     """
     nearest = (images @ prompts.T).argmax(1)
     return member.gather(1, nearest[:, None])[:, 0]
@@ -84,13 +80,9 @@ def teacher_divergence(
               + KL(q'_i \| \mathrm{softmax}(s_{\cdot i}))
 
     This is the image-text loss with soft labels over the whole split. It grows with the split, so
-    only values of the same split are comparable.
-
-    Args:
-        features: The split's features, including the teacher's.
-        temperature: The model's temperature tau.
-        scale: The teacher's logit scale, a natural logarithm.
-        same_weight: lambda, added to the teacher's logits of equal samples.
+    only values of the same split are comparable. ``features`` include the teacher's,
+    ``temperature`` is the model's, ``scale`` the teacher's logit scale (a natural logarithm), and
+    ``same_weight`` lambda, added to the teacher's logits of equal samples.
     """
     assert features.teacher_image is not None
     assert features.teacher_text is not None

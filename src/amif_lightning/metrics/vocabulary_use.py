@@ -39,27 +39,16 @@ class AnswerEntries:
 
 @dataclass(frozen=True)
 class Use:
-    """Attention of B questions to the vocabulary; float32 on the task's device.
+    """Attention of B questions to the vocabulary; float32 on the task's device."""
 
-    Attributes:
-        mass: (B,) attention on the answer's entries, in [0, 1]; undefined if not ``known``.
-        even: (B,) the same for uniform attention: their share of the vocabulary.
-        top: (B,) bool, whether the most attended entry is one of them.
-        known: (B,) bool, whether the answer has an entry.
-        effective: (B,) exp of the attention's entropy, 1 to N: effective number of entries.
-        gate: (B,) mean gate in [0, 1] over tokens and channels.
-        best: (B, K) long, the most attended entries.
-        weight: (B, K) their attention.
-    """
-
-    mass: Tensor
-    even: Tensor
-    top: Tensor
-    known: Tensor
-    effective: Tensor
-    gate: Tensor
-    best: Tensor
-    weight: Tensor
+    mass: Tensor  # (B,) attention on the answer's entries, in [0, 1]; undefined if not known
+    even: Tensor  # (B,) the same for uniform attention: their share of the vocabulary
+    top: Tensor  # (B,) bool, whether the most attended entry is one of them
+    known: Tensor  # (B,) bool, whether the answer has an entry
+    effective: Tensor  # (B,) exp of the attention's entropy, 1 to N: effective number of entries
+    gate: Tensor  # (B,) mean gate in [0, 1] over tokens and channels
+    best: Tensor  # (B, K) long, the most attended entries
+    weight: Tensor  # (B, K) their attention
 
     def readings(self, vocabulary: Sequence[str]) -> list[VocabularyReading]:
         """Convert to plain values with the entries' names, for records."""
@@ -81,10 +70,7 @@ class Use:
 def use_of(reading: KnowledgeReading, mask: Tensor, entries: Tensor) -> Use:
     """Measure the attention to the vocabulary.
 
-    Args:
-        reading: Output of the gated cross-attention.
-        mask: (B, S) bool, false on padding.
-        entries: (B, N) bool, see :meth:`AnswerEntries.of`.
+    ``mask`` (B, S) bool is false on padding. ``entries`` (B, N) bool: see :meth:`AnswerEntries.of`.
     """
     # Rounding can make a sum of weights exceed 1.
     attention = reading.log_attention.float().clamp_max(0.0)
@@ -111,8 +97,8 @@ def gate_means(gate: Tensor, mask: Tensor) -> Tensor:
 class VocabularyUse(Metric):
     """Means of :class:`Use` over all questions and processes; means over nothing are omitted.
 
-    ``mass``, ``even`` and ``top`` average over the questions whose answer has an entry;
-    ``covered`` is the share of these questions.
+    ``covered`` is the share of questions whose answer has an entry. ``mass``, ``even`` and ``top``
+    average over these questions only.
     """
 
     full_state_update = False

@@ -14,10 +14,8 @@ class VQAAccuracy(Metric):
 
     An answer is correct if it equals one of the question's references after normalisation;
     otherwise it is wrong, also if no candidate could be correct. States are integer sums, so any
-    number of processes gives the value of one.
-
-    Args:
-        strata: Names of the strata, the columns of ``membership`` in :meth:`update`.
+    number of processes gives the value of one. ``strata`` names the columns of ``membership`` in
+    :meth:`update`.
 
     Example:
         >>> metric = VQAAccuracy(["overall", "closed/answer"])

@@ -27,7 +27,7 @@ class AnswerDecoder(nn.Module):
         max_length: Longest input in tokens, including the beginning token.
         dropout: Probability in [0, 1), on hidden states and attention weights.
         attn_implementation: ``sdpa``, or ``eager`` (faster in bf16 backward passes on CPU).
-        pad: Id of the padding token, whose embedding receives no gradient.
+        pad: Id of the padding token; its embedding receives no gradient.
     """
 
     def __init__(
@@ -67,12 +67,9 @@ class AnswerDecoder(nn.Module):
     def initialise_from(self, text_encoder: BertModel) -> None:
         """Copy the embeddings and the first layers' self-attention and feed-forward weights.
 
-        Cross-attention and the output transform keep their initial weights; the output layer is
-        tied to the embeddings. Position embeddings are cut to ``max_length``. An encoder with fewer
-        layers fills the decoder's first ones.
-
-        Raises:
-            RuntimeError: A weight of the encoder has another shape.
+        Cross-attention and the output transform keep their initial weights. Position embeddings are
+        cut to ``max_length``. An encoder with fewer layers fills the decoder's first ones. A weight
+        of another shape raises a RuntimeError.
         """
         weights = dict(text_encoder.named_parameters())
         for name, parameter in self.lm.bert.named_parameters():
@@ -88,11 +85,9 @@ class AnswerDecoder(nn.Module):
     ) -> Tensor:
         """Compute the logits (B, T, V) of the next token after every token of the given answers.
 
-        Args:
-            input_ids: (B, T) answers with a beginning token, padded on the right.
-            mask: (B, T) bool, True at tokens, False at padding.
-            states: (B, S, D) fused tokens.
-            states_mask: (B, S) bool, True at valid tokens, at least one in each row.
+        ``input_ids`` (B, T) are answers with a beginning token, padded on the right; ``mask`` (B,
+        T) bool is True at tokens. ``states`` (B, S, D) are the fused tokens; ``states_mask`` (B, S)
+        bool is True at valid ones, at least one in each row.
         """
         return self.logits(self.hidden(input_ids, states, states_mask, mask))
 
@@ -155,22 +150,11 @@ def generate(
 ) -> list[list[int]]:
     """Generate the answer of highest log-likelihood that transformers' beam search finds.
 
-    Finished beams are compared by log-likelihood without length penalty, as in ranking.
-
-    Args:
-        decoder: The decoder, in evaluation mode.
-        states: (B, S, D) fused tokens.
-        states_mask: (B, S) bool, True at valid tokens.
-        bos: Id of the beginning token ([CLS]).
-        eos: Id of the end token ([SEP]).
-        pad: Id of the padding token.
-        beams: Beam width, at least 1; 1 is greedy search.
-
-    Returns:
-        B lists of token ids without beginning, end and padding tokens.
-
-    Raises:
-        ValueError: The decoder is in training mode.
+    Finished beams are compared by log-likelihood without length penalty, as in ranking. The decoder
+    must be in evaluation mode (ValueError otherwise). ``states`` (B, S, D) are the fused tokens,
+    and ``states_mask`` (B, S) bool is True at valid ones. ``bos``, ``eos`` and ``pad`` are the ids
+    of [CLS], [SEP] and padding. ``beams`` is at least 1; 1 is greedy search. Returns B lists of
+    token ids without these three tokens.
     """
     decoder.check_evaluation_mode()
     start = torch.full((states.shape[0], 1), bos, dtype=torch.long, device=states.device)

@@ -13,7 +13,7 @@ from torch import nn
 def evaluation_mode(task: nn.Module) -> Iterator[None]:
     """Use evaluation mode without gradients, then restore the mode of every module.
 
-    ``train(True)`` would not restore it: frozen parts are in evaluation mode during training too.
+    ``train(True)`` is not enough: frozen parts are in evaluation mode during training too.
     """
     modes = {module: module.training for module in task.modules()}
     task.eval()

@@ -13,15 +13,9 @@ class CoAttention(nn.Module):
     """Parallel text and image layers of self-attention, cross-attention and feed-forward.
 
     In each layer both streams attend to the other's *previous* layer. Layers are post-norm, as in
-    BERT. A linear projection and a modality embedding per stream come first.
-
-    Args:
-        text_width: Width of the text encoder's states.
-        image_width: Width of the image tower's tokens.
-        width: Width D of the fusion layers.
-        layers: Layers of each stream.
-        heads: Attention heads.
-        dropout: Probability in [0, 1).
+    BERT. A linear projection and a modality embedding per stream come first. The text encoder's
+    states have ``text_width``, the image tower's tokens ``image_width`` and the fusion layers
+    ``width`` (D) channels; each stream has ``layers`` layers.
     """
 
     def __init__(
@@ -53,17 +47,14 @@ class CoAttention(nn.Module):
     def forward(
         self, text: Tensor, text_mask: Tensor, image: Tensor, image_index: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Fuse.
+        """Fuse to words (B, L, D), arbitrary on padding, and patches (B, 1 + P, D).
 
         Args:
             text: (B, L, text_width) states of the text encoder.
-            text_mask: (B, L) bool, true on tokens; column 0 must be true, because attention is
+            text_mask: (B, L) bool, true on tokens. Column 0 must be true, because attention is
                 undefined for a fully padded row.
             image: (I, 1 + P, image_width) tokens of the image tower.
             image_index: (B,) image of each text; None when I = B in order.
-
-        Returns:
-            Words (B, L, D), arbitrary on padding, and patches (B, 1 + P, D).
         """
         words = self.text_norm(self.text_projection(text) + self.modality.weight[0])
         patches = self.image_norm(self.image_projection(image) + self.modality.weight[1])
@@ -90,13 +81,10 @@ class CoAttention(nn.Module):
 def global_embedding(projection: nn.Module, states: Tensor) -> Tensor:
     """Project the first token of each sample and scale it to unit norm (paper, global alignment).
 
-    Args:
-        projection: Layer from W to D channels; :class:`CoAttention`'s projection if stages and
-            fusion layers share it, as in the released code.
-        states: (N, S, W) text states ([CLS] first) or image tokens (summary first).
-
-    Returns:
-        (N, D), at least float32 for any precision of the layers.
+    ``states`` (N, S, W) are text states ([CLS] first) or image tokens (summary first).
+    ``projection`` maps W to D channels; it is :class:`CoAttention`'s if stages and fusion layers
+    share it, as in the released code. The result (N, D) is at least float32 for any precision of
+    the layers.
     """
     vectors: Tensor = projection(states[:, 0])
     return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
@@ -104,21 +92,13 @@ def global_embedding(projection: nn.Module, states: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """Outputs of the encoders and fusion layers for B texts and I <= B images.
+    """Outputs of the encoders and fusion layers for B texts and I <= B images."""
 
-    Attributes:
-        text: (B, L, text width) states of the text encoder.
-        image: (I, 1 + P, image width) tokens of the image tower.
-        words: (B, L, D) fused words; arbitrary on padding.
-        patches: (B, 1 + P, D) fused patches.
-        mask: (B, L) bool, true on words.
-    """
-
-    text: Tensor
-    image: Tensor
-    words: Tensor
-    patches: Tensor
-    mask: Tensor
+    text: Tensor  # (B, L, text width) states of the text encoder
+    image: Tensor  # (I, 1 + P, image width) tokens of the image tower
+    words: Tensor  # (B, L, D) fused words; arbitrary on padding
+    patches: Tensor  # (B, 1 + P, D) fused patches
+    mask: Tensor  # (B, L) bool, true on words
 
 
 class MatchingHead(nn.Module):
@@ -131,7 +111,7 @@ class MatchingHead(nn.Module):
     def forward(self, words: Tensor, patches: Tensor) -> Tensor:
         """Compute logits (N, 2) of words (N, L, D) and patches (N, 1 + P, D); column 1: matched.
 
-        They are unbounded: a clamped score has no gradient beyond its bound.
+        They are unbounded, because a clamped score has no gradient beyond its bound.
         """
         scores: Tensor = self.score(torch.cat([words[:, 0], patches[:, 0]], dim=1))
         return scores

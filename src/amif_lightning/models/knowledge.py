@@ -14,17 +14,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class KnowledgeReading:
-    """Output of the gated cross-attention.
+    """Output of the gated cross-attention."""
 
-    Attributes:
-        states: (B, S, D) enriched states.
-        gate: (B, S, D) in (0, 1): 0 keeps the token, 1 replaces it; all 1 without a gate.
-        log_attention: (B, N) float32, natural logarithm of the attention of the question's first
-            token to each entry, averaged over heads, before dropout.
-    """
-
-    states: Tensor
-    gate: Tensor
+    states: Tensor  # (B, S, D) enriched states
+    gate: Tensor  # (B, S, D) in (0, 1): 0 keeps the token, 1 replaces it; all 1 without a gate
+    # (B, N) float32, natural logarithm of the attention from the question's first token to each
+    # entry, averaged over heads, before dropout
     log_attention: Tensor
 
 

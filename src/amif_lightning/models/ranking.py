@@ -32,24 +32,9 @@ _LOGITS = 1 << 22
 class CandidateTree:
     """Prefix tree over tokenised candidates, nodes in depth-first order.
 
-    Args:
-        candidates: N lists of token ids without beginning and end tokens. Equal lists share their
-            nodes; an empty list is the empty answer.
-        bos: Id of the beginning token, the root.
-        eos: Id of the end token.
-
-    Attributes:
-        tokens: (M,) token of each node; node 0 is the root.
-        parent: (M,) parent of each node; the root is its own.
-        path: (M, longest + 1) ancestor at each depth; from the node's depth on, the node itself.
-        depth: (M,) depth of each node, 0 at the root.
-        children: (M - 1,) nodes in order of their parents.
-        first_child: (M + 1,) node m's children are ``children[first_child[m]:first_child[m+1]]``.
-        terminal: (N,) last node of each candidate.
-        ending: (N,) candidates in order of their last nodes.
-        first_ending: (M + 1,) those ending at m are ``ending[first_ending[m]:first_ending[m+1]]``.
-        lengths: (N,) scored tokens of each candidate, including the end token.
-        longest: Most tokens of a candidate, without beginning and end tokens.
+    ``candidates`` are N lists of token ids without beginning and end tokens. Equal lists share
+    their nodes; an empty list is the empty answer. ``bos`` is the id of the beginning token, the
+    root; ``eos`` that of the end token. ``nodes`` M is the number of prefixes.
 
     Raises:
         ValueError: No candidates, or the end token inside one.
@@ -69,19 +54,25 @@ class CandidateTree:
         # Depth-first order, children in order of appearance.
         prefixes = sorted(met, key=lambda prefix: [met[above] for above in ancestors[prefix]])
         node = {prefix: place for place, prefix in enumerate(prefixes)}
+        # Most tokens of a candidate, without beginning and end tokens.
         self.longest = max(map(len, candidates))
+        # (M,) token and parent of each node; node 0 is the root and its own parent.
         self.tokens = torch.tensor([prefix[-1] if prefix else bos for prefix in prefixes])
         self.parent = torch.tensor([node[prefix[:-1]] for prefix in prefixes])
+        # (N,) last node of each candidate, and its scored tokens, including the end token.
         self.terminal = torch.tensor([node[tuple(candidate)] for candidate in candidates])
         self.lengths = torch.tensor([len(candidate) + 1 for candidate in candidates])
-        self.depth = torch.tensor([len(prefix) for prefix in prefixes])
+        self.depth = torch.tensor([len(prefix) for prefix in prefixes])  # (M,) 0 at the root
+        # (M, longest + 1) ancestor at each depth; from the node's depth on, the node itself.
         paths = [[node[above] for above in ancestors[prefix]] for prefix in prefixes]
         full = self.longest + 1
         self.path = torch.tensor([path + path[-1:] * (full - len(path)) for path in paths])
+        # (M - 1,) nodes in order of their parents; node m's are first_child[m]:first_child[m+1].
         self.children = 1 + self.parent[1:].sort(stable=True).indices
-        self.first_child = _offsets(self.parent[1:], self.nodes)
+        self.first_child = _offsets(self.parent[1:], self.nodes)  # (M + 1,)
+        # (N,) candidates in order of their last nodes; m's are first_ending[m]:first_ending[m+1].
         self.ending = self.terminal.sort(stable=True).indices
-        self.first_ending = _offsets(self.terminal, self.nodes)
+        self.first_ending = _offsets(self.terminal, self.nodes)  # (M + 1,)
 
     def __len__(self) -> int:
         return len(self.terminal)

@@ -17,11 +17,11 @@ class TextEncoder(nn.Module):
     Args:
         name: ``small`` for a random BERT of the sizes below, or a hub name or local folder.
         pretrained: Whether to load that model's weights or only its configuration.
-        width: Width of ``small``.
-        layers: Layers of ``small``.
-        heads: Attention heads of ``small``.
-        table_size: Token slots of ``small``.
-        dropout: Dropout probability of ``small``.
+        width: Width of ``small``, as for the next four sizes.
+        layers: Transformer layers.
+        heads: Attention heads.
+        table_size: Token slots.
+        dropout: Dropout probability.
         attention: Implementation of attention in transformers (``sdpa`` or ``eager``).
 
     Raises:
@@ -62,7 +62,7 @@ class TextEncoder(nn.Module):
 
     @property
     def word_embedding(self) -> nn.Embedding:
-        """The word embeddings, from which the vocabulary vectors are computed."""
+        """Return the word embeddings, from which the vocabulary vectors are computed."""
         embedding: nn.Embedding = self.bert.get_input_embeddings()
         return embedding
 
@@ -72,11 +72,7 @@ class TextEncoder(nn.Module):
         return words
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode token ids (B, L) with mask (B, L) as states (B, L, D).
-
-        Raises:
-            UserError: If the texts are longer than the encoder's position embeddings.
-        """
+        """Encode ids and mask (B, L) as states (B, L, D); a UserError if texts are too long."""
         max_positions = int(self.bert.config.max_position_embeddings)
         if ids.shape[1] > max_positions:
             raise UserError(
@@ -89,10 +85,10 @@ class TextEncoder(nn.Module):
 
 
 def initializer_range(width: int) -> float:
-    """Standard deviation of random transformer weights.
+    """Return the standard deviation of random transformer weights.
 
-    BERT's 0.02 suits width 768. Narrow layers would pass on a fraction of their input, and the
-    decoder would learn to ignore its states: at width 128 it stayed at the unconditional answer
+    BERT's 0.02 suits width 768. Narrow layers would pass on only a fraction of their input, and the
+    decoder would learn to ignore its states: at width 128 it predicted the unconditional answer
     distribution for hundreds of steps. Below width 512, layers get unit gain.
     """
     return 0.02 if width >= 512 else float(width**-0.5)

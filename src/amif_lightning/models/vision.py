@@ -23,25 +23,24 @@ CHANNELS = (32, 64, 128, 256)
 class ConvTower(nn.Module):
     """Residual convolutions that train from random weights in minutes.
 
-    A vision transformer of the same cost learns too little. Patches are the cells of the last grid,
-    row r and column c centred on pixel (stride r, stride c), each with a learned position
-    embedding; the summary token is their mean before it is added. Batch normalisation removes what
-    all images share; with group normalisation even the phantom data's view was learned late. In
-    training, an image's tokens therefore depend slightly on its batch, and each GPU normalises
-    over its own images unless ``--trainer.sync_batchnorm true`` is given.
+    A vision transformer of the same cost learns too little. Patches are the cells of the last grid;
+    row r and column c is centred on pixel (stride r, stride c). Each patch has a learned position
+    embedding; the summary token is the mean of the patches without it. Batch normalisation removes
+    features that all images share. With group normalisation, even the phantom data's view was
+    learned late. In training, an image's tokens therefore depend slightly on its batch. Each GPU
+    normalises over its own images unless ``--trainer.sync_batchnorm true`` is given.
+
+    ``patch_centres`` (g,) are the increasing centres of the rows (and columns) of patches as shares
+    of the side.
 
     Args:
         image_size: Side of the input in pixels.
         channels: Channels of the stages; the last is the width D. After a stem of stride 4, every
             stage except the first halves the grid.
-        summary_channels: Channels of a branch for the summary token; empty: no branch. It starts
-            before the last stage, which is then pointwise and gives patches a narrower field of
-            view (with three stages 49 pixels instead of 97). The summary token is the mean of the
-            branch's last grid, projected to D.
-
-    Attributes:
-        patch_centres: (g,) centres of the rows (and columns) of patches as increasing shares of the
-            side.
+        summary_channels: Channels of a branch for the summary token; empty: no branch. The branch
+            starts before the last stage. That stage is then pointwise, so patches have a narrower
+            field of view (with three stages 49 pixels instead of 97). The summary token is the mean
+            of the branch's last grid, projected to D.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class ConvTower(nn.Module):
         self.position = nn.Parameter(0.5 * torch.randn(1, side * side, self.width))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(I, 3, H, W) -> (I, 1 + P, D)."""
+        """Encode images (I, 3, H, W) as tokens (I, 1 + P, D)."""
         shared = self.stages[:-1](self.stem(images.contiguous(memory_format=self._format)))
         patches = self.stages[-1](shared).flatten(2).transpose(1, 2)
         summary = patches.mean(1) if self.summary is None else self.summary(shared)
@@ -116,7 +115,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, features: Tensor) -> Tensor:
-        """(I, inputs, h, w) -> (I, outputs, h / stride, w / stride)."""
+        """Map (I, inputs, h, w) to (I, outputs, h / stride, w / stride)."""
         return torch.relu(self.body(features) + self.shortcut(features))
 
 
@@ -128,12 +127,9 @@ class CLIPTower(nn.Module):
         pretrained: Weights tag (``openai``), a weights file, or None for random weights; hub and
             folder names have their own weights.
         image_size: Side of the input in pixels; position embeddings are interpolated to it.
-        quick_gelu: Whether the activation is OpenAI's approximation of GELU; None: as the weights
-            tag states, or else the model's configuration.
-
-    Attributes:
-        quick_gelu: Whether that activation is in use.
-        patch_centres: As for :class:`ConvTower`.
+        quick_gelu: Whether to use OpenAI's approximation of GELU; None: as the weights tag
+            requires, or else as the model's configuration. The attribute of this name holds the
+            result.
 
     Raises:
         UserError: If the weights cannot be loaded, the tower has no grid of patch tokens, or its
@@ -175,7 +171,7 @@ class CLIPTower(nn.Module):
         self.patch_centres = (np.arange(side) + 0.5) / side
 
     def forward(self, images: Tensor) -> Tensor:
-        """(I, 3, H, W) -> (I, 1 + P, D)."""
+        """Encode images (I, 3, H, W) as tokens (I, 1 + P, D)."""
         tokens = self._features(images)
         patches = tokens[:, self.prefix :]
         # Some towers have no CLS token; others also have register tokens.
@@ -256,10 +252,8 @@ def build_vision(
 ) -> ConvTower | CLIPTower:
     """Build a :class:`ConvTower` (``conv``) or a :class:`CLIPTower` (any other name).
 
-    Arguments are those of the towers; ``quick_gelu`` must be None for ``conv``.
-
-    Raises:
-        UserError: If the tower cannot be built.
+    Arguments are those of the towers; ``quick_gelu`` must be None for ``conv``. A UserError is
+    raised if the tower cannot be built.
     """
     if name == "conv":
         if quick_gelu is not None:

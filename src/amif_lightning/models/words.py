@@ -1,7 +1,4 @@
-"""Words of a tokenised text, joined from their pieces, and selections of informative words.
-
-B texts, L tokens.
-"""
+"""Words of a tokenised text, joined from their pieces, and informative ones (B texts, L tokens)."""
 
 from __future__ import annotations
 
@@ -51,10 +48,7 @@ def inner_words(mask: Tensor) -> Tensor:
 def words_of(ids: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[Word]:
     """Return the words of one text, without [CLS], [SEP] and padding.
 
-    Args:
-        ids: (L,) token ids.
-        mask: (L,) bool, true on tokens.
-        tokenizer: A WordPiece tokenizer.
+    ``ids`` (L,) are WordPiece token ids; ``mask`` (L,) bool is true on tokens.
     """
     inner = inner_words(mask[None])[0].tolist()
     words: list[Word] = []
@@ -98,10 +92,7 @@ def denial_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 def affirmed(ids: Tensor, ends: Sequence[int], denials: Sequence[int]) -> Tensor:
     """Mark (B, L) the tokens of sentences without a denial, such as "No mass.".
 
-    Args:
-        ids: (B, L) token ids.
-        ends: See :func:`denial_ids`.
-        denials: See :func:`denial_ids`.
+    ``ids`` (B, L) are token ids; ``ends`` and ``denials`` come from :func:`denial_ids`.
     """
     device = ids.device
     ended = torch.isin(ids, torch.tensor(ends, device=device, dtype=ids.dtype))

@@ -1,3 +1,3 @@
-"""Count a data set and judge its splits: baselines, ceilings, overlaps, leaks, bad images."""
+"""Audit a data set's splits: baselines, ceilings, overlaps, leaks, unreadable images."""
 
 __all__ = ["evaluation_context", "findings", "image_check", "questions", "studies", "truncation"]

@@ -15,7 +15,7 @@ from amif_lightning.evaluation import EvaluationContext
 def baselines_correct(
     train: Sequence[VQAExample], rows: Sequence[VQAExample]
 ) -> dict[str, list[bool]]:
-    """Whether each baseline answers each question correctly, by name of the baseline."""
+    """Return, for each baseline by name, whether it answers each question correctly."""
     predictions = {
         "question_only": baselines.question_only(train, rows),
         "same_image_copy": baselines.same_image_copy(train, rows),
@@ -30,9 +30,9 @@ def baselines_correct(
 def evaluation_context(
     parts: Splits, file_of: Callable[[VQAExample], str], warnings: Sequence[str] = ()
 ) -> EvaluationContext:
-    """Count baselines and ceiling of the test questions of ``parts``.
+    """Count the test questions that baselines and the best candidates answer correctly.
 
-    ``file_of`` names a row's image file in the record, which repeats the ``warnings``.
+    ``file_of`` gives a row's image file as the record names it.
     """
     rows, train = parts.test, parts.released_train
     correct = baselines_correct(train, rows)
@@ -59,7 +59,7 @@ def evaluation_context(
 
 
 def shared_image_warnings(parts: Splits) -> tuple[str, ...]:
-    """A sentence on the test images that the released training split shows too; none without."""
+    """Return a sentence if test images also occur in the released training split, else nothing."""
     found = overlap("released train", parts.released_train, "test", parts.test)
     if not found.shared:
         return ()

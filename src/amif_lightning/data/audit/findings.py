@@ -1,4 +1,4 @@
-"""The parts that audits of questions and of studies share: verdict, JSON and text."""
+"""Common parts of the audits of questions and of studies: verdict, JSON and text."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class Findings(ABC):
     def failed(self) -> bool:
         """Whether there is a leak under ``clean``, or an unreadable image.
 
-        ``literature`` leaks by definition; its leaks are printed and are not a failure.
+        Leaks under ``literature`` are printed only: that protocol leaks by definition.
         """
         unreadable = bool(self.images and (self.images.missing or self.images.undecodable))
         return unreadable or (self.protocol == "clean" and not self.clean)
 
     def to_json(self) -> str:
-        """The findings as indented JSON text."""
+        """Return the findings as indented JSON."""
         fields: dict[str, Any] = asdict(self) | {"clean": self.clean, "failed": self.failed}
         return json.dumps(fields, indent=2, ensure_ascii=False)
 
     def to_text(self) -> str:
-        """The findings as text for the terminal, without a final line break."""
+        """Return the findings as terminal text without a final line break."""
         lines = [*self._text(), *(f"NOT CLEAN ({self.protocol}): {one}" for one in self.not_clean)]
         if self.clean:
             lines.append("clean: no leak found in what would be trained")
@@ -76,7 +76,7 @@ def dropped_by_reason(rows: Iterable[DroppedRow]) -> dict[str, tuple[int, tuple[
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns: the first to the left, the others to the right."""
+    """Align columns: the first left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:

@@ -20,10 +20,10 @@ _SIDE = 32
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """Result of reading every image once; paths are sorted and relative to the root.
+    """Result of reading every image once, with sorted paths relative to the root.
 
-    Images in missing folders are counted by outermost missing folder, not as checked or missing. A
-    missing folder of a single image inside an existing one is a missing image.
+    ``absent_folders`` counts images by outermost missing folder; they are neither checked nor
+    missing. A missing folder of one image in an existing folder is a missing image.
     """
 
     checked: int

@@ -1,4 +1,4 @@
-"""Audit of questions: the numbers of a run's splits, and every leak in its training rows."""
+"""Audit of questions: statistics of a run's splits, and every leak in its training rows."""
 
 from __future__ import annotations
 
@@ -92,14 +92,10 @@ def audit(
     notes: Sequence[str] = (),
     check_images: bool = True,
 ) -> Audit:
-    """Count, compare and judge the splits of a run.
+    """Count, compare and judge the splits ``parts`` of a run.
 
-    Args:
-        parts: The release under its protocol.
-        release: The release: training rows must not restate its held-out splits, scored or not.
-        file_of: A row's image file.
-        notes: Further notes to print.
-        check_images: Whether to decode every image once (at reduced size).
+    No training row may restate a held-out split of ``release``, scored or not. ``notes`` are
+    printed last. ``check_images`` decodes every image (``file_of`` a row) at reduced size.
     """
     sets: dict[str, Sequence[VQAExample]] = {
         "released train": parts.released_train,
@@ -136,7 +132,7 @@ def audit(
 
 
 def _unusable(parts: Splits, release: Release) -> Counter[str]:
-    """Number of unusable rows by the set of rows that they belong to as released."""
+    """Number of unusable rows by the set that they were released in."""
     sets = {"train": "released train", parts.test_split: "test"}
     if not parts.held_out_from_train:
         sets["validation"] = "validation"

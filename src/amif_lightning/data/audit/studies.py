@@ -1,4 +1,4 @@
-"""Audit of studies: the numbers of a corpus, and every leak in its training studies."""
+"""Audit of studies: statistics of a corpus, and every leak in its training studies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StudyCounts:
 
 @dataclass(frozen=True)
 class StudyOverlap:
-    """Numbers of images and of groups (patients) in both of two sets, and in the second one."""
+    """Numbers of images and groups (patients) shared by two sets, and of those in the second."""
 
     first: str
     second: str
@@ -87,12 +87,9 @@ def study_audit(
 ) -> StudyAudit:
     """Count, compare and judge the studies of a pre-training run.
 
-    Args:
-        release: The release.
-        splits: Its studies for training, validation and test.
-        fits: Loads the tokenizer and returns whether a text fits. If it raises a UserError, cut
-            texts are not counted and a note gives the reason.
-        check_images: Whether to decode every image once (at reduced size).
+    ``fits`` loads the tokenizer and returns whether a text fits; if it raises a UserError, a note
+    gives the reason and truncated texts are not counted. ``check_images`` decodes images at reduced
+    size.
     """
     notes = list(release.notes)
     whole: Fits | None = None

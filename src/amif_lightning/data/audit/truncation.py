@@ -1,4 +1,4 @@
-"""Count texts that are cut by the token limits, and candidates that become equal."""
+"""Count texts truncated by the token limits, and candidates that become equal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from amif_lightning.data.schema.questions import VQAExample
 def cut_sentences(
     parts: Splits, tokenizer: Tokenizer, max_question_tokens: int, max_answer_tokens: int
 ) -> list[str]:
-    """One sentence for each kind of text that is cut, and for candidates that become equal.
+    """Return a sentence for each kind of truncated text, and for candidates that become equal.
 
-    Ranking gives candidates of equal tokens equal scores and answers with the first of them. The
+    Candidates with equal tokens get equal scores, and ranking answers with the first of them. The
     token limits include [CLS] and [SEP].
     """
     sentences: list[str] = []

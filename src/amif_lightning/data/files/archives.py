@@ -1,4 +1,4 @@
-"""Unpack archives of data sets; nothing outside the target folder is written."""
+"""Unpack archives of data sets, and write nothing outside the target folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class _Member:
-    """A file of an archive; ``size`` is what the archive claims."""
+    """A file of an archive; the archive may report a wrong ``size``."""
 
     name: str
     size: int
@@ -51,25 +51,25 @@ class _Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file can be unpacked, by its name."""
+    """Return whether the name is that of a supported archive."""
     return stem(path.name) != path.name
 
 
 def stem(name: str) -> str:
-    """An archive's file name without its ending."""
+    """Return an archive's file name without its suffix."""
     return re.sub(r"(?i)(\.tar\.(gz|xz|bz2)|\.tgz|\.tar|\.zip)$", "", name)
 
 
 def extract(archive: Path, target: Path) -> None:
-    """Unpack an archive into a new folder, whole or not at all.
+    """Unpack a zip or tar archive into a new folder, completely or not at all.
 
-    An archive whose only entry is a folder of the target's name becomes that folder. An existing
-    ``target`` is left as it is.
+    An archive that contains only a folder of the target's name becomes that folder. An existing
+    ``target`` is kept.
 
     Raises:
-        UserError: If the archive (zip, or tar plain or compressed) is missing, damaged, encrypted
-            or of another kind; if a member lies outside the folder, is a link or a device, or
-            occurs twice; if it grows beyond the limits above; or if there is no room for it.
+        UserError: If the archive is missing, damaged, encrypted, of another kind or larger than the
+            limits above; if a member lies outside the folder, is a link or a device, or occurs
+            twice; or if the disk is full.
     """
     if target.exists():
         return
@@ -112,7 +112,7 @@ def _write(archive: Path, members: list[_Member], folder: Path) -> None:
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
-    """The files of an archive without folders and litter."""
+    """The files of an archive, without folders and desktop litter."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             yield [member for member in _zipped(archive, packed) if _is_wanted(member)]
@@ -148,11 +148,7 @@ def _tarred(archive: Path, packed: tarfile.TarFile) -> Iterator[_Member]:
 
 
 def _check_end(packed: tarfile.TarFile) -> None:
-    """Refuse a tar file that ends too early or has a wrong checksum.
-
-    tarfile takes a cut between two members, or a damaged header, for the end, and does not read as
-    far as the checksum.
-    """
+    """Refuse a truncated tar file or a wrong checksum, which tarfile does not detect."""
     stream: IO[bytes] = packed.fileobj  # type: ignore[assignment]  # an open file has one
     block = tarfile.BLOCKSIZE
     end = max((m.offset_data + m.size for m in packed), default=0)
@@ -165,7 +161,7 @@ def _check_end(packed: tarfile.TarFile) -> None:
 
 
 def _inside(archive: Path, name: str) -> Path:
-    """A member's path below the folder; archivers of Windows write backslashes."""
+    """A member's path below the folder; Windows archivers write backslashes."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or not path.parts:
         raise _refused(archive, f"has the member {name!r}, which lies outside the folder")

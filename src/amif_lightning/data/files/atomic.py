@@ -1,6 +1,6 @@
-"""Write files and folders whole or not at all, and lock them.
+"""Write files and folders completely or not at all, and lock them.
 
-``advice`` completes the error sentence: the next action where something cannot be written.
+``advice`` ends the error sentence: what to do if the path is not writable.
 """
 
 from __future__ import annotations
@@ -22,13 +22,10 @@ OTHER_FOLDER = "choose another folder"
 
 @contextmanager
 def replacing(path: Path, advice: str = OTHER_FOLDER, *, sync: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, and rename that file to ``path`` afterwards.
+    """Yield a temporary path next to ``path``; rename that file to ``path`` afterwards.
 
-    Missing folders are created. With ``sync`` the content is on the disk before the rename; many
-    small files that can be made again do without.
-
-    Raises:
-        UserError: If the file cannot be written.
+    Missing folders are created. ``sync`` flushes the content to disk before the rename, which many
+    small regenerable files do not need. Failed writes raise a UserError.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -47,13 +44,10 @@ def replacing(path: Path, advice: str = OTHER_FOLDER, *, sync: bool = True) -> I
 
 @contextmanager
 def new_folder(path: Path, advice: str = OTHER_FOLDER) -> Iterator[Path]:
-    """Yield an empty folder named as ``path``, which the caller renames to ``path``.
+    """Yield an empty folder of ``path``'s name, which the caller renames to ``path``.
 
-    It lies in a hidden folder beside ``path``, which is deleted afterwards. Missing parent folders
-    are created.
-
-    Raises:
-        UserError: If nothing can be written beside ``path``.
+    It lies in a hidden folder next to ``path``, deleted afterwards. Missing parent folders are
+    created. Failures raise a UserError.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +65,10 @@ def new_folder(path: Path, advice: str = OTHER_FOLDER) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, advice: str = OTHER_FOLDER) -> Iterator[None]:
-    """Let one process of this machine at a time write ``path``; others wait.
+    """Lock ``path`` against other processes of this machine, which wait.
 
     Raises:
-        UserError: If nothing can be written beside ``path``.
+        UserError: If nothing can be written next to ``path``.
     """
     lock = FileLock(path.with_name(f".{path.stem}.lock"))
     try:
@@ -89,11 +83,7 @@ def locked(path: Path, advice: str = OTHER_FOLDER) -> Iterator[None]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by a text, encoded as UTF-8.
-
-    Raises:
-        UserError: If the file cannot be written, or ``path`` is a folder.
-    """
+    """Replace a file by a UTF-8 text; raise a UserError if it cannot be written or is a folder."""
     if path.is_dir():
         raise UserError(
             f"{path} is a folder: give the name of a file, such as {path / 'report.md'}."
@@ -103,11 +93,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 content of ``path``.
-
-    Raises:
-        UserError: If the file is missing, unreadable or not UTF-8.
-    """
+    """Return a file's UTF-8 text; raise a UserError if it is missing, unreadable or not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Download files that are checked against the publisher's checksum and resumed when interrupted."""
+"""Download files with checksums; interrupted downloads resume."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})  # another attempt m
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file with its checksum in hexadecimal.
-
-    ``name`` is its path below the data set's folder, with forward slashes; ``size`` is in bytes.
-    """
+    """A published file: path below the data set's folder, size in bytes and checksum in hex."""
 
     name: str
     url: str
@@ -39,11 +36,7 @@ class RemoteFile:
 
 
 def session() -> requests.Session:
-    """An HTTP session that refuses unencrypted connections, also after a redirect.
-
-    Raises:
-        UserError: If the package requests is not installed.
-    """
+    """Return an HTTP session that refuses unencrypted connections, also after a redirect."""
     try:
         import requests
     except ImportError as error:
@@ -60,11 +53,11 @@ def session() -> requests.Session:
 def download(
     file: RemoteFile, folder: Path, *, checksum: bool = True, attempts: int = 5, pause: float = 1.0
 ) -> Path:
-    """Fetch a file unless it is there, and compare it with the published size and checksum.
+    """Fetch a file unless it exists, and check its published size and checksum.
 
-    Received bytes are kept in ``<name>.part`` and continued by the next attempt or the next call.
-    Without ``checksum`` nothing is continued, since a file that changed in between would go
-    unnoticed. ``pause`` is the time in seconds before the second attempt, doubled each time.
+    Received bytes are kept in ``<name>.part``, and the next attempt or call resumes there. Without
+    ``checksum`` each attempt starts anew, since a file changed in between would go unnoticed.
+    ``pause`` is the time in seconds before the second attempt, doubled each time.
 
     Raises:
         UserError: If the file cannot be fetched, differs from the published one, or is a web page.
@@ -109,7 +102,7 @@ def download(
 
 
 def _fetch(web: requests.Session, file: RemoteFile, part: Path, resume: bool) -> str | None:
-    """Try once; returns the reason of a transient failure, None for a complete file."""
+    """Try once; return the reason of a transient failure, None for a complete file."""
     import requests
 
     have = part.stat().st_size if resume and part.exists() else 0
@@ -140,7 +133,7 @@ def _fetch(web: requests.Session, file: RemoteFile, part: Path, resume: bool) ->
 
 
 def _receive(answer: requests.Response, file: RemoteFile, part: Path, have: int) -> str | None:
-    """Write the body after the first ``have`` bytes; returns as :func:`_fetch`."""
+    """Write the body after the first ``have`` bytes; return as :func:`_fetch`."""
     arrived = have
     with (
         part.open("ab" if have else "wb") as sink,

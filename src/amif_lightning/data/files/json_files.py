@@ -1,6 +1,6 @@
 """Read released JSON files of questions.
 
-``title`` names the data set in error sentences, ``source`` the place to fetch it from.
+``title`` is the data set's name in error sentences, ``source`` the origin of its files.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from amif_lightning.errors import UserError
 
 
 def check_folder(title: str, root: Path, source: str) -> None:
-    """Refuse a data set's root folder that does not exist.
-
-    Raises:
-        UserError: Naming the option and the source of the release.
-    """
+    """Raise a UserError that names the option and the source if the root folder is missing."""
     if not root.is_dir():
         raise UserError(
             f"{title}: the folder {root} does not exist, so give the right --data.init_args.root "
@@ -27,14 +23,14 @@ def check_folder(title: str, root: Path, source: str) -> None:
 
 
 def unexpected(title: str, path: Path, what: str, source: str) -> UserError:
-    """The error for a readable file that is not the release."""
+    """Return the error for a readable file with other content than the release."""
     return UserError(
         f"{title}: {path} is not the expected release because {what}, so fetch it from {source}."
     )
 
 
 def read_json(title: str, path: Path, source: str) -> Any:
-    """Read a JSON file; raises a UserError if the file cannot be read or is not JSON."""
+    """Read a JSON file; raise a UserError if it cannot be read or is not JSON."""
     try:
         # Some copies start with a byte order mark, which plain utf-8 would pass to the parser.
         return json.loads(path.read_text(encoding="utf-8-sig"))
@@ -53,10 +49,11 @@ def read_json(title: str, path: Path, source: str) -> Any:
 def load_questions(
     title: str, path: Path, keys: Collection[str], source: str
 ) -> list[dict[str, Any]]:
-    """Read a JSON list of at least one question, in released order, and check the keys of each.
+    """Read a JSON list of questions in released order.
 
     Raises:
-        UserError: If the file cannot be read, is not JSON, not a list of objects, or lacks a key.
+        UserError: If the file cannot be read, is not JSON, not a non-empty list of objects, or
+            lacks a key.
     """
     items = read_json(title, path, source)
     if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):

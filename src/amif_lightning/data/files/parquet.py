@@ -1,8 +1,7 @@
 """Unpack questions and images from parquet files of the Hugging Face hub.
 
-Images inside parquet have no name, so the hash of its decoded pixels identifies an image. Images
-and an index of the rows are written once, and loaders read plain files. The parquet files are
-streamed; memory holds a batch of rows and the page that contains them.
+Images and an index of the rows are written once, and loaders read plain files. Memory holds a batch
+of rows and its page. Images have no names in parquet, so the hash of the pixels identifies them.
 """
 
 from __future__ import annotations
@@ -43,10 +42,9 @@ NO_TEXT = "question or answer is missing or no text"
 
 @dataclass(frozen=True)
 class ParquetQuestions:
-    """The parquet files of a data set of questions, in order, and where they are unpacked.
+    """The parquet files of a question set, in order.
 
-    Each state of the files has its own folder in ``unpacked``; ``dataset`` is the data class's
-    name.
+    Each state of the files is unpacked into its own folder in ``unpacked``.
     """
 
     dataset: str
@@ -55,10 +53,7 @@ class ParquetQuestions:
 
     @cached_property
     def folder(self) -> Path:
-        """Where this state of the files is unpacked.
-
-        Computed once, so that a run keeps its images when a parquet file is moved meanwhile.
-        """
+        """Folder for this state of the files, cached in case a file is moved during a run."""
         state = [
             (split, file.name, file.stat().st_size, file.stat().st_mtime_ns)
             for split, files in self.files.items()
@@ -69,15 +64,15 @@ class ParquetQuestions:
 
     @property
     def index(self) -> Path:
-        """One line for each row; written last, so its presence marks a complete folder."""
+        """One line per row; written last, so it marks a complete folder."""
         return self.folder / "index.jsonl"
 
     def prepare(self) -> None:
-        """Unpack the files unless that is done; existing images are not written again.
+        """Unpack the files unless the folder is complete; existing images are kept.
 
         Raises:
-            UserError: If pyarrow is not installed, a file of a split is missing, damaged,
-                duplicated or in another format, or the folder cannot be written.
+            UserError: If pyarrow is missing, a split's file is missing, damaged, duplicated or in
+                another format, or the folder cannot be written.
         """
         if self.index.is_file():
             return  # without the lock: a finished folder may be read-only
@@ -96,7 +91,7 @@ class ParquetQuestions:
                 temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def read(self) -> tuple[dict[SplitName, tuple[VQAExample, ...]], list[DroppedRow]]:
-        """The usable rows of all splits, and the dropped ones.
+        """Return the usable rows by split, and the dropped rows.
 
         Raises:
             UserError: If the files have not been unpacked, or the index is damaged.
@@ -133,15 +128,12 @@ class ParquetQuestions:
         return {split: tuple(rows) for split, rows in splits.items()}, dropped
 
     def file_of(self, row: VQAExample) -> Path:
-        """The file of a row's image."""
+        """Return the file of a row's image."""
         return self.folder / row.image
 
 
 def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:
-    """The files of each split, such as ``train-00000-of-00002-0123.parquet``.
-
-    They lie in ``root`` or in its folder ``data``. Splits without files are left out.
-    """
+    """Return each split's files in ``root`` or ``root/data``; splits without files are omitted."""
     found: dict[SplitName, tuple[Path, ...]] = {}
     for split in get_args(SplitName):
         for folder in (root / "data", root):
@@ -202,7 +194,7 @@ class _Images:
 
 
 def _indexed(values: Mapping[str, Any], images: _Images) -> dict[str, Any]:
-    """The index entry of a row: its texts and its image, or why it cannot be used."""
+    """The index entry of a row: its texts, and its image or the reason to drop it."""
     question, answer, image = (values[name] for name in ("question", "answer", "image"))
     if not all(isinstance(text, str) and normalise(text) for text in (question, answer)):
         return {"dropped": NO_TEXT}
@@ -254,7 +246,7 @@ def _check_columns(path: Path, schema: Any) -> None:
 
 
 def _value(cell: Any) -> Any:
-    """The value of a cell; None for a text that is not UTF-8, which Arrow does not check."""
+    """The value of a cell; None for text that is not UTF-8, which Arrow does not check."""
     try:
         return cell.as_py()
     except UnicodeDecodeError:

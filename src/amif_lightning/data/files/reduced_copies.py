@@ -1,7 +1,7 @@
-"""Make reduced copies of large images, which are faster to decode.
+"""Make reduced copies of large images, which decode faster.
 
-The JPEG comment of each copy names its size, its quality and the state of its image, so that an
-interrupted call can be resumed and a changed image is reduced again.
+Each copy's JPEG comment holds its size, its quality and the state of its source image. Interrupted
+calls resume from it, and changed images are reduced again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OPENED = 1000  # copies opened before a run
 
 @dataclass(frozen=True)
 class Resized:
-    """Numbers of new and of existing copies, and images that cannot be read."""
+    """Numbers of new and existing copies, and unreadable images."""
 
     made: int
     kept: int
@@ -35,7 +35,7 @@ class Resized:
 
 
 def resized_path(folder: Path, image_id: str) -> Path:
-    """The copy of the image ``<data set>/<path in the release>``; always a .jpg or .jpeg file."""
+    """Return the copy of the image ``<data set>/<path in the release>``: a .jpg or .jpeg file."""
     path = folder / image_id
     return path if path.suffix.lower() in (".jpg", ".jpeg") else path.with_name(f"{path.name}.jpg")
 
@@ -48,14 +48,10 @@ def resize_all(
     quality: int = 90,
     workers: int = 2,
 ) -> Resized:
-    """Make the reduced copies of images, in parallel.
+    """Make reduced copies of images, given by ``<data set>/<path in the release>``, in parallel.
 
-    Args:
-        images: Files by ``<data set>/<path in the release>``.
-        folder: The folder of reduced copies.
-        short_side: Pixels of a copy's shorter side; smaller images are not enlarged.
-        quality: JPEG quality, 1 to 95.
-        workers: Number of processes; 0: none besides this one.
+    ``short_side`` is in pixels; smaller images are not enlarged. ``quality`` is 1 to 95. 0
+    ``workers`` means no further process.
 
     Raises:
         UserError: If a number is out of range or a copy cannot be written.
@@ -80,7 +76,7 @@ def resize_all(
 
 
 def _resize(item: tuple[str, Path], folder: Path, short_side: int, quality: int) -> bool | str:
-    """True if made, False if kept, or the sentence that explains the failure."""
+    """True if made, False if kept, or a sentence about the failure."""
     name, file = item
     target = resized_path(folder, name)
     try:
@@ -106,7 +102,7 @@ def _resize(item: tuple[str, Path], folder: Path, short_side: int, quality: int)
 
 
 def _comment(path: Path) -> str:
-    """The JPEG comment of a copy; empty if it cannot be read."""
+    """The JPEG comment of a copy; empty if unreadable."""
     try:
         with Image.open(path) as image:
             found = image.info.get("comment", b"")
@@ -116,19 +112,11 @@ def _comment(path: Path) -> str:
 
 
 def check_copies(folder: Path, image_ids: Iterable[str], needed: int, data: str) -> None:
-    """Refuse reduced copies that are missing or too small for a run.
+    """Raise a UserError with the command that makes copies if some are missing or too small.
 
-    The size is read from a thousand copies, evenly spread: an interrupted call leaves a stretch
-    undone, and opening all copies of a big set takes minutes.
-
-    Args:
-        folder: The folder of reduced copies.
-        image_ids: The images of the run, ``<data set>/<path in the release>``.
-        needed: Pixels that the shorter side must have, unless the released image has fewer.
-        data: Name of the data class.
-
-    Raises:
-        UserError: Naming the command that makes the copies.
+    A copy's shorter side must have ``needed`` pixels unless the released image has fewer. A
+    thousand evenly spaced copies are read: an interrupted call leaves a contiguous gap, and opening
+    all copies of a large set takes minutes.
     """
     command = (
         f"`python -m amif_lightning prepare data --data {data} --data.resized {folder} "

@@ -1,4 +1,4 @@
-"""The publisher and licence of each data set, and the downloads that its terms allow."""
+"""Publisher, licence and permitted downloads of each data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amif_lightning.errors import UserError, first_line
 
 @dataclass(frozen=True)
 class ReleaseSource:
-    """The origin of a data set: exactly one of ``listing``, ``hub`` and ``how`` is given."""
+    """The origin of a data set, with exactly one of ``listing``, ``hub`` and ``how``."""
 
     page: str
     licence: str
@@ -98,17 +98,16 @@ SOURCES: dict[str, ReleaseSource] = {
 
 
 def source_of(data: Any) -> ReleaseSource | None:
-    """The origin of a data module's files; None for generated or private data."""
+    """Return the origin of a data module's files; None for generated or private data."""
     name = type(data).__name__
     version = getattr(data, "version", None)
     return SOURCES.get(f"{name} {version}") or SOURCES.get(name)
 
 
 def fetch(source: ReleaseSource, root: Path, *, checksum: bool = True) -> None:
-    """Download the files of a data set into ``root`` and unpack them; existing files are kept.
+    """Download a data set's files into ``root`` and unpack them; existing files are kept.
 
-    Raises:
-        UserError: If the terms allow no automatic download, or a file cannot be fetched.
+    A UserError is raised if the terms allow no automatic download or a file cannot be fetched.
     """
     if source.how:
         raise UserError(f"This data set is not downloaded for you: {source.instructions}.")
@@ -138,7 +137,7 @@ def _from_listing(source: ReleaseSource, root: Path, checksum: bool) -> list[Pat
 
 
 def _from_hub(source: ReleaseSource, root: Path, checksum: bool) -> list[Path]:
-    """Fetch and verify the wanted files of a repository, all of one revision."""
+    """Fetch and verify the wanted files of one revision of a repository."""
     from huggingface_hub import HfApi, snapshot_download
 
     api, wanted = HfApi(), list(source.wanted)
@@ -173,7 +172,7 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 def zenodo(record: str, base: str = "https://zenodo.org") -> Iterator[RemoteFile]:
-    """Files of a Zenodo record."""
+    """Yield the files of a Zenodo record."""
     for item in _json(f"{base}/api/records/{record}")["files"]:
         kind, _, digest = item["checksum"].partition(":")
         where, algorithm = item["links"]["self"], _ALGORITHMS[kind]
@@ -181,7 +180,7 @@ def zenodo(record: str, base: str = "https://zenodo.org") -> Iterator[RemoteFile
 
 
 def osf(node: str, base: str = "https://api.osf.io") -> Iterator[RemoteFile]:
-    """Files of an Open Science Framework project, folders included."""
+    """Yield the files of an Open Science Framework project, including folders."""
     return _osf_folder(f"{base}/v2/nodes/{node}/files/osfstorage/?page%5Bsize%5D=100", "")
 
 

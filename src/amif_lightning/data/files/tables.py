@@ -1,6 +1,6 @@
 """Read tables and lines of large corpora in one pass.
 
-A damaged file is a :class:`UserError`, a malformed row a :class:`DroppedRow`, never a wrong row.
+Damaged files raise a UserError; malformed rows become :class:`DroppedRow`, never wrong rows.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ _UNREADABLE = (OSError, EOFError, zlib.error)
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file of a corpus; a name that ends in ``.gz`` is decompressed while reading.
+    """A corpus file, decompressed while reading if its name ends in ``.gz``.
 
-    ``dataset`` is the name of the data class, ``action`` the end of the error sentences: what to do
-    about a damaged file.
+    Error sentences begin with ``dataset``, the data class, and end with ``action``, the remedy.
     """
 
     path: Path
@@ -42,11 +41,11 @@ class TableFile:
     action: str
 
     def error(self, what: str) -> UserError:
-        """One sentence: the data set, the file, the fault and the next action."""
+        """Return an error with data set, file, fault and remedy in one sentence."""
         return UserError(f"{self.dataset}: {self.path} {what}, so {self.action}.")
 
     def damaged(self, error: Exception) -> UserError:
-        """The sentence for an error that reading raised."""
+        """Return the error for an exception raised by reading."""
         if isinstance(error, FileNotFoundError):
             return self.error("is not there")
         if isinstance(error, UnicodeDecodeError):
@@ -55,7 +54,7 @@ class TableFile:
         return self.error(f"cannot be read ({what})")
 
     def malformed(self, line: int, detail: str) -> DroppedRow:
-        """An unreadable line, named by file and number."""
+        """Return an unreadable line, identified by file and number."""
         return DroppedRow(
             f"{self.dataset}/{self.path.name}/{line}", MALFORMED, f"line {line}: {detail}"
         )
@@ -73,10 +72,10 @@ class TableFile:
 def read_table(
     source: TableFile, columns: Sequence[str], dropped: list[DroppedRow], delimiter: str = ","
 ) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Read a table with a header: the number of each row's first line, from 1, and its cells.
+    """Yield the first line number, from 1, and the cells by column of each row below the header.
 
-    Further columns than the required ones are returned too. Malformed lines are appended to
-    ``dropped``. Quotes are read strictly: an unclosed one would swallow the rows below it.
+    Columns beyond the required ones are included. Malformed lines are appended to ``dropped``.
+    Quoting is strict, since an unclosed quote would swallow the rows below it.
 
     Raises:
         UserError: If the file is missing, damaged, not UTF-8, ends within a quoted cell, or lacks a
@@ -118,12 +117,9 @@ def read_table(
 
 
 def read_lines(source: TableFile, dropped: list[DroppedRow]) -> Iterator[tuple[int, str]]:
-    """Read the non-blank lines of a text, separated by line feeds alone, with their numbers from 1.
+    """Yield non-blank lines with their numbers from 1; only line feeds separate lines.
 
-    Lines that are not UTF-8 are appended to ``dropped``.
-
-    Raises:
-        UserError: If the file is missing or damaged.
+    Lines that are not UTF-8 are appended to ``dropped``. Damaged files raise a UserError.
     """
     try:
         with source.open() as stream:
@@ -143,12 +139,9 @@ def read_lines(source: TableFile, dropped: list[DroppedRow]) -> Iterator[tuple[i
 def read_json_lines(
     source: TableFile, dropped: list[DroppedRow] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read a file with one JSON object per line, with the line numbers from 1.
+    """Yield the JSON object of each line with its line number from 1.
 
-    Other lines are appended to ``dropped``; with None the first one is an error.
-
-    Raises:
-        UserError: If the file is missing or damaged.
+    Other lines are appended to ``dropped``; if that is None, the first one raises a UserError.
     """
     lost: list[DroppedRow] = [] if dropped is None else dropped
     for number, line in read_lines(source, lost):
@@ -168,9 +161,9 @@ def read_json_lines(
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is text that can be encoded as UTF-8, without NUL characters.
+    """Return whether a value is text without NUL that UTF-8 can encode.
 
-    JSON may contain halves of surrogate pairs, which no tokenizer, hash or file name accepts.
+    JSON may contain lone surrogates, which tokenizers, hashes and file names reject.
     """
     if not isinstance(value, str) or "\0" in value:
         return False
@@ -182,9 +175,9 @@ def is_text(value: object) -> bool:
 
 
 def inside(path: str) -> str | None:
-    """A relative path in plain form with forward slashes; None if it could leave the folder.
+    """Return a relative path in plain form with forward slashes; None if it could leave the folder.
 
-    Absolute paths (of Windows too) and every ``..`` are refused.
+    Absolute paths, including those of Windows, and any ``..`` give None.
     """
     path = path.strip()
     plain = PurePosixPath(path)
@@ -194,13 +187,13 @@ def inside(path: str) -> str | None:
 
 
 class Listing:
-    """Look up existing files folder by folder: one system call for many images."""
+    """Look up existing files with one system call per folder."""
 
     def __init__(self, kept: int = 256) -> None:
         self._names_in = lru_cache(kept)(_names_in)
 
     def has(self, file: Path) -> bool:
-        """Whether the file is in its folder."""
+        """Return whether the file is in its folder."""
         folder, name = os.path.split(file)
         return name in self._names_in(folder)
 
@@ -213,7 +206,7 @@ def _names_in(folder: str) -> frozenset[str]:
 
 
 def either(folder: Path, name: str) -> Path:
-    """``name.gz`` if it exists or nothing does, else ``name``."""
+    """Return ``name.gz`` if it exists or neither does, else ``name``."""
     packed, plain = folder / f"{name}.gz", folder / name
     return plain if plain.is_file() and not packed.is_file() else packed
 

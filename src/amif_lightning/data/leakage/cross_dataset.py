@@ -1,4 +1,4 @@
-"""Audit across data sets: find training images that occur in another data set's splits."""
+"""Audit across data sets: find training images in another data set's splits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SharedImage:
 
 @dataclass(frozen=True)
 class Extent:
-    """Numbers of training images, of held-out images and of held-out rows that show them."""
+    """Numbers of training images, held-out images and the held-out rows with these images."""
 
     trained: int
     images: int
@@ -51,8 +51,8 @@ class SplitAcross:
 class HeldOutAcross:
     """The overlap of one held-out data set with the training images.
 
-    In ``splits``, ``test`` holds all rows that are released for scoring or scored by this data
-    module; ``train`` holds the rest, which another split seed divides differently.
+    The split ``test`` holds all rows that are released for testing or scored by this data module;
+    ``train`` holds the rest, which depends on the split seed.
     """
 
     dataset: str
@@ -74,22 +74,22 @@ class Across:
 
     @property
     def leaks(self) -> int:
-        """Number of training images that occur in a held-out validation or test set."""
+        """Number of training images found in a held-out validation or test set."""
         scored = (s for one in self.held_out for n, s in one.splits.items() if n != "train")
         return len({pair.trained for split in scored for pair in split.pairs})
 
     @property
     def failed(self) -> bool:
-        """Whether such an image exists under the protocol ``clean``."""
+        """Whether there are leaks under the protocol ``clean``."""
         return self.protocol == "clean" and self.leaks > 0
 
     def to_json(self) -> str:
-        """The findings with all pairs as indented JSON text."""
+        """Return the findings with all pairs as indented JSON."""
         fields: dict[str, Any] = asdict(self) | {"leaks": self.leaks, "failed": self.failed}
         return json.dumps(fields, indent=2, ensure_ascii=False)
 
     def to_text(self) -> str:
-        """The findings as text for the terminal, without a final line break."""
+        """Return the findings as terminal text without a final line break."""
         lines = [f"across data sets: {self.dataset} trains on {self.trained} images", ""]
         for one in self.held_out:
             lines += _held_out_text(one)
@@ -107,13 +107,10 @@ class Across:
 
 
 def across(module: ComparedDataset, held_out: Sequence[ComparedDataset], look: Look) -> Across:
-    """Find training images that occur in other data sets.
+    """Find training images that occur in other data sets; unreadable releases raise a UserError.
 
-    Within one data set images are equal if their paths are. Between two data sets they match if
-    their file names are equal, whatever the folder and the ending, or if they are near-duplicates.
-
-    Raises:
-        UserError: If a release cannot be read.
+    Within one data set images match by path. Between two data sets they match by file name,
+    whatever the folder and the suffix, or as near-duplicates.
     """
     trained = module.trained_images()
     seen = look(trained.files)

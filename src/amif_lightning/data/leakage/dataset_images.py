@@ -1,4 +1,4 @@
-"""The images of a data set, split by split, for a comparison with another data set."""
+"""The images of a data set by split, for comparison with another data set."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from amif_lightning.data.schema.questions import SplitName
 
 @dataclass(frozen=True)
 class DatasetImages:
-    """The images of a set of questions or studies, by ``<data set>/<path relative to its root>``.
-
-    ``rows`` holds the ids of the questions or studies that show an image.
-    """
+    """Images by ``<data set>/<path below its root>``, and the ids of the rows that show each."""
 
     files: Mapping[str, Path]
     rows: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(cls, shown: Iterable[tuple[str, Mapping[str, Path]]]) -> DatasetImages:
-        """Collect images, given the id of each row and the files of its images by name."""
+        """Collect images from pairs of a row's id and its image files by name."""
         files: dict[str, Path] = {}
         rows: dict[str, set[str]] = {}
         for row, images in shown:
@@ -33,7 +30,7 @@ class DatasetImages:
 
 
 class ComparedDataset(Protocol):
-    """What the comparison needs of ``TextDataModule``, which is a layer above."""
+    """The part of ``TextDataModule``, a layer above, that the comparison needs."""
 
     @property
     def kind(self) -> str:
@@ -49,16 +46,16 @@ class ComparedDataset(Protocol):
 
     @property
     def absent(self) -> Mapping[str, str]:
-        """Reason by name for splits that are not on disk."""
+        """Reason for each split that is not on disk."""
 
     def images_of(self, split: SplitName) -> DatasetImages:
-        """The images of one split in its role for scoring."""
+        """Return the images of one split."""
 
     def trained_images(self) -> DatasetImages:
-        """The images that would be trained on."""
+        """Return the training images."""
 
     def scored_images(self) -> Sequence[DatasetImages]:
-        """The images that select or score weights, split by split."""
+        """Return the images that select or score weights, by split."""
 
     def released_images(self) -> Sequence[DatasetImages]:
-        """All images of the release, split by split."""
+        """Return all images of the release, by split."""

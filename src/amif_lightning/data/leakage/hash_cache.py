@@ -1,9 +1,8 @@
 """Cache the perceptual hashes of images, since reading a large corpus takes hours.
 
-A folder holds one file ``<data set>.npz`` for each data set: for every image its path, size in
-bytes and modification time, its perceptual hash and its grey square of 32 pixels (about 1.1 kB an
-image). An image whose size or time differs is read again. The files contain reduced images, so
-they stay under the licence of the data.
+Each data set has a file ``<data set>.npz`` of about 1.1 kB per image: path, size in bytes,
+modification time, hash and grey square of 32 pixels. An image with another size or time is read
+again. The squares are reduced images, so the files keep the licence of the data.
 """
 
 from __future__ import annotations
@@ -39,19 +38,19 @@ _Entries = dict[str, np.void]  # by path
 
 
 class HashStore:
-    """Hash images, reading each one once; ``folder`` holds the cache."""
+    """Hash images once, with a cache in ``folder``."""
 
     def __init__(self, folder: str | Path = "data/hashes", progress: bool = True) -> None:
         self.folder, self.progress = Path(folder), progress
 
     def look(self, images: Mapping[str, Path]) -> Looks:
-        """Hash images, from the cache where possible; damaged ones are named in the result.
+        """Hash images named ``<data set>/<path below its root>``, from the cache where possible.
 
-        New hashes are written in parts, so that a killed call can be resumed. Of several processes
-        one reads and the others wait. Images are named ``<data set>/<path relative to its root>``.
+        New hashes are written in parts, so an interrupted call resumes. One process reads while
+        others wait. Damaged images are named in the result.
 
         Raises:
-            UserError: If nothing can be written.
+            UserError: If the cache cannot be written.
         """
         groups: dict[str, dict[str, Path]] = defaultdict(dict)
         for name, file in images.items():

@@ -16,7 +16,7 @@ PATIENT = "a set that is scored holds another image of the same patient or group
 
 
 def not_compared(module: ComparedDataset, scored: Iterable[DatasetImages]) -> list[str]:
-    """One sentence for each group of a data set's scored images that is not fully compared."""
+    """Return a sentence for each group of scored images that is not fully compared."""
     notes = [
         f"the {split} images of {module.dataset} are not compared: {why}"
         for split, why in module.absent.items()
@@ -32,10 +32,10 @@ def not_compared(module: ComparedDataset, scored: Iterable[DatasetImages]) -> li
 
 
 def hashes_of(modules: Iterable[ComparedDataset], folder: str) -> Looks:
-    """Hash the images of data sets that are on disk, with a cache (by default ``data/hashes``).
+    """Hash the images of data sets on disk, cached in ``folder`` (default ``data/hashes``).
 
     Raises:
-        UserError: If nothing can be written to the cache.
+        UserError: If the cache cannot be written.
     """
     files: dict[str, Path] = {}
     for module in modules:
@@ -54,14 +54,10 @@ def leaking_images(
     """Find the training images that another data set scores, and the reason for each.
 
     Args:
-        files: Files of the training images by ``<data set>/<path>``; those that are not on disk
-            are compared by name only.
-        scored: The images that other data sets score, split by split.
-        hashes: Hashes of all these images.
-        by_content_only: Further scored images, of sets whose file names mean nothing.
-
-    Raises:
-        UserError: If an image is damaged.
+        files: Training images by ``<data set>/<path>``; missing files are compared by name only.
+        scored: The images that other data sets score, by split.
+        hashes: Hashes of all these images; a damaged one raises a UserError.
+        by_content_only: Scored images of data sets with meaningless file names.
     """
     paths = [[name.partition("/")[2] for name in one.files] for one in scored]
     names = same_names(files, paths)
@@ -78,12 +74,10 @@ def leaking_images(
 def leaking_rows(
     images: DatasetImages, groups: Mapping[str, str], reasons: Mapping[str, str]
 ) -> dict[str, str]:
-    """Find the rows that must not be trained on because of their image or their patient.
+    """Find the training rows to remove because of their image or patient, and the reason for each.
 
-    Args:
-        images: The images of all training rows.
-        groups: The patient by row id, empty where unknown; the result has the same order.
-        reasons: The images found by :func:`leaking_images`.
+    ``images`` are those of all training rows, ``groups`` the patients by row id (empty: unknown),
+    which also gives the order, and ``reasons`` the result of :func:`leaking_images`.
     """
     found: dict[str, str] = {}
     for image, reason in reasons.items():

@@ -1,7 +1,6 @@
 """Find images that two sets share, by file name and by content.
 
-Data sets take images from the same archives, so a training image may be one that another data set
-scores, in another size or format or under another name.
+Data sets take images from the same archives, with other sizes, formats or names.
 """
 
 from __future__ import annotations
@@ -36,10 +35,7 @@ MAX_DISTANCE, MIN_CORRELATION = 40, 0.9
 
 @dataclass(frozen=True)
 class Looks:
-    """Perceptual hashes and small copies of N images.
-
-    The product of two :func:`unit` copies is their correlation, 0 for an image of a single shade.
-    """
+    """Perceptual hashes and small copies of N images."""
 
     names: tuple[str, ...]
     hashes: NDArray[np.bool_]  # (N, 255)
@@ -47,7 +43,7 @@ class Looks:
     damaged: Mapping[str, str]  # other images, each with a sentence on the fault
 
     def only(self, names: Collection[str]) -> Looks:
-        """The images among ``names``."""
+        """Return the images among ``names``."""
         places = [place for place, name in enumerate(self.names) if name in names]
         kept = tuple(self.names[place] for place in places)
         return Looks(kept, self.hashes[places], self.pixels[places], {})
@@ -74,7 +70,10 @@ def _cosines() -> NDArray[np.float64]:
 
 
 def unit(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Grey values (..., 1024) minus their mean, divided by their norm."""
+    """Return grey values (..., 1024) minus their mean, divided by their norm.
+
+    The product of two results is their correlation, 0 for an image of a single shade.
+    """
     values = pixels.astype(np.float64)
     values -= values.mean(axis=-1, keepdims=True)
     norm = np.linalg.norm(values, axis=-1, keepdims=True)
@@ -83,10 +82,10 @@ def unit(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
-    """Hash (255,) and grey square (1024,) of one image, or a sentence on the fault.
+    """Return an image's hash (255,) and grey square (1024,), or a sentence on the fault.
 
-    The bits are the signs of the lowest 16 x 16 frequencies without the mean, relative to their
-    median, of the cosine transform of the image as a grey square of 64 pixels.
+    A bit is set if its coefficient exceeds the median of the lowest 16 x 16 cosine frequencies,
+    mean excluded, of a grey square of 64 pixels.
     """
     try:
         grey = decode_image(path, _SIDE).convert("L")
@@ -100,16 +99,16 @@ def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
 
 
 def distances(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number of bits (N, M) in which hashes (N, 255) and (M, 255) differ."""
+    """Return the number of differing bits (N, M) between hashes (N, 255) and (M, 255)."""
     one, other = first.astype(np.float32), second.astype(np.float32)
     same = one @ other.T + (1 - one) @ (1 - other).T  # whole numbers below 2^24: exact
     return BITS - same.astype(np.int64)
 
 
 def distinctive_names(paths: Iterable[str]) -> dict[str, str]:
-    """Lower-case file names without folder and ending by path, for names that occur once.
+    """Return the lower-case file stems that occur once, by path.
 
-    A name that several images of a split share, such as SLAKE's ``source.jpg``, identifies none.
+    A stem that several images of a split share, such as SLAKE's ``source``, identifies no image.
     """
     names = {path: PurePosixPath(path).stem.lower() for path in paths}
     seen = Counter(names.values())
@@ -117,11 +116,9 @@ def distinctive_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def name_pairs(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> list[tuple[str, str]]:
-    """Sorted pairs of training paths and held-out paths with equal distinctive names.
+    """Return sorted pairs of training and held-out paths with equal distinctive names.
 
-    Args:
-        images: Paths of the training images, relative to their data set.
-        held_out: Paths of the images of each split of another data set.
+    Paths are relative to their data set; ``held_out`` lists them by split.
     """
     others: dict[str, set[str]] = defaultdict(set)
     for split in held_out:
@@ -135,7 +132,7 @@ def name_pairs(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> list
 
 
 def same_names(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> set[str]:
-    """The paths among ``images`` that :func:`name_pairs` finds in ``held_out``."""
+    """Return the paths among ``images`` that :func:`name_pairs` finds in ``held_out``."""
     return {path for path, _ in name_pairs(images, held_out)}
 
 
@@ -147,8 +144,8 @@ def content_pairs(
 ) -> list[ImagePair]:
     """Find near-duplicates between two sets of images, in the order of the sets.
 
-    Hashes alone confuse images of one kind, such as chest films, so the small copies of their
-    matches are compared pixel by pixel.
+    Hashes alone confuse similar kinds of images, such as chest films, so the small copies of
+    matches are correlated too.
     """
     found = []
     # In blocks: two corpora have more pairs than fit into memory.

@@ -222,10 +222,9 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return self._tokenizer
 
     def adopt_tokenizer(self, text: str) -> None:
-        """Use a checkpoint's tokenizer, given as JSON, whose ids its weights were trained on.
+        """Use a checkpoint's tokenizer (JSON), whose ids its weights were trained on.
 
-        Raises:
-            UserError: If this data module names a pretrained tokenizer and the two differ.
+        A UserError is raised if it differs from a pretrained tokenizer that this data module names.
         """
         adopted = Tokenizer.from_json(text)
         if self.tokenizer_name == "words":

@@ -50,7 +50,7 @@ class HubQuestions(VQADataModule):
 
     @cached_property
     def chosen_layout(self) -> str:
-        """The layout to read; raises a UserError if the folder or the layout's files are missing."""
+        """The layout to read; raises a UserError if the folder or the layout's files are absent."""
         check_folder(self.title, self.root, self.source)
         there = [
             name

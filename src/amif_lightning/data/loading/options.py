@@ -59,7 +59,7 @@ class VQAOptions(QuestionOptions, SplitOptions, total=False):
 
 
 class HubOptions(VQAOptions, total=False):
-    """All arguments of :class:`HubQuestions` except the root."""
+    """All arguments of :class:`HubQuestions` except root and layout."""
 
     unpacked: str
 

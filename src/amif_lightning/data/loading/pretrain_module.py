@@ -34,8 +34,8 @@ class StudyDataModule(TextDataModule[StudyRow]):
         teacher: Source of the soft labels' features: ``none``, ``open_clip`` (a model of that
             library), ``checkpoint`` (an earlier pre-training run) or ``embeddings`` (a file in the
             format of data/teacher/store.py).
-        teacher_source: The teacher's hub name, ``local-dir:FOLDER``, checkpoint or file; empty:
-            the default of its kind.
+        teacher_source: The teacher's hub name, ``local-dir:FOLDER``, checkpoint or file; empty: the
+            default of its kind.
         teacher_cache: Folder of the teacher's embeddings, which are computed once.
         augmentation: As in :class:`TextDataModule`; the default is the paper's for pre-training.
         **kwargs: Arguments of :class:`TextDataModule`.

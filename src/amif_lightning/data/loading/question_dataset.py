@@ -33,17 +33,8 @@ class QuestionGroups(Dataset[QuestionSample]):
     """Questions of one split, grouped by image to decode and encode each image once per group.
 
     An image with n questions gives ``ceil(n / per_image)`` groups. ``shuffle`` regroups and
-    augments anew each epoch; every question occurs once per epoch.
-
-    Args:
-        rows: The split's questions.
-        file_of: Returns the image file of a row.
-        transform: Maps decoded pixels to the network input.
-        per_image: Maximum questions in a group.
-        shuffle: Whether groups and augmentation change with the epoch.
-        seed: Seed of groups and augmentation.
-        cache: The split's decoded images.
-        shown: Replacement image key by image key, for the shuffled-image control.
+    augments anew each epoch, from ``seed``; every question occurs once per epoch. ``shown`` maps
+    each image key to the one shown instead in the shuffled-image control.
     """
 
     def __init__(

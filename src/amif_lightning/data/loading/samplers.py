@@ -16,12 +16,6 @@ class EpochIndexSampler(DistributedSampler[Any]):
 
     As a ``DistributedSampler`` it is not wrapped again by Lightning. Each index carries the epoch
     because persistent workers hold a copy of the data set and derive the augmentation from it.
-
-    Args:
-        data: Any object with the length of the data set.
-        replicas: Number of processes.
-        rank: This process.
-        seed: Seed of the order, together with the epoch; any whole number.
     """
 
     def __init__(self, data: Sized, replicas: int, rank: int, seed: int) -> None:

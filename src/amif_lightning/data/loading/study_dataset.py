@@ -49,13 +49,8 @@ class StudySample:
 class StudyViews(Dataset[StudySample]):
     """Studies of one split, each with two views.
 
-    Args:
-        rows: Studies with images.
-        files: File of each image by its id.
-        transform: Maps decoded pixels to the network input.
-        shuffle: Whether views and augmentation are drawn anew each epoch.
-        seed: Seed of views and augmentation.
-        cache: The split's decoded images.
+    ``files`` are image files by image id. ``shuffle`` draws views and augmentation anew each epoch,
+    from ``seed``.
     """
 
     def __init__(

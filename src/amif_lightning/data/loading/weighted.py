@@ -18,19 +18,14 @@ Sample_co = TypeVar("Sample_co", covariant=True)
 
 
 class Mixed(Dataset[Sample_co]):
-    """Weighted samples of several parts that are concatenated in one data set.
+    """Weighted samples of several parts that are concatenated in ``data``.
 
     An epoch shows ``round(weight * n)`` samples of a part of n: weight 1 each once, 0.5 a half and
     the other half in the next epoch, 2 each twice. A part repeats a sample only after showing all
     others, except samples that a loader drops with an incomplete batch. A part's epochs are
-    consecutive slices of an endless sequence of permutations ("passes"), drawn from
-    (seed, part, pass). Augmentation and drawn views change with the pass.
-
-    Args:
-        data: The samples, part after part; indexed by ``(pass, index)``.
-        sizes: Number of samples of each part.
-        weights: Passes per epoch of each part, above 0; None: one.
-        seed: Seed of the permutations.
+    consecutive slices of an endless sequence of permutations ("passes"), drawn from (seed, part,
+    pass). Augmentation and drawn views change with the pass; ``data`` is indexed by ``(pass,
+    index)``.
 
     Raises:
         UserError: If an epoch would show no sample of a part.

@@ -1,6 +1,6 @@
-"""DICOM files as displayed by a viewer: windowed, and bone bright.
+"""DICOM files as a viewer displays them: windowed, with bright bone.
 
-pydicom (an extra of this suite) reads them; see the standard, part 3, C.7.6.3.1.2 and C.11.2.
+See the standard, part 3, C.7.6.3.1.2 and C.11.2. pydicom, an optional dependency, reads the files.
 """
 
 from __future__ import annotations
@@ -35,20 +35,16 @@ _DAMAGED = (
 
 
 def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
-    """Read one frame as 8-bit RGB.
+    """Read a frame, counted from 0, as 8-bit RGB; None reads a single-frame file.
 
-    Grey values are mapped by the modality LUT or rescale, then by the file's (in enhanced objects
-    the frame's) first window or VOI LUT; without either the frame's own darkest and brightest
-    values become 0 and 255. ``MONOCHROME1``, in which low values are bright, is inverted. Padding
-    is black. Elements without a value count as absent.
-
-    Args:
-        path: The file.
-        frame: Frame, counted from 0; None for a file of one frame.
+    Grey values are mapped by the modality LUT or rescale, then by the first window or VOI LUT of
+    the frame or file. Without these, the frame's own minimum and maximum become 0 and 255.
+    ``MONOCHROME1``, in which low values are bright, is inverted. Padding becomes black. Elements
+    without a value count as absent.
 
     Raises:
-        UserError: If pydicom is not installed, the file cannot be read, has no image or no such
-            frame, has several frames and none is chosen, or no installed decoder supports it.
+        UserError: If pydicom is missing, the file cannot be read, has no image or no such frame,
+            has several frames and none is chosen, or no installed decoder supports it.
     """
     try:
         import pydicom
@@ -135,7 +131,7 @@ def _coloured(values: NDArray[Any], header: Any) -> NDArray[np.uint8]:
 
 
 def _showing(header: Any, index: int) -> Any:
-    """Display elements of one frame: those of the frame replace the shared ones."""
+    """Display elements of one frame; per-frame elements replace shared ones."""
     from pydicom import Dataset
 
     shared = header.get("SharedFunctionalGroupsSequence") or []
@@ -181,7 +177,6 @@ def _grey(stored: NDArray[Any], showing: Any, order: str) -> NDArray[np.uint8]:
 
 
 def _has_window(showing: Any) -> bool:
-    """Whether there is a valid window."""
     if "WindowCenter" not in showing or "WindowWidth" not in showing:
         return False
     width = showing["WindowWidth"]
@@ -192,15 +187,11 @@ def _has_window(showing: Any) -> bool:
 def _looked_up(
     values: NDArray[Any], descriptor: Sequence[int], data: Any, order: str
 ) -> tuple[NDArray[Any], float]:
-    """Look up values in a LUT, and return its greatest possible entry (C.11.1.1, C.11.2.1.1).
+    """Look up values in a LUT; also return its greatest possible entry (C.11.1.1, C.11.2.1.1).
 
-    pydicom's own functions store indices in too few bits: 300 in a LUT of 8-bit entries becomes 44.
-
-    Args:
-        values: Any integers or floats.
-        descriptor: Number of entries (0: 65536), the value of the first one, bits of each.
-        data: The entries: numbers, or bytes or words of 16 bits.
-        order: Byte order of a word, ``<`` or ``>``.
+    ``descriptor`` holds the number of entries (0: 65536), the first mapped value and the bits of an
+    entry; ``data`` holds numbers, bytes, or 16-bit words of byte order ``order``, ``<`` or ``>``.
+    pydicom's own functions store indices in too few bits: 300 in an 8-bit LUT becomes 44.
     """
     entries, first, bits = (int(number) for number in descriptor)
     entries = entries or 2**16
@@ -219,7 +210,6 @@ def _order(header: Any) -> str:
 
 
 def _padding(stored: NDArray[Any], showing: Any) -> NDArray[np.bool_]:
-    """Mask (H, W) of the padding."""
     value = showing.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Image files from users: PNG and JPEG of any depth, DICOM, and folders of these."""
+"""Images from users: PNG and JPEG of any depth, DICOM, and folders of these."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ _PREAMBLE = 128  # bytes before the letters DICM
 def read_image(
     image: Image.Image | str | PathLike[str], min_side: int, frame: int | None = None
 ) -> Image.Image:
-    """Read an image as 8-bit RGB, decoded like the images of a data set.
+    """Read an image, or the file at a path, as 8-bit RGB, decoded like the images of a data set.
 
-    Args:
-        image: An image, or the path of a file.
-        min_side: Pixels required on the shorter side; large JPEGs are decoded at reduced size.
-        frame: Frame of a DICOM file with several, counted from 0.
+    Large JPEGs are decoded at reduced size with at least ``min_side`` pixels on the shorter side.
+    ``frame`` is the frame of a multi-frame DICOM file, from 0.
 
     Raises:
-        UserError: If the file is missing or damaged, a frame is missing for a DICOM file of several
-            frames, or a frame is given for another file.
+        UserError: If the file is missing or damaged, a multi-frame DICOM file lacks a chosen frame,
+            or another file has one.
     """
     if isinstance(image, Image.Image):
         try:
@@ -53,7 +51,7 @@ def read_image(
 
 
 def is_dicom(path: Path) -> bool:
-    """Return whether a file is DICOM by its name or its first bytes."""
+    """Return whether a file is DICOM by its suffix or its first bytes."""
     if path.suffix.lower() in _DICOM:
         return True
     try:
@@ -64,7 +62,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def images_in(folder: Path) -> tuple[list[Path], int]:
-    """Return the images below a folder, sorted, and the number of other files.
+    """Return the sorted images below a folder, and the number of other files.
 
     DICOM files without a suffix are recognised by their first bytes.
     """

@@ -15,28 +15,24 @@ from amif_lightning.errors import UserError
 
 
 def to_square(image: Image.Image, size: int) -> Tensor:
-    """Resize to ``size`` x ``size`` (the whole image, aspect not kept), (3, size, size) uint8."""
+    """Resize the whole image to (3, size, size) uint8, without keeping the aspect ratio."""
     resized = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
 
 def read_square(path: Path, size: int) -> Tensor:
-    """Decode a file as a (3, size, size) uint8 square."""
+    """Decode a file to (3, size, size) uint8."""
     return to_square(decode_image(path, size), size)
 
 
 class DecodedImages:
     """Images decoded once into memory shared by all loader workers.
 
-    N x 3 x size x size bytes are reserved and filled at the first access to each image. Two workers
-    may decode the same image; both write the same bytes.
-
-    Args:
-        files: The N image files.
-        size: Side of the stored squares in pixels.
+    N x 3 x size x size bytes are reserved for N files and filled at the first access to each image.
+    Two workers may decode the same image; both write the same bytes.
 
     Raises:
-        UserError: If the machine's shared memory cannot hold them.
+        UserError: If shared memory is too small.
     """
 
     def __init__(self, files: Iterable[Path], size: int) -> None:
@@ -54,7 +50,7 @@ class DecodedImages:
             ) from error
 
     def get(self, path: Path) -> Tensor:
-        """Return the image as a (3, size, size) uint8 square, decoded at the first call."""
+        """Return an image as (3, size, size) uint8, decoded at the first call."""
         row = self._rows[path]
         if not self._filled[row]:
             self._pixels[row] = read_square(path, self._size)

@@ -22,9 +22,9 @@ DAMAGED = (
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any mode to 8-bit RGB.
 
-    Deep grey values (16 or 32 bits, or floating point) are scaled linearly so that the image's own
-    darkest and brightest values become 0 and 255: released 16-bit radiographs rarely use their
-    whole range. Values that are not finite and transparent parts become black.
+    Deep grey values (16 or 32 bits, or float) are scaled linearly from the image's own minimum and
+    maximum to 0 and 255, since released 16-bit radiographs rarely use their whole range. Non-finite
+    values and transparent parts become black.
     """
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)
@@ -42,12 +42,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def decode_image(path: Path | BytesIO, min_side: int | None = None) -> Image.Image:
-    """Read an image as 8-bit RGB.
+    """Read an image, from a path or its bytes, as 8-bit RGB.
 
-    Args:
-        path: The file, or its content.
-        min_side: For JPEGs, decode at the smallest of libjpeg's scales with at least this many
-            pixels on the shorter side, which is much faster for large images. None: full size.
+    ``min_side`` decodes JPEGs at libjpeg's smallest scale with that many pixels on the shorter
+    side, which is much faster for large images. None gives the full size.
 
     Raises:
         UserError: If the file is missing, truncated or not an image.

@@ -1,4 +1,4 @@
-"""Text normalisation, used for every comparison of answers and questions."""
+"""Text normalisation for every comparison of answers and questions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BETWEEN_CHINESE = re.compile(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])")
 
 
 def collapse(text: str) -> str:
-    """Replace every run of white space by one space, and strip."""
+    """Strip, and replace each run of white space by one space."""
     return " ".join(text.split())
 
 
@@ -18,13 +18,12 @@ def normalise(text: str) -> str:
     """Normalise a question or an answer; the result may be empty.
 
     In this order: lower-case; delete ``, . ' ! ? " ( ) * # : ; ~``; write ``x ray`` and ``x-ray``
-    as ``xray``; a hyphen between spaces and every slash become a space; collapse white space; in
-    Chinese text, also delete ``，。！？（）：；、`` and the space between two characters. Medical
-    VQA code commonly applies these rules to questions; here they apply to answers as well.
+    as ``xray``; turn spaced hyphens and all slashes into spaces; collapse white space; in Chinese
+    text, also delete ``，。！？（）：；、`` and the space between two characters. Medical VQA code
+    commonly applies these rules to questions; here they apply to answers too.
 
-    Example:
-        >>> normalise("X-ray,  AP/PA - (supine)?")
-        'xray ap pa supine'
+    >>> normalise("X-ray,  AP/PA - (supine)?")
+    'xray ap pa supine'
     """
     text = text.lower().translate(_DELETED)
     text = text.replace("x ray", "xray").replace("x-ray", "xray")

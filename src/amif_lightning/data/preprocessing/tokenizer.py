@@ -1,7 +1,7 @@
 """Tokenizers from the hub or a folder, or ``words``: a fixed table built from training texts.
 
-The table has 4096 slots: specials, every character, then the texts' words by count and name. Unlike
-that of ``WordPieceTrainer`` it is deterministic, and its size does not depend on the data.
+The table has 4096 slots: specials, all characters, then words by count and alphabet. Unlike
+``WordPieceTrainer``'s it is deterministic, and its size does not depend on the data.
 """
 
 from __future__ import annotations
@@ -23,11 +23,8 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 class Tokenizer:
     """BERT-like WordPiece tokenizer that is stored as one string.
 
-    Args:
-        fast: A tokenizer of the ``tokenizers`` library.
-
     Raises:
-        UserError: If it lacks [PAD], [CLS] or [SEP].
+        UserError: If [PAD], [CLS] or [SEP] is missing from ``fast``.
     """
 
     def __init__(self, fast: FastTokenizer) -> None:
@@ -51,7 +48,7 @@ class Tokenizer:
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
-        """Inverse of :meth:`to_json`."""
+        """Load a tokenizer from :meth:`to_json`."""
         return cls(FastTokenizer.from_str(text))
 
     @classmethod
@@ -92,7 +89,7 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, name: str) -> Tokenizer:
-        """Load the tokenizer of a text encoder from the hub or a local folder.
+        """Load a text encoder's tokenizer from the hub or a local folder.
 
         Raises:
             UserError: If it cannot be loaded or is of another kind.
@@ -131,7 +128,7 @@ class Tokenizer:
         return list(self._fast.encode(text, add_special_tokens=False).ids)
 
     def encode(self, text: str, limit: int) -> list[int]:
-        """Return ``[CLS] text [SEP]`` with at most ``limit`` ids (2 or more); the rest is cut."""
+        """Return ``[CLS] text [SEP]``, truncated to at most ``limit`` ids (2 or more)."""
         return [self.cls_id, *self.pieces(text)[: limit - 2], self.sep_id]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -144,15 +141,10 @@ class Tokenizer:
 
 
 def corpus_texts(entries: Sequence[str], own: Iterable[str]) -> list[str]:
-    """Read the texts named by ``tokenizer_corpora``.
+    """Read the texts of the option ``tokenizer_corpora``.
 
-    Args:
-        entries: ``train`` for the data set's own training texts, else text files with one text a
-            line.
-        own: The data set's own training texts.
-
-    Raises:
-        UserError: If a file does not exist or is not text.
+    The entry ``train`` gives ``own``; others are files with one text per line. Missing files and
+    files that are not text raise a UserError.
     """
     texts: list[str] = []
     for entry in entries:

@@ -1,7 +1,6 @@
 """Resize, augment and normalise decoded images.
 
-Only ``released_pretrain`` flips: a mirrored image is a wrong sample if its text names a side. The
-caller's seed decides all random numbers, so a sample depends on (seed, epoch, index) only.
+The caller's seed decides all random numbers, so a sample depends only on (seed, epoch, index).
 """
 
 from __future__ import annotations
@@ -38,17 +37,15 @@ class ImageTransform:
     Args:
         size: Side of the output in pixels.
         augmentation: ``none``; ``mild``: rotation up to 10 degrees, zoom 0.75 to 1.1, shift up to
-            6 %, brightness and contrast up to 20 %, all in one resampling of the decoded square;
-            ``paper``: for fine-tuning, random crop of 0.6 to 1 of the area and RandAugment(2, 7)
-            with probability 0.8; ``paper_pretrain``: for pre-training, random crop of 0.7 to 1,
-            jitter (0.4, 0.4, 0.4, 0.1) of brightness, contrast, saturation and hue with probability
-            0.6, grey with 0.1, RandAugment(2, 4) without ``Solarize`` with 0.8, blur of sigma 0.1
-            to 2 with 0.3; ``released_pretrain``: the same and a horizontal flip with probability
-            0.5, after which texts that name a side are wrong. All are released values; magnitudes
-            are on torchvision's scale of 0 to 30, and blur is in pixels of the output.
-
-    Raises:
-        UserError: If the augmentation is unknown.
+            6 %, brightness and contrast up to 20 %, in one resampling of the decoded square;
+            ``paper``, for fine-tuning: random crop of 0.6 to 1 of the area, RandAugment(2, 7) with
+            probability 0.8; ``paper_pretrain``: random crop of 0.7 to 1, jitter (0.4, 0.4, 0.4,
+            0.1) of brightness, contrast, saturation and hue with probability 0.6, grey with 0.1,
+            RandAugment(2, 4) without ``Solarize`` with 0.8, blur of sigma 0.1 to 2 with 0.3;
+            ``released_pretrain``: the same and a horizontal flip with probability 0.5, after which
+            texts that name a side are wrong. All are released values; magnitudes are on
+            torchvision's scale of 0 to 30, and blur is in output pixels. An unknown name is a
+            ``UserError``.
     """
 
     def __init__(self, size: int, augmentation: Augmentation = "none") -> None:
@@ -61,7 +58,7 @@ class ImageTransform:
 
     @property
     def decoded_size(self) -> int:
-        """Side of the decoded square with which the smallest square crop has ``size`` pixels.
+        """Side of the decoded square whose smallest square crop has ``size`` pixels.
 
         A crop that is not square may still be enlarged along its shorter side.
         """
@@ -69,7 +66,7 @@ class ImageTransform:
         return math.ceil(self.size / shown.get(self.augmentation, SMALLEST_PRETRAIN_CROP**0.5))
 
     def __call__(self, pixels: Tensor, seed: int = 0) -> Tensor:
-        """Map an image (3, h, w) uint8 to (3, size, size) float32; ``seed`` decides the draw."""
+        """Map an image (3, h, w) uint8 to (3, size, size) float32, augmented by ``seed``."""
         if self.augmentation == "mild":
             image = _mild(pixels, self.size, torch.Generator().manual_seed(seed))
         elif self._drawn is not None:
@@ -116,14 +113,10 @@ _PIPELINES: Mapping[str, Callable[[int], v2.Compose]] = {
 
 
 def operations(size: int, strength: float) -> list[Callable[[Tensor], Tensor]]:
-    """Return the operations of torchvision's RandAugment except ``Solarize``, an inversion.
+    """Return RandAugment's operations on (3, size, size) uint8 except ``Solarize``, an inversion.
 
-    The class itself has no option to leave one out. Signed operations are listed once for each
-    sign and all others twice, so that an even draw draws every operation equally often.
-
-    Args:
-        size: Side of the images (3, size, size) uint8 in pixels.
-        strength: Share of the greatest strength, 0 to 1: the magnitude over 30.
+    torchvision's class cannot leave one out. ``strength`` is the magnitude over 30. Signed
+    operations are listed once per sign and others twice, so that each is drawn equally often.
     """
     both, plain = [], [partial(vision.posterize, bits=8 - round(4 * strength))]
     for sign in (1, -1):

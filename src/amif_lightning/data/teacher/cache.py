@@ -1,4 +1,4 @@
-"""Cache of a teacher's embeddings of a data set: computed once, looked up by id."""
+"""Cache of a teacher's embeddings of a data set, computed once and looked up by id."""
 
 from __future__ import annotations
 
@@ -29,16 +29,10 @@ _TEACHERS = Literal["open_clip", "checkpoint", "embeddings"]
 
 
 class Embeddings:
-    """A file of embeddings in memory.
-
-    Args:
-        path: The file, see :mod:`amif_lightning.data.teacher.store`.
-
-    Attributes:
-        scale: The teacher's logit scale, a natural logarithm.
+    """An embeddings file in memory; ``scale`` is the teacher's logit scale, a natural logarithm.
 
     Raises:
-        UserError: If the file is missing or wrong; a wrong row is named.
+        UserError: If the file is missing or wrong; the first wrong row is named.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,15 +60,11 @@ class Embeddings:
 
 
 def fingerprint(ids: Sequence[str], sizes: Sequence[int], texts: Mapping[str, str]) -> str:
-    """Identify a data set, whatever the order of its samples, by 64 hexadecimal digits.
+    """Return 64 hexadecimal digits that identify a data set, whatever the order of its samples.
 
     SHA-256 over the lines ``["image", id, size]`` sorted by id, then ``["text", id, hash]`` sorted
-    by id: each a JSON list as Python's ``json.dumps`` writes it, in ASCII, and a line feed.
-
-    Args:
-        ids: N ids of the images.
-        sizes: N sizes of their files in bytes.
-        texts: Text by id; its hash is the hexadecimal SHA-256 of its UTF-8 bytes.
+    by id: each a JSON list as Python's ``json.dumps`` writes it, in ASCII, and a line feed. Sizes
+    are in bytes; a text's hash is the hexadecimal SHA-256 of its UTF-8 bytes.
     """
     digest = hashlib.sha256()
     lines: list[list[str | int]] = [
@@ -95,15 +85,14 @@ def teacher_embeddings(
     *,
     num_workers: int = 2,
 ) -> Path:
-    """Return the file with a teacher's embeddings of a data set, computed if it is missing.
+    """Return the file with a teacher's embeddings of a data set, computed if missing.
 
-    An interrupted computation continues from parts next to the file. If two processes on one
-    machine ask at the same time, the second waits for the first. File names contain a hash of
-    teacher and data.
+    An interrupted computation continues from parts next to the file. On one machine, a second
+    process waits for the first. File names contain a hash of teacher and data.
 
     Args:
         folder: Folder of the files.
-        teacher: ``open_clip``, ``checkpoint`` (an earlier pre-training run), or ``embeddings`` (a
+        teacher: ``open_clip``, ``checkpoint`` (an earlier pre-training run) or ``embeddings`` (a
             given file, which is checked against the data).
         source: ``hf-hub:NAME`` or ``local-dir:FOLDER`` (empty: BiomedCLIP from the hub), the
             checkpoint, or the embeddings file.
@@ -112,8 +101,8 @@ def teacher_embeddings(
         num_workers: Processes that decode images.
 
     Raises:
-        UserError: If the teacher cannot be loaded, an image is missing or damaged, or a file is of
-            another teacher or data set.
+        UserError: If the teacher cannot be loaded, an image is missing or damaged, or a file
+            belongs to another teacher or data set.
     """
     check_choice("teacher", teacher, _TEACHERS)
     if teacher != "open_clip" and not source:

@@ -1,4 +1,4 @@
-"""Run a teacher over a data set in parts that survive an interruption."""
+"""Run a teacher over a data set, in parts that survive an interruption."""
 
 from __future__ import annotations
 
@@ -34,18 +34,14 @@ def compute(
     folder: Path,
     num_workers: int = 2,
 ) -> tuple[Tensor, Tensor]:
-    """Compute a teacher's features of all images (N, T) and texts (M, T), float32.
+    """Compute a teacher's features of N images (N, T) and M texts (M, T), by id, float32.
 
-    Args:
-        teacher: The teacher.
-        images: N files by id.
-        texts: M texts by id.
-        folder: Folder of finished parts, for this teacher and this data only.
-        num_workers: Processes that decode images.
+    ``folder`` holds finished parts of this teacher and data only. ``num_workers`` processes decode
+    images.
 
     Raises:
-        UserError: If an image is missing or damaged, or the teacher returns a vector that is not
-            finite, or vectors of two widths.
+        UserError: If an image is missing or damaged, or the teacher returns a non-finite vector or
+            vectors of two widths.
     """
     words = list(texts.values())
     if cut := teacher.cut(words):
@@ -75,7 +71,7 @@ def compute(
 
 
 class _Images(Dataset[Tensor]):
-    """Decoded images as the teacher's input; only its transform is sent to the workers."""
+    """Decoded images as the teacher's input; workers receive only its transform."""
 
     def __init__(self, paths: Sequence[Path], prepare: Callable[[Image.Image], Tensor]) -> None:
         self.paths, self.prepare = paths, prepare
@@ -98,7 +94,7 @@ def _features(
     bar: tqdm,
     width: int | None = None,
 ) -> Tensor:
-    """Rows (N, T) of all ids, from parts on disk where they exist; T is ``width`` if given."""
+    """Rows (N, T) of all ids, from existing parts where possible; T is ``width`` if given."""
     stops = {start: min(start + PART, len(ids)) for start in range(0, len(ids), PART)}
     files = {start: folder / f"{kind}-{start:09d}.npy" for start in stops}
     kept = {start: _read(files[start], stop - start) for start, stop in stops.items()}
@@ -135,7 +131,7 @@ def _features(
 
 
 def _read(file: Path, rows: int) -> np.ndarray | None:
-    """A part of so many rows; None if it is missing or incomplete."""
+    """A part of that many rows; None if missing or incomplete."""
     try:
         part: np.ndarray = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -1,7 +1,4 @@
-"""Frozen teachers: unit vectors of un-augmented images and of texts, and a logit scale.
-
-Letters used in shapes: B samples, T the teacher's width.
-"""
+"""Frozen teachers: B images or texts without augmentation become unit rows (B, T)."""
 
 from __future__ import annotations
 
@@ -25,31 +22,24 @@ from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, build_vision
 from amif_lightning.renamed_options import read_checkpoint
 
-#: The paper's teacher, and its most tokens of a text.
+#: The paper's teacher, and its maximum number of tokens of a text.
 BIOMEDCLIP = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 MAX_TOKENS = 120
 _FOLDER, _HUB = "local-dir:", "hf-hub:"
 
 
 class FrozenTeacher(nn.Module):
-    """Base of both teachers: no gradient, no dropout, full precision.
+    """Base of the teachers: no gradient, no dropout, full precision."""
 
-    Attributes:
-        scale: Logit scale, the natural logarithm of the factor of the cosines.
-        image_size: Side of the input in pixels.
-        max_tokens: Most tokens of a text, specials included; the rest is cut. At most
-            :data:`MAX_TOKENS` and the model's number of positions.
-        prepare: Maps an RGB image of any size to an input (3, image_size, image_size). It can be
-            sent to other processes without the teacher.
-    """
-
-    scale: float
-    image_size: int
+    scale: float  # natural logarithm of the factor of the cosines
+    image_size: int  # side of the input in pixels
+    #: Longer texts are truncated; specials count. At most MAX_TOKENS and the model's positions.
     max_tokens: int
+    #: Maps an RGB image of any size to an input (3, image_size, image_size); can be pickled alone.
     prepare: Callable[[Image.Image], Tensor]
 
     def train(self, mode: bool = True) -> FrozenTeacher:
-        """Stay in evaluation mode, also as a part of a module in training."""
+        """Stay in evaluation mode, also inside a module in training."""
         super().train(False)
         return self
 
@@ -82,13 +72,10 @@ class FrozenTeacher(nn.Module):
 
 
 class OpenClipTeacher(FrozenTeacher):
-    """An open_clip model with its own weights, transform and tokenizer; BiomedCLIP in the paper.
-
-    Args:
-        source: ``hf-hub:NAME`` or ``local-dir:FOLDER``.
+    """An open_clip model with its own weights, transform and tokenizer; the paper uses BiomedCLIP.
 
     Raises:
-        UserError: If the model cannot be reached or loaded.
+        UserError: If ``source``, ``hf-hub:NAME`` or ``local-dir:FOLDER``, cannot be loaded.
     """
 
     def __init__(self, source: str) -> None:
@@ -101,7 +88,7 @@ class OpenClipTeacher(FrozenTeacher):
                 f"them as --data.init_args.teacher_source, such as {BIOMEDCLIP}."
             )
         try:
-            # Unlike the other factories, this one never goes on with random weights.
+            # Unlike the other factories, this one never falls back to random weights.
             model: Any = open_clip.create_model_from_pretrained(source)
             self.model, self.prepare = model
             self._tokenize: Any = open_clip.get_tokenizer(source)
@@ -130,7 +117,7 @@ class OpenClipTeacher(FrozenTeacher):
         padding = getattr(inner, "pad_token_id", None) or 0
         count = 0
         for start in range(0, len(texts), 1024):
-            # Only texts that are cut later fill this one more place.
+            # Only texts that will be truncated fill this extra position.
             ids = self._tokenize(list(texts[start : start + 1024]), self.max_tokens + 1)
             count += int((ids[:, -1] != padding).sum())
         return count
@@ -146,13 +133,10 @@ class OpenClipTeacher(FrozenTeacher):
 
 
 class CheckpointTeacher(FrozenTeacher):
-    """The encoders and projections of an earlier pre-training run.
-
-    Args:
-        path: A checkpoint that ``fit`` wrote with ``AMiFPretrain`` and image-text alignment.
+    """Encoders and projections of an ``AMiFPretrain`` checkpoint with image-text alignment.
 
     Raises:
-        UserError: If the file is missing, damaged or no such checkpoint.
+        UserError: If the checkpoint is missing, damaged or of another kind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -221,7 +205,7 @@ class CheckpointTeacher(FrozenTeacher):
 
 
 def _whole_image(image: Image.Image, transform: ImageTransform) -> Tensor:
-    """The un-augmented input of the suite: the whole image, aspect not kept, normalised."""
+    """The suite's input without augmentation: the whole image resized to a square, normalised."""
     return transform(to_square(image, transform.size))
 
 
@@ -236,14 +220,13 @@ def _linear(state: Mapping[str, Tensor]) -> nn.Linear:
 
 
 def open_teacher(kind: str, source: str) -> FrozenTeacher:
-    """Load a teacher, onto the GPU if there is one.
+    """Load a teacher, onto the GPU if available.
 
-    Args:
-        kind: ``open_clip``, or ``checkpoint`` for an earlier run.
-        source: Hub name or ``local-dir:FOLDER`` (empty: BiomedCLIP), or the checkpoint's path.
+    The kind ``open_clip`` takes ``hf-hub:NAME`` or ``local-dir:FOLDER`` as source (empty:
+    BiomedCLIP), and ``checkpoint`` the path of an earlier run's checkpoint.
 
     Raises:
-        UserError: If it cannot be loaded.
+        UserError: If the teacher cannot be loaded.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "checkpoint":
@@ -252,17 +235,10 @@ def open_teacher(kind: str, source: str) -> FrozenTeacher:
 
 
 def teacher_name(kind: str, source: str) -> str:
-    """Return the teacher's part of the names of its embedding files.
+    """Return the part of embedding file names that identifies a teacher of :func:`open_teacher`.
 
-    Files on this machine are named by a hash of their content: a folder may be moved, and a
-    repeated run writes another teacher under the old path.
-
-    Args:
-        kind: As for :func:`open_teacher`.
-        source: As for :func:`open_teacher`.
-
-    Raises:
-        UserError: If the folder or the file does not exist.
+    Local files are identified by a hash of their content: a folder may be moved, and a repeated run
+    writes another teacher under the old path. A missing file or folder raises a UserError.
     """
     source = source or BIOMEDCLIP
     if kind == "open_clip" and not source.startswith(_FOLDER):
@@ -285,6 +261,6 @@ def teacher_name(kind: str, source: str) -> str:
 
 @cache
 def _content(path: Path, modified: int) -> bytes:
-    """The file's hash, computed once per process and modification time."""
+    """A file's hash, computed once per process and modification time."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()

@@ -1,13 +1,7 @@
-"""The embeddings file: its format, and the checks of a file that anyone may have written.
+"""The embeddings file: a safetensors file, checked because anyone may have written it.
 
-A safetensors file with the tensors ``image`` (N, T) and ``text`` (M, T), float16 or float32, rows
-of unit norm, and as string metadata
-
-- ``image_ids``, ``text_ids``: JSON lists of N and M ids, ``<dataset>/<relative path>`` and
-  ``<dataset>/<study id>``;
-- ``logit_scale``: natural logarithm of the factor of the teacher's cosines;
-- ``teacher``: the source of the rows, in words;
-- ``data_fingerprint``: see :func:`amif_lightning.data.teacher.cache.fingerprint`.
+Its tensors ``image`` (N, T) and ``text`` (M, T) are float16 or float32, with rows of unit norm. Its
+string metadata is :class:`About`, with lists and numbers as JSON.
 """
 
 from __future__ import annotations
@@ -39,13 +33,13 @@ OTHER_CACHE = "give another folder as --data.init_args.teacher_cache"
 
 @dataclass(frozen=True)
 class About:
-    """The metadata of a file, see above."""
+    """The metadata of a file."""
 
-    image_ids: tuple[str, ...]
-    text_ids: tuple[str, ...]
-    logit_scale: float
-    teacher: str
-    data_fingerprint: str
+    image_ids: tuple[str, ...]  # N ids, ``<dataset>/<relative path>``
+    text_ids: tuple[str, ...]  # M ids, ``<dataset>/<study id>``
+    logit_scale: float  # natural logarithm of the factor of the teacher's cosines
+    teacher: str  # the source of the rows, in words
+    data_fingerprint: str  # see ``fingerprint`` in data/teacher/cache.py
 
     def metadata(self) -> dict[str, str]:
         """Return the file's string metadata."""
@@ -53,7 +47,7 @@ class About:
 
 
 def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> None:
-    """Write a file of images (N, T) and texts (M, T), float32, whole or not at all.
+    """Write N images (N, T) and M texts (M, T), float32, completely or not at all.
 
     Raises:
         UserError: If the file cannot be written.
@@ -64,11 +58,7 @@ def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> N
 
 
 def check_header(about: About) -> None:
-    """Check that a file can hold the ids, before anything is computed for them.
-
-    Raises:
-        UserError: If there are too many.
-    """
+    """Raise a UserError if a file cannot hold the ids; called before any computation."""
     size = len(json.dumps(about.metadata()))
     if size > LARGEST_HEADER - 1024:  # the rest of a header is shorter
         raise UserError(
@@ -79,24 +69,21 @@ def check_header(about: About) -> None:
 
 
 def read_about(path: Path) -> About:
-    """Read and check the metadata of a file, without its rows.
+    """Read and check only the metadata of a file.
 
     Raises:
-        UserError: If the file is missing or not of this format.
+        UserError: If the file is missing or has another format.
     """
     with _opened(path) as stored:
         return _about(path, stored)
 
 
 def read_embeddings(path: Path) -> tuple[About, dict[str, Tensor]]:
-    """Read and check a file.
-
-    Returns:
-        Its metadata, and its tensors ``image`` (N, T) and ``text`` (M, T), float16 or float32.
+    """Read and check a file; return its metadata and its tensors ``image`` and ``text``.
 
     Raises:
-        UserError: If the file is missing or not of this format, or a row is not a finite vector of
-            unit norm; the sentence names the first such row.
+        UserError: If the file is missing or has another format, or a row is not a finite unit
+            vector; the first such row is named.
     """
     with _opened(path) as stored:
         about = _about(path, stored)
@@ -108,7 +95,7 @@ def read_embeddings(path: Path) -> tuple[About, dict[str, Tensor]]:
 
 
 def not_unit(rows: Tensor, ids: Sequence[str]) -> str:
-    """Describe the first row that is no finite vector of unit norm; empty if there is none."""
+    """Describe the first row that is not a finite unit vector; empty if all are."""
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
     # Written so that a norm which is not a number is wrong too.
     wrong = ~((norms - 1).abs() <= NORM_TOLERANCE)

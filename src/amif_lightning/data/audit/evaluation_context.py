@@ -30,10 +30,7 @@ def baselines_correct(
 def evaluation_context(
     parts: Splits, file_of: Callable[[VQAExample], str], warnings: Sequence[str] = ()
 ) -> EvaluationContext:
-    """Count the test questions that baselines and the best candidates answer correctly.
-
-    ``file_of`` gives a row's image file as the record names it.
-    """
+    """Count the test questions that baselines and the best candidates answer correctly."""
     rows, train = parts.test, parts.released_train
     correct = baselines_correct(train, rows)
     return EvaluationContext(

@@ -36,10 +36,7 @@ class Findings(ABC):
 
     @property
     def failed(self) -> bool:
-        """Whether there is a leak under ``clean``, or an unreadable image.
-
-        Leaks under ``literature`` are printed only: that protocol leaks by definition.
-        """
+        """Whether an image is unreadable, or there is a leak under the protocol ``clean``."""
         unreadable = bool(self.images and (self.images.missing or self.images.undecodable))
         return unreadable or (self.protocol == "clean" and not self.clean)
 

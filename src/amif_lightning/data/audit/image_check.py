@@ -23,7 +23,7 @@ class ImageCheck:
     """Result of reading every image once, with sorted paths relative to the root.
 
     ``absent_folders`` counts images by outermost missing folder; they are neither checked nor
-    missing. A missing folder of one image in an existing folder is a missing image.
+    missing. If only the subfolder of a single image is missing, that image counts as missing.
     """
 
     checked: int

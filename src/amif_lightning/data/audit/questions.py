@@ -94,8 +94,8 @@ def audit(
 ) -> Audit:
     """Count, compare and judge the splits ``parts`` of a run.
 
-    No training row may restate a held-out split of ``release``, scored or not. ``notes`` are
-    printed last. ``check_images`` decodes every image (``file_of`` a row) at reduced size.
+    No training row may restate a held-out split of ``release``, scored or not. ``file_of`` returns
+    a row's image file; ``check_images`` decodes each at reduced size. ``notes`` are printed last.
     """
     sets: dict[str, Sequence[VQAExample]] = {
         "released train": parts.released_train,

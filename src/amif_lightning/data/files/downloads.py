@@ -36,7 +36,11 @@ class RemoteFile:
 
 
 def session() -> requests.Session:
-    """Return an HTTP session that refuses unencrypted connections, also after a redirect."""
+    """Return an HTTP session that refuses unencrypted connections, also after a redirect.
+
+    Raises:
+        UserError: If the package requests is not installed.
+    """
     try:
         import requests
     except ImportError as error:

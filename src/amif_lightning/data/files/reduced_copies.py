@@ -50,8 +50,8 @@ def resize_all(
 ) -> Resized:
     """Make reduced copies of images, given by ``<data set>/<path in the release>``, in parallel.
 
-    ``short_side`` is in pixels; smaller images are not enlarged. ``quality`` is 1 to 95. 0
-    ``workers`` means no further process.
+    ``short_side`` is in pixels; smaller images are not enlarged. ``quality`` is 1 to 95. With 0
+    ``workers`` this process makes the copies.
 
     Raises:
         UserError: If a number is out of range or a copy cannot be written.

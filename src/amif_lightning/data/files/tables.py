@@ -60,7 +60,7 @@ class TableFile:
         )
 
     def open(self) -> IO[bytes]:
-        """Open the file; raises a UserError if it is missing or unreadable."""
+        """Open the file; raise a UserError if it is missing or unreadable."""
         try:
             if self.path.suffix == ".gz":
                 return cast(IO[bytes], gzip.open(self.path))

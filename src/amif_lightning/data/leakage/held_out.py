@@ -57,7 +57,7 @@ def leaking_images(
         files: Training images by ``<data set>/<path>``; missing files are compared by name only.
         scored: The images that other data sets score, by split.
         hashes: Hashes of all these images; a damaged one raises a UserError.
-        by_content_only: Scored images of data sets with meaningless file names.
+        by_content_only: Scored images whose file names carry no meaning and are not compared.
     """
     paths = [[name.partition("/")[2] for name in one.files] for one in scored]
     names = same_names(files, paths)

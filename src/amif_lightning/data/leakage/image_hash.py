@@ -1,6 +1,6 @@
 """Find images that two sets share, by file name and by content.
 
-Data sets take images from the same archives, with other sizes, formats or names.
+Data sets take images from the same archives, but with other sizes, formats or names.
 """
 
 from __future__ import annotations

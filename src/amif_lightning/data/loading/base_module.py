@@ -155,7 +155,8 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     def selection(self) -> dict[str, str | int | float | bool]:
         """Return the data set, its layout and the ``row_options``, which checkpoints store.
 
-        Scoring compares them, to reject checkpoints that trained on or were selected by its rows.
+        Scoring compares them, to reject checkpoints that were trained or selected on the scored
+        rows.
         """
         chosen = {name: getattr(self, name) for name in self.row_options}
         return {"dataset": self.dataset, "layout": self.release.layout, **chosen}
@@ -222,7 +223,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return self._tokenizer
 
     def adopt_tokenizer(self, text: str) -> None:
-        """Use a checkpoint's tokenizer (JSON), whose ids its weights were trained on.
+        """Use a checkpoint's tokenizer, given as JSON, so that ids mean the same as in its training.
 
         A UserError is raised if it differs from a pretrained tokenizer that this data module names.
         """

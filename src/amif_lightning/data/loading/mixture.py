@@ -48,7 +48,7 @@ class MixtureModule(TextDataModule[Row]):
     def selection(self) -> dict[str, str | int | float | bool]:
         """Return the mixture's name, each part's values as ``<data set>.<key>``, and ``held_out``.
 
-        ``held_out`` names the fully compared held-out data sets, comma-separated.
+        ``held_out`` lists, comma-separated, the held-out data sets with all images compared.
         """
         joint: dict[str, str | int | float | bool] = {"dataset": type(self).__name__}
         for part in self.parts:

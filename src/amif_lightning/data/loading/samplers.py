@@ -51,10 +51,7 @@ class ShardSampler(DistributedSampler[Any]):
 
 
 def position(trainer: Trainer, steps: int) -> tuple[int, int]:
-    """Return the epoch to train on, from 0, and the number of its batches already trained on.
-
-    ``steps`` is the number of batches of the whole loader.
-    """
+    """Return the epoch to train on, from 0, and how many of its ``steps`` batches are done."""
     limit = trainer.limit_train_batches
     if isinstance(limit, int):
         steps = min(steps, limit)

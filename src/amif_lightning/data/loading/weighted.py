@@ -20,12 +20,12 @@ Sample_co = TypeVar("Sample_co", covariant=True)
 class Mixed(Dataset[Sample_co]):
     """Weighted samples of several parts that are concatenated in ``data``.
 
-    An epoch shows ``round(weight * n)`` samples of a part of n: weight 1 each once, 0.5 a half and
-    the other half in the next epoch, 2 each twice. A part repeats a sample only after showing all
-    others, except samples that a loader drops with an incomplete batch. A part's epochs are
-    consecutive slices of an endless sequence of permutations ("passes"), drawn from (seed, part,
-    pass). Augmentation and drawn views change with the pass; ``data`` is indexed by ``(pass,
-    index)``.
+    An epoch shows ``round(weight * n)`` samples of a part of n: weight 1 (the default) each once,
+    0.5 a half and the other half in the next epoch, 2 each twice. A part repeats a sample only
+    after showing all others, except samples that a loader drops with an incomplete batch. A part's
+    epochs are consecutive slices of an endless sequence of permutations ("passes"), drawn from
+    (seed, part, pass). Augmentation and drawn views change with the pass; ``data`` is indexed by
+    ``(pass, index)``.
 
     Raises:
         UserError: If an epoch would show no sample of a part.
@@ -74,7 +74,7 @@ class Mixed(Dataset[Sample_co]):
 
 
 def check_weights(parts: int, weights: Sequence[float] | None) -> None:
-    """Raise a UserError unless there are parts and, if given, a positive finite weight for each."""
+    """Check that there are parts and, if given, one positive finite weight for each."""
     if parts < 1:
         raise UserError("data.init_args.parts is empty: name at least one data module.")
     if weights is None:

@@ -29,16 +29,12 @@ _TEACHERS = Literal["open_clip", "checkpoint", "embeddings"]
 
 
 class Embeddings:
-    """An embeddings file in memory; ``scale`` is the teacher's logit scale, a natural logarithm.
-
-    Raises:
-        UserError: If the file is missing or wrong; the first wrong row is named.
-    """
+    """An embeddings file in memory; a missing or wrong file raises a UserError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         about, self._rows = read_embeddings(path)
-        self.scale = about.logit_scale
+        self.scale = about.logit_scale  # a natural logarithm
         ids = {"image": about.image_ids, "text": about.text_ids}
         self._places = {
             kind: {name: row for row, name in enumerate(names)} for kind, names in ids.items()
@@ -85,19 +81,18 @@ def teacher_embeddings(
     *,
     num_workers: int = 2,
 ) -> Path:
-    """Return the file with a teacher's embeddings of a data set, computed if missing.
+    """Return the file in ``folder`` with a teacher's embeddings of a data set, computed if missing.
 
     An interrupted computation continues from parts next to the file. On one machine, a second
     process waits for the first. File names contain a hash of teacher and data.
 
     Args:
-        folder: Folder of the files.
+        folder: Folder of all such files.
         teacher: ``open_clip``, ``checkpoint`` (an earlier pre-training run) or ``embeddings`` (a
             given file, which is checked against the data).
-        source: ``hf-hub:NAME`` or ``local-dir:FOLDER`` (empty: BiomedCLIP from the hub), the
-            checkpoint, or the embeddings file.
-        images: File by id ``<dataset>/<relative path>``.
-        texts: Text by id ``<dataset>/<study id>``.
+        source: As for :func:`open_teacher`, or the embeddings file.
+        images: Files by ``<dataset>/<relative path>``.
+        texts: Texts by ``<dataset>/<study id>``.
         num_workers: Processes that decode images.
 
     Raises:

@@ -47,11 +47,7 @@ class About:
 
 
 def write_embeddings(path: Path, image: Tensor, text: Tensor, about: About) -> None:
-    """Write N images (N, T) and M texts (M, T), float32, completely or not at all.
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
+    """Write N images (N, T) and M texts (M, T), float32, completely, or raise a UserError."""
     rows = {"image": image.cpu().contiguous(), "text": text.cpu().contiguous()}
     with replacing(path, OTHER_CACHE) as temporary:
         temporary.write_bytes(save(rows, about.metadata()))
@@ -69,11 +65,7 @@ def check_header(about: About) -> None:
 
 
 def read_about(path: Path) -> About:
-    """Read and check only the metadata of a file.
-
-    Raises:
-        UserError: If the file is missing or has another format.
-    """
+    """Read and check a file's metadata only; raise a UserError if it is missing or wrong."""
     with _opened(path) as stored:
         return _about(path, stored)
 

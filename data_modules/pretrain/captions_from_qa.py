@@ -1,4 +1,4 @@
-"""Captions made of a VQA data set's training questions and answers: a corpus without reports."""
+"""Image captions built from the training questions and answers of a VQA data set."""
 
 from __future__ import annotations
 
@@ -20,20 +20,17 @@ NO_FILE = "the image is not on disk"
 
 
 class CaptionsFromQA(StudyDataModule):
-    """Images with captions made of their questions and answers, ``Is it CT? yes. Which ...``.
+    """Images with captions built from their questions and answers, ``Is it CT? yes. Which ...``.
 
-    The captions come from the training rows of ``source`` under the protocol ``clean``, never from
-    its validation or test rows. Images that also occur in a validation or test set of ``source`` or
-    in any set of ``held_out``, by file name or by content, are dropped and counted. A part of the
-    remaining images is held out for validation; there is no test split.
+    Captions only use the training rows of ``source`` under the protocol ``clean``. Images that also
+    occur in its validation or test set or in any set of ``held_out``, by file name or content, are
+    dropped and counted. Validation is held out from the remaining images; there is no test split.
 
     Args:
-        source: The VQA data set. Its split options decide which rows train, so give those of the
-            fine-tuning run that follows.
-        held_out: Further VQA data sets that the weights will be scored on. None of their images
-            is trained on, including their training images: another split seed validates on others
-            of them.
-        hashes: Folder that keeps the images' perceptual hashes, so that each image is read once.
+        source: The VQA data set, with the split options of the fine-tuning run that follows.
+        held_out: Other VQA data sets that the weights will be scored on. All of their images are
+            excluded, since another split seed may validate on any training image.
+        hashes: Folder that caches perceptual hashes of the images.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
@@ -61,14 +58,14 @@ class CaptionsFromQA(StudyDataModule):
         self.source, self.held_out, self.hashes = source, held_out or [], hashes
 
     def prepare_data(self) -> None:
-        """Prepare the VQA data sets, hash their images, then as in the base."""
+        """Prepare the VQA data sets, hash their images and prepare the teacher."""
         for module in (self.source, *self.held_out):
             module.prepare_data()
         hashes_of((self.source, *self.held_out), self.hashes)
         super().prepare_data()
 
     def read_release(self) -> StudyRelease:
-        """Make the captions of the images that are scored nowhere.
+        """Build captions for the images that are not scored in any data set.
 
         Raises:
             UserError: If a release cannot be read or an image is damaged.
@@ -131,20 +128,20 @@ class CaptionsFromQA(StudyDataModule):
         )
 
     def scored_images(self) -> list[DatasetImages]:
-        """Validation images of the captions, and those that the source validates and tests on."""
+        """Return validation images of the captions, and validation and test images of the source."""
         return [*super().scored_images(), *self.source.scored_images()]
 
     def training_texts(self) -> list[str]:
-        """The source's texts, so that both stages of a run build the same token table."""
+        """Return the source's texts, so that both stages build the same token table."""
         return self.source.training_texts()
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """The source's selection, which fine-tuning must share, and the held-out data sets."""
+        """Return the source's selection, which fine-tuning must share, and the held-out sets."""
         names = ", ".join(sorted({module.dataset for module in self.held_out}))
         return self.source.selection() | ({"held_out": names} if names else {})
 
 
 def caption(rows: Iterable[VQAExample]) -> str:
-    """Join questions and their answers in released order, equal pairs once."""
+    """Join distinct pairs of question and answer in released order."""
     pairs = (f"{row.question.rstrip(' ?.:')}? {row.answer.rstrip(' .')}." for row in rows)
     return collapse(" ".join(dict.fromkeys(pairs)))

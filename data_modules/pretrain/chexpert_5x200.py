@@ -1,4 +1,4 @@
-"""CheXpert 5x200, and the same of MIMIC-CXR: see :class:`FiveClasses` for the rule of the draw."""
+"""CheXpert 5x200 and a test set drawn from MIMIC-CXR by the same rule."""
 
 from __future__ import annotations
 
@@ -79,23 +79,22 @@ class FiveClassesOptions(StudyOptions, total=False):
 
 
 class FiveClasses(StudyDataModule):
-    """A test set of five classes with 200 images each; there is nothing to train on.
+    """A test set of five classes with 200 images each.
 
-    An image is eligible if it is frontal and exactly one of the five labels is positive; uncertain
-    labels (-1), which the published rule does not mention, do not count. The images of a class are
-    ranked by SHA-256 of ``<draw_seed>/<path>`` and the first ones taken, so the draw does not
-    depend on the order of the labels or on which images are on disk. A class with fewer eligible
-    images keeps all of them, and a note gives their number.
+    An image is eligible if it is frontal and exactly one of the five labels is positive. Uncertain
+    labels (-1), which the published rule does not mention, are not positive. The images of a class
+    are ranked by SHA-256 of ``<draw_seed>/<path>`` and the first ones taken, so the draw depends
+    neither on the order of the labels nor on which images are on disk. A note reports classes with
+    fewer eligible images.
 
-    No report is read: the text of an image is one of its class's prompts, in turn, and all images
-    of a class are relevant to it. Image-to-text retrieval therefore retrieves the class, as
-    classification does, and its numbers cannot be compared with retrieval of reports.
+    The text of an image is a prompt of its class, in turn, and relevant to all images of the class.
+    Image-to-text retrieval therefore measures classification, not retrieval of reports.
 
     Args:
         root: Folder of the release.
         draw_seed: Seed of the draw.
-        missing_images: ``error``: a drawn image that is not there stops the run; ``skip``: it is
-            left out and counted, and not replaced by another one.
+        missing_images: Action for drawn images that are not on disk: ``error`` stops the run;
+            ``skip`` omits and counts them, without replacement.
         **kwargs: Arguments of :class:`StudyDataModule`.
     """
 
@@ -115,34 +114,34 @@ class FiveClasses(StudyDataModule):
 
     @property
     def dataset(self) -> str:
-        """Name of the data set."""
+        """Return the name of the data set."""
         return type(self).__name__
 
     @abstractmethod
     def eligible(self, dropped: list[DroppedRow]) -> Iterator[StudyRow]:
-        """Yield the eligible images in their official split; unusable lines go into ``dropped``."""
+        """Yield eligible images in their official split; append unusable lines to ``dropped``."""
 
     def _study(
         self, label: str, path: str, view: str, group: str, below: str, split: SplitName = "test"
     ) -> StudyRow:
-        """One image: ``path`` is equal in all copies of the release, ``below`` is on disk."""
+        """Return one image; ``path`` is equal in all copies of a release, ``below`` is on disk."""
         name = f"{self.dataset}/{path}"
         images = (StudyImage(name, self.root / below, view),)
         return StudyRow(name, split, images, "", label, (label,), group)
 
     def class_prompts(self) -> dict[str, list[str]]:
-        """Sentences for each of the five findings."""
+        """Return the sentences for each of the five findings."""
         return {name: list(texts) for name, texts in PROMPTS.items()}
 
     def training_texts(self) -> list[str]:
-        """The prompts, since there is no training study."""
+        """Return the prompts, since there is no training study."""
         return [text for texts in PROMPTS.values() for text in texts]
 
     def setup(self, stage: str) -> None:
-        """As in the base, for ``test`` and ``predict``.
+        """Set up ``test`` or ``predict``.
 
         Raises:
-            UserError: For ``fit`` and ``validate``: all images are test images.
+            UserError: For ``fit`` and ``validate``, since all images are test images.
         """
         if stage in ("fit", "validate"):
             raise UserError(
@@ -152,7 +151,7 @@ class FiveClasses(StudyDataModule):
         super().setup(stage)
 
     def read_release(self) -> StudyRelease:
-        """Draw the images from the labels; none is opened.
+        """Draw the images from the labels without opening any.
 
         Raises:
             UserError: If a file is missing or damaged.
@@ -197,7 +196,7 @@ class FiveClasses(StudyDataModule):
 
 
 def only_positive(row: Mapping[str, str]) -> str | None:
-    """The one class of a row, empty if it has none or several; None: a label is unknown."""
+    """Return a row's only class; empty for none or several, None if a label is unknown."""
     labels = {name: _LABELS.get(row[name].strip()) for name in PROMPTS}
     if None in labels.values():
         return None
@@ -211,10 +210,10 @@ class CheXpert5x200(FiveClasses):
     The pre-training corpora of this suite contain no image of CheXpert.
 
     Args:
-        root: Folder with ``train.csv`` (columns Path, Frontal/Lateral, AP/PA and one for each
-            finding with 1, 0, -1 for uncertain, or nothing), and with the images under the released
-            paths (``CheXpert-v1.0/train/...`` or ``CheXpert-v1.0-small/train/...``), with or
-            without the first folder.
+        root: Folder with ``train.csv`` (columns Path, Frontal/Lateral, AP/PA, and for each finding
+            1, 0, -1 for uncertain, or nothing) and the images under their released paths
+            (``CheXpert-v1.0/train/...`` or ``CheXpert-v1.0-small/train/...``; the first folder may
+            be missing).
         **kwargs: Arguments of :class:`FiveClasses`.
     """
 
@@ -250,16 +249,16 @@ class CheXpert5x200(FiveClasses):
 
 
 class MIMIC5x200(FiveClasses):
-    """The same of MIMIC-CXR-JPG's labels (``mimic-cxr-2.0.0-chexpert.csv.gz``).
+    """Five findings of MIMIC-CXR-JPG, drawn by ``mimic-cxr-2.0.0-chexpert.csv.gz``.
 
-    By default only images of the official test split are drawn, which neither trained nor chose the
-    weights of a run on :class:`MIMICCXR`; a class may have fewer than 200 of them.
+    A class may have fewer than 200 images in the official test split, the default.
 
     Args:
         root: Folder of MIMIC-CXR-JPG, with its tables (``.csv.gz`` or ``.csv``).
-        take_from: ``test``: the official test split; ``held_out``: also validation, which chose
-            the checkpoints of runs on MIMIC-CXR; ``any``: also training, for weights that have
-            never seen MIMIC-CXR. The number of training images is printed and recorded.
+        take_from: Official splits to draw from. ``test``: unused by runs on :class:`MIMICCXR`;
+            ``held_out``: also validation, on which those runs choose checkpoints; ``any``: also
+            training, for weights not trained on MIMIC-CXR. The number of training images is
+            printed and recorded.
         **kwargs: Arguments of :class:`FiveClasses`.
     """
 
@@ -276,7 +275,7 @@ class MIMIC5x200(FiveClasses):
         self.take_from: TakeFrom = take_from
 
     def eligible(self, dropped: list[DroppedRow]) -> Iterator[StudyRow]:
-        """Yield the eligible images: the labels of a study, joined with the views of its images."""
+        """Yield the eligible images by joining the labels of studies with the views of images."""
         check_folder(self.dataset, self.root, ACCESS)
         split_of = read_split(self.dataset, self.root, dropped)
         class_of: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Any table of images and texts: the columns are named by options."""
+"""A user's table of images and texts, with columns named by options."""
 
 from __future__ import annotations
 
@@ -48,29 +48,26 @@ _SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
 class ImageText(StudyDataModule):
-    """Studies of a CSV, TSV or JSONL file made by the user.
+    """Studies of a user's CSV, TSV or JSONL file.
 
-    Paths of images are relative to the root and must not leave it. Rows with one study id are the
-    views of one study; an empty text, split or group takes the value of the study's other rows.
-    Studies that share an image stay together when validation is held out.
+    Rows with the same study id are the views of one study; an empty text, split or group takes the
+    value of the study's other rows. Studies that share an image stay together in a hold-out.
 
     Args:
-        root: Folder of the images.
-        table: The file, relative to the root: ``.csv`` (commas), ``.tsv`` (tabs) or ``.jsonl`` (an
-            object a line), each also packed (``.gz``). The first two begin with column names.
-        image_column: Column of the image's path. A cell may hold several: a JSON list, or
-            see ``separator``.
+        root: Folder of the images; image paths are relative to it and must not leave it.
+        table: The file, relative to the root: ``.csv`` (commas) or ``.tsv`` (tabs) with a header,
+            or ``.jsonl`` (one object per line), each also packed (``.gz``).
+        image_column: Column of image paths; a cell has one path, a JSON list or, with
+            ``separator``, several.
         text_column: Column of the report or caption.
-        view_column: Column of the projection (``PA``, ``lateral`` ...), as many as images; empty:
-            views are unknown.
-        study_column: Column of the study's id; empty: every row is a study.
-        split_column: Column with train, validation or test; empty: all rows train, and validation
-            is held out.
-        group_column: Column of the group that must stay together, such as the patient; empty: no
-            groups.
-        separator: Separator of paths, and of views, within one cell; empty: one path a cell.
-        missing_images: ``error``: images are not looked for at the start, and a missing one stops
-            the run; ``skip``: missing images are left out and counted.
+        view_column: Column of projections (``PA``, ``lateral`` ...), one per image; empty: unknown.
+        study_column: Column of study ids; empty: every row is a study.
+        split_column: Column with train, validation or test; empty: validation is held out from all
+            rows.
+        group_column: Column of groups to keep in one split, such as patients; empty: no groups.
+        separator: Separator of paths, and of views, within a cell; empty: one path per cell.
+        missing_images: ``error``: files are not checked at the start, and a missing image stops
+            the run; ``skip``: missing images are omitted and counted.
         **kwargs: Arguments of :class:`StudyDataModule`.
     """
 
@@ -116,7 +113,7 @@ class ImageText(StudyDataModule):
         self.study_column, self.split_column, self.group_column = columns[3:]
 
     def read_release(self) -> StudyRelease:
-        """Read the table in one pass; no image is opened.
+        """Read the table in one pass without opening images.
 
         Raises:
             UserError: If the table is missing or damaged or lacks a column.
@@ -129,7 +126,7 @@ class ImageText(StudyDataModule):
         for study, cells in self._rows(dropped):
             known = texts.setdefault(study, [""] * 3)
             if isinstance(cells, str):
-                # One bad row spoils its study: without it the study could be another one.
+                # One unusable row drops its study, which would be incomplete without it.
                 problems.setdefault(study, cells)
                 continue
             shown, found = cells
@@ -167,7 +164,7 @@ class ImageText(StudyDataModule):
         )
 
     def _rows(self, dropped: list[DroppedRow]) -> Iterator[tuple[str, str | Cells]]:
-        """Yield the study of each row, and its cells or why they cannot be used."""
+        """Yield the study of each row with its cells, or with the reason why they are unusable."""
         action = "check the file, or give another one as --data.init_args.table"
         source = TableFile(self.root / self.table, DATASET, action)
         kind = self.table.removesuffix(".gz")
@@ -203,7 +200,7 @@ class ImageText(StudyDataModule):
         return list(zip(images, views, strict=True)), [collapse(text) for text in texts]
 
     def _several(self, value: object) -> list[str] | None:
-        """The entries of a cell; None if it holds anything but texts."""
+        """Return the entries of a cell; None if one is not text."""
         if isinstance(value, str) and value.lstrip().startswith("["):
             with suppress(ValueError, RecursionError):  # a name may begin with a bracket
                 value = json.loads(value)
@@ -216,7 +213,7 @@ class ImageText(StudyDataModule):
 
 
 def stay_together(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Give studies that share an image or a group, directly or through others, one group."""
+    """Assign one group to studies that share an image or a group, directly or through others."""
     from scipy.cluster.hierarchy import DisjointSet  # slow to import, needed here only
 
     linked = DisjointSet()
@@ -237,7 +234,7 @@ def stay_together(rows: Sequence[StudyRow]) -> list[StudyRow]:
 
 
 def _value(row: Mapping[str, Any], column: str) -> object:
-    """A cell as text or list: whole numbers as text, null and unnamed columns empty, else False."""
+    """Return a cell as text (also integers) or list; empty for null or no column, else False."""
     value = row.get(column) if column else ""
     if value is None:
         return ""

@@ -30,14 +30,14 @@ _URI = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class MedICaT(StudyDataModule):
     """Figures with captions, one image per study.
 
-    The release has a training split only; validation is held out, and the figures of one paper stay
-    together. Figures that are not on disk are dropped and counted.
+    Validation is held out from the only released split, training, by paper. Figures that are not on
+    disk are dropped and counted.
 
     Args:
-        root: Folder that holds ``release/``, or that folder itself.
-        radiology_only: Keep figures that the release marks ``radiology``; else all of them.
-        inline_references: Append the sentences of the paper that mention the figure to its caption
-            (``s2orc_references``).
+        root: Folder that contains ``release/``, or that folder itself.
+        radiology_only: Keep only figures that the release marks ``radiology``.
+        inline_references: Append the sentences of the paper that mention the figure
+            (``s2orc_references``) to its caption.
         **kwargs: Arguments of :class:`StudyDataModule`.
     """
 
@@ -54,7 +54,7 @@ class MedICaT(StudyDataModule):
         self.radiology_only, self.inline_references = radiology_only, inline_references
 
     def read_release(self) -> StudyRelease:
-        """Read all figures line by line; no image is opened.
+        """Read all figures line by line without opening images.
 
         Raises:
             UserError: If the file or the folder of figures is missing or damaged.
@@ -103,9 +103,9 @@ class MedICaT(StudyDataModule):
         )
 
     def _text(self, figure: Mapping[str, Any]) -> str | None:
-        """The caption and, if asked for, the sentences that mention it; None for a damaged figure.
+        """Return the caption with optional references; None for a damaged figure.
 
-        The references of a figure without a caption are not used: they describe more than it.
+        References alone are not used as text, since they describe more than the figure.
         """
         captions = [figure.get(key) or "" for key in ("s2_caption", "s2orc_caption")]
         references = figure.get("s2orc_references") or []
@@ -120,7 +120,7 @@ class MedICaT(StudyDataModule):
 
 
 def _name(figure: Mapping[str, Any]) -> str:
-    """The figure's file name, empty if it could leave the folder."""
+    """Return the figure's file name, empty if it could leave the folder."""
     paper, uri = figure.get("pdf_hash"), figure.get("fig_uri")
     if not isinstance(paper, str) or not isinstance(uri, str):
         return ""

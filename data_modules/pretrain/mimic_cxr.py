@@ -1,4 +1,4 @@
-"""MIMIC-CXR-JPG: chest radiographs, all views of a study, with the sections of its report."""
+"""MIMIC-CXR-JPG: chest radiographs with the sections of their reports."""
 
 from __future__ import annotations
 
@@ -42,20 +42,19 @@ class MIMICCXR(StudyDataModule):
     """Studies of MIMIC-CXR-JPG: all images of a study, findings and impression of its report.
 
     The official split is used, and patients stay together. Texts come from
-    ``mimic_cxr_sectioned.csv`` in the root, else in ``data/``, where the table is made once from
-    the reports (rules: data_modules/pretrain/mimic_sections.py).
+    ``mimic_cxr_sectioned.csv`` in the root, else in ``data/``, where it is built once from the
+    reports (rules: data_modules/pretrain/mimic_sections.py).
 
     Args:
         root: Folder of MIMIC-CXR-JPG, with ``files/`` and the tables (``.csv.gz`` or ``.csv``).
         reports: Folder of the reports; empty: ``mimic-cxr-reports`` in the root, else the root.
-        sections: Sections that make the text, in this order; by default findings, then impression.
-        last_paragraph: Whether the last paragraph is the text of a report that has neither findings
-            nor impression; else such a study is dropped.
-        underscores: ``remove`` the runs of underscores that replace de-identified words, together
-            with the blank before a point or comma that follows; or ``keep``.
-        missing_images: ``error``: images are not looked for at the start, and a missing one stops
-            the run; ``skip``: every study's folder is listed, and missing images are left out and
-            counted.
+        sections: Sections of the text, in this order; by default findings, then impression.
+        last_paragraph: Use the last paragraph of reports without findings and impression; else drop
+            their studies.
+        underscores: ``remove`` the runs of underscores that replace de-identified words, and blanks
+            before punctuation; or ``keep`` both.
+        missing_images: ``error``: files are not checked at the start, and a missing image stops
+            the run; ``skip``: missing images are omitted and counted.
         **kwargs: Arguments of :class:`StudyDataModule`.
     """
 
@@ -85,19 +84,19 @@ class MIMICCXR(StudyDataModule):
         self.missing_images = missing_images
 
     def prepare_data(self) -> None:
-        """Make the table of sections unless it is there, then as in the base."""
+        """Build the table of sections if it is missing, and prepare the teacher."""
         self._sectioned()
         super().prepare_data()
 
     def selection(self) -> dict[str, str | int | float | bool]:
-        """As in the base, with the sections that make the text."""
+        """Add the sections of the text to the selection."""
         return super().selection() | {"sections": ", ".join(self.sections)}
 
     def read_release(self) -> StudyRelease:
-        """Read the tables of the release; no image is opened.
+        """Read the tables of the release without opening images.
 
         Raises:
-            UserError: If a file is missing or damaged; the sentence names where to apply for it.
+            UserError: If a file is missing or damaged; the message links to its application page.
         """
         check_folder(DATASET, self.root, ACCESS)
         dropped: list[DroppedRow] = []
@@ -135,7 +134,7 @@ class MIMICCXR(StudyDataModule):
         )
 
     def _sectioned(self) -> Path:
-        """The table of sections, made if it is missing."""
+        """Return the table of sections; build it if it is missing."""
         check_folder(DATASET, self.root, ACCESS)
         released, made = either(self.root, NAME), Path("data") / NAME
         if released.is_file():
@@ -150,7 +149,7 @@ class MIMICCXR(StudyDataModule):
     def _texts(
         self, wanted: Mapping[str, object], dropped: list[DroppedRow]
     ) -> tuple[dict[str, str], list[str]]:
-        """The text of each study, empty if its report has no section asked for; and notes."""
+        """Return notes and the text of each study, empty without any requested section."""
         path = self._sectioned()
         columns = [*get_args(Section), *(["last_paragraph"] if self.last_paragraph else [])]
         texts: dict[str, str] = {}

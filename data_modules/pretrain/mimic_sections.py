@@ -1,16 +1,4 @@
-"""The sections of a radiology report as MIMIC-CXR prints them.
-
-Rules, in this order:
-
-1. The report follows the last line ``FINAL REPORT``: wet reads and addenda before it are left out.
-2. A section begins at a line that begins with a known heading and a colon, in any case, or with an
-   unknown heading in capitals and a colon. ``FINDINGS AND IMPRESSION`` and its like are findings.
-3. Inside findings and impression an unknown heading (``LUNGS:``) is part of the text.
-4. A heading in capitals that names a view or an examination (``PA AND LATERAL CHEST:``) begins
-   findings, unless findings or an impression come before it.
-5. Sections of one kind are joined in order, each wording once. An addendum belongs to none.
-6. Without findings and impression the text is the last paragraph outside of other known sections.
-"""
+"""Sections of radiology reports in the format of MIMIC-CXR, and the table that stores them."""
 
 from __future__ import annotations
 
@@ -60,19 +48,27 @@ _BLANK = re.compile(r"\n[ \t]*\n")
 
 @dataclass(frozen=True)
 class Sections:
-    """The sections of a report, white space collapsed; empty if the report has none of that kind.
-
-    ``last_paragraph`` is filled only if there are neither findings nor impression.
-    """
+    """The sections of a report, white space collapsed; empty if the report has no such section."""
 
     findings: str = ""
     impression: str = ""
-    last_paragraph: str = ""
+    last_paragraph: str = ""  # only without findings and impression
     comparison: str = ""
 
 
 def split_report(report: str) -> Sections:
-    """Find the sections of a report by the rules above; any text has some result."""
+    """Find the sections of any report by these rules, in this order.
+
+    1. The report follows the last line ``FINAL REPORT``; wet reads and addenda before are ignored.
+    2. A section begins at a line that starts with a known heading and a colon, in any case, or with
+       an unknown heading in capitals and a colon. Headings of findings include combinations such as
+       ``FINDINGS AND IMPRESSION``.
+    3. Inside findings and impression an unknown heading (``LUNGS:``) is part of the text.
+    4. A heading in capitals that names a view or an examination (``PA AND LATERAL CHEST:``) begins
+       findings, unless findings or an impression precede it.
+    5. Sections of one kind are joined in order, without duplicates and addenda.
+    6. Without findings and impression, the last paragraph outside of known sections is used.
+    """
     body = _FINAL.split(report.replace("\r\n", "\n").replace("\r", "\n"))[-1]
     found: dict[Kind, list[str]] = {"findings": [], "impression": [], "comparison": []}
     free: list[str] = []  # paragraphs outside of any section
@@ -105,7 +101,7 @@ def split_report(report: str) -> Sections:
 
 
 def _begins(line: str, kind: Kind, started: bool) -> tuple[Kind, str] | None:
-    """The section that a line begins and the rest of the line; None if the section goes on."""
+    """Return the section that a line begins and the rest of the line; None within a section."""
     match = _HEADING.match(line)
     if match is None:
         return None
@@ -120,15 +116,15 @@ def _begins(line: str, kind: Kind, started: bool) -> tuple[Kind, str] | None:
 
 NAME = "mimic_cxr_sectioned.csv"
 COLUMNS = ("study", "findings", "impression", "last_paragraph", "comparison")
-RULES = 1  # raised whenever the same report gives other sections
+RULES = 1  # increased when the same report gives other sections
 
 
 def read_sectioned(
     dataset: str, path: Path, columns: Sequence[str], dropped: list[DroppedRow]
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield number (without ``s``) and cells of each study of a table, made here or elsewhere.
+    """Yield number (without ``s``) and cells of each study of a table that has ``columns``.
 
-    Unreadable lines go into ``dropped``; ``columns`` are the sections that the table must have.
+    Append unreadable lines to ``dropped``.
     """
     source = TableFile(path, dataset, "delete it, and it is made again from the reports")
     for _, row in read_table(source, ("study", *columns), dropped):
@@ -136,19 +132,14 @@ def read_sectioned(
 
 
 def build_sectioned(dataset: str, reports: Path, path: Path) -> None:
-    """Make the table ``path`` of a folder of reports, unless it is there already.
+    """Write the table ``path`` of a folder of reports (``p10/p10000032/s50414267.txt``) once.
 
-    Rows are appended to a temporary file that is renamed at the end, so the table is complete or
-    not there; a killed run continues where it stopped, and other processes wait for the first one.
+    Rows are appended to a temporary file, which is renamed at the end, so the table is never
+    incomplete. A later run continues after a killed one; other processes wait for the first one.
     Bytes of a report that are not UTF-8 become U+FFFD.
 
-    Args:
-        dataset: Name of the data class.
-        reports: Folder with ``p10/p10000032/s50414267.txt``.
-        path: The table.
-
     Raises:
-        UserError: If the folder holds no report, or the table cannot be written.
+        UserError: If there are no reports, or the table cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.unfinished-{RULES}")
     advice = "run the command in a folder that can be written"
@@ -175,7 +166,7 @@ def build_sectioned(dataset: str, reports: Path, path: Path) -> None:
 
 
 def report_folder(root: Path, given: str) -> Path | None:
-    """Return the folder with ``p10`` ... among the usual places; None if there is none."""
+    """Return the folder with ``p10`` ... among the usual places, or None."""
     above = [Path(given)] if given else [root / "mimic-cxr-reports", root]
     for folder in (place for top in above for place in (top / "files", top)):
         if folder.is_dir() and next(_patients(folder), None) is not None:
@@ -216,7 +207,7 @@ def _report_files(dataset: str, reports: Path) -> list[Path]:
 
 
 def _patients(folder: Path) -> Iterator[Path]:
-    """Folders of patients with a report; those of MIMIC-CXR-JPG contain images only."""
+    """Yield folders of patients with reports; those of MIMIC-CXR-JPG contain only images."""
     for group in sorted(folder.glob("p[0-9][0-9]")):
         for patient in sorted(group.glob("p[0-9]*")):
             if any(patient.glob("s*.txt")):

@@ -1,4 +1,4 @@
-"""MIMIC-CXR-JPG's tables: images by study, the official split, and where to apply for them."""
+"""Tables of MIMIC-CXR-JPG: images by study, the official split, and where to apply for access."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]")
 
 
 class Entry(NamedTuple):
-    """One image of the metadata: number of patient and study, image id, and ViewPosition."""
+    """One image of the metadata: numbers of patient and study, image id and ViewPosition."""
 
     subject: str
     study: str
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Path of the image under the root, with forward slashes."""
+        """Return the path of the image under the root, with forward slashes."""
         folder = f"files/p{self.subject[:2]}/p{self.subject}/s{self.study}"
         return f"{folder}/{self.dicom}.jpg"
 
@@ -49,11 +49,10 @@ def table(dataset: str, root: Path, name: str) -> TableFile:
 
 
 def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str, SplitName]:
-    """Return the official split by study number; unreadable lines go into ``dropped``.
+    """Return the official split by study number; append unreadable lines to ``dropped``.
 
     Raises:
-        UserError: If the file is missing, damaged, names another split, or puts images of one
-            study into two splits.
+        UserError: If the file is missing or damaged, a split is unknown or a study is in two.
     """
     source = table(dataset, root, SPLIT)
     found: dict[str, SplitName] = {}
@@ -68,9 +67,7 @@ def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str,
 
 
 def read_metadata(dataset: str, root: Path, dropped: list[DroppedRow]) -> Iterator[Entry]:
-    """Yield the images of the release in released order.
-
-    Unreadable lines, and images that are named twice, go into ``dropped``.
+    """Yield images in released order; append unreadable and repeated ones to ``dropped``.
 
     Raises:
         UserError: If the file is missing or damaged.

@@ -20,25 +20,23 @@ from amif_lightning.signatures import Unpack
 
 
 class Mixture(MixtureModule[StudyRow], StudyDataModule):
-    """Studies of several corpora in one pre-training run.
+    """Studies of several corpora in one pre-training run, each with its own splits.
 
-    Each part keeps its own splits. Training studies are dropped and counted if another part
-    validates or tests on one of their images, or any set of ``held_out`` contains it. Questions
-    are mixed by :class:`QuestionMixture`.
+    Training studies are dropped and counted if one of their images is a validation or test image of
+    another part or is in a set of ``held_out``. :class:`QuestionMixture` mixes questions.
 
     Args:
-        parts: The corpora, each of another class and without a teacher. Options that decide studies
-            (root, splits, filters) are given to the parts; sizes, tokenizer, teacher and loader
-            options beside ``parts``.
-        weights: How often an epoch shows each part (see data/loading/weighted.py); null: once.
-        held_out: Data sets of questions that the weights will be scored on. None of their images
-            is trained on, including their training images: another split seed validates on others
-            of them.
-        hashes: Folder that keeps the images' perceptual hashes, so that each image is read once.
+        parts: The corpora, of different classes and without teachers. They take the options that
+            select studies (root, splits, filters); the mixture takes sizes, tokenizer, teacher and
+            loader options.
+        weights: Passes per epoch of each part (see data/loading/weighted.py); null: one.
+        held_out: VQA data sets that the weights will be scored on. All of their images are
+            excluded, since another split seed may validate on any training image.
+        hashes: Folder that caches perceptual hashes of the images.
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
-        UserError: If parts and weights do not go together, or an option is out of range.
+        UserError: If parts and weights do not match, or an option is out of range.
     """
 
     def __init__(
@@ -69,7 +67,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
         self.weights, self.held_out, self.hashes = weights, held_out or [], hashes
 
     def read_release(self) -> Release[StudyRow]:
-        """Join the splits of all parts; ids begin with the name of the data set."""
+        """Join the splits of all parts."""
         self._check_parts()
         splits: tuple[SplitName, ...] = ("train", "validation", "test")
         return self._joined(
@@ -80,7 +78,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
 
     @cached_property
     def splits(self) -> StudySplits:
-        """The joined splits of the parts, without training studies that another set scores."""
+        """Return the joined splits, without training studies of images that another set scores."""
         release = self.release
         kept, leaking = self._without_leaks(
             {"train": lambda other: other.scored_images(), "validation": lambda other: []}
@@ -96,10 +94,9 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
 
 
 def _source(row: StudyRow) -> str:
-    """Name of the data set that a study comes from."""
     return row.study_id.partition("/")[0]
 
 
 def _of_mixture(row: StudyRow) -> StudyRow:
-    """Name the group ``<data set>/...``: patient numbers repeat across data sets."""
+    """Rename the group to ``<data set>/...``, since patient numbers repeat across data sets."""
     return replace(row, group=f"{_source(row)}/{row.group}") if row.group else row

@@ -43,14 +43,13 @@ _ID = re.compile(r"[A-Za-z0-9_-]+")
 class ROCO(StudyDataModule):
     """Figures with captions, one image per study, in the released splits.
 
-    Many images of v1 have vanished from PubMed Central. Captions whose image is not on disk are
-    dropped and counted.
+    Captions without an image on disk are dropped and counted. PubMed Central no longer has many
+    images of v1.
 
     Args:
-        root: Folder of the release. v1: the repository, or its ``data``, with
-            ``<split>/<subset>/captions.txt`` and ``images/`` beside each. v2:
-            ``train_captions.csv`` and so on, with the folders ``train/``, ``valid/`` and ``test/``
-            (or ``train_images/`` ...) beside them.
+        root: Folder of the release. v1: the repository, or its ``data``, with ``captions.txt`` and
+            ``images/`` in ``<split>/<subset>/``. v2: ``train_captions.csv`` ... and the folders
+            ``train/``, ``valid/`` and ``test/`` (or ``train_images/`` ...).
         version: ``v1`` or ``v2``, which differ in ids, images and splits.
         subsets: v1 only: ``radiology``, or ``all`` to add figures of other kinds.
         **kwargs: Arguments of :class:`StudyDataModule`.
@@ -75,7 +74,7 @@ class ROCO(StudyDataModule):
         self.version, self.subsets = version, subsets
 
     def read_release(self) -> StudyRelease:
-        """Read all captions; no image is opened.
+        """Read all captions without opening images.
 
         Raises:
             UserError: If the folder or the training captions are missing, or a file is damaged.
@@ -112,7 +111,7 @@ class ROCO(StudyDataModule):
             yield StudyRow(study_id, split, (image,), collapse(caption))
 
     def _captions(self, split: SplitName, dropped: list[DroppedRow]) -> Iterator[tuple[Path, str]]:
-        """Yield the image file and the caption of every readable line of a split."""
+        """Yield image file and caption of every readable line of a split."""
         for captions, images in self._caption_files(split):
             if not captions.is_file():
                 if split != "train":
@@ -136,7 +135,7 @@ class ROCO(StudyDataModule):
                     dropped.append(source.malformed(number, "no id and caption of ROCO"))
 
     def _caption_files(self, split: SplitName) -> Iterator[tuple[Path, Path]]:
-        """Yield the captions and the folder of images of each subset of a split."""
+        """Yield caption file and image folder of each subset of a split."""
         if self.version == "v2":
             short = _V2_SPLITS[split]
             images = self.root / short
@@ -150,7 +149,7 @@ class ROCO(StudyDataModule):
     def _lines(
         self, source: TableFile, dropped: list[DroppedRow]
     ) -> Iterator[tuple[int, str, str]]:
-        """Yield number, id and caption of each line; the id is empty if v1 has no tab after it."""
+        """Yield number, id and caption of each line; without a tab in v1, the id is empty."""
         if self.version == "v2":
             for number, row in read_table(source, ("ID", "Caption"), dropped):
                 yield number, row["ID"], row["Caption"]

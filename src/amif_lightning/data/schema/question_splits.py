@@ -265,7 +265,7 @@ def restated(train: Iterable[VQAExample], held_out: Iterable[VQAExample]) -> tup
 def drop_images(
     train: tuple[VQAExample, ...], images: frozenset[str], reason: str
 ) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
-    """Return the rows to keep and, as "not clean: <reason>", the rows that show one of ``images``."""
+    """Return the rows to keep and, as "not clean: <reason>", the rows with one of ``images``."""
     return (
         tuple(row for row in train if row.image_key not in images),
         [

@@ -112,7 +112,7 @@ def checked_sizes(
 
 
 def _finished(root: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether the data set is complete; raise if the root contains anything else."""
+    """Return whether the data set is complete; raise a UserError for any other content."""
     if root.exists() and not root.is_dir():
         raise UserError(
             f"{root} is a file, so the phantom data set cannot be written there; give a folder."

@@ -1,4 +1,4 @@
-"""The generated thorax phantoms as a question data set, which needs no download."""
+"""Generated thorax phantoms as a data set of questions, without a download."""
 
 from __future__ import annotations
 

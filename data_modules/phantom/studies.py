@@ -1,4 +1,4 @@
-"""The generated phantoms as studies: two views, a report and an exact teacher."""
+"""Generated thorax phantoms as studies: two views, a report and an exact teacher."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class PhantomStudies(StudyDataModule):
 
     @cached_property
     def teacher_table(self) -> TeacherTable | None:
-        """The exact vectors, or the base's table."""
+        """Return the exact vectors, or the table of the chosen teacher."""
         if self.teacher not in ("vectors", "shuffled_vectors"):
             return super().teacher_table
         studies = read_studies(self.root)

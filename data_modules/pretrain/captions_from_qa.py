@@ -128,7 +128,7 @@ class CaptionsFromQA(StudyDataModule):
         )
 
     def scored_images(self) -> list[DatasetImages]:
-        """Return validation images of the captions, and validation and test images of the source."""
+        """Return the captions' validation images and the source's validation and test images."""
         return [*super().scored_images(), *self.source.scored_images()]
 
     def training_texts(self) -> list[str]:

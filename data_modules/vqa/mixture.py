@@ -22,27 +22,27 @@ ELSEWHERE = "a mixture is scored on each of its parts, with that part's own cand
 
 
 class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
-    """Questions of several data sets in one training run.
+    """Questions of several data sets in one training run, each with its own splits.
 
-    Each part keeps its own splits. Training rows are dropped and counted if another part validates
-    or tests on their image, or any set of ``held_out`` contains it, by file name or by content.
-    Candidates and vocabulary are those of all parts. Validation scores the rows of all parts, each
-    part as the stratum ``data/<data set>``; there is no joint test set: score the checkpoint on
-    each part with its own candidates, ``test --data PART --ckpt_path CHECKPOINT``.
+    Training rows are dropped and counted if their image is a validation or test image of another
+    part or is in a set of ``held_out``, by file name or content. Candidates and vocabulary are
+    those of all parts. Validation scores all parts, each as the stratum ``data/<data set>``. There
+    is no joint test set: score the checkpoint on each part with the part's candidates, ``test
+    --data PART --ckpt_path CHECKPOINT``.
 
     Args:
-        parts: The data sets, each of another class, all under one protocol. Options that decide
-            rows (root, splits, task ...) are given to the parts; sizes, tokenizer and loader
-            options beside ``parts``.
-        weights: How often an epoch shows each part (see data/loading/weighted.py); null: once.
-        held_out: Further data sets that the weights will be scored on; none of their images is
-            trained on.
-        hashes: Folder that keeps the images' perceptual hashes, so that each image is read once.
+        parts: The data sets, of different classes and under one protocol. They take the options
+            that select rows (root, splits, task ...); the mixture takes sizes, tokenizer and loader
+            options.
+        weights: Passes per epoch of each part (see data/loading/weighted.py); null: one.
+        held_out: Other data sets that the weights will be scored on; all of their images are
+            excluded.
+        hashes: Folder that caches perceptual hashes of the images.
         **kwargs: Arguments of :class:`VQADataModule`. ``validation_questions`` are divided evenly
             among the parts.
 
     Raises:
-        UserError: If parts, protocols and weights do not go together, or an option is out of range.
+        UserError: If parts, protocols and weights do not match, or an option is out of range.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         self.weights, self.held_out, self.hashes = weights, held_out or [], hashes
 
     def setup(self, stage: str) -> None:
-        """As in the base; a mixture cannot be tested.
+        """Set up ``fit`` or ``validate``.
 
         Raises:
-            UserError: If a test or prediction is asked for, or rows are missing.
+            UserError: For ``test`` and ``predict``, or if rows are missing.
         """
         if stage in ("test", "predict"):
             names = " or ".join(part.dataset for part in self.parts)
@@ -89,12 +89,12 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         super().setup(stage)
 
     def file_of(self, row: VQAExample) -> Path:
-        """Return the image file of the part."""
+        """Return the image file in the part."""
         part, original = self._originals[row.question_id]
         return part.file_of(original)
 
     def read_release(self) -> Release[VQAExample]:
-        """Join the rows of all parts; images and groups are named ``<data set>/...``."""
+        """Join the rows of all parts; rename images and groups to ``<data set>/...``."""
         splits: dict[SplitName, tuple[VQAExample, ...]] = {}
         for part in self.parts:
             for split, rows in part.release.splits.items():
@@ -104,7 +104,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
 
     @cached_property
     def splits(self) -> Splits:
-        """The joined splits of the parts, without training images that another set scores."""
+        """Return the joined splits, without training rows on images that another set scores."""
         self._check_parts()
         joined = [part.splits for part in self.parts]
         named = {r.question_id: r for rows in self.release.splits.values() for r in rows}
@@ -146,7 +146,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
 
     @cached_property
     def _originals(self) -> Mapping[str, tuple[VQADataModule, VQAExample]]:
-        """The part and its own row, by question id."""
+        """Return part and original row by question id."""
         return {
             row.question_id: (part, row)
             for part in self.parts
@@ -164,7 +164,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
 
 
 def _of_mixture(row: VQAExample) -> VQAExample:
-    """The row with image and group named ``<data set>/...``, since names repeat across sets."""
+    """Rename image and group to ``<data set>/...``, since names repeat across data sets."""
     source = row.question_id.partition("/")[0]
     return replace(
         row,

@@ -31,17 +31,16 @@ UNUSABLE = "the row has no image, no question or no answer"
 
 
 class PathVQA(HubQuestions):
-    """PathVQA as batches: 19654 / 6259 / 6719 questions without exact duplicates.
+    """PathVQA: 19654 / 6259 / 6719 questions without exact duplicates.
 
     The pickles of the first release are not read, since loading a pickle can run code.
 
     Args:
-        root: Folder of the data set, in one of these layouts: ``hf``: the hub's parquet files
-            ``data/{train,validation,test}-*.parquet``; ``lxmert``: ``{train,val,test}.json`` or
-            ``{train,val,test}_vqa.json`` (in the folder or in ``qas/``), a list of questions with
-            ``img_id``, ``sent`` and ``label`` (a score for each answer), with images in
-            ``images/{train,val,test}/``.
-        layout: Which of them to read; ``auto``: the first that is there, in this order.
+        root: Folder of the data set.
+        layout: ``hf``: the hub's parquet files ``data/{train,validation,test}-*.parquet``;
+            ``lxmert``: ``{train,val,test}.json`` or ``{train,val,test}_vqa.json`` (in the root or
+            in ``qas/``), a list of questions with ``img_id``, ``sent`` and ``label`` (a score per
+            answer), and images in ``images/{train,val,test}/``; ``auto``: the first one on disk.
         **kwargs: Arguments of :class:`HubQuestions`.
     """
 
@@ -55,11 +54,11 @@ class PathVQA(HubQuestions):
 
     @property
     def layouts(self) -> Mapping[str, Sequence[str]]:
-        """Patterns of the training file of each layout, the preferred layout first."""
+        """Return patterns of the training file by layout, the preferred layout first."""
         return {"hf": PARQUET, "lxmert": _list_names("train")}
 
     def read_release(self) -> Release[VQAExample]:
-        """Read all rows of the release under ``root``; no images are opened."""
+        """Read all rows of the release without opening images."""
         splits, dropped = self._read_lists() if self.parquet is None else self.parquet.read()
         if not splits.get("train"):
             raise UserError(
@@ -108,7 +107,7 @@ def _list_names(split: SplitName) -> list[str]:
 
 
 def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
-    """One entry as a row; None if it is unusable."""
+    """Return one entry as a row, or None if it is unusable."""
     if not isinstance(item, Mapping):
         return None
     image, question, answer = item.get("img_id"), item.get("sent"), _best(item.get("label"))
@@ -140,13 +139,13 @@ def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
 
 
 def _word(released: object) -> str:
-    """A descriptive field: text or a number, else empty."""
+    """Return a field that is text or a number; else return empty text."""
     text = str(released) if isinstance(released, str | int) else ""
     return collapse(text) if is_text(text) else ""
 
 
 def _best(label: object) -> object:
-    """The answer with the highest score, the first of equal ones."""
+    """Return the answer with the highest score, the first one in a tie."""
     scores = {
         answer: score
         for answer, score in (label.items() if isinstance(label, Mapping) else ())
@@ -156,7 +155,7 @@ def _best(label: object) -> object:
 
 
 def _distinct(rows: Iterable[VQAExample], dropped: list[DroppedRow]) -> Iterable[VQAExample]:
-    """Yield rows without exact duplicates, which go into ``dropped``."""
+    """Yield distinct rows; append exact duplicates to ``dropped``."""
     seen: set[tuple[str, str, str]] = set()
     for row in rows:
         key = (row.image_key, row.question, row.answer)

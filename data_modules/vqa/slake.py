@@ -48,18 +48,18 @@ _IMG_NAME = re.compile(r"([\w-][\w.-]{0,99})/[\w-][\w.-]{0,99}")
 
 
 class SLAKE(VQADataModule):
-    """SLAKE as batches: 4919 / 1053 / 1061 English questions on 450 / 96 / 96 images.
+    """SLAKE: 4919 / 1053 / 1061 English questions on 450 / 96 / 96 images.
 
-    The identity of an image is its folder (``xmlab7``); ``question_type`` is the release's
+    Images are identified by their folder (``xmlab7``); ``question_type`` is the release's
     ``content_type``.
 
     Args:
         root: Folder with ``train.json``, ``validate.json`` (or ``validation.json``), ``test.json``
             and the images ``imgs/xmlabN/source.jpg``; only the first is required.
-        language: ``en``, ``zh`` or ``all``: which questions are used; the others are counted as
+        language: Language of the questions: ``en``, ``zh`` or ``all``; others are counted as
             dropped. The two languages split the same images differently (docs/datasets.md).
-        list_answers: Whether the order of the parts counts in an answer that is a list:
-            ``as_released`` as in published numbers; ``any_order`` accepts every order.
+        list_answers: Order of the parts in answers that are lists: ``as_released``, as in published
+            results, or ``any_order``, which accepts every order.
         **kwargs: Arguments of :class:`VQADataModule`.
     """
 
@@ -79,7 +79,7 @@ class SLAKE(VQADataModule):
         self.list_answers: ListAnswers = list_answers
 
     def read_release(self) -> Release[VQAExample]:
-        """Read all rows of the release under ``root``; no images are opened."""
+        """Read all rows of the release without opening images."""
         check_folder(NAME, self.root, SOURCE)
         splits: dict[SplitName, tuple[VQAExample, ...]] = {}
         absent: dict[str, str] = {}
@@ -132,7 +132,7 @@ class SLAKE(VQADataModule):
     def _rows(
         self, path: Path, split: SplitName, dropped: list[DroppedRow]
     ) -> Iterator[VQAExample]:
-        """Yield the usable questions of a file; the others go into ``dropped``."""
+        """Yield the usable questions of a file; append the others to ``dropped``."""
         items = load_questions(NAME, path, {*_TEXTS, "answer"}, SOURCE)
         for number, item in enumerate(items):
             texts = {key: item[key] for key in _TEXTS}
@@ -172,19 +172,17 @@ class SLAKE(VQADataModule):
 
     @cached_property
     def splits(self) -> Splits:
-        """As in the base; under ``clean``, ``language: all`` trains on no test image.
-
-        Training rows of one language ask the test questions of the other one, and the release does
-        not pair the two.
-        """
+        """Exclude test images from training under ``clean`` with ``language: all``."""
         splits = super().splits
         if self.language != "all" or self.protocol != "clean":
             return splits
+        # Training rows of one language ask test questions of the other. The release does not pair
+        # the two, so restated questions cannot be found by their text.
         train, dropped = drop_images(splits.train, images_of(splits.test), "shows a test image")
         return replace(splits, train=train, dropped=(*splits.dropped, *dropped))
 
     def file_of(self, row: VQAExample) -> Path:
-        """Return the image file; its ending is ``.jpg`` or, in mirrors, ``.jpg.jpg``."""
+        """Return the image file, which ends in ``.jpg`` or, in mirrors, ``.jpg.jpg``."""
         released = super().file_of(row)
         name = released.name
         other = name.removesuffix(".jpg") if name.endswith(".jpg.jpg") else f"{name}.jpg"

@@ -68,23 +68,21 @@ _SPLITS: dict[SplitName, _Split] = {
 
 
 class VQAMed2019(VQADataModule):
-    """VQA-Med-2019 as batches: 12792 / 2000 / 500 questions on 3200 / 500 / 500 MedPix images.
+    """VQA-Med-2019: 12792 / 2000 / 500 questions on 3200 / 500 / 500 MedPix images.
 
-    Training and validation lines are ``image|question|answer`` and take their category
-    (``question_type``) from the files in ``QAPairsByCategory``; test lines are
-    ``image|category|question|answer``. In the test file alone ``#`` separates alternative answers
-    and ``(...)`` marks optional parts; elsewhere the whole normalised answer is the reference.
+    Training and validation lines are ``image|question|answer``; the files in ``QAPairsByCategory``
+    give their category (``question_type``). Test lines are ``image|category|question|answer``, with
+    references by :func:`med_2019_references`; elsewhere, the normalised answer is the reference.
     Malformed lines are dropped and counted.
 
     Args:
-        root: Folder that holds the three folders of the Zenodo release under their released names:
-            ``ImageClef-2019-VQA-Med-Training``, ``ImageClef-2019-VQA-Med-Validation`` and
-            ``VQAMed2019Test``, or their zips. Only the first is required.
+        root: Folder of the Zenodo release, with the folders ``ImageClef-2019-VQA-Med-Training``,
+            ``ImageClef-2019-VQA-Med-Validation`` and ``VQAMed2019Test`` or their zips. Only the
+            first is required.
         task: ``official``: all questions (500 in the test set); ``no_abnormality``: without the
-            abnormality category (375 in the test set), a variant some papers score under the same
-            name and which is not comparable.
-        unpacked: Folder into which released zips are unpacked once, if the root holds them and not
-            their folders.
+            abnormality category (375 in the test set). Some papers report the latter under the same
+            name; the two are not comparable.
+        unpacked: Folder into which released zips without an unpacked folder are unpacked once.
         **kwargs: Arguments of :class:`VQADataModule`.
     """
 
@@ -104,26 +102,26 @@ class VQAMed2019(VQADataModule):
         self._folders = _Folders(self.root, self.unpacked)
 
     def prepare_data(self) -> None:
-        """Unpack the released zips whose folders are not there; nothing is downloaded.
+        """Unpack released zips without an unpacked folder; download nothing.
 
         Raises:
-            UserError: If a zip is damaged or there is no room.
+            UserError: If a zip is damaged or the disk is full.
         """
         for files in _SPLITS.values():
             self._folders.unpack(files.folder)
             self._folders.unpack(f"{files.folder}/{files.images}")
 
     def file_of(self, row: VQAExample) -> Path:
-        """Return the image file, under the root or among the unpacked folders."""
+        """Return the image file, in the root or in an unpacked folder."""
         folder, _, name = row.image.rpartition("/")
         return self._folders.path(folder) / name
 
     def read_release(self) -> Release[VQAExample]:
-        """Read the text files of the release; no images are opened.
+        """Read the text files of the release without opening images.
 
         Raises:
             UserError: The root or the training file is missing, a file is not UTF-8 text or has no
-                valid line, or the categories that ``no_abnormality`` needs are missing.
+                valid line, or ``no_abnormality`` lacks categories.
         """
         check_folder("VQA-Med-2019", self.root, SOURCE)
         splits: dict[SplitName, tuple[VQAExample, ...]] = {}
@@ -154,7 +152,7 @@ class VQAMed2019(VQADataModule):
         return Release(NAME, "zenodo", splits, absent, tuple(dropped), tuple(notes))
 
     def _missing_questions(self, name: SplitName, path: Path) -> str:
-        """Explain why a file of questions is missing; for training questions raise the error."""
+        """Explain a missing file of questions; raise a UserError for training questions."""
         folder = _SPLITS[name].folder
         zipped = self._folders.archive(folder)
         if name != "train":
@@ -210,7 +208,7 @@ def _read_split(path: Path, name: SplitName, dropped: list[DroppedRow]) -> Itera
 
 
 def _categories(folder: Path, short: str) -> Mapping[tuple[str, ...], str]:
-    """Category of each (image, question, answer) line, from the files C1 to C4."""
+    """Return the category of each (image, question, answer) line in the files C1 to C4."""
     found: dict[tuple[str, ...], str] = {}
     for number, category in enumerate(CATEGORIES, start=1):
         path = folder / "QAPairsByCategory" / f"C{number}_{category.title()}_{short}.txt"
@@ -221,7 +219,7 @@ def _categories(folder: Path, short: str) -> Mapping[tuple[str, ...], str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield number (from 1) and fields of the lines that are not blank."""
+    """Yield number (from 1) and fields of each line that is not blank."""
     source = TableFile(path, "VQA-Med-2019", f"fetch it again from {SOURCE}")
     damaged: list[DroppedRow] = []
     for number, line in read_lines(source, damaged):
@@ -248,19 +246,14 @@ def _without_abnormality(
 
 @dataclass(frozen=True)
 class _Folders:
-    """Finds the released folders, and unpacks those that are there as a zip only.
-
-    Folders are named by their path below the root, such as ``VQAMed2019Test``. A zip's content lies
-    in a folder of ``unpacked`` named after the zip's path, size and time, so a zip that changed is
-    unpacked anew.
-    """
+    """Released folders by path below the root (``VQAMed2019Test``), unpacked from zips if missing."""
 
     root: Path
     unpacked: Path
     _found: dict[str, Path] = field(default_factory=dict)
 
     def find(self, folder: str) -> Path | None:
-        """The folder under the root, else unpacked; None if it is neither."""
+        """Return the folder in the root, else the unpacked one, else None."""
         if folder not in self._found:
             place = next((place for place in self._places(folder) if place.is_dir()), None)
             if place is None:  # not remembered: it may be unpacked later
@@ -269,11 +262,11 @@ class _Folders:
         return self._found[folder]
 
     def path(self, folder: str) -> Path:
-        """The folder that was found, else where it belongs."""
+        """Return the existing folder, else its path in the root."""
         return self.find(folder) or self.root / folder
 
     def archive(self, folder: str) -> Path | None:
-        """The zip of a folder that is not there as such, or of the folder around it."""
+        """Return the zip of a missing folder or of the folder around it, if there is one."""
         if self.find(folder):
             return None
         outer = folder.rpartition("/")[0]
@@ -281,7 +274,7 @@ class _Folders:
         return zips[0] if zips else self.archive(outer) if outer else None
 
     def unpack(self, folder: str) -> None:
-        """Unpack the zip of a folder, if there is one and no such folder."""
+        """Unpack the zip of a missing folder, if there is one."""
         from amif_lightning.data.files.archives import extract
 
         if not self.find(folder):
@@ -289,7 +282,7 @@ class _Folders:
                 extract(zipped, self._target(zipped))
 
     def _bases(self, folder: str) -> list[Path]:
-        """Folders in which a released folder or its zip may lie."""
+        """Return the folders that may contain a released folder or its zip."""
         outer = folder.rpartition("/")[0]
         return self._places(outer) if outer else [self.root]
 
@@ -304,6 +297,7 @@ class _Folders:
         return [zipped for zipped in zips if zipped.is_file()]
 
     def _target(self, zipped: Path) -> Path:
+        # Named after path, size and time, so that a changed zip is unpacked again.
         stat = zipped.stat()
         known = f"{zipped.resolve()}/{stat.st_size}/{stat.st_mtime_ns}"
         mark = hashlib.sha256(known.encode()).hexdigest()[:16]

@@ -51,26 +51,23 @@ _QUESTION_TYPE_TYPOS = {"atrib": "attrib", "prse": "pres"}
 
 
 class VQARAD(HubQuestions):
-    """VQA-RAD as batches: 315 MedPix radiographs, 1797 training and 451 test questions.
+    """VQA-RAD: 1797 training and 451 test questions on 315 MedPix radiographs.
 
-    No validation set is released, so one is always held out from the training images. The layouts
-    contain the same questions; the MEVF re-split adds 1267 templated ``frame`` rows to the training
-    file, most of which restate a test question about the same image. The protocol ``clean`` drops
-    them.
+    No validation set is released, so one is always held out from the training images. All layouts
+    contain these questions. The MEVF re-split adds 1267 templated ``frame`` rows to training, most
+    of which restate a test question about the same image; the protocol ``clean`` drops them.
 
-    Fixed while reading: integer answers and ids become text, white space is collapsed (tabs,
-    ``'CLOSED '``), the ``question_type`` typos ATRIB and PRSE are corrected, and a list such as
-    ``POS, PRES`` counts under its first type. ``variants`` are ``question_rephrase`` and
-    ``question_frame`` unless ``NULL``; the MEVF re-split lacks them, so its test rows take them
-    from the OSF file if that is in the root as well.
+    The reader converts integer answers and ids to text, collapses white space, corrects the
+    ``question_type`` typos ATRIB and PRSE, and uses the first type of a list such as ``POS, PRES``.
+    ``variants`` are ``question_rephrase`` and ``question_frame`` unless ``NULL``. The MEVF re-split
+    lacks them, so its test rows take them from the OSF file if the root contains it.
 
     Args:
         root: Folder with ``VQA_RAD Dataset Public.json`` (OSF) or ``trainset.json`` and
-            ``testset.json`` (MEVF), and the images in ``VQA_RAD Image Folder/`` or ``images/``; or
+            ``testset.json`` (MEVF), and images in ``VQA_RAD Image Folder/`` or ``images/``; or
             with the hub's parquet files.
-        layout: Which published layout to read. ``auto`` prefers ``osf`` under the protocol
-            ``clean`` and ``mevf`` under ``literature``, and reads ``hf``, the hub's parquet files,
-            only if neither is there.
+        layout: ``osf``, ``mevf`` or ``hf`` (the hub's parquet files); ``auto``: the first one on
+            disk, in this order, or with ``mevf`` first under the protocol ``literature``.
         **kwargs: Arguments of :class:`HubQuestions`.
     """
 
@@ -84,18 +81,18 @@ class VQARAD(HubQuestions):
 
     @property
     def layouts(self) -> Mapping[str, Sequence[str]]:
-        """Patterns of the training file of each layout, the preferred layout first."""
+        """Return patterns of the training file by layout, the preferred layout first."""
         found = {"osf": (OSF,), "mevf": (TRAIN,), "hf": PARQUET}
         return {"mevf": (TRAIN,), **found} if self.protocol == "literature" else found
 
     def read_release(self) -> Release[VQAExample]:
-        """Read all rows of the release under ``root``; no images are opened."""
+        """Read all rows of the release without opening images."""
         if self.parquet is not None:
             return self._read_parquet()
         return self._read_osf() if self.chosen_layout == "osf" else self._read_mevf()
 
     def _read_parquet(self) -> Release[VQAExample]:
-        """The hub's copy: questions and answers without ids, types or other wordings."""
+        """Read the hub's copy, which lacks ids, types and other wordings."""
         assert self.parquet is not None
         splits, dropped = self.parquet.read()
         absent = {} if splits.get("test") else {"test": f"no test-*.parquet is in {self.root}"}
@@ -165,7 +162,7 @@ class VQARAD(HubQuestions):
         return Release(NAME, "mevf", splits, absent, tuple(dropped), (SHARED_NOTE, *notes))
 
     def _image_folder(self, *layouts: str) -> tuple[str, dict[str, str]]:
-        """The first folder of images that exists, and what is absent if none does."""
+        """Return the first existing image folder, and what is absent if there is none."""
         names = [IMAGES[layout] for layout in layouts]
         for name in names:
             if (self.root / name).is_dir():
@@ -177,7 +174,7 @@ class VQARAD(HubQuestions):
     def _rows(
         self, file: str, folder: str, dropped: list[DroppedRow]
     ) -> Iterator[tuple[str, VQAExample]]:
-        """Yield the phrase type and the row of each usable question of a file."""
+        """Yield phrase type and row of each usable question of a file."""
         path = self.root / file
         for number, item in enumerate(load_questions(self.title, path, _KEYS, self.source)):
             phrase, image, question = item["phrase_type"], item["image_name"], item["question"]
@@ -224,7 +221,7 @@ class VQARAD(HubQuestions):
 
 
 def _with_variants(rows: Sequence[VQAExample], osf: Sequence[VQAExample]) -> list[VQAExample]:
-    """Add the released rephrases and frames of the same OSF questions."""
+    """Add the rephrases and frames that the OSF file has for the same questions."""
     variants: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in osf:
         key = question_key(row)

@@ -1,4 +1,4 @@
-"""The findings that a phantom can have, their combinations and their exact vectors."""
+"""Findings of the phantoms, their combinations and their exact vectors."""
 
 from __future__ import annotations
 

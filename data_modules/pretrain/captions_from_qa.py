@@ -52,7 +52,7 @@ class CaptionsFromQA(StudyDataModule):
         )
         if source.protocol != "clean":
             raise UserError(
-                f"CaptionsFromQA takes training rows under the protocol clean, and its source has "
+                f"CaptionsFromQA takes training rows under the protocol clean, but its source has "
                 f"{source.protocol}: give --data.init_args.source.init_args.protocol clean."
             )
         self.source, self.held_out, self.hashes = source, held_out or [], hashes

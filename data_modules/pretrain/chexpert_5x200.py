@@ -31,7 +31,7 @@ from data_modules.pretrain.mimic_tables import ACCESS, CHEXPERT, read_metadata, 
 
 TakeFrom = Literal["test", "held_out", "any"]
 TWICE = "the labels name it twice"
-BAD_LABEL = "a label is none of 1, 0, -1 and empty"
+BAD_LABEL = "a label is not 1, 0, -1 or empty"
 
 _PATIENT = re.compile(r"patient[0-9]+")
 _LABELS = {"": "", "1": "1", "1.0": "1", "0": "0", "0.0": "0", "-1": "-1", "-1.0": "-1"}
@@ -167,8 +167,7 @@ class FiveClasses(StudyDataModule):
             of_class[row.finding].append(row)
         drawn = {n: sorted(found, key=rank)[: self.per_class] for n, found in of_class.items()}
         notes = [
-            f"{len(found)} of {self.per_class} images of {name}: the labels hold no more that are "
-            "eligible"
+            f"{len(found)} of {self.per_class} images of {name}: no others are eligible"
             for name, found in drawn.items()
             if len(found) < self.per_class
         ]
@@ -223,8 +222,8 @@ class CheXpert5x200(FiveClasses):
     def eligible(self, dropped: list[DroppedRow]) -> Iterator[StudyRow]:
         """Yield the eligible images of ``train.csv``."""
         action = (
-            "fetch CheXpert from https://stanfordmlgroup.github.io/competitions/chexpert (an "
-            f"agreement is asked for) and put it in {self.root}"
+            "fetch CheXpert from https://stanfordmlgroup.github.io/competitions/chexpert "
+            f"(requires an agreement) and put it in {self.root}"
         )
         source = TableFile(self.root / "train.csv", self.dataset, action)
         columns = ("Path", "Frontal/Lateral", "AP/PA", *PROMPTS)

@@ -35,8 +35,8 @@ Cells = tuple[list[tuple[str, str]], list[str]]
 
 DATASET = "ImageText"
 BAD_CELL = "a cell is missing or of the wrong kind"
-BAD_SPLIT = "its split is none of train, validation (valid, val, validate, dev) and test"
-BAD_VIEWS = "it has another number of views than of images"
+BAD_SPLIT = "its split is not train, validation (valid, val, validate, dev) or test"
+BAD_VIEWS = "its numbers of views and images differ"
 DISAGREE = "rows of one study differ in text, split or group"
 
 _SPLITS: Mapping[str, SplitName] = {

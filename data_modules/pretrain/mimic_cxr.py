@@ -32,7 +32,7 @@ Section = Literal["findings", "impression"]
 Underscores = Literal["remove", "keep"]
 
 NO_REPORT = "the table of sections has no row of its report"
-NO_SECTION = "its report has none of the sections asked for"
+NO_SECTION = "its report has none of the requested sections"
 
 _BLANKS = re.compile(r"_{2,}")
 _LOOSE = re.compile(r"\s+([.,;:)])")

@@ -126,7 +126,9 @@ def read_sectioned(
 
     Append unreadable lines to ``dropped``.
     """
-    source = TableFile(path, dataset, "delete it, and it is made again from the reports")
+    source = TableFile(
+        path, dataset, "delete it, and the next run builds it again from the reports"
+    )
     for _, row in read_table(source, ("study", *columns), dropped):
         yield row["study"].strip().removeprefix("s"), row
 

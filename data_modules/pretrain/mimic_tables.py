@@ -17,9 +17,9 @@ METADATA = "mimic-cxr-2.0.0-metadata.csv"  # version 2.1.0 keeps these names
 SPLIT = "mimic-cxr-2.0.0-split.csv"
 CHEXPERT = "mimic-cxr-2.0.0-chexpert.csv"
 
-BAD_ID = "an id of the metadata is none of MIMIC-CXR's"
-NO_SPLIT = "the split file does not name its study"
-TWICE = "the metadata name its image twice"
+BAD_ID = "an id in the metadata is malformed, or its study has two patients"
+NO_SPLIT = "the split file does not contain its study"
+TWICE = "the metadata list its image twice"
 
 _SPLITS: Mapping[str, SplitName] = {"train": "train", "validate": "validation", "test": "test"}
 _NUMBER = re.compile(r"[0-9]{1,12}")

@@ -59,7 +59,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
         for part in parts:
             if part.teacher != "none":
                 raise UserError(
-                    f"A mixture has one teacher for all its parts, and its part "
+                    f"All parts of a mixture share one teacher, but its part "
                     f"{type(part).__name__} has the teacher {part.teacher}: give that part teacher "
                     "none, and the mixture --data.init_args.teacher."
                 )

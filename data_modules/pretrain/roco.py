@@ -69,7 +69,7 @@ class ROCO(StudyDataModule):
         check_choice("subsets", subsets, Subsets)
         if version == "v2" and subsets != "radiology":
             raise UserError(
-                "data.init_args.subsets is 'all' and ROCO v2 holds radiology alone: give radiology."
+                "data.init_args.subsets is 'all', but ROCO v2 only has radiology: give radiology."
             )
         self.version, self.subsets = version, subsets
 

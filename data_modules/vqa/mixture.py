@@ -57,8 +57,8 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         protocols = {part.protocol for part in parts}
         if len(protocols) > 1:
             raise UserError(
-                f"The parts of a mixture have the protocols {' and '.join(sorted(protocols))}, and "
-                "its candidates can come from one only: give all parts the same protocol."
+                f"The parts of a mixture have the protocols {' and '.join(sorted(protocols))}, but "
+                "its candidates can follow only one: give all parts the same protocol."
             )
         # Options that decide rows belong to the parts; here they would have no effect.
         VQADataModule.__init__(

@@ -95,7 +95,7 @@ class PathVQA(HubQuestions):
             ]
             if not splits[split]:
                 raise UserError(
-                    f"PathVQA: {path} holds no question that can be read, so fetch it from "
+                    f"PathVQA: {path} contains no readable question, so fetch it from "
                     f"{self.source}."
                 )
         return splits, dropped

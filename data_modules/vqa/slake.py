@@ -125,8 +125,8 @@ class SLAKE(VQADataModule):
             yield "Chinese questions: the question-only baseline looks up whole questions only."
         if self.list_answers == "any_order":
             yield (
-                "list_answers any_order: a list of answers counts in every order, so scores cannot "
-                "be compared with published ones, which keep the released order."
+                "list_answers any_order: a list of answers is correct in every order, so scores "
+                "are not comparable with published ones, which require the released order."
             )
 
     def _rows(

@@ -163,8 +163,8 @@ class VQAMed2019(VQADataModule):
             )
         if zipped:
             raise UserError(
-                f"VQA-Med-2019: {zipped} is not unpacked yet, which `fit` and `audit` do: call "
-                "prepare_data() before the rows are read, or unzip it there."
+                f"VQA-Med-2019: {zipped} is not unpacked yet: call prepare_data() before reading "
+                "rows, as `fit` and `audit` do, or unzip it there."
             )
         raise UserError(
             f"VQA-Med-2019: {path} is not there, so download the training set from {SOURCE} and "
@@ -233,7 +233,7 @@ def _without_abnormality(
 ) -> Iterator[VQAExample]:
     if unknown := sum(not row.question_type for row in rows):
         raise UserError(
-            f"VQA-Med-2019: task 'no_abnormality' needs the category of every question and "
+            f"VQA-Med-2019: task 'no_abnormality' needs the category of every question, but "
             f"{unknown} {name} questions have none, so fetch {_SPLITS[name].folder}/"
             f"QAPairsByCategory from {SOURCE}."
         )
@@ -246,7 +246,7 @@ def _without_abnormality(
 
 @dataclass(frozen=True)
 class _Folders:
-    """Released folders by path below the root (``VQAMed2019Test``), unpacked from zips if missing."""
+    """Released folders by path below the root (``VQAMed2019Test``); missing ones are unpacked."""
 
     root: Path
     unpacked: Path

@@ -98,9 +98,9 @@ class VQARAD(HubQuestions):
         absent = {} if splits.get("test") else {"test": f"no test-*.parquet is in {self.root}"}
         notes = (
             SHARED_NOTE,
-            "Layout hf has no answer_type, so open and closed are derived from the answer alone, "
-            "and no rephrases or frames, so trained rows that equal one of a test question are not "
-            f"found: the release at {self.source} has both.",
+            "Layout hf has no answer_type, so open and closed are derived from the answer alone. "
+            "It has no rephrases or frames, so training rows that equal one of a test question "
+            f"are not found. The release at {self.source} has both.",
             *self._without_frames("the hub's copy"),
         )
         return Release(NAME, "hf", splits, absent, tuple(dropped), notes)
@@ -122,8 +122,8 @@ class VQARAD(HubQuestions):
         if self.protocol == "clean":
             return ()
         return (
-            f"Published numbers mostly train on the MEVF re-split ({TRAIN}); this is {which}, "
-            "which lacks its templated 'frame' rows.",
+            f"Most published results train on the MEVF re-split ({TRAIN}); this is {which}, "
+            "which lacks the templated 'frame' rows.",
         )
 
     def _read_mevf(self) -> Release[VQAExample]:
@@ -152,9 +152,9 @@ class VQARAD(HubQuestions):
             ]
             if test and osf is None:
                 notes = (
-                    f"'{OSF}' is not beside {TRAIN}, so trained rows that equal a test question "
-                    "are dropped but those that equal its rephrase or frame are not found: put it "
-                    "there.",
+                    f"'{OSF}' is not next to {TRAIN}, so training rows that equal a test question "
+                    "are dropped, but those that equal its rephrase or frame are not found: put "
+                    "the file there.",
                 )
         splits: dict[SplitName, tuple[VQAExample, ...]] = {"train": tuple(train)}
         if test:
@@ -236,7 +236,7 @@ def _frame_leak(
     if osf is None:
         return (
             f"{TRAIN} holds {len(frames)} templated 'frame' rows, many of which restate test "
-            f"questions: put '{OSF}' next to it to have them counted.",
+            f"questions: put '{OSF}' next to it to count them.",
         )
     of_test = _variant_keys(test)
     of_train = _variant_keys([row for row in osf if row.split == "train"])

@@ -73,7 +73,7 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
         ROCO(str(tmp_path), **OPTIONS).read_release()
     with pytest.raises(UserError, match=r"train_captions\.csv is not there.*zenodo"):
         ROCO(str(tmp_path), version="v2", **OPTIONS).read_release()
-    with pytest.raises(UserError, match="ROCO v2 holds radiology alone"):
+    with pytest.raises(UserError, match="ROCO v2 only has radiology"):
         ROCO(version="v2", subsets="all", **OPTIONS)
     write_roco_v1(tmp_path)
     (tmp_path / "data" / "test" / "radiology" / "captions.txt").unlink()

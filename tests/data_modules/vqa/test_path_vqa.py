@@ -84,7 +84,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a list of questions"):
         _ = module(tmp_path).release
     (tmp_path / "train.json").write_text("[]")
-    with pytest.raises(UserError, match="holds no question that can be read"):
+    with pytest.raises(UserError, match="contains no readable question"):
         _ = module(tmp_path).release
 
 

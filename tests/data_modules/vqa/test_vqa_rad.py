@@ -116,7 +116,7 @@ def test_literature_names_the_leak_in_numbers(tmp_path: Path, fake: FakeRAD) -> 
     ("protocol", "message"),
     [
         ("literature", f"templated 'frame' rows, many of which .* put '{OSF}' next to it"),
-        ("clean", f"'{OSF}' is not beside trainset.json, .* rephrase or frame are not found"),
+        ("clean", f"'{OSF}' is not next to trainset.json, .* rephrase or frame are not found"),
     ],
 )
 def test_notes_without_the_osf_file(tmp_path: Path, protocol: str, message: str) -> None:
@@ -228,7 +228,7 @@ def test_the_hubs_parquet_files_are_read_where_no_json_is(tmp_path: Path) -> Non
     assert not data.audit().failed
     write_vqa_rad(root)
     assert read(root).layout == "osf"
-    lacking = "this is the hub's copy, which lacks its templated 'frame' rows"
+    lacking = "this is the hub's copy, which lacks the templated 'frame' rows"
     protocols: dict[Any, bool] = {"clean": False, "literature": True}
     for protocol, noted in protocols.items():
         again = VQARAD(str(root), layout="hf", unpacked=unpacked, protocol=protocol)

@@ -119,7 +119,7 @@ def split_questions(
         raise UserError(f"{release.dataset}: no usable training rows were found; run audit.")
     if test_split == "validation" and not release.splits.get("validation"):
         raise UserError(
-            f"{release.dataset}: test_split 'validation' needs a released validation set and "
+            f"{release.dataset}: test_split 'validation' needs a released validation set, but "
             f"layout '{release.layout}' has none on disk; use test_split 'test'."
         )
     absent, notes, dropped = dict(release.absent), list(release.notes), list(release.dropped)
@@ -197,8 +197,8 @@ def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> 
     distinct = set(groups)
     if len(distinct) < 2:
         raise UserError(
-            f"A validation set cannot be held out from {len(distinct)} training image(s) or "
-            "patient(s), and checkpoints are chosen on it: use more data."
+            f"A validation set, on which checkpoints are chosen, cannot be held out from "
+            f"{len(distinct)} training image(s) or patient(s): use more data."
         )
     count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
     ranked = sorted(distinct, key=lambda g: hashlib.sha256(f"{split_seed}/{g}".encode()).digest())

@@ -57,7 +57,7 @@ class VQABatch(_Tensors):
         strata: (B, S) bool, membership in the data module's strata.
         question_ids: B ids, unique within the data set.
         references: Normalised answers that count as correct, for each question.
-        image_keys: Identity of the image shown, for each question.
+        image_keys: Identity of the image, for each question.
         questions: The questions as text.
     """
 
@@ -98,19 +98,18 @@ class StudyBatch(_Tensors):
 
     Attributes:
         first: (B, 3, H, W) float, view 1, normalised.
-        second: (B, 3, H, W) float, view 2, normalised; another augmentation of view 1 if the study
-            has one image.
+        second: The same for view 2; another augmentation of view 1 if the study has one image.
         text: (B, L) report tokens ``[CLS] words [SEP]``.
         study: (B,) long, 63-bit identity of the study.
         text_id: (B,) long, 63-bit identity of the normalised text.
         relevance: (B,) long, equal for studies with equal findings; the study's own identity if
             its findings are unknown.
-        position: (B,) long, place of the study in its split.
-        teacher: The teacher's features; None with hard labels.
+        position: (B,) long, position of the study in its split.
+        teacher: None with hard labels.
         second_frontal: (B,) bool, whether view 2 is frontal and view 1 is not; None if the
             projections are unknown.
         study_ids: B ids, unique within the data set.
-        first_ids: Identity of the image shown as view 1, for each study.
+        first_ids: Identity of the image in view 1, for each study.
         second_ids: The same for view 2.
         texts: The reports as text.
     """
@@ -137,7 +136,8 @@ def pad_tokens(sequences: Sequence[Sequence[int]], pad_id: int) -> Tokens:
     """Pad B non-empty lists of token ids to the longest with ``pad_id``.
 
     Raises:
-        ValueError: If there is no list, or an empty one: a fully masked row has no attention.
+        ValueError: If there is no list, or an empty one: attention over a fully masked row is
+            undefined.
     """
     if not sequences or not all(sequences):
         raise ValueError("expected at least one list of token ids, and none of them empty")

@@ -2,10 +2,9 @@
 
 
 class UserError(Exception):
-    """An error that the user can fix.
+    """An error that the user can fix; the command line prints it and exits with code 2.
 
-    The message is one sentence that names the thing, the file and the next action. The command line
-    prints it without a traceback and exits with code 2.
+    The message is one sentence that names the thing, the file and the next action.
     """
 
 

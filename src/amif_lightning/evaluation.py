@@ -84,36 +84,23 @@ class Prediction:
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """Facts about the scored questions for the record, independent of the model.
+    """Facts about the scored questions for the record, independent of the model."""
 
-    Attributes:
-        dataset: Name of the data class.
-        layout: Published layout of the release.
-        protocol: ``clean`` or ``literature``.
-        split: The released split that is scored.
-        candidates: Number of candidate answers.
-        ceiling: Per stratum, questions whose answer is a candidate.
-        baselines: Correct answers per baseline without images (``question_only``,
-            ``same_image_copy``, ``majority``) and stratum.
-        majority: The most frequent training answer.
-        answers_from: Splits that the candidates come from.
-        baseline_correct: Per question id, whether the question-only baseline is correct.
-        rows: Per question id, fields of the released row for the predictions file.
-        warnings: Sentences for every record of this set-up.
-    """
-
-    dataset: str
-    layout: str
-    protocol: str
-    split: str
-    candidates: int
-    ceiling: Mapping[str, Count]
+    dataset: str  # name of the data class
+    layout: str  # published layout of the release
+    protocol: str  # ``clean`` or ``literature``
+    split: str  # the released split that is scored
+    candidates: int  # number of candidate answers
+    ceiling: Mapping[str, Count]  # by stratum, questions whose answer is a candidate
+    # Correct answers by stratum and baseline without images: `question_only`, `same_image_copy` and
+    # `majority`.
     baselines: Mapping[str, Mapping[str, Count]]
-    majority: str
-    answers_from: str
-    baseline_correct: Mapping[str, bool]
+    majority: str  # the most frequent training answer
+    answers_from: str  # splits of the candidates
+    baseline_correct: Mapping[str, bool]  # whether question_only is correct, by question id
+    # Fields of the released row for the predictions file, by question id.
     rows: Mapping[str, Mapping[str, Any]]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # sentences for every record of this set-up
 
 
 @dataclass(frozen=True)
@@ -158,23 +145,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Localised:
-    """Mass of a transport plan inside the region of one finding, as shares of the words' mass.
+    """Mass of a transport plan inside the region of one finding, as shares of the words' mass."""
 
-    Attributes:
-        position: Position of the study in its split.
-        kind: Kind of the finding.
-        area: The region's share of the image, equal to the mass inside under a uniform plan.
-        inside: Mass of the words that name the finding.
-        other_word: Mass of one other word of the report that names no finding; None without one.
-        elsewhere: Mass of the naming words inside the region of another study's finding of the same
-            kind; None without one.
-    """
-
-    position: int
-    kind: str
-    area: float
-    inside: float
-    other_word: float | None
+    position: int  # of the study in its split
+    kind: str  # kind of the finding
+    area: float  # the region's share of the image, equal to the mass inside under a uniform plan
+    inside: float  # mass of the words that name the finding
+    other_word: float | None  # mass of one other word that names no finding; None without one
+    # Mass of the naming words in another study's region of the same kind; None without one.
     elsewhere: float | None
 
 

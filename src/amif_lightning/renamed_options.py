@@ -30,12 +30,7 @@ ARGUMENT = "init_args."
 
 
 def current_name(option: str) -> str | None:
-    """Return the current name of an option, None if it was removed.
-
-    Args:
-        option: A dotted name as on the command line: ``model.init_args.least_lr`` or
-            ``model.least_lr``.
-    """
+    """Return the current name of an option such as ``model.least_lr``; None if it was removed."""
     first, dot, rest = option.partition(".")
     above, _, last = option.rpartition(".")
     if option in RENAMED or not above:
@@ -58,10 +53,7 @@ def current_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], bool]:
-    """Read a checkpoint without running code from it, with current option names.
-
-    Returns:
-        The checkpoint, and whether any option was renamed.
+    """Read a checkpoint without running code from it; return it, and whether options were renamed.
 
     Raises:
         UserError: If it does not exist, is truncated, or contains anything but plain types.

@@ -1,6 +1,6 @@
 """Complete signatures and docstrings for classes that pass ``**kwargs`` to their bases.
 
-Editors read the names from ``**kwargs: Unpack[SomeOptions]``; :func:`describe` adds them to
+:func:`describe` adds the names in ``**kwargs: Unpack[SomeOptions]``, which editors read, to
 ``help`` and ``inspect.signature``.
 """
 
@@ -18,8 +18,8 @@ else:
     class Unpack:
         """Replaces :class:`typing.Unpack` at run time, where jsonargparse reads annotations.
 
-        jsonargparse would read an unpacked dictionary as arguments without defaults. With ``Any``
-        it follows ``**kwargs`` into the base class, which has the defaults.
+        jsonargparse would take an unpacked dictionary as arguments without defaults. With ``Any``
+        it follows ``**kwargs`` to the defaults of the base class.
         """
 
         def __class_getitem__(cls, options: object) -> object:
@@ -34,7 +34,7 @@ def describe(cls: type) -> None:
 
 
 def options_of(cls: type) -> tuple[str, ...]:
-    """Names accepted by the constructor's ``**kwargs``; empty without ``Unpack``."""
+    """Return the names accepted by the constructor's ``**kwargs``; empty without ``Unpack``."""
     owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
     annotation = str(vars(owner)["__init__"].__annotations__.get("kwargs", ""))
     found = re.fullmatch(r"Unpack\[(\w+)\]", annotation)
@@ -61,7 +61,7 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
 
 
 def _with_arguments(cls: type, names: list[str]) -> str:
-    """The docstring with the bases' entries in place of the ``**kwargs`` line."""
+    """Replace the ``**kwargs`` line of the docstring by the bases' entries."""
     text = cls.__dict__.get("__doc__") or ""
     entry = re.compile(r"^ {8}(\w+): .*\n(?: {12}.*\n)*", re.MULTILINE)
     own = {found[1] for found in entry.finditer(text)}

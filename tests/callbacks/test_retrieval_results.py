@@ -208,7 +208,7 @@ def test_without_classes_and_teacher(tmp_path: Path) -> None:
 def test_task_and_data_must_be_of_one_kind(tmp_path: Path) -> None:
     running: Any = SimpleNamespace(is_global_zero=True, datamodule=ToyStudies())
     answering: Any = SimpleNamespace(answer_by="rank")
-    with pytest.raises(TypeError, match="do not go together"):
+    with pytest.raises(TypeError, match="does not fit the data module"):
         ResultWriter("toys", 0, str(tmp_path)).on_test_start(running, answering)
     assert not list(tmp_path.iterdir())
 

@@ -123,7 +123,7 @@ def test_weights_alone_can_be_scored_and_not_continued(lacking: str) -> None:
     weights = checkpoint()
     del weights[lacking]
     check_checkpoint(weights, "x.ckpt", "test", 3, ARGUMENTS)
-    with pytest.raises(UserError, match=r"weights alone.*init_from x\.ckpt"):
+    with pytest.raises(UserError, match=r"only weights.*init_from x\.ckpt"):
         check_checkpoint(weights, "x.ckpt", "fit", 3, ARGUMENTS)
 
 

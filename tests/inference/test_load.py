@@ -48,7 +48,7 @@ def test_a_checkpoint_without_candidates_is_one_sentence(saved: Saved, tmp_path:
 
 @pytest.mark.parametrize("device", ["cuda:77", "nonsense"])
 def test_a_device_that_is_not_there_is_one_sentence(saved: Saved, device: str) -> None:
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="does not exist"):
         restore(saved.path, device)
 
 

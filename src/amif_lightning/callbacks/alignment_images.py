@@ -37,19 +37,16 @@ _HARDEST = (
 class AlignmentImages(ValidationImages):
     """Shows figures of the first validation batch after each validation.
 
-    ``alignment/similarity``: the student's similarities of images and reports next to the teacher's
+    ``alignment/similarity``: the student's similarities of images and reports, and the teacher's
     labels. ``transport/plans``: transport plans of words, with the tokens of the run's loss.
     ``negatives/hardest``: the drawn texts nearest to their image, if the task mines negatives.
 
     Args:
-        samples: Highest number of studies compared.
+        samples: Maximum number of studies compared, 1 or more, as all arguments.
         studies: Number of studies with transport plans.
         words: Words shown of each report: the longest different ones.
         negatives: Number of drawn texts.
         side: Side of each image in pixels.
-
-    Raises:
-        UserError: If a number is below 1.
     """
 
     def __init__(
@@ -73,12 +70,7 @@ class AlignmentImages(ValidationImages):
             self._kept.append(first_studies(batch, self.samples))
 
     def figures(self, task: Any, kept: list[Any]) -> dict[str, Figure]:
-        """Available figures by tag.
-
-        Args:
-            task: An ``AMiFPretrain``.
-            kept: A batch of studies on the task's device.
-        """
+        """Draw the available figures, by tag; ``kept`` is one batch of studies on the device."""
         (batch,) = kept
         with evaluation_mode(task):
             tokens, states = task.vision(batch.first), task.text(batch.text.ids, batch.text.mask)
@@ -182,12 +174,12 @@ def first_studies(value: Any, max_count: int) -> Any:
 
 
 def neighbours(groups: Sequence[int]) -> list[int]:
-    """Places sorted by the first place of their group, so that equal groups are adjacent."""
+    """Sort positions by the first position of their group, so that equal groups are adjacent."""
     return sorted(range(len(groups)), key=lambda place: (groups.index(groups[place]), place))
 
 
 def _telling(words: list[Word], named: Mapping[str, Any], max_count: int) -> list[Word]:
-    """The words to show: those that name a finding, then the longest others."""
+    """Choose the words to show: those that name a finding, then the longest others."""
     first = {word.text.lower(): word for word in reversed(words) if word.text.lower() in named}
     longest = [word for word in informative(words, max_count) if word.text.lower() not in first]
     return ([*first.values()][::-1] + longest)[:max_count]

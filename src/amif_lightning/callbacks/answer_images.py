@@ -37,7 +37,7 @@ class AnswerImages(ValidationImages):
                 self._kept.append((batch, outputs["predictions"]))
 
     def figures(self, task: Any, kept: list[Any]) -> dict[str, Figure]:
-        """One figure of cards."""
+        """Draw one figure of cards."""
         cards = [
             answer_card(batch, row, given[row])
             for batch, given in kept
@@ -48,9 +48,9 @@ class AnswerImages(ValidationImages):
 
 
 def one_per_image(image_keys: Sequence[str]) -> list[int]:
-    """Rows of one question per image, in order of the images.
+    """List one question (row) per image, in order of the images.
 
-    The n-th image shows its n-th question in rotation, for variety.
+    The n-th image shows its n-th question, starting again after the last, for variety.
     """
     rows: dict[str, list[int]] = {}
     for row, image in enumerate(image_keys):
@@ -59,7 +59,7 @@ def one_per_image(image_keys: Sequence[str]) -> list[int]:
 
 
 def answer_card(batch: VQABatch, row: int, given: Prediction) -> Card:
-    """An image with question, reference, prediction and vocabulary attention below it."""
+    """Make a card: the image above question, reference, prediction and vocabulary attention."""
     sign, colour = ("right", RIGHT) if given.correct else ("wrong", WRONG)
     texts = [
         (f"Q: {batch.questions[row]}", 3, INK),

@@ -29,7 +29,7 @@ Answers = dict[str, Prediction]
 
 
 def gather(mine: Answers) -> Answers:
-    """Union of the answers of all processes."""
+    """Merge the answers of all processes."""
     processes = world()[1]
     if processes == 1:
         return mine
@@ -50,10 +50,8 @@ def write_test(
     """Write ``predictions-<split>.jsonl`` and then ``result-<split>.json``; see `write_result`.
 
     ``answered`` holds the answers of all processes by question id, ``control`` those with shuffled
-    images (empty without the control).
-
-    Returns:
-        One line with the score, or the reason why nothing was written.
+    images (empty without the control). Returns one line with the score, or the reason why nothing
+    was written.
     """
     needed = (answered, control) if control else (answered,)
     missing = [q for q in facts.rows if any(q not in given for given in needed)]

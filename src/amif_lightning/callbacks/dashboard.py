@@ -74,7 +74,7 @@ _FINAL = (
 class Dashboard(Callback):
     """Groups the scalars in TensorBoard's *Custom Scalars* tab and fills its *HParams* tab.
 
-    Checkpoints contain the best validation score for the display by a later `test` command.
+    Checkpoints contain the best validation score, which a later ``test`` command displays.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class Dashboard(Callback):
 
 
 def selection(trainer: L.Trainer, task: Any) -> tuple[str, str]:
-    """The monitored score and its mode, of the checkpoint callback or else of the task."""
+    """Return the monitored score and its mode, from the checkpoint callback or else the task."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
             return callback.monitor, callback.mode
@@ -142,11 +142,7 @@ def selection(trainer: L.Trainer, task: Any) -> tuple[str, str]:
 
 
 def layout(task: Any) -> dict[str, dict[str, list[Any]]]:
-    """Groups of charts for the modules of a task that are not None.
-
-    Modules: ``decoder``, ``knowledge``, ``alignment``, ``transport`` and ``matching_head``, the
-    last unless ``fuses`` is false.
-    """
+    """Group the charts of the modules that a task has."""
     answers, reads, aligns, transports, draws = (
         getattr(task, name, None) is not None
         for name in ("decoder", "knowledge", "alignment", "transport", "matching_head")
@@ -172,16 +168,16 @@ def layout(task: Any) -> dict[str, dict[str, list[Any]]]:
 def final_scores(
     monitor: str, best: float | None, logged: Mapping[str, Any], *, tested: bool
 ) -> dict[str, float]:
-    """Scores of a run by their name in the tab.
+    """Name the scores of a run for the *HParams* tab.
 
-    The tab opens with the first names in alphabetical order, so the monitored score gets a name
-    like ``overall/test``; all others keep their tags.
+    The tab opens with the alphabetically first names, so the monitored score gets a name like
+    ``overall/test``; all others keep their tags.
 
     Args:
         monitor: Tag of the monitored score, such as ``val/overall``.
         best: Its best value in validation; None if unknown.
-        logged: Logged values by tag.
-        tested: Whether ``logged`` comes from a test; otherwise it is ignored.
+        logged: Logged values by tag; ignored unless ``tested``.
+        tested: Whether ``logged`` comes from a test.
     """
     chosen = monitor.removeprefix("val/")
     scores: dict[str, float] = {} if best is None else {f"{chosen}/best_val": best}
@@ -200,9 +196,8 @@ def write_scores(
 ) -> None:
     """Replace the hyper-parameters and scores in the run folder.
 
-    ``TensorBoardLogger.log_hyperparams`` also writes a list of columns. TensorBoard applies the
-    first such list to all runs and hides the columns of other tasks; without one it collects the
-    columns from all runs.
+    ``TensorBoardLogger.log_hyperparams`` is not used: it also writes a list of columns, and
+    TensorBoard applies the first list to all runs and hides the columns of other tasks.
     """
     folder = run / FOLDER
     # With two files TensorBoard would show the parameters of the first and the scores of both.

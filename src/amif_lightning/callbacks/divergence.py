@@ -20,9 +20,8 @@ BATCH_FILE = "non-finite-batch.json"
 class DivergenceGuard(Callback):
     """Stop training at a loss of NaN or infinity, and keep the last good checkpoint.
 
-    One process on a CPU checks after each batch. Otherwise the losses are checked every ``every``
-    batches, and before each validation and checkpoint, because a check waits for the device and
-    for the other processes.
+    One process on a CPU checks after each batch. Otherwise a check waits for the device and the
+    other processes, so it runs every ``every`` batches and before validations and checkpoints.
 
     Args:
         folder: The run folder.
@@ -59,11 +58,7 @@ class DivergenceGuard(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse to replace a checkpoint by weights that are not finite.
-
-        Raises:
-            UserError: If a loss or a weight is not finite.
-        """
+        """Raise a UserError if a loss or weight is not finite, before a checkpoint is replaced."""
         self._check(trainer)
         for name, value in checkpoint["state_dict"].items():
             if value.is_floating_point() and not torch.isfinite(value).all():

@@ -23,41 +23,27 @@ _FONT: dict[str, Any] = {"family": "monospace", "size": 8, "parse_math": False}
 
 @dataclass(frozen=True)
 class Card:
-    """An image with texts below it, or texts alone.
+    """An image with texts below it, or texts alone."""
 
-    Attributes:
-        texts: Each text with its highest number of lines and its colour.
-        image: (3, H, W) network input; None for texts alone.
-        heat: (g, g) non-negative heat map over the image.
-        region: (H, W) mask to outline.
-        columns: Width of the texts in cards.
-    """
-
-    texts: tuple[tuple[str, int, str], ...] = ()
-    image: NDArray[np.floating[Any]] | None = None
-    heat: Array | None = None
-    region: NDArray[np.bool_] | None = None
-    columns: int = 1
+    texts: tuple[tuple[str, int, str], ...] = ()  # text, maximum number of lines, colour
+    image: NDArray[np.floating[Any]] | None = None  # (3, H, W) network input
+    heat: Array | None = None  # (g, g), not negative, drawn over the image
+    region: NDArray[np.bool_] | None = None  # (H, W) mask to outline
+    columns: int = 1  # width of the texts in cards
 
     @property
     def lines(self) -> int:
-        """Highest number of lines."""
+        """Maximum number of lines."""
         return sum(max_lines for _, max_lines, _ in self.texts)
 
 
 @dataclass(frozen=True)
 class WordMap:
-    """Transport plan of one word.
-
-    Attributes:
-        word: The word.
-        mass: (P,) mass of the word on the patches, row by row.
-        region: (H, W) mask of the finding that the word names; None if unknown.
-    """
+    """Transport plan of one word."""
 
     word: str
-    mass: Array
-    region: NDArray[np.bool_] | None = None
+    mass: Array  # (P,) mass of the word on the patches, row by row
+    region: NDArray[np.bool_] | None = None  # (H, W) mask of the finding that the word names
 
 
 def displayed(image: NDArray[np.floating[Any]]) -> Array:
@@ -82,7 +68,7 @@ def enlarged(grid: Array, centres: Array, side: int) -> Array:
 def cards_figure(
     rows: Sequence[Sequence[Card]], side: int, note: str = "", centres: Array | None = None
 ) -> Figure:
-    """Rows of cards; all heat maps share one scale, shown at the right.
+    """Draw rows of cards; all heat maps share one scale, shown at the right.
 
     Args:
         rows: At least one card.
@@ -138,13 +124,10 @@ def plans_figure(
     side: int,
     caution: str = "",
 ) -> Figure:
-    """One row per study: image, text and a heat map for each word.
+    """Draw one row per study: image, text and a heat map for each word.
 
-    Args:
-        studies: At least one, each an image (3, H, W), its text and at least one word.
-        centres: See :func:`enlarged`.
-        side: Side of each image in pixels.
-        caution: Sentences to add to the caption.
+    ``studies``, at least one, are images (3, H, W) with their text and at least one word. The
+    ``caution`` is added to the caption; the other arguments are as in :func:`cards_figure`.
     """
     rows = []
     for image, text, words in studies:
@@ -172,7 +155,7 @@ def plans_figure(
 def matrices_figure(
     panels: Sequence[tuple[str, Array, tuple[float, float]]], groups: Sequence[int], side: int
 ) -> Figure:
-    """Square matrices of images (rows) and reports (columns) next to each other.
+    """Draw square matrices of images (rows) and reports (columns) next to each other.
 
     Args:
         panels: Title, (G, G) values, and the values of the darkest and the lightest colour.
@@ -229,7 +212,7 @@ def _image(
 
 
 def _colours(heat: Array) -> Array:
-    """Colours and opacity (..., 4) of values from 0 (transparent) to 1."""
+    """Map values from 0 (transparent) to 1 to colours with opacity (..., 4)."""
     from matplotlib import colormaps
 
     # The colour map begins almost black, which on a radiograph would look like lung.

@@ -20,16 +20,10 @@ def write_result(
     label: str,
     scores: str,
 ) -> str:
-    """Write the lines to ``path`` and then the record next to it.
-
-    ``means`` of the lines by tag must equal the ``logged`` scores. ``label`` and ``scores`` are
-    printed.
-
-    Returns:
-        One line with the scores.
+    """Write the lines to ``path`` and then the record next to it; return one line with the scores.
 
     Raises:
-        RuntimeError: If a logged score contradicts the lines, which is a bug.
+        RuntimeError: If a ``logged`` score differs from the ``means`` of the lines, which is a bug.
         UserError: If a file cannot be written.
     """
     for name, mean in means.items():
@@ -48,7 +42,7 @@ def write_result(
 
 
 def incomplete(missing: int, count: int, what: str) -> str:
-    """Message about a test of a part of the split, which writes no record."""
+    """Return the message for a test of a part of the split, which writes no record."""
     return (
         f"No record written: {missing} of {count} test {what}; limit_test_batches or fast_dev_run "
         "is set."

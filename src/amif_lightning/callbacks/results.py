@@ -75,16 +75,12 @@ class ResultWriter(Callback):
     # ---- test ---------------------------------------------------------------------------------
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Reset, and count this test even if it fails later.
-
-        Raises:
-            UserError: If the counter in the run folder cannot be read or written.
-        """
+        """Reset, and count this test even if it fails later; a UserError if counting fails."""
         self._answers, self._seconds = [{}, {}], [0.0, 0.0]
         if trainer.is_global_zero:
             self._facts = _facts(trainer)
             if isinstance(self._facts, RetrievalContext) != searches(pl_module):
-                raise TypeError(f"{type(pl_module).__name__} and its data do not go together")
+                raise TypeError(f"{type(pl_module).__name__} does not fit the data module")
             self._test_runs = count_test_run(self._folder(trainer), self._facts.split)
         self._last = time.monotonic()
 

@@ -30,7 +30,7 @@ from amif_lightning.reports.records.run import RunRecord
 
 
 def searches(task: object) -> bool:
-    """Whether a task is evaluated by retrieval."""
+    """Return whether a task is evaluated by retrieval."""
     return hasattr(task, "study_scores")
 
 
@@ -43,8 +43,7 @@ def write_search(
 ) -> str:
     """Write ``studies-<split>.jsonl`` and then ``result-<split>.json``; see `write_result`.
 
-    Returns:
-        One line with the scores, or the reason why nothing was written.
+    Returns one line with the scores, or the reason why nothing was written.
 
     Raises:
         RuntimeError: If the task has no scores, or of too many studies.
@@ -87,7 +86,6 @@ def write_search(
 
 
 def _lines(facts: RetrievalContext, scores: StudyScores) -> list[StudyLine]:
-    """One line per study, in the order of the split."""
     first, second = (_rankings(scores, way) for way in DIRECTIONS)
     found = None if scores.zero_shot is None else scores.zero_shot.tolist()
     pairs = None if scores.pairs is None else pair_lines(facts.study_ids, scores.pairs)
@@ -115,7 +113,7 @@ def _rankings(scores: StudyScores, way: Direction) -> list[Ranking]:
 
 
 def pair_lines(ids: Sequence[str], scores: PairScores) -> list[PairLine]:
-    """Pair scores of each study, in the order of its id."""
+    """Convert pair scores to one line per study, in the order of ``ids``."""
     nobody = (-1,) * len(ids)
     random, hard = (
         [ids[place] if place >= 0 else None for place in places]

@@ -29,7 +29,7 @@ class ValidationImages(Callback, ABC):
 
     @abstractmethod
     def figures(self, task: Any, kept: list[Any]) -> Mapping[str, Figure]:
-        """Figures by tag, from at least one kept batch."""
+        """Draw figures, by tag, from at least one kept batch."""
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop the previous batches."""

@@ -62,11 +62,7 @@ UNTRAINED = """\
 
 
 def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
-    """Parse and run one of Lightning's commands with its options.
-
-    Raises:
-        UserError: For every mistake that the user can fix.
-    """
+    """Parse and run one of Lightning's commands; every mistake of the user is a UserError."""
     _silence()
     return AmifCLI(suite or load_suite(), argv)
 
@@ -143,7 +139,7 @@ class AmifCLI(LightningCLI):
     # ---- the parser ---------------------------------------------------------------------------
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The seed is a fixed number; Lightning's default draws one, which cannot be repeated."""
+        """Add the suite's options; unlike Lightning's random default seed, the seed is fixed."""
         parser.add_argument(
             "--seed_everything", type=int, default=0, help="Seed of everything random, 0 or more."
         )
@@ -161,7 +157,7 @@ class AmifCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The callbacks of every run, with arguments such as ``--checkpoint.monitor``."""
+        """Add the callbacks of every run, with arguments such as ``--checkpoint.monitor``."""
         self.parsers.append(parser)
         # Two callbacks: with save_last=True a single one updates last.ckpt only in epochs with a
         # new best score, and a resumed run would repeat the others.
@@ -182,7 +178,7 @@ class AmifCLI(LightningCLI):
             parser.link_arguments("seed_everything", f"{key}.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and turn an error of the parser into one sentence."""
+        """Parse, and reduce an error of the parser to one sentence."""
         files, words = split_configs(self.argv)
         given = given_options(files, words[1:])
         for key in CLASSES:  # a link silently drops an explicit value
@@ -327,7 +323,7 @@ class AmifCLI(LightningCLI):
 
 
 def _dump(parser: LightningArgumentParser, config: Namespace) -> str:
-    """The merged configuration as YAML that every command accepts."""
+    """Dump the merged configuration as YAML that every command accepts."""
     config = config.clone()
     for name in _OF_ONE_CALL:
         config.pop(name, None)
@@ -358,7 +354,7 @@ def _not_a_tip(record: logging.LogRecord) -> bool:
 
 
 def _protocol(data: Namespace) -> str:
-    """The protocol of a data module's arguments, or of the parts of a mixture."""
+    """Return the protocol of a data module's arguments, or of the parts of a mixture."""
     protocol = data.get("protocol")
     for part in data.get("parts") or ():
         protocol = protocol or (part.get("init_args") or {}).get("protocol")

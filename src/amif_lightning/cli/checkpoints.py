@@ -1,4 +1,4 @@
-"""Checkpoint files: how they are written, and their comparison with the configuration."""
+"""Checkpoint files: writing, and comparison with the configuration."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _OF_THE_OPTIMIZER = ("lr", "min_lr", "warmup", "betas", "weight_decay")
 class LastCheckpoint(ModelCheckpoint):
     """Keep ``last.ckpt``, and write it once more if SIGTERM ends the training.
 
-    Clusters send SIGTERM, and an epoch may take hours. Lightning stops after the current batch. Of
-    a single process, training goes on to the end of the optimizer step, because the gradients of
-    an unfinished accumulation window are not part of a checkpoint.
+    Clusters send SIGTERM, and Lightning stops after the current batch. A single process first
+    completes the optimizer step: checkpoints do not contain gradients of an unfinished accumulation
+    window.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,16 +72,16 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint under another name in its own folder, then rename it.
+    """Write a checkpoint under a temporary name in its own folder, then rename it.
 
-    Lightning writes to the system's temporary folder. On another file system its last step copies
-    over the old file, and a crash there destroys both.
+    Lightning writes to the system's temporary folder. If that is on another file system, it then
+    copies over the old file, and a crash destroys both.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Save ``checkpoint``; addresses such as ``s3://...`` are left to Lightning.
+        """Save ``checkpoint``; Lightning handles addresses such as ``s3://...``.
 
         Raises:
             UserError: If the file cannot be written.
@@ -89,7 +89,7 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        advice = "make room there, or choose another folder with --runs"
+        advice = "free disk space there, or choose another folder with --runs"
         # To a stream: given a name, torch reports a full disk as a RuntimeError.
         with replacing(Path(path), advice) as temporary, temporary.open("wb") as stream:
             torch.save(checkpoint, stream)
@@ -101,30 +101,30 @@ def check_checkpoint(
     """Refuse a checkpoint that would override the configuration.
 
     Args:
-        checkpoint: The loaded file. Values that it lacks are not compared.
-        path: The file's path.
+        checkpoint: The loaded file; values that it lacks are not compared.
+        path: Its path.
         command: ``fit``, ``validate``, ``test`` or ``predict``.
         seed: The configuration's ``--seed_everything``.
         arguments: The configuration's ``model.init_args``.
 
     Raises:
-        UserError: If the checkpoint was trained with another seed; for ``fit`` also if it contains
-            weights alone, if it did not start from the configuration's ``init_from``, or if its
-            optimizer state restores another value of an argument.
+        UserError: If the checkpoint was trained with another seed. For ``fit``, also if it has only
+            weights, started from another ``init_from``, or its optimizer state restores another
+            value of an argument.
     """
     trained = checkpoint.get("hyper_parameters", {})
     theirs = trained.get("seed", seed)
     if theirs != seed:
         raise UserError(
-            f"{path} was trained with seed {theirs} and --seed_everything is {seed}, whose run "
-            f"folder it does not belong to: give --seed_everything {theirs}."
+            f"{path} was trained with seed {theirs}, but --seed_everything is {seed}: give "
+            f"--seed_everything {theirs}."
         )
     if command != "fit":
         return
     anew = f"start anew with --model.init_args.init_from {path} and without --ckpt_path"
     if "optimizer_states" not in checkpoint or "lr_schedulers" not in checkpoint:
         raise UserError(
-            f"{path} holds weights alone (save_weights_only) and no training can continue from "
+            f"{path} contains only weights (save_weights_only), so training cannot continue from "
             f"it: give another checkpoint, or {anew}."
         )
     start = arguments.get("init_from")
@@ -140,8 +140,8 @@ def check_checkpoint(
         before, now = _plain(trained[name]), _plain(arguments[name])
         if before != now:
             raise UserError(
-                f"model.init_args.{name} is {now} and {path} was trained with {before}, which its "
-                f"optimizer state would restore: give {before}, or {anew}."
+                f"model.init_args.{name} is {now}, but the optimizer state of {path} would restore "
+                f"{before}: give {before}, or {anew}."
             )
 
 

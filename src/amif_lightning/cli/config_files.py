@@ -1,8 +1,4 @@
-"""Read ``--config`` files before any parser: they exist, are YAML and give no key twice.
-
-This runs before Lightning is imported, so a mistake is reported at once, with file and line. Old
-names of keys are replaced (:mod:`amif_lightning.renamed_options`).
-"""
+"""Read ``--config`` files before the slow import of Lightning; errors name the file and line."""
 
 from __future__ import annotations
 
@@ -47,18 +43,14 @@ def split_configs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_configs(files: Sequence[str]) -> None:
-    """Read all config files, and warn of each that has old names.
-
-    Raises:
-        UserError: See :func:`read_config`.
-    """
+    """Read all config files as :func:`read_config`, and warn of each that has old names."""
     for name in files:
         if notes := _read(name)[1]:
             print(f"warning: {name}: {', '.join(notes)}.", file=sys.stderr)
 
 
 def read_config(name: str) -> yaml.MappingNode:
-    """Read a configuration file as a YAML mapping with the line of every key.
+    """Read a file as a YAML mapping with the line of every key, under current names.
 
     Raises:
         UserError: If the file is missing, a folder, unreadable, not YAML or not a mapping, or gives
@@ -68,13 +60,13 @@ def read_config(name: str) -> yaml.MappingNode:
 
 
 def load_config(name: str) -> dict[str, Any]:
-    """The values of a configuration file; raises as :func:`read_config`."""
+    """Read the values of a configuration file; raises as :func:`read_config`."""
     values: dict[str, Any] = yaml.safe_load(yaml.serialize(read_config(name)))
     return values
 
 
 def _read(name: str) -> tuple[yaml.MappingNode, dict[str, None]]:
-    """The mapping under current names, and a note on each key renamed or left out."""
+    """Read the mapping under current names, and a note on each key renamed or left out."""
     path = Path(name)
     try:
         if path.is_dir():
@@ -131,14 +123,14 @@ def _check_keys(node: yaml.Node, name: str, above: str, notes: dict[str, None]) 
 
 
 def _entries(node: yaml.Node) -> list[tuple[yaml.ScalarNode | None, yaml.Node]]:
-    """The children of a node, those of a mapping with their keys."""
+    """List the children of a node, those of a mapping with their keys."""
     if isinstance(node, yaml.MappingNode):
         return [(k if isinstance(k, yaml.ScalarNode) else None, v) for k, v in node.value]
     return [(None, v) for v in node.value] if isinstance(node, yaml.SequenceNode) else []
 
 
 def current_words(argv: Sequence[str]) -> list[str]:
-    """The command line for the parser; a config file with old names is replaced by its new text.
+    """Return the words for the parser: a config file with old names is replaced by its new text.
 
     Raises:
         UserError: If an option on the command line has an old name.
@@ -165,7 +157,7 @@ def _current_text(name: str) -> str:
 
 
 def locate(key: str, files: Sequence[str]) -> str:
-    """``FILE, line N: `` for the last file with a key or a class's name; else empty."""
+    """Format ``FILE, line N: `` for the last file with a key or a class's name, else ""."""
     for name in reversed(files):
         line = _line_of(key, read_config(name))
         if line is not None:
@@ -186,10 +178,10 @@ def _line_of(key: str, node: yaml.Node) -> int | None:
 def given_options(
     files: Sequence[str], words: Sequence[str], keys: Iterable[str] | None = None
 ) -> dict[str, Any]:
-    """Merge config files and the other words of a command line as the parser does.
+    """Merge config files and the other words of a command line as the parser does: later ones win.
 
-    Later ones win. Of the files only ``keys`` count, if given. The result is a tree by the parts of
-    dotted names, with the arguments of a class below ``init_args``.
+    Of the files only ``keys`` count, if given. The result is a tree by the parts of dotted names,
+    with the arguments of a class below ``init_args``.
 
     Raises:
         UserError: If a word belongs to no option.
@@ -240,14 +232,14 @@ def _similar_files(path: Path) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The most similar valid name, ignoring case; None if no name is similar."""
+    """Return the most similar valid name, ignoring case; None if no name is similar."""
     by_lower = {candidate.lower(): candidate for candidate in valid}
     found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 
 
 def suggestion(name: str, valid: Iterable[str], *, show: int = 12) -> str:
-    """The end of an error sentence: the nearest valid name, else at most ``show`` names."""
+    """Format the end of an error sentence: the nearest valid name, else at most ``show`` names."""
     names = sorted(set(valid))
     found = nearest(name, names)
     if found is not None:
@@ -256,7 +248,7 @@ def suggestion(name: str, valid: Iterable[str], *, show: int = 12) -> str:
 
 
 def fault(error: ValidationError) -> str:
-    """The first fault that pydantic found, as ``key: fault``."""
+    """Format the first fault that pydantic found, as ``key: fault``."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     return f"{key}: {first['msg']}" if key else first["msg"]

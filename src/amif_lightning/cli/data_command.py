@@ -19,7 +19,7 @@ from amif_lightning.errors import UserError
 
 
 def data_base() -> type:
-    """The base class of the project's data modules, after importing all of them."""
+    """Import all data modules of the project, and return their base class."""
     import data_modules
     from amif_lightning.data.loading.base_module import TextDataModule
 
@@ -29,7 +29,7 @@ def data_base() -> type:
 
 
 def data_parser(command: str, description: str, base: type) -> ArgumentParser:
-    """A parser of ``--config`` and of ``--data``, a subclass of ``base``."""
+    """Build a parser of ``--config`` and of ``--data``, a subclass of ``base``."""
     parser = ArgumentParser(
         prog=f"amif-lightning {command}",
         description=description,
@@ -44,10 +44,9 @@ def data_parser(command: str, description: str, base: type) -> ArgumentParser:
 
 
 def build(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[Namespace, Namespace]:
-    """Parse a command line; returns the built classes, such as ``data``, and the configuration.
+    """Parse a command line; return the built classes, such as ``data``, and the configuration.
 
-    Of ``--config`` files, of which there may be several, only ``data:`` is read, and the other
-    options win.
+    Only ``data:`` is read from the ``--config`` files; other options override it.
 
     Raises:
         UserError: If an option is wrong.
@@ -68,11 +67,7 @@ def build(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[Name
 
 
 def _data_nodes(files: Sequence[str], *, helping: bool) -> list[str]:
-    """``--config`` options with the ``data:`` nodes of experiments as text.
-
-    The parser would refuse the other keys. Serialised nodes keep numbers such as ``1e-4`` as
-    written.
-    """
+    """Return ``data:`` nodes of experiments as ``--config`` options; numbers stay as written."""
     words: list[str] = []
     for name in files:
         node = read_config(name)
@@ -80,5 +75,5 @@ def _data_nodes(files: Sequence[str], *, helping: bool) -> list[str]:
         if data:
             words += ["--config", yaml.serialize(yaml.MappingNode(node.tag, data))]
     if files and not words and not helping:
-        raise UserError(f"{', '.join(files)}: no `data:` there; give an experiment's config file.")
+        raise UserError(f"{', '.join(files)}: no key `data:`; give an experiment's config file.")
     return words

@@ -17,15 +17,13 @@ from amif_lightning.errors import UserError
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Args:
-        args: The arguments without the program's name; None reads ``sys.argv``, from which a run
-            with ``--trainer.strategy ddp`` also starts its other processes.
+    With ``args`` None, ``sys.argv`` is read; ``--trainer.strategy ddp`` starts its other processes
+    from it too.
 
     Returns:
         The exit code: 0 done; 1 ``audit`` found a leak or bad images, ``prepare data`` could not
-        reduce an image or ``answer`` could not answer a question; 2 an error that the user can fix,
-        printed on stderr; 130 interrupted; 143 terminated. Any other exception is a bug and is
-        raised.
+        reduce an image or ``answer`` could not answer a question; 2 a UserError, printed on stderr;
+        130 interrupted; 143 terminated. Any other exception is a bug and is raised.
     """
     argv = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in argv or os.environ.get("AMIF_DEBUG", "") not in {"", "0"}
@@ -74,7 +72,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def message_of(error: UserError) -> str:
-    """The sentence alone: an error of a loader's worker contains its traceback."""
+    """Return the sentence alone: an error of a loader's worker contains its traceback."""
     text = str(error)
     if text.startswith("Caught "):
         text = text.rsplit(f"{UserError.__name__}: ", 1)[-1]
@@ -99,7 +97,7 @@ COMMANDS = {**TRAINER_COMMANDS, **OTHER_COMMANDS}
 
 
 def help_text() -> str:
-    """The help of the whole command line, as printed by ``--help`` and by a bare call."""
+    """Return the help of the whole command line, printed by ``--help`` and by a bare call."""
     rows = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
     return f"""\
 usage: python -m amif_lightning COMMAND [options]        (or: amif-lightning COMMAND [options])
@@ -114,7 +112,7 @@ options of fit, validate, test and predict:
   --model.X, --data.X    arguments of the task and of the data class
   --trainer.X            arguments of Lightning's Trainer, such as --trainer.max_epochs 3
   --experiment NAME      first folder below --runs (default: data class and task)
-  --runs DIR             where run folders lie: DIR/NAME/PROTOCOL/seedK (default: runs)
+  --runs DIR             folder of the run folders: DIR/NAME/PROTOCOL/seedK (default: runs)
   --seed_everything K    the seed, 0 unless given
   --ckpt_path PATH       a checkpoint, or `best` or `last` of the run folder
   --overwrite            fit only: delete what an earlier run left in the run folder
@@ -136,7 +134,7 @@ examples:
 
 
 def version_text() -> str:
-    """The versions of the suite, Python, torch and Lightning, read without importing them."""
+    """Return the versions of the suite, Python, torch and Lightning without importing them."""
     parts = [f"python {platform.python_version()}"]
     for name in ("torch", "lightning"):
         try:

@@ -1,7 +1,7 @@
 """Turn errors of the parser and of torch into one sentence.
 
-The parser hides a misspelt key in a dozen lines on union types. Its wording changes between
-releases, so it is not analysed: the given keys are compared with the valid ones.
+The parser hides a wrong key in a dozen lines that differ between releases. So the given keys are
+compared with the valid ones instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def parser_error(
     bases: Mapping[str, type],
     keys: Iterable[str] | None = None,
 ) -> str:
-    """One sentence for an error of the parser.
+    """Explain an error of the parser in one sentence.
 
     It gives the place of the first unknown key or class and the nearest valid name. If all are
     known, it gives the refused value and the parser's message.
@@ -70,20 +70,20 @@ def parser_error(
 
 
 def _mentions(leaf: tuple[str, Any], text: str) -> int:
-    """How often a text that contains an option's value names the option in quotes."""
+    """Count how often a text that contains an option's value names the option in quotes."""
     key = re.escape(leaf[0].rpartition(".")[2])
     return len(re.findall(rf"""['"](?:[\w.]*\.)?{key}['"]""", text)) if str(leaf[1]) in text else 0
 
 
 def subclasses(base: type) -> list[type]:
-    """``base`` and all its subclasses that are not abstract, in order of definition."""
+    """List ``base`` and all its subclasses that are not abstract, in order of definition."""
     children: list[type] = base.__subclasses__()
     below = [cls for child in children for cls in subclasses(child)]
     return [*([] if inspect.isabstract(base) else [base]), *below]
 
 
 def user_error_behind(error: BaseException) -> UserError | None:
-    """The error that a constructor raised, which jsonargparse wraps in a ValueError."""
+    """Return the error that a constructor raised, which jsonargparse wraps in a ValueError."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__
@@ -91,7 +91,7 @@ def user_error_behind(error: BaseException) -> UserError | None:
 
 
 def state_mismatch(message: str, checkpoint: str) -> str | None:
-    """One sentence for torch's report of a checkpoint that does not fit; None for other errors."""
+    """Explain torch's report of a checkpoint that does not fit; None for other errors."""
     shape = re.search(
         r"size mismatch for (?P<key>[^:]+): .*?torch\.Size\((?P<theirs>[^)]*)\) from checkpoint, "
         r".*?torch\.Size\((?P<ours>[^)]*)\)",
@@ -115,7 +115,7 @@ def state_mismatch(message: str, checkpoint: str) -> str | None:
 
 
 def _is_known(option: str, known: set[str]) -> bool:
-    """Whether an option exists, contains others, or is an argument of a class."""
+    """Return whether an option exists, contains others, or is an argument of a class."""
     return any(
         name == option or name.startswith(f"{option}.") or option.startswith(f"{name}.")
         for name in known
@@ -123,7 +123,7 @@ def _is_known(option: str, known: set[str]) -> bool:
 
 
 def _leaves(above: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of everything but mappings."""
+    """Yield dotted names and values of everything but mappings."""
     if not isinstance(value, dict):
         yield above, value
         return
@@ -146,7 +146,7 @@ def _unknown(option: str, known: set[str], files: Sequence[str]) -> str:
 
 
 def _class_faults(key: str, node: Any, base: type, files: Sequence[str]) -> Iterator[str]:
-    """The faults of a class and its arguments, and of classes among these."""
+    """Yield the faults of a class and its arguments, and of classes among these."""
     if not isinstance(node, dict):
         node = {"class_path": node}
     name = node.get("class_path")
@@ -174,7 +174,7 @@ def _class_faults(key: str, node: Any, base: type, files: Sequence[str]) -> Iter
 
 
 def _class(name: str, base: type) -> type | None:
-    """The class of a short name or a full path; None if there is none."""
+    """Return the class of a short name or a full path; None if there is none."""
     for cls in subclasses(base):
         if name == cls.__name__:
             return cls

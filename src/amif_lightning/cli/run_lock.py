@@ -17,31 +17,19 @@ LOCK_FILES = (_LOCK, _OWNER)
 
 
 class RunLock:
-    """A lock on a run folder, released when the process ends.
-
-    Args:
-        folder: The run folder.
-    """
+    """A lock on a run folder, released when the process ends."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = FileLock(folder / _LOCK)
 
     def check(self) -> None:
-        """Refuse a folder in which another process trains; create nothing.
-
-        Raises:
-            UserError: If another process holds the lock.
-        """
+        """Raise a UserError if another process trains in the folder; create nothing."""
         if (self._folder / _LOCK).exists():
             self.acquire()
 
     def acquire(self) -> None:
-        """Lock the folder, which is created if needed.
-
-        Raises:
-            UserError: If another process holds the lock.
-        """
+        """Lock the folder, created if needed; a UserError if another process holds the lock."""
         self._folder.mkdir(parents=True, exist_ok=True)
         owner = self._folder / _OWNER
         try:

@@ -37,11 +37,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, runs: str, experiment: str, protocol: str, seed: int) -> RunFolder:
-        """The folder of one run.
-
-        Raises:
-            UserError: If the experiment is not a plain folder name.
-        """
+        """Return the folder of a run; a UserError if the experiment is not a plain folder name."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", experiment):
             raise UserError(
                 f"--experiment {experiment!r} is not a folder name: use letters, digits, `.`, `_` "
@@ -66,7 +62,7 @@ class RunFolder:
         return sorted(self.path.glob("result-*.json"))
 
     def checkpoint(self, name: str | None) -> str | None:
-        """The file of ``--ckpt_path``: ``best`` or ``last``, a path, an address, or None.
+        """Return the file of ``--ckpt_path``: ``best`` or ``last``, a path, an address, or None.
 
         Lightning would look for ``last`` and ``best`` among the checkpoints of this process only.
 
@@ -90,11 +86,7 @@ class RunFolder:
         return name
 
     def check_fit(self, ckpt_path: str | None, *, overwrite: bool) -> None:
-        """Refuse a ``fit`` that would silently replace an earlier run.
-
-        Raises:
-            UserError: If the folder contains a run that is neither resumed nor overwritten.
-        """
+        """Raise a UserError if the folder contains a run, unless `fit` resumes or overwrites it."""
         resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == self.path.resolve()
         if overwrite and resumes:
             raise UserError(
@@ -118,11 +110,7 @@ class RunFolder:
             )
 
     def check_scored(self, command: str, ckpt_path: str | None) -> None:
-        """Refuse to score other weights than those of this folder.
-
-        Raises:
-            UserError: If ``--ckpt_path`` is missing although the folder contains checkpoints.
-        """
+        """Raise a UserError if ``--ckpt_path`` is missing and the folder contains checkpoints."""
         names = [path.stem for path in self.checkpoints if path.stem in NAMED_CHECKPOINTS]
         if ckpt_path is None and names:
             raise UserError(
@@ -131,10 +119,7 @@ class RunFolder:
             )
 
     def set_aside(self) -> None:
-        """Rename records and predictions, and copy the weights that were scored.
-
-        Further training replaces ``best.ckpt``, and the record would describe lost weights.
-        """
+        """Rename records and predictions, and copy their weights before training replaces them."""
         files = list(self.results)
         for kind in ("predictions", "studies"):
             files += sorted(self.path.glob(f"{kind}-*.jsonl"))

@@ -31,10 +31,10 @@ class _Strict(BaseModel):
 
 
 class RunTemplate(_Strict):
-    """One run of a comparison, or one for each variant. Texts may hold ``{variables}``.
+    """One run of a comparison, or one for each variant. Texts may contain ``{variables}``.
 
-    A configuration or an option with an empty variable is left out; of a name, only the part in
-    [brackets] around that variable.
+    A configuration or option with an empty variable is left out; a name loses only the part in
+    [brackets] with that variable.
 
     Attributes:
         name: The experiment's name, a folder below ``--runs``.
@@ -45,7 +45,7 @@ class RunTemplate(_Strict):
         options: Further options of ``fit`` and ``test``; lists and mappings are passed as JSON.
         protocol: The protocol of the data module; empty: ``clean``.
         split: The released split to use as the test set; empty: ``test``.
-        after: The run from whose ``best.ckpt`` of the same seed this one starts.
+        after: The run that this one starts from: its ``best.ckpt`` with the same seed.
         weights: The run whose ``best.ckpt`` is tested; nothing is trained.
         then: The command after ``fit``. A run with ``nothing`` is skipped once all runs that start
             from it are finished.
@@ -63,10 +63,7 @@ class RunTemplate(_Strict):
 
 
 class SweepFile(_Strict):
-    """A comparison: its runs in order, and its report.
-
-    ``--set`` or their own option (:data:`OPTIONS`) overrides the defaults of variables.
-    """
+    """A comparison; ``--set`` or dedicated options (:data:`OPTIONS`) override variables."""
 
     variables: dict[str, str | int | None] = {}  # defaults; null: required
     where: dict[str, dict[str, dict[str, str]]] = {}  # other defaults by variable and value
@@ -143,7 +140,7 @@ _VARIABLE = re.compile(r"\{(\w+)\}")
 
 
 def _filled(value: Any, values: Mapping[str, str]) -> Any:
-    """A value with the variables in its texts filled in; a text with an empty one becomes None."""
+    """Fill in the variables of all texts in a value; a text with an empty one becomes None."""
     if isinstance(value, list):
         return [_filled(one, values) for one in value]
     if isinstance(value, dict):
@@ -159,7 +156,7 @@ def _filled(value: Any, values: Mapping[str, str]) -> Any:
 
 
 def _named(text: str, values: Mapping[str, str]) -> str:
-    """A name; a part in brackets with an empty variable is left out."""
+    """Fill in a name; a part in brackets with an empty variable is left out."""
     kept = re.sub(r"\[([^\]]*)\]", lambda found: _filled(found[1], values) or "", text)
     return _VARIABLE.sub(lambda found: values.get(found[1], ""), kept)
 

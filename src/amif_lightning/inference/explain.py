@@ -36,14 +36,9 @@ CAUTION = (
 def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Figure:
     """Draw the image with question and answers, then a heat map for each informative word.
 
-    The transport plan between the question's words and the patches (paper, unified local alignment)
-    is refined until its marginals are exact. It uses the task's transport tokens, and the default
-    settings if the task was trained without transport.
-
-    Args:
-        task: The task that answered.
-        asked: The question and its image.
-        answered: Its answers.
+    A heat map shows the transport plan between words and patches (paper, unified local alignment),
+    refined until its marginals are exact. It uses the task's transport tokens and settings, or the
+    default settings if the task was trained without transport.
 
     Raises:
         UserError: See :func:`amif_lightning.tasks.answering.single_question.ask`.

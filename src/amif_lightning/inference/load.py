@@ -12,11 +12,9 @@ from amif_lightning.tasks.vqa import AMiFVQA
 
 
 def restore(path: Path, device: str = "auto") -> AMiFVQA:
-    """Load an answering task in evaluation mode.
+    """Load an answering task in evaluation mode from a checkpoint of the answering stage.
 
-    Args:
-        path: A checkpoint that ``fit`` of the answering stage wrote.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+    ``device`` is ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
         UserError: If the file is damaged or of another stage, the device is missing, or an
@@ -25,7 +23,7 @@ def restore(path: Path, device: str = "auto") -> AMiFVQA:
     state = load_checkpoint(path)
     if not any(name.startswith("decoder.") for name in state["state_dict"]):
         raise UserError(
-            f"{path} is of the pre-training stage and holds no answer decoder: fine-tune it first "
+            f"{path} is a pre-training checkpoint without an answer decoder: fine-tune it first "
             "(`fit` with --model.init_args.init_from) and give that run's best.ckpt."
         )
     if not state.get("answer_space", {}).get("candidates"):
@@ -45,7 +43,6 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter: a torch built without CUDA
         raise UserError(
-            f"The device {name!r} is not there: give --device cpu, or auto for a GPU where there "
-            "is one."
+            f"The device {name!r} does not exist: give --device cpu, or auto (a GPU if available)."
         ) from error
     return device

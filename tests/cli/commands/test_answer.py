@@ -146,7 +146,7 @@ def test_json_lines_for_a_program(
         shares = [one["probability"] for one in line["answers"]]
         assert shares == pytest.approx([one.probability for one in answers], rel=1e-4)
     assert printed.err.count("not for clinical use") == 1
-    assert "1 files are no images: skipped" in printed.err
+    assert "skipped 1 files that are not images" in printed.err
 
 
 def test_a_single_failure_is_one_sentence(

@@ -60,7 +60,7 @@ def test_only_the_data_of_experiments_is_read_and_later_ones_win(
     assert toy_main("audit", "--config", experiment, "--data.root=tidy") == 0
     capsys.readouterr()
     assert toy_main("audit", "--config", "size.yaml") == 2
-    assert "no `data:` there" in capsys.readouterr().err
+    assert "no key `data:`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_the_file_is_made_and_named(
         ([], "or `prepare teacher --config EXPERIMENT`"),
         (["techer"], "`prepare techer` prepares nothing"),
         (["teacher"], "data missing: give --config"),
-        (["teacher", "--data=Toys"], "data Toys takes no teacher"),
+        (["teacher", "--data=Toys"], "data Toys has no teacher"),
         (["teacher", "--data=Studies"], "teacher none, which needs no embeddings file"),
         (["teacher", "--data=Studies", "--data.teacher=vectors"], "teacher vectors, which needs"),
         (["teacher", "--data=Studies", "--data.techer=x"], "did you mean `teacher`?"),

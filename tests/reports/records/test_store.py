@@ -121,6 +121,6 @@ def test_the_count_of_a_record_is_continued(write_run: Writer, write_search: Wri
 def test_a_broken_count_does_not_start_again_at_one(tmp_path: Path, text: str) -> None:
     path = tmp_path / "test-runs-test.json"
     path.write_text(text)
-    with pytest.raises(UserError, match=r"test-runs-test\.json holds no count of tests"):
+    with pytest.raises(UserError, match=r"test-runs-test\.json contains no count of tests"):
         count_test_run(tmp_path, "test")
     assert path.read_text() == text

@@ -24,32 +24,29 @@ if TYPE_CHECKING:
     from amif_lightning.tasks.vqa import AMiFVQA
 
 NOTICE = "Research software: not for clinical use."
-_EXAMPLE = '{"image": "a.png", "question": "..."}, with "frame" or "id" where you need them'
+_EXAMPLE = '{"image": "a.png", "question": "..."}, with optional "frame" and "id"'
 
 
 def _path(image: Any) -> str:
     # Not pydantic's own text, which refuses file names with bytes of other encodings.
     if not isinstance(image, str) or not image or "\0" in image:
-        raise ValueError("no path of an image")
+        raise ValueError("not the path of an image")
     return image
 
 
 class AskedFile(BaseModel):
-    """A question about an image file, as on a line of a questions file.
-
-    ``frame`` is that of a DICOM file with several, ``id`` the user's name of the pair.
-    """
+    """A question about an image file, as on a line of a questions file."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     image: Annotated[Any, AfterValidator(_path)]
     question: str = Field(pattern=r"\S")
-    frame: int | None = None
-    id: str | int | float | None = None
+    frame: int | None = None  # of a DICOM file with several
+    id: str | int | float | None = None  # the user's name of the pair
 
 
 def answer_parser() -> argparse.ArgumentParser:
-    """The parser of ``answer``."""
+    """Build the parser of ``answer``."""
     parser = argparse.ArgumentParser(
         prog="python -m amif_lightning answer",
         description="Ask a trained checkpoint about an image (PNG, JPEG, TIFF or DICOM), a folder "
@@ -79,33 +76,29 @@ def answer_parser() -> argparse.ArgumentParser:
         help='instead of --image and --question: lines such as {"image": "a.png", "question": '
         '"..."}, images relative to the file; "id" and "frame" are optional',
     )
-    add("--top", type=int, default=5, metavar="K", help="most answers of each (default: 5)")
-    add("--json", action="store_true", help="print a JSON object a line instead of tables")
+    add("--top", type=int, default=5, metavar="K", help="answers per question (default: 5)")
+    add("--json", action="store_true", help="print one JSON object per line, no tables")
     add(
         "--explain",
         type=Path,
         metavar="FILE.png",
-        help="draw where the words of a single question were transported on its image",
+        help="draw the transport plan of a single question's words on its image",
     )
     add("--frame", type=int, metavar="K", help="frame of a DICOM file with several, from 0")
     add(
         "--device",
         default="auto",
-        help="auto (a GPU where there is one), cpu, cuda, cuda:1 ... (default: auto)",
+        help="auto (a GPU if available), cpu, cuda, cuda:1 ... (default: auto)",
     )
     add("--batch_size", type=int, default=16, help="questions in one pass (default: 16)")
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command with the options after ``answer``.
-
-    Returns:
-        0, or 1 if some of several pairs could not be answered; each prints the reason.
+    """Run the command with the options after ``answer``; return 1 if some of several pairs failed.
 
     Raises:
-        UserError: If an option is wrong, the checkpoint cannot be used, or a single pair cannot
-            be answered.
+        UserError: If an option is wrong, the checkpoint is unusable, or a single pair fails.
     """
     options = answer_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -116,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
     pairs = _pairs(options)
     if options.explain is not None:
         if len(pairs) != 1:
-            raise UserError(f"--explain draws one question and {len(pairs)} are asked: give one.")
+            raise UserError(f"--explain draws one question, but {len(pairs)} are asked: give one.")
         if options.explain.suffix.lower() != ".png":
             raise UserError(f"{options.explain}: the drawing is a PNG file; end its name in .png.")
     for name, number in (("top", options.top), ("batch_size", options.batch_size)):
@@ -147,7 +140,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _pairs(options: argparse.Namespace) -> list[AskedFile]:
-    """The images and questions of the options, before anything slow is imported."""
+    """List images and questions from the options, before anything slow is imported."""
     if options.questions is not None:
         if options.image is not None or options.question or options.frame is not None:
             raise UserError(
@@ -172,7 +165,7 @@ def _pairs(options: argparse.Namespace) -> list[AskedFile]:
         if not images:
             raise UserError(f"{options.image} holds no image: give a folder of PNG, JPEG, ...")
         if others:
-            print(f"{options.image}: {others} files are no images: skipped", file=sys.stderr)
+            print(f"{options.image}: skipped {others} files that are not images", file=sys.stderr)
     return [
         AskedFile.model_construct(image=str(image), question=question, frame=options.frame)
         for image in images
@@ -181,10 +174,10 @@ def _pairs(options: argparse.Namespace) -> list[AskedFile]:
 
 
 def read_questions(path: Path) -> list[AskedFile]:
-    """Read a file with one JSON object per line; images are relative to its folder.
+    """Read a file with one JSON object a line; images are relative to its folder.
 
     Raises:
-        UserError: Naming a line that is no such object.
+        UserError: If a line is no such object; the message names it.
     """
     source = TableFile(path, "answer", f"give a file with lines such as {_EXAMPLE}")
     pairs = []
@@ -202,7 +195,7 @@ def read_questions(path: Path) -> list[AskedFile]:
 def _outcomes(
     task: AMiFVQA, pairs: Sequence[AskedFile], options: argparse.Namespace
 ) -> Iterator[tuple[AskedFile, Answered | UserError]]:
-    """The answers to each pair, or the error; a single pair raises instead."""
+    """Yield the answers to each pair, or its error; the error of a single pair is raised."""
     from tqdm import tqdm
 
     from amif_lightning.tasks.answering.single_question import Asked, ask

@@ -1,4 +1,4 @@
-"""``audit``: build the data module alone, print its counts, and fail on leaks and bad images."""
+"""``audit``: build only the data module, print its counts, and fail on leaks and bad images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def main(argv: Sequence[str]) -> int:
     """Run the command with the options after ``audit``.
 
     Returns:
-        1 for a leak under the protocol ``clean``, within the data set or into the validation or
-        test set of a held-out one, and for missing or undecodable images under any protocol; else
-        0. Absent splits and image folders are named and are no failure.
+        1 for a leak under the protocol ``clean`` (within the data set, or into the validation or
+        test set of a held-out one) and for missing or undecodable images under any protocol; else
+        0. Absent splits and image folders are reported and do not fail.
 
     Raises:
-        UserError: If an option is wrong, or a data set is not there.
+        UserError: If an option is wrong, or a data set does not exist.
     """
     base = data_base()
     built, config = build(audit_parser(base), base, argv)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def audit_parser(base: type) -> ArgumentParser:
-    """The parser of ``audit``."""
+    """Build the parser of ``audit``."""
     parser = data_parser(
         "audit",
         "Count a data set, and report leaks between its splits and into held-out data sets. Exit "

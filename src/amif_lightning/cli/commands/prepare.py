@@ -20,11 +20,10 @@ prepare teacher  compute and store the teacher's embeddings of a data set
 def main(argv: Sequence[str]) -> int:
     """Run the command with the words after ``prepare``: ``data`` or ``teacher``, then options.
 
-    Returns:
-        1 if an image could not be reduced, else 0.
+    Returns 1 if an image could not be reduced, else 0.
 
     Raises:
-        UserError: If an option is wrong, the data cannot be fetched or read, or takes no teacher.
+        UserError: If an option is wrong, the data cannot be fetched or read, or has no teacher.
     """
     what = "" if not argv else argv[0]
     if what in {"-h", "--help"}:
@@ -60,8 +59,10 @@ def _data(argv: Sequence[str]) -> int:
         type=int,
         help="Short side in pixels of reduced copies to make in --data.resized; restarts.",
     )
-    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of them, 1 to 95.")
-    parser.add_argument("--workers", type=int, default=2, help="Images reduced at the same time.")
+    parser.add_argument(
+        "--quality", type=int, default=90, help="JPEG quality of the copies, 1 to 95."
+    )
+    parser.add_argument("--workers", type=int, default=2, help="Images reduced in parallel.")
     built, config = build(parser, base, argv)
     module = built.data
     from amif_lightning.data.files.sources import fetch, source_of
@@ -100,7 +101,7 @@ def _data(argv: Sequence[str]) -> int:
 
 
 def _read(module: Any) -> str:
-    """Unpack or generate a data set and count its rows, as lines for the terminal."""
+    """Unpack or generate a data set, and report its row counts."""
     if hasattr(module, "without_teacher"):
         module.without_teacher()  # `prepare teacher` computes its embeddings
     module.prepare_data()
@@ -126,7 +127,7 @@ def _teacher(argv: Sequence[str]) -> int:
     module, name = built.data, config.data.class_path.rpartition(".")[2]
     if not hasattr(module, "embeddings_file"):
         raise UserError(
-            f"data {name} takes no teacher: give a data class of the pre-training stage, such as "
+            f"data {name} has no teacher: give a data class of the pre-training stage, such as "
             "PhantomStudies."
         )
     module.prepare_data()

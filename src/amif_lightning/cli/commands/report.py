@@ -54,8 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--no-images",
         action="store_true",
-        help="leave out the images of sample answers, such as those of data that must not be "
-        "passed on",
+        help="leave out the images of sample answers, if the data must not be passed on",
     )
     return parser
 

@@ -18,18 +18,18 @@ from amif_lightning.errors import UserError
 
 
 def sweep_parser() -> argparse.ArgumentParser:
-    """The parser of ``sweep``."""
+    """Build the parser of ``sweep``."""
     parser = argparse.ArgumentParser(
         prog="python -m amif_lightning sweep",
         description="Train and test the runs of a comparison, seed by seed, and print the report. "
-        "A run that has its record is skipped and an interrupted one resumed, so the same command "
-        "can be called again. Options after `--` are those of every fit and test.",
+        "Finished runs are skipped and interrupted ones resumed, so the same command can be called "
+        "again. Options after `--` are passed to every fit and test.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("file", metavar="FILE", type=Path, help="a file of experiments/sweep/")
     add("--seeds", type=int, nargs="+", default=[0], metavar="K", help="(default: 0)")
-    add("--runs", default="runs", metavar="DIR", help="where run folders lie (default: runs)")
+    add("--runs", default="runs", metavar="DIR", help="folder of the run folders (default: runs)")
     add("--size", default="", help="tiny or base (default: tiny)")
     add("--protocol", default="", help="clean or literature (default: clean)")
     add("--root", default="", metavar="FOLDER", help="the data set's folder")
@@ -50,7 +50,7 @@ def sweep_parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Sweeper:
-    """Run commands, or only print them. ``extra`` are options of every ``fit`` and ``test``."""
+    """Run commands, or only print them; every ``fit`` and ``test`` gets the options ``extra``."""
 
     runs: str
     extra: Sequence[str]
@@ -78,12 +78,7 @@ class Sweeper:
             self.call(run.then, *words, "--ckpt_path", "best")
 
     def call(self, command: str, *words: str) -> None:
-        """Run one command in a new process.
-
-        Raises:
-            UserError: If it fails.
-            SystemExit: If it was interrupted or terminated.
-        """
+        """Run a command in a new process; a UserError if it fails, a SystemExit if interrupted."""
         words = ("-m", "amif_lightning", command, *words)
         print(shlex.join(["python", *words]), flush=True)
         code = 0 if self.dry else _wait([sys.executable, *words])
@@ -137,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _wait(command: Sequence[str]) -> int:
-    """The exit code of a process; Ctrl-C and SIGTERM end it, and this process waits for it."""
+    """Wait for a process, also after Ctrl-C or SIGTERM, which end it; return its exit code."""
     with subprocess.Popen(command) as process:
         # The terminal sends Ctrl-C to both, and a run needs time to print how to resume.
         before = {

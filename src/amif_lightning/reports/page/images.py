@@ -24,7 +24,7 @@ class NoImage(Exception):
 def data_root(config: Mapping[str, Any]) -> Path | None:
     """Return the data set's folder as configured; None without a single one, as for a mixture.
 
-    A relative folder refers to the run's working directory.
+    A relative folder is found only if ``report`` is called where the run was started.
     """
     root = data_options(config).get("root")
     return Path(root) if isinstance(root, str) and root else None

@@ -78,8 +78,8 @@ def count_test_run(folder: str | PathLike[str], split: str) -> int:
             before = parse(_TestRuns, read_text(path), path).test_runs
         except UserError as error:
             raise UserError(
-                f'{path} holds no count of tests: write {{"test_runs": N}} into it, where N is the '
-                "number of tests so far."
+                f'{path} contains no count of tests: write {{"test_runs": N}} into it, where N '
+                "is the number of tests so far."
             ) from error
     else:
         before = read_any(record).test_runs if record.exists() else 0

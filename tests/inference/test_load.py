@@ -34,7 +34,7 @@ def test_no_pretrained_weights_are_fetched(saved: Saved, tmp_path: Path) -> None
 def test_a_pretraining_checkpoint_answers_nothing(tmp_path: Path) -> None:
     restored = AMiFPretrain(**SMALL)
     torch.save({"state_dict": restored.state_dict()}, tmp_path / "pretrained.ckpt")
-    with pytest.raises(UserError, match="holds no answer decoder"):
+    with pytest.raises(UserError, match="without an answer decoder"):
         restore(tmp_path / "pretrained.ckpt")
 
 

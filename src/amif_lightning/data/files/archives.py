@@ -104,7 +104,7 @@ def _write(archive: Path, members: list[_Member], folder: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             if file.exists():
                 raise _refused(archive, f"holds {member.name} twice")
-            # At most the claimed size is read: zipfile stops there and compares the checksum.
+            # Read at most the claimed size: zipfile stops there and compares the checksum.
             with member.open() as source, file.open("xb") as sink:
                 shutil.copyfileobj(source, sink, 2**20)
             bar.update(member.size)
@@ -130,7 +130,7 @@ def _zipped(archive: Path, packed: zipfile.ZipFile) -> Iterator[_Member]:
     for info in packed.infolist():
         if info.flag_bits & 1:
             raise UserError(
-                f"{archive} is encrypted, and a password cannot be given here: unpack it by hand."
+                f"{archive} is encrypted, and passwords are not supported: unpack it by hand."
             )
         kind = (info.external_attr >> 16) & 0o170000  # of a file made on Unix, else 0
         if kind not in (0, 0o100000, 0o040000):

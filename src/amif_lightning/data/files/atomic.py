@@ -55,7 +55,7 @@ def new_folder(path: Path, advice: str = OTHER_FOLDER) -> Iterator[Path]:
     except OSError as error:
         raise _unwritable(path, error, advice) from error
     try:
-        # One level deeper: mkdtemp's folder is closed to other users and this one is not.
+        # One level deeper, since other users cannot open mkdtemp's folder.
         folder = around / path.name
         folder.mkdir()
         yield folder

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 2**16  # bytes that a broken connection may lose
 _TIMEOUT = (15, 60)  # seconds to connect, and without data
-PLAIN_HTTP: list[str] = []  # addresses without encryption; tests add their own server
+PLAIN_HTTP: list[str] = []  # unencrypted addresses to allow; tests add their server
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})  # another attempt may succeed
 
 
@@ -129,8 +129,8 @@ def _fetch(web: requests.Session, file: RemoteFile, part: Path, resume: bool) ->
             return _receive(answer, file, part, have)
     except requests.exceptions.InvalidSchema as error:  # the session has no such connection
         raise UserError(
-            f"{file.url} is not encrypted or leads to such an address ({error}), so anybody on the "
-            "way could change the file: fetch it by hand from the publisher's page."
+            f"{file.url} is not encrypted or leads to such an address ({error}), so the file could "
+            "be changed on the way: fetch it by hand from the publisher's page."
         ) from error
     except requests.RequestException as error:
         return f"the connection broke ({type(error).__name__})"

@@ -26,8 +26,8 @@ from amif_lightning.data.schema.questions import DroppedRow, SplitName, VQAExamp
 from amif_lightning.errors import UserError, first_line
 
 COLUMNS = ("image", "question", "answer")
-_READ = ["image.bytes", "question", "answer"]  # image.path has no use here
-IMAGES = "pictures"  # since the first version: sets that were unpacked then can still be read
+_READ = ["image.bytes", "question", "answer"]  # image.path is unused
+IMAGES = "pictures"  # the name of earlier versions: sets unpacked by them stay readable
 _SHARD = re.compile(r".+-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
 _BATCH = 32  # decoded rows in memory at a time
 # Arrow's defaults read a whole file ahead, or whole columns of a row group.
@@ -101,7 +101,7 @@ class ParquetQuestions:
                 f"The parquet files of {self.dataset} are not unpacked in {self.folder}: run "
                 f"`python -m amif_lightning prepare data --data {self.dataset} --data.root FOLDER`."
             )
-        anew = f"delete the folder {self.folder} and run again to have it made anew"
+        anew = f"delete the folder {self.folder} and run again to make it again"
         source = TableFile(self.index, self.dataset, anew)
         splits: dict[SplitName, list[VQAExample]] = {split: [] for split in self.files}
         dropped = []
@@ -158,8 +158,8 @@ def _check_whole(dataset: str, split: str, files: Sequence[Path]) -> None:
     missing = sorted(set(wanted) - set(numbers))
     what = f"number {missing[0]} is missing" if missing else "some belong to another release"
     raise UserError(
-        f"{dataset}: the {len(files)} {split} files in {files[0].parent} are not one whole release "
-        f"({what}), so keep or fetch exactly those named {split}-NUMBER-of-{min(totals):05d}."
+        f"{dataset}: the {len(files)} {split} files in {files[0].parent} are not one complete "
+        f"release ({what}), so keep or fetch those named {split}-NUMBER-of-{min(totals):05d}."
     )
 
 

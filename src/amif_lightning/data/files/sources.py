@@ -23,7 +23,7 @@ class ReleaseSource:
     hub: str = ""  # name on the Hugging Face hub
     wanted: tuple[str, ...] = ("*",)  # patterns of the files to fetch
     unpack: Mapping[str, str] = field(default_factory=dict)  # folder by archive; default: its name
-    how: str = ""  # what the user has to do if the terms allow no automatic download
+    how: str = ""  # manual steps if the terms allow no automatic download
 
     @property
     def instructions(self) -> str:

@@ -84,7 +84,7 @@ class HashStore:
             # A missing file has no state; `look_at` explains it.
             ages = {path: (entry["sizes"], entry["changed"]) for path, entry in kept.items()}
             stale = [path for path, file in files.items() if _state(file) != ages.get(path, ())]
-            # Above all existing parts, readable or not.
+            # One more than the greatest number of the existing parts, readable or not.
             number = max((int(p.stem.rpartition("-")[2]) for p in parts), default=-1) + 1
             hidden = not self.progress or not stale
             with (

@@ -149,7 +149,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     def training_texts(self) -> list[str]:
         """Return texts for the ``words`` table, none of them from a validation or test split."""
 
-    #: Constructor arguments that decide which rows are used.
+    #: Constructor arguments that determine the rows.
     row_options: ClassVar[tuple[str, ...]] = ("split_seed", "validation_fraction")
 
     def selection(self) -> dict[str, str | int | float | bool]:
@@ -223,14 +223,14 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return self._tokenizer
 
     def adopt_tokenizer(self, text: str) -> None:
-        """Use a checkpoint's tokenizer, given as JSON, so that ids mean the same as in its training.
+        """Use a checkpoint's tokenizer, given as JSON, so that ids mean the same as in training.
 
         A UserError is raised if it differs from a pretrained tokenizer that this data module names.
         """
         adopted = Tokenizer.from_json(text)
         if self.tokenizer_name == "words":
             self._tokenizer = adopted
-        # Both as the installed library writes them: another version may have stored the text.
+        # Compare what the installed library writes: another version may have stored the text.
         elif adopted.to_json() != self.tokenizer.to_json():
             raise UserError(
                 f"The checkpoint's tokenizer differs from {self.tokenizer_name!r}, so its ids "
@@ -284,7 +284,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
 
     # ---- loaders ------------------------------------------------------------------------------
 
-    #: Whether a last training batch that is not full is left out.
+    #: Whether to drop an incomplete last training batch.
     drop_last: bool
 
     def _train_data(self) -> Any:
@@ -300,8 +300,8 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     def _collate(self) -> Callable[[Sequence[Any]], Any]:
         """Joins samples into a batch; must be picklable for spawned workers."""
 
-    # Training and validation need a cache each: training images are decoded larger, for the crops,
-    # and a validation image reduced twice would not be the one that an uncached run sees.
+    # Training images are decoded larger, for the crops. Validation needs its own cache, since
+    # reducing its images twice would change their pixels.
     @cached_property
     def _train_cache(self) -> DecodedImages | None:
         return self._cached(self.splits.train, self._train_transform.decoded_size)

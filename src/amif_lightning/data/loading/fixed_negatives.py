@@ -14,12 +14,12 @@ from amif_lightning.evaluation import FixedNegatives
 from amif_lightning.seeding import stable_seed
 
 _ROWS = 512  # studies compared with the whole split at once
-# Cosines of equal float32 vectors are at least this near to 1.
+# Lower bound of the cosines of equal float32 vectors.
 _EQUAL = 1 - 1e-5
 
 
 def _noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    # The default type follows the trainer's precision, and other types draw other numbers.
+    # The default dtype follows the trainer's precision, and other dtypes draw other numbers.
     return torch.rand(*shape, generator=generator, dtype=torch.float32)
 
 

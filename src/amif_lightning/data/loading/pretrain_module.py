@@ -135,7 +135,7 @@ class StudyDataModule(TextDataModule[StudyRow]):
         """
         if self.teacher not in ("open_clip", "checkpoint", "embeddings"):
             return None
-        # Imported here: most runs have no teacher.
+        # Imported late, since most runs have no teacher.
         from amif_lightning.data.teacher.cache import teacher_embeddings
 
         rows = [*self.splits.train, *self.splits.validation, *self.splits.test]

@@ -54,7 +54,7 @@ class QuestionGroups(Dataset[QuestionSample]):
         self._of_image: dict[str, list[VQAExample]] = defaultdict(list)
         for row in rows:
             self._of_image[row.image_key].append(row)
-        # Files now, not the function: workers started by spawn must unpickle this data set.
+        # Keep files, not the function: spawned workers must unpickle this data set.
         self._files = {image: file_of(group[0]) for image, group in self._of_image.items()}
         self._groups = [
             (image, chunk)

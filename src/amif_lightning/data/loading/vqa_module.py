@@ -256,7 +256,7 @@ class VQADataModule(TextDataModule[VQAExample]):
         cache: DecodedImages | None = None,
         shown: dict[str, str] | None = None,
     ) -> QuestionGroups:
-        # Eight bounds the questions of a batch when one image has dozens.
+        # 8 questions per group, since one image may have dozens.
         return self._groups(rows, ImageTransform(self.image_size), 8, cache=cache, shown=shown)
 
     def _groups(

@@ -67,7 +67,7 @@ class Mixed(Dataset[Sample_co]):
         if turn not in orders:
             generator = torch.Generator().manual_seed(stable_seed("mix", self.seed, part, turn))
             orders[turn] = torch.randperm(self.sizes[part], generator=generator)
-            # Shuffled places ask for the passes of an epoch in any order: keep all of one epoch.
+            # Shuffled samples need an epoch's passes in any order, so all of them are kept.
             while len(orders) > self.shown[part] // self.sizes[part] + 2:
                 del orders[min(orders)]
         return orders[turn]

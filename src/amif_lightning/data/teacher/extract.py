@@ -52,7 +52,7 @@ def compute(
     pixels = _Images(list(images.values()), teacher.prepare)
 
     def decoded(batches: list[list[int]]) -> Iterable[Tensor]:
-        # An own generator: the run's random numbers must not depend on this computation.
+        # A separate generator keeps the run's random numbers independent of this computation.
         return DataLoader(
             pixels,
             batch_sampler=batches,
@@ -64,7 +64,7 @@ def compute(
         return ([words[row] for row in batch] for batch in batches)
 
     with tqdm(total=len(images) + len(texts), desc="teacher", unit="sample") as bar:
-        # Texts first: they are fast, and a teacher of two widths is found before all images.
+        # Texts first: they are fast, and reveal a teacher of two widths before all images run.
         text = _features(folder, "text", list(texts), looked_up, teacher.text, bar)
         image = _features(folder, "image", list(images), decoded, teacher.image, bar, text.shape[1])
     return image, text
@@ -110,14 +110,14 @@ def _features(
         values = embed(batch).float().cpu()
         if width is not None and values.shape[1] != width:
             raise UserError(
-                f"The teacher gives images of width {values.shape[1]} and texts of width "
-                f"{width}, not of one space: give another teacher as "
+                f"The teacher returns images of width {values.shape[1]} and texts of width {width}, "
+                "which must be equal: give another teacher as "
                 "--data.init_args.teacher_source."
             )
         if wrong := not_unit(values, [ids[row] for row in rows]):
             raise UserError(
-                f"The teacher gives a vector that is {wrong}, so its weights are damaged: copy or "
-                "download them again."
+                f"The teacher returned a vector that is {wrong}, so its weights are damaged: copy "
+                "or download them again."
             )
         done.append(values.numpy())
         bar.update(len(rows))

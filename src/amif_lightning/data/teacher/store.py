@@ -24,9 +24,9 @@ from amif_lightning.errors import UserError, first_line
 
 #: float16 rounds a unit row's norm by less than 1e-3.
 NORM_TOLERANCE = 0.01
-#: CLIP clamps its factor to 100, with logarithm 4.6; a factor instead of its logarithm is more.
+#: CLIP clamps its factor to 100 (logarithm 4.6); the factor itself would exceed this limit.
 GREATEST_SCALE = 10.0
-#: The most bytes of a header, which contains the ids, in the safetensors library.
+#: Maximum bytes of a safetensors header, which contains the ids.
 LARGEST_HEADER = 100_000_000
 OTHER_CACHE = "give another folder as --data.init_args.teacher_cache"
 
@@ -89,7 +89,7 @@ def read_embeddings(path: Path) -> tuple[About, dict[str, Tensor]]:
 def not_unit(rows: Tensor, ids: Sequence[str]) -> str:
     """Describe the first row that is not a finite unit vector; empty if all are."""
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
-    # Written so that a norm which is not a number is wrong too.
+    # Negated, so that a NaN norm counts as wrong.
     wrong = ~((norms - 1).abs() <= NORM_TOLERANCE)
     if not wrong.any():
         return ""
@@ -109,8 +109,8 @@ def _opened(path: Path) -> Any:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"The embeddings file {path} cannot be read ({first_line(error)}): it is damaged or no "
-            "safetensors file, so copy or make it again."
+            f"The embeddings file {path} cannot be read ({first_line(error)}): it is damaged or "
+            "not a safetensors file, so copy or make it again."
         ) from error
 
 

@@ -76,7 +76,7 @@ class CaptionsFromQA(StudyDataModule):
             of_image[row.image_key].append(row)
         names = {image: f"{dataset}/{rows[0].image}" for image, rows in of_image.items()}
         files = {names[image]: self.source.file_of(rows[0]) for image, rows in of_image.items()}
-        # Within one data set images are compared by key and content: file names may repeat there.
+        # Images of the same data set are compared by key and content, since file names may repeat.
         own = self.source.scored_images()
         leaking = leaking_images(
             files,

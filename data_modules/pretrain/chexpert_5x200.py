@@ -254,10 +254,9 @@ class MIMIC5x200(FiveClasses):
 
     Args:
         root: Folder of MIMIC-CXR-JPG, with its tables (``.csv.gz`` or ``.csv``).
-        take_from: Official splits to draw from. ``test``: unused by runs on :class:`MIMICCXR`;
-            ``held_out``: also validation, on which those runs choose checkpoints; ``any``: also
-            training, for weights not trained on MIMIC-CXR. The number of training images is
-            printed and recorded.
+        take_from: Official splits to draw from. ``test``; ``held_out``: also validation, on which
+            runs on :class:`MIMICCXR` choose checkpoints; ``any``: also training, for weights not
+            trained on MIMIC-CXR. The number of training images is printed and recorded.
         **kwargs: Arguments of :class:`FiveClasses`.
     """
 

@@ -146,7 +146,7 @@ def build_sectioned(dataset: str, reports: Path, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished-{RULES}")
     advice = "run the command in a folder that can be written"
     with locked(path, advice):
-        if path.is_file():  # made by another process in the meantime
+        if path.is_file():  # written by another process in the meantime
             return
         try:
             with unfinished.open("a+", encoding="utf-8", newline="") as stream:
@@ -190,7 +190,7 @@ def _kept(unfinished: Path) -> set[str]:
     """Truncate an unfinished table after its last complete row; return its studies."""
     with unfinished.open("r+b") as stream:
         text = stream.read()
-        # No cell holds a line break, so every terminated line is a complete row.
+        # Cells contain no line breaks, so every terminated line is a complete row.
         whole = text[: text.rfind(b"\n") + 1]
         stream.truncate(len(whole))
     return {line.partition(b",")[0].decode() for line in whole.split(b"\n") if line}

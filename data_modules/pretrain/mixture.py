@@ -48,7 +48,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
         **kwargs: Unpack[CorpusOptions],
     ) -> None:
         check_weights(len(parts), weights)
-        # Options that decide studies belong to the parts; here they would have no effect.
+        # The parts take the options that select studies; here they would have no effect.
         StudyDataModule.__init__(
             self,
             root=folder_of(parts),

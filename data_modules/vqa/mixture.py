@@ -25,10 +25,10 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
     """Questions of several data sets in one training run, each with its own splits.
 
     Training rows are dropped and counted if their image is a validation or test image of another
-    part or is in a set of ``held_out``, by file name or content. Candidates and vocabulary are
-    those of all parts. Validation scores all parts, each as the stratum ``data/<data set>``. There
-    is no joint test set: score the checkpoint on each part with the part's candidates, ``test
-    --data PART --ckpt_path CHECKPOINT``.
+    part or is in a set of ``held_out``, by file name or content. Candidates and vocabulary come
+    from all parts. Validation scores all parts, each as the stratum ``data/<data set>``. There is
+    no joint test set: score the checkpoint on each part with the part's candidates,
+    ``test --data PART --ckpt_path CHECKPOINT``.
 
     Args:
         parts: The data sets, of different classes and under one protocol. They take the options
@@ -60,7 +60,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
                 f"The parts of a mixture have the protocols {' and '.join(sorted(protocols))}, but "
                 "its candidates can follow only one: give all parts the same protocol."
             )
-        # Options that decide rows belong to the parts; here they would have no effect.
+        # The parts take the options that select rows; here they would have no effect.
         VQADataModule.__init__(
             self,
             root=folder_of(parts),
@@ -111,7 +111,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         kept, leaking = self._without_leaks(
             {
                 "train": lambda other: other.scored_images(),
-                # An image that another set tests must not choose checkpoints either.
+                # Test images of another set must not be used for checkpoint selection either.
                 "validation": lambda other: [other.images_in(other.splits.test)],
             }
         )

@@ -114,13 +114,13 @@ def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
     if not all(is_text(text) for text in (image, question, answer)):
         return None
     image, question, answer = str(image).strip(), collapse(str(question)), collapse(str(answer))
-    # The name of one file in the split's folder, never a path that leaves it.
+    # Accept file names only, not paths that leave the split's folder.
     if not image or "/" in image or "\\" in image or image.startswith("."):
         return None
     if not normalise(question) or not normalise(answer):
         return None
     image = image.removesuffix(".jpg")
-    # The release calls closed questions "yes/no"; without the field the answer decides.
+    # The release calls closed questions "yes/no"; without the field, the answer is used.
     released = _word(item.get("answer_type")).lower()
     closed = released == "yes/no" if released else is_yes_no(normalise(answer))
     answer_type: AnswerType = "closed" if closed else "open"

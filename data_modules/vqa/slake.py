@@ -33,7 +33,7 @@ NAME = "SLAKE"
 SOURCE = "https://www.med-vqa.com/slake/"
 IMAGES = "imgs"
 
-#: The release's name first, then the one that mirrors use.
+#: File names: that of the release, then that of mirrors.
 FILES: dict[SplitName, tuple[str, ...]] = {
     "train": ("train.json",),
     "validation": ("validate.json", "validation.json"),
@@ -43,7 +43,7 @@ FILES: dict[SplitName, tuple[str, ...]] = {
 _TEXTS = ("img_name", "question", "q_lang", "answer_type", "content_type")
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
 _ANSWER_TYPES: dict[str, AnswerType] = {"open": "open", "closed": "closed"}
-# <folder>/<file>, and no path that leaves the folder of images.
+# <folder>/<file>; paths that leave the image folder do not match.
 _IMG_NAME = re.compile(r"([\w-][\w.-]{0,99})/[\w-][\w.-]{0,99}")
 
 

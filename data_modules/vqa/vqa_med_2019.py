@@ -71,9 +71,9 @@ class VQAMed2019(VQADataModule):
     """VQA-Med-2019: 12792 / 2000 / 500 questions on 3200 / 500 / 500 MedPix images.
 
     Training and validation lines are ``image|question|answer``; the files in ``QAPairsByCategory``
-    give their category (``question_type``). Test lines are ``image|category|question|answer``, with
-    references by :func:`med_2019_references`; elsewhere, the normalised answer is the reference.
-    Malformed lines are dropped and counted.
+    give their category (``question_type``). Test lines are ``image|category|question|answer``. Only
+    in test answers, ``#`` separates alternatives and ``(...)`` marks optional parts; elsewhere the
+    whole normalised answer is the reference. Malformed lines are dropped and counted.
 
     Args:
         root: Folder of the Zenodo release, with the folders ``ImageClef-2019-VQA-Med-Training``,
@@ -121,7 +121,7 @@ class VQAMed2019(VQADataModule):
 
         Raises:
             UserError: The root or the training file is missing, a file is not UTF-8 text or has no
-                valid line, or ``no_abnormality`` lacks categories.
+                valid line, or questions of the task ``no_abnormality`` have no category.
         """
         check_folder("VQA-Med-2019", self.root, SOURCE)
         splits: dict[SplitName, tuple[VQAExample, ...]] = {}
@@ -256,7 +256,7 @@ class _Folders:
         """Return the folder in the root, else the unpacked one, else None."""
         if folder not in self._found:
             place = next((place for place in self._places(folder) if place.is_dir()), None)
-            if place is None:  # not remembered: it may be unpacked later
+            if place is None:  # not cached, since it may be unpacked later
                 return None
             self._found[folder] = place
         return self._found[folder]

@@ -183,7 +183,7 @@ class VQARAD(HubQuestions):
             wrong = ""
             if not isinstance(image, str) or not isinstance(question, str):
                 wrong = f"image_name or question of question {number} is not text"
-            elif not isinstance(phrase, str) or phrase not in _SPLITS[file]:  # a list has no hash
+            elif not isinstance(phrase, str) or phrase not in _SPLITS[file]:  # a list is unhashable
                 wrong = f"question {number} has phrase_type {phrase!r}"
             elif answer_type is None:
                 wrong = f"question {number} has answer_type {item['answer_type']!r}"

@@ -51,7 +51,7 @@ def same_image_copy(train: Iterable[VQAExample], rows: Iterable[VQAExample]) -> 
     predictions = []
     for row in rows:
         words = _words(row)
-        # max() keeps the first of equals: the training question released first.
+        # In a tie, max() returns the training question released first.
         _, answer = max(
             by_image.get(row.image_key, [(frozenset[str](), NO_TRAINING_QUESTION)]),
             key=lambda known: _jaccard(words, known[0]),
@@ -67,7 +67,7 @@ def ceiling(candidates: Iterable[str], rows: Iterable[VQAExample]) -> list[bool]
 
 
 def _most_frequent(counts: Counter[str]) -> str:
-    # A Counter keeps insertion order and max() the first of equals: ties to the first released.
+    # A Counter keeps insertion order, so max() returns the answer released first in a tie.
     return max(counts, key=counts.__getitem__)
 
 

@@ -65,8 +65,8 @@ class Splits:
     def baseline_rows(self, split: EvaluationSplit) -> tuple[VQAExample, ...]:
         """Return the released training rows that no-vision baselines may use for a split.
 
-        Images of a validation set that was held out from these rows are excluded, so that no
-        question is answered by itself.
+        For a validation set that was held out from these rows, rows on its images are excluded, so
+        that no question is answered by itself.
         """
         if split == "test" or not self.held_out_from_train:
             return self.released_train
@@ -135,7 +135,7 @@ def split_questions(
     else:
         images = images_of(validation)
 
-    # Leaking rows are dropped first: they must not choose checkpoints either.
+    # Leaking rows are dropped first, since validation must not contain them either.
     usable = released_train
     if protocol == "clean":
         held_out = [r for name, rows in release.splits.items() if name != "train" for r in rows]
@@ -189,7 +189,7 @@ def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> 
     """Choose a ``fraction`` between 0 and 1 of groups for validation: at least one, never all.
 
     Distinct groups are ranked by SHA-256 of ``<split_seed>/<group>`` and the first ones taken. The
-    choice is independent of their order, and a larger fraction contains a smaller one.
+    choice is independent of their order. A larger fraction adds groups to those of a smaller one.
 
     Raises:
         UserError: There are fewer than two groups.

@@ -75,7 +75,7 @@ def unusable(row: StudyRow) -> str:
     """Return why a study cannot be used, empty for a usable study."""
     if not row.images:
         return NO_IMAGE
-    # A text without a letter or digit describes nothing; a lone accent does not even have a token.
+    # A text without letters and digits describes nothing; a lone accent has no token at all.
     return "" if any(character.isalnum() for character in row.text) else NO_TEXT
 
 

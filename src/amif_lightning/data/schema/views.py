@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-# Words of the released data sets; PA and AP differ in the direction of the beam only. In MIMIC-CXR
-# LLD and RLD (the patient lies on the side) and the tilted AP AXIAL are frontal images, and XTL
-# (across the table) is a lateral one.
+# View names of the released data sets. PA and AP differ only in the direction of the beam. In
+# MIMIC-CXR, LLD and RLD (the patient lies on the side) and the tilted AP AXIAL are frontal, and XTL
+# (across the table) is lateral.
 _FRONTAL = (
     *("frontal", "pa", "ap", "antero-posterior", "postero-anterior", "ap axial"),
     *("ap lld", "ap rld", "pa lld", "pa rld"),

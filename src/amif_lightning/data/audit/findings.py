@@ -24,9 +24,9 @@ class Findings(ABC):
     layout: str
     protocol: str = "clean"  # as printed, `literature` with its label
     not_clean: list[str]  # one sentence for each kind of leak in the training rows
-    dropped: dict[str, tuple[int, tuple[str, ...]]]  # by reason: count, and the first few ids
+    dropped: dict[str, tuple[int, tuple[str, ...]]]  # count and first ids by reason
     images: ImageCheck | None  # None: not checked
-    absent: dict[str, str]  # a sentence for each missing part, whose checks are left out
+    absent: dict[str, str]  # reason by missing part, which is not checked
     notes: tuple[str, ...]  # sentences for every record, and what could not be counted
 
     @property

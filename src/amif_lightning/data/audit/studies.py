@@ -87,9 +87,8 @@ def study_audit(
 ) -> StudyAudit:
     """Count, compare and judge the studies of a pre-training run.
 
-    ``fits`` loads the tokenizer and returns whether a text fits. If it raises a UserError,
-    truncated texts are not counted and a note gives the reason. ``check_images`` decodes images at
-    reduced size.
+    ``fits`` loads the tokenizer and returns whether a text fits; if it raises a UserError, a note
+    replaces the count of truncated texts. ``check_images`` decodes images at reduced size.
     """
     notes = list(release.notes)
     whole: Fits | None = None

@@ -52,8 +52,7 @@ def load_questions(
     """Read a JSON list of questions in released order.
 
     Raises:
-        UserError: If the file cannot be read, is not JSON, not a non-empty list of objects, or
-            lacks a key.
+        UserError: If the file is unreadable, not a non-empty JSON list of objects, or lacks a key.
     """
     items = read_json(title, path, source)
     if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):

@@ -107,7 +107,8 @@ def source_of(data: Any) -> ReleaseSource | None:
 def fetch(source: ReleaseSource, root: Path, *, checksum: bool = True) -> None:
     """Download a data set's files into ``root`` and unpack them; existing files are kept.
 
-    A UserError is raised if the terms allow no automatic download or a file cannot be fetched.
+    Raises:
+        UserError: If the terms allow no automatic download, or a file cannot be fetched.
     """
     if source.how:
         raise UserError(f"This data set is not downloaded for you: {source.instructions}.")

@@ -156,7 +156,7 @@ def shared(
         bits = correlation = None
         if key in similar:
             bits, correlation = similar[key].bits, similar[key].correlation
-        elif key[0] in places[0] and key[1] in places[1]:  # equal names, different images
+        elif key[0] in places[0] and key[1] in places[1]:  # equal names, but different images
             a, b = places[0][key[0]], places[1][key[1]]
             bits = int((seen.hashes[a] ^ theirs.hashes[b]).sum())
             correlation = float(unit(seen.pixels[a]) @ unit(theirs.pixels[b]))
@@ -182,7 +182,7 @@ def _named(trained: Iterable[str], held_out: Iterable[str]) -> set[tuple[str, st
     pairs = set()
     for one, paths in _by_dataset(trained).items():
         for other, others in _by_dataset(held_out).items():
-            # Each split of a data set may number its files anew, so there the whole path decides.
+            # Splits of one data set may reuse file numbers, so its images match by whole path.
             same = (
                 [(path, path) for path in set(paths) & set(others)]
                 if one == other

@@ -25,11 +25,11 @@ BITS = _WAVES * _WAVES - 1
 _COPY = 32  # side of the small copies in pixels
 PIXELS = _COPY * _COPY
 _BLOCK = 1024  # images compared with all others at a time
-#: Two images are near-duplicates if their hashes differ in at most MAX_DISTANCE bits (127 are
-#: expected by chance) and their small copies correlate at MIN_CORRELATION or more. The 38 images of
-#: equal name in VQA-RAD and VQA-Med-2019 differ in at most 28 bits and correlate at 0.975 or more.
-#: The limits are wider on purpose: the further pairs are neighbouring slices of one patient, which
-#: must not be trained on either. See the test marked real_data.
+#: Two images are near-duplicates if their hashes differ in at most MAX_DISTANCE bits (chance: 127)
+#: and their small copies correlate at MIN_CORRELATION or more. The 38 images of equal name in
+#: VQA-RAD and VQA-Med-2019 differ in at most 28 bits and correlate at 0.975 or more. The wider
+#: limits also find neighbouring slices of one patient, which must not be trained on either (see the
+#: test marked real_data).
 MAX_DISTANCE, MIN_CORRELATION = 40, 0.9
 
 

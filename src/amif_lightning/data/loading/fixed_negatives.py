@@ -41,8 +41,7 @@ def random_negatives(groups: Sequence[str], seed: str) -> tuple[int, ...]:
 def hard_negatives(features: Tensor, groups: Sequence[str], seed: str) -> tuple[int, ...]:
     """Find the study of another group with the nearest features (N, T), for N studies; -1 if none.
 
-    The features are unit rows. Studies with equal features are not negatives of each other. Ties
-    are broken at random.
+    Rows are unit vectors; equal rows are not negatives of each other. Ties are broken at random.
     """
     generator = torch.Generator().manual_seed(stable_seed("hard negatives", seed))
     group = _numbers(groups)

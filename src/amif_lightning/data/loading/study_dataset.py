@@ -49,8 +49,7 @@ class StudySample:
 class StudyViews(Dataset[StudySample]):
     """Studies of one split, each with two views.
 
-    ``files`` are image files by image id. ``shuffle`` draws views and augmentation anew each epoch,
-    from ``seed``.
+    ``files`` are image files by image id. ``shuffle`` draws views and augmentation anew each epoch.
     """
 
     def __init__(

@@ -163,8 +163,7 @@ class VQADataModule(TextDataModule[VQAExample]):
         """Return candidates and vocabulary of the protocol as token ids.
 
         A candidate keeps its first ``max_answer_tokens - 2`` tokens; ``audit`` counts truncated and
-        indistinguishable candidates. Vocabulary entries without tokens, such as a lone accent, are
-        dropped.
+        equal ones. Vocabulary entries without tokens, such as a lone accent, are dropped.
         """
         tokenizer, parts = self.tokenizer, self.splits
         limit = self.max_answer_tokens - 2

@@ -23,11 +23,10 @@ def read_image(
     """Read an image, or the file at a path, as 8-bit RGB, decoded like the images of a data set.
 
     Large JPEGs are decoded at reduced size with at least ``min_side`` pixels on the shorter side.
-    ``frame`` is the frame of a multi-frame DICOM file, from 0.
+    ``frame`` counts the frames of a DICOM file from 0.
 
     Raises:
-        UserError: If the file is missing or damaged, a multi-frame DICOM file lacks a chosen frame,
-            or another file has one.
+        UserError: If the file is missing or damaged, or a frame is missing or does not apply.
     """
     if isinstance(image, Image.Image):
         try:

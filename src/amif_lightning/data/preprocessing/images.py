@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from amif_lightning.errors import UserError, first_line
 
-# Errors of Pillow's readers on damaged files; a bomb is a header with an absurd number of pixels.
+# Errors of Pillow's readers on damaged files; a bomb's header claims too many pixels.
 DAMAGED = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError),
     *(struct.error, zlib.error, Image.DecompressionBombError),

@@ -21,16 +21,12 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class Tokenizer:
-    """BERT-like WordPiece tokenizer that is stored as one string.
-
-    Raises:
-        UserError: If [PAD], [CLS] or [SEP] is missing from ``fast``.
-    """
+    """BERT-like WordPiece tokenizer, stored as one string; requires [PAD], [CLS] and [SEP]."""
 
     def __init__(self, fast: FastTokenizer) -> None:
         fast.no_padding()
         fast.no_truncation()
-        # "[SEP]" inside a text is text: it must not end an answer.
+        # A literal "[SEP]" in a text is encoded as text, so that it does not end an answer.
         fast.encode_special_tokens = True
         self._fast = fast
         ids: dict[str, int] = fast.get_vocab()

@@ -27,7 +27,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # Smallest crop areas of the two stages; decoding must keep enough pixels for them.
 SMALLEST_CROP = 0.6
 SMALLEST_PRETRAIN_CROP = 0.7
-SMALLEST_ZOOM = 0.75  # smallest part of the image's side that ``mild`` shows
+SMALLEST_ZOOM = 0.75  # smallest share of the image's side that ``mild`` shows
 LARGEST_ZOOM = 1.1
 
 
@@ -159,7 +159,7 @@ def _mild(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     draw = torch.rand(6, generator=generator, dtype=torch.float32) * 2 - 1  # six numbers in [-1, 1]
     angle = draw[0] * (10 * torch.pi / 180)
     middle, reach = (LARGEST_ZOOM + SMALLEST_ZOOM) / 2, (LARGEST_ZOOM - SMALLEST_ZOOM) / 2
-    zoom = middle + reach * draw[1]  # shown part of the image's side
+    zoom = middle + reach * draw[1]  # visible share of the image's side
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     # Coordinates run from -1 to 1, so a shift of 6 % of the side is 0.12.
     theta = torch.stack(

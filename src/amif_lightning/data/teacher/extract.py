@@ -34,10 +34,9 @@ def compute(
     folder: Path,
     num_workers: int = 2,
 ) -> tuple[Tensor, Tensor]:
-    """Compute a teacher's features of N images (N, T) and M texts (M, T), by id, float32.
+    """Compute a teacher's features of N images (N, T) and M texts (M, T), float32.
 
-    ``folder`` holds finished parts of this teacher and data only. ``num_workers`` processes decode
-    images.
+    ``folder`` holds finished parts of this teacher and data only.
 
     Raises:
         UserError: If an image is missing or damaged, or the teacher returns a non-finite vector or
@@ -110,9 +109,8 @@ def _features(
         values = embed(batch).float().cpu()
         if width is not None and values.shape[1] != width:
             raise UserError(
-                f"The teacher returns images of width {values.shape[1]} and texts of width {width}, "
-                "which must be equal: give another teacher as "
-                "--data.init_args.teacher_source."
+                f"The teacher returns images of width {values.shape[1]} and texts of width "
+                f"{width}: give a teacher with one width as --data.init_args.teacher_source."
             )
         if wrong := not_unit(values, [ids[row] for row in rows]):
             raise UserError(

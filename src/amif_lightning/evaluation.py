@@ -90,7 +90,7 @@ class EvaluationContext:
     layout: str  # published layout of the release
     protocol: str  # ``clean`` or ``literature``
     split: str  # the released split that is scored
-    candidates: int  # number of candidate answers
+    candidates: int  # their number
     ceiling: Mapping[str, Count]  # by stratum, questions whose answer is a candidate
     # Correct answers by stratum and baseline without images: `question_only`, `same_image_copy` and
     # `majority`.
@@ -105,17 +105,14 @@ class EvaluationContext:
 
 @dataclass(frozen=True)
 class RetrievalContext:
-    """Facts about the scored studies for the record, independent of the model.
-
-    Fields that :class:`EvaluationContext` also has mean the same. ``study_ids`` are in the order of
-    the split. ``groups`` holds the patient of each study, else the study's own id: intervals
-    resample patients, because studies of one patient are not independent.
-    """
+    """Facts about the scored studies for the record; shared fields as in `EvaluationContext`."""
 
     dataset: str
     layout: str
     split: str
-    study_ids: tuple[str, ...]
+    study_ids: tuple[str, ...]  # in the order of the split
+    # The patient of each study, or the study's own id. Intervals resample groups, because studies
+    # of one patient are not independent.
     groups: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
@@ -124,15 +121,12 @@ class RetrievalContext:
 class FixedNegatives:
     """Negative pairs that evaluate matching, drawn once from the data, independent of the model.
 
-    Attributes:
-        random: For each study of a split, the position of another study, the source of the random
-            negative's text; -1 without one.
-        hard: The same for the study with the nearest unequal findings; None if the similarity of
-            findings is unknown.
+    Each field has, for every study of a split, the position of the study with the negative's text;
+    -1 without one.
     """
 
     random: tuple[int, ...]
-    hard: tuple[int, ...] | None
+    hard: tuple[int, ...] | None  # nearest unequal findings; None if the similarity is unknown
 
 
 @dataclass(frozen=True)
@@ -148,9 +142,9 @@ class Localised:
     """Mass of a transport plan inside the region of one finding, as shares of the words' mass."""
 
     position: int  # of the study in its split
-    kind: str  # kind of the finding
+    kind: str
     area: float  # the region's share of the image, equal to the mass inside under a uniform plan
-    inside: float  # mass of the words that name the finding
+    inside: float  # mass inside of the words that name the finding
     other_word: float | None  # mass of one other word that names no finding; None without one
     # Mass of the naming words in another study's region of the same kind; None without one.
     elsewhere: float | None

@@ -129,7 +129,7 @@ class Dashboard(Callback):
         }
         space = getattr(task, "space", None)
         if space is not None:
-            parameters["protocol"] = space.protocol  # scores of two protocols do not compare
+            parameters["protocol"] = space.protocol  # scores of two protocols are not comparable
         write_scores(Path(logger.log_dir), parameters, scores, trainer.global_step)
 
 

@@ -48,7 +48,7 @@ from amif_lightning.cli.runs import RunFolder
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError
 
-# Options of one call, not of the run: they are left out of the saved configuration, so that every
+# Options of one call, not of the run; the saved configuration omits them, so that every
 # command accepts it.
 _OF_ONE_CALL = ("config", "ckpt_path", "overwrite", "verbose", "weights_only", "return_predictions")
 # Set by the run folder, so that `best` and `last` are found again.
@@ -245,7 +245,7 @@ class AmifCLI(LightningCLI):
             raise user_error_behind(error) or error from error
 
     def after_instantiate_classes(self) -> None:
-        """Warn of untrained weights, and mark the task, whose records repeat it."""
+        """Warn of untrained weights, and mark the task so that its records contain the warning."""
         if self.ckpt_path is not None:
             # The checkpoint replaces `init_from`, whose file may no longer exist.
             self.model.init_from = None

@@ -50,7 +50,7 @@ def parser_error(
             "experiments/vqa/phantom.yaml."
         )
     known = {*options, *bases} | _OF_EVERY_PARSER
-    # Each file by itself as well: a later one may hide a fault.
+    # Check each file by itself too: a later one may hide a fault.
     for tree in (*(given_options([name], [], keys) for name in files), given):
         for key, value in tree.items():
             if key in bases:
@@ -61,7 +61,7 @@ def parser_error(
             if (fault := next(faults, None)) is not None:
                 return fault
     text = " ".join(message.split())
-    # The parser repeats all arguments of a class and names the refused one most often.
+    # The parser repeats all arguments of a class; the refused one occurs most often.
     leaves = [leaf for leaf in _leaves("", given) if not leaf[0].endswith("class_path")]
     name, value = max(leaves, key=lambda leaf: _mentions(leaf, text), default=("", None))
     if not name or not _mentions((name, value), text):

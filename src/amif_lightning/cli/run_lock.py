@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from amif_lightning.errors import UserError
 
 _LOCK, _OWNER = ".fit.lock", ".fit.owner"
-#: Files of this module, for the list of what a run writes.
+#: Files of this module, for the list of files that a run writes.
 LOCK_FILES = (_LOCK, _OWNER)
 
 

@@ -11,8 +11,7 @@ from amif_lightning.cli.run_lock import LOCK_FILES
 from amif_lightning.errors import UserError
 
 NAMED_CHECKPOINTS = ("best", "last")
-# --overwrite deletes these and nothing else: the count of tests (reports/records/store.py)
-# must outlive the run.
+# --overwrite deletes only these files; it keeps the count of tests (reports/records/store.py).
 _WRITTEN = (
     "config.yaml",
     "hparams.yaml",

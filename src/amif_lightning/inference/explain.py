@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from amif_lightning.tasks.vqa import AMiFVQA
 
 SIDE = 280  # pixels of each image
-WORDS = 4  # highest number of heat maps
+WORDS = 4  # maximum number of heat maps
 
 CAUTION = (
     "This shows how the network aligns words and patches, not why it gave its answer. "
@@ -51,7 +51,7 @@ def explain(task: AMiFVQA, asked: Asked, answered: Answered) -> Figure:
         plan, _ = task.local_tokens(inputs.tokens, encoded, index).plan(transport)
     tokenizer = Tokenizer.from_str(answers_known(task).tokenizer)
     every = words_of(inputs.tokens.ids[0], inputs.tokens.mask[0], tokenizer)
-    words = informative(every, WORDS) or every[:WORDS]  # a question may have stop words alone
+    words = informative(every, WORDS) or every[:WORDS]  # a question may consist of stop words
     mass = plan[0].double().cpu().numpy()
     maps = [WordMap(word.text, mass[list(word.places)].sum(0)) for word in words]
     given = "; ".join(f"{one.answer} {one.probability:.1%}" for one in answered.answers[:3])

@@ -28,7 +28,7 @@ _EXAMPLE = '{"image": "a.png", "question": "..."}, with optional "frame" and "id
 
 
 def _path(image: Any) -> str:
-    # Not pydantic's own text, which refuses file names with bytes of other encodings.
+    # Not a pydantic str, which refuses file names with bytes of other encodings.
     if not isinstance(image, str) or not image or "\0" in image:
         raise ValueError("not the path of an image")
     return image
@@ -41,7 +41,7 @@ class AskedFile(BaseModel):
 
     image: Annotated[Any, AfterValidator(_path)]
     question: str = Field(pattern=r"\S")
-    frame: int | None = None  # of a DICOM file with several
+    frame: int | None = None  # of a multi-frame DICOM file
     id: str | int | float | None = None  # the user's name of the pair
 
 
@@ -84,7 +84,7 @@ def answer_parser() -> argparse.ArgumentParser:
         metavar="FILE.png",
         help="draw the transport plan of a single question's words on its image",
     )
-    add("--frame", type=int, metavar="K", help="frame of a DICOM file with several, from 0")
+    add("--frame", type=int, metavar="K", help="frame of a multi-frame DICOM file, from 0")
     add(
         "--device",
         default="auto",

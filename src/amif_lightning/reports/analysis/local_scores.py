@@ -48,7 +48,7 @@ class LocalScores:
         return [record.pairs for record in self.group.records if record.pairs is not None]
 
     def judged(self, name: str) -> list[object]:
-        """What a measure scores per study, without the score."""
+        """List what a measure compares for each study, without the scores."""
         pairs = self._pairs(self.lines[0])
         if name == RERANKED:
             return [pair.reranked is None for pair in pairs]

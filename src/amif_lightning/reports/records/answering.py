@@ -48,8 +48,8 @@ class KnowledgeAverages(Model):
     mass: Share | None  # attention on the entries of the answer
     even: Share | None  # the same under uniform attention
     top: Share | None  # share of questions whose most attended entry is one of the answer's
-    effective: Effective  # effective number of attended entries
-    gate: Share  # openness of the gate
+    effective: Effective  # number of attended entries
+    gate: Share
 
 
 class PredictionLine(Line):

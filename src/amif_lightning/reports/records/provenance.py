@@ -48,7 +48,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
-        return None  # git is not installed, or this is no work tree
+        return None  # git is not installed, or the folder is not a work tree
     return done.stdout.strip()
 
 

@@ -39,7 +39,7 @@ from torch import Tensor
 from amif_lightning.losses.transport import TokenTransport, rounded
 
 FAMILIES = ("random", "clusters", "collapsed")
-# Below 0.02 the plain Sinkhorn that values are compared with takes too many updates to wait for.
+# Below 0.02 the reference Sinkhorn takes too many updates.
 BLURS, SCALINGS, ITERATIONS = (0.2, 0.1, 0.05, 0.02), (0.5, 0.8, 0.9), (0, 20, 100, 200)
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -57,7 +57,7 @@ def family(
     if name == "clusters":
         centres = noise(batch, 8, width)
         for index, points in enumerate(sets):
-            shares = torch.rand(batch, 8, generator=generator) + 0.05  # other masses in each set
+            shares = torch.rand(batch, 8, generator=generator) + 0.05  # not those of the other set
             chosen = torch.multinomial(shares, points.shape[1], True, generator=generator)
             sets[index] = centres.gather(1, chosen[..., None].expand_as(points)) + 0.3 * points
     elif name == "collapsed":
@@ -197,7 +197,7 @@ def peak_bytes(loss: Loss, sizes: Sizes, device: str) -> float:
     """Measure the growth of the peak memory over one forward and backward."""
     if device == "cuda":
         return _cuda_peak(loss, sizes)
-    # In a fresh process: this one keeps memory of earlier work, which would be used again unseen.
+    # In a fresh process, because this one would reuse memory that it already holds.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_cpu_peak, loss, sizes, torch.get_num_threads()).result()
 
@@ -213,9 +213,9 @@ def _cuda_peak(loss: Loss, sizes: Sizes) -> float:
 def _cpu_peak(loss: Loss, sizes: Sizes, threads: int) -> float:
     torch.set_num_threads(threads)
     x, y = sizes.sets("cpu")
-    # Load everything that is loaded at first use.
+    # Warm up: some code is loaded at first use.
     torch.autograd.grad(loss(x[:1, :9], y[:1, :9]).sum(), (x, y))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from the present
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = _memory("VmRSS")
     torch.autograd.grad(loss(x, y).sum(), (x, y))
     return _memory("VmHWM") - before

@@ -88,13 +88,10 @@ def plans(task: AMiFPretrain, batch: StudyBatch) -> Array:
 
 
 def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) -> list[Sample]:
-    """Collect the findings of the first test images that show one; print how many are omitted.
+    """Collect the findings of the first ``images`` test images that show one; print the omissions.
 
-    ``task`` is trained and in evaluation mode, ``data`` has its tokenizer, ``images`` is the
-    largest number of images, and ``seed`` draws the other words.
-
-    Raises:
-        UserError: If no image shows a finding that its report names.
+    ``seed`` draws the other words. The task must be in evaluation mode and the data must have its
+    tokenizer. A UserError is raised if no image shows a finding that its report names.
     """
     if task.tokenizer is None:
         raise UserError(

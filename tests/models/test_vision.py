@@ -326,7 +326,7 @@ def test_no_grid_of_patch_tokens(
     tmp_path: Path, name: str, config: dict[str, Any], side: int
 ) -> None:
     open_clip.add_model_config(_named(tmp_path, name, config))
-    with pytest.raises(UserError, match="no vision transformer with a grid") as error:
+    with pytest.raises(UserError, match="not a vision transformer with a grid") as error:
         build_vision(name, None, side)
     assert "--model.init_args.vision ViT-B-16" in one_sentence(error)
     assert name in str(error.value)

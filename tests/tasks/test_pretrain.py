@@ -473,5 +473,5 @@ def test_vectors_that_are_no_numbers_are_not_ranked(data: PhantomStudies) -> Non
     task = pretraining()
     with torch.no_grad():
         task.fusion.image_projection.bias[0] = math.nan
-    with pytest.raises(UserError, match="8 of 8 studies have vectors that are no numbers"):
+    with pytest.raises(UserError, match="8 of 8 studies have embeddings that are not finite"):
         trainer(data.root).validate(task, datamodule=data, verbose=False)

@@ -1,7 +1,4 @@
-"""Losses of the answering stage: likelihood of answers, and the pointer loss on the vocabulary.
-
-B questions, T answer tokens, V tokens, N entries of the answer vocabulary.
-"""
+"""Likelihood of answers (B questions, T answer tokens, V tokens) and pointer loss (N entries)."""
 
 from __future__ import annotations
 

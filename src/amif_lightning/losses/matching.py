@@ -1,7 +1,4 @@
-"""Hard negatives drawn from the global batch, and image-text matching (paper, hard negatives).
-
-G samples of the global batch, B of this process, N pairs.
-"""
+"""Hard negatives and matching (paper, hard negatives): G samples in total, B here, N pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LEFT_OUT = -100
-#: Divisor of a sum over no pairs, which is 0.
+#: Divisor if there are no pairs; their sum is 0.
 LEAST_PAIRS = 1e-6
 
 

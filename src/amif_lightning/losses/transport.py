@@ -195,7 +195,7 @@ def _measure(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     # Padding has weight 0, but a NaN there would spread.
     points = points.to(torch.promote_types(points.dtype, torch.float32))
     points = F.normalize(points.where(mask[..., None], 0.0), dim=-1)
-    # An empty set gets weights too, so that its value, dropped later, is finite.
+    # An empty set gets weights too, so that its value is finite; the value is dropped later.
     kept = mask | ~mask.any(1, keepdim=True)
     weights = kept.to(points.dtype)
     return weights / weights.sum(1, keepdim=True), points

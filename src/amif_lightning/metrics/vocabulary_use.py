@@ -1,7 +1,4 @@
-"""Attention of questions to the answer vocabulary, compared with the entries of their answers.
-
-B questions, S fused tokens, D width, N entries of the vocabulary.
-"""
+"""Attention of questions to the answer vocabulary (B questions, S tokens, D width, N entries)."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class AnswerDecoder(nn.Module):
         """Raise ValueError in training mode, in which dropout would change answers."""
         if self.training:
             raise ValueError(
-                "the decoder is in training mode and would drop units: call eval() first"
+                "the decoder is in training mode and would apply dropout: call eval() first"
             )
 
 
@@ -158,7 +158,7 @@ def generate(
     """
     decoder.check_evaluation_mode()
     start = torch.full((states.shape[0], 1), bos, dtype=torch.long, device=states.device)
-    model: Any = decoder.lm  # transformers types `generate` for a protocol its own models miss
+    model: Any = decoder.lm  # transformers' types of `generate` reject its own models
     sequences = model.generate(
         start,
         attention_mask=torch.ones_like(start),

@@ -25,16 +25,12 @@ class KnowledgeReading:
 
 @dataclass(frozen=True)
 class DecoderInput:
-    """Input of the decoder: states (B, S, D) with a mask (B, S) bool, false on padding.
+    """Input of the decoder."""
 
-    The first ``words`` states belong to the question, the others to the image. ``reading`` is None
-    without a vocabulary.
-    """
-
-    states: Tensor
-    mask: Tensor
-    words: int
-    reading: KnowledgeReading | None
+    states: Tensor  # (B, S, D) question tokens, then image tokens
+    mask: Tensor  # (B, S) bool, false on padding
+    words: int  # number of question positions among S
+    reading: KnowledgeReading | None  # None without a vocabulary
 
 
 class GatedCrossAttention(nn.Module):
@@ -123,11 +119,8 @@ class GatedCrossAttention(nn.Module):
 class Vocabulary(nn.Module):
     """Vectors of the answer vocabulary, computed from the text encoder's word embeddings.
 
-    Args:
-        entries: Token ids of each of N entries.
-
-    Raises:
-        ValueError: If there is no entry, or one without tokens.
+    ``entries`` holds the token ids of each of N entries. A ValueError is raised if it is empty, or
+    if an entry has no tokens.
     """
 
     def __init__(self, entries: Sequence[Sequence[int]]) -> None:

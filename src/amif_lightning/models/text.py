@@ -126,7 +126,7 @@ def _load(name: str, pretrained: bool) -> BertModel:
             f"first being {missing[0]}: give a folder with a complete BERT as "
             "--model.init_args.text."
         )
-    # It is loaded in evaluation mode, which the Trainer would keep: no dropout in fine-tuning.
+    # The Trainer would keep the evaluation mode of a loaded model and fine-tune without dropout.
     return model.train()
 
 

@@ -146,7 +146,7 @@ class CLIPTower(nn.Module):
         self.quick_gelu = any(isinstance(part, QuickGELU) for part in visual.modules())
         if quick_gelu not in (None, self.quick_gelu):
             raise UserError(
-                f"The image tower {name!r} does not let its activation be chosen: leave out "
+                f"The activation of the image tower {name!r} cannot be chosen: leave out "
                 "--model.init_args.vision_quick_gelu."
             )
         self.prefix = 1
@@ -194,8 +194,8 @@ class CLIPTower(nn.Module):
 
 def _no_patches(name: str) -> UserError:
     return UserError(
-        f"The image tower {name!r} is no vision transformer with a grid of patch tokens: choose a "
-        "ViT, such as --model.init_args.vision ViT-B-16."
+        f"The image tower {name!r} is not a vision transformer with a grid of patch tokens: choose "
+        "a ViT, such as --model.init_args.vision ViT-B-16."
     )
 
 
@@ -207,7 +207,7 @@ def _open_clip_tower(
 
     folder = name.startswith("local-dir:")
     own_weights = folder or name.startswith("hf-hub:")
-    # OpenAI's weights need another activation than the configuration of the same name has;
+    # OpenAI's weights need a different activation from the configuration of the same name, but
     # open_clip only warns.
     tag = {} if own_weights or not pretrained else open_clip.get_pretrained_cfg(name, pretrained)
     if quick_gelu is None and (tag or {}).get("quick_gelu", False):
@@ -219,10 +219,10 @@ def _open_clip_tower(
             force_image_size=image_size,
             force_quick_gelu=bool(quick_gelu),
             force_patch_dropout=0.0,  # dropped patches would leave no grid
-            pretrained_text=False,  # the text tower is thrown away
+            pretrained_text=False,  # the text tower is not used
             # Otherwise a folder without weights gives random ones.
             require_pretrained=own_weights or pretrained is not None,
-            **({"quick_gelu": False} if quick_gelu is False else {}),  # against a configuration
+            **({"quick_gelu": False} if quick_gelu is False else {}),  # overrides it
         ).visual
     except Exception as error:  # readers of files and hubs raise many types
         advice = (

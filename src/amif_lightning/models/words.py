@@ -46,10 +46,7 @@ def inner_words(mask: Tensor) -> Tensor:
 
 
 def words_of(ids: Tensor, mask: Tensor, tokenizer: Tokenizer) -> list[Word]:
-    """Return the words of one text, without [CLS], [SEP] and padding.
-
-    ``ids`` (L,) are WordPiece token ids; ``mask`` (L,) bool is true on tokens.
-    """
+    """Return the words of a text with WordPiece ids and mask (L,), without [CLS] and [SEP]."""
     inner = inner_words(mask[None])[0].tolist()
     words: list[Word] = []
     for place, (number, kept) in enumerate(zip(ids.tolist(), inner, strict=True)):
@@ -90,10 +87,7 @@ def denial_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def affirmed(ids: Tensor, ends: Sequence[int], denials: Sequence[int]) -> Tensor:
-    """Mark (B, L) the tokens of sentences without a denial, such as "No mass.".
-
-    ``ids`` (B, L) are token ids; ``ends`` and ``denials`` come from :func:`denial_ids`.
-    """
+    """Mark (B, L) the ids in sentences without a denial ("No mass."); see :func:`denial_ids`."""
     device = ids.device
     ended = torch.isin(ids, torch.tensor(ends, device=device, dtype=ids.dtype))
     sentence = ended.cumsum(1) - ended.long()  # a sentence includes its end

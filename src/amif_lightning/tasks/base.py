@@ -41,7 +41,7 @@ NO_TOKENIZER = (
 
 
 class AMiFTask(L.LightningModule):
-    """Base of the pre-training and the answering stage.
+    """Base of both stages; options out of range raise a UserError.
 
     Args:
         vision: Image tower: an open_clip model name, ``hf-hub:NAME``, ``local-dir:FOLDER``, or
@@ -337,8 +337,8 @@ class AMiFTask(L.LightningModule):
         trainer = self.trainer
         if trainer.ckpt_path is None or trainer.max_epochs in (None, -1):
             return trainer.estimated_stepping_batches
-        # That property starts the training loader, here before the checkpoint's progress is
-        # restored: the resumed epoch would restart. So count the same number on another loader.
+        # That property starts the training loader before the checkpoint's progress is restored,
+        # which would restart the resumed epoch. Another loader gives the same number.
         loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]  # Trainer
         limit = trainer.limit_train_batches
         batches = len(loader)

@@ -148,6 +148,6 @@ def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol:
             if old.get(name) != new.get(name):
                 raise UserError(
                     f"The checkpoint was trained with {name} {old.get(name)}{of} and the data "
-                    f"module has {name} {new.get(name)}, so rows that trained or chose it could be "
-                    f"scored: give {place}{name} {old.get(name)}."
+                    f"module has {name} {new.get(name)}, so rows of its training or validation "
+                    f"could be scored: give {place}{name} {old.get(name)}."
                 )

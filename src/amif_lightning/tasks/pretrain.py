@@ -50,7 +50,7 @@ class AMiFPretrain(LocalAlignmentTask):
         **kwargs: Arguments of :class:`LocalAlignmentTask`.
 
     Raises:
-        UserError: If a number is out of range, or no loss has a weight.
+        UserError: If no loss has a weight, or a number is out of range.
     """
 
     monitor = "val/precision@5"

@@ -155,8 +155,8 @@ class AMiFVQA(AuxiliaryTask):
         """Return the column of the strata that marks closed questions."""
         if "closed/field" not in self.strata:
             raise UserError(
-                "model.init_args.restrict_closed needs a data module whose release marks closed "
-                "questions, and there is none: leave the option off."
+                "model.init_args.restrict_closed needs a release that marks closed questions, and "
+                "these data have none: leave the option off."
             )
         return self.strata.index("closed/field")
 
@@ -171,7 +171,7 @@ class AMiFVQA(AuxiliaryTask):
         self.vocabulary, self.entries = None, AnswerEntries(space.vocabulary)
         if self.knowledge is not None and not space.vocabulary:
             rank_zero_warn(
-                "The answer vocabulary is empty, so the knowledge attention is left out."
+                "The answer vocabulary is empty, so the knowledge attention is not used."
             )
             self.knowledge.requires_grad_(False)  # DDP waits for gradients of trained parameters
         if space.vocabulary:

@@ -100,7 +100,7 @@ def test_restricting_needs_a_release_that_marks_closed_questions(
     monkeypatch.setitem(data.__dict__, "strata", ("overall", "open/answer"))
     task = AMiFVQA(**SMALL, restrict_closed=True)
     running = trainer(data.root, limit_val_batches=0)  # the error comes before the first question
-    with pytest.raises(UserError, match="needs a data module whose release marks closed"):
+    with pytest.raises(UserError, match="needs a release that marks closed"):
         running.validate(task, datamodule=data, verbose=False)
 
 

@@ -1,7 +1,4 @@
-"""Optional alignment losses of pre-training during answering.
-
-B questions of this process, G of all processes, I images, L question tokens, D width.
-"""
+"""Alignment losses in answering (B questions here, G in total, I images, L tokens, D width)."""
 
 from __future__ import annotations
 
@@ -50,9 +47,6 @@ class AuxiliaryTask(AMiFTask):
         scaling: Ratio of successive scales of its annealing, above 0 and below 1.
         reach: Length scale of unbalanced transport, above 0; null: balanced.
         **kwargs: Arguments of :class:`AMiFTask`.
-
-    Raises:
-        UserError: If a number is out of range.
     """
 
     def __init__(

@@ -156,8 +156,9 @@ def _on(tree: CandidateTree, states: Tensor) -> CandidateTree:
 class Spelling:
     """Writes generated tokens like a known answer with equal tokens.
 
-    ``mr/t2`` has three tokens and decodes to ``mr / t2``. Answers are therefore compared as tokens,
-    after decoding and encoding again, because a beam may split a word into other pieces.
+    A generated ``mr/t2`` has three tokens and decodes to ``mr / t2``, so answers are compared as
+    tokens. Generated tokens are decoded and encoded again first, because a beam may split a word
+    into different pieces.
     """
 
     def __init__(self, space: AnswerSpace) -> None:

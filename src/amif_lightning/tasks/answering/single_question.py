@@ -1,7 +1,4 @@
-"""Answer single questions without a data set.
-
-B questions, I images, L question tokens, P patches, D width.
-"""
+"""Answer questions without a data set (B questions, I images, L tokens, P patches, D width)."""
 
 from __future__ import annotations
 
@@ -81,7 +78,7 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
             ranked = task.ranked(task.read(encoded), max_answers)
         except FloatingPointError as error:
             raise UserError(
-                f"The checkpoint gives no answer, for {error}: use an earlier one."
+                f"The checkpoint cannot answer because {error}: use an earlier one."
             ) from error
     return [
         Answered([RankedAnswer(text, math.exp(value)) for text, value in row], cut, unknown)

@@ -92,9 +92,6 @@ class LocalAlignmentTask(AMiFTask):
         scaling: Ratio of successive scales of its annealing.
         reach: Length scale of unbalanced transport; null: balanced.
         **kwargs: Arguments of :class:`AMiFTask`.
-
-    Raises:
-        UserError: If a number is out of range.
     """
 
     alignment: UnifiedAlignment

@@ -1,7 +1,4 @@
-"""Draw, fuse and score negative pairs over all processes.
-
-B pairs of this process, G of all processes, L tokens, P patches, D width.
-"""
+"""Draw, fuse and score negatives (B pairs here, G in total, L tokens, P patches, D width)."""
 
 from __future__ import annotations
 

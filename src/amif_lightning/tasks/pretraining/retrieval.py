@@ -28,18 +28,13 @@ KS = (1, 5, 10)  # numbers of nearest neighbours
 def study_scores(
     task: LocalAlignmentTask, features: SplitFeatures, data: Any, split: str
 ) -> StudyScores:
-    """Score the gathered features of a split; ``data`` is the data module or None.
-
-    Raises:
-        UserError: If embeddings are not finite.
-    """
+    """Score a split's gathered features, which must be finite (UserError); ``data`` may be None."""
     for vectors in (features.image, features.text):
         wrong = ~vectors.isfinite().all(1)
         if wrong.any():  # they would still get ranks
             raise UserError(
-                f"{int(wrong.sum())} of {len(features)} studies have vectors that are no "
-                "numbers: the weights diverged; train again with a lower "
-                "--model.init_args.lr."
+                f"{int(wrong.sum())} of {len(features)} studies have embeddings that are not "
+                "finite: training diverged; train again with a lower --model.init_args.lr."
             )
     precision, recall = {}, {}
     for name, queries, targets in (

@@ -54,6 +54,7 @@ class Noting(L.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         (epoch,) = set(batch[:, 0].tolist())
         assert epoch == self.current_epoch
+        self.log("step", float(self.global_step))
         self.taken.append((self.global_step, epoch, batch[:, 1].tolist()))
         return (self.weight - batch.float().mean()).square().sum()
 

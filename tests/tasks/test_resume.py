@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
 
 from tests.resumable import STEPS, Noting, Taken
 from tests.small import trainer
@@ -24,6 +25,18 @@ VALIDATIONS: dict[str, dict[str, Any]] = {
     "twice an epoch": {"val_check_interval": 2},
     "each third step": {"val_check_interval": 3, "check_val_every_n_epoch": None},
 }
+
+
+class _Steps(Logger):
+    """Compare the step of each logged value with the optimizer's step."""
+
+    name, version = "steps", 0
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None: ...
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if "step" in metrics:
+            assert metrics["step"] == step
 
 
 class _Stop(Callback):
@@ -59,6 +72,8 @@ def _run(
     running = trainer(
         folder,
         num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        logger=_Steps(),
         enable_checkpointing=True,
         callbacks=[*savers, _Stop(stop, batches)],
         **length,

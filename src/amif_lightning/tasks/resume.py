@@ -21,6 +21,7 @@ def complete_finished_epoch(loops: dict[str, Any]) -> None:
         return
     for progress in (epoch["current"], epoch["total"]):
         progress["completed"] += 1
+    _keep_logged_step(loops)
     batch["current"] = dict.fromkeys(batch["current"], 0)
     batch["is_last_batch"] = False
 
@@ -35,6 +36,15 @@ def rewind_to_step(loops: dict[str, Any], accumulated: int) -> None:
     extra = batch["current"]["processed"] % accumulated
     if not extra or batch["is_last_batch"]:
         return
+    _keep_logged_step(loops)
     for progress in (batch["current"], batch["total"]):
         step = progress["processed"] - extra
         progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), step))
+
+
+def _keep_logged_step(loops: dict[str, Any]) -> None:
+    """Undo that Lightning counts one more logged step at a resume.
+
+    It expects a checkpoint from the end of a batch, where the step is not counted yet.
+    """
+    loops["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1

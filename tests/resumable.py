@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from amif_lightning.data.loading.samplers import EpochIndexSampler, position
-from amif_lightning.tasks.resume import complete_finished_epoch, rewind_to_step
+from amif_lightning.tasks.resume import complete_finished_epoch, continue_logged_steps, rewind_to_step
 
 #: Batches of an epoch, and samples of a batch.
 STEPS, BATCH = 4, 3
@@ -51,10 +51,13 @@ class Noting(L.LightningModule):
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(TensorDataset(torch.zeros(4, 2)), 2)
 
+    def on_train_batch_start(self, *_: object) -> None:
+        continue_logged_steps(self.trainer)
+
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         (epoch,) = set(batch[:, 0].tolist())
         assert epoch == self.current_epoch
-        self.log("step", float(self.global_step))
+        self.log("taken", float(self.global_step))
         self.taken.append((self.global_step, epoch, batch[:, 1].tolist()))
         return (self.weight - batch.float().mean()).square().sum()
 

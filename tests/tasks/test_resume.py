@@ -35,8 +35,8 @@ class _Steps(Logger):
     def log_hyperparams(self, *_: Any, **__: Any) -> None: ...
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if "step" in metrics:
-            assert metrics["step"] == step
+        if "taken" in metrics:
+            assert metrics["taken"] == step
 
 
 class _Stop(Callback):

@@ -32,7 +32,7 @@ from amif_lightning.tasks.checkpoints import (
     trained_seconds,
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
-from amif_lightning.tasks.resume import complete_finished_epoch, rewind_to_step
+from amif_lightning.tasks.resume import complete_finished_epoch, continue_logged_steps, rewind_to_step
 
 NO_TOKENIZER = (
     "{} holds no tokenizer, so the meaning of its token ids is unknown: give a checkpoint that "
@@ -309,7 +309,8 @@ class AMiFTask(L.LightningModule):
     # ---- optimisation -------------------------------------------------------------------------
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Reseed, so that a resumed run draws the same dropout masks."""
+        """Reseed, so that a resumed run draws the same dropout masks, and keep the logged step."""
+        continue_logged_steps(self.trainer)
         position = (self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(hash((self.seed, *position)) & (2**63 - 1))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning.pytorch import Trainer
+
 
 def complete_finished_epoch(loops: dict[str, Any]) -> None:
     """Mark the epoch as completed in a checkpoint that was written at the end of an epoch.
@@ -21,7 +23,6 @@ def complete_finished_epoch(loops: dict[str, Any]) -> None:
         return
     for progress in (epoch["current"], epoch["total"]):
         progress["completed"] += 1
-    _keep_logged_step(loops)
     batch["current"] = dict.fromkeys(batch["current"], 0)
     batch["is_last_batch"] = False
 
@@ -36,15 +37,15 @@ def rewind_to_step(loops: dict[str, Any], accumulated: int) -> None:
     extra = batch["current"]["processed"] % accumulated
     if not extra or batch["is_last_batch"]:
         return
-    _keep_logged_step(loops)
     for progress in (batch["current"], batch["total"]):
         step = progress["processed"] - extra
         progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), step))
 
 
-def _keep_logged_step(loops: dict[str, Any]) -> None:
-    """Undo that Lightning counts one more logged step at a resume.
+def continue_logged_steps(trainer: Trainer) -> None:
+    """Set the x-axis of loggers to the number of optimizer steps, as in an uninterrupted run.
 
-    It expects a checkpoint from the end of a batch, where the step is not counted yet.
+    Lightning counts it apart and may count one step twice after a resume, without a public way to
+    set it. Call this at the start of the first resumed batch.
     """
-    loops["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step

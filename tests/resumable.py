@@ -10,7 +10,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from amif_lightning.data.loading.samplers import EpochIndexSampler, position
-from amif_lightning.tasks.resume import complete_finished_epoch, continue_logged_steps, rewind_to_step
+from amif_lightning.tasks.resume import (
+    complete_finished_epoch,
+    continue_logged_steps,
+    rewind_to_step,
+)
 
 #: Batches of an epoch, and samples of a batch.
 STEPS, BATCH = 4, 3

@@ -32,7 +32,11 @@ from amif_lightning.tasks.checkpoints import (
     trained_seconds,
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
-from amif_lightning.tasks.resume import complete_finished_epoch, continue_logged_steps, rewind_to_step
+from amif_lightning.tasks.resume import (
+    complete_finished_epoch,
+    continue_logged_steps,
+    rewind_to_step,
+)
 
 NO_TOKENIZER = (
     "{} holds no tokenizer, so the meaning of its token ids is unknown: give a checkpoint that "

@@ -45,7 +45,7 @@ NO_TOKENIZER = (
 
 
 class AMiFTask(L.LightningModule):
-    """Base of both stages; options out of range raise a UserError.
+    """Base of the pre-training and answering stages; an option out of range raises a UserError.
 
     Args:
         vision: Image tower: an open_clip model name, ``hf-hub:NAME``, ``local-dir:FOLDER``, or

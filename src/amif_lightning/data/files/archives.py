@@ -112,7 +112,7 @@ def _write(archive: Path, members: list[_Member], folder: Path) -> None:
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
-    """The files of an archive, without folders and desktop litter."""
+    """The files of an archive, without folders and files of desktop systems."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             yield [member for member in _zipped(archive, packed) if _is_wanted(member)]

@@ -1,7 +1,4 @@
-"""Retrieval metrics of a split: precision@k, recall@k, zero-shot classes, teacher divergence.
-
-N studies, D width, K numbers of nearest neighbours.
-"""
+"""Retrieval metrics of a split (N studies, D width, K numbers of nearest neighbours)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Local alignment of pre-training: transport of words onto patches, and matching.
-
-B studies of this process, G of all, L tokens, P patches, D width.
-"""
+"""Local alignment of pre-training (B studies here, G in total, L tokens, P patches, D width)."""
 
 from __future__ import annotations
 

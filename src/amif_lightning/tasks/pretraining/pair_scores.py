@@ -1,7 +1,4 @@
-"""Scores of single pairs of a split: fixed negatives, re-ranked lists, transport, localisation.
-
-B studies of a batch, N of a split, L tokens, P patches, D width.
-"""
+"""Scores of single pairs (B studies of a batch, N of a split, L tokens, P patches, D width)."""
 
 from __future__ import annotations
 

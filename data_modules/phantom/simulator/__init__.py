@@ -1,3 +1,1 @@
 """The simulated thorax: geometry, anatomy, findings, lesions, rendering."""
-
-__all__ = ["anatomy", "findings", "geometry", "lesions", "render"]

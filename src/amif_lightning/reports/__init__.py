@@ -1,3 +1,1 @@
 """Result records, prediction files and the tables made from them; nothing here imports torch."""
-
-__all__ = ["analysis", "page", "records", "render"]

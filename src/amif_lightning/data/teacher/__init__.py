@@ -1,3 +1,1 @@
 """The teacher's embeddings: networks, cache, file format and extraction."""
-
-__all__ = ["cache", "extract", "networks", "store"]

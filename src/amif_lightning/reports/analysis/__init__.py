@@ -1,3 +1,1 @@
 """Groups of runs that differ only in the seed, and statistics of their scores."""
-
-__all__ = ["groups", "local_scores", "statistics"]

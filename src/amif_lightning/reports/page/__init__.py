@@ -1,3 +1,1 @@
 """The report as one HTML page that needs no other file, no network and no script."""
-
-__all__ = ["images", "page", "samples", "sections"]

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from amif_lightning.data.loading.samplers import EpochIndexSampler, position
 from amif_lightning.tasks.resume import (
+    check_validation_interval,
     complete_finished_epoch,
     continue_logged_steps,
-    rewind_to_step,
 )
 
 #: Batches of an epoch, and samples of a batch.
@@ -55,6 +55,9 @@ class Noting(L.LightningModule):
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(TensorDataset(torch.zeros(4, 2)), 2)
 
+    def on_train_start(self) -> None:
+        check_validation_interval(self.trainer)
+
     def on_train_batch_start(self, *_: object) -> None:
         continue_logged_steps(self.trainer)
 
@@ -72,6 +75,5 @@ class Noting(L.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        rewind_to_step(checkpoint["loops"], self.trainer.accumulate_grad_batches)
         if self.trainer.max_steps != -1:
             complete_finished_epoch(checkpoint["loops"])

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 
+from amif_lightning.errors import UserError
 from tests.resumable import STEPS, Noting, Taken
 from tests.small import trainer
 
@@ -40,11 +41,11 @@ class _Steps(Logger):
 
 
 class _Stop(Callback):
-    def __init__(self, step: int, batches: int) -> None:
-        self.step, self.batches = step, batches
+    def __init__(self, step: int) -> None:
+        self.step = step
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: Noting, *_: Any) -> None:  # type: ignore[override]  # the only module here
-        if trainer.global_step == self.step or len(module.taken) == self.batches:
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
             raise InterruptedError
 
 
@@ -54,7 +55,6 @@ def _run(
     stop: int = -1,
     ckpt: Path | None = None,
     workers: int = 0,
-    batches: int = -1,
 ) -> Taken:
     module = Noting(workers)
     savers = [
@@ -75,13 +75,13 @@ def _run(
         log_every_n_steps=1,
         logger=_Steps(),
         enable_checkpointing=True,
-        callbacks=[*savers, _Stop(stop, batches)],
+        callbacks=[*savers, _Stop(stop)],
         **length,
     )
     try:
         running.fit(module, ckpt_path=ckpt)
     except InterruptedError:
-        assert max(stop, batches) >= 0
+        assert stop >= 0
     return module.taken
 
 
@@ -108,22 +108,36 @@ def test_a_resumed_run_takes_the_batches_of_the_uninterrupted_one(
         assert _run(folder, options, ckpt=folder / "last.ckpt") == whole[saved:]
 
 
-@pytest.mark.parametrize("interval", [1, 3])
-@pytest.mark.parametrize("length", list(LENGTHS))
-def test_a_window_that_a_checkpoint_interrupts_is_taken_again(
-    length: str, interval: int, tmp_path: Path
+@pytest.mark.parametrize(
+    ("options", "exact"),
+    [
+        ({"val_check_interval": 2}, True),
+        ({"val_check_interval": 1.0}, True),
+        ({"val_check_interval": 3}, False),
+        ({"val_check_interval": 1}, False),
+        ({"val_check_interval": 6, "check_val_every_n_epoch": None}, True),
+        ({"val_check_interval": 2, "check_val_every_n_epoch": None}, True),
+        ({"val_check_interval": 3, "check_val_every_n_epoch": None}, False),
+        ({"val_check_interval": 2, "limit_train_batches": 3}, True),
+        (
+            {
+                "val_check_interval": 2,
+                "check_val_every_n_epoch": None,
+                "limit_train_batches": 3,
+            },
+            False,
+        ),
+    ],
+)
+def test_a_validation_interrupts_no_accumulation(
+    options: dict[str, Any], exact: bool, tmp_path: Path
 ) -> None:
-    options = LENGTHS[length] | {"accumulate_grad_batches": 2, "val_check_interval": interval}
-    whole = _run(tmp_path / "whole", options)
-    for batches in range(1, 9):
-        folder = tmp_path / str(batches)
-        assert _run(folder, options, batches=batches) == whole[:batches]
-        for name in ("last", "best"):
-            ckpt = folder / f"{name}.ckpt"
-            if ckpt.exists():
-                saved = int(torch.load(ckpt, weights_only=True)["global_step"])
-                start = next(i for i, (step, *_) in enumerate(whole) if step == saved)
-                assert _run(tmp_path / "again", options, ckpt=ckpt) == whole[start:]
+    options = LENGTHS["epochs"] | options | {"accumulate_grad_batches": 2}
+    if exact:
+        _run(tmp_path, options)
+    else:
+        with pytest.raises(UserError, match="Validations would interrupt"):
+            _run(tmp_path, options)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 2), (1, 0), (2, 1)])

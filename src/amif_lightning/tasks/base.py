@@ -33,9 +33,9 @@ from amif_lightning.tasks.checkpoints import (
 )
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
 from amif_lightning.tasks.resume import (
+    check_validation_interval,
     complete_finished_epoch,
     continue_logged_steps,
-    rewind_to_step,
 )
 
 NO_TOKENIZER = (
@@ -272,10 +272,8 @@ class AMiFTask(L.LightningModule):
         """
         check_activation(checkpoint, self.quick_gelu)
         trainer = self._attached()
-        if trainer is not None and "loops" in checkpoint:
-            rewind_to_step(checkpoint["loops"], trainer.accumulate_grad_batches)
-            if trainer.max_steps != -1:
-                complete_finished_epoch(checkpoint["loops"])
+        if trainer is not None and trainer.max_steps != -1 and "loops" in checkpoint:
+            complete_finished_epoch(checkpoint["loops"])
         self._initialised = True  # else `setup` would load `init_from` over these weights
         self.untrained = False
         self.origin, self.tokenizer = origin_of(checkpoint), tokenizer_of(checkpoint)
@@ -311,6 +309,10 @@ class AMiFTask(L.LightningModule):
         return EncodedPair(states, tokens, words, patches, mask)
 
     # ---- optimisation -------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Check that the run can be resumed exactly."""
+        check_validation_interval(self.trainer)
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Reseed, so that a resumed run draws the same dropout masks, and keep the logged step."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from amif_lightning.errors import UserError
+
 
 def complete_finished_epoch(loops: dict[str, Any]) -> None:
     """Mark the epoch as completed in a checkpoint that was written at the end of an epoch.
@@ -27,19 +29,25 @@ def complete_finished_epoch(loops: dict[str, Any]) -> None:
     batch["is_last_batch"] = False
 
 
-def rewind_to_step(loops: dict[str, Any], accumulated: int) -> None:
-    """Move a checkpoint that was written between two optimizer steps back to the last step.
+def check_validation_interval(trainer: Trainer) -> None:
+    """Check that validations, which save checkpoints, follow complete optimizer steps.
 
-    A validation within an accumulation window of ``accumulated`` batches may save a checkpoint. It
-    lacks the gradients of the window, so the resumed run repeats the window's batches.
+    A checkpoint from inside an accumulation window lacks the window's gradients, and a resumed run
+    would update batch-norm statistics twice.
+
+    Raises:
+        UserError: If a validation may fall inside an accumulation window.
     """
-    batch = loops["fit_loop"]["epoch_loop.batch_progress"]
-    extra = batch["current"]["processed"] % accumulated
-    if not extra or batch["is_last_batch"]:
+    accumulated, interval = trainer.accumulate_grad_batches, trainer.val_check_batch
+    batches, across_epochs = trainer.num_training_batches, trainer.check_val_every_n_epoch is None
+    if accumulated == 1 or (interval == batches and not across_epochs):
         return
-    for progress in (batch["current"], batch["total"]):
-        step = progress["processed"] - extra
-        progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), step))
+    if interval is None or interval % accumulated or (across_epochs and batches % accumulated):
+        raise UserError(
+            f"Validations would interrupt the accumulation of gradients over {accumulated} batches: "
+            f"give a multiple of {accumulated} as --trainer.val_check_interval, with "
+            "--trainer.check_val_every_n_epoch 1."
+        )
 
 
 def continue_logged_steps(trainer: Trainer) -> None:

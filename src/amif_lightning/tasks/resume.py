@@ -44,8 +44,8 @@ def check_validation_interval(trainer: Trainer) -> None:
         return
     if interval is None or interval % accumulated or (across_epochs and batches % accumulated):
         raise UserError(
-            f"Validations would interrupt the accumulation of gradients over {accumulated} batches: "
-            f"give a multiple of {accumulated} as --trainer.val_check_interval, with "
+            f"Validations would interrupt gradient accumulation over {accumulated} batches: give a "
+            f"multiple of {accumulated} as --trainer.val_check_interval, with "
             "--trainer.check_val_every_n_epoch 1."
         )
 

@@ -57,6 +57,14 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_special_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="is not a regular file"):
+        write_atomically(pipe, "text")
+    assert pipe.is_fifo()
+
+
 def test_a_file_in_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "a.json"

@@ -27,6 +27,8 @@ def replacing(path: Path, advice: str = OTHER_FOLDER, *, sync: bool = True) -> I
     Missing folders are created. ``sync`` flushes the content to disk before the rename, which many
     small regenerable files do not need. Failed writes raise a UserError.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file and cannot be replaced: {advice}.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,7 @@ from amif_lightning.data.files.tables import (
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
-from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
-from amif_lightning.data.schema.views import kind_of
+from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow, kind_of
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 from data_modules.pretrain.mimic_tables import ACCESS, CHEXPERT, read_metadata, read_split, table

@@ -13,8 +13,7 @@ from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.loading.weighted import check_weights
 from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName
-from amif_lightning.data.schema.studies import StudyRow
-from amif_lightning.data.schema.study_splits import StudySplits
+from amif_lightning.data.schema.studies import StudyRow, StudySplits
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 

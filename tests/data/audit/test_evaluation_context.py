@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.data.preprocessing.normalization import normalise
+from amif_lightning.data.schema.answers import subsets_of
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
-from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.evaluation import EvaluationContext
 from tests.data.tiny_release import Tiny
 

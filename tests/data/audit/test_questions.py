@@ -16,9 +16,9 @@ from PIL import Image, ImageOps
 from amif_lightning.data.audit.image_check import check_images
 from amif_lightning.data.audit.questions import audit
 from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.schema.answers import Count
 from amif_lightning.data.schema.question_splits import Protocol, split_questions
 from amif_lightning.data.schema.questions import VQAExample
-from amif_lightning.data.schema.subsets import Count
 from amif_lightning.errors import UserError
 from data_modules import SLAKE, VQARAD, VQAMed2019
 from tests.fakes import FakeRAD, write_vqa_med_2019, write_vqa_rad

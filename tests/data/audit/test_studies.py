@@ -12,8 +12,13 @@ import pytest
 
 from amif_lightning.data.audit.studies import StudyCounts, StudyOverlap, study_audit
 from amif_lightning.data.schema.questions import SplitName
-from amif_lightning.data.schema.studies import StudyRelease, StudyRow
-from amif_lightning.data.schema.study_splits import HELD_OUT, NO_TEXT, StudySplits
+from amif_lightning.data.schema.studies import (
+    HELD_OUT,
+    NO_TEXT,
+    StudyRelease,
+    StudyRow,
+    StudySplits,
+)
 from tests.data.tiny_studies import TinyStudies, make_study, tiny_studies
 
 

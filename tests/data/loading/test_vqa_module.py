@@ -10,8 +10,8 @@ import torch
 
 from amif_lightning.batch import VQABatch
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
+from amif_lightning.data.schema.answers import subsets_of
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
-from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.errors import UserError
 from tests.data.loading.recorder import Recorder, trainer
 from tests.data.tiny_release import TRAIN_COUNTS, Tiny, with_answers

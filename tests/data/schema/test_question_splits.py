@@ -16,7 +16,6 @@ from amif_lightning.data.schema.question_splits import (
     protocol_label,
     restated,
     restating,
-    shared_images,
     split_questions,
 )
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
@@ -110,7 +109,7 @@ def test_validation_is_never_the_test_set(protocol: Protocol) -> None:
 def test_no_validation_image_is_trained_on_after_a_hold_out(protocol: Protocol, seed: int) -> None:
     part = split_questions(release(), protocol, split_seed=seed)
     assert len(images_of(part.validation)) == 2
-    assert not shared_images(part.train, part.validation)
+    assert images_of(part.train).isdisjoint(images_of(part.validation))
     # Every released row is trained on, validated on, or dropped and counted.
     used = len(part.train) + len(part.validation) + len(part.dropped)
     assert used == len(part.released_train) == 40
@@ -176,7 +175,7 @@ def test_rows_on_released_validation_images_are_not_trained_on(protocol: Protoco
     part = split_questions(rel, protocol)
     assert part.validation == validation
     assert not part.held_out_from_train
-    assert not shared_images(part.train, part.validation)
+    assert images_of(part.train).isdisjoint(images_of(part.validation))
     shown = [d for d in part.dropped if "shows a validation image" in d.reason]
     assert [d.question_id for d in shown] == ["X/train/10", "X/train/11"]
 
@@ -211,7 +210,7 @@ def test_images_of_a_group_are_held_out_together() -> None:
 def test_baselines_of_a_held_out_validation_set_do_not_look_up_its_own_rows() -> None:
     part = split_questions(release(), "clean")
     assert part.baseline_rows("test") == part.released_train
-    assert not shared_images(part.baseline_rows("validation"), part.validation)
+    assert images_of(part.baseline_rows("validation")).isdisjoint(images_of(part.validation))
 
 
 def test_training_rows_are_required() -> None:

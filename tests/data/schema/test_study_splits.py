@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
-from amif_lightning.data.schema.studies import StudyRelease, StudyRow
-from amif_lightning.data.schema.study_splits import HELD_OUT, NO_IMAGE, NO_TEXT, split_studies
+from amif_lightning.data.schema.studies import (
+    HELD_OUT,
+    NO_IMAGE,
+    NO_TEXT,
+    StudyRelease,
+    StudyRow,
+    split_studies,
+)
 from amif_lightning.errors import UserError
 from tests.data.tiny_studies import make_study, tiny_studies
 

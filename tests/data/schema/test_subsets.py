@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from amif_lightning.data.schema.answers import Count, subsets_of, tally
 from amif_lightning.data.schema.questions import AnswerType, VQAExample
-from amif_lightning.data.schema.subsets import Count, subsets_of, tally
 
 
 def row(answer: str, answer_type: AnswerType = "", question_type: str = "") -> VQAExample:

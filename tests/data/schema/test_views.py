@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from amif_lightning.data.schema.views import draw_views, fixed_views, kind_of
+from amif_lightning.data.schema.studies import draw_views, fixed_views, kind_of
 
 TEN = ["lateral", *["PA", "AP", "lateral"] * 3]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from amif_lightning.data.files.tables import MALFORMED, NO_FILE
-from amif_lightning.data.schema.study_splits import NO_TEXT
+from amif_lightning.data.schema.studies import NO_TEXT
 from amif_lightning.errors import UserError
 from data_modules.pretrain.medicat import BAD_FIELD, NOT_RADIOLOGY, TWICE, MedICaT
 from tests.fakes_corpora import MEDICAT, MEDICAT_FILE, QUICK, medicat_figure, reasons, write_medicat

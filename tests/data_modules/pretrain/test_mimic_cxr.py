@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from amif_lightning.data.files.tables import MALFORMED, NO_FILE
-from amif_lightning.data.schema.study_splits import NO_IMAGE
+from amif_lightning.data.schema.studies import NO_IMAGE
 from amif_lightning.errors import UserError
 from data_modules.pretrain.mimic_cxr import MIMICCXR, NO_REPORT, NO_SECTION
 from data_modules.pretrain.mimic_sections import NAME, build_sectioned

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from amif_lightning.data.schema import answers, baselines
+from amif_lightning.data.schema.answers import subsets_of, tally
 from amif_lightning.data.schema.question_splits import Splits, overlap
 from amif_lightning.data.schema.questions import VQAExample
-from amif_lightning.data.schema.subsets import subsets_of, tally
 from amif_lightning.evaluation import EvaluationContext
 
 

@@ -11,7 +11,7 @@ from amif_lightning.data.audit import image_check as images_check
 from amif_lightning.data.audit.evaluation_context import baselines_correct
 from amif_lightning.data.audit.findings import Findings, dropped_by_reason, table
 from amif_lightning.data.schema import baselines
-from amif_lightning.data.schema.answers import answers_of, candidates
+from amif_lightning.data.schema.answers import Count, answers_of, candidates, tally
 from amif_lightning.data.schema.question_splits import (
     EvaluationSplit,
     Overlap,
@@ -20,10 +20,8 @@ from amif_lightning.data.schema.question_splits import (
     overlap,
     restated,
     restating,
-    shared_images,
 )
 from amif_lightning.data.schema.questions import Release, VQAExample
-from amif_lightning.data.schema.subsets import Count, tally
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ def _not_clean(parts: Splits, release: Release) -> list[str]:
                 f"frame (same image, normalised wording), which gives {given} of {len(rows)} "
                 f"{name} questions away with their answer"
             )
-    if shared := shared_images(parts.train, parts.validation):
+    if shared := images_of(parts.train) & images_of(parts.validation):
         found.append(f"{len(shared)} validation images are in the trained rows")
     return found
 

@@ -10,9 +10,14 @@ from typing import Any
 from amif_lightning.data.audit import image_check as images_check
 from amif_lightning.data.audit.findings import Findings, dropped_by_reason, table
 from amif_lightning.data.preprocessing.normalization import normalise
-from amif_lightning.data.schema.studies import StudyRelease, StudyRow
-from amif_lightning.data.schema.study_splits import NO_TEXT, StudySplits, unusable
-from amif_lightning.data.schema.views import kind_of
+from amif_lightning.data.schema.studies import (
+    NO_TEXT,
+    StudyRelease,
+    StudyRow,
+    StudySplits,
+    kind_of,
+    unusable,
+)
 from amif_lightning.errors import UserError
 
 #: Whether a text fits into ``StudyDataModule.max_text_tokens``.

@@ -18,8 +18,7 @@ from amif_lightning.data.loading.study_dataset import StudyCollator, StudyViews,
 from amif_lightning.data.preprocessing.image_tensors import DecodedImages
 from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
 from amif_lightning.data.schema.questions import SplitName
-from amif_lightning.data.schema.studies import StudyRow
-from amif_lightning.data.schema.study_splits import StudySplits, split_studies
+from amif_lightning.data.schema.studies import StudyRow, StudySplits, split_studies
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import FixedNegatives, Region, RetrievalContext
 from amif_lightning.signatures import Unpack

@@ -15,8 +15,8 @@ from amif_lightning.batch import VQABatch, pad_tokens
 from amif_lightning.data.preprocessing.image_tensors import DecodedImages, read_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.schema.answers import subsets_of
 from amif_lightning.data.schema.questions import VQAExample
-from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.seeding import stable_seed
 
 

@@ -16,8 +16,7 @@ from amif_lightning.data.preprocessing.image_tensors import DecodedImages, read_
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform
-from amif_lightning.data.schema.studies import StudyRow
-from amif_lightning.data.schema.views import draw_views, fixed_views, kind_of
+from amif_lightning.data.schema.studies import StudyRow, draw_views, fixed_views, kind_of
 from amif_lightning.seeding import stable_seed
 
 

@@ -27,7 +27,7 @@ from amif_lightning.data.loading.question_dataset import (
 from amif_lightning.data.preprocessing.image_tensors import DecodedImages
 from amif_lightning.data.preprocessing.transforms import ImageTransform
 from amif_lightning.data.schema import answers
-from amif_lightning.data.schema.answers import VocabularyKind
+from amif_lightning.data.schema.answers import VocabularyKind, subsets_of
 from amif_lightning.data.schema.question_splits import (
     EvaluationSplit,
     Protocol,
@@ -35,7 +35,6 @@ from amif_lightning.data.schema.question_splits import (
     split_questions,
 )
 from amif_lightning.data.schema.questions import SplitName, VQAExample
-from amif_lightning.data.schema.subsets import subsets_of
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import EvaluationContext
 from amif_lightning.seeding import stable_seed

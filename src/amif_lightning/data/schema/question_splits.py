@@ -139,13 +139,9 @@ def split_questions(
     usable = released_train
     if protocol == "clean":
         held_out = [r for name, rows in release.splits.items() if name != "train" for r in rows]
-        leaking = {row.question_id for row in restating(released_train, held_out)}
+        leaking = {row.question_id: row for row in restating(released_train, held_out)}
         usable = tuple(row for row in released_train if row.question_id not in leaking)
-        dropped += [
-            DroppedRow(row.question_id, RESTATED, row.question)
-            for row in released_train
-            if row.question_id in leaking
-        ]
+        dropped += [DroppedRow(name, RESTATED, row.question) for name, row in leaking.items()]
     if from_train:
         validation = tuple(row for row in usable if row.image_key in images)
         train = tuple(row for row in usable if row.image_key not in images)
@@ -157,7 +153,13 @@ def split_questions(
     if protocol == "literature":
         seen = [name for name in get_args(SplitName) if release.splits.get(name)]
         answer_rows = tuple(row for name in seen for row in release.splits[name])
-        notes.append(_literature_note(seen))
+        notes.append(
+            "literature (test answers visible): candidates and vocabulary hold the answers of all "
+            "splits."
+            if "test" in seen
+            else "literature: the test answers are not on disk, so candidates and vocabulary hold "
+            f"the answers of {' and '.join(seen)} only."
+        )
     return Splits(
         dataset=release.dataset,
         layout=release.layout,
@@ -210,11 +212,6 @@ def images_of(rows: Iterable[VQAExample]) -> frozenset[str]:
     return frozenset(row.image_key for row in rows)
 
 
-def shared_images(rows: Iterable[VQAExample], others: Iterable[VQAExample]) -> frozenset[str]:
-    """Return the image keys that two sets of rows share."""
-    return images_of(rows) & images_of(others)
-
-
 @dataclass(frozen=True)
 class Overlap:
     """Number of images that two named sets of rows share."""
@@ -229,7 +226,8 @@ def overlap(
     first: str, rows: Sequence[VQAExample], second: str, others: Sequence[VQAExample]
 ) -> Overlap:
     """Count the images that two named sets of rows share."""
-    return Overlap(first, second, len(shared_images(rows, others)), len(images_of(others)))
+    in_second = images_of(others)
+    return Overlap(first, second, len(images_of(rows) & in_second), len(in_second))
 
 
 def question_key(row: VQAExample) -> QuestionKey:
@@ -266,23 +264,6 @@ def drop_images(
     train: tuple[VQAExample, ...], images: frozenset[str], reason: str
 ) -> tuple[tuple[VQAExample, ...], list[DroppedRow]]:
     """Return the rows to keep and, as "not clean: <reason>", the rows with one of ``images``."""
-    return (
-        tuple(row for row in train if row.image_key not in images),
-        [
-            DroppedRow(row.question_id, f"not clean: {reason}", row.image)
-            for row in train
-            if row.image_key in images
-        ],
-    )
-
-
-def _literature_note(seen: list[str]) -> str:
-    if "test" in seen:
-        return (
-            "literature (test answers visible): candidates and vocabulary hold the answers of all "
-            "splits."
-        )
-    return (
-        "literature: the test answers are not on disk, so candidates and vocabulary hold the "
-        f"answers of {' and '.join(seen)} only."
-    )
+    found = [row for row in train if row.image_key in images]
+    dropped = [DroppedRow(row.question_id, f"not clean: {reason}", row.image) for row in found]
+    return tuple(row for row in train if row.image_key not in images), dropped

@@ -1,7 +1,6 @@
 """One LightningDataModule per data set over one base."""
 
-from data_modules.phantom.module import Phantom
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import Phantom, PhantomStudies
 from data_modules.pretrain.captions_from_qa import CaptionsFromQA
 from data_modules.pretrain.chexpert_5x200 import CheXpert5x200, MIMIC5x200
 from data_modules.pretrain.image_text import ImageText

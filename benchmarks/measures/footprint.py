@@ -43,7 +43,7 @@ from amif_lightning.reports.analysis.statistics import (
 )
 from amif_lightning.tasks.checkpoints import load_checkpoint
 from amif_lightning.tasks.pretrain import AMiFPretrain
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import PhantomStudies
 
 Array = NDArray[np.float64]
 

@@ -12,10 +12,17 @@ Layout under the root::
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-from collections.abc import Mapping
+import signal
+import sys
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from functools import partial
 from itertools import islice
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,7 +32,6 @@ from amif_lightning.arguments import check_minimum
 from amif_lightning.data.files.atomic import new_folder
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.errors import UserError
-from data_modules.phantom import workers
 from data_modules.phantom.compositions import ask, held_out
 from data_modules.phantom.questions import Candidate, Question, choose
 from data_modules.phantom.simulator.findings import COORDINATES
@@ -37,12 +43,16 @@ from data_modules.phantom.study import (
     QUESTIONS,
     SPLITS,
     Job,
+    Written,
     line,
     plan,
     stream,
+    write_study,
 )
 
 GENERATOR = 1  # increased when the same seed gives other data
+SMALLEST_POOL = 200  # studies; a smaller set takes less time than the start of a pool
+_CHUNK = 8  # studies per task of a process
 STUDIES: Mapping[SplitName, int] = {"train": 1200, "validation": 200, "test": 300}
 
 MANIFEST = "phantom.json"
@@ -113,13 +123,9 @@ def checked_sizes(
 
 def _finished(root: Path, settings: Mapping[str, Any]) -> bool:
     """Return whether the data set is complete; raise a UserError for any other content."""
-    if root.exists() and not root.is_dir():
-        raise UserError(
-            f"{root} is a file, so the phantom data set cannot be written there; give a folder."
-        )
     path = root / MANIFEST
     if not path.is_file():
-        if root.is_dir() and any(root.iterdir()):
+        if root.is_file() or (root.is_dir() and any(root.iterdir())):
             raise UserError(
                 f"{root} is not empty and has no {MANIFEST}, so the phantom data set is not "
                 "written there; give an empty folder as root."
@@ -157,7 +163,7 @@ def _write(
         (root / IMAGE_FOLDER / split).mkdir(parents=True)
     with (
         # Closed before an interruption removes the folder, in which workers still write.
-        closing(workers.written(root, planned, processes)) as done,
+        closing(written(root, planned, processes)) as done,
         _opened(root / STUDY_FILE) as study_file,
         _opened(root / QUESTION_FILE) as question_file,
         _opened(root / COMPOSITION_FILE) as composition_file,
@@ -167,11 +173,11 @@ def _write(
         for split in SPLITS:
             found: list[Candidate] = []
             composed: list[Candidate] = []
-            for written in islice(done, len(jobs[split])):
-                study_file.write(written.study)
-                footprint_file.write(written.footprints)
-                found += written.candidates
-                composed += [written.composition] if written.composition else []
+            for one in islice(done, len(jobs[split])):
+                study_file.write(one.study)
+                footprint_file.write(one.footprints)
+                found += one.candidates
+                composed += [one.composition] if one.composition else []
                 bar.update()
             plain = choose(stream(seed, split, QUESTIONS), found, len(jobs[split]))
             rng = stream(seed, split, COMPOSITIONS)
@@ -181,6 +187,40 @@ def _write(
             counts["questions"][split] = len(plain)
             counts["compositions"][split] = len(compositions)
     return counts
+
+
+def written(
+    folder: Path, jobs: Sequence[Job], processes: int | None = None
+) -> Generator[Written, None, None]:
+    """Draw and save studies below ``folder``; yield the results in the order of the jobs."""
+    if processes is None:
+        linux = sys.platform == "linux"
+        cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+        processes = cores if len(jobs) >= SMALLEST_POOL else 1
+    if processes == 1:
+        yield from (write_study(folder, job) for job in jobs)
+        return
+    # Forked workers import nothing (torch takes seconds) and only use numpy and Pillow.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start)
+    try:
+        yield from pool.map(partial(write_study, folder), jobs, chunksize=_CHUNK)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start() -> None:
+    """Make a worker end with its parent and ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    # A killed parent does not close the queue, and a worker would wait for its next job for ever.
+    wait([sentinel])
+    os._exit(1)
 
 
 def _opened(path: Path) -> TextIO:

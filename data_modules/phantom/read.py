@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
@@ -38,13 +38,6 @@ NAMES: Mapping[str, frozenset[str]] = {
 }
 
 
-class PhantomImage(NamedTuple):
-    """One image of a study; the path is relative to the root and identifies the image."""
-
-    view: View
-    path: str
-
-
 @dataclass(frozen=True, slots=True)
 class Study:
     """One line of studies.jsonl."""
@@ -52,7 +45,7 @@ class Study:
     study_id: str
     patient_id: str
     split: SplitName
-    images: tuple[PhantomImage, ...]  # frontal, lateral
+    images: Mapping[View, str]  # path relative to the root, which identifies the image
     report: str  # both sections
     findings: tuple[Finding, ...]
     shown_on: tuple[tuple[View, ...], ...]  # for each finding, the views that show it
@@ -64,7 +57,8 @@ def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
         if not (root / needed).is_file():
             raise UserError(
                 f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
-                "let `fit` or `audit` with --data Phantom generate it, or give another root."
+                "delete that folder if it exists and let `fit` or `audit` with --data Phantom "
+                "generate it, or give another root."
             )
     source = TableFile(root / name, DATASET, AGAIN.format(root))
     for _, row in read_json_lines(source, None):
@@ -82,11 +76,6 @@ def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
     patients = {row["study_id"]: row["patient_id"] for row in _rows(root, STUDY_FILE)}
     _read_questions(root, "questions", QUESTION_FILE, patients, splits)
     if compositional:
-        if not (root / COMPOSITION_FILE).is_file():
-            raise UserError(
-                f"{root / COMPOSITION_FILE} is missing because an earlier version generated "
-                f"{root}: delete the folder to generate it again, or leave compositional off."
-            )
         _read_questions(root, "compositions", COMPOSITION_FILE, patients, splits)
     rows = {split: tuple(found) for split, found in splits.items()}
     return Release(dataset=DATASET, layout="generated", splits=rows)
@@ -146,7 +135,7 @@ def read_studies(root: Path | str) -> list[Study]:
             study_id=row["study_id"],
             patient_id=row["patient_id"],
             split=row["split"],
-            images=tuple(PhantomImage(image["view"], image["path"]) for image in row["images"]),
+            images={image["view"]: image["path"] for image in row["images"]},
             report=f"{row['report']['findings']} {row['report']['impression']}",
             findings=tuple(
                 Finding(**{name: found[name] for name in names}) for found in row["findings"]
@@ -169,6 +158,5 @@ def read_regions(root: Path | str) -> dict[str, list[tuple[str, list[int]]]]:
     for row in _rows(Path(root), FOOTPRINT_FILE):
         study = studies[row["study_id"]]
         if row["view"] in study.shown_on[row["finding"]]:
-            path = dict(study.images)[row["view"]]
-            found.setdefault(path, []).append((row["kind"], row["runs"]))
+            found.setdefault(study.images[row["view"]], []).append((row["kind"], row["runs"]))
     return found

@@ -22,7 +22,7 @@ from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from amif_lightning.tasks.pretraining.mining import Drawn
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import PhantomStudies
 from tests.callbacks.boards import trainer_of, validate
 from tests.tasks.study_small import phantom_studies, pretraining
 

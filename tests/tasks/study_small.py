@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
 from amif_lightning.tasks import AMiFPretrain
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import PhantomStudies
 from tests.small import SIZES, SMALL, trainer
 
 #: The local losses of the released code.

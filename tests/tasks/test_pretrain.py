@@ -26,7 +26,7 @@ from amif_lightning.losses.alignment import (
 )
 from amif_lightning.tasks import AMiFPretrain, AMiFVQA
 from amif_lightning.tasks.pretraining.mining import Drawn
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import PhantomStudies
 from tests.small import SMALL, phantom, trainer
 from tests.tasks.study_small import (
     RELEASED,

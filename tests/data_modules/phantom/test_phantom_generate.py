@@ -15,9 +15,8 @@ from amif_lightning.errors import UserError
 from data_modules.phantom import generate as module
 from data_modules.phantom import study
 from data_modules.phantom.generate import generate
-from data_modules.phantom.module import Phantom
+from data_modules.phantom.module import Phantom, PhantomStudies
 from data_modules.phantom.read import read_phantom, read_studies
-from data_modules.phantom.studies import PhantomStudies
 from tests.data_modules.phantom.conftest import SMALL
 from tests.data_modules.phantom.files import TINY, fingerprint
 
@@ -46,8 +45,8 @@ def test_a_split_does_not_depend_on_the_size_of_another(tmp_path: Path) -> None:
 def test_images_are_8_bit_grey_112(phantom_root: Path) -> None:
     studies = read_studies(phantom_root)
     for one in studies[::20]:
-        for image in one.images:
-            with Image.open(phantom_root / image.path) as opened:
+        for path in one.images.values():
+            with Image.open(phantom_root / path) as opened:
                 assert opened.mode == "L"
                 assert opened.size == (112, 112)
                 pixels = np.asarray(opened)
@@ -154,7 +153,7 @@ def test_the_slower_of_two_with_other_settings_fails(
 @pytest.mark.parametrize("where", ["file", "file/deeper"])
 def test_a_file_as_root_or_above_it_is_one_sentence(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("keep")
-    with pytest.raises(UserError, match=r"give (a folder|another root)") as error:
+    with pytest.raises(UserError, match=r"give (an empty folder|another root)") as error:
         generate(tmp_path / where, studies=TINY, progress=False)
     assert "\n" not in str(error.value)
     assert (tmp_path / "file").read_text() == "keep"

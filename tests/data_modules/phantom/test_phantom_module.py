@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from amif_lightning.errors import UserError
-from data_modules.phantom.module import Phantom
+from data_modules.phantom.module import Phantom, PhantomStudies
 from data_modules.phantom.read import read_studies
-from data_modules.phantom.studies import PhantomStudies
 from tests.data_modules.phantom.conftest import SMALL
 
 

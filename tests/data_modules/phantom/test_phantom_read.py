@@ -16,10 +16,10 @@ from PIL import Image
 
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Region
+from data_modules.phantom.module import PhantomStudies
 from data_modules.phantom.read import NAMES, Study, read_phantom, read_studies
 from data_modules.phantom.simulator.findings import Finding, finding_vector
 from data_modules.phantom.simulator.geometry import VIEWS
-from data_modules.phantom.studies import PhantomStudies
 from data_modules.phantom.study import decode_runs, encode_runs
 
 DENIALS = {"no", "not", "without", "neither", "nor", "negative"}
@@ -45,7 +45,7 @@ def test_studies_have_two_views_a_report_and_the_vector_of_their_findings(
     assert Counter(study.split for study in studies) == {"train": 160, "validation": 30, "test": 60}
     written = [json.loads(x)["report"] for x in (phantom_root / "studies.jsonl").open()]
     for study, sections in zip(studies, written, strict=True):
-        assert [image.view for image in study.images] == list(VIEWS)
+        assert list(study.images) == list(VIEWS)
         assert study.vector == finding_vector(study.findings)
         assert study.report == f"{sections['findings']} {sections['impression']}"
         assert len(study.shown_on) == len(study.findings)
@@ -105,9 +105,9 @@ def shown(phantom_root: Path) -> list[tuple[Study, str, list[Region]]]:
     """Every image with its study and the regions that the data module gives."""
     data = PhantomStudies(str(phantom_root))
     return [
-        (s, i.path, list(data.regions(f"Phantom/{s.study_id}", f"Phantom/{i.path}")))
+        (s, path, list(data.regions(f"Phantom/{s.study_id}", f"Phantom/{path}")))
         for s in read_studies(phantom_root)
-        for i in s.images
+        for path in s.images.values()
     ]
 
 

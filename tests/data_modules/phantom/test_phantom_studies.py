@@ -11,10 +11,9 @@ from torch import Tensor
 
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.checkpoints import check_selection
-from data_modules.phantom.module import Phantom
+from data_modules.phantom.module import Phantom, PhantomStudies
 from data_modules.phantom.read import read_studies
 from data_modules.phantom.simulator.findings import KINDS
-from data_modules.phantom.studies import PhantomStudies
 from tests.data_modules.phantom.conftest import SMALL
 
 
@@ -38,7 +37,7 @@ def test_a_batch_shows_one_patient_in_two_views(root: Path) -> None:
         for i, name in enumerate(batch.study_ids):
             study = of_study[name]
             shown = {batch.first_ids[i], batch.second_ids[i]}
-            assert shown == {f"Phantom/{image.path}" for image in study.images}
+            assert shown == {f"Phantom/{path}" for path in study.images.values()}
             assert batch.texts[i] == study.report
     # Validation shows the frontal view first.
     assert all(name.endswith("frontal.png") for name in batches[-1].first_ids)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.phantom import workers
+from data_modules.phantom import generate as module
 from data_modules.phantom.generate import generate
 from tests.data_modules.phantom.files import TINY
 
@@ -25,7 +25,7 @@ def test_large_sets_use_all_cores_and_small_ones_no_pool(
         asked.append(processes)
         raise RuntimeError("a pool")
 
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(module, "ProcessPoolExecutor", pool)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
     generate(tmp_path / "small", studies=TINY, progress=False)
     assert asked == []
@@ -38,15 +38,15 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from data_modules.phantom import study, workers
+from data_modules.phantom import generate, study
 
 def touch(folder, job):
     (folder / str(os.getpid())).touch()
     return study.Written("", "", [], None)
 
-workers.write_study = touch
+generate.write_study = touch
 jobs = study.plan(0, "train", 200)
-for number, _ in enumerate(workers.written(Path(sys.argv[1]), jobs, 2)):
+for number, _ in enumerate(generate.written(Path(sys.argv[1]), jobs, 2)):
     if number == 150:
         os.kill(os.getpid(), signal.SIGKILL)
 """

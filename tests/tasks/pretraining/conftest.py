@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amif_lightning.batch import StudyBatch
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import PhantomStudies
 from tests.tasks.study_small import first_batch, phantom_studies
 
 

@@ -20,7 +20,7 @@ from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.tasks import AMiFPretrain
 from amif_lightning.tasks.pretraining import local_alignment
 from amif_lightning.tasks.pretraining.mining import Drawn
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import PhantomStudies
 from tests.small import trainer
 from tests.tasks.study_small import first_batch, fitted, phantom_studies, pretraining, step
 

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from amif_lightning.tasks import AMiFPretrain
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import PhantomStudies
 from tests.small import trainer
 from tests.tasks.study_small import phantom_studies
 

@@ -21,7 +21,7 @@ from amif_lightning.models.words import inner_words
 from amif_lightning.tasks import AMiFPretrain
 from amif_lightning.tasks.pretraining import pair_scores
 from amif_lightning.tasks.pretraining.pair_scores import PairEvaluation, logged_pairs
-from data_modules.phantom.studies import PhantomStudies
+from data_modules.phantom.module import PhantomStudies
 from tests.small import trainer
 from tests.tasks.study_small import phantom_studies, pretraining
 

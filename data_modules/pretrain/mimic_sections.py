@@ -6,7 +6,6 @@ import csv
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -46,18 +45,10 @@ _RULE = re.compile(r"[\s_=*-]*")
 _BLANK = re.compile(r"\n[ \t]*\n")
 
 
-@dataclass(frozen=True)
-class Sections:
-    """The sections of a report, white space collapsed; empty if the report has no such section."""
+def split_report(report: str) -> dict[str, str]:
+    """Return the sections of any report, white space collapsed, by these rules, in this order.
 
-    findings: str = ""
-    impression: str = ""
-    last_paragraph: str = ""  # only without findings and impression
-    comparison: str = ""
-
-
-def split_report(report: str) -> Sections:
-    """Find the sections of any report by these rules, in this order.
+    Keys are ``findings``, ``impression``, ``comparison`` and ``last_paragraph``, empty if missing.
 
     1. The report follows the last line ``FINAL REPORT``; wet reads and addenda before are ignored.
     2. A section begins at a line that starts with a known heading and a colon, in any case, or with
@@ -95,9 +86,11 @@ def split_report(report: str) -> Sections:
         kind, rest = begun
         headed, lines = True, [rest]
     close()
-    joined = {name: " ".join(dict.fromkeys(filter(None, parts))) for name, parts in found.items()}
+    joined: dict[str, str] = {
+        name: " ".join(dict.fromkeys(filter(None, parts))) for name, parts in found.items()
+    }
     last = free[-1] if free and not (joined["findings"] or joined["impression"]) else ""
-    return Sections(last_paragraph=last, **joined)
+    return {**joined, "last_paragraph": last}
 
 
 def _begins(line: str, kind: Kind, started: bool) -> tuple[Kind, str] | None:
@@ -126,9 +119,7 @@ def read_sectioned(
 
     Append unreadable lines to ``dropped``.
     """
-    source = TableFile(
-        path, dataset, "delete it, and the next run builds it again from the reports"
-    )
+    source = TableFile(path, dataset, "delete it: the next run builds it again from the reports")
     for _, row in read_table(source, ("study", *columns), dropped):
         yield row["study"].strip().removeprefix("s"), row
 
@@ -151,14 +142,14 @@ def build_sectioned(dataset: str, reports: Path, path: Path) -> None:
         try:
             with unfinished.open("a+", encoding="utf-8", newline="") as stream:
                 done = _kept(unfinished)
-                writer = csv.writer(stream, lineterminator="\n")
+                writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
                 if not done:
-                    writer.writerow(COLUMNS)
+                    writer.writeheader()
                 files = _report_files(dataset, reports)
                 for file in tqdm(files, "report sections", unit="report", disable=None):
                     if file.stem not in done:
                         parts = split_report(file.read_text(encoding="utf-8", errors="replace"))
-                        writer.writerow([file.stem, *(getattr(parts, c) for c in COLUMNS[1:])])
+                        writer.writerow({"study": file.stem, **parts})
             os.replace(unfinished, path)
         except OSError as error:
             raise UserError(
@@ -197,12 +188,8 @@ def _kept(unfinished: Path) -> set[str]:
 
 
 def _report_files(dataset: str, reports: Path) -> list[Path]:
-    found = [
-        report
-        for patient in _patients(reports)
-        for report in sorted(patient.glob("s*.txt"))
-        if report.stem[1:].isdigit()
-    ]
+    files = (file for patient in _patients(reports) for file in sorted(patient.glob("s*.txt")))
+    found = [file for file in files if file.stem[1:].isdigit()]
     if not found:
         raise no_reports(dataset, reports, str(reports))
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import read_json
+from amif_lightning.data.files.json_files import read_json, unexpected
 from amif_lightning.data.files.tables import is_text
 from amif_lightning.data.loading.hub_module import PARQUET, HubQuestions
 from amif_lightning.data.loading.options import HubOptions
@@ -82,10 +82,7 @@ class PathVQA(HubQuestions):
             if path is None:
                 continue
             items = read_json(NAME, path, self.source)
-            if not isinstance(items, list):
-                raise UserError(
-                    f"PathVQA: {path} is not a list of questions, so fetch it from {self.source}."
-                )
+            items = items if isinstance(items, list) else []
             rows = [_row(item, split, number) for number, item in enumerate(items)]
             splits[split] = tuple(row for row in rows if row is not None)
             dropped += [
@@ -94,10 +91,8 @@ class PathVQA(HubQuestions):
                 if row is None
             ]
             if not splits[split]:
-                raise UserError(
-                    f"PathVQA: {path} contains no readable question, so fetch it from "
-                    f"{self.source}."
-                )
+                what = "it contains no list with a readable question"
+                raise unexpected(NAME, path, what, self.source)
         return splits, dropped
 
 

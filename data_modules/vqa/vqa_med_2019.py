@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.json_files import check_folder
@@ -37,32 +37,21 @@ SHARED_NOTE = (
 )
 ABNORMALITY = "abnormality question, not part of task no_abnormality"
 
-#: Categories of the task, in the order of the released files C1 to C4.
+#: In the order of the released files C1 to C4.
 CATEGORIES = ("modality", "plane", "organ", "abnormality")
 
 
-@dataclass(frozen=True)
-class _Split:
+class _Split(NamedTuple):
     folder: str
     questions: str
     images: str
-    short: str
-    fields: int = 3
 
 
 _SPLITS: dict[SplitName, _Split] = {
-    "train": _Split(
-        "ImageClef-2019-VQA-Med-Training", "All_QA_Pairs_train.txt", "Train_images", "train"
-    ),
-    "validation": _Split(
-        "ImageClef-2019-VQA-Med-Validation", "All_QA_Pairs_val.txt", "Val_images", "val"
-    ),
+    "train": _Split("ImageClef-2019-VQA-Med-Training", "All_QA_Pairs_train.txt", "Train_images"),
+    "validation": _Split("ImageClef-2019-VQA-Med-Validation", "All_QA_Pairs_val.txt", "Val_images"),
     "test": _Split(
-        "VQAMed2019Test",
-        "VQAMed2019_Test_Questions_w_Ref_Answers.txt",
-        "VQAMed2019_Test_Images",
-        "test",
-        fields=4,
+        "VQAMed2019Test", "VQAMed2019_Test_Questions_w_Ref_Answers.txt", "VQAMed2019_Test_Images"
     ),
 }
 
@@ -97,8 +86,7 @@ class VQAMed2019(VQADataModule):
     ) -> None:
         super().__init__(root, **kwargs)
         check_choice("task", task, Task)
-        self.task: Task = task
-        self.unpacked = Path(unpacked)
+        self.task, self.unpacked = task, Path(unpacked)
         self._folders = _Folders(self.root, self.unpacked)
 
     def prepare_data(self) -> None:
@@ -140,9 +128,8 @@ class VQAMed2019(VQADataModule):
             if archive := self._folders.archive(folder):
                 absent[f"{name} images"] = f"{folder} is not unpacked: unzip {archive}"
             elif not self._folders.find(folder):
-                absent[f"{name} images"] = (
-                    f"{folder} is not in {self.root}, fetch the images from {SOURCE}"
-                )
+                where = f"{folder} is not in {self.root}, fetch the images from {SOURCE}"
+                absent[f"{name} images"] = where
         if self.task == "no_abnormality":
             splits = {n: tuple(_without_abnormality(n, r, dropped)) for n, r in splits.items()}
             notes.append(
@@ -156,11 +143,8 @@ class VQAMed2019(VQADataModule):
         folder = _SPLITS[name].folder
         zipped = self._folders.archive(folder)
         if name != "train":
-            return (
-                f"{zipped} is not unpacked"
-                if zipped
-                else f"{folder}/{path.name} is not in {self.root}"
-            )
+            there = f"{folder}/{path.name} is not in {self.root}"
+            return f"{zipped} is not unpacked" if zipped else there
         if zipped:
             raise UserError(
                 f"VQA-Med-2019: {zipped} is not unpacked yet: call prepare_data() before reading "
@@ -173,14 +157,14 @@ class VQAMed2019(VQADataModule):
 
 
 def _read_split(path: Path, name: SplitName, dropped: list[DroppedRow]) -> Iterator[VQAExample]:
-    files = _SPLITS[name]
-    categories = {} if name == "test" else _categories(path.parent, files.short)
+    files, width = _SPLITS[name], 4 if name == "test" else 3
+    categories = {} if name == "test" else _categories(path)
     usable = 0
     for number, fields in _lines(path):
         question_id = f"{NAME}/{name}/{number - 1}"
         detail = f"{files.folder}/{path.name}, line {number}"
-        if len(fields) != files.fields or not all(fields):
-            reason = f"malformed line (not {files.fields} fields separated by '|')"
+        if len(fields) != width or not all(fields):
+            reason = f"malformed line (not {width} fields separated by '|')"
             dropped.append(DroppedRow(question_id, reason, detail))
             continue
         image, question, answer = fields[0], fields[-2], fields[-1]
@@ -202,14 +186,15 @@ def _read_split(path: Path, name: SplitName, dropped: list[DroppedRow]) -> Itera
         )
     if not usable:
         raise UserError(
-            f"VQA-Med-2019: {path} holds no line of {files.fields} fields separated by '|', so it "
+            f"VQA-Med-2019: {path} holds no line of {width} fields separated by '|', so it "
             f"is not the expected release: fetch it again from {SOURCE}."
         )
 
 
-def _categories(folder: Path, short: str) -> Mapping[tuple[str, ...], str]:
+def _categories(questions: Path) -> Mapping[tuple[str, ...], str]:
     """Return the category of each (image, question, answer) line in the files C1 to C4."""
     found: dict[tuple[str, ...], str] = {}
+    folder, short = questions.parent, questions.stem.rpartition("_")[2]
     for number, category in enumerate(CATEGORIES, start=1):
         path = folder / "QAPairsByCategory" / f"C{number}_{category.title()}_{short}.txt"
         if path.is_file():
@@ -277,9 +262,8 @@ class _Folders:
         """Unpack the zip of a missing folder, if there is one."""
         from amif_lightning.data.files.archives import extract
 
-        if not self.find(folder):
-            for zipped in self._archives(folder)[:1]:
-                extract(zipped, self._target(zipped))
+        if not self.find(folder) and (zips := self._archives(folder)):
+            extract(zips[0], self._target(zips[0]))
 
     def _bases(self, folder: str) -> list[Path]:
         """Return the folders that may contain a released folder or its zip."""

@@ -81,10 +81,10 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "test.json").unlink()
     assert set(module(tmp_path).release.absent) == {"test"}
     (tmp_path / "train.json").write_text("{}")
-    with pytest.raises(UserError, match="is not a list of questions"):
+    with pytest.raises(UserError, match="contains no list with a readable question"):
         _ = module(tmp_path).release
     (tmp_path / "train.json").write_text("[]")
-    with pytest.raises(UserError, match="contains no readable question"):
+    with pytest.raises(UserError, match="contains no list with a readable question"):
         _ = module(tmp_path).release
 
 

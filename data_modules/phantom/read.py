@@ -72,42 +72,35 @@ def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
         UserError: The data set is missing or unfinished, or its manifest states other numbers.
     """
     root = Path(root)
-    splits: dict[SplitName, list[VQAExample]] = {split: [] for split in SPLITS}
     patients = {row["study_id"]: row["patient_id"] for row in _rows(root, STUDY_FILE)}
-    _read_questions(root, "questions", QUESTION_FILE, patients, splits)
+    rows = _read_questions(root, "questions", QUESTION_FILE, patients)
     if compositional:
-        _read_questions(root, "compositions", COMPOSITION_FILE, patients, splits)
-    rows = {split: tuple(found) for split, found in splits.items()}
-    return Release(dataset=DATASET, layout="generated", splits=rows)
+        rows += _read_questions(root, "compositions", COMPOSITION_FILE, patients)
+    splits = {split: tuple(row for row in rows if row.split == split) for split in SPLITS}
+    return Release(dataset=DATASET, layout="generated", splits=splits)
 
 
 def _read_questions(
-    root: Path,
-    name: str,
-    file: str,
-    patients: Mapping[str, str],
-    splits: dict[SplitName, list[VQAExample]],
-) -> None:
-    """Append the questions of a file; the manifest states their numbers under ``name``."""
-    found: Counter[SplitName] = Counter()
+    root: Path, name: str, file: str, patients: Mapping[str, str]
+) -> list[VQAExample]:
+    """Read the questions of a file; the manifest states their numbers under ``name``."""
     prefix = "" if file == QUESTION_FILE else "composition-"
-    for number, row in enumerate(_rows(root, file)):
-        found[row["split"]] += 1
-        splits[row["split"]].append(
-            VQAExample(
-                question_id=f"{DATASET}/{row['split']}/{prefix}{number}",
-                qid="",
-                split=row["split"],
-                image_key=row["image"],
-                image=row["image"],
-                question=row["question"],
-                answer=row["answer"],
-                references=(row["answer"],),  # generated in normalised form
-                answer_type="closed" if row["answer"] in ("yes", "no") else "open",
-                question_type=row["question_type"],
-                group=patients[row["study_id"]],
-            )
+    rows = [
+        VQAExample(
+            question_id=f"{DATASET}/{row['split']}/{prefix}{number}",
+            qid="",
+            split=row["split"],
+            image_key=row["image"],
+            image=row["image"],
+            question=row["question"],
+            answer=row["answer"],
+            references=(row["answer"],),  # generated in normalised form
+            answer_type="closed" if row["answer"] in ("yes", "no") else "open",
+            question_type=row["question_type"],
+            group=patients[row["study_id"]],
         )
+        for number, row in enumerate(_rows(root, file))
+    ]
     path = root / MANIFEST
     try:
         promised = json.loads(path.read_text(encoding="utf-8"))[name]
@@ -115,12 +108,14 @@ def _read_questions(
         raise UserError(
             f"{path} is not a manifest of the phantom data set; {AGAIN.format(root)}."
         ) from None
+    found = Counter(row.split for row in rows)
     counts = {split: found[split] for split in SPLITS}
     if promised != counts:
         raise UserError(
             f"{root / file} contains {counts} questions, but {path} states {promised}; "
             f"{AGAIN.format(root)}."
         )
+    return rows
 
 
 def read_studies(root: Path | str) -> list[Study]:
@@ -137,9 +132,7 @@ def read_studies(root: Path | str) -> list[Study]:
             split=row["split"],
             images={image["view"]: image["path"] for image in row["images"]},
             report=f"{row['report']['findings']} {row['report']['impression']}",
-            findings=tuple(
-                Finding(**{name: found[name] for name in names}) for found in row["findings"]
-            ),
+            findings=tuple(Finding(*(found[n] for n in names)) for found in row["findings"]),
             shown_on=tuple(tuple(found["shown_on"]) for found in row["findings"]),
             vector=tuple(row["vector"]),
         )

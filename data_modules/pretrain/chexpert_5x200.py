@@ -184,13 +184,8 @@ class FiveClasses(StudyDataModule):
                 else:
                     text = PROMPTS[name][place % len(PROMPTS[name])]
                     rows.append(replace(row, split="test", text=text))
-        return StudyRelease(
-            dataset=self.dataset,
-            layout=f"5x{self.per_class}",
-            splits={"test": tuple(rows)},
-            dropped=tuple(dropped),
-            notes=tuple(notes),
-        )
+        layout, splits = f"5x{self.per_class}", {"test": tuple(rows)}
+        return StudyRelease(self.dataset, layout, splits, {}, tuple(dropped), tuple(notes))
 
 
 def only_positive(row: Mapping[str, str]) -> str | None:

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 from amif_lightning.arguments import check_choice
@@ -155,13 +154,10 @@ class ImageText(StudyDataModule):
         splits = {
             split: tuple(row for row in rows if row.split == split) for split in get_args(SplitName)
         }
-        return StudyRelease(
-            dataset=DATASET,
-            layout=Path(self.table.removesuffix(".gz")).suffix.removeprefix("."),
-            splits={split: part for split, part in splits.items() if part},
-            absent={split: f"{self.table} names none" for split in splits if not splits[split]},
-            dropped=tuple(dropped),
-        )
+        found = {split: part for split, part in splits.items() if part}
+        absent = {split: f"{self.table} names none" for split in splits if split not in found}
+        layout = self.table.removesuffix(".gz").rpartition(".")[2]
+        return StudyRelease(DATASET, layout, found, absent, tuple(dropped))
 
     def _rows(self, dropped: list[DroppedRow]) -> Iterator[tuple[str, str | Cells]]:
         """Yield the study of each row with its cells, or with the reason why they are unusable."""

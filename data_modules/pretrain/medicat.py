@@ -61,9 +61,8 @@ class MedICaT(StudyDataModule):
         """
         folder = self.root if (self.root / FILE).is_file() else self.root / "release"
         figures = folder / "figures"
-        source = TableFile(
-            folder / FILE, DATASET, f"ask for the release through {HOME} and unpack it"
-        )
+        action = f"ask for the release through {HOME} and unpack it"
+        source = TableFile(folder / FILE, DATASET, action)
         if not figures.is_dir() and source.path.is_file():
             raise UserError(
                 f"{DATASET}: the folder {figures} does not exist, so unpack the figures of the "
@@ -94,13 +93,8 @@ class MedICaT(StudyDataModule):
             image = StudyImage(f"{DATASET}/{path}", figures / name)
             paper = figure["pdf_hash"]
             rows.append(StudyRow(f"{DATASET}/{name}", "train", (image,), text, group=paper))
-        return StudyRelease(
-            dataset=DATASET,
-            layout="release",
-            splits={"train": tuple(rows)},
-            absent={"test": "MedICaT has no test split"},
-            dropped=tuple(dropped),
-        )
+        absent = {"test": "MedICaT has no test split"}
+        return StudyRelease(DATASET, "release", {"train": tuple(rows)}, absent, tuple(dropped))
 
     def _text(self, figure: Mapping[str, Any]) -> str | None:
         """Return the caption with optional references; None for a damaged figure.

@@ -125,13 +125,8 @@ class MIMICCXR(StudyDataModule):
             else:
                 group = patients[study]
                 rows[split].append(StudyRow(study_id, split, tuple(found), text, group=group))
-        return StudyRelease(
-            dataset=DATASET,
-            layout="mimic-cxr-jpg",
-            splits={name: tuple(group) for name, group in rows.items() if group},
-            dropped=tuple(dropped),
-            notes=tuple(notes),
-        )
+        splits = {name: tuple(group) for name, group in rows.items() if group}
+        return StudyRelease(DATASET, "mimic-cxr-jpg", splits, {}, tuple(dropped), tuple(notes))
 
     def _sectioned(self) -> Path:
         """Return the table of sections; build it if it is missing."""

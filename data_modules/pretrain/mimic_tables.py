@@ -43,9 +43,8 @@ class Entry(NamedTuple):
 
 def table(dataset: str, root: Path, name: str) -> TableFile:
     """Return a table of the release, packed or not."""
-    return TableFile(
-        either(root, name), dataset, f"fetch {name}.gz from {ACCESS} and put it in {root}"
-    )
+    action = f"fetch {name}.gz from {ACCESS} and put it in {root}"
+    return TableFile(either(root, name), dataset, action)
 
 
 def read_split(dataset: str, root: Path, dropped: list[DroppedRow]) -> dict[str, SplitName]:

@@ -92,10 +92,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
         )
 
 
-def _source(row: StudyRow) -> str:
-    return row.study_id.partition("/")[0]
-
-
 def _of_mixture(row: StudyRow) -> StudyRow:
     """Rename the group to ``<data set>/...``, since patient numbers repeat across data sets."""
-    return replace(row, group=f"{_source(row)}/{row.group}") if row.group else row
+    source = row.study_id.partition("/")[0]
+    return replace(row, group=f"{source}/{row.group}") if row.group else row

@@ -31,10 +31,8 @@ Subsets = Literal["radiology", "all"]
 
 TWICE = "the captions name it twice"
 
-_HOME = {
-    "v1": "https://github.com/razorx89/roco-dataset",
-    "v2": "https://zenodo.org/records/8333645",
-}
+_GITHUB, _ZENODO = "https://github.com/razorx89/roco-dataset", "https://zenodo.org/records/8333645"
+_HOME = {"v1": _GITHUB, "v2": _ZENODO}
 #: Name of each split in the files of v2; v1 uses the names of this suite.
 _V2_SPLITS: dict[SplitName, str] = {"train": "train", "validation": "valid", "test": "test"}
 _ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -83,17 +81,13 @@ class ROCO(StudyDataModule):
         dropped: list[DroppedRow] = []
         seen: set[str] = set()
         rows = {split: tuple(self._studies(split, seen, dropped)) for split in _V2_SPLITS}
-        return StudyRelease(
-            dataset=DATASET,
-            layout=self.version,
-            splits={split: found for split, found in rows.items() if found},
-            absent={
-                split: f"no caption of the {split} split has its image in {self.root}"
-                for split, found in rows.items()
-                if not found
-            },
-            dropped=tuple(dropped),
-        )
+        splits = {split: found for split, found in rows.items() if found}
+        absent = {
+            split: f"no caption of the {split} split has its image in {self.root}"
+            for split in rows
+            if split not in splits
+        }
+        return StudyRelease(DATASET, self.version, splits, absent, tuple(dropped))
 
     def _studies(
         self, split: SplitName, seen: set[str], dropped: list[DroppedRow]

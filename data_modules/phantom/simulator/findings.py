@@ -129,10 +129,8 @@ def finding_vector(findings: Iterable[Finding]) -> tuple[int, ...]:
 def unit_vectors(vectors: Sequence[Sequence[int]]) -> NDArray[np.float32]:
     """Scale finding vectors (N, C) to rows of unit length (N, C), float32."""
     array = np.asarray(vectors, dtype=np.float64).reshape(-1, len(COORDINATES))
-    rows: NDArray[np.float32] = (
-        array / np.linalg.norm(array, axis=1, keepdims=True).clip(min=1e-12)
-    ).astype(np.float32)
-    return rows
+    lengths = np.linalg.norm(array, axis=1, keepdims=True)
+    return (array / lengths.clip(min=1e-12)).astype(np.float32)
 
 
 def draw_profiles(rng: np.random.Generator, count: int) -> list[Profile]:
@@ -145,8 +143,7 @@ def draw_profiles(rng: np.random.Generator, count: int) -> list[Profile]:
     weights = np.array([round(PROFILES[i].weight * 1e6) for i in order], dtype=np.int64)
     bounds = np.cumsum(weights)
     offset = int(rng.integers(1_000_000))
-    points = [
-        (k * 1_000_000 + offset) * int(bounds[-1]) // (1_000_000 * count) for k in range(count)
-    ]
+    total, parts = int(bounds[-1]), 1_000_000
+    points = [(k * parts + offset) * total // (parts * count) for k in range(count)]
     drawn = [PROFILES[order[int(np.searchsorted(bounds, p, side="right"))]] for p in points]
     return [drawn[int(i)] for i in rng.permutation(count)]

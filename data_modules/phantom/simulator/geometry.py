@@ -48,13 +48,9 @@ class Ellipsoid:
 
     def __post_init__(self) -> None:
         squares = np.square(np.asarray(self.axes, dtype=np.float64))
-        about_y, about_x = (radians(angle) for angle in self.tilt)
-        turn_y = np.array(
-            [[cos(about_y), 0, sin(about_y)], [0, 1, 0], [-sin(about_y), 0, cos(about_y)]]
-        )
-        turn_x = np.array(
-            [[1, 0, 0], [0, cos(about_x), sin(about_x)], [0, -sin(about_x), cos(about_x)]]
-        )
+        (cos_y, sin_y), (cos_x, sin_x) = ((cos(a), sin(a)) for a in map(radians, self.tilt))
+        turn_y = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
+        turn_x = np.array([[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]])
         rotation = turn_x @ turn_y
         object.__setattr__(self, "quadric", (rotation / squares) @ rotation.T)
         x, y, z = np.sqrt((rotation * rotation) @ squares).tolist()
@@ -117,10 +113,8 @@ class Span:
 
     def clipped(self, other: Span) -> Span:
         """Return the intersection with ``other``."""
-        return Span(
-            np.minimum(np.maximum(self.near, other.near), other.far),
-            np.minimum(np.maximum(self.far, other.near), other.far),
-        )
+        near, far = (np.clip(edge, other.near, other.far) for edge in (self.near, self.far))
+        return Span(near, far)
 
 
 def plane_coordinates(point: Point, view: View) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import sqrt
 
 import numpy as np
@@ -179,14 +180,10 @@ def _keeps_zone(anatomy: Anatomy, finding: Finding, shadow: Shadow) -> bool:
 def _countable(lesions: Sequence[Lesion], view: View) -> bool:
     """Return whether the outlines of round lesions are ``GAP`` pixels or more apart on a view."""
     bodies = [body for lesion in lesions for body in lesion.tissue]
-    for i, first in enumerate(bodies):
-        for second in bodies[:i]:
-            apart = np.subtract(
-                plane_coordinates(first.centre, view), plane_coordinates(second.centre, view)
-            )
-            radii = (first.axes[0] + second.axes[0]) / PIXEL
-            if float(np.hypot(*apart)) < radii + GAP:
-                return False
+    for first, second in combinations(bodies, 2):
+        centres = [plane_coordinates(body.centre, view) for body in (first, second)]
+        if np.hypot(*np.subtract(*centres)) < (first.axes[0] + second.axes[0]) / PIXEL + GAP:
+            return False
     return True
 
 

@@ -97,14 +97,12 @@ class Projection:
                 add(gas, -TISSUE * (1 - GAS))
         for bone in anatomy.bones:
             add(bone, BONE)
-        faces = [
-            (sign, chord(face, view)) for sign, face in zip((1, -1), anatomy.cage, strict=True)
-        ]
+        outer, inner = (chord(face, view) for face in anatomy.cage)
         for rib in anatomy.ribs:
             box = bounding_box(rib, view)
             disc = chord(rib, view, box)
-            shell = sum(sign * disc.clipped(face.cut(box.slices)).length for sign, face in faces)
-            total[box.slices] += RIB * shell
+            within, hollow = (disc.clipped(f.cut(box.slices)).length for f in (outer, inner))
+            total[box.slices] += RIB * (within - hollow)
         return total
 
     def _automatic_exposure(self) -> float:

@@ -18,7 +18,7 @@ NO_TRAINING_QUESTION = "no"
 
 def majority_answer(train: Iterable[VQAExample]) -> str:
     """Return the most frequent normalised answer of one or more training rows."""
-    return _most_frequent(Counter(row.references[0] for row in train))
+    return Counter(row.references[0] for row in train).most_common(1)[0][0]
 
 
 def question_only(train: Sequence[VQAExample], rows: Iterable[VQAExample]) -> list[str]:
@@ -32,7 +32,7 @@ def question_only(train: Sequence[VQAExample], rows: Iterable[VQAExample]) -> li
     for row in train:
         for key in _question_keys(row):
             counts.setdefault(key, Counter())[row.references[0]] += 1
-    answers = {key: _most_frequent(counter) for key, counter in counts.items()}
+    answers = {key: counter.most_common(1)[0][0] for key, counter in counts.items()}
     return [
         next((answers[key] for key in _question_keys(row) if key in answers), majority)
         for row in rows
@@ -51,24 +51,17 @@ def same_image_copy(train: Iterable[VQAExample], rows: Iterable[VQAExample]) -> 
     predictions = []
     for row in rows:
         words = _words(row)
-        # In a tie, max() returns the training question released first.
-        _, answer = max(
-            by_image.get(row.image_key, [(frozenset[str](), NO_TRAINING_QUESTION)]),
-            key=lambda known: _jaccard(words, known[0]),
-        )
-        predictions.append(answer)
+        known = by_image.get(row.image_key, [(frozenset[str](), NO_TRAINING_QUESTION)])
+        similarity = [len(words & other) / max(1, len(words | other)) for other, _ in known]
+        # In a tie, the training question released first.
+        predictions.append(known[similarity.index(max(similarity))][1])
     return predictions
 
 
 def ceiling(candidates: Iterable[str], rows: Iterable[VQAExample]) -> list[bool]:
     """Return for each question whether a reference is among the candidates."""
     known = frozenset(candidates)
-    return [any(reference in known for reference in row.references) for row in rows]
-
-
-def _most_frequent(counts: Counter[str]) -> str:
-    # A Counter keeps insertion order, so max() returns the answer released first in a tie.
-    return max(counts, key=counts.__getitem__)
+    return [not known.isdisjoint(row.references) for row in rows]
 
 
 def _question_keys(row: VQAExample) -> tuple[tuple[int, str], ...]:
@@ -80,8 +73,3 @@ def _question_keys(row: VQAExample) -> tuple[tuple[int, str], ...]:
 
 def _words(row: VQAExample) -> frozenset[str]:
     return frozenset(normalise(row.question).split())
-
-
-def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
-    union = len(a | b)
-    return len(a & b) / union if union else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from pathlib import Path
 from typing import get_args
 
@@ -115,19 +116,14 @@ def split_studies(
     train, validation, test = usable["train"], usable["validation"], usable["test"]
     images = _images((*validation, *test))
     groups = {row.group for row in (*validation, *test) if row.group}
-    shared = {
-        row.study_id
-        for row in train
-        if row.group in groups or not images.isdisjoint(_images([row]))
-    }
+    shared = {r.study_id for r in train if r.group in groups or images & _images([r])}
     dropped += [DroppedRow(row.study_id, HELD_OUT) for row in train if row.study_id in shared]
     train = tuple(row for row in train if row.study_id not in shared)
 
     from_train = bool(train) and not validation
     if from_train:
-        chosen = hold_out_groups(
-            (row.hold_out_group for row in train), split_seed, validation_fraction
-        )
+        distinct = {row.hold_out_group for row in train}
+        chosen = hold_out_groups(distinct, split_seed, validation_fraction)
         validation = tuple(row for row in train if row.hold_out_group in chosen)
         train = tuple(row for row in train if row.hold_out_group not in chosen)
     return StudySplits(train, validation, test, tuple(dropped), from_train, release.absent)
@@ -158,10 +154,9 @@ def draw_views(views: Sequence[str], seed: int) -> tuple[int, int]:
     1 as often as view 2. Without such a pair, it is uniform over ordered pairs of distinct images.
     """
     kinds = [kind_of(view) for view in views]
-    places = range(len(kinds))
-    pairs = [(i, j) for i in places for j in places if kinds[i] and kinds[j]]
-    pairs = [(i, j) for i, j in pairs if kinds[i] != kinds[j]]
-    pairs = pairs or [(i, j) for i in places for j in places if i != j] or [(0, 0)]
+    ordered = list(permutations(range(len(kinds)), 2))
+    pairs = [(i, j) for i, j in ordered if kinds[i] and kinds[j] and kinds[i] != kinds[j]]
+    pairs = pairs or ordered or [(0, 0)]
     generator = torch.Generator().manual_seed(seed)
     return pairs[int(torch.randint(len(pairs), (1,), generator=generator))]
 

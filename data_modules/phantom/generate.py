@@ -32,23 +32,11 @@ from amif_lightning.arguments import check_minimum
 from amif_lightning.data.files.atomic import new_folder
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.errors import UserError
+from data_modules.phantom import study
 from data_modules.phantom.compositions import ask, held_out
 from data_modules.phantom.questions import Candidate, Question, choose
 from data_modules.phantom.simulator.findings import COORDINATES
 from data_modules.phantom.simulator.geometry import IMAGE_SIZE
-from data_modules.phantom.study import (
-    COMPOSITIONS,
-    HELD_OUT,
-    IMAGE_FOLDER,
-    QUESTIONS,
-    SPLITS,
-    Job,
-    Written,
-    line,
-    plan,
-    stream,
-    write_study,
-)
 
 GENERATOR = 1  # increased when the same seed gives other data
 SMALLEST_POOL = 200  # studies; a smaller set takes less time than the start of a pool
@@ -86,12 +74,12 @@ def generate(
     """
     root = Path(root).resolve()  # replace the target of a link, not the link
     studies = STUDIES if studies is None else studies
-    sizes = {split: int(studies.get(split, 0)) for split in SPLITS}
+    sizes = {split: int(studies.get(split, 0)) for split in study.SPLITS}
     settings: dict[str, Any] = {"generator": GENERATOR, "seed": int(seed), "studies": sizes}
     if _finished(root, settings):
         return
     with new_folder(root, "give another root") as folder:
-        jobs = {split: plan(int(seed), split, sizes[split]) for split in SPLITS}
+        jobs = {split: study.plan(int(seed), split, sizes[split]) for split in study.SPLITS}
         manifest = settings | {"image_size": IMAGE_SIZE}
         manifest |= _write(folder, int(seed), jobs, progress, processes)
         text = json.dumps(manifest | {"coordinates": list(COORDINATES)}, indent=1) + "\n"
@@ -151,16 +139,16 @@ def _finished(root: Path, settings: Mapping[str, Any]) -> bool:
 def _write(
     root: Path,
     seed: int,
-    jobs: Mapping[SplitName, list[Job]],
+    jobs: Mapping[SplitName, list[study.Job]],
     progress: bool,
     processes: int | None,
 ) -> dict[str, dict[SplitName, int]]:
     """Write all splits; return the questions per split, those with composed answers separately."""
     counts: dict[str, dict[SplitName, int]] = {"questions": {}, "compositions": {}}
-    unseen = held_out(stream(seed, "train", HELD_OUT))
-    planned = [job for split in SPLITS for job in jobs[split]]
-    for split in SPLITS:
-        (root / IMAGE_FOLDER / split).mkdir(parents=True)
+    unseen = held_out(study.stream(seed, "train", study.HELD_OUT))
+    planned = [job for split in study.SPLITS for job in jobs[split]]
+    for split in study.SPLITS:
+        (root / study.IMAGE_FOLDER / split).mkdir(parents=True)
     with (
         # Closed before an interruption removes the folder, in which workers still write.
         closing(written(root, planned, processes)) as done,
@@ -170,7 +158,7 @@ def _write(
         _opened(root / FOOTPRINT_FILE) as footprint_file,
         tqdm(total=len(planned), desc="phantom studies", unit="study", disable=not progress) as bar,
     ):
-        for split in SPLITS:
+        for split in study.SPLITS:
             found: list[Candidate] = []
             composed: list[Candidate] = []
             for one in islice(done, len(jobs[split])):
@@ -179,8 +167,8 @@ def _write(
                 found += one.candidates
                 composed += [one.composition] if one.composition else []
                 bar.update()
-            plain = choose(stream(seed, split, QUESTIONS), found, len(jobs[split]))
-            rng = stream(seed, split, COMPOSITIONS)
+            plain = choose(study.stream(seed, split, study.QUESTIONS), found, len(jobs[split]))
+            rng = study.stream(seed, split, study.COMPOSITIONS)
             compositions = ask(rng, composed, unseen, train=split == "train")
             question_file.writelines(_line(jobs[split], question) for question in plain)
             composition_file.writelines(_line(jobs[split], question) for question in compositions)
@@ -190,21 +178,21 @@ def _write(
 
 
 def written(
-    folder: Path, jobs: Sequence[Job], processes: int | None = None
-) -> Generator[Written, None, None]:
+    folder: Path, jobs: Sequence[study.Job], processes: int | None = None
+) -> Generator[study.Written, None, None]:
     """Draw and save studies below ``folder``; yield the results in the order of the jobs."""
     if processes is None:
         linux = sys.platform == "linux"
         cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
         processes = cores if len(jobs) >= SMALLEST_POOL else 1
     if processes == 1:
-        yield from (write_study(folder, job) for job in jobs)
+        yield from (study.write_study(folder, job) for job in jobs)
         return
     # Forked workers import nothing (torch takes seconds) and only use numpy and Pillow.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start)
     try:
-        yield from pool.map(partial(write_study, folder), jobs, chunksize=_CHUNK)
+        yield from pool.map(partial(study.write_study, folder), jobs, chunksize=_CHUNK)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -227,10 +215,10 @@ def _opened(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", newline="\n")
 
 
-def _line(jobs: list[Job], question: Question) -> str:
+def _line(jobs: list[study.Job], question: Question) -> str:
     asked = question.candidate
     job = jobs[asked.study]
-    return line(
+    return study.line(
         {
             "split": job.split,
             "study_id": job.study_id,

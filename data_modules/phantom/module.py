@@ -23,14 +23,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.evaluation import FixedNegatives, Region
 from amif_lightning.signatures import Unpack
 from data_modules.phantom.generate import checked_sizes, generate
-from data_modules.phantom.read import (
-    DATASET,
-    NAMES,
-    Study,
-    read_phantom,
-    read_regions,
-    read_studies,
-)
+from data_modules.phantom.read import DATASET, Study, read_phantom, read_regions, read_studies
 from data_modules.phantom.simulator.findings import KINDS, NONE, unit_vectors
 from data_modules.phantom.study import SPLITS, decode_runs
 
@@ -38,6 +31,15 @@ PhantomTeacher = Literal[
     "none", "vectors", "shuffled_vectors", "open_clip", "checkpoint", "embeddings"
 ]
 
+#: Words of the reports that name each kind of finding and no other kind of the same study.
+NAMES: Mapping[str, frozenset[str]] = {
+    "nodule": frozenset({"nodule", "nodules", "opacity"}),
+    "mass": frozenset({"mass"}),
+    "effusion": frozenset({"effusion", "effusions", "fluid"}),
+    "consolidation": frozenset({"consolidation", "opacity"}),
+    "pneumothorax": frozenset({"pneumothorax"}),
+    "cardiomegaly": frozenset({"cardiomegaly", "heart", "cardiac", "silhouette"}),
+}
 #: Sentences of the reports' wording, without side, zone or size.
 PROMPTS: dict[str, list[str]] = {
     NONE: ["No acute cardiopulmonary abnormality.", "Normal chest radiograph."],

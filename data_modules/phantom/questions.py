@@ -163,10 +163,7 @@ def choose(rng: np.random.Generator, found: Iterable[Candidate], studies: int) -
         cells[candidate.question_type, candidate.topic, view][candidate.answer].append(candidate)
     # A cell with one answer would reveal it.
     usable = {cell: answers for cell, answers in cells.items() if len(answers) > 1}
-    rounds = {
-        cell: REPEATS * min(len(members) for members in answers.values())
-        for cell, answers in usable.items()
-    }
+    rounds = {cell: REPEATS * min(map(len, answers.values())) for cell, answers in usable.items()}
     totals = {
         kind: sum(n * len(usable[cell]) for cell, n in rounds.items() if cell[0] == kind)
         for kind in QUESTION_TYPES

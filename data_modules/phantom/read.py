@@ -12,30 +12,13 @@ from typing import Any
 from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
-from data_modules.phantom.generate import (
-    COMPOSITION_FILE,
-    FOOTPRINT_FILE,
-    MANIFEST,
-    QUESTION_FILE,
-    STUDY_FILE,
-)
+from data_modules.phantom import generate
 from data_modules.phantom.simulator.findings import Finding
 from data_modules.phantom.simulator.geometry import View
 from data_modules.phantom.study import SPLITS
 
 DATASET = "Phantom"
 AGAIN = "delete the folder {} and generate the data set again"
-
-
-#: Words of the reports that name each kind of finding and no other kind of the same study.
-NAMES: Mapping[str, frozenset[str]] = {
-    "nodule": frozenset({"nodule", "nodules", "opacity"}),
-    "mass": frozenset({"mass"}),
-    "effusion": frozenset({"effusion", "effusions", "fluid"}),
-    "consolidation": frozenset({"consolidation", "opacity"}),
-    "pneumothorax": frozenset({"pneumothorax"}),
-    "cardiomegaly": frozenset({"cardiomegaly", "heart", "cardiac", "silhouette"}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +36,7 @@ class Study:
 
 
 def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
-    for needed in (MANIFEST, name):
+    for needed in (generate.MANIFEST, name):
         if not (root / needed).is_file():
             raise UserError(
                 f"{root / needed} is missing, so there is no finished phantom data set in {root}; "
@@ -72,10 +55,10 @@ def read_phantom(root: Path | str, *, compositional: bool = False) -> Release:
         UserError: The data set is missing or unfinished, or its manifest states other numbers.
     """
     root = Path(root)
-    patients = {row["study_id"]: row["patient_id"] for row in _rows(root, STUDY_FILE)}
-    rows = _read_questions(root, "questions", QUESTION_FILE, patients)
+    patients = {row["study_id"]: row["patient_id"] for row in _rows(root, generate.STUDY_FILE)}
+    rows = _read_questions(root, "questions", generate.QUESTION_FILE, patients)
     if compositional:
-        rows += _read_questions(root, "compositions", COMPOSITION_FILE, patients)
+        rows += _read_questions(root, "compositions", generate.COMPOSITION_FILE, patients)
     splits = {split: tuple(row for row in rows if row.split == split) for split in SPLITS}
     return Release(dataset=DATASET, layout="generated", splits=splits)
 
@@ -84,7 +67,7 @@ def _read_questions(
     root: Path, name: str, file: str, patients: Mapping[str, str]
 ) -> list[VQAExample]:
     """Read the questions of a file; the manifest states their numbers under ``name``."""
-    prefix = "" if file == QUESTION_FILE else "composition-"
+    prefix = "" if file == generate.QUESTION_FILE else "composition-"
     rows = [
         VQAExample(
             question_id=f"{DATASET}/{row['split']}/{prefix}{number}",
@@ -101,7 +84,7 @@ def _read_questions(
         )
         for number, row in enumerate(_rows(root, file))
     ]
-    path = root / MANIFEST
+    path = root / generate.MANIFEST
     try:
         promised = json.loads(path.read_text(encoding="utf-8"))[name]
     except (ValueError, KeyError, TypeError):
@@ -136,7 +119,7 @@ def read_studies(root: Path | str) -> list[Study]:
             shown_on=tuple(tuple(found["shown_on"]) for found in row["findings"]),
             vector=tuple(row["vector"]),
         )
-        for row in _rows(Path(root), STUDY_FILE)
+        for row in _rows(Path(root), generate.STUDY_FILE)
     ]
 
 
@@ -148,7 +131,7 @@ def read_regions(root: Path | str) -> dict[str, list[tuple[str, list[int]]]]:
     """
     studies = {study.study_id: study for study in read_studies(root)}
     found: dict[str, list[tuple[str, list[int]]]] = {}
-    for row in _rows(Path(root), FOOTPRINT_FILE):
+    for row in _rows(Path(root), generate.FOOTPRINT_FILE):
         study = studies[row["study_id"]]
         if row["view"] in study.shown_on[row["finding"]]:
             found.setdefault(study.images[row["view"]], []).append((row["kind"], row["runs"]))

@@ -10,16 +10,8 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from amif_lightning.arguments import check_choice
+from amif_lightning.data.files import tables
 from amif_lightning.data.files.json_files import check_folder
-from amif_lightning.data.files.tables import (
-    NO_FILE,
-    OUTSIDE,
-    Listing,
-    MissingImages,
-    TableFile,
-    inside,
-    read_table,
-)
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
@@ -74,7 +66,7 @@ class FiveClassesOptions(StudyOptions, total=False):
     """All arguments of :class:`FiveClasses` except the root."""
 
     draw_seed: int
-    missing_images: MissingImages
+    missing_images: tables.MissingImages
 
 
 class FiveClasses(StudyDataModule):
@@ -104,11 +96,11 @@ class FiveClasses(StudyDataModule):
         self,
         root: str,
         draw_seed: int = 0,
-        missing_images: MissingImages = "error",
+        missing_images: tables.MissingImages = "error",
         **kwargs: Unpack[StudyOptions],
     ) -> None:
         super().__init__(root, **kwargs)
-        check_choice("missing_images", missing_images, MissingImages)
+        check_choice("missing_images", missing_images, tables.MissingImages)
         self.draw_seed, self.missing_images = draw_seed, missing_images
 
     @property
@@ -176,16 +168,18 @@ class FiveClasses(StudyDataModule):
                 "were trained on it"
             )
         rows: list[StudyRow] = []
-        listing = Listing()
+        listing = tables.Listing()
         for name, found in drawn.items():
             for place, row in enumerate(found):
                 if self.missing_images == "skip" and not listing.has(row.images[0].file):
-                    dropped.append(DroppedRow(row.study_id, NO_FILE))
+                    dropped.append(DroppedRow(row.study_id, tables.NO_FILE))
                 else:
                     text = PROMPTS[name][place % len(PROMPTS[name])]
                     rows.append(replace(row, split="test", text=text))
-        layout, splits = f"5x{self.per_class}", {"test": tuple(rows)}
-        return StudyRelease(self.dataset, layout, splits, {}, tuple(dropped), tuple(notes))
+        layout = f"5x{self.per_class}"
+        return StudyRelease(
+            self.dataset, layout, {"test": tuple(rows)}, {}, tuple(dropped), tuple(notes)
+        )
 
 
 def only_positive(row: Mapping[str, str]) -> str | None:
@@ -219,13 +213,13 @@ class CheXpert5x200(FiveClasses):
             "fetch CheXpert from https://stanfordmlgroup.github.io/competitions/chexpert "
             f"(requires an agreement) and put it in {self.root}"
         )
-        source = TableFile(self.root / "train.csv", self.dataset, action)
+        source = tables.TableFile(self.root / "train.csv", self.dataset, action)
         columns = ("Path", "Frontal/Lateral", "AP/PA", *PROMPTS)
         seen: set[str] = set()
-        for line, row in read_table(source, columns, dropped):
-            path, label = inside(row["Path"]), only_positive(row)
+        for line, row in tables.read_table(source, columns, dropped):
+            path, label = tables.inside(row["Path"]), only_positive(row)
             ranked = re.sub(r"^CheXpert-v[^/]*/", "", path or "")
-            problem = OUTSIDE if not ranked else BAD_LABEL if label is None else ""
+            problem = tables.OUTSIDE if not ranked else BAD_LABEL if label is None else ""
             problem = problem or (TWICE if ranked in seen else "")
             if path is None or label is None or problem:
                 where = f"{self.dataset}/{source.path.name}/{line}"
@@ -272,7 +266,7 @@ class MIMIC5x200(FiveClasses):
         split_of = read_split(self.dataset, self.root, dropped)
         class_of: dict[str, str] = {}
         source = table(self.dataset, self.root, CHEXPERT)
-        for line, row in read_table(source, ("study_id", *PROMPTS), dropped):
+        for line, row in tables.read_table(source, ("study_id", *PROMPTS), dropped):
             study, label = row["study_id"].strip(), only_positive(row)
             if label is None or study in class_of:
                 where = f"{self.dataset}/{source.path.name}/{line}"

@@ -10,17 +10,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.tables import (
-    NO_FILE,
-    OUTSIDE,
-    Listing,
-    MissingImages,
-    TableFile,
-    inside,
-    is_text,
-    read_json_lines,
-    read_table,
-)
+from amif_lightning.data.files import tables
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
@@ -88,11 +78,11 @@ class ImageText(StudyDataModule):
         split_column: str = "",
         group_column: str = "",
         separator: str = "",
-        missing_images: MissingImages = "error",
+        missing_images: tables.MissingImages = "error",
         **kwargs: Unpack[StudyOptions],
     ) -> None:
         super().__init__(root, **kwargs)
-        check_choice("missing_images", missing_images, MissingImages)
+        check_choice("missing_images", missing_images, tables.MissingImages)
         for name, column in (("image_column", image_column), ("text_column", text_column)):
             if not column:
                 raise UserError(f"data.init_args.{name} is empty: give the name of a column.")
@@ -121,7 +111,7 @@ class ImageText(StudyDataModule):
         images: dict[str, dict[str, StudyImage]] = defaultdict(dict)
         texts: dict[str, list[str]] = {}  # text, split and group
         problems: dict[str, str] = {}
-        listing = Listing() if self.missing_images == "skip" else None
+        listing = tables.Listing() if self.missing_images == "skip" else None
         for study, cells in self._rows(dropped):
             known = texts.setdefault(study, [""] * 3)
             if isinstance(cells, str):
@@ -133,11 +123,11 @@ class ImageText(StudyDataModule):
                 problems.setdefault(study, DISAGREE)
             texts[study] = [old or new for old, new in zip(known, found, strict=True)]
             for path, view in shown:
-                plain = inside(path)
+                plain = tables.inside(path)
                 if plain is None:
-                    dropped.append(DroppedRow(f"{DATASET}/{study}", OUTSIDE, path))
+                    dropped.append(DroppedRow(f"{DATASET}/{study}", tables.OUTSIDE, path))
                 elif listing is not None and not listing.has(self.root / plain):
-                    dropped.append(DroppedRow(f"{DATASET}/{plain}", NO_FILE))
+                    dropped.append(DroppedRow(f"{DATASET}/{plain}", tables.NO_FILE))
                 else:
                     image = StudyImage(f"{DATASET}/{plain}", self.root / plain, view)
                     images[study].setdefault(plain, image)
@@ -148,29 +138,29 @@ class ImageText(StudyDataModule):
             if study in problems or split is None:
                 dropped.append(DroppedRow(study_id, problems.get(study, BAD_SPLIT), word))
                 continue
-            kept = tuple(images[study].values())
-            rows.append(StudyRow(study_id, split, kept, text, group=group))
+            shown_images = tuple(images[study].values())
+            rows.append(StudyRow(study_id, split, shown_images, text, group=group))
         rows = stay_together(rows)
         splits = {
             split: tuple(row for row in rows if row.split == split) for split in get_args(SplitName)
         }
-        found = {split: part for split, part in splits.items() if part}
-        absent = {split: f"{self.table} names none" for split in splits if split not in found}
+        kept = {split: part for split, part in splits.items() if part}
+        absent = {split: f"{self.table} names none" for split in splits if split not in kept}
         layout = self.table.removesuffix(".gz").rpartition(".")[2]
-        return StudyRelease(DATASET, layout, found, absent, tuple(dropped))
+        return StudyRelease(DATASET, layout, kept, absent, tuple(dropped))
 
     def _rows(self, dropped: list[DroppedRow]) -> Iterator[tuple[str, str | Cells]]:
         """Yield the study of each row with its cells, or with the reason why they are unusable."""
         action = "check the file, or give another one as --data.init_args.table"
-        source = TableFile(self.root / self.table, DATASET, action)
+        source = tables.TableFile(self.root / self.table, DATASET, action)
         kind = self.table.removesuffix(".gz")
         rows: Iterator[tuple[int, Mapping[str, Any]]]
         if kind.endswith(".jsonl"):
-            rows = read_json_lines(source, dropped)
+            rows = tables.read_json_lines(source, dropped)
         else:
-            columns = [getattr(self, f"{name}_column") for name in self._COLUMNS]
+            columns = filter(None, (getattr(self, f"{name}_column") for name in self._COLUMNS))
             delimiter = "\t" if kind.endswith(".tsv") else ","
-            rows = read_table(source, [column for column in columns if column], dropped, delimiter)
+            rows = tables.read_table(source, list(columns), dropped, delimiter)
         for number, row in rows:
             study: object = str(number)
             if self.study_column:
@@ -203,7 +193,7 @@ class ImageText(StudyDataModule):
         if isinstance(value, str):
             parts = value.split(self.separator) if self.separator else [value]
             return [part.strip() for part in parts if part.strip()]
-        if isinstance(value, list) and all(is_text(part) and part.strip() for part in value):
+        if isinstance(value, list) and all(tables.is_text(part) and part.strip() for part in value):
             return [part.strip() for part in value]
         return None
 
@@ -236,4 +226,4 @@ def _value(row: Mapping[str, Any], column: str) -> object:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, list) or is_text(value) else False
+    return value if isinstance(value, list) or tables.is_text(value) else False

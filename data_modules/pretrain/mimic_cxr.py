@@ -18,13 +18,7 @@ from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
-from data_modules.pretrain.mimic_sections import (
-    NAME,
-    build_sectioned,
-    no_reports,
-    read_sectioned,
-    report_folder,
-)
+from data_modules.pretrain import mimic_sections
 from data_modules.pretrain.mimic_tables import ACCESS, NO_SPLIT, read_metadata, read_split
 
 DATASET = "MIMICCXR"
@@ -131,14 +125,14 @@ class MIMICCXR(StudyDataModule):
     def _sectioned(self) -> Path:
         """Return the table of sections; build it if it is missing."""
         check_folder(DATASET, self.root, ACCESS)
-        released, made = either(self.root, NAME), Path("data") / NAME
+        released, made = either(self.root, mimic_sections.NAME), Path("data") / mimic_sections.NAME
         if released.is_file():
             return released
         if not made.is_file():
-            folder = report_folder(self.root, self.reports)
+            folder = mimic_sections.report_folder(self.root, self.reports)
             if folder is None:
-                raise no_reports(DATASET, self.root, self.reports)
-            build_sectioned(DATASET, folder, made)
+                raise mimic_sections.no_reports(DATASET, self.root, self.reports)
+            mimic_sections.build_sectioned(DATASET, folder, made)
         return made
 
     def _texts(
@@ -149,7 +143,7 @@ class MIMICCXR(StudyDataModule):
         columns = [*get_args(Section), *(["last_paragraph"] if self.last_paragraph else [])]
         texts: dict[str, str] = {}
         counts: Counter[str] = Counter()
-        for study, row in read_sectioned(DATASET, path, columns, dropped):
+        for study, row in mimic_sections.read_sectioned(DATASET, path, columns, dropped):
             if study not in wanted:
                 continue
             if study in texts:

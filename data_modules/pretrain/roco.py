@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
+from amif_lightning.data.files import tables
 from amif_lightning.data.files.json_files import check_folder
-from amif_lightning.data.files.tables import (
-    NO_FILE,
-    Listing,
-    TableFile,
-    is_text,
-    read_lines,
-    read_table,
-)
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
@@ -82,7 +75,7 @@ class ROCO(StudyDataModule):
         seen: set[str] = set()
         rows = {split: tuple(self._studies(split, seen, dropped)) for split in _V2_SPLITS}
         splits = {split: found for split, found in rows.items() if found}
-        absent = {
+        absent: dict[str, str] = {
             split: f"no caption of the {split} split has its image in {self.root}"
             for split in rows
             if split not in splits
@@ -92,11 +85,11 @@ class ROCO(StudyDataModule):
     def _studies(
         self, split: SplitName, seen: set[str], dropped: list[DroppedRow]
     ) -> Iterator[StudyRow]:
-        listing = Listing()
+        listing = tables.Listing()
         for file, caption in self._captions(split, dropped):
             study_id = f"{DATASET}/{file.stem}"
             # Each id counts once, whether or not its image is there.
-            reason = TWICE if study_id in seen else "" if listing.has(file) else NO_FILE
+            reason = TWICE if study_id in seen else "" if listing.has(file) else tables.NO_FILE
             seen.add(study_id)
             if reason:
                 dropped.append(DroppedRow(study_id, reason))
@@ -121,9 +114,10 @@ class ROCO(StudyDataModule):
                     f"{DATASET}: the folder of images {images} does not exist, so {how} (the "
                     f"release is at {_HOME[self.version]})."
                 )
-            source = TableFile(captions, DATASET, f"fetch it again from {_HOME[self.version]}")
+            action = f"fetch it again from {_HOME[self.version]}"
+            source = tables.TableFile(captions, DATASET, action)
             for number, name, caption in self._lines(source, dropped):
-                if _ID.fullmatch(name.strip()) and is_text(caption):
+                if _ID.fullmatch(name.strip()) and tables.is_text(caption):
                     yield images / f"{name.strip()}.jpg", caption
                 else:
                     dropped.append(source.malformed(number, "no id and caption of ROCO"))
@@ -141,13 +135,13 @@ class ROCO(StudyDataModule):
             yield top / split / subset / "captions.txt", top / split / subset / "images"
 
     def _lines(
-        self, source: TableFile, dropped: list[DroppedRow]
+        self, source: tables.TableFile, dropped: list[DroppedRow]
     ) -> Iterator[tuple[int, str, str]]:
         """Yield number, id and caption of each line; without a tab in v1, the id is empty."""
         if self.version == "v2":
-            for number, row in read_table(source, ("ID", "Caption"), dropped):
+            for number, row in tables.read_table(source, ("ID", "Caption"), dropped):
                 yield number, row["ID"], row["Caption"]
         else:
-            for number, line in read_lines(source, dropped):
+            for number, line in tables.read_lines(source, dropped):
                 name, tab, caption = line.partition("\t")
                 yield number, name if tab else "", caption

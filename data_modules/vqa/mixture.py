@@ -119,10 +119,8 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         scored = [(part, part.scored_images()) for part in self.parts]
         scored += [(module, module.released_images()) for module in self.held_out]
         dropped = [row for one in joined for row in one.dropped]
-        dropped += [
-            DroppedRow(row, reason, self._originals[row][1].image)
-            for row, reason in leaking.items()
-        ]
+        images = {row: self._originals[row][1].image for row in leaking}
+        dropped += [DroppedRow(row, reason, images[row]) for row, reason in leaking.items()]
         absent = {f"{s.dataset} {what}": why for s in joined for what, why in s.absent.items()}
         return Splits(
             dataset=type(self).__name__,

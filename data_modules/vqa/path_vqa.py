@@ -11,13 +11,7 @@ from amif_lightning.data.files.tables import is_text
 from amif_lightning.data.loading.hub_module import PARQUET, HubQuestions
 from amif_lightning.data.loading.options import HubOptions
 from amif_lightning.data.preprocessing.normalization import collapse, is_yes_no, normalise
-from amif_lightning.data.schema.questions import (
-    AnswerType,
-    DroppedRow,
-    Release,
-    SplitName,
-    VQAExample,
-)
+from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -118,7 +112,6 @@ def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
     # The release calls closed questions "yes/no"; without the field, the answer is used.
     released = _word(item.get("answer_type")).lower()
     closed = released == "yes/no" if released else is_yes_no(normalise(answer))
-    answer_type: AnswerType = "closed" if closed else "open"
     return VQAExample(
         question_id=f"{NAME}/{split}/{number}",
         qid=_word(item.get("question_id")),
@@ -128,7 +121,7 @@ def _row(item: object, split: SplitName, number: int) -> VQAExample | None:
         question=question,
         answer=answer,
         references=(normalise(answer),),
-        answer_type=answer_type,
+        answer_type="closed" if closed else "open",
         question_type=_word(item.get("question_type")).lower(),
     )
 

@@ -16,14 +16,7 @@ from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.answers import ListAnswers, list_references
 from amif_lightning.data.schema.question_splits import Splits, drop_images, images_of
-from amif_lightning.data.schema.questions import (
-    AnswerType,
-    DroppedRow,
-    Release,
-    SplitName,
-    VQAExample,
-    unusable,
-)
+from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -42,7 +35,7 @@ FILES: dict[SplitName, tuple[str, ...]] = {
 
 _TEXTS = ("img_name", "question", "q_lang", "answer_type", "content_type")
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
-_ANSWER_TYPES: dict[str, AnswerType] = {"open": "open", "closed": "closed"}
+_ANSWER_TYPES: dict[str, Literal["open", "closed"]] = {"open": "open", "closed": "closed"}
 # <folder>/<file>; paths that leave the image folder do not match.
 _IMG_NAME = re.compile(r"([\w-][\w.-]{0,99})/[\w-][\w.-]{0,99}")
 
@@ -154,7 +147,7 @@ class SLAKE(VQADataModule):
             references = (
                 list_references(answer, self.list_answers) if isinstance(answer, str) else ()
             )
-            if bad := unusable(question_id, item["question"], references, path.name):
+            if bad := DroppedRow.if_unusable(question_id, item["question"], references, path.name):
                 dropped.append(bad)
                 continue
             yield VQAExample(

@@ -15,13 +15,7 @@ from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.answers import med_2019_references
-from amif_lightning.data.schema.questions import (
-    DroppedRow,
-    Release,
-    SplitName,
-    VQAExample,
-    unusable,
-)
+from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
@@ -169,7 +163,7 @@ def _read_split(path: Path, name: SplitName, dropped: list[DroppedRow]) -> Itera
             continue
         image, question, answer = fields[0], fields[-2], fields[-1]
         references = med_2019_references(answer) if name == "test" else (normalise(answer),)
-        if bad := unusable(question_id, question, references, detail):
+        if bad := DroppedRow.if_unusable(question_id, question, references, detail):
             dropped.append(bad)
             continue
         usable += 1

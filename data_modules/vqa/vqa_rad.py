@@ -13,14 +13,7 @@ from amif_lightning.data.loading.hub_module import PARQUET, HubQuestions
 from amif_lightning.data.loading.options import HubOptions
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.question_splits import question_key, restated
-from amif_lightning.data.schema.questions import (
-    AnswerType,
-    DroppedRow,
-    Release,
-    SplitName,
-    VQAExample,
-    unusable,
-)
+from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
 from amif_lightning.signatures import Unpack
 
 LayoutChoice = Literal["auto", "osf", "mevf", "hf"]
@@ -46,7 +39,7 @@ _SPLITS: dict[str, dict[str, SplitName]] = {
     TRAIN: dict.fromkeys(_MEVF_PHRASES, "train"),
     TEST: dict.fromkeys(_MEVF_PHRASES, "test"),
 }
-_ANSWER_TYPES: dict[str, AnswerType] = {"closed": "closed", "open": "open"}
+_ANSWER_TYPES: dict[str, Literal["open", "closed"]] = {"closed": "closed", "open": "open"}
 _QUESTION_TYPE_TYPOS = {"atrib": "attrib", "prse": "pres"}
 
 
@@ -194,14 +187,12 @@ class VQARAD(HubQuestions):
             answer = collapse(str(item["answer"]))
             # A released answer is text or a whole number; null or a list is a damaged row.
             references = (normalise(answer),) if isinstance(item["answer"], str | int) else ()
-            if bad := unusable(question_id, question, references, path.name):
+            if bad := DroppedRow.if_unusable(question_id, question, references, path.name):
                 dropped.append(bad)
                 continue
             kind = str(item.get("question_type", "")).split(",")[0].strip().lower()
-            wordings = (
-                collapse(str(item.get(key, "NULL")))
-                for key in ("question_rephrase", "question_frame")
-            )
+            keys = ("question_rephrase", "question_frame")
+            wordings = [collapse(str(item.get(key, "NULL"))) for key in keys]
             yield (
                 phrase,
                 VQAExample(

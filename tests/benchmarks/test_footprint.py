@@ -16,8 +16,8 @@ from amif_lightning.reports.analysis.statistics import bootstrap_mean
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from benchmarks.measures import footprint
 from benchmarks.measures.footprint import Measured, Sample
-from data_modules.phantom.module import PhantomStudies
-from data_modules.phantom.read import NAMES, read_studies
+from data_modules.phantom.module import NAMES, PhantomStudies
+from data_modules.phantom.read import read_studies
 from data_modules.phantom.reports import write_report
 from data_modules.phantom.simulator.findings import KINDS, PROFILES
 from tests import small

@@ -88,11 +88,7 @@ def _profiles() -> tuple[Profile, ...]:
         for (a, b), zone in product((SIDES, SIDES[::-1]), above)
     ]
     groups += [(0.05, with_effusion), (0.03, with_pneumothorax)]
-    return tuple(
-        Profile(findings, weight / len(members))
-        for weight, members in groups
-        for findings in members
-    )
+    return tuple(Profile(one, weight / len(many)) for weight, many in groups for one in many)
 
 
 #: Every combination of findings that is generated.

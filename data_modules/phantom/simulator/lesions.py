@@ -75,10 +75,8 @@ def place(
         before = [lesion for group in groups for lesion in group]
         groups.append(_accepted(rng, scene, finding, _intended_views(rng, finding), before))
     everything = [lesion for group in groups for lesion in group]
-    return tuple(
-        _measured(scene, finding, group, everything)
-        for finding, group in zip(findings, groups, strict=True)
-    )
+    pairs = zip(findings, groups, strict=True)
+    return tuple(_measured(scene, finding, group, everything) for finding, group in pairs)
 
 
 def _intended_views(rng: np.random.Generator, finding: Finding) -> tuple[View, ...]:
@@ -181,8 +179,9 @@ def _countable(lesions: Sequence[Lesion], view: View) -> bool:
     """Return whether the outlines of round lesions are ``GAP`` pixels or more apart on a view."""
     bodies = [body for lesion in lesions for body in lesion.tissue]
     for first, second in combinations(bodies, 2):
-        centres = [plane_coordinates(body.centre, view) for body in (first, second)]
-        if np.hypot(*np.subtract(*centres)) < (first.axes[0] + second.axes[0]) / PIXEL + GAP:
+        one, other = (plane_coordinates(body.centre, view) for body in (first, second))
+        radii = (first.axes[0] + second.axes[0]) / PIXEL
+        if np.hypot(one[0] - other[0], one[1] - other[1]) < radii + GAP:
             return False
     return True
 

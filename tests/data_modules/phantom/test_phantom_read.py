@@ -16,8 +16,8 @@ from PIL import Image
 
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Region
-from data_modules.phantom.module import PhantomStudies
-from data_modules.phantom.read import NAMES, Study, read_phantom, read_studies
+from data_modules.phantom.module import NAMES, PhantomStudies
+from data_modules.phantom.read import Study, read_phantom, read_studies
 from data_modules.phantom.simulator.findings import Finding, finding_vector
 from data_modules.phantom.simulator.geometry import VIEWS
 from data_modules.phantom.study import decode_runs, encode_runs

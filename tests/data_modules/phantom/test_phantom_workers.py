@@ -44,7 +44,7 @@ def touch(folder, job):
     (folder / str(os.getpid())).touch()
     return study.Written("", "", [], None)
 
-generate.write_study = touch
+study.write_study = touch
 jobs = study.plan(0, "train", 200)
 for number, _ in enumerate(generate.written(Path(sys.argv[1]), jobs, 2)):
     if number == 150:

@@ -71,14 +71,14 @@ class DroppedRow:
     detail: str = ""
     by_choice: bool = False
 
-
-def unusable(
-    question_id: str, question: str, references: Sequence[str], detail: str
-) -> DroppedRow | None:
-    """Return the dropped row if the question or all normalised references are empty, else None."""
-    if not normalise(question):
-        return DroppedRow(question_id, "empty question", detail)
-    return None if any(references) else DroppedRow(question_id, "empty answer", detail)
+    @classmethod
+    def if_unusable(
+        cls, question_id: str, question: str, references: Sequence[str], detail: str
+    ) -> DroppedRow | None:
+        """Return the row if the question or all normalised references are empty, else None."""
+        if not normalise(question):
+            return cls(question_id, "empty question", detail)
+        return None if any(references) else cls(question_id, "empty answer", detail)
 
 
 @dataclass(frozen=True)

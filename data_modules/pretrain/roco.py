@@ -99,23 +99,18 @@ class ROCO(StudyDataModule):
 
     def _captions(self, split: SplitName, dropped: list[DroppedRow]) -> Iterator[tuple[Path, str]]:
         """Yield image file and caption of every readable line of a split."""
+        home = _HOME[self.version]
+        action = f"fetch ROCO {self.version} from {home} into {self.root}, or give another version"
         for captions, images in self._caption_files(split):
-            if not captions.is_file():
-                if split != "train":
-                    continue
-                raise UserError(
-                    f"{DATASET}: {captions} is not there, so fetch ROCO {self.version} from "
-                    f"{_HOME[self.version]} into {self.root}, or give another "
-                    "--data.init_args.version."
-                )
-            if not images.is_dir():
+            if split != "train" and not captions.is_file():
+                continue
+            if captions.is_file() and not images.is_dir():
                 how = "run its scripts/fetch.py" if self.version == "v1" else "unpack its zip there"
                 raise UserError(
                     f"{DATASET}: the folder of images {images} does not exist, so {how} (the "
-                    f"release is at {_HOME[self.version]})."
+                    f"release is at {home})."
                 )
-            action = f"fetch it again from {_HOME[self.version]}"
-            source = tables.TableFile(captions, DATASET, action)
+            source = tables.TableFile(captions, DATASET, f"{action} (--data.init_args.version)")
             for number, name, caption in self._lines(source, dropped):
                 if _ID.fullmatch(name.strip()) and tables.is_text(caption):
                     yield images / f"{name.strip()}.jpg", caption

@@ -17,7 +17,6 @@ from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.answers import ListAnswers, list_references
 from amif_lightning.data.schema.question_splits import Splits, drop_images, images_of
 from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
-from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 
 Language = Literal["en", "zh", "all"]
@@ -79,12 +78,8 @@ class SLAKE(VQADataModule):
         dropped: list[DroppedRow] = []
         for split, names in FILES.items():
             files = [self.root / name for name in names]
-            path = next((file for file in files if file.is_file()), None)
-            if path is None and split == "train":
-                raise UserError(
-                    f"SLAKE: {files[0]} is not there, so download the data set from {SOURCE} into "
-                    f"{self.root}."
-                )
+            missing = files[0] if split == "train" else None
+            path = next((file for file in files if file.is_file()), missing)
             if path is None:
                 absent[split] = f"no file {' or '.join(names)} is in {self.root}"
                 continue

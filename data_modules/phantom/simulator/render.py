@@ -245,21 +245,18 @@ class Scene:
     def shadow(self, view: View, lesions: Sequence[Lesion], removed: Sequence[Lesion]) -> Shadow:
         """Compare the noiseless images with all lesions and without the removed ones."""
         key = (view, tuple(lesions), tuple(removed))
-        if key not in self._shadows:
-            self._shadows[key] = self._compare(*key)
-        return self._shadows[key]
-
-    def _compare(
-        self, view: View, lesions: tuple[Lesion, ...], removed: tuple[Lesion, ...]
-    ) -> Shadow:
+        if key in self._shadows:
+            return self._shadows[key]
         kept = [lesion for lesion in lesions if lesion not in removed]
         projection = self._projections[view]
         present, absent = projection.integral(lesions), projection.integral(kept)
         change = np.abs(present - absent)
-        maximum = float(change.max())
-        if maximum <= 1e-9:
-            return Shadow(np.zeros(change.shape, dtype=np.bool_), 0.0)
-        mask = change >= EDGE * maximum
-        black = self._black(view)
-        difference = film(present[mask], black) - film(absent[mask], black)
-        return Shadow(mask, float(np.abs(difference).mean()) / self.exposures[view].noise)
+        maximum, black = float(change.max()), self._black(view)
+        found = Shadow(np.zeros(change.shape, dtype=np.bool_), 0.0)
+        if maximum > 1e-9:
+            mask = change >= EDGE * maximum
+            difference = film(present[mask], black) - film(absent[mask], black)
+            contrast = float(np.abs(difference).mean()) / self.exposures[view].noise
+            found = Shadow(mask, contrast)
+        self._shadows[key] = found
+        return found

@@ -156,7 +156,7 @@ def test_another_release_is_refused(
 def test_bad_inputs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"train\.json is not there"):
+    with pytest.raises(UserError, match=r"train\.json cannot be read \(No such file"):
         read(tmp_path)
     for option in ("language", "list_answers"):
         with pytest.raises(UserError, match=f"{option} is 'half'"):

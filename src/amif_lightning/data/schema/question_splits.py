@@ -77,10 +77,7 @@ class Splits:
 def protocol_label(protocol: str, split: str, answers_from: str) -> str:
     """Return the label of a protocol in all outputs (docs/datasets.md, "Protocols").
 
-    Args:
-        protocol: ``clean`` or ``literature``.
-        split: Released split that was scored.
-        answers_from: Splits that provide the candidates, such as ``train + validation``.
+    ``split`` was scored; ``answers_from`` (``train + validation``) provides the candidates.
     """
     if protocol != "literature":
         return protocol

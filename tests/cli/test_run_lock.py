@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amif_lightning.cli.run_lock import RunLock
+from amif_lightning.cli.runs import RunLock
 from amif_lightning.errors import UserError
 
 

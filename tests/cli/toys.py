@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from amif_lightning.cli.registry import Suite
+from amif_lightning.cli.app import Suite
 from amif_lightning.errors import UserError
 
 

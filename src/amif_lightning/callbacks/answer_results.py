@@ -15,14 +15,7 @@ from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.data.schema.question_splits import protocol_label
 from amif_lightning.evaluation import EvaluationContext, Prediction
 from amif_lightning.losses.gather import world
-from amif_lightning.reports.records.answering import (
-    Baselines,
-    KnowledgeLine,
-    PredictionLine,
-    ResultRecord,
-    counted,
-    predictions_path,
-)
+from amif_lightning.reports.records import answering
 from amif_lightning.reports.records.run import RunRecord
 
 Answers = dict[str, Prediction]
@@ -59,14 +52,16 @@ def write_test(
         what = f"questions were not answered (first: {missing[0]})"
         return incomplete(len(missing), len(facts.rows), what)
     lines = [_line(q, facts, answered[q], control.get(q)) for q in facts.rows]
-    found = counted(lines)
+    found = answering.counted(lines)
     by_rank = method == "rank"
-    record = ResultRecord(
+    record = answering.ResultRecord(
         protocol="literature" if facts.protocol == "literature" else "clean",
         scores=found["scores"],
         control=found["control"],
         ceiling=dict(facts.ceiling) if by_rank else None,
-        baselines=Baselines(**{name: dict(counts) for name, counts in facts.baselines.items()}),
+        baselines=answering.Baselines(
+            **{name: dict(counts) for name, counts in facts.baselines.items()}
+        ),
         majority_answer=facts.majority,
         candidates=facts.candidates if by_rank else None,
         answers_from=facts.answers_from,
@@ -77,7 +72,7 @@ def write_test(
     overall = record.scores["overall"]
     return write_result(
         record,
-        predictions_path(folder, facts.split),
+        answering.predictions_path(folder, facts.split),
         lines,
         {f"test/{name}": score.share for name, score in record.scores.items()},
         logged,
@@ -106,9 +101,9 @@ def write_answers(folder: Path, facts: EvaluationContext, answered: Answers) -> 
 
 def _line(
     question: str, facts: EvaluationContext, given: Prediction, control: Prediction | None
-) -> PredictionLine:
+) -> answering.PredictionLine:
     row = facts.rows[question]
-    return PredictionLine(
+    return answering.PredictionLine(
         question_id=question,
         qid=row["qid"],
         image=row["image_key"],
@@ -125,5 +120,5 @@ def _line(
         control_correct=None if control is None else control.correct,
         baseline_correct=facts.baseline_correct[question],
         image_file=row["image_file"],
-        knowledge=KnowledgeLine(**asdict(given.knowledge)) if given.knowledge else None,
+        knowledge=answering.KnowledgeLine(**asdict(given.knowledge)) if given.knowledge else None,
     )

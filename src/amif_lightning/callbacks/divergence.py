@@ -33,12 +33,7 @@ class DivergenceGuard(Callback):
         self._unchecked: list[tuple[int, int, list[str], Tensor]] = []
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note whether the loss is finite."""
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs

@@ -9,14 +9,15 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import (
     ArgsType,
@@ -31,20 +32,10 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 from amif_lightning.callbacks.divergence import DivergenceGuard
 from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
-from amif_lightning.cli.config_files import (
-    CLASSES,
-    current_words,
-    given_options,
-    split_configs,
-)
-from amif_lightning.cli.error_messages import (
-    parser_error,
-    state_mismatch,
-    user_error_behind,
-)
-from amif_lightning.cli.registry import Suite, load_suite
-from amif_lightning.cli.run_lock import RunLock
-from amif_lightning.cli.runs import RunFolder
+from amif_lightning.cli.config_files import CLASSES, current_words, given_options, split_configs
+from amif_lightning.cli.data_command import data_base
+from amif_lightning.cli.error_messages import parser_error, state_mismatch, user_error_behind
+from amif_lightning.cli.runs import RunFolder, RunLock
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError
 
@@ -59,6 +50,37 @@ UNTRAINED = """\
 |  NO --ckpt_path: EVERY SCORE BELOW COMES FROM UNTRAINED WEIGHTS.             |
 |  Give --ckpt_path best (or a file) to score what was trained.                |
 +------------------------------------------------------------------------------+"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The classes that the parser accepts; tests pass toys."""
+
+    model: type[LightningModule]  # base of the tasks, which have `monitor` and `mode`
+    data: type[LightningDataModule]  # base of the data modules
+    #: Makes the callback that writes records, from experiment, seed, folder and configuration.
+    records: Callable[..., Callback]
+    callbacks: Mapping[str, type[Callback]]  # further ones of every run, by key of their arguments
+
+
+def load_suite() -> Suite:
+    """Import the suite's classes, so that the parser knows their short names."""
+    from amif_lightning.callbacks import AlignmentImages, AnswerImages, Dashboard, ResultWriter
+    from amif_lightning.tasks import pretrain, vqa
+    from amif_lightning.tasks.base import AMiFTask
+
+    assert pretrain  # imported for the short names only
+    assert vqa
+    return Suite(
+        model=AMiFTask,
+        data=data_base(),
+        records=ResultWriter,
+        callbacks={
+            "answer_images": AnswerImages,
+            "alignment_images": AlignmentImages,
+            "dashboard": Dashboard,
+        },
+    )
 
 
 def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:

@@ -8,12 +8,7 @@ from collections.abc import Sequence
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
-from amif_lightning.cli.config_files import (
-    check_configs,
-    current_words,
-    read_config,
-    split_configs,
-)
+from amif_lightning.cli.config_files import check_configs, current_words, read_config, split_configs
 from amif_lightning.cli.error_messages import parser_error, user_error_behind
 from amif_lightning.errors import UserError
 

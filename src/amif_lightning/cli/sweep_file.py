@@ -162,10 +162,7 @@ def _named(text: str, values: Mapping[str, str]) -> str:
 
 
 def _planned(
-    path: Path,
-    template: RunTemplate,
-    values: dict[str, str],
-    earlier: Mapping[str, PlannedRun],
+    path: Path, template: RunTemplate, values: dict[str, str], earlier: Mapping[str, PlannedRun]
 ) -> PlannedRun:
     words: list[str] = []
     parts = [part for part in values.get("variant", "").split("-") if part]

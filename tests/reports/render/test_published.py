@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from amif_lightning.reports.render.published import DATASETS, published_table
+from amif_lightning.reports.render.tables import DATASETS, published_table
 
 TABLE = published_table()
 ROWS = [dict(zip(TABLE.header, row, strict=True)) for row in TABLE.rows]

@@ -12,7 +12,7 @@ from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.groups import AnyGroup, group_runs
 from amif_lightning.reports.records.store import find_records
 from amif_lightning.reports.render.comparisons import check_baselines
-from amif_lightning.reports.render.tables import report, summary
+from amif_lightning.reports.render.tables import published_table, report, summary
 from amif_lightning.reports.render.verdicts import verdict
 
 
@@ -81,8 +81,6 @@ def main(argv: Sequence[str]) -> int:
     groups: list[AnyGroup] = [*answers, *searches]
     text = summary(groups) if options.summary else report(answers, searches, options.baseline)
     if options.published:
-        from amif_lightning.reports.render.published import published_table
-
         heading, table, warning = published_table().parts
         text += f"\n{heading}\n\n{warning}\n\n{table}\n"
     if options.output is None:

@@ -1,23 +1,177 @@
-"""The HTML page: all sections, filled into the templates."""
+"""The HTML page, filled into the templates: a section per data set under one protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from amif_lightning import __version__
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
-from amif_lightning.reports.page.sections import page_sections
-from amif_lightning.reports.render.published import published_table
+from amif_lightning.reports.page.images import Sheet, sheets
+from amif_lightning.reports.page.samples import Samples, samples
+from amif_lightning.reports.render import figures
+from amif_lightning.reports.render.comparisons import Compared, compare
+from amif_lightning.reports.render.local_alignment import local_sentences, local_tables
+from amif_lightning.reports.render.markdown import Table
+from amif_lightning.reports.render.numbers import count_of
 from amif_lightning.reports.render.run_info import facts, notes
+from amif_lightning.reports.render.tables import (
+    answer_table,
+    knowledge_table,
+    published_table,
+    search_table,
+)
+from amif_lightning.reports.render.verdicts import judge
 
 # The browser itself refuses network and scripts.
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
+# Columns that repeat the section's heading or its provenance.
+_ELSEWHERE = {"data", "split", "protocol", "hardware", "time per seed"}
+_MAX_ROWS = 12  # a longer table of differences is folded
+
+
+class Block(NamedTuple):
+    """A heading, sentences, tables, and further sentences."""
+
+    title: str
+    tables: Sequence[Table]
+    before: Sequence[str] = ()
+    after: Sequence[str] = ()
+
+
+class Verdict(NamedTuple):
+    """The judgement of one configuration; ``tone`` is ``yes``, ``no`` or ``open``."""
+
+    name: str
+    seeds: str
+    claim: str
+    numbers: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One data set under one protocol; numbers of different sections cannot be compared."""
+
+    anchor: str
+    title: str
+    label: str  # the split, and the protocol unless ``literature`` holds it
+    untrained: bool
+    verdicts: Sequence[Verdict]
+    blocks: Sequence[Block]
+    chart: figures.Chart
+    literature: str = ""
+    samples: Samples | None = None  # questions
+    sheets: Sequence[Sheet] = ()  # images of runs on studies
+
+    @property
+    def figure(self) -> str:
+        """The scores as SVG; the title and the ids inside are unique on the page."""
+        title = f"{self.title}, {self.label}: {self.chart.title}"
+        return figures.svg(title, [self.chart], inline=True)
+
+
+def page_sections(
+    groups: Sequence[AnyGroup], baselines: Sequence[str], *, images: bool
+) -> Iterable[Section]:
+    """Yield a section per data set, layout, protocol and split of configurations of one kind."""
+
+    def place(group: AnyGroup) -> tuple[str, str, str, str]:
+        key = group.key
+        return key.dataset, key.layout, group.first.protocol_label, key.split
+
+    for (dataset, layout, protocol, split), members in groupby(sorted(groups, key=place), place):
+        those = list(members)
+        searched = those[0].first.kind == "retrieval"
+        literature = protocol if those[0].key.protocol == "literature" else ""
+        compared = compare(those, baselines)
+        blocks = _search_blocks(those, baselines) if searched else _answer_blocks(those)
+        # The first run of each baseline, or of all configurations without a baseline.
+        first = [
+            (group.name, group.runs[0].record.seed, group.runs[0].path.parent)
+            for group in those
+            if searched and images and (not baselines or group.key.experiment in baselines)
+        ]
+        unnamed = searched or literature  # the label of the protocol is elsewhere
+        yield Section(
+            anchor=_slug(dataset, layout, protocol, split),
+            title=f"{dataset} {layout}: {'image-text retrieval' if searched else 'answering'}",
+            label=f"{split} split" if unnamed else f"protocol {protocol}, {split} split",
+            untrained=any(group.first.untrained for group in those),
+            verdicts=[_verdict(group) for group in those],
+            blocks=[*blocks, _comparisons(those[0].label, compared)],
+            chart=figures.comparison(those, compared, baselines),
+            literature=literature,
+            samples=None if searched else samples(those, images=images),
+            sheets=sheets(first),
+        )
+
+
+def _answer_blocks(groups: Sequence[AnswerGroup]) -> Iterable[Block]:
+    overall = answer_table(groups, overall=True)
+    results = [_table(overall, "Results on all questions", {"questions"})]
+    for group in groups:
+        caption = f"{group.name}: by rule and question type"
+        hidden = {"experiment", "seeds", "test runs"}
+        results.append(_table(answer_table([group]), caption, hidden, caption, legend=""))
+    yield Block("Results", results)
+    read = knowledge_table(groups)
+    if read.rows:
+        yield Block("Answer vocabulary", [_table(read)])
+
+
+def _search_blocks(groups: Sequence[SearchGroup], baselines: Sequence[str]) -> Iterable[Block]:
+    yield Block("Results", [_table(search_table(groups), "Results on all studies")])
+    local = [_table(table) for table in local_tables(groups)]
+    head = f"{groups[0].label}: "
+    judged = [text.removeprefix(head) for text in local_sentences(groups, baselines)]
+    if local or judged:
+        yield Block("Local alignment", local, after=judged)
+
+
+def _table(
+    table: Table,
+    title: str = "",
+    hidden: Iterable[str] = (),
+    folded: str = "",
+    legend: str | None = None,
+) -> Table:
+    """Convert a table of the Markdown, without the columns that the page shows elsewhere."""
+    legend = table.legend if legend is None else legend
+    left_out = {*_ELSEWHERE, *hidden}
+    return table.without(left_out, title=title or table.title, folded=folded, legend=legend)
+
+
+def _comparisons(label: str, compared: Compared) -> Block:
+    sentences = [text.removeprefix(f"{label}, ") for text in compared.sentences]
+    if not compared.pairs:
+        nothing = [] if sentences else ["There is nothing to compare in this section."]
+        return Block("Comparisons", (), sentences + nothing, compared.remarks)
+    count = len(compared.pairs)
+    folded = f"All {count} differences" if count > _MAX_ROWS else ""
+    table = _table(compared.table, "Differences between configurations", folded=folded)
+    return Block("Comparisons", [table], sentences, compared.remarks)
+
+
+def _verdict(group: AnyGroup) -> Verdict:
+    claim, numbers = judge(group)
+    bare = claim.removeprefix("UNTRAINED WEIGHTS; ")
+    tones = {"no evidence": "no", "evidence": "yes"}
+    tone = next((tone for start, tone in tones.items() if bare.startswith(start)), "open")
+    return Verdict(group.name, count_of(group.runs), claim, numbers, tone)
+
+
+def _slug(*words: str) -> str:
+    """Return an id: letters and digits are kept, everything else becomes a hyphen."""
+    return "".join(c if c.isalnum() else "-" for c in "-".join(words).lower())
 
 
 def page(

@@ -13,13 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from amif_lightning.evaluation import Count
 from amif_lightning.reports.records.pairs import PairAverages, PairLine, pair_averages
 from amif_lightning.reports.records.run import OVERALL, RunRecord
-from amif_lightning.reports.records.schema import (
-    FieldError,
-    Line,
-    Model,
-    Positive,
-    Share,
-)
+from amif_lightning.reports.records.schema import FieldError, Line, Model, Positive, Share
 
 Direction = Literal["image_to_text", "text_to_image"]
 DIRECTIONS: tuple[Direction, ...] = ("image_to_text", "text_to_image")

@@ -14,16 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from amif_lightning.data.files.atomic import read_text, write_atomically
 from amif_lightning.evaluation import Count
-from amif_lightning.reports.records.schema import (
-    FieldError,
-    Model,
-    Name,
-    NotNegative,
-    Number,
-    Positive,
-    broken,
-    parse,
-)
+from amif_lightning.reports.records import schema
 
 SCHEMA_VERSION = 1
 OVERALL = "overall"
@@ -31,24 +22,24 @@ OVERALL = "overall"
 Scores = dict[str, Count]
 
 
-class Hardware(Model):
+class Hardware(schema.Model):
     """The machine of a run."""
 
     cpu: str
-    cores: Positive  # cores that the process may use
+    cores: schema.Positive  # cores that the process may use
     memory_gib: float | None  # None if unknown
     gpu: str | None = None  # None without an accelerator
-    devices: Positive = 1  # processes (CPU) or accelerators used
+    devices: schema.Positive = 1  # processes (CPU) or accelerators used
 
 
-class Durations(Model):
+class Durations(schema.Model):
     """Wall-clock seconds; None for a part that did not run."""
 
-    train: NotNegative | None = None
-    test: NotNegative | None = None
-    control: NotNegative | None = None
+    train: schema.NotNegative | None = None
+    test: schema.NotNegative | None = None
+    control: schema.NotNegative | None = None
     # All training of the checkpoint in `init_from`; None without one or if it does not record it.
-    before: NotNegative | None = None
+    before: schema.NotNegative | None = None
 
 
 def plain(value: object) -> Any:
@@ -76,17 +67,17 @@ def _utc(value: str) -> str:
     return value
 
 
-class RunRecord(Model):
+class RunRecord(schema.Model):
     """The shared fields."""
 
     schema_version: Literal[1] = 1
-    experiment: Name  # runs that differ only in the seed share it
-    dataset: Name  # name of the data class, such as ``VQARAD``
-    layout: Name  # the published layout that was read
-    split: Name
-    seed: Number
+    experiment: schema.Name  # runs that differ only in the seed share it
+    dataset: schema.Name  # name of the data class, such as ``VQARAD``
+    layout: schema.Name  # the published layout that was read
+    split: schema.Name
+    seed: schema.Number
     # How often a test of this split was started in the run folder, this one included.
-    test_runs: Positive
+    test_runs: schema.Positive
     warnings: tuple[str, ...]  # sentences that every output of this run repeats
     config: Annotated[dict[str, Any], BeforeValidator(plain)] = Field(repr=False)
     versions: dict[str, str] = Field(repr=False)
@@ -124,7 +115,7 @@ def write_record(path: str | PathLike[str], record: RunRecord) -> None:
 def read_record(path: str | PathLike[str], model: type[R]) -> R:
     """Read a record of one kind; a UserError names the first field that is missing or wrong."""
     path = Path(path)
-    record = parse(model, read_text(path), path)
+    record = schema.parse(model, read_text(path), path)
     _check_name(path, record)
     return record
 
@@ -132,4 +123,4 @@ def read_record(path: str | PathLike[str], model: type[R]) -> R:
 def _check_name(path: Path, record: RunRecord) -> None:
     if path.name != record_path("", record.split).name:
         reason = f"is '{record.split}', which is not the split in the file's name"
-        raise broken(path, FieldError("split", reason))
+        raise schema.broken(path, schema.FieldError("split", reason))

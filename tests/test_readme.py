@@ -25,7 +25,6 @@ from PIL import Image
 
 from amif_lightning.cli import main
 from amif_lightning.data.files import sources
-from amif_lightning.reports.records.answering import predictions_path
 from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import write_lines
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
@@ -167,7 +166,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_vqa_med_2019(folder / "data" / "vqa_med_2019")
     lines = synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
     run = folder / "runs" / "vqa-phantom" / "clean" / "seed0"
-    write_lines(predictions_path(run, "test"), lines)
+    write_lines(run / "predictions-test.jsonl", lines)
     write_record(record_path(run, "test"), record_for(lines, 0))
     shutil.copy(saved(folder)[1], folder / CHECKPOINT)
     Image.new("L", (40, 40), 90).save(folder / IMAGE)

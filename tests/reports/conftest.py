@@ -20,7 +20,6 @@ from amif_lightning.reports.records.answering import (
     PredictionLine,
     ResultRecord,
     knowledge_averages,
-    predictions_path,
 )
 from amif_lightning.reports.records.pairs import FindingLine, Odds, PairLine, Transported
 from amif_lightning.reports.records.retrieval import (
@@ -28,7 +27,6 @@ from amif_lightning.reports.records.retrieval import (
     RetrievalRecord,
     StudyLine,
     averages,
-    studies_path,
 )
 from amif_lightning.reports.records.run import (
     Durations,
@@ -226,7 +224,7 @@ def write_answers(
     record = record_for(lines, seed, **changes)
     path = record_path(root / record.experiment / record.protocol / f"seed{seed}", record.split)
     if predictions:
-        write_lines(predictions_path(path.parent, record.split), lines)
+        write_lines(path.parent / f"predictions-{record.split}.jsonl", lines)
     write_record(path, record)
     return path
 
@@ -376,7 +374,7 @@ def write_searches(
     record = search_record_for(found, seed, **changes)
     path = record_path(root / record.experiment / "clean" / f"seed{seed}", record.split)
     if lines:
-        write_lines(studies_path(path.parent, record.split), found)
+        write_lines(path.parent / f"studies-{record.split}.jsonl", found)
     write_record(path, record)
     return path
 

@@ -72,7 +72,7 @@ def write_test(
     overall = record.scores["overall"]
     return write_result(
         record,
-        answering.predictions_path(folder, facts.split),
+        folder,
         lines,
         {f"test/{name}": score.share for name, score in record.scores.items()},
         logged,
@@ -103,22 +103,18 @@ def _line(
     question: str, facts: EvaluationContext, given: Prediction, control: Prediction | None
 ) -> answering.PredictionLine:
     row = facts.rows[question]
+    same = ("qid", "question", "answer", "answer_type", "question_type", "image_file")
     return answering.PredictionLine(
         question_id=question,
-        qid=row["qid"],
         image=row["image_key"],
-        question=row["question"],
-        answer=row["answer"],
         references=tuple(row["references"]),
         prediction=given.answer,
         log_likelihood=given.log_likelihood,
         correct=given.correct,
-        answer_type=row["answer_type"],
-        question_type=row["question_type"],
         strata=tuple(row["strata"]),
         control_prediction=None if control is None else control.answer,
         control_correct=None if control is None else control.correct,
         baseline_correct=facts.baseline_correct[question],
-        image_file=row["image_file"],
         knowledge=answering.KnowledgeLine(**asdict(given.knowledge)) if given.knowledge else None,
+        **{name: row[name] for name in same},
     )

@@ -58,17 +58,8 @@ _OPTIMISER = {"learning rate": [r"lr.*"]}
 #: Folder of the final scores inside the run folder. The *HParams* tab shows every scalar of a
 #: folder as a final score, so they need a folder apart from the curves.
 FOLDER = "scores"
-# Beginnings of the tags of final scores, besides the monitored one.
-_FINAL = (
-    "control/overall",
-    "test/overall",
-    "test/closed",
-    "test/open",
-    "test/precision@",
-    "test/recall@",
-    "test/zero_shot",
-    "test/teacher_kl",
-)
+# Beginnings of the names of final scores, besides the monitored one.
+_FINAL = ("overall", "closed", "open", "precision@", "recall@", "zero_shot", "teacher_kl")
 
 
 class Dashboard(Callback):
@@ -186,7 +177,7 @@ def final_scores(
             source, _, rest = tag.partition("/")
             if source in ("test", "control") and rest == chosen:
                 scores[f"{chosen}/{source}"] = float(value)
-            elif tag.startswith(_FINAL):
+            elif tag == "control/overall" or (source == "test" and rest.startswith(_FINAL)):
                 scores[tag] = float(value)
     return scores
 

@@ -7,20 +7,21 @@ from pathlib import Path
 
 from torch import Tensor
 
-from amif_lightning.reports.records.run import RunRecord, record_path, write_record
+from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import Line, write_lines
+from amif_lightning.reports.records.store import ScoredRecord
 
 
 def write_result(
-    record: RunRecord,
-    path: Path,
+    record: ScoredRecord,
+    folder: Path,
     lines: Sequence[Line],
     means: Mapping[str, float],
     logged: Mapping[str, Tensor],
     label: str,
     scores: str,
 ) -> str:
-    """Write the lines to ``path`` and then the record next to it; return one line with the scores.
+    """Write the lines and then the record into a folder; return one line with the scores.
 
     Raises:
         RuntimeError: If a ``logged`` score differs from the ``means`` of the lines, which is a bug.
@@ -32,12 +33,12 @@ def write_result(
                 f"{name} was logged as {float(logged[name]):.6f}, but the lines give {mean:.6f}: "
                 "no record is written"
             )
-    write_lines(path, lines)
-    write_record(record_path(path.parent, record.split), record)
+    write_lines(folder / record.FILE.format(record.split), lines)
+    write_record(record_path(folder, record.split), record)
     untrained = "UNTRAINED WEIGHTS, " if record.untrained else ""
     return (
         f"{record.dataset} {record.split} [{label}], {untrained}test run {record.test_runs}: "
-        f"{scores}; records in {path.parent}"
+        f"{scores}; records in {folder}"
     )
 
 

@@ -158,7 +158,7 @@ class ResultWriter(Callback):
         commit, dirty = git_state()
         origin = task.origin
         before = None if origin is None else origin.seconds
-        cuda = task.device.type == "cuda"
+        gpu = torch.cuda.get_device_name(task.device) if task.device.type == "cuda" else None
         return RunRecord(
             experiment=self.experiment,
             dataset=self._facts.dataset,
@@ -171,9 +171,7 @@ class ResultWriter(Callback):
             versions=package_versions(),
             git_commit=commit,
             git_dirty=dirty,
-            hardware=machine(
-                torch.cuda.get_device_name(task.device) if cuda else None, trainer.world_size
-            ),
+            hardware=machine(gpu, trainer.world_size),
             durations=Durations(
                 train=round(self._train_seconds(), 1) or None,
                 test=round(self._seconds[0], 1),

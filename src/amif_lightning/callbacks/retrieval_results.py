@@ -24,7 +24,6 @@ from amif_lightning.reports.records.retrieval import (
     RetrievalRecord,
     StudyLine,
     averages,
-    studies_path,
 )
 from amif_lightning.reports.records.run import RunRecord
 
@@ -74,7 +73,7 @@ def write_search(
     zero_shot = "" if named is None else f", zero-shot {named.correct}/{named.count}"
     return write_result(
         record,
-        studies_path(folder, facts.split),
+        folder,
         lines,
         means,
         logged,

@@ -38,11 +38,11 @@ class ValidationImages(Callback, ABC):
     def on_validation_batch_end(
         self,
         trainer: L.Trainer,
-        pl_module: L.LightningModule,
+        pl_module: Any,
         outputs: Any,
         batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         """Keep the batch."""
         self.keep(batch, outputs)
@@ -51,12 +51,8 @@ class ValidationImages(Callback, ABC):
         """Draw on the first process, except in the sanity check."""
         kept, self._kept = self._kept, []
         logger = trainer.logger
-        if (
-            kept
-            and not trainer.sanity_checking
-            and trainer.is_global_zero
-            and isinstance(logger, TensorBoardLogger)
-        ):
+        shown = kept and trainer.is_global_zero and not trainer.sanity_checking
+        if shown and isinstance(logger, TensorBoardLogger):
             for tag, figure in self.figures(pl_module, kept).items():
                 logger.experiment.add_figure(tag, figure, trainer.global_step)
 

@@ -19,12 +19,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import (
-    ArgsType,
-    LightningArgumentParser,
-    LightningCLI,
-    SaveConfigCallback,
-)
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -120,18 +115,15 @@ class AmifCLI(LightningCLI):
         self.run_folder: RunFolder | None = None
         self.ckpt_path: str | None = None
         self.lock: RunLock | None = None
-        strict = {"allow_abbrev": False, "exit_on_error": False}
+        strict: dict[str, Any] = {"allow_abbrev": False, "exit_on_error": False}
+        of_commands = {name: dict(strict) for name in self.subcommands()}
         try:
             super().__init__(
                 suite.model,
                 suite.data,
                 save_config_callback=SaveConfig,
                 save_config_kwargs={"save_to_log_dir": False},
-                parser_kwargs={
-                    "prog": "amif-lightning",
-                    **strict,
-                    **{name: dict(strict) for name in self.subcommands()},
-                },
+                parser_kwargs={"prog": "amif-lightning", **strict, **of_commands},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,  # the tasks configure their own
@@ -168,14 +160,13 @@ class AmifCLI(LightningCLI):
         parser.add_argument(
             "--experiment",
             type=str | None,
-            default=None,
-            help="Name of the first folder below --runs; default: data class and task.",
+            help="Folder below --runs; default: data and task.",
         )
         parser.add_argument("--runs", type=str, default="runs", help="Folder of all run folders.")
         parser.add_argument(
             "--overwrite",
             action="store_true",
-            help="fit: delete what an earlier run wrote into the run folder.",
+            help="fit: delete the run that its folder holds.",
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -199,7 +190,7 @@ class AmifCLI(LightningCLI):
         for key in CLASSES:  # one number seeds everything; classes without `seed` are unaffected
             parser.link_arguments("seed_everything", f"{key}.init_args.seed")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and reduce an error of the parser to one sentence."""
         files, words = split_configs(self.argv)
         given = given_options(files, words[1:])
@@ -324,9 +315,7 @@ class AmifCLI(LightningCLI):
     def _refuse_fixed(self, config: Any) -> None:
         for name in _FIXED:
             if config.get(name) is not None:
-                raise UserError(
-                    f"--{name} is fixed by the run folder: use --runs and --experiment."
-                )
+                raise UserError(f"--{name} follows the run folder: use --runs and --experiment.")
         if config.trainer.default_root_dir is not None:
             raise UserError("--trainer.default_root_dir is the run folder here: use --runs.")
         if config.overwrite and self.subcommand != "fit":

@@ -44,10 +44,7 @@ class RunFolder:
     def of(cls, runs: str, experiment: str, protocol: str, seed: int) -> RunFolder:
         """Return the folder of a run; a UserError if the experiment is not a plain folder name."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", experiment):
-            raise UserError(
-                f"--experiment {experiment!r} is not a folder name: use letters, digits, `.`, `_` "
-                "and `-`."
-            )
+            raise UserError(f"--experiment {experiment!r}: use letters, digits, `.`, `_` and `-`.")
         return cls(Path(runs) / experiment / protocol / f"seed{seed}")
 
     @property
@@ -85,19 +82,14 @@ class RunFolder:
                 )
             return str(path)
         if not Path(name).is_file():
-            raise UserError(
-                f"--ckpt_path {name}: there is no such file; give a path, `best` or `last`."
-            )
+            raise UserError(f"--ckpt_path {name}: no such file; give a path, `best` or `last`.")
         return name
 
     def check_fit(self, ckpt_path: str | None, *, overwrite: bool) -> None:
         """Raise a UserError if the folder contains a run, unless `fit` resumes or overwrites it."""
         resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == self.path.resolve()
         if overwrite and resumes:
-            raise UserError(
-                f"--overwrite would delete {ckpt_path}, which --ckpt_path resumes from: give one "
-                "of the two."
-            )
+            raise UserError(f"--overwrite would delete {ckpt_path}: leave out it or --ckpt_path.")
         if overwrite or resumes:
             return
         if self.results:
@@ -125,9 +117,8 @@ class RunFolder:
 
     def set_aside(self) -> None:
         """Rename records and predictions, and copy their weights before training replaces them."""
-        files = list(self.results)
-        for kind in ("predictions", "studies"):
-            files += sorted(self.path.glob(f"{kind}-*.jsonl"))
+        lines = [*self.path.glob("predictions-*.jsonl"), *self.path.glob("studies-*.jsonl")]
+        files = [*self.results, *sorted(lines)]
         number = 1
         while any(self.path.glob(f"superseded-{number}-*")):
             number += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from amif_lightning.cli.config_files import fault, load_config, read_config, suggestion
 from amif_lightning.errors import UserError
@@ -26,11 +26,7 @@ OPTIONS: dict[str, str | None] = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class RunTemplate(_Strict):
+class RunTemplate(BaseModel, extra="forbid"):
     """One run of a comparison, or one for each variant. Texts may contain ``{variables}``.
 
     A configuration or option with an empty variable is left out; a name loses only the part in
@@ -62,7 +58,7 @@ class RunTemplate(_Strict):
     then: str = "test"
 
 
-class SweepFile(_Strict):
+class SweepFile(BaseModel, extra="forbid"):
     """A comparison; ``--set`` or dedicated options (:data:`OPTIONS`) override variables."""
 
     variables: dict[str, str | int | None] = {}  # defaults; null: required

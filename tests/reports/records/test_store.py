@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from amif_lightning.errors import UserError
-from amif_lightning.reports.records.answering import PredictionLine, ResultRecord, predictions_path
-from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine, studies_path
+from amif_lightning.reports.records.answering import PredictionLine, ResultRecord
+from amif_lightning.reports.records.retrieval import RetrievalRecord, StudyLine
 from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import read_lines
 from amif_lightning.reports.records.store import count_test_run, find_records, read_any
@@ -66,13 +66,13 @@ def test_the_records_of_the_documents_are_read(archive: Path, tmp_path: Path) ->
             old["baselines"] = old.pop("floors")
         new_fields = {"knowledge", "pairs", "kind"} - set(old)
         assert {k: v for k, v in new.items() if k not in new_fields} == old
-        predictions = predictions_path(path.parent, record.split)
+        predictions = path.parent / f"predictions-{record.split}.jsonl"
         if predictions.exists():
             lines = read_lines(predictions, PredictionLine)
             rows = [json.loads(row) for row in predictions.read_text().splitlines()]
             assert [x.baseline_correct for x in lines] == [x["floor_correct"] for x in rows]
-        if studies_path(path.parent, record.split).exists():
-            read_lines(studies_path(path.parent, record.split), StudyLine)
+        if (path.parent / f"studies-{record.split}.jsonl").exists():
+            read_lines(path.parent / f"studies-{record.split}.jsonl", StudyLine)
 
 
 def remove(rows: list[dict[str, Any]], *names: str) -> None:
@@ -90,7 +90,7 @@ def test_fields_that_older_files_lack_are_none(write_run: Writer, write_search: 
     assert (record.knowledge, record.durations.before) == (None, None)
 
     change_lines(path, lambda rows: remove(rows, "knowledge", "image_file"))
-    lines = read_lines(predictions_path(path.parent, "test"), PredictionLine)
+    lines = read_lines(path.parent / "predictions-test.jsonl", PredictionLine)
     assert {(line.image_file, line.knowledge) for line in lines} == {(None, None)}
     path = write_search(0, pairs={})
     edit(path, "pairs", ...)
@@ -98,7 +98,7 @@ def test_fields_that_older_files_lack_are_none(write_run: Writer, write_search: 
     assert isinstance(search, RetrievalRecord)
     assert search.pairs is None
     change_lines(path, lambda rows: remove(rows, "pairs"))
-    studies = read_lines(studies_path(path.parent, "test"), StudyLine)
+    studies = read_lines(path.parent / "studies-test.jsonl", StudyLine)
     assert {line.pairs for line in studies} == {None}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from amif_lightning.reports.records.retrieval import Ranking, StudyLine, studies_path
+from amif_lightning.reports.records.retrieval import Ranking, StudyLine
 from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import write_lines
 from amif_lightning.reports.render.verdicts import verdict
@@ -137,7 +137,7 @@ def test_the_same_list_for_every_query_is_no_evidence(tmp_path: Path) -> None:
         lines.append(line)
     for seed in range(2):
         folder = tmp_path / f"seed{seed}"
-        write_lines(studies_path(folder, "test"), lines)
+        write_lines(folder / "studies-test.jsonl", lines)
         write_record(record_path(folder, "test"), search_record_for(lines, seed))
     (group,) = searches_in(tmp_path)
     assert group.level("control") == pytest.approx(12 / 60) == group.mean()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from amif_lightning.cli.config_files import fault
 from amif_lightning.data.files.atomic import replacing
@@ -34,10 +34,8 @@ def _path(image: Any) -> str:
     return image
 
 
-class AskedFile(BaseModel):
+class AskedFile(BaseModel, extra="forbid", strict=True):
     """A question about an image file, as on a line of a questions file."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     image: Annotated[Any, AfterValidator(_path)]
     question: str = Field(pattern=r"\S")
@@ -85,11 +83,7 @@ def answer_parser() -> argparse.ArgumentParser:
         help="draw the transport plan of a single question's words on its image",
     )
     add("--frame", type=int, metavar="K", help="frame of a multi-frame DICOM file, from 0")
-    add(
-        "--device",
-        default="auto",
-        help="auto (a GPU if available), cpu, cuda, cuda:1 ... (default: auto)",
-    )
+    add("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda:1 ...")
     add("--batch_size", type=int, default=16, help="questions in one pass (default: 16)")
     return parser
 
@@ -143,20 +137,14 @@ def _pairs(options: argparse.Namespace) -> list[AskedFile]:
     """List images and questions from the options, before anything slow is imported."""
     if options.questions is not None:
         if options.image is not None or options.question or options.frame is not None:
-            raise UserError(
-                "--questions names images and questions itself: leave out --image, --question "
-                "and --frame."
-            )
+            raise UserError("--questions replaces --image, --question and --frame: leave them out.")
         return read_questions(options.questions)
     if options.image is None or not options.question:
         raise UserError("give --image and --question, or --questions FILE.jsonl.")
     if not all(question.strip() for question in options.question):
         raise UserError("--question is empty: write it in words.")
     if not os.path.exists(options.image):
-        raise UserError(
-            f"The image {options.image} does not exist, or its folder cannot be read: check the "
-            "path."
-        )
+        raise UserError(f"The image {options.image} does not exist or is not readable here.")
     images = [options.image]
     if os.path.isdir(options.image):
         from amif_lightning.data.preprocessing.image_files import images_in  # knows the formats

@@ -56,26 +56,16 @@ def audit_parser(base: type) -> ArgumentParser:
         "protocol.",
         base,
     )
-    parser.add_argument("--json", action="store_true", help="Print JSON instead of text.")
-    parser.add_argument(
-        "--check_images",
-        type=bool,
-        default=True,
-        help="Decode every image of the data set once; for a large corpus that takes hours.",
-    )
+    add = parser.add_argument
+    add("--json", action="store_true", help="Print JSON instead of text.")
+    add("--check_images", type=bool, default=True, help="Decode every image once; may take hours.")
     # The base is known at run time only, which a static annotation cannot express.
     held_out: Any = list[base] | None  # type: ignore[valid-type]  # see above
-    parser.add_argument(
+    add(
         "--held_out",
         type=held_out,
-        default=None,
         help="Data sets that are scored later, as a list of class_path and init_args: find their "
         "images among the training images.",
     )
-    parser.add_argument(
-        "--hashes",
-        type=str,
-        default="data/hashes",
-        help="With --held_out: folder of the image hashes, so that each image is read once.",
-    )
+    add("--hashes", type=str, default="data/hashes", help="With --held_out: folder of the hashes.")
     return parser

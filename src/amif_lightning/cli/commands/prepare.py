@@ -46,23 +46,12 @@ def _data(argv: Sequence[str]) -> int:
         "images. `audit` checks the images. Exit code 1: an image could not be reduced.",
         base,
     )
-    parser.add_argument(
-        "--download",
-        action="store_true",
-        help="Fetch what is missing first, if the licence allows it; resumes.",
-    )
-    parser.add_argument(
-        "--no_checksum", action="store_true", help="Do not compare the publisher's checksums."
-    )
-    parser.add_argument(
-        "--resize",
-        type=int,
-        help="Short side in pixels of reduced copies to make in --data.resized; restarts.",
-    )
-    parser.add_argument(
-        "--quality", type=int, default=90, help="JPEG quality of the copies, 1 to 95."
-    )
-    parser.add_argument("--workers", type=int, default=2, help="Images reduced in parallel.")
+    add = parser.add_argument
+    add("--download", action="store_true", help="Fetch what is missing first, if allowed; resumes.")
+    add("--no_checksum", action="store_true", help="Do not compare the publisher's checksums.")
+    add("--resize", type=int, help="Short side of copies to make in --data.resized; restarts.")
+    add("--quality", type=int, default=90, help="JPEG quality of the copies, 1 to 95.")
+    add("--workers", type=int, default=2, help="Images reduced in parallel.")
     built, config = build(parser, base, argv)
     module = built.data
     from amif_lightning.data.files.sources import fetch, source_of

@@ -28,12 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("folder", metavar="DIR", type=Path, help="folder of the runs")
     add("--summary", action="store_true", help="print one row per configuration and nothing else")
-    add(
-        "--output",
-        metavar="FILE",
-        type=Path,
-        help="write the Markdown there; only the verdicts are printed",
-    )
+    add("--output", metavar="FILE", type=Path, help="the Markdown; only the verdicts are printed")
     add(
         "--baseline",
         metavar="EXPERIMENT",
@@ -51,11 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         help="also write everything as one page, with figures, sample answers and "
         "provenance; it needs no other file, no network and no script",
     )
-    add(
-        "--no-images",
-        action="store_true",
-        help="leave out the images of sample answers, if the data must not be passed on",
-    )
+    add("--no-images", action="store_true", help="no sample images: the data must not be passed on")
     return parser
 
 

@@ -86,10 +86,9 @@ class LocalScores:
         made: dict[str, Measure] = {}
         if not self.lines:
             return made
-        if all(average.matching_auc_hard is not None for average in self.averages):
-            made[HARD] = self._area("hard")
-        if all(average.matching_auc_random is not None for average in self.averages):
-            made[RANDOM] = self._area("random")
+        for name, kind in ((HARD, "hard"), (RANDOM, "random")):
+            if all(getattr(one, f"matching_auc_{kind}") is not None for one in self.averages):
+                made[name] = self._area(kind)
         if all(average.reranked is not None for average in self.averages):
             made[RERANKED] = self._mean(
                 lambda pair, line: [] if pair.reranked is None else [pair.reranked]

@@ -104,12 +104,7 @@ def bootstrap_mean(
 
 
 def bootstrap_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    clusters: Sequence[str],
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
+    first: ArrayLike, second: ArrayLike, clusters: Sequence[str], **options: int
 ) -> Interval | None:
     """`bootstrap_mean` of mean score(first) - mean score(second), paired by line.
 
@@ -117,7 +112,7 @@ def bootstrap_difference(
     """
     count = len(clusters)
     values = _per_line(first, count) - _per_line(second, count)
-    return bootstrap_mean(values, clusters, draws=draws, seed=seed)
+    return bootstrap_mean(values, clusters, **options)
 
 
 def _per_line(scores: ArrayLike, count: int) -> Array:
@@ -200,19 +195,14 @@ Measure = Mean | Area
 
 
 def bootstrap_measure(
-    first: Measure,
-    second: Measure | None,
-    clusters: Sequence[str],
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
+    first: Measure, second: Measure | None, clusters: Sequence[str], *, draws: int = DRAWS
 ) -> Interval | None:
     """Percentile interval of a measure averaged over seeds, resampling clusters and seeds.
 
     ``second`` is subtracted from it, with the same seeds in the same order. None with fewer than
     `MIN_CLUSTERS` clusters, or if no line is scored.
     """
-    drawn = _draw_clusters(clusters, draws, seed)
+    drawn = _draw_clusters(clusters, draws, 0)
     if drawn is None:
         return None
     which, times, rng = drawn

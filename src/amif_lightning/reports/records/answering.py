@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from os import PathLike
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field, model_validator
@@ -202,11 +200,6 @@ def reading_text(read: Sequence[tuple[str, float]], gate: float) -> str:
     """Format attention on the vocabulary for people: ``left 61%, small 20%; gate 0.49``."""
     entries = ", ".join(f"{entry} {share:.0%}" for entry, share in read)
     return f"{entries}; gate {gate:.2f}"
-
-
-def predictions_path(folder: str | PathLike[str], split: str) -> Path:
-    """Return the path of ``predictions-<split>.jsonl`` in a run folder."""
-    return Path(folder) / ResultRecord.FILE.format(split)
 
 
 def counted(lines: Sequence[PredictionLine]) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from os import PathLike
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -233,8 +231,3 @@ def averages(lines: Sequence[StudyLine]) -> Averages:
         if pairs
         else None,
     )
-
-
-def studies_path(folder: str | PathLike[str], split: str) -> Path:
-    """Return the path of ``studies-<split>.jsonl`` in a run folder."""
-    return Path(folder) / RetrievalRecord.FILE.format(split)

@@ -70,10 +70,6 @@ def _enough(scores: LocalScores) -> bool:
     return scores.group.count() >= numbers.MIN_FOR_PERCENT
 
 
-def _against(control: Estimate | None, name: str) -> str:
-    return numbers.NONE if control is None else _difference(control, name)
-
-
 _DATA: Columns[LocalScores] = data_columns(lambda scores: scores.group)
 _SEEDS: Columns[LocalScores] = (("seeds", lambda s: str(len(s.group.runs))),)
 _SCORES: Columns[LocalScores] = (
@@ -95,14 +91,15 @@ _CONTROLS: Columns[LocalScores] = (
     *_DATA,
     (
         "re-ranked minus global order, points",
-        lambda s: _against(s.gain if _enough(s) else None, RERANKED),
+        lambda s: _difference(s.gain if _enough(s) else None, RERANKED),
     ),
-    *(
-        (f"localisation minus {title}", lambda s, name=name: _against(s.controls.get(name), PLACES))
-        for title, name in (
-            ("another word", "another word"),
-            ("same kind elsewhere", "the same kind elsewhere"),
-        )
+    (
+        "localisation minus another word",
+        lambda s: _difference(s.controls.get("another word"), PLACES),
+    ),
+    (
+        "localisation minus same kind elsewhere",
+        lambda s: _difference(s.controls.get("the same kind elsewhere"), PLACES),
     ),
     *_SEEDS,
 )
@@ -245,8 +242,10 @@ def _compared(first: LocalScores, second: LocalScores) -> Iterable[str]:
         yield f"{claim}: {_difference(gap, name)}{unit}, {_seeds(gap, name)}."
 
 
-def _difference(difference: Estimate, name: str) -> str:
+def _difference(difference: Estimate | None, name: str) -> str:
     """Format a difference and its interval as its measure; precision is in points."""
+    if difference is None:
+        return numbers.NONE
     value, span = _amount(difference.value, name), difference.span
     if span is None:
         return value

@@ -44,7 +44,9 @@ class RunFolder:
     def of(cls, runs: str, experiment: str, protocol: str, seed: int) -> RunFolder:
         """Return the folder of a run; a UserError if the experiment is not a plain folder name."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", experiment):
-            raise UserError(f"--experiment {experiment!r}: use letters, digits, `.`, `_` and `-`.")
+            raise UserError(
+                f"--experiment {experiment!r} is not a folder name: use letters, digits and `._-`."
+            )
         return cls(Path(runs) / experiment / protocol / f"seed{seed}")
 
     @property
@@ -89,7 +91,7 @@ class RunFolder:
         """Raise a UserError if the folder contains a run, unless `fit` resumes or overwrites it."""
         resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == self.path.resolve()
         if overwrite and resumes:
-            raise UserError(f"--overwrite would delete {ckpt_path}: leave out it or --ckpt_path.")
+            raise UserError(f"--overwrite would delete {ckpt_path}: give one of the two options.")
         if overwrite or resumes:
             return
         if self.results:

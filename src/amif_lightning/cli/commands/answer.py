@@ -144,7 +144,7 @@ def _pairs(options: argparse.Namespace) -> list[AskedFile]:
     if not all(question.strip() for question in options.question):
         raise UserError("--question is empty: write it in words.")
     if not os.path.exists(options.image):
-        raise UserError(f"The image {options.image} does not exist or is not readable here.")
+        raise UserError(f"The image {options.image} does not exist or cannot be read: check it.")
     images = [options.image]
     if os.path.isdir(options.image):
         from amif_lightning.data.preprocessing.image_files import images_in  # knows the formats

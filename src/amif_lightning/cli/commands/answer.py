@@ -137,7 +137,7 @@ def _pairs(options: argparse.Namespace) -> list[AskedFile]:
     """List images and questions from the options, before anything slow is imported."""
     if options.questions is not None:
         if options.image is not None or options.question or options.frame is not None:
-            raise UserError("--questions has them: leave out --image, --question and --frame.")
+            raise UserError("--questions holds them: leave out --image, --question and --frame.")
         return read_questions(options.questions)
     if options.image is None or not options.question:
         raise UserError("give --image and --question, or --questions FILE.jsonl.")

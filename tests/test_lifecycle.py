@@ -309,10 +309,7 @@ def test_a_run_outlives_the_file_it_started_from(
             ("--trainer.max_steps=-1", "--trainer.max_epochs=-1"),
             "set --trainer.max_epochs or --trainer.max_steps",
         ),
-        (
-            ("--data.init_args.image_size=96",),
-            "gives images of 96 pixels and the model expects 64",
-        ),
+        (("--data.init_args.image_size=96",), "gives images of 96 pixels and the model expects 64"),
         (
             ("--model.init_args.init_from={}", "--model.init_args.width=64"),
             "start from a checkpoint of the same size",

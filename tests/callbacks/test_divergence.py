@@ -72,11 +72,7 @@ class _Agreement:
 def _batches(guard: DivergenceGuard, strategy: _Agreement, losses: list[float]) -> None:
     for step, loss in enumerate(losses, 1):
         running: Any = SimpleNamespace(
-            world_size=2,
-            global_rank=1,
-            global_step=step,
-            current_epoch=0,
-            strategy=strategy,
+            world_size=2, global_rank=1, global_step=step, current_epoch=0, strategy=strategy
         )
         batch = SimpleNamespace(question_ids=[f"q{step}"])
         module: Any = None

@@ -177,11 +177,7 @@ def test_more_scores_than_studies_are_a_bug(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "right"),
-    [
-        ("test/precision@5", 0.8 / 6),
-        ("test/image_to_text/recall@5", 4 / 6),
-    ],
+    ("name", "right"), [("test/precision@5", 0.8 / 6), ("test/image_to_text/recall@5", 4 / 6)]
 )
 def test_a_logged_score_that_disagrees_is_a_bug(tmp_path: Path, name: str, right: float) -> None:
     with pytest.raises(RuntimeError, match=f"{name} was logged as"):

@@ -50,11 +50,7 @@ class _Stop(Callback):
 
 
 def _run(
-    folder: Path,
-    length: dict[str, Any],
-    stop: int = -1,
-    ckpt: Path | None = None,
-    workers: int = 0,
+    folder: Path, length: dict[str, Any], stop: int = -1, ckpt: Path | None = None, workers: int = 0
 ) -> Taken:
     module = Noting(workers)
     savers = [
@@ -120,11 +116,7 @@ def test_a_resumed_run_takes_the_batches_of_the_uninterrupted_one(
         ({"val_check_interval": 3, "check_val_every_n_epoch": None}, False),
         ({"val_check_interval": 2, "limit_train_batches": 3}, True),
         (
-            {
-                "val_check_interval": 2,
-                "check_val_every_n_epoch": None,
-                "limit_train_batches": 3,
-            },
+            {"val_check_interval": 2, "check_val_every_n_epoch": None, "limit_train_batches": 3},
             False,
         ),
     ],

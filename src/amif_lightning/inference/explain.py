@@ -11,12 +11,7 @@ from amif_lightning.callbacks.image_figures import WordMap, plans_figure
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.models.words import informative, words_of
-from amif_lightning.tasks.answering.single_question import (
-    Answered,
-    Asked,
-    answers_known,
-    inputs_of,
-)
+from amif_lightning.tasks.answering.single_question import Answered, Asked, answers_known, inputs_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

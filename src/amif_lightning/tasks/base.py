@@ -323,9 +323,7 @@ class AMiFTask(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Build AdamW and a cosine with warm-up; raise a UserError if the run has no last step."""
         optimizer = torch.optim.AdamW(
-            parameter_groups(self.parameters(), self.weight_decay),
-            lr=self.lr,
-            betas=self.betas,
+            parameter_groups(self.parameters(), self.weight_decay), lr=self.lr, betas=self.betas
         )
         steps = self._optimizer_steps()
         if math.isinf(steps):

@@ -11,11 +11,7 @@ import torch
 from PIL import Image
 
 from amif_lightning.data.files import reduced_copies
-from amif_lightning.data.files.reduced_copies import (
-    check_copies,
-    resize_all,
-    resized_path,
-)
+from amif_lightning.data.files.reduced_copies import check_copies, resize_all, resized_path
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.errors import UserError
 from tests.data.tiny_release import tiny

@@ -14,14 +14,7 @@ import huggingface_hub
 import pytest
 
 from amif_lightning.data.files.downloads import RemoteFile
-from amif_lightning.data.files.sources import (
-    SOURCES,
-    ReleaseSource,
-    fetch,
-    osf,
-    source_of,
-    zenodo,
-)
+from amif_lightning.data.files.sources import SOURCES, ReleaseSource, fetch, osf, source_of, zenodo
 from amif_lightning.errors import UserError
 from data_modules import VQARAD, PhantomStudies
 from tests.http_server import Page, Server

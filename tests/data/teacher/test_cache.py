@@ -110,11 +110,7 @@ def test_a_reordered_data_set_is_the_same_one(
 
 
 def test_a_finished_file_needs_no_teacher(
-    source: str,
-    images: Images,
-    texts: Texts,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    source: str, images: Images, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "cache", source, images, texts)
     monkeypatch.setattr(teachers, "open_teacher", lambda *args: pytest.fail("loaded a teacher"))
@@ -208,12 +204,7 @@ def test_ids_that_are_not_there(images: Images, texts: Texts, tmp_path: Path) ->
     ],
 )
 def test_teachers_that_are_not_there(
-    teacher: Any,
-    source: str,
-    sentence: str,
-    images: Images,
-    texts: Texts,
-    tmp_path: Path,
+    teacher: Any, source: str, sentence: str, images: Images, texts: Texts, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         teacher_embeddings(tmp_path, teacher, source, images, texts)

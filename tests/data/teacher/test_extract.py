@@ -147,9 +147,7 @@ def test_a_run_draws_the_same_numbers_with_and_without(data: Data, tmp_path: Pat
 
 
 def test_cut_texts_are_counted(
-    data: Data,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compute(Toy(), *data, tmp_path / "parts", 0)
     assert "limit is 3 tokens: 5 of 9 texts are cut" in capsys.readouterr().out

@@ -10,12 +10,7 @@ import pytest
 
 from amif_lightning.reports.records.run import Durations, Hardware
 from amif_lightning.reports.render.markdown import Table, markdown
-from amif_lightning.reports.render.tables import (
-    answer_table,
-    knowledge_table,
-    report,
-    search_table,
-)
+from amif_lightning.reports.render.tables import answer_table, knowledge_table, report, search_table
 from amif_lightning.reports.render.verdicts import verdict
 from tests.reports.conftest import Writer, answers_in, cells, searches_in
 

@@ -29,9 +29,8 @@ import torch
 from PIL import Image
 
 from amif_lightning.data.files.reduced_copies import resize_all, resized_path
-from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.images import decode_image
-from amif_lightning.data.preprocessing.transforms import SMALLEST_CROP
+from amif_lightning.data.preprocessing.transforms import SMALLEST_CROP, to_square
 
 SIDES = (512, 1024, 2500)
 WAYS = ("plain", "draft", "reduced copy")

@@ -221,7 +221,7 @@ def measure(size: Size, batch: int, repeats: int, device: str, folder: Path) -> 
         (*data.first_ids, *data.second_ids), tuple(data.study_ids), teacher.scale, "random", ""
     )
     write_embeddings(folder / "embeddings.safetensors", image, text, about)
-    stored = Embeddings(folder / "embeddings.safetensors")
+    stored = Embeddings.read(folder / "embeddings.safetensors")
     data, images = data.to(device), images.to(device)
 
     def look_up() -> TeacherFeatures:

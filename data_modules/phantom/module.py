@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.loading.fixed_negatives import hard_negatives, random_negatives
 from amif_lightning.data.loading.options import GeneratedOptions, VQAOptions
-from amif_lightning.data.loading.pretrain_module import StudyDataModule
+from amif_lightning.data.loading.pretrain_module import (
+    StudyDataModule,
+    hard_negatives,
+    random_negatives,
+)
 from amif_lightning.data.loading.question_dataset import other_images
-from amif_lightning.data.loading.study_dataset import TeacherTable
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.schema.questions import Release, SplitName
 from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
+from amif_lightning.data.teacher.cache import Embeddings
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import FixedNegatives, Region
 from amif_lightning.signatures import Unpack
@@ -200,8 +202,12 @@ class PhantomStudies(StudyDataModule):
         return NAMES
 
     @cached_property
-    def teacher_table(self) -> TeacherTable | None:
-        """Return the exact vectors, or the table of the chosen teacher."""
+    def teacher_table(self) -> Embeddings | None:
+        """Return the exact finding vectors, or the table of the chosen teacher.
+
+        Both views and the report of a study share one vector. The diagonal of the labels therefore
+        stays the largest in the shuffled control; only similarities of different studies are wrong.
+        """
         if self.teacher not in ("vectors", "shuffled_vectors"):
             return super().teacher_table
         studies = read_studies(self.root)
@@ -210,36 +216,19 @@ class PhantomStudies(StudyDataModule):
             for split in SPLITS:
                 own = [study.study_id for study in studies if study.split == split]
                 teaches |= other_images(own, self.seed)
-        return VectorTeacher(studies, teaches, self.vector_scale)
-
-
-class VectorTeacher:
-    """Exact finding vectors as features of images and reports.
-
-    Both views and the report of a study share one vector. The diagonal of the labels therefore
-    stays the largest in the shuffled control; only similarities of different studies are wrong.
-
-    Args:
-        teaches: Id of the study that provides the vector, by study id.
-        scale: Logit scale, natural logarithm.
-    """
-
-    def __init__(self, studies: Sequence[Study], teaches: Mapping[str, str], scale: float) -> None:
-        self.scale = scale
-        self._features = torch.from_numpy(unit_vectors([study.vector for study in studies]))
+        features = torch.from_numpy(unit_vectors([study.vector for study in studies]))
         row = {study.study_id: place for place, study in enumerate(studies)}
-        self._rows: dict[str, int] = {}  # by study id and image id
+        places: dict[str, int] = {}  # by study id and image id
         for study in studies:
             names = (study.study_id, *study.images.values())
-            self._rows |= dict.fromkeys(map(_id, names), row[teaches[study.study_id]])
-
-    def image(self, ids: Sequence[str]) -> Tensor:
-        """Look up the vectors (B, C) of images."""
-        return self._features[[self._rows[name] for name in ids]]
-
-    def text(self, ids: Sequence[str]) -> Tensor:
-        """Look up the vectors (B, C) of studies."""
-        return self.image(ids)
+            places |= dict.fromkeys(map(_id, names), row[teaches[study.study_id]])
+        kinds = ("image", "text")
+        return Embeddings(
+            self.root,
+            self.vector_scale,
+            dict.fromkeys(kinds, features),
+            dict.fromkeys(kinds, places),
+        )
 
 
 def _row(root: Path, study: Study) -> StudyRow:

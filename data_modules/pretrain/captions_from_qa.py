@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from amif_lightning.data.leakage.dataset_images import DatasetImages
-from amif_lightning.data.leakage.held_out import NAME, hashes_of, leaking_images, not_compared
+from amif_lightning.data.leakage.held_out import (
+    NAME,
+    DatasetImages,
+    hashes_of,
+    leaking_images,
+    not_compared,
+)
 from amif_lightning.data.loading.options import CorpusOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from amif_lightning.arguments import check_choice
 from amif_lightning.data.files import tables
-from amif_lightning.data.files.json_files import check_folder
+from amif_lightning.data.files.tables import check_folder
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.schema.questions import DroppedRow, SplitName

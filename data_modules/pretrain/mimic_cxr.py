@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import check_folder
-from amif_lightning.data.files.tables import NO_FILE, Listing, MissingImages, either
+from amif_lightning.data.files.tables import NO_FILE, Listing, MissingImages, check_folder, either
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse

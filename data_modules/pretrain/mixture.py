@@ -7,11 +7,10 @@ from dataclasses import replace
 from functools import cached_property
 
 from amif_lightning.data.leakage.held_out import not_compared
-from amif_lightning.data.loading.mixture import MixtureModule, folder_of
+from amif_lightning.data.loading.mixture import MixtureModule, check_weights, folder_of
 from amif_lightning.data.loading.options import CorpusOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.loading.vqa_module import VQADataModule
-from amif_lightning.data.loading.weighted import check_weights
 from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName
 from amif_lightning.data.schema.studies import StudyRow, StudySplits
 from amif_lightning.errors import UserError
@@ -28,7 +27,7 @@ class Mixture(MixtureModule[StudyRow], StudyDataModule):
         parts: The corpora, of different classes and without teachers. They take the options that
             select studies (root, splits, filters); the mixture takes sizes, tokenizer, teacher and
             loader options.
-        weights: Passes per epoch of each part (see data/loading/weighted.py); null: one.
+        weights: Passes per epoch of each part (see data/loading/mixture.py); null: one.
         held_out: VQA data sets that the weights will be scored on. All of their images are
             excluded, since another split seed may validate on any training image.
         hashes: Folder that caches perceptual hashes of the images.

@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from amif_lightning.data.leakage.held_out import not_compared
-from amif_lightning.data.loading.mixture import MixtureModule, folder_of
+from amif_lightning.data.loading.mixture import MixtureModule, check_weights, folder_of
 from amif_lightning.data.loading.options import QuestionOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule, validation_sample
-from amif_lightning.data.loading.weighted import check_weights
 from amif_lightning.data.schema.answers import candidates
 from amif_lightning.data.schema.question_splits import Splits
 from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
@@ -34,7 +33,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
         parts: The data sets, of different classes and under one protocol. They take the options
             that select rows (root, splits, task ...); the mixture takes sizes, tokenizer and loader
             options.
-        weights: Passes per epoch of each part (see data/loading/weighted.py); null: one.
+        weights: Passes per epoch of each part (see data/loading/mixture.py); null: one.
         held_out: Other data sets that the weights will be scored on; all of their images are
             excluded.
         hashes: Folder that caches perceptual hashes of the images.

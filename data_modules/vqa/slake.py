@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import check_folder, load_questions, unexpected
+from amif_lightning.data.files.tables import check_folder, load_questions, unexpected
 from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse

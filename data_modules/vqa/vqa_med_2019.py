@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import check_folder
-from amif_lightning.data.files.tables import TableFile, read_lines
+from amif_lightning.data.files.tables import TableFile, check_folder, read_lines
 from amif_lightning.data.loading.options import VQAOptions
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise

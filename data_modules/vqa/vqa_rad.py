@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.json_files import load_questions, unexpected
-from amif_lightning.data.loading.hub_module import PARQUET, HubQuestions
+from amif_lightning.data.files.tables import load_questions, unexpected
 from amif_lightning.data.loading.options import HubOptions
+from amif_lightning.data.loading.vqa_module import PARQUET, HubQuestions
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.data.schema.question_splits import question_key, restated
 from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample

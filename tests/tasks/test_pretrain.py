@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
-from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.images import decode_image
-from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import (
     Sides,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image, ImageOps
 
-from amif_lightning.data.audit.image_check import check_images
+from amif_lightning.data.audit.findings import image_check
 from amif_lightning.data.audit.questions import audit
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.schema.answers import Count
@@ -164,7 +164,7 @@ def test_the_image_check_refuses_what_training_refuses(
         Image.new("L", (width, 40)).save(tmp_path / name)
     with pytest.raises(UserError, match="bad tag"):
         decode_image(tmp_path / "a.png", 32)
-    assert check_images({name: tmp_path / name for name in ("a.png", "b.png")}).undecodable == (
+    assert image_check({name: tmp_path / name for name in ("a.png", "b.png")}).undecodable == (
         "a.png",
     )
 

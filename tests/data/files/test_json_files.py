@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amif_lightning.data.files.json_files import load_questions, read_json
+from amif_lightning.data.files.tables import load_questions, read_json
 from amif_lightning.errors import UserError
 
 

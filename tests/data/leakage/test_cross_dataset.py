@@ -14,8 +14,8 @@ import yaml
 
 from amif_lightning.data.leakage import cross_dataset
 from amif_lightning.data.leakage.cross_dataset import Across, Extent, shared
-from amif_lightning.data.leakage.dataset_images import DatasetImages
 from amif_lightning.data.leakage.hash_cache import HashStore
+from amif_lightning.data.leakage.held_out import DatasetImages
 from amif_lightning.data.leakage.image_hash import Look
 from amif_lightning.data.schema.questions import SplitName
 from data_modules import VQARAD, CaptionsFromQA, Mixture, VQAMed2019

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from amif_lightning.data.loading.fixed_negatives import hard_negatives, random_negatives
+from amif_lightning.data.loading.pretrain_module import hard_negatives, random_negatives
 
 GROUPS = ["a", "a", "b", "c", "b", "d"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from amif_lightning.data.loading.hub_module import PARQUET, HubQuestions
+from amif_lightning.data.loading.vqa_module import PARQUET, HubQuestions
 from amif_lightning.data.schema.questions import Release
 from tests.data.files.parquet_files import row, write_parquet
 from tests.data.tiny_release import tiny_release

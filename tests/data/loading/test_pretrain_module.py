@@ -14,9 +14,9 @@ from torch import Tensor
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import StudyBatch
+from amif_lightning.data.loading import pretrain_module
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.data.schema.studies import StudyRelease, StudyRow
-from amif_lightning.data.teacher import cache as embeddings
 from amif_lightning.errors import UserError
 from tests.data.tiny_studies import TinyStudies
 
@@ -279,8 +279,8 @@ def test_the_teacher_embeds_every_usable_study_once(
         asked.append(args)
         return tmp_path / "file"
 
-    monkeypatch.setattr(embeddings, "teacher_embeddings", made)
-    monkeypatch.setattr(embeddings, "Embeddings", Table)
+    monkeypatch.setattr(pretrain_module, "teacher_embeddings", made)
+    monkeypatch.setattr(pretrain_module.Embeddings, "read", Table)
     rows = list(studies.splits["train"])
     rows[0] = dataclasses.replace(rows[0], text="")
     cache = tmp_path / "cache"
@@ -307,7 +307,7 @@ def test_the_teacher_embeds_every_usable_study_once(
 def test_without_a_teacher_nothing_is_embedded(
     tmp_path: Path, studies: StudyRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(embeddings, "teacher_embeddings")
+    monkeypatch.delattr(pretrain_module, "teacher_embeddings")
     data = TinyStudies(tmp_path, studies, teacher="open_clip")
     data.without_teacher()  # as `prepare` and `audit` do
     data.prepare_data()

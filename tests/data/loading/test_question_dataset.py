@@ -19,9 +19,8 @@ from amif_lightning.data.loading.question_dataset import (
     other_images,
 )
 from amif_lightning.data.loading.samplers import EpochIndexSampler
-from amif_lightning.data.preprocessing.image_tensors import DecodedImages, read_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform, read_square
 from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.seeding import stable_seed
 from tests.data.tiny_release import TRAIN_COUNTS, make_rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,9 +18,8 @@ from amif_lightning.data.loading.study_dataset import (
     StudyViews,
     text_identity,
 )
-from amif_lightning.data.preprocessing.image_tensors import read_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
+from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform, read_square
 from amif_lightning.data.schema.studies import StudyRow
 from tests.data.tiny_studies import make_study, tiny_studies
 
@@ -34,7 +34,7 @@ def studies(
     return StudyViews(rows, files, ImageTransform(16, augmentation), shuffle=shuffle, seed=seed)
 
 
-def joined(samples: Sequence[StudySample], teacher: Table | None = None) -> StudyBatch:
+def joined(samples: Sequence[StudySample], teacher: Any = None) -> StudyBatch:
     return StudyCollator(TOKENIZER, 6, teacher)(samples)
 
 

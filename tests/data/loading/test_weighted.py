@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from amif_lightning.data.loading.weighted import Mixed, check_weights
+from amif_lightning.data.loading.mixture import Mixed, check_weights
 from amif_lightning.errors import UserError
 
 

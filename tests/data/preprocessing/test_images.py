@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from amif_lightning.data.preprocessing.image_tensors import DecodedImages, to_square
 from amif_lightning.data.preprocessing.images import decode_image, to_rgb
+from amif_lightning.data.preprocessing.transforms import DecodedImages, to_square
 from amif_lightning.errors import UserError
 
 

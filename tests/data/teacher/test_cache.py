@@ -71,7 +71,7 @@ def same(count: int) -> torch.Tensor:
 def test_soft_labels_equal_the_online_teachers_in_any_order(
     source: str, images: Images, texts: Texts, tmp_path: Path
 ) -> None:
-    given = Embeddings(make(tmp_path / "cache", source, images, texts))
+    given = Embeddings.read(make(tmp_path / "cache", source, images, texts))
     teacher = OpenClipTeacher(source)
     order = [4, 0, 5, 2]  # neither all studies nor their order in the file
     firsts, seconds = list(images)[:STUDIES], list(images)[STUDIES:]
@@ -164,7 +164,7 @@ def given(path: Path, images: Images, texts: Texts) -> Path:
 def test_a_given_file_is_used_as_it_is(images: Images, texts: Texts, tmp_path: Path) -> None:
     path = given_file(tmp_path / "mine.safetensors", images, texts)
     assert given(path, dict(reversed(images.items())), texts) == path
-    rows = Embeddings(path).image([list(images)[3], next(iter(images))])
+    rows = Embeddings.read(path).image([list(images)[3], next(iter(images))])
     assert rows.argmax(1).tolist() == [3, 0]
     assert rows.dtype == torch.float32
 
@@ -185,7 +185,7 @@ def test_a_given_file_of_other_data_is_refused(
 
 
 def test_ids_that_are_not_there(images: Images, texts: Texts, tmp_path: Path) -> None:
-    found = Embeddings(given_file(tmp_path / "mine.safetensors", images, texts))
+    found = Embeddings.read(given_file(tmp_path / "mine.safetensors", images, texts))
     with pytest.raises(UserError, match="no image d/x"):
         found.image([next(iter(images)), "d/x"])
     with pytest.raises(UserError, match="no text d/files/0"):
@@ -200,7 +200,6 @@ def test_ids_that_are_not_there(images: Images, texts: Texts, tmp_path: Path) ->
         ("checkpoint", "none.ckpt", "none.ckpt does not exist"),
         ("embeddings", "none.safetensors", "none.safetensors does not exist"),
         ("open_clip", "local-dir:/nowhere", "does not exist"),
-        ("openclip", "", "give one of open_clip, checkpoint, embeddings"),
     ],
 )
 def test_teachers_that_are_not_there(

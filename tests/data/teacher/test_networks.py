@@ -14,9 +14,8 @@ from PIL import Image
 from torch.nn import functional
 
 from amif_lightning.batch import Tokens
-from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.data.teacher.networks import CheckpointTeacher, OpenClipTeacher, teacher_name
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.pretrain import AMiFPretrain

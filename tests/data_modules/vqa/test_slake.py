@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from amif_lightning.data.audit.evaluation_context import evaluation_context
+from amif_lightning.data.audit.questions import evaluation_context
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.answers import is_correct
 from amif_lightning.data.schema.question_splits import images_of, split_questions

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amif_lightning.batch import Tokens
-from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.images import decode_image
-from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.evaluation import FixedNegatives, PairScores
 from amif_lightning.models.words import inner_words

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from amif_lightning.data.audit import image_check as images_check
-from amif_lightning.data.audit.evaluation_context import baselines_correct
-from amif_lightning.data.audit.findings import Findings, dropped_by_reason, table
-from amif_lightning.data.schema import baselines
-from amif_lightning.data.schema.answers import Count, answers_of, candidates, tally
+from amif_lightning.data.audit.findings import Findings, dropped_by_reason, image_check, table
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
+from amif_lightning.data.schema import answers, baselines
+from amif_lightning.data.schema.answers import Count, answers_of, candidates, subsets_of, tally
 from amif_lightning.data.schema.question_splits import (
     EvaluationSplit,
     Overlap,
@@ -22,6 +21,7 @@ from amif_lightning.data.schema.question_splits import (
     restating,
 )
 from amif_lightning.data.schema.questions import Release, VQAExample
+from amif_lightning.evaluation import EvaluationContext
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,7 @@ def audit(
         overlaps=_overlaps(sets),
         not_clean=_not_clean(parts, release),
         dropped=dropped_by_reason(parts.dropped),
-        images=(
-            images_check.check_images({row.image: file_of(row) for row in used})
-            if check_images
-            else None
-        ),
+        images=(image_check({row.image: file_of(row) for row in used}) if check_images else None),
         absent=dict(parts.absent),
         notes=(*parts.notes, *notes),
     )
@@ -218,3 +214,89 @@ def _split_text(split: SplitAudit) -> list[str]:
         + (" on other images" if split.source.startswith("held out") else ""),
         "",
     ]
+
+
+def cut_sentences(
+    parts: Splits, tokenizer: Tokenizer, max_question_tokens: int, max_answer_tokens: int
+) -> list[str]:
+    """Return a sentence for each kind of truncated text, and for candidates that become equal.
+
+    Candidates with equal tokens get equal scores, and ranking answers with the first of them. The
+    token limits include [CLS] and [SEP].
+    """
+    sentences: list[str] = []
+    for split in ("train", "validation", "test"):
+        rows: tuple[VQAExample, ...] = getattr(parts, split)
+        for kind, limit, texts in (
+            ("questions", max_question_tokens, [row.question for row in rows]),
+            ("answers", max_answer_tokens, [row.references[0] for row in rows]),
+        ):
+            if cut := sum(not tokenizer.fits(text, limit) for text in texts):
+                sentences.append(f"{cut} of {len(texts)} {split} {kind} are cut to {limit} tokens")
+    limit = max_answer_tokens
+    whole = [tuple(tokenizer.pieces(candidate)) for candidate in parts.candidates]
+    short = [ids[: limit - 2] for ids in whole]
+    same, equal = len(whole) - len(set(whole)), len(short) - len(set(short))
+    if cut := sum(a != b for a, b in zip(whole, short, strict=True)):
+        sentences.append(f"{cut} of {len(whole)} candidate answers are cut to {limit} tokens")
+    if equal:
+        sentences.append(
+            f"{equal} of {len(whole)} candidate answers have the tokens of an "
+            f"earlier candidate and can never be chosen ({equal - same} of them through "
+            f"cutting; raise max_answer_tokens for these)"
+        )
+    return sentences
+
+
+def baselines_correct(
+    train: Sequence[VQAExample], rows: Sequence[VQAExample]
+) -> dict[str, list[bool]]:
+    """Return, for each baseline by name, whether it answers each question correctly."""
+    predictions = {
+        "question_only": baselines.question_only(train, rows),
+        "same_image_copy": baselines.same_image_copy(train, rows),
+        "majority": [baselines.majority_answer(train)] * len(rows),
+    }
+    return {
+        name: [answers.is_correct(answer, row) for answer, row in zip(found, rows, strict=True)]
+        for name, found in predictions.items()
+    }
+
+
+def evaluation_context(
+    parts: Splits, file_of: Callable[[VQAExample], str], warnings: Sequence[str] = ()
+) -> EvaluationContext:
+    """Count the test questions that baselines and the best candidates answer correctly."""
+    rows, train = parts.test, parts.released_train
+    correct = baselines_correct(train, rows)
+    return EvaluationContext(
+        dataset=parts.dataset,
+        layout=parts.layout,
+        protocol=parts.protocol,
+        split=parts.test_split,
+        candidates=len(parts.candidates),
+        ceiling=tally(rows, baselines.ceiling(parts.candidates, rows)),
+        baselines={name: tally(rows, flags) for name, flags in correct.items()},
+        majority=baselines.majority_answer(train),
+        answers_from=parts.answers_from,
+        baseline_correct={
+            row.question_id: flag for row, flag in zip(rows, correct["question_only"], strict=True)
+        },
+        rows={
+            row.question_id: asdict(row)
+            | {"strata": list(subsets_of(row)), "image_file": file_of(row)}
+            for row in rows
+        },
+        warnings=tuple(warnings),
+    )
+
+
+def shared_image_warnings(parts: Splits) -> tuple[str, ...]:
+    """Return a sentence if test images also occur in the released training split, else nothing."""
+    found = overlap("released train", parts.released_train, "test", parts.test)
+    if not found.shared:
+        return ()
+    return (
+        f"{found.shared} of {found.images_of_second} {parts.test_split} images are also in the "
+        "released training split",
+    )

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amif_lightning.data.audit import image_check as images_check
-from amif_lightning.data.audit.findings import Findings, dropped_by_reason, table
+from amif_lightning.data.audit.findings import Findings, dropped_by_reason, image_check, table
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.studies import (
     NO_TEXT,
@@ -118,7 +117,7 @@ def study_audit(
         overlaps=_overlaps(sets),
         not_clean=_not_clean(used),
         dropped=dropped_by_reason(splits.dropped),
-        images=images_check.check_images(images) if check_images else None,
+        images=image_check(images) if check_images else None,
         absent=dict(release.absent),
         notes=tuple(notes),
     )

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from amif_lightning.data.audit.findings import NAMED, table
-from amif_lightning.data.leakage.dataset_images import ComparedDataset, DatasetImages
+from amif_lightning.data.leakage.held_out import DatasetImages
 from amif_lightning.data.leakage.image_hash import Look, Looks, content_pairs, name_pairs, unit
 from amif_lightning.data.schema.questions import SplitName
 
@@ -106,8 +106,8 @@ class Across:
         return "\n".join(lines)
 
 
-def across(module: ComparedDataset, held_out: Sequence[ComparedDataset], look: Look) -> Across:
-    """Find training images that occur in other data sets; unreadable releases raise a UserError.
+def across(module: Any, held_out: Sequence[Any], look: Look) -> Across:
+    """Find training images of a data module in others; unreadable releases raise a UserError.
 
     Within one data set images match by path. Between two data sets they match by file name,
     whatever the folder and the suffix, or as near-duplicates.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from amif_lightning.data.leakage.dataset_images import ComparedDataset, DatasetImages
 from amif_lightning.data.leakage.hash_cache import HashStore
-from amif_lightning.data.leakage.image_hash import Looks, content_pairs, same_names
+from amif_lightning.data.leakage.image_hash import Looks, content_pairs, name_pairs
 from amif_lightning.errors import UserError
 
 NAME = "a set that is scored holds an image of the same name"
@@ -15,8 +16,27 @@ CONTENT = "a set that is scored holds an image that looks the same"
 PATIENT = "a set that is scored holds another image of the same patient or group"
 
 
-def not_compared(module: ComparedDataset, scored: Iterable[DatasetImages]) -> list[str]:
-    """Return a sentence for each group of scored images that is not fully compared."""
+@dataclass(frozen=True)
+class DatasetImages:
+    """Images by ``<data set>/<path below its root>``, and the ids of the rows that show each."""
+
+    files: Mapping[str, Path]
+    rows: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, shown: Iterable[tuple[str, Mapping[str, Path]]]) -> DatasetImages:
+        """Collect images from pairs of a row's id and its image files by name."""
+        files: dict[str, Path] = {}
+        rows: dict[str, set[str]] = {}
+        for row, images in shown:
+            files |= images
+            for name in images:
+                rows.setdefault(name, set()).add(row)
+        return cls(files, {name: frozenset(ids) for name, ids in rows.items()})
+
+
+def not_compared(module: Any, scored: Iterable[DatasetImages]) -> list[str]:
+    """Return a sentence for each group of scored images of a data module not fully compared."""
     notes = [
         f"the {split} images of {module.dataset} are not compared: {why}"
         for split, why in module.absent.items()
@@ -31,8 +51,8 @@ def not_compared(module: ComparedDataset, scored: Iterable[DatasetImages]) -> li
     return notes
 
 
-def hashes_of(modules: Iterable[ComparedDataset], folder: str) -> Looks:
-    """Hash the images of data sets on disk, cached in ``folder`` (default ``data/hashes``).
+def hashes_of(modules: Iterable[Any], folder: str) -> Looks:
+    """Hash the images of data modules on disk, cached in ``folder`` (default ``data/hashes``).
 
     Raises:
         UserError: If the cache cannot be written.
@@ -60,8 +80,8 @@ def leaking_images(
         by_content_only: Scored images whose file names carry no meaning and are not compared.
     """
     paths = [[name.partition("/")[2] for name in one.files] for one in scored]
-    names = same_names(files, paths)
-    reasons = dict.fromkeys((name for name in files if name in names), NAME)
+    names = {name for name, _ in name_pairs(files, paths)}
+    reasons = {name: NAME for name in files if name in names}
     held_out = {name for one in (*scored, *by_content_only) for name in one.files}
     left = files.keys() - reasons.keys()
     for name, sentence in hashes.damaged.items():

@@ -49,8 +49,7 @@ class Looks:
         return Looks(kept, self.hashes[places], self.pixels[places], {})
 
 
-#: Computes the hashes of images by name and file, as ``HashStore.look`` does.
-Look = Callable[[Mapping[str, Path]], Looks]
+Look = Callable[[Mapping[str, Path]], Looks]  # such as ``HashStore.look``
 
 
 class ImagePair(NamedTuple):
@@ -129,11 +128,6 @@ def name_pairs(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> list
         for path, name in distinctive_names(images).items()
         for other in others.get(name, ())
     )
-
-
-def same_names(images: Iterable[str], held_out: Iterable[Iterable[str]]) -> set[str]:
-    """Return the paths among ``images`` that :func:`name_pairs` finds in ``held_out``."""
-    return {path for path, _ in name_pairs(images, held_out)}
 
 
 def content_pairs(

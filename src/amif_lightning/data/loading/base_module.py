@@ -17,11 +17,10 @@ from torch.utils.data import DataLoader
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.arguments import check_minimum
 from amif_lightning.data.files.reduced_copies import check_copies, resized_path
-from amif_lightning.data.leakage.dataset_images import DatasetImages
+from amif_lightning.data.leakage.held_out import DatasetImages
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler, position
-from amif_lightning.data.preprocessing.image_tensors import DecodedImages
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer, corpus_texts
-from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
+from amif_lightning.data.preprocessing.transforms import Augmentation, DecodedImages, ImageTransform
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.data.schema.studies import StudyRow
 from amif_lightning.errors import UserError

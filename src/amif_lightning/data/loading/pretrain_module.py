@@ -7,20 +7,23 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
 
 from amif_lightning.arguments import check_choice, check_minimum
 from amif_lightning.data.audit.studies import StudyAudit, study_audit
 from amif_lightning.data.loading.base_module import TextDataModule
-from amif_lightning.data.loading.fixed_negatives import negatives_of
 from amif_lightning.data.loading.options import SplitOptions, TeacherName
-from amif_lightning.data.loading.study_dataset import StudyCollator, StudyViews, TeacherTable
-from amif_lightning.data.preprocessing.image_tensors import DecodedImages
-from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform
+from amif_lightning.data.loading.study_dataset import StudyCollator, StudyViews
+from amif_lightning.data.preprocessing.normalization import normalise
+from amif_lightning.data.preprocessing.transforms import Augmentation, DecodedImages, ImageTransform
 from amif_lightning.data.schema.questions import SplitName
 from amif_lightning.data.schema.studies import StudyRow, StudySplits, split_studies
+from amif_lightning.data.teacher.cache import Embeddings, teacher_embeddings
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import FixedNegatives, Region, RetrievalContext
+from amif_lightning.seeding import stable_seed
 from amif_lightning.signatures import Unpack
 
 
@@ -134,9 +137,6 @@ class StudyDataModule(TextDataModule[StudyRow]):
         """
         if self.teacher not in ("open_clip", "checkpoint", "embeddings"):
             return None
-        # Imported late, since most runs have no teacher.
-        from amif_lightning.data.teacher.cache import teacher_embeddings
-
         rows = [*self.splits.train, *self.splits.validation, *self.splits.test]
         return teacher_embeddings(
             self.teacher_cache,
@@ -152,14 +152,10 @@ class StudyDataModule(TextDataModule[StudyRow]):
         self.teacher = "none"
 
     @cached_property
-    def teacher_table(self) -> TeacherTable | None:
+    def teacher_table(self) -> Embeddings | None:
         """The teacher's features by id; None without a teacher."""
         path = self.embeddings_file()
-        if path is None:
-            return None
-        from amif_lightning.data.teacher.cache import Embeddings
-
-        return Embeddings(path)
+        return None if path is None else Embeddings.read(path)
 
     # ---- Lightning ----------------------------------------------------------------------------
 
@@ -215,3 +211,56 @@ class StudyDataModule(TextDataModule[StudyRow]):
         self, rows: Sequence[StudyRow], cache: DecodedImages | None = None
     ) -> StudyViews:
         return StudyViews(rows, self._files(rows), ImageTransform(self.image_size), cache=cache)
+
+
+_ROWS = 512  # studies compared with the whole split at once
+# Lower bound of the cosines of equal float32 vectors.
+_EQUAL = 1 - 1e-5
+
+
+def _noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    # The default dtype follows the trainer's precision, and other dtypes draw other numbers.
+    return torch.rand(*shape, generator=generator, dtype=torch.float32)
+
+
+def _numbers(groups: Sequence[str]) -> Tensor:
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return torch.tensor([numbers[group] for group in groups])
+
+
+def random_negatives(groups: Sequence[str], seed: str) -> tuple[int, ...]:
+    """Draw a study of another group (findings or text) for each study, uniformly; -1 if none."""
+    generator = torch.Generator().manual_seed(stable_seed("random negatives", seed))
+    group, noise = _numbers(groups), _noise((len(groups),) * 2, generator)
+    return tuple(
+        int(noise[row].masked_fill(group == own, -1.0).argmax()) if (group != own).any() else -1
+        for row, own in enumerate(group)
+    )
+
+
+def hard_negatives(features: Tensor, groups: Sequence[str], seed: str) -> tuple[int, ...]:
+    """Find the study of another group with the nearest features (N, T), for N studies; -1 if none.
+
+    Rows are unit vectors; equal rows are not negatives of each other. Ties are broken at random.
+    """
+    generator = torch.Generator().manual_seed(stable_seed("hard negatives", seed))
+    group = _numbers(groups)
+    found: list[int] = []
+    for start in range(0, len(groups), _ROWS):
+        rows = slice(start, start + _ROWS)
+        cosines = features[rows].double() @ features.double().T
+        never = (group[rows, None] == group) | (cosines > _EQUAL)
+        # Rounded, so that equal cosines tie on every machine; noise below the last digit decides.
+        scores = cosines.round(decimals=5) + 1e-6 * _noise(cosines.shape, generator)
+        scores = scores.masked_fill(never, -torch.inf)
+        found += scores.argmax(1).masked_fill(never.all(1), -1).tolist()
+    return tuple(found)
+
+
+def negatives_of(rows: Sequence[StudyRow], table: Embeddings | None, seed: str) -> FixedNegatives:
+    """Draw the fixed negatives of a split's studies; hard ones require a teacher's features."""
+    groups = [row.finding or normalise(row.text) for row in rows]
+    hard = None
+    if table is not None:
+        hard = hard_negatives(table.text([row.study_id for row in rows]), groups, seed)
+    return FixedNegatives(random_negatives(groups, seed), hard)

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from amif_lightning.batch import VQABatch, pad_tokens
-from amif_lightning.data.preprocessing.image_tensors import DecodedImages, read_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform, read_square
 from amif_lightning.data.schema.answers import subsets_of
 from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.seeding import stable_seed

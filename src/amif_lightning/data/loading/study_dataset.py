@@ -5,33 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from amif_lightning.batch import StudyBatch, TeacherFeatures, pad_tokens
-from amif_lightning.data.preprocessing.image_tensors import DecodedImages, read_square
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform, read_square
 from amif_lightning.data.schema.studies import StudyRow, draw_views, fixed_views, kind_of
+from amif_lightning.data.teacher.cache import Embeddings
 from amif_lightning.seeding import stable_seed
-
-
-class TeacherTable(Protocol):
-    """Features of a frozen teacher by id, such as :class:`data.teacher.cache.Embeddings`."""
-
-    @property
-    def scale(self) -> float:
-        """The teacher's logit scale, a natural logarithm."""
-
-    def image(self, ids: Sequence[str]) -> Tensor:
-        """Return the features (B, T) of images."""
-
-    def text(self, ids: Sequence[str]) -> Tensor:
-        """Return the features (B, T) of the texts of studies."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +96,7 @@ class StudyCollator:
 
     tokenizer: Tokenizer
     max_text_tokens: int
-    teacher: TeacherTable | None = None
+    teacher: Embeddings | None = None
 
     def __call__(self, samples: Sequence[StudySample]) -> StudyBatch:
         """Tokenise and pad the texts of B studies and look up their teacher features."""

@@ -6,13 +6,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from amif_lightning.arguments import check_choice
 from amif_lightning.data.files.atomic import locked
 from amif_lightning.data.teacher.extract import compute
 from amif_lightning.data.teacher.store import (
@@ -25,20 +24,23 @@ from amif_lightning.data.teacher.store import (
 )
 from amif_lightning.errors import UserError
 
-_TEACHERS = Literal["open_clip", "checkpoint", "embeddings"]
 
-
+@dataclass(frozen=True)
 class Embeddings:
-    """An embeddings file in memory; a missing or wrong file raises a UserError."""
+    """Features of a teacher by id; ``path`` is their origin, for error sentences."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        about, self._rows = read_embeddings(path)
-        self.scale = about.logit_scale  # a natural logarithm
+    path: Path
+    scale: float  # the teacher's logit scale, a natural logarithm
+    rows: Mapping[str, Tensor]  # by kind, ``image`` and ``text``
+    places: Mapping[str, Mapping[str, int]]  # the row of each id, by kind
+
+    @classmethod
+    def read(cls, path: Path) -> Embeddings:
+        """Read an embeddings file; a missing or wrong file raises a UserError."""
+        about, rows = read_embeddings(path)
         ids = {"image": about.image_ids, "text": about.text_ids}
-        self._places = {
-            kind: {name: row for row, name in enumerate(names)} for kind, names in ids.items()
-        }
+        places = {kind: {name: n for n, name in enumerate(names)} for kind, names in ids.items()}
+        return cls(path, about.logit_scale, rows, places)
 
     def image(self, ids: Sequence[str]) -> Tensor:
         """Return the rows (B, T) of images, float32; a missing id is a ``UserError``."""
@@ -49,10 +51,10 @@ class Embeddings:
         return self._of("text", ids)
 
     def _of(self, kind: str, ids: Sequence[str]) -> Tensor:
-        places = self._places[kind]
+        places = self.places[kind]
         _check_ids(self.path, kind, ids, places)
         rows = torch.tensor([places[name] for name in ids], dtype=torch.long)
-        return self._rows[kind][rows].float()
+        return self.rows[kind][rows].float()
 
 
 def fingerprint(ids: Sequence[str], sizes: Sequence[int], texts: Mapping[str, str]) -> str:
@@ -99,7 +101,6 @@ def teacher_embeddings(
         UserError: If the teacher cannot be loaded, an image is missing or damaged, or a file
             belongs to another teacher or data set.
     """
-    check_choice("teacher", teacher, _TEACHERS)
     if teacher != "open_clip" and not source:
         raise UserError(
             f"The teacher `{teacher}` needs a file: give --data.init_args.teacher_source FILE."

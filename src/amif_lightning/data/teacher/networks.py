@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from amif_lightning.batch import pad_tokens
-from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, build_vision

@@ -15,10 +15,9 @@ from torch import Tensor
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import Tokens, pad_tokens
 from amif_lightning.data.preprocessing.image_files import read_image
-from amif_lightning.data.preprocessing.image_tensors import to_square
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
-from amif_lightning.data.preprocessing.transforms import ImageTransform
+from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.errors import UserError
 from amif_lightning.models.eval_mode import evaluation_mode
 

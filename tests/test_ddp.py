@@ -32,7 +32,12 @@ SLOW = ("auxiliary", "contextual", "fused", "matched", "silent")
 QUESTIONS = ("answering", "auxiliary")
 TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")
 ONE = ("--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.strategy=auto")
-MIXED = ("--trainer.precision=bf16-mixed", "--trainer.accumulate_grad_batches=2")
+MIXED = (
+    "--trainer.precision=bf16-mixed",
+    "--trainer.accumulate_grad_batches=2",
+    "--trainer.check_val_every_n_epoch=1",
+    "--trainer.val_check_interval=2",
+)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ class DivergenceGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note whether the loss is finite."""
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        loss = (outputs or {}).get("loss")
         if loss is None:  # the task skipped the batch
             return
         ids = getattr(batch, "question_ids", None) or getattr(batch, "study_ids", None) or []
@@ -68,10 +68,10 @@ class DivergenceGuard(Callback):
         if trainer.strategy.reduce_boolean_decision(not bad, all=True):
             return
         file, step = self._folder / BATCH_FILE, trainer.global_step
+        if trainer.world_size > 1:
+            file = file.with_stem(f"{file.stem}-process{trainer.global_rank if bad else '*'}")
         if bad:
             step, epoch, ids, _ = bad[0]
-            if trainer.world_size > 1:
-                file = file.with_stem(f"{file.stem}-process{trainer.global_rank}")
             write_atomically(file, json.dumps({"step": step, "epoch": epoch, "ids": ids}) + "\n")
         raise UserError(
             f"The loss is not finite at step {step} (samples: {file}), so training stopped before "

@@ -53,7 +53,6 @@ def check_validation_interval(trainer: Trainer) -> None:
 def continue_logged_steps(trainer: Trainer) -> None:
     """Set the x-axis of loggers to the number of optimizer steps, as in an uninterrupted run.
 
-    Lightning counts it apart and may count one step twice after a resume, without a public way to
-    set it. Call this at the start of the first resumed batch.
+    Lightning may count one step twice after a resume, and has no public way to set its count.
     """
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step

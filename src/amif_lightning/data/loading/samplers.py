@@ -22,8 +22,7 @@ class EpochIndexSampler(DistributedSampler[Any]):
         # The parent orders by seed + epoch, so plain seeds would share orders: epoch 1 of seed 0
         # would be epoch 0 of seed 1.
         mixed = stable_seed("order", seed)
-        # torch asks for a Dataset but uses its length only.
-        super().__init__(data, num_replicas=replicas, rank=rank, shuffle=True, seed=mixed)  # type: ignore[arg-type]
+        super().__init__(data, num_replicas=replicas, rank=rank, shuffle=True, seed=mixed)  # type: ignore[arg-type]  # only its length is used
         self.skip = 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -39,8 +38,7 @@ class ShardSampler(DistributedSampler[Any]):
     """
 
     def __init__(self, data: Sized, replicas: int, rank: int) -> None:
-        # torch asks for a Dataset but uses its length only.
-        super().__init__(data, num_replicas=replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        super().__init__(data, num_replicas=replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]  # only its length is used
         self._indices = range(rank, len(data), replicas)
 
     def __iter__(self) -> Iterator[int]:

@@ -150,7 +150,8 @@ tensorboard: $(STAMP) ## TensorBoard on RUNS at http://127.0.0.1:PORT, local onl
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## speed and memory, compared with a plain formulation
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; \
+	  $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
 
 # ---- checks ----------------------------------------------------------------------------------------
 # Tests of one file share fixtures and stay in one process. Each process has one thread, because they share the cores.

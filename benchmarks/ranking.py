@@ -149,6 +149,7 @@ def tiled(
     longest = max(map(len, candidates)) + 1
     rows = torch.tensor([[BOS, *c, EOS] + [0] * (longest - len(c) - 1) for c in candidates])
     mask = torch.arange(longest) < torch.tensor([[len(c) + 1] for c in candidates])
+    rows, mask = rows.to(states.device), mask.to(states.device)
     scores = []
     for ids, valid in zip(rows.split(batch), mask.split(batch), strict=True):
         tile = states.expand(len(ids), -1, -1).contiguous()

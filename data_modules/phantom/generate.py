@@ -122,7 +122,7 @@ def _finished(root: Path, settings: Mapping[str, Any]) -> bool:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         same = all(found[name] == value for name, value in settings.items())
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"{path} is not a manifest of the phantom data set; delete the folder {root} or give "
             "another root."

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files import tables
+from amif_lightning.data.files import names, tables
 from amif_lightning.data.files.tables import check_folder
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
@@ -217,9 +217,9 @@ class CheXpert5x200(FiveClasses):
         columns = ("Path", "Frontal/Lateral", "AP/PA", *PROMPTS)
         seen: set[str] = set()
         for line, row in tables.read_table(source, columns, dropped):
-            path, label = tables.inside(row["Path"]), only_positive(row)
+            path, label = names.inside(row["Path"]), only_positive(row)
             ranked = re.sub(r"^CheXpert-v[^/]*/", "", path or "")
-            problem = tables.OUTSIDE if not ranked else BAD_LABEL if label is None else ""
+            problem = names.OUTSIDE if not ranked else BAD_LABEL if label is None else ""
             problem = problem or (TWICE if ranked in seen else "")
             if path is None or label is None or problem:
                 where = f"{self.dataset}/{source.path.name}/{line}"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files import tables
+from amif_lightning.data.files import names, tables
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
@@ -123,9 +123,9 @@ class ImageText(StudyDataModule):
                 problems.setdefault(study, DISAGREE)
             texts[study] = [old or new for old, new in zip(known, found, strict=True)]
             for path, view in shown:
-                plain = tables.inside(path)
+                plain = names.inside(path)
                 if plain is None:
-                    dropped.append(DroppedRow(f"{DATASET}/{study}", tables.OUTSIDE, path))
+                    dropped.append(DroppedRow(f"{DATASET}/{study}", names.OUTSIDE, path))
                 elif listing is not None and not listing.has(self.root / plain):
                     dropped.append(DroppedRow(f"{DATASET}/{plain}", tables.NO_FILE))
                 else:
@@ -193,7 +193,7 @@ class ImageText(StudyDataModule):
         if isinstance(value, str):
             parts = value.split(self.separator) if self.separator else [value]
             return [part.strip() for part in parts if part.strip()]
-        if isinstance(value, list) and all(tables.is_text(part) and part.strip() for part in value):
+        if isinstance(value, list) and all(names.is_text(part) and part.strip() for part in value):
             return [part.strip() for part in value]
         return None
 
@@ -226,4 +226,4 @@ def _value(row: Mapping[str, Any], column: str) -> object:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, list) or tables.is_text(value) else False
+    return value if isinstance(value, list) or names.is_text(value) else False

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from amif_lightning.data.files.tables import NO_FILE, Listing, TableFile, is_text, read_json_lines
+from amif_lightning.data.files.names import is_text
+from amif_lightning.data.files.tables import NO_FILE, Listing, TableFile, read_json_lines
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files import tables
+from amif_lightning.data.files import names, tables
 from amif_lightning.data.files.tables import check_folder
 from amif_lightning.data.loading.options import StudyOptions
 from amif_lightning.data.loading.pretrain_module import StudyDataModule
@@ -112,7 +112,7 @@ class ROCO(StudyDataModule):
                 )
             source = tables.TableFile(captions, DATASET, f"{action} (--data.init_args.version)")
             for number, name, caption in self._lines(source, dropped):
-                if _ID.fullmatch(name.strip()) and tables.is_text(caption):
+                if _ID.fullmatch(name.strip()) and names.is_text(caption):
                     yield images / f"{name.strip()}.jpg", caption
                 else:
                     dropped.append(source.malformed(number, "no id and caption of ROCO"))

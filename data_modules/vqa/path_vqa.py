@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.files.tables import is_text, read_json, unexpected
+from amif_lightning.data.files.names import is_text
+from amif_lightning.data.files.tables import read_json, unexpected
 from amif_lightning.data.loading.options import HubOptions
 from amif_lightning.data.loading.vqa_module import PARQUET, HubQuestions
 from amif_lightning.data.preprocessing.normalization import collapse, is_yes_no, normalise

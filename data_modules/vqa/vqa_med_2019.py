@@ -94,8 +94,8 @@ class VQAMed2019(VQADataModule):
 
     def file_of(self, row: VQAExample) -> Path:
         """Return the image file, in the root or in an unpacked folder."""
-        folder, _, name = row.image.rpartition("/")
-        return self._folders.path(folder) / name
+        released = super().file_of(row).relative_to(self.root)
+        return self._folders.path(released.parent.as_posix()) / released.name
 
     def read_release(self) -> Release[VQAExample]:
         """Read the text files of the release without opening images.

@@ -4,8 +4,20 @@
 class UserError(Exception):
     """An error that the user can fix; the command line prints it and exits with code 2.
 
-    The message is one sentence that names the thing, the file and the next action.
+    The message is one sentence that names the thing, the file and the next action. Control
+    characters and halves of characters, which names of files may hold, are escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        # torch raises the error of a loader's worker again with its traceback, escaped before.
+        super().__init__(message if message.startswith("Caught ") else printable(message))
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters and other non-printable ones as Python escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def first_line(error: Exception) -> str:

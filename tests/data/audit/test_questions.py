@@ -81,9 +81,7 @@ def test_text_and_json_hold_the_findings(tmp_path: Path, fake: FakeRAD) -> None:
 def test_unusable_rows_are_counted_apart_from_those_an_option_leaves_out(tmp_path: Path) -> None:
     fake = write_slake(tmp_path)
     release = SLAKE(str(tmp_path)).release
-    found = audit(
-        split_questions(release, "clean"), release, files_in(tmp_path), check_images=False
-    )
+    found = audit(split_questions(release, "clean"), release, files_in(tmp_path), max_pixels=None)
     assert found.sizes["released train"].unusable == fake.english_without_answer
     assert found.sizes["test"].unusable == 0
     (row,) = (line for line in found.to_text().splitlines() if line.startswith("released train"))
@@ -122,7 +120,7 @@ def test_leaks_of_a_clean_protocol_fail(tmp_path: Path, fake: FakeRAD) -> None:
             ("trained rows equal a test question",),
         ),
     ):
-        found = audit(wrong, source, files_in(tmp_path), check_images=False)
+        found = audit(wrong, source, files_in(tmp_path), max_pixels=None)
         assert found.failed
         for sentence in sentences:
             assert any(sentence in leak for leak in found.not_clean)
@@ -154,10 +152,9 @@ def test_the_image_check_refuses_what_training_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
     # Turning and converting an image comes after reading it and can fail by itself.
-    def breaks(image: Image.Image) -> Image.Image:
+    def breaks(image: Image.Image, *, in_place: bool) -> None:
         if image.size == (41, 40):
             raise fault("bad tag")
-        return image
 
     monkeypatch.setattr(ImageOps, "exif_transpose", breaks)
     for name, width in (("a.png", 41), ("b.png", 40)):
@@ -175,7 +172,7 @@ def test_absent_image_folder_is_named_once(tmp_path: Path, fake: FakeRAD) -> Non
     assert not found.failed
     assert found.images.missing == ()
     assert f"folder {IMAGES} is absent, its 13 images not checked" in found.to_text()
-    assert "images: not checked" in audit_rad(tmp_path, check_images=False).to_text()
+    assert "images: not checked" in audit_rad(tmp_path, max_pixels=None).to_text()
 
 
 def test_absent_test_split_is_named_and_its_checks_left_out(tmp_path: Path) -> None:
@@ -246,7 +243,7 @@ def test_real_vqa_med_2019_validation(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["VQAMed2019"]["official"]
     root = real_data / "vqa_med_2019"
     release = VQAMed2019(str(root)).release
-    found = audit(split_questions(release, "clean"), release, files_in(root), check_images=False)
+    found = audit(split_questions(release, "clean"), release, files_in(root), max_pixels=None)
     assert found.clean
     assert found.majority_answer == facts["majority_answer"]
     assert found.sizes["released train"].answers == facts["answers"]
@@ -258,7 +255,7 @@ def test_real_slake_prints_the_released_counts(real_data: Path) -> None:
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["SLAKE"]["english"]
     root = real_data / "slake"
     release = SLAKE(str(root)).release
-    found = audit(split_questions(release, "clean"), release, files_in(root), check_images=False)
+    found = audit(split_questions(release, "clean"), release, files_in(root), max_pixels=None)
     for name, split in (("released train", "train"), ("validation",) * 2, ("test",) * 2):
         assert found.sizes[name].rows + found.sizes[name].unusable == facts["rows"][split]
         assert found.sizes[name].unusable == facts["without_answer"][split]

@@ -99,13 +99,13 @@ def test_training_on_what_is_scored_fails(tmp_path: Path, split: str) -> None:
     release = tiny_studies(tmp_path)
     held = tuple(replace(row, group="p1") for row in release.splits[split])  # type: ignore[index]  # a plain string
     honest = made(release, **{split: held})
-    assert study_audit(release, honest, fits, check_images=False).clean
+    assert study_audit(release, honest, fits, max_pixels=None).clean
     for leak, sentence in (
         (replace(held[0], group=""), f"2 {split} images are in the trained studies"),
         (make_study(tmp_path, "train", 40, group="p1"), f"1 {split} groups (patients) are in the"),
     ):
         wrong = replace(honest, train=(*honest.train, leak))
-        found = study_audit(release, wrong, fits, check_images=False)
+        found = study_audit(release, wrong, fits, max_pixels=None)
         assert found.failed
         assert len(found.not_clean) == 1
         assert f"NOT CLEAN (clean): {sentence}" in found.to_text()

@@ -82,6 +82,28 @@ def test_nothing_is_written_outside(
     assert set(files(tmp_path)) == {"inner/a.zip"}
 
 
+@pytest.mark.parametrize("make", [zipped, tarred])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({}, "contains no file"),
+        ({"__MACOSX/a/._b.txt": b"3"}, "contains no file"),
+        ({"d/" * 2000 + "a": b"1"}, r"has the member 'd/d/.{,200}', which .* has no valid name"),
+        ({"n" * 300: b"1"}, "has no valid name"),
+    ],
+)
+def test_empty_and_deep_archives_are_one_sentence(
+    tmp_path: Path,
+    make: Callable[[Path, dict[str, bytes]], Path],
+    content: dict[str, bytes],
+    sentence: str,
+) -> None:
+    archive = make(tmp_path / "a.zip", content)
+    with pytest.raises(UserError, match=sentence):
+        extract(archive, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
 def test_links_and_devices_are_refused(tmp_path: Path) -> None:
     archive = tmp_path / "a.tar"
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):

@@ -26,6 +26,10 @@ def test_no_json_is_one_sentence(tmp_path: Path, content: bytes) -> None:
         ("[]", "it is not a list of questions"),
         ("[1]", "it is not a list of questions"),
         ('[{"a": 1, "b": 2}, {"b": 1}]', "question 1 has no a"),
+        *(
+            (f'[{{"a": 1}}, {{"a": {"[" * depth}{"]" * depth}}}]', "question 1 is nested more than")
+            for depth in (21, 900)
+        ),
     ],
 )
 def test_another_form_is_named(tmp_path: Path, content: str, what: str) -> None:

@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amif_lightning.data.files.names import is_text
 from amif_lightning.data.files.tables import (
     Listing,
     TableFile,
     either,
-    inside,
-    is_text,
     read_json_lines,
     read_lines,
     read_table,
@@ -178,24 +177,6 @@ def test_only_line_feeds_end_a_line(folder: Path) -> None:
     content = "a\u2028b\x85c\x0cd\r\n\ne".encode()
     found = list(read_lines(source(folder / "a.txt", content), []))
     assert found == [(1, "a\u2028b\x85c\x0cd"), (3, "e")]
-
-
-@pytest.mark.parametrize(
-    ("path", "plain"),
-    [
-        (" a/b.png ", "a/b.png"),
-        ("./a//b.png", "a/b.png"),
-        ("a/..b/c", "a/..b/c"),
-        *((bad, None) for bad in ("", ".", "/etc/a", "../a", "a/../../b", "a\\..\\b", "C:\\a")),
-    ],
-)
-def test_paths_stay_inside(path: str, plain: str | None) -> None:
-    assert inside(path) == plain
-
-
-def test_halves_of_characters_and_nul_are_not_text() -> None:
-    assert is_text("caf\u00e9")
-    assert not any(map(is_text, ("\ud800", "a\0", 3, None)))
 
 
 def test_a_folder_is_listed_once(tmp_path: Path) -> None:

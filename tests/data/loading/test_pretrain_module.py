@@ -274,7 +274,7 @@ def test_the_teacher_embeds_every_usable_study_once(
 ) -> None:
     asked: list[tuple[Any, ...]] = []
 
-    def made(*args: Any, num_workers: int) -> Path:
+    def made(*args: Any, num_workers: int, max_pixels: int) -> Path:
         assert num_workers == 0  # the loaders' number
         asked.append(args)
         return tmp_path / "file"

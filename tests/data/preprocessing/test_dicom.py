@@ -273,6 +273,25 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, kept: int) -> None:
         read_dicom(path)
 
 
+@pytest.mark.parametrize(
+    ("fields", "replaced", "sentence"),
+    [
+        ({}, (b"(\0\x10\0US\x02\0\x28\0", b"(\0\x10\0US\x03\0\x28\0\0"), "cannot be read as DICOM"),
+        ({"NumberOfFrames": 1}, (b"IS\x02\0001 ", b"IS\x02\0x "), "cannot be read as DICOM"),
+        ({"Rows": 60_000, "Columns": 60_000}, (b"", b""), "has 3600000000 pixels, more than the"),
+    ],
+)
+def test_elements_that_break_the_standard_are_one_sentence(
+    tmp_path: Path, fields: dict[str, Any], replaced: tuple[bytes, bytes], sentence: str
+) -> None:
+    path = written(tmp_path / "a.dcm", np.zeros((40, 40), dtype=np.uint16), **fields)
+    data = path.read_bytes()
+    assert replaced[0] in data
+    path.write_bytes(data.replace(*replaced))
+    with pytest.raises(UserError, match=sentence):
+        read_dicom(path)
+
+
 def test_a_missing_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from amif_lightning.data.preprocessing import images
 from amif_lightning.data.preprocessing.images import decode_image, to_rgb
 from amif_lightning.data.preprocessing.transforms import DecodedImages, to_square
 from amif_lightning.errors import UserError
@@ -158,13 +161,86 @@ def test_a_missing_file_names_the_file_and_the_audit(tmp_path: Path) -> None:
         decode_image(path)
 
 
-def test_a_header_that_claims_too_many_pixels_is_a_damaged_file(
+def test_more_pixels_than_allowed_are_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Image.new("L", (50, 50)).save(tmp_path / "a.png")
+    for name in ("a.png", "a.jpg"):  # a draft has fewer, but not in the memory of its decoder
+        Image.new("L", (50, 50)).save(tmp_path / name)
+        decode_image(tmp_path / name, 8, max_pixels=2500)
+        match = rf"{name} has 2500 pixels, more than the 2499 that max_image_pixels allows: reduce"
+        with pytest.raises(UserError, match=match):
+            decode_image(tmp_path / name, 8, max_pixels=2499)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(UserError, match=r"a\.png is damaged"):
+    with pytest.raises(UserError, match=r"a\.png is too large for Pillow .*2500 pixels.*: reduce"):
         decode_image(tmp_path / "a.png")
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from amif_lightning.data.preprocessing.images import decode_image
+
+small, large = (Path(name) for name in sys.argv[1:])
+decode_image(small, 32)  # loads Pillow's plugins
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode_image(large, 32)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32", "RGBA", "RGB"])
+def test_an_image_takes_eight_bytes_a_pixel_at_most(tmp_path: Path, kind: str) -> None:
+    """RGB with its copy; deep grey values had five copies of 8 bytes each."""
+    suffix, side = "tif" if kind == "float32" else "png", 3000
+    for name, pixels in (("small", 8), ("large", side)):
+        if kind.startswith("RGB"):
+            image = Image.new(kind, (pixels, pixels), (1, 2, 3, 4)[: len(kind)])
+        else:
+            image = Image.fromarray(np.arange(pixels * pixels).reshape(pixels, -1).astype(kind))
+        image.save(tmp_path / f"{name}.{suffix}")
+    files = [str(tmp_path / f"{name}.{suffix}") for name in ("small", "large")]
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, *files], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 8 * side * side + 40 * 2**20  # and one block of doubles
+
+
+@pytest.mark.parametrize("rows", [1, 7, 600])
+def test_deep_values_of_many_blocks_are_scaled_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    values = np.random.default_rng(0).integers(0, 60_000, (600, 50), dtype=np.uint16)
+    for deep in (values, values.astype(np.int32) - 30_000, values.astype(np.float32) / 7):
+        low, high = float(deep.min()), float(deep.max())
+        expected = ((deep.astype(np.float64) - low) * (255.0 / (high - low))).round()
+        monkeypatch.setattr(images, "_BLOCK", rows * 50)
+        np.testing.assert_array_equal(pixels(to_rgb(Image.fromarray(deep)))[..., 0], expected)
+
+
+def test_transparent_parts_are_blended_with_black_as_by_pillow() -> None:
+    value, alpha = np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2)
+    image = Image.fromarray(np.stack([value, value[::-1], value[:, ::-1], alpha], axis=-1))
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    expected = np.asarray(Image.alpha_composite(black, image).convert("RGB"))
+    np.testing.assert_array_equal(pixels(to_rgb(image)), expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow remarks on odd tags of files it can still read
+@pytest.mark.parametrize("form", ["AVIF", "DDS", "WEBP", "JPEG2000"])
+def test_any_error_of_a_decoder_is_one_sentence(tmp_path: Path, form: str) -> None:
+    whole = io.BytesIO()
+    smooth(24, 20).convert("RGB").save(whole, form)
+    data, refused = whole.getvalue(), 0
+    for place in range(0, min(len(data), 160)):
+        broken = bytearray(data)
+        broken[place] ^= 0xFF
+        (tmp_path / "a.img").write_bytes(broken)
+        try:
+            decode_image(tmp_path / "a.img", 8)
+        except UserError as error:
+            assert "\n" not in str(error)  # noqa: PT017 (a change may also be harmless)
+            refused += 1
+    assert refused > 10
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow remarks on odd tags of files it can still read

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from amif_lightning.data.files.tables import MALFORMED, NO_FILE, OUTSIDE
+from amif_lightning.data.files.names import OUTSIDE
+from amif_lightning.data.files.tables import MALFORMED, NO_FILE
 from amif_lightning.errors import UserError
 from data_modules.pretrain.chexpert_5x200 import (
     BAD_LABEL,

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amif_lightning.data.files.tables import MALFORMED, NO_FILE, OUTSIDE
+from amif_lightning.data.files.names import OUTSIDE
+from amif_lightning.data.files.tables import MALFORMED, NO_FILE
 from amif_lightning.data.schema.studies import NO_IMAGE, NO_TEXT, StudyImage, StudyRow
 from amif_lightning.errors import UserError
 from data_modules.pretrain.image_text import (

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from amif_lightning.data.files.names import NO_TEXT
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.errors import UserError
 from data_modules import SLAKE, VQARAD, VQAMed2019
+from tests.fakes_slake import write_slake
 
 MANY = settings(
     max_examples=50,
@@ -130,3 +132,21 @@ def test_vqa_med_2019(tmp_path: Path, lines: list[str], test: list[str]) -> None
             fields = [collapse(field) for field in line.split("|")]
             assert (row.image_key, row.question, row.answer) == (fields[0], *fields[-2:])
             assert row.question_id.startswith(f"VQAMed2019/{split}/")
+
+
+@pytest.mark.parametrize("text", ["is \\ud800 it", "is \\u0000 it", "is \ud800 it"])
+@pytest.mark.parametrize("field", ["question", "answer", "content_type", "qid"])
+def test_halves_of_characters_and_nul_are_dropped_and_counted(
+    tmp_path: Path, field: str, text: str
+) -> None:
+    write_slake(tmp_path, drawn=False)
+    path = tmp_path / "train.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows[1][field] = json.loads(f'"{text}"')
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    data = SLAKE(str(tmp_path), tokenizer="words")
+    assert [row.question_id for row in data.release.dropped if row.reason == NO_TEXT] == [
+        "SLAKE/train/1"
+    ]
+    assert f"1 rows dropped: {NO_TEXT}" in data.warnings()
+    data.audit(check_images=False).to_text().encode()

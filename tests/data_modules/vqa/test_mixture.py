@@ -213,7 +213,7 @@ def test_no_image_is_hashed_once_the_data_is_prepared(
     with_copy(first, (second, second.made.splits["test"][0]), place=0)
     read: list[Path] = []
 
-    def watched(path: Path) -> Any:
+    def watched(path: Path, max_pixels: int) -> Any:
         read.append(path)
         return look_at(path)
 

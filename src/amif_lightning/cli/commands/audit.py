@@ -35,7 +35,8 @@ def main(argv: Sequence[str]) -> int:
         from amif_lightning.data.leakage.cross_dataset import across
         from amif_lightning.data.leakage.hash_cache import HashStore
 
-        look = HashStore(config.hashes, progress=sys.stderr.isatty()).look
+        largest = max(one.max_image_pixels for one in (module, *held_out))
+        look = HashStore(config.hashes, sys.stderr.isatty(), largest).look
         reports.append(across(module, held_out, look))
     if config.json:
         fields = json.loads(reports[0].to_json())

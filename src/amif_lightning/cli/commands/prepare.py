@@ -82,6 +82,7 @@ def _data(argv: Sequence[str]) -> int:
         short_side=config.resize,
         quality=config.quality,
         workers=config.workers,
+        max_pixels=module.max_image_pixels,
     )
     for sentence in list(reduced.failed.values())[:5]:
         print(sentence)

@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tqdm import tqdm
 
-from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.images import MAX_PIXELS, decode_image
 from amif_lightning.data.schema.questions import DroppedRow
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, printable
 
 #: JPEG files are decoded at the smallest scale: the whole file is still parsed, so a truncated one
 #: is found, at a third of the cost of the full image.
@@ -36,7 +37,9 @@ class ImageCheck:
     absent_folders: dict[str, int] = field(default_factory=dict)
 
 
-def image_check(files: Mapping[str, Path], threads: int = 2) -> ImageCheck:
+def image_check(
+    files: Mapping[str, Path], max_pixels: int = MAX_PIXELS, threads: int = 2
+) -> ImageCheck:
     """Read images, given by their path in the release with forward slashes."""
     absent = {name: _absent_folder(name, file) for name, file in sorted(files.items())}
     folders = Counter(folder for folder in absent.values() if folder)
@@ -48,7 +51,7 @@ def image_check(files: Mapping[str, Path], threads: int = 2) -> ImageCheck:
     present = [name for name, folder in absent.items() if not folder]
     existing = [name for name in present if files[name].is_file()]
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        results = pool.map(_decodes, (files[name] for name in existing))
+        results = pool.map(partial(_decodes, max_pixels), (files[name] for name in existing))
         bar = tqdm(results, total=len(existing), desc="images", unit="image", disable=None)
         undecodable = [name for name, ok in zip(existing, bar, strict=True) if not ok]
     return ImageCheck(
@@ -74,9 +77,9 @@ def _parent(image: str) -> str:
     return image.rpartition("/")[0] or "."
 
 
-def _decodes(path: Path) -> bool:
+def _decodes(max_pixels: int, path: Path) -> bool:
     try:
-        decode_image(path, _SIDE)  # as in training, so that both accept the same files
+        decode_image(path, _SIDE, max_pixels)  # as in training, so that both accept the same files
     except UserError:
         return False
     return True
@@ -127,7 +130,7 @@ class Findings(ABC):
         ]
         lines += [f"absent: {what}: {sentence}" for what, sentence in self.absent.items()]
         lines += ["images: not checked"] if self.images is None else _image_lines(self.images)
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        return "\n".join(map(printable, [*lines, *(f"note: {note}" for note in self.notes)]))
 
     @abstractmethod
     def _text(self) -> list[str]:

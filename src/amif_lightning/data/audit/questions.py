@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from amif_lightning.data.audit.findings import Findings, dropped_by_reason, image_check, table
+from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.schema import answers, baselines
 from amif_lightning.data.schema.answers import Count, answers_of, candidates, subsets_of, tally
@@ -88,12 +89,13 @@ def audit(
     release: Release,
     file_of: Callable[[VQAExample], Path],
     notes: Sequence[str] = (),
-    check_images: bool = True,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> Audit:
     """Count, compare and judge the splits ``parts`` of a run.
 
     No training row may restate a held-out split of ``release``, scored or not. ``file_of`` returns
-    a row's image file; ``check_images`` decodes each at reduced size. ``notes`` are printed last.
+    a row's image file. Images of at most ``max_pixels`` are decoded, at reduced size (None: not at
+    all). ``notes`` are printed last.
     """
     sets: dict[str, Sequence[VQAExample]] = {
         "released train": parts.released_train,
@@ -119,7 +121,11 @@ def audit(
         overlaps=_overlaps(sets),
         not_clean=_not_clean(parts, release),
         dropped=dropped_by_reason(parts.dropped),
-        images=(image_check({row.image: file_of(row) for row in used}) if check_images else None),
+        images=(
+            None
+            if max_pixels is None
+            else image_check({row.image: file_of(row) for row in used}, max_pixels)
+        ),
         absent=dict(parts.absent),
         notes=(*parts.notes, *notes),
     )

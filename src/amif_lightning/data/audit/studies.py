@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amif_lightning.data.audit.findings import Findings, dropped_by_reason, image_check, table
+from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.studies import (
     NO_TEXT,
@@ -87,12 +88,16 @@ def _listing(counts: dict[Any, int]) -> str:
 
 
 def study_audit(
-    release: StudyRelease, splits: StudySplits, fits: Callable[[], Fits], check_images: bool = True
+    release: StudyRelease,
+    splits: StudySplits,
+    fits: Callable[[], Fits],
+    max_pixels: int | None = MAX_PIXELS,
 ) -> StudyAudit:
     """Count, compare and judge the studies of a pre-training run.
 
     ``fits`` loads the tokenizer and returns whether a text fits; if it raises a UserError, a note
-    replaces the count of truncated texts. ``check_images`` decodes images at reduced size.
+    replaces the count of truncated texts. Images of at most ``max_pixels`` are decoded, at
+    reduced size (None: not at all).
     """
     notes = list(release.notes)
     whole: Fits | None = None
@@ -117,7 +122,7 @@ def study_audit(
         overlaps=_overlaps(sets),
         not_clean=_not_clean(used),
         dropped=dropped_by_reason(splits.dropped),
-        images=image_check(images) if check_images else None,
+        images=None if max_pixels is None else image_check(images, max_pixels),
         absent=dict(release.absent),
         notes=tuple(notes),
     )

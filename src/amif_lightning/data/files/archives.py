@@ -19,6 +19,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import new_folder
+from amif_lightning.data.files.names import inside
 from amif_lightning.errors import UserError, first_line
 
 #: Limits on the unpacked size. Images hardly shrink and texts shrink to a tenth, so no release
@@ -67,9 +68,9 @@ def extract(archive: Path, target: Path) -> None:
     ``target`` is kept.
 
     Raises:
-        UserError: If the archive is missing, damaged, encrypted, of another kind or larger than the
-            limits above; if a member lies outside the folder, is a link or a device, or occurs
-            twice; or if the disk is full.
+        UserError: If the archive is missing, empty, damaged, encrypted, of another kind or larger
+            than the limits above; if a member lies outside the folder, is a link or a device, or
+            occurs twice; or if the disk is full.
     """
     if target.exists():
         return
@@ -91,6 +92,8 @@ def extract(archive: Path, target: Path) -> None:
 
 
 def _write(archive: Path, members: list[_Member], folder: Path) -> None:
+    if not members:
+        raise _refused(archive, "contains no file")
     packed = archive.stat().st_size
     claimed = sum(member.size for member in members)
     if len(members) > MAX_MEMBERS or claimed > MAX_GROWTH * packed + FREE_GROWTH:
@@ -162,10 +165,12 @@ def _check_end(packed: tarfile.TarFile) -> None:
 
 def _inside(archive: Path, name: str) -> Path:
     """A member's path below the folder; Windows archivers write backslashes."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or not path.parts:
-        raise _refused(archive, f"has the member {name!r}, which lies outside the folder")
-    return Path(*path.parts)
+    name = name.replace("\\", "/")
+    # tarfile decodes names that are not UTF-8 with surrogates, which the file system takes.
+    if inside(os.fsencode(name).decode(errors="replace")) is None:
+        what = f"has the member {name[:200]!r}, which lies outside the folder or has no valid name"
+        raise _refused(archive, what)
+    return Path(name)
 
 
 def _special(archive: Path, name: str) -> UserError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
-from amif_lightning.data.files.tables import inside
+from amif_lightning.data.files.names import inside
 from amif_lightning.errors import UserError
 
 if TYPE_CHECKING:

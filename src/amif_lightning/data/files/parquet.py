@@ -19,6 +19,7 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import locked, replacing
+from amif_lightning.data.files.names import is_text, under
 from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
@@ -110,8 +111,10 @@ class ParquetQuestions:
                 split: SplitName = entry["split"]
                 identity = f"{self.dataset}/{split}/{entry['row']}"
                 if "dropped" in entry:
-                    dropped.append(DroppedRow(identity, entry["dropped"]))
+                    dropped.append(DroppedRow(identity, str(entry["dropped"])))
                     continue
+                if not all(is_text(entry[name]) for name in ("picture", "question", "answer")):
+                    raise TypeError("text")
                 row = VQAExample(
                     question_id=identity,
                     qid="",
@@ -129,7 +132,7 @@ class ParquetQuestions:
 
     def file_of(self, row: VQAExample) -> Path:
         """Return the file of a row's image."""
-        return self.folder / row.image
+        return under(self.folder, row.image)
 
 
 def find_parquet(root: Path) -> dict[SplitName, tuple[Path, ...]]:

@@ -18,7 +18,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import replacing
-from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.files.names import under
+from amif_lightning.data.preprocessing.images import MAX_PIXELS, decode_image
 from amif_lightning.errors import UserError
 
 _MARK = "amif-resized"
@@ -36,7 +37,7 @@ class Resized:
 
 def resized_path(folder: Path, image_id: str) -> Path:
     """Return the copy of the image ``<data set>/<path in the release>``: a .jpg or .jpeg file."""
-    path = folder / image_id
+    path = under(folder, image_id)
     return path if path.suffix.lower() in (".jpg", ".jpeg") else path.with_name(f"{path.name}.jpg")
 
 
@@ -47,10 +48,12 @@ def resize_all(
     short_side: int,
     quality: int = 90,
     workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
 ) -> Resized:
     """Make reduced copies of images, given by ``<data set>/<path in the release>``, in parallel.
 
-    ``short_side`` is in pixels; smaller images are not enlarged. ``quality`` is 1 to 95. With 0
+    ``short_side`` is in pixels; smaller images are not enlarged. ``quality`` is 1 to 95. Larger
+    images than ``max_pixels`` fail. With 0
     ``workers`` this process makes the copies.
 
     Raises:
@@ -61,7 +64,9 @@ def resize_all(
             f"--resize is {short_side}, --quality {quality} and --workers {workers}: give a short "
             "side of at least 1, a quality from 1 to 95 and at least 0 workers."
         )
-    one = partial(_resize, folder=folder, short_side=short_side, quality=quality)
+    one = partial(
+        _resize, folder=folder, short_side=short_side, quality=quality, max_pixels=max_pixels
+    )
     with contextlib.ExitStack() as stack:
         results: Iterable[bool | str] = map(one, images.items())
         if workers:
@@ -75,19 +80,21 @@ def resize_all(
     return Resized(made, len(found) - made - len(failed), failed)
 
 
-def _resize(item: tuple[str, Path], folder: Path, short_side: int, quality: int) -> bool | str:
+def _resize(
+    item: tuple[str, Path], folder: Path, short_side: int, quality: int, max_pixels: int
+) -> bool | str:
     """True if made, False if kept, or a sentence about the failure."""
     name, file = item
     target = resized_path(folder, name)
     try:
         state = file.stat()
     except OSError:
-        return f"The image {file} does not exist."
+        return str(UserError(f"The image {file} does not exist."))
     comment = f"{_MARK} {short_side} {quality} {state.st_size} {state.st_mtime_ns}"
     if _comment(target) == comment:
         return False
     try:
-        image = decode_image(file, short_side)
+        image = decode_image(file, short_side, max_pixels)
     except UserError as error:
         return str(error)
     scale = short_side / min(image.size)
@@ -106,7 +113,7 @@ def _comment(path: Path) -> str:
     try:
         with Image.open(path) as image:
             found = image.info.get("comment", b"")
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # Pillow's readers raise errors of any type on damaged files
         return ""
     return found.decode("ascii", "replace") if isinstance(found, bytes) else str(found)
 

@@ -14,9 +14,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import TextIOWrapper
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, Literal, cast
 
+from amif_lightning.data.files.names import is_text
 from amif_lightning.data.schema.questions import DroppedRow
 from amif_lightning.errors import UserError, first_line
 
@@ -24,8 +25,8 @@ MissingImages = Literal["error", "skip"]
 
 MALFORMED = "a malformed line of the table"
 NO_FILE = "its image is not on disk"
-OUTSIDE = "its image's path leaves the data set's folder"
 
+_MAX_LEVELS = 20  # of lists and objects in a question, which have two or three
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
 
@@ -160,32 +161,6 @@ def read_json_lines(
         raise source.error(f"cannot be read ({lost[0].detail})")
 
 
-def is_text(value: object) -> bool:
-    """Return whether a value is text without NUL that UTF-8 can encode.
-
-    JSON may contain lone surrogates, which tokenizers, hashes and file names reject.
-    """
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def inside(path: str) -> str | None:
-    """Return a relative path in plain form with forward slashes; None if it could leave the folder.
-
-    Absolute paths, including those of Windows, and any ``..`` give None.
-    """
-    path = path.strip()
-    plain = PurePosixPath(path)
-    if plain.is_absolute() or ".." in path.replace("\\", "/").split("/") or path[1:2] == ":":
-        return None
-    return plain.as_posix() if plain.parts else None
-
-
 class Listing:
     """Look up existing files with one system call per folder."""
 
@@ -266,6 +241,15 @@ def load_questions(
     if not isinstance(items, list) or not items or not all(isinstance(i, dict) for i in items):
         raise unexpected(title, path, "it is not a list of questions", source)
     for number, item in enumerate(items):
+        if _is_deep(item, _MAX_LEVELS):
+            what = f"question {number} is nested more than {_MAX_LEVELS} levels deep"
+            raise unexpected(title, path, what, source)
         if missing := sorted(set(keys) - item.keys()):
             raise unexpected(title, path, f"question {number} has no {', '.join(missing)}", source)
     return items
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    """Return whether lists and objects are nested in more levels, which repr() cannot print."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deep(one, levels - 1) for one in inner)

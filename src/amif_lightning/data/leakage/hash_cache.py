@@ -12,6 +12,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import locked, replacing
 from amif_lightning.data.leakage.image_hash import BITS, PIXELS, Looks, look_at
+from amif_lightning.data.preprocessing.images import MAX_PIXELS
 
 #: Images per part; at most these are lost when a process is killed.
 PART = 1024
@@ -38,10 +40,15 @@ _Entries = dict[str, np.void]  # by path
 
 
 class HashStore:
-    """Hash images once, with a cache in ``folder``."""
+    """Hash images of at most ``max_pixels`` once, with a cache in ``folder``."""
 
-    def __init__(self, folder: str | Path = "data/hashes", progress: bool = True) -> None:
-        self.folder, self.progress = Path(folder), progress
+    def __init__(
+        self,
+        folder: str | Path = "data/hashes",
+        progress: bool = True,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.folder, self.progress, self.max_pixels = Path(folder), progress, max_pixels
 
     def look(self, images: Mapping[str, Path]) -> Looks:
         """Hash images named ``<data set>/<path below its root>``, from the cache where possible.
@@ -87,6 +94,7 @@ class HashStore:
             # One more than the greatest number of the existing parts, readable or not.
             number = max((int(p.stem.rpartition("-")[2]) for p in parts), default=-1) + 1
             hidden = not self.progress or not stale
+            hashed = partial(_hashed, self.max_pixels)
             with (
                 ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
                 tqdm(
@@ -96,7 +104,7 @@ class HashStore:
                 for start in range(0, len(stale), PART):
                     names = stale[start : start + PART]
                     new: _Entries = {}
-                    results = pool.map(_hashed, (files[name] for name in names))
+                    results = pool.map(hashed, (files[name] for name in names))
                     for name, result in zip(names, results, strict=True):
                         bar.update()
                         if isinstance(result, str):
@@ -115,10 +123,10 @@ class HashStore:
         return kept, damaged
 
 
-def _hashed(file: Path) -> np.void | str:
+def _hashed(max_pixels: int, file: Path) -> np.void | str:
     """The entry of an image, or a sentence on the fault."""
     state = _state(file)  # before reading: an image that changes meanwhile is read again next time
-    found = look_at(file)
+    found = look_at(file, max_pixels)
     if isinstance(found, str):
         return found
     if state is None:

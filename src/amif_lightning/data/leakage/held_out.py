@@ -51,7 +51,7 @@ def not_compared(module: Any, scored: Iterable[DatasetImages]) -> list[str]:
     return notes
 
 
-def hashes_of(modules: Iterable[Any], folder: str) -> Looks:
+def hashes_of(modules: Sequence[Any], folder: str) -> Looks:
     """Hash the images of data modules on disk, cached in ``folder`` (default ``data/hashes``).
 
     Raises:
@@ -62,7 +62,8 @@ def hashes_of(modules: Iterable[Any], folder: str) -> Looks:
         for images in (*module.released_images(), *module.scored_images()):
             files |= images.files
     on_disk = {name: file for name, file in files.items() if file.is_file()}
-    return HashStore(folder or "data/hashes").look(on_disk)
+    largest = max(module.max_image_pixels for module in modules)
+    return HashStore(folder or "data/hashes", max_pixels=largest).look(on_disk)
 
 
 def leaking_images(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.images import MAX_PIXELS, decode_image
 from amif_lightning.errors import UserError
 
 _SIDE = 64  # side of the transformed square in pixels
@@ -80,14 +80,16 @@ def unit(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return copies
 
 
-def look_at(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
+def look_at(
+    path: Path, max_pixels: int = MAX_PIXELS
+) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | str:
     """Return an image's hash (255,) and grey square (1024,), or a sentence on the fault.
 
     A bit is set if its coefficient exceeds the median of the lowest 16 x 16 cosine frequencies,
     mean excluded, of a grey square of 64 pixels.
     """
     try:
-        grey = decode_image(path, _SIDE).convert("L")
+        grey = decode_image(path, _SIDE, max_pixels).convert("L")
     except UserError as error:
         return str(error)
     square = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float64)

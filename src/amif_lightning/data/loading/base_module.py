@@ -18,7 +18,9 @@ from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.arguments import check_minimum
 from amif_lightning.data.files.reduced_copies import check_copies, resized_path
 from amif_lightning.data.leakage.held_out import DatasetImages
+from amif_lightning.data.loading.safe_rows import without_unsafe
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler, position
+from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer, corpus_texts
 from amif_lightning.data.preprocessing.transforms import Augmentation, DecodedImages, ImageTransform
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
@@ -49,6 +51,9 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         cache_images: Keep decoded training and validation images in shared memory; same pixels.
         resized: Folder of reduced copies made by ``prepare data --resize`` that replace the
             released images (see data/files/reduced_copies.py); empty: the released images.
+        max_image_pixels: Largest image to decode; a larger one is an error. At the default of 89
+            million (where Pillow begins to warn) one image takes up to 1 GiB in each worker. Pillow
+            decodes at most twice as many.
         seed: Seed of order, grouping and augmentation.
 
     Raises:
@@ -74,6 +79,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         augmentation: Augmentation = "paper",
         cache_images: bool = False,
         resized: str = "",
+        max_image_pixels: int = MAX_PIXELS,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -87,6 +93,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
                 "eval_batch_size": (eval_batch_size, 1),
                 "num_workers": (num_workers, 0),
                 "image_size": (image_size, 1),
+                "max_image_pixels": (max_image_pixels, 1),
             }
         )
         self._train_transform = ImageTransform(image_size, augmentation)
@@ -98,6 +105,7 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         self.tokenizer_corpora = tokenizer_corpora or ["train"]
         self.augmentation, self.cache_images, self.seed = augmentation, cache_images, seed
         self.resized = Path(resized) if resized else None
+        self.max_image_pixels = max_image_pixels
         self._tokenizer: Tokenizer | None = None
 
     # ---- the data set -------------------------------------------------------------------------
@@ -111,8 +119,8 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
 
     @cached_property
     def release(self) -> Release[Row]:
-        """The release's rows."""
-        return self.read_release()
+        """The release's rows, without those that would read outside of their folder."""
+        return without_unsafe(self.read_release())
 
     @cached_property
     @abstractmethod
@@ -310,7 +318,9 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         return self._cached(self.splits.validation, self.image_size)
 
     def _cached(self, rows: Sequence[Row], size: int) -> DecodedImages | None:
-        return DecodedImages(self._files(rows).values(), size) if self.cache_images else None
+        if not self.cache_images:
+            return None
+        return DecodedImages(self._files(rows).values(), size, self.max_image_pixels)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load shuffled samples; an interrupted epoch continues after its last trained batch."""

@@ -22,6 +22,7 @@ class LoaderOptions(TypedDict, total=False):
     tokenizer_corpora: list[str] | None
     cache_images: bool
     resized: str
+    max_image_pixels: int
     seed: int
 
 

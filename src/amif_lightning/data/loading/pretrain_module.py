@@ -122,7 +122,7 @@ class StudyDataModule(TextDataModule[StudyRow]):
             self.release,
             self.splits,
             lambda: partial(self.tokenizer.fits, limit=self.max_text_tokens),
-            check_images,
+            self.max_image_pixels if check_images else None,
         )
 
     # ---- teacher ------------------------------------------------------------------------------
@@ -145,6 +145,7 @@ class StudyDataModule(TextDataModule[StudyRow]):
             {image.image_id: image.file for row in rows for image in row.images},
             {row.study_id: row.text for row in rows},
             num_workers=self.num_workers,
+            max_pixels=self.max_image_pixels,
         )
 
     def without_teacher(self) -> None:
@@ -205,12 +206,19 @@ class StudyDataModule(TextDataModule[StudyRow]):
             shuffle=True,
             seed=self.seed,
             cache=self._train_cache,
+            max_pixels=self.max_image_pixels,
         )
 
     def _evaluation_data(
         self, rows: Sequence[StudyRow], cache: DecodedImages | None = None
     ) -> StudyViews:
-        return StudyViews(rows, self._files(rows), ImageTransform(self.image_size), cache=cache)
+        return StudyViews(
+            rows,
+            self._files(rows),
+            ImageTransform(self.image_size),
+            cache=cache,
+            max_pixels=self.max_image_pixels,
+        )
 
 
 _ROWS = 512  # studies compared with the whole split at once

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from amif_lightning.batch import VQABatch, pad_tokens
+from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform, read_square
 from amif_lightning.data.schema.answers import subsets_of
@@ -47,8 +48,9 @@ class QuestionGroups(Dataset[QuestionSample]):
         seed: int = 0,
         cache: DecodedImages | None = None,
         shown: dict[str, str] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.transform, self.per_image = transform, per_image
+        self.transform, self.per_image, self.max_pixels = transform, per_image, max_pixels
         self.shuffle, self.seed, self.cache, self.shown = shuffle, seed, cache, shown
         self._of_image: dict[str, list[VQAExample]] = defaultdict(list)
         for row in rows:
@@ -78,7 +80,10 @@ class QuestionGroups(Dataset[QuestionSample]):
             rows = [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
         shown = self.shown[image_key] if self.shown is not None else image_key
         path, size = self._files[shown], self.transform.decoded_size
-        pixels = read_square(path, size) if self.cache is None else self.cache.get(path)
+        if self.cache is None:
+            pixels = read_square(path, size, self.max_pixels)
+        else:
+            pixels = self.cache.get(path)
         return QuestionSample(
             image=self.transform(pixels, stable_seed(self.seed, epoch, index)),
             image_key=shown,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from amif_lightning.batch import StudyBatch, TeacherFeatures, pad_tokens
+from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform, read_square
@@ -45,8 +46,10 @@ class StudyViews(Dataset[StudySample]):
         shuffle: bool = False,
         seed: int = 0,
         cache: DecodedImages | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.rows, self.files, self.transform = rows, files, transform
+        self.max_pixels = max_pixels
         self.shuffle, self.seed, self.cache = shuffle, seed, cache
 
     def __len__(self) -> int:
@@ -82,7 +85,7 @@ class StudyViews(Dataset[StudySample]):
         path = self.files[image_id]
         if self.cache is not None:
             return self.cache.get(path)
-        return read_square(path, self.transform.decoded_size)
+        return read_square(path, self.transform.decoded_size, self.max_pixels)
 
 
 def text_identity(text: str) -> int:

@@ -21,6 +21,7 @@ from amif_lightning.data.audit.questions import (
     evaluation_context,
     shared_image_warnings,
 )
+from amif_lightning.data.files.names import under
 from amif_lightning.data.files.parquet import ParquetQuestions, find_parquet
 from amif_lightning.data.files.tables import check_folder
 from amif_lightning.data.leakage.held_out import DatasetImages
@@ -112,7 +113,7 @@ class VQADataModule(TextDataModule[VQAExample]):
 
     def file_of(self, row: VQAExample) -> Path:
         """Return the file of a question's image."""
-        return self.root / row.image
+        return under(self.root, row.image)
 
     def image_id_of(self, row: VQAExample) -> str:
         """Return ``<data set>/<path in the release>``, unique over all data sets."""
@@ -213,7 +214,8 @@ class VQADataModule(TextDataModule[VQAExample]):
             )
         except UserError as error:
             cut = [f"cut texts are not counted: {error}"]
-        return audit(self.splits, self.release, self.file_of, cut, check_images)
+        limit = self.max_image_pixels if check_images else None
+        return audit(self.splits, self.release, self.file_of, cut, limit)
 
     # ---- Lightning ----------------------------------------------------------------------------
 
@@ -268,7 +270,12 @@ class VQADataModule(TextDataModule[VQAExample]):
     ) -> QuestionGroups:
         files = self._files(rows)
         return QuestionGroups(
-            rows, lambda row: files[self.image_id_of(row)], transform, per_image, **options
+            rows,
+            lambda row: files[self.image_id_of(row)],
+            transform,
+            per_image,
+            max_pixels=self.max_image_pixels,
+            **options,
         )
 
 

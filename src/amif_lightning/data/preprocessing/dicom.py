@@ -5,8 +5,6 @@ See the standard, part 3, C.7.6.3.1.2 and C.11.2. pydicom, an optional dependenc
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from amif_lightning.data.preprocessing.images import MAX_PIXELS, check_pixels
 from amif_lightning.errors import UserError, first_line
 
 _FAR = 1e12  # beyond every stored value, where every window is saturated
@@ -27,11 +26,6 @@ _SHOWING = (
 )
 # ... and, of enhanced objects, in groups of all frames and of each.
 _GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
-# Errors of pydicom on files that violate the standard.
-_DAMAGED = (
-    *(ValueError, KeyError, AttributeError, TypeError, IndexError, OSError, EOFError),
-    *(OverflowError, RuntimeError, struct.error, zlib.error),
-)
 
 
 def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
@@ -48,7 +42,6 @@ def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
     """
     try:
         import pydicom
-        from pydicom.errors import InvalidDicomError
         from pydicom.pixels import pixel_array
     except ImportError as error:
         raise UserError(
@@ -65,12 +58,15 @@ def read_dicom(path: Path, frame: int | None = None) -> Image.Image:
                 f"{path} is compressed as {syntax.name}, which no installed decoder supports: "
                 "install a decoder for pydicom, or convert the file to PNG."
             )
+        check_pixels(path, int(header.Rows) * int(header.Columns), MAX_PIXELS)
         # YBR becomes RGB; palette indices stay as they are.
         values: NDArray[Any] = pixel_array(header, index=index)
         return Image.fromarray(_shown(path, values, header, index)).convert("RGB")
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"The image {path} does not exist: check the path.") from error
-    except (InvalidDicomError, *_DAMAGED) as error:
+    except Exception as error:  # pydicom raises errors of any type on files against the standard
         raise UserError(
             f"The image {path} cannot be read as DICOM ({first_line(error)}): export it again."
         ) from error

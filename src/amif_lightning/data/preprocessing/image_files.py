@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from amif_lightning.data.preprocessing.images import DAMAGED, decode_image, to_rgb
-from amif_lightning.errors import UserError
+from amif_lightning.data.preprocessing.images import decode_image, to_rgb
+from amif_lightning.errors import UserError, first_line
 
 _DICOM = frozenset({".dcm", ".dicom"})
 _SUFFIXES = _DICOM | {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
@@ -31,8 +31,10 @@ def read_image(
     if isinstance(image, Image.Image):
         try:
             return to_rgb(ImageOps.exif_transpose(image))
-        except DAMAGED as error:  # opened, but not read yet
-            raise UserError(f"The image cannot be read ({error}): give another.") from error
+        except Exception as error:  # opened, but not read yet: of any type, as in decode_image
+            raise UserError(
+                f"The image cannot be read ({first_line(error)}): give another."
+            ) from error
     path = Path(image)
     if not os.path.exists(path):
         raise UserError(

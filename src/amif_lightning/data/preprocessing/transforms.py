@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 from amif_lightning.arguments import check_choice
-from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.images import MAX_PIXELS, decode_image
 from amif_lightning.errors import UserError
 
 Augmentation = Literal["none", "mild", "paper", "paper_pretrain", "released_pretrain"]
@@ -182,9 +182,9 @@ def to_square(image: Image.Image, size: int) -> Tensor:
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
 
-def read_square(path: Path, size: int) -> Tensor:
-    """Decode a file to (3, size, size) uint8."""
-    return to_square(decode_image(path, size), size)
+def read_square(path: Path, size: int, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Decode a file of at most ``max_pixels`` to (3, size, size) uint8."""
+    return to_square(decode_image(path, size, max_pixels), size)
 
 
 class DecodedImages:
@@ -197,8 +197,8 @@ class DecodedImages:
         UserError: If shared memory is too small.
     """
 
-    def __init__(self, files: Iterable[Path], size: int) -> None:
-        self._size = size
+    def __init__(self, files: Iterable[Path], size: int, max_pixels: int = MAX_PIXELS) -> None:
+        self._size, self._max_pixels = size, max_pixels
         self._rows = {path: row for row, path in enumerate(dict.fromkeys(files))}
         count = len(self._rows)
         try:
@@ -215,6 +215,6 @@ class DecodedImages:
         """Return an image as (3, size, size) uint8, decoded at the first call."""
         row = self._rows[path]
         if not self._filled[row]:
-            self._pixels[row] = read_square(path, self._size)
+            self._pixels[row] = read_square(path, self._size, self._max_pixels)
             self._filled[row] = True
         return self._pixels[row]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from amif_lightning.data.files.atomic import locked
+from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.teacher.extract import compute
 from amif_lightning.data.teacher.store import (
     OTHER_CACHE,
@@ -82,6 +83,7 @@ def teacher_embeddings(
     texts: Mapping[str, str],
     *,
     num_workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
 ) -> Path:
     """Return the file in ``folder`` with a teacher's embeddings of a data set, computed if missing.
 
@@ -96,6 +98,7 @@ def teacher_embeddings(
         images: Files by ``<dataset>/<relative path>``.
         texts: Texts by ``<dataset>/<study id>``.
         num_workers: Processes that decode images.
+        max_pixels: Largest image to decode.
 
     Raises:
         UserError: If the teacher cannot be loaded, an image is missing or damaged, or a file
@@ -128,7 +131,7 @@ def teacher_embeddings(
                 print(f"Teacher embeddings ({name}): computing {path}", flush=True)
                 check_header(About(tuple(images), tuple(texts), 0.0, name, data))
                 given = networks.open_teacher(teacher, source)
-                rows = compute(given, images, texts, parts, num_workers)
+                rows = compute(given, images, texts, parts, num_workers, max_pixels)
                 about = About(tuple(images), tuple(texts), given.scale, name, data)
                 write_embeddings(path, *rows, about)
                 shutil.rmtree(parts, ignore_errors=True)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from amif_lightning.data.files.atomic import replacing
-from amif_lightning.data.preprocessing.images import decode_image
+from amif_lightning.data.preprocessing.images import MAX_PIXELS, decode_image
 from amif_lightning.data.teacher.store import OTHER_CACHE, not_unit
 from amif_lightning.errors import UserError
 
@@ -33,6 +33,7 @@ def compute(
     texts: Mapping[str, str],
     folder: Path,
     num_workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[Tensor, Tensor]:
     """Compute a teacher's features of N images (N, T) and M texts (M, T), float32.
 
@@ -48,7 +49,7 @@ def compute(
             f"The teacher's limit is {teacher.max_tokens} tokens: {cut} of {len(words)} texts are "
             "cut."
         )
-    pixels = _Images(list(images.values()), teacher.prepare)
+    pixels = _Images(list(images.values()), teacher.prepare, max_pixels)
 
     def decoded(batches: list[list[int]]) -> Iterable[Tensor]:
         # A separate generator keeps the run's random numbers independent of this computation.
@@ -72,8 +73,10 @@ def compute(
 class _Images(Dataset[Tensor]):
     """Decoded images as the teacher's input; workers receive only its transform."""
 
-    def __init__(self, paths: Sequence[Path], prepare: Callable[[Image.Image], Tensor]) -> None:
-        self.paths, self.prepare = paths, prepare
+    def __init__(
+        self, paths: Sequence[Path], prepare: Callable[[Image.Image], Tensor], max_pixels: int
+    ) -> None:
+        self.paths, self.prepare, self.max_pixels = paths, prepare, max_pixels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -81,7 +84,7 @@ class _Images(Dataset[Tensor]):
     def __getitem__(self, row: int) -> Tensor:
         # At full size: JPEGs decoded at reduced size, even at twice the teacher's side, change soft
         # labels by more than 1e-3.
-        return self.prepare(decode_image(self.paths[row]))
+        return self.prepare(decode_image(self.paths[row], max_pixels=self.max_pixels))
 
 
 def _features(

@@ -7,9 +7,10 @@ import io
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from amif_lightning.data.files.names import inside
 from amif_lightning.errors import UserError
 from amif_lightning.reports.render.tables import data_options
 
@@ -40,12 +41,11 @@ def data_uri(root: Path, name: str) -> str:
     """
     from amif_lightning.data.preprocessing.images import decode_image  # its libraries are heavy
 
-    inner = PurePosixPath(name)
     # The path comes from a prediction file and must not leave the data folder.
-    if inner.is_absolute() or ".." in inner.parts or not os.path.isfile(root / inner):
+    if inside(name) is None or not os.path.isfile(root / name):
         raise NoImage("not found")
     try:
-        small = decode_image(root / inner, SIDE)
+        small = decode_image(root / name, SIDE)
     except UserError as error:
         raise NoImage("not readable") from error
     small.thumbnail((SIDE, SIDE))

@@ -38,7 +38,7 @@ help: ## list the targets
 	@echo
 	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
 	@echo '             SPLIT=validation|test  INIT_FROM=CHECKPOINT  DATA=NAME'
-	@echo '             CORPUS=NAME  STAGE=global|local'
+	@echo '             CORPUS=NAME  STAGE=global|local  MINUTES=10'
 	@echo '             EXTRA="options of fit and test"  REPORT="options of report"'
 	@echo '             PYTHON=python3  VENV=.venv  PINNED=1  PORT=6006'
 
@@ -165,6 +165,13 @@ test: $(STAMP) ## all tests except slow ones and those on real data
 test-all: test ## all tests; with AMIF_DATA=FOLDER also those on real data
 	# One at a time: some measure time, some use all cores.
 	$(BIN)/python -m pytest -q -m "(slow or faults) $(if $(AMIF_DATA),or,and not) real_data"
+
+# Minutes of `fuzz`; it prints its seed, and SEED=NUMBER repeats a run.
+MINUTES ?= 10
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## mutated files through every reader for MINUTES; what crashes one is kept in RUNS/fuzz
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --out "$(RUNS)/fuzz" $(if $(SEED),--seed $(SEED))
 
 .PHONY: golden
 golden: $(STAMP) ## rewrite tests/golden.json; the commit message explains the change

@@ -15,7 +15,7 @@ from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
 from data_modules.phantom import generate
-from data_modules.phantom.simulator.findings import Finding, Kind, Side, Size, Zone
+from data_modules.phantom.simulator.findings import COORDINATES, Finding, Kind, Side, Size, Zone
 from data_modules.phantom.simulator.geometry import View
 from data_modules.phantom.study import SPLITS
 
@@ -173,6 +173,8 @@ def read_studies(root: Path | str) -> list[Study]:
     """
 
     def study(_: int, row: _Study) -> Study:
+        if len(row.vector) != len(COORDINATES):
+            raise ValueError("another number of coordinates")
         return Study(
             study_id=row.study_id,
             patient_id=row.patient_id,

@@ -35,6 +35,7 @@ from tests.fuzz.targets import TARGETS, Case
 SECONDS = 20  # that a reader may take for one input
 MEMORY = 6 * 2**30  # bytes of one target's process
 KEPT = 2  # inputs of one kind
+FAILED = 10  # exit code of one target's process after a crash or a hang that it survived
 
 
 class Hang(BaseException):
@@ -156,12 +157,18 @@ def _target(name: str, options: argparse.Namespace, out: Path) -> bool:
     """Fuzz one target in a process of its own, which a decoder may kill; True without a failure."""
     words = ["--target", name, "--seed", options.seed, "--out", str(out)]
     seconds = options.minutes * 60 / len(TARGETS)
-    done = subprocess.run([sys.executable, "-m", "tests.fuzz", *words, "--seconds", str(seconds)])
-    if done.returncode not in (0, 1):
-        number = (out / f".{name}").read_text()
-        print(f"{name}: the process ended with {done.returncode} at input {number}: crashes 1")
-    (out / f".{name}").unlink(missing_ok=True)
-    return done.returncode == 0
+    command = [sys.executable, "-m", "tests.fuzz", *words, "--seconds", str(seconds)]
+    log = out / f"{name}-{options.seed}.stderr"  # also takes what decoders in C print
+    with log.open("wb") as stream:
+        code = subprocess.run(command, stderr=stream).returncode
+    last = out / f".{name}"
+    if code not in (0, FAILED):
+        at = last.read_text() if last.exists() else "the start"
+        print(f"{name}: the process ended with {code} at input {at} ({log}): crashes 1", flush=True)
+    else:
+        log.unlink()
+    last.unlink(missing_ok=True)
+    return code == 0
 
 
 def main() -> int:
@@ -185,7 +192,7 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     counts = fuzz(options.target, options.seed, out, options.seconds, options.number)
     print(f"{options.target}: {counts}", flush=True)
-    return int(bool(counts.crashes or counts.hangs))
+    return FAILED if counts.crashes or counts.hangs else 0
 
 
 if __name__ == "__main__":

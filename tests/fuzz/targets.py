@@ -107,7 +107,7 @@ def _save_dicom(root: Path, kind: str) -> None:
         written(path, (values % 256).astype(np.uint8), **palette)
     elif kind == "table":
         table = pydicom.Dataset()
-        table.LUTDescriptor, table.LUTData = [64, 0, 16], list(range(0, 640, 10))
+        table.LUTDescriptor, table.LUTData = [64, 0, 16], bytes(range(128))
         written(path, unsigned, VOILUTSequence=[table], PhotometricInterpretation="MONOCHROME1")
     else:
         made = pydicom.dcmread(written(path, unsigned))

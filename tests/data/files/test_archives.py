@@ -104,6 +104,13 @@ def test_empty_and_deep_archives_are_one_sentence(
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 
+def test_a_member_without_a_name_is_one_sentence(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"q": b"1"})
+    archive.write_bytes(archive.read_bytes().replace(b"q", b"\0"))  # where zipfile ends a name
+    with pytest.raises(UserError, match="is damaged or no archive"):
+        extract(tmp_path / "a.zip", tmp_path / "out")
+
+
 def test_links_and_devices_are_refused(tmp_path: Path) -> None:
     archive = tmp_path / "a.tar"
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):

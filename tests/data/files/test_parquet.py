@@ -131,7 +131,11 @@ def test_a_run_keeps_its_images_when_a_file_is_changed_or_moved(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "content", [b'{"split": "tra', b'{"split": "train"}\n', b"3\n", b'{"split": []}\n', b"\xff"]
+    "content",
+    [
+        *(b'{"split": "tra', b'{"split": "train"}\n', b"3\n", b'{"split": []}\n', b"\xff"),
+        b'{"split": "train", "row": 0, "picture": "a.png", "question": "A?", "answer": 1.5}\n',
+    ],
 )
 def test_a_damaged_index_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     write_parquet(tmp_path, {"train": [row(1, "A?", "a")]})

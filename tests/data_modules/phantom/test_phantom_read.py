@@ -16,8 +16,9 @@ from PIL import Image
 
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Region
+from data_modules.phantom.generate import generate
 from data_modules.phantom.module import NAMES, PhantomStudies
-from data_modules.phantom.read import Study, read_phantom, read_studies
+from data_modules.phantom.read import Study, read_phantom, read_regions, read_studies
 from data_modules.phantom.simulator.findings import Finding, finding_vector
 from data_modules.phantom.simulator.geometry import VIEWS
 from data_modules.phantom.study import decode_runs, encode_runs
@@ -88,6 +89,42 @@ def test_missing_and_broken_data_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "studies.jsonl").write_text('{"study_id":\n')
     with pytest.raises(UserError, match=r"studies.jsonl cannot be read \(line 1: no JSON object"):
         read_studies(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("studies.jsonl", {"study_id": None}),
+        ("studies.jsonl", {"study_id": "another"}),
+        ("studies.jsonl", {"images": [{"view": "oblique", "path": "a.png"}]}),
+        ("studies.jsonl", {"report": {"findings": "Clear."}}),
+        ("studies.jsonl", {"vector": [0, 1]}),
+        ("questions.jsonl", {"image": 7}),
+        ("questions.jsonl", {"study_id": "another"}),
+        ("footprints.jsonl", {"finding": 9}),
+    ],
+)
+def test_a_changed_line_is_one_sentence(
+    phantom_root: Path, tmp_path: Path, file: str, change: dict[str, Any]
+) -> None:
+    for name in ("phantom.json", "studies.jsonl", "questions.jsonl", "footprints.jsonl"):
+        (tmp_path / name).write_bytes((phantom_root / name).read_bytes())
+    path = tmp_path / file
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | change), *others]) + "\n")
+    with pytest.raises(UserError, match=r"jsonl was not generated, or was changed \(line \d+: "):
+        (read_regions if "foot" in file else read_phantom)(tmp_path)
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_a_deep_manifest_is_one_sentence(phantom_root: Path, tmp_path: Path, depth: int) -> None:
+    (tmp_path / "phantom.json").write_text("[" * depth + "]" * depth)
+    with pytest.raises(UserError, match="is not a manifest"):
+        generate(tmp_path, studies={"train": 1, "validation": 1, "test": 1}, progress=False)
+    for name in ("studies.jsonl", "questions.jsonl"):
+        (tmp_path / name).write_bytes((phantom_root / name).read_bytes())
+    with pytest.raises(UserError, match="is not a manifest"):
+        read_phantom(tmp_path)
 
 
 def test_runs_restore_the_mask() -> None:

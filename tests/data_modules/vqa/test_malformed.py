@@ -15,6 +15,7 @@ from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.preprocessing.normalization import collapse, normalise
 from amif_lightning.errors import UserError
 from data_modules import SLAKE, VQARAD, VQAMed2019
+from tests.fakes import write_vqa_rad
 from tests.fakes_slake import write_slake
 
 MANY = settings(
@@ -150,3 +151,16 @@ def test_halves_of_characters_and_nul_are_dropped_and_counted(
     ]
     assert f"1 rows dropped: {NO_TEXT}" in data.warnings()
     data.audit(check_images=False).to_text().encode()
+
+
+def test_a_row_that_the_protocol_leaves_out_is_printed_escaped(tmp_path: Path) -> None:
+    write_vqa_rad(tmp_path)
+    path = tmp_path / "trainset.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    next(row for row in rows if row["phrase_type"] == "frame")["question"] = (
+        "\x1b[31m is \ud800 it?"
+    )
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    found = VQARAD(str(tmp_path), layout="mevf", tokenizer="words").audit(check_images=False)
+    assert r"\x1b[31m is \ud800 it?" in found.to_text()
+    found.to_json().encode()

@@ -142,7 +142,7 @@ def dropped_by_reason(rows: Iterable[DroppedRow]) -> dict[str, tuple[int, tuple[
     names: dict[str, list[str]] = {}
     for row in rows:
         name = f"{row.question_id}: {row.detail}" if row.detail else row.question_id
-        names.setdefault(row.reason, []).append(name)
+        names.setdefault(row.reason, []).append(printable(name))
     return {reason: (len(found), tuple(found[:NAMED])) for reason, found in names.items()}
 
 

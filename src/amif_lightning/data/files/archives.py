@@ -37,6 +37,7 @@ _BROKEN = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
+    IndexError,  # zipfile's, for a member without a name
     NotImplementedError,  # a compression that this Python cannot read
     ValueError,
 )

@@ -20,7 +20,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, short enough for the middle of a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".: ")[:200]
+
+
+def errors_behind(error: BaseException | None) -> list[BaseException]:
+    """Return an error after those that led to it, the first one first."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:  # an error raised twice may lead to itself
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found[::-1]

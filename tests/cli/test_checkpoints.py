@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,20 +35,18 @@ def checkpoint(**hyper_parameters: Any) -> dict[str, Any]:
     return {"hyper_parameters": trained, "optimizer_states": [], "lr_schedulers": []}
 
 
-def test_a_crash_amid_writing_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path, limit_files: Callable[[int], None]) -> None:
     path = tmp_path / "last.ckpt"
     writer = WholeFileCheckpointIO()
     writer.save_checkpoint({"epoch": 1}, path)
 
-    def fail(content: object, stream: Any) -> None:
-        stream.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(UserError, match=r"last\.ckpt cannot be written \(No space left on device"):
-        writer.save_checkpoint({"epoch": 2}, path)
+    limit_files(200_000)
+    full = (
+        r"last\.ckpt cannot be written \(File too large; [\d,.]+ MB free\): free disk space there"
+    )
+    for size in (60_000, 1_000_000):  # bytes of the zip archive are missing, or most of it
+        with pytest.raises(UserError, match=full):
+            writer.save_checkpoint({"epoch": 2, "weight": torch.zeros(size)}, path)
     assert writer.load_checkpoint(path, weights_only=True) == {"epoch": 1}
     assert [item.name for item in tmp_path.iterdir()] == ["last.ckpt"]
 

@@ -30,6 +30,7 @@ from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO
 from amif_lightning.cli.config_files import CLASSES, current_words, given_options, split_configs
 from amif_lightning.cli.data_command import data_base
 from amif_lightning.cli.error_messages import parser_error, state_mismatch, user_error_behind
+from amif_lightning.cli.processes import fault, hide_full_disk_of_threads, keep_on_loopback
 from amif_lightning.cli.runs import RunFolder, RunLock
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError
@@ -130,19 +131,22 @@ class AmifCLI(LightningCLI):
                 args=self.argv,
             )
         except SIGTERMException:  # a SystemExit without a code, which would mean success
-            rank_zero_only(print)(self._how_to_resume(), file=sys.stderr)
+            rank_zero_only(print)(f"interrupted; {self._how_to_resume()}", file=sys.stderr)
             raise SystemExit(128 + signal.SIGTERM) from None
         except SystemExit as stop:
             # After Ctrl-C Lightning tears down and exits with 1.
             if isinstance(stop.__context__, KeyboardInterrupt):
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning ignores it
-                raise KeyboardInterrupt(self._how_to_resume()) from None
+                raise KeyboardInterrupt(f"interrupted; {self._how_to_resume()}") from None
             raise
         except MisconfigurationException as error:  # Lightning's own class for users' mistakes
             raise UserError(" ".join(str(error).split())) from error
-        except (RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             sentence = state_mismatch(str(error), self.ckpt_path) if self.ckpt_path else None
+            folder = None if self.run_folder is None else self.run_folder.path
+            if sentence is None and (reason := fault(error, folder)) is not None:
+                sentence = f"{reason}; then {self._how_to_resume()}"
             if sentence is None:
                 raise
             raise UserError(sentence) from error
@@ -244,6 +248,8 @@ class AmifCLI(LightningCLI):
         if config.checkpoint.monitor is None:
             task: Any = resolve_name(config.model.class_path)
             config.checkpoint.monitor, config.checkpoint.mode = task.monitor, task.mode
+        if config.trainer.num_nodes == 1:
+            keep_on_loopback()
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
             # Other processes of a run start later and would see what this one has written.
             self.lock = RunLock(self.run_folder.path)
@@ -323,14 +329,14 @@ class AmifCLI(LightningCLI):
 
     def _how_to_resume(self) -> str:
         if self.subcommand != "fit":
-            return "interrupted: run the same command again."
+            return "run the same command again"
         name = None if self.run_folder is None else self.run_folder.resumable
         if name is None:
-            return "interrupted before a checkpoint was saved: run the same command again."
+            return "run the same command again, since no checkpoint was saved"
         words = [word for word in self.argv if word != "--overwrite"]
         # A second --ckpt_path wins over the first.
         command = [sys.executable, "-m", "amif_lightning", *words, "--ckpt_path", name]
-        return f"interrupted; resume with: {shlex.join(command)}"
+        return f"resume with: {shlex.join(command)}"
 
 
 def _dump(parser: LightningArgumentParser, config: Namespace) -> str:
@@ -358,6 +364,7 @@ def _silence() -> None:
         category=PossibleUserWarning,
     )
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_a_tip)
+    hide_full_disk_of_threads()
 
 
 def _not_a_tip(record: logging.LogRecord) -> bool:

@@ -35,6 +35,14 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {message_of(error)}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        from amif_lightning.cli.processes import fault
+
+        sentence = None if debug else fault(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted: run the same command again", file=sys.stderr)
         return 130

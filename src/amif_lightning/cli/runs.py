@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from amif_lightning.data.files.atomic import remove_left_behind, unwritable
 from amif_lightning.errors import UserError
 
 _LOCK, _OWNER = ".fit.lock", ".fit.owner"
@@ -161,11 +162,18 @@ class RunLock:
             self.acquire()
 
     def acquire(self) -> None:
-        """Lock the folder, created if needed; a UserError if another process holds the lock."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Lock the folder, created if needed, and remove what a killed `fit` left half-written.
+
+        Raises:
+            UserError: If another process holds the lock, or the folder cannot be written.
+        """
         owner = self._folder / _OWNER
+        start = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        text = f"process {os.getpid()} on {socket.gethostname()}, started {start},"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
+            owner.write_text(text, encoding="utf-8")
         except Timeout:
             # The owner writes its name after locking.
             name = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
@@ -173,10 +181,10 @@ class RunLock:
                 f"{self._folder}: {name} is training there; wait for it, or give another "
                 "--experiment or --seed_everything."
             ) from None
-        start = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        owner.write_text(
-            f"process {os.getpid()} on {socket.gethostname()}, started {start},", encoding="utf-8"
-        )
+        except OSError as error:
+            raise unwritable(self._folder, error, "choose another folder with --runs") from error
+        remove_left_behind(self._folder, "*.ckpt", exclusive=True)  # only `fit` writes them
+        remove_left_behind(self._folder)
 
     def release(self) -> None:
         """Unlock the folder, if it was locked."""

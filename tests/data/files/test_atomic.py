@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,10 +43,56 @@ def test_a_failed_rename_keeps_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(UserError, match=r"a\.json cannot be written \(No space left on device\)"):
+    full = r"a\.json cannot be written \(No space left on device; [\d,.]+ MB free\)"
+    with pytest.raises(UserError, match=full):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_names_the_folder_that_was_made(
+    tmp_path: Path, limit_files: Callable[[int], None]
+) -> None:
+    limit_files(100)
+    full = r"set cannot be written \(File too large; [\d,.]+ MB free\): give another root\."
+    with (
+        pytest.raises(UserError, match=full),
+        new_folder(tmp_path / "set", "give another root") as folder,
+    ):
+        (folder / "a").write_text("a" * 1000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _killed(path: Path) -> int:
+    """The number of a process that was killed while it wrote a file."""
+    if (child := os.fork()) == 0:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            os._exit(0)  # like a killed process: nothing is removed
+    os.waitpid(child, 0)
+    return child
+
+
+def test_files_of_killed_processes_are_removed_under_the_lock(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a[1].npz"
+    child = _killed(path)
+    (left,) = tmp_path.iterdir()
+    assert left.name == f".{path.name}.{child}@{socket.gethostname()}.tmp"
+    kept = {
+        f".{path.name}.{os.getppid()}@{socket.gethostname()}.tmp",  # its process runs
+        f".{path.name}.{child}@elsewhere.tmp",  # unknown
+        f".a1.npz.{child}@{socket.gethostname()}.tmp",  # of another file
+        f".{path.name}.tmp",
+    }
+    for name in kept:
+        (tmp_path / name).touch()
+    with locked(path):
+        pass
+    assert {item.name for item in tmp_path.iterdir()} - {".a[1].lock"} == kept
+    printed = capsys.readouterr().out
+    assert printed == f"{left} removed (0.0 MB): a killed process left it\n"
 
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

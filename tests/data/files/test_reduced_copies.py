@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,15 @@ def test_short_sides_and_names(images: dict[str, Path], tmp_path: Path) -> None:
         small = np.asarray(original.resize((40, 53), Image.Resampling.BOX), dtype=float)
     reduced = np.asarray(Image.open(resized_path(cache, "Set/a.jpg")), dtype=float)
     assert np.abs(small - reduced).mean() < 2
+
+
+def test_a_full_disk_leaves_no_part_of_a_copy(
+    images: dict[str, Path], tmp_path: Path, limit_files: Callable[[int], None]
+) -> None:
+    limit_files(300)
+    with pytest.raises(UserError, match=r"a\.jpg cannot be written \(File too large; .* MB free"):
+        resize_all(images, tmp_path / "cache", short_side=40, workers=0)
+    assert state(tmp_path / "cache") == {}
 
 
 def test_a_second_call_keeps_and_a_stopped_one_goes_on(

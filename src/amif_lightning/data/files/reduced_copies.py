@@ -7,6 +7,7 @@ calls resume from it, and changed images are reduced again.
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -103,8 +104,10 @@ def _resize(
         image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
     if len({band.tobytes() for band in image.split()}) == 1:
         image = image.convert("L")  # grey: one channel to decode instead of three
+    jpeg = io.BytesIO()  # to a full disk Pillow may write a part of a file without an error
+    image.save(jpeg, "JPEG", quality=quality, comment=comment.encode())
     with replacing(target, "make room or choose another --data.resized", sync=False) as temporary:
-        image.save(temporary, "JPEG", quality=quality, comment=comment.encode())
+        temporary.write_bytes(jpeg.getbuffer())
     return True
 
 

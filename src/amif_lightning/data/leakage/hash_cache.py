@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from amif_lightning.data.files.atomic import locked, replacing
+from amif_lightning.data.files.atomic import locked, remove_left_behind, replacing
 from amif_lightning.data.leakage.image_hash import BITS, PIXELS, Looks, look_at
 from amif_lightning.data.preprocessing.images import MAX_PIXELS
 
@@ -84,6 +84,7 @@ class HashStore:
         whole = self.folder / f"{dataset}.npz"
         damaged: dict[str, str] = {}
         with locked(whole, _ADVICE):
+            remove_left_behind(self.folder, f".{dataset}.part-*")
             parts = sorted(self.folder.glob(f".{dataset}.part-*.npz"))
             kept = _read(whole)
             for part in parts:

@@ -33,7 +33,8 @@ class Full(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
         if trainer.current_epoch == 1 and trainer.is_global_zero:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, -1))
-            module.logger.experiment.add_text("text", self.text * "x", trainer.global_step)
+            if self.text:
+                module.logger.experiment.add_text("text", self.text * "x", trainer.global_step)
 
 
 class KilledWorkers(L.Callback):

@@ -23,6 +23,7 @@ class Page:
     redirect: str = ""
     failures: list[int] = field(default_factory=list)  # status codes of the first answers
     breaks: list[int] = field(default_factory=list)  # bytes after which the first connections break
+    headers: dict[str, str] = field(default_factory=dict)  # further ones
 
 
 @dataclass
@@ -46,6 +47,14 @@ def serving() -> Iterator[Server]:
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""
 
+        def do_HEAD(self) -> None:
+            page = pages.get(self.path)
+            self.send_response(404 if page is None else 200)
+            for name, value in ({} if page is None else page.headers).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(0 if page is None else len(page.body)))
+            self.end_headers()
+
         def do_GET(self) -> None:
             wanted = self.headers.get("Range", "")
             asked.append((self.path, wanted))
@@ -57,7 +66,7 @@ def serving() -> Iterator[Server]:
             elif page.failures:
                 self._answer(page.failures.pop(0), {}, b"")
             else:
-                headers = {"Content-Type": page.kind}
+                headers = {"Content-Type": page.kind} | page.headers
                 start = int(wanted[6:].rstrip("-")) if wanted and page.ranges else 0
                 if start:
                     length = len(page.body)

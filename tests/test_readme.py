@@ -24,7 +24,7 @@ import yaml
 from PIL import Image
 
 from amif_lightning.cli import main
-from amif_lightning.data.files import sources
+from amif_lightning.data.files import sources, weights
 from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import write_lines
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
@@ -33,7 +33,7 @@ from tests.small import saved
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/datasets.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/datasets.md", "docs/weights.md")
 PYTHON = ["python", "-m", "amif_lightning"]
 ACTIVATE = [".", ".venv/bin/activate"]
 # In the workplace.
@@ -81,6 +81,15 @@ def fetched(words: list[str]) -> None:
         patch.setattr(sources, "fetch", lambda source, root, **_: asked.append((source, root)))
         assert main(words) == 0
     assert len(asked) == ("--download" in words)
+
+
+def weighed(words: list[str]) -> None:
+    """Run, with the repositories recorded instead of fetched."""
+    asked: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "fetch_repository", lambda name, *_, **__: asked.append(name))
+        assert main(words) == 0
+    assert len(asked) == len(weights.PARTS)
 
 
 def reported(words: list[str]) -> None:
@@ -131,6 +140,7 @@ class Rule:
 RULES = [
     *(Rule([*PYTHON, name], parsed) for name in ("fit", "validate", "test", "predict")),
     Rule([*PYTHON, "prepare", "data"], fetched),
+    Rule([*PYTHON, "prepare", "weights"], weighed),
     Rule([*PYTHON, "audit"], audited),
     Rule([*PYTHON, "answer"], answered),
     Rule([*PYTHON, "report"], reported),

@@ -97,7 +97,7 @@ TRAINER_COMMANDS = {
 OTHER_COMMANDS = {
     "answer": "ask a checkpoint about an image, a folder of images or a file of pairs",
     "audit": "count a data set, report leaks and bad images (exit code 1); needs no model",
-    "prepare": "with `data`: download and unpack a data set; with `teacher`: store its features",
+    "prepare": "data: download and unpack a set; weights: fetch models; teacher: store features",
     "report": "print the results table of a folder of runs",
     "sweep": "train and test the runs of a comparison, seed by seed, then report",
 }
@@ -134,6 +134,7 @@ examples:
   python -m amif_lightning test --config experiments/vqa/phantom.yaml --ckpt_path best
   python -m amif_lightning audit --data Phantom --data.root data/phantom
   python -m amif_lightning prepare data --data VQARAD --data.root data/vqa_rad --download
+  python -m amif_lightning prepare weights --to data/weights
   python -m amif_lightning prepare teacher --config experiments/pretrain/base.yaml
   python -m amif_lightning answer --ckpt_path best.ckpt --image scan.png --question "..."
   python -m amif_lightning report runs

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel
 
 from amif_lightning.errors import UserError, first_line
+from amif_lightning.hub import DOWNLOAD, use_cache_if_unreachable
 
 
 class TextEncoder(nn.Module):
@@ -96,6 +97,7 @@ def initializer_range(width: int) -> float:
 
 def _load(name: str, pretrained: bool) -> BertModel:
     """Load a BERT without its pooling layer, which would never be trained."""
+    use_cache_if_unreachable(name)
     try:
         config = AutoConfig.from_pretrained(name)
     except Exception as error:  # json and hub readers raise many types
@@ -132,7 +134,7 @@ def _load(name: str, pretrained: bool) -> BertModel:
 
 def _unreachable(name: str, error: Exception) -> UserError:
     return UserError(
-        f"The text encoder {name!r} could not be loaded ({first_line(error)}): download its folder "
-        "on a machine with network and give the folder as --model.init_args.text, or use "
+        f"The text encoder {name!r} could not be loaded ({first_line(error)}): {DOWNLOAD}, give "
+        "the folder as --model.init_args.text and set HF_HUB_OFFLINE=1, or use "
         "--model.init_args.text small, which needs no download."
     )

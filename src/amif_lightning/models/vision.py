@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from amif_lightning.errors import UserError, first_line
+from amif_lightning.hub import DOWNLOAD, text_tower, use_cache_if_unreachable
 
 #: Channels of the stages of :class:`ConvTower`: patches of 32 pixels.
 CHANNELS = (32, 64, 128, 256)
@@ -212,6 +213,9 @@ def _open_clip_tower(
     tag = {} if own_weights or not pretrained else open_clip.get_pretrained_cfg(name, pretrained)
     if quick_gelu is None and (tag or {}).get("quick_gelu", False):
         quick_gelu = True
+    if name.startswith("hf-hub:") or tag:
+        use_cache_if_unreachable()
+    local: dict[str, Any] = text_tower(name) if folder else {}
     try:
         return open_clip.create_model(
             name,
@@ -223,18 +227,19 @@ def _open_clip_tower(
             # Otherwise a folder without weights gives random ones.
             require_pretrained=own_weights or pretrained is not None,
             **({"quick_gelu": False} if quick_gelu is False else {}),  # overrides it
+            **local,
         ).visual
     except Exception as error:  # readers of files and hubs raise many types
         advice = (
-            "download the model's folder on a machine with network and give "
-            "--model.init_args.vision local-dir:FOLDER, or use --model.init_args.vision conv, "
+            f"{DOWNLOAD}, give --model.init_args.vision local-dir:FOLDER and set "
+            "HF_HUB_OFFLINE=1, or use --model.init_args.vision conv, "
             "which needs no download"
         )
         if folder:
             advice = (
                 "give a folder with open_clip_config.json and its weights as "
                 "--model.init_args.vision local-dir:FOLDER, with any hf_model_name in it naming a "
-                "local folder too"
+                "folder, absolute or inside it (docs/weights.md)"
             )
         raise UserError(
             f"The image tower {name!r} (weights: {pretrained}) could not be loaded "

@@ -13,6 +13,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from amif_lightning.data.files import repositories
 from amif_lightning.data.files.downloads import RemoteFile
 from amif_lightning.data.files.sources import SOURCES, ReleaseSource, fetch, osf, source_of, zenodo
 from amif_lightning.errors import UserError
@@ -59,13 +60,23 @@ def test_a_download_is_unpacked_and_not_fetched_twice(
 HUB = ReleaseSource("https://page", "CC", hub="owner/name", wanted=("*.json", "imgs.zip"))
 
 
+def online(patch: pytest.MonkeyPatch) -> None:
+    """The hub can be used, although the tests are offline."""
+    patch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
+    patch.setattr(repositories, "unreachable", lambda: None)
+
+
 def hub(
     monkeypatch: pytest.MonkeyPatch, names: list[str], mismatches: list[str]
 ) -> list[dict[str, Any]]:
     """A hub with one revision; returns the requests."""
     asked: list[dict[str, Any]] = []
 
-    def snapshot(repository: str, *, local_dir: Path, **options: Any) -> str:
+    def snapshot(
+        repository: str, *, local_dir: Path, dry_run: bool = False, **options: Any
+    ) -> object:
+        if dry_run:
+            return []
         asked.append({"repository": repository} | options)
         for name in names:
             (local_dir / name).parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +87,8 @@ def hub(
         asked.append({"repository": repository} | options)
         return SimpleNamespace(mismatches=[{"path": name} for name in mismatches])
 
-    info = SimpleNamespace(sha="c0ffee")
+    info = SimpleNamespace(sha="c0ffee", siblings=[])
+    online(monkeypatch)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: info)
     monkeypatch.setattr(huggingface_hub.HfApi, "verify_repo_checksums", verify)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
@@ -116,6 +128,7 @@ def test_a_hub_that_fails_or_has_nothing_is_one_sentence(
         raise OSError("no route\nto host")
 
     with monkeypatch.context() as patch:
+        online(patch)
         patch.setattr(huggingface_hub.HfApi, "dataset_info", broken)
         with pytest.raises(UserError, match=r"cannot be fetched .* \(no route\): check"):
             fetch(HUB, tmp_path)

@@ -1,7 +1,9 @@
-"""``prepare``: download, unpack and reduce data, and compute a teacher's embeddings."""
+"""``prepare``: download, unpack and reduce data, fetch weights, compute a teacher's embeddings."""
 
 from __future__ import annotations
 
+import argparse
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,28 +14,31 @@ from amif_lightning.errors import UserError
 
 HELP = """\
 prepare data     download a data set, unpack it, make reduced copies of its images
+prepare weights  download the pretrained models of the paper's size, for runs without network
 prepare teacher  compute and store the teacher's embeddings of a data set
 
-`prepare data --help` and `prepare teacher --help` list the options."""
+`prepare data --help`, and so on, lists the options."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command with the words after ``prepare``: ``data`` or ``teacher``, then options.
+    """Run the command; the first word after ``prepare`` is ``data``, ``weights`` or ``teacher``.
 
     Returns 1 if an image could not be reduced, else 0.
 
     Raises:
-        UserError: If an option is wrong, the data cannot be fetched or read, or has no teacher.
+        UserError: If an option is wrong, the data or weights cannot be fetched or read, or have
+            no teacher.
     """
     what = "" if not argv else argv[0]
     if what in {"-h", "--help"}:
         print(HELP)
         return 0
-    commands = {"data": _data, "teacher": _teacher}
+    commands = {"data": _data, "weights": _weights, "teacher": _teacher}
     if what not in commands:
         raise UserError(
             f"`{' '.join(['prepare', *argv[:1]])}` prepares nothing: write "
-            "`prepare data --data CLASS` or `prepare teacher --config EXPERIMENT`."
+            "`prepare data --data CLASS`, `prepare weights --to FOLDER` or "
+            "`prepare teacher --config EXPERIMENT`."
         )
     return commands[what](argv[1:])
 
@@ -102,6 +107,33 @@ def _read(module: Any) -> str:
     dropped = Counter(row.reason for row in release.dropped)
     lines += [f"unusable rows: {n}, {reason}" for reason, n in dropped.items()]
     return "\n".join(lines)
+
+
+def _weights(argv: Sequence[str]) -> int:
+    from amif_lightning.data.files.weights import PARTS, fetch_weights
+
+    parser = argparse.ArgumentParser(
+        prog="python -m amif_lightning prepare weights",
+        description="Download the pretrained models of the paper's size from the Hugging Face hub "
+        "(or HF_ENDPOINT) and print the options of a run that uses them without network. An "
+        "interrupted download is continued by the next call (docs/weights.md).",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--to", type=Path, required=True, metavar="FOLDER", help="gets a sub-folder per model")
+    add(
+        "--only",
+        nargs="+",
+        choices=list(PARTS),
+        default=list(PARTS),
+        help="models to download; default: all, of which pre-training alone needs the teacher",
+    )
+    args = parser.parse_args(argv)
+    folders = fetch_weights(args.to, args.only)
+    print("Options of a run, with HF_HUB_OFFLINE=1 in its environment:")
+    for part, folder in zip(args.only, folders, strict=True):
+        print(f"  {PARTS[part].options.replace('{}', shlex.quote(str(folder)))}")
+    return 0
 
 
 def _teacher(argv: Sequence[str]) -> int:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from amif_lightning.data.files.archives import extract, is_archive, stem
 from amif_lightning.data.files.downloads import RemoteFile, download, session
-from amif_lightning.errors import UserError, first_line
+from amif_lightning.data.files.repositories import fetch_repository
+from amif_lightning.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -138,29 +139,11 @@ def _from_listing(source: ReleaseSource, root: Path, checksum: bool) -> list[Pat
 
 
 def _from_hub(source: ReleaseSource, root: Path, checksum: bool) -> list[Path]:
-    """Fetch and verify the wanted files of one revision of a repository."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    api, wanted = HfApi(), list(source.wanted)
-    try:
-        revision = api.dataset_info(source.hub).sha
-        print(f"Files of revision {revision} from {source.page} ({source.licence})")
-        where: Any = {"repo_type": "dataset", "revision": revision, "local_dir": root}
-        snapshot_download(source.hub, allow_patterns=wanted, **where)
-        if checksum:
-            found = api.verify_repo_checksums(source.hub, **where)
-    except Exception as error:  # the library passes on any error of its HTTP client
-        raise UserError(
-            f"{source.hub} cannot be fetched from the Hugging Face hub ({first_line(error)}): "
-            "check the connection and run the command again, which continues where it stopped."
-        ) from error
-    if checksum and found.mismatches:
-        path = root / found.mismatches[0]["path"]
-        raise UserError(
-            f"{path} does not have the checksum published on the hub, so it is damaged or was "
-            f"changed: delete {path} and run the command again."
-        )
-    return [path for pattern in wanted for path in sorted(root.glob(pattern)) if path.is_file()]
+    revision = fetch_repository(source.hub, root, source.wanted, kind="dataset", checksum=checksum)
+    print(f"Files of revision {revision} from {source.page} ({source.licence})")
+    return [
+        path for pattern in source.wanted for path in sorted(root.glob(pattern)) if path.is_file()
+    ]
 
 
 def _unpack(archive: Path, target: Path) -> None:

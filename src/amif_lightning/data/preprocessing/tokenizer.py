@@ -15,6 +15,7 @@ from tokenizers import models, normalizers, pre_tokenizers
 from tokenizers.decoders import WordPiece as WordPieceDecoder
 
 from amif_lightning.errors import UserError
+from amif_lightning.hub import DOWNLOAD, use_cache_if_unreachable
 
 TABLE_SIZE = 4096
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -92,14 +93,15 @@ class Tokenizer:
         """
         from transformers import AutoTokenizer
 
+        use_cache_if_unreachable(name)
         try:
             loaded = AutoTokenizer.from_pretrained(name)
             fast = FastTokenizer.from_str(loaded.backend_tokenizer.to_str())
         except Exception as error:  # the tokenizers library raises bare Exceptions
             raise UserError(
-                f"The tokenizer {name!r} could not be loaded ({type(error).__name__}): download "
-                "its folder on a machine with network and give the folder as "
-                "--data.init_args.tokenizer, or use --data.init_args.tokenizer words, which needs "
+                f"The tokenizer {name!r} could not be loaded ({type(error).__name__}): "
+                f"{DOWNLOAD}, give the folder as --data.init_args.tokenizer and set "
+                "HF_HUB_OFFLINE=1, or use --data.init_args.tokenizer words, which needs "
                 "no download."
             ) from error
         # A BERT folder without a vocabulary loads silently with special tokens only.

@@ -17,6 +17,7 @@ from amif_lightning.batch import pad_tokens
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.errors import UserError, first_line
+from amif_lightning.hub import DOWNLOAD, FOLDER, text_tower, use_cache_if_unreachable
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, build_vision
 from amif_lightning.renamed_options import read_checkpoint
@@ -24,7 +25,7 @@ from amif_lightning.renamed_options import read_checkpoint
 #: The paper's teacher, and its maximum number of tokens of a text.
 BIOMEDCLIP = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 MAX_TOKENS = 120
-_FOLDER, _HUB = "local-dir:", "hf-hub:"
+_FOLDER, _HUB = FOLDER, "hf-hub:"
 
 
 class FrozenTeacher(nn.Module):
@@ -86,20 +87,25 @@ class OpenClipTeacher(FrozenTeacher):
                 f"The teacher {source!r} is neither hf-hub:NAME nor local-dir:FOLDER: give one of "
                 f"them as --data.init_args.teacher_source, such as {BIOMEDCLIP}."
             )
+        folder = source.startswith(_FOLDER)
+        local: dict[str, Any] = text_tower(source) if folder else {}
+        if not folder:
+            use_cache_if_unreachable()
         try:
             # Unlike the other factories, this one never falls back to random weights.
-            model: Any = open_clip.create_model_from_pretrained(source)
+            model: Any = open_clip.create_model_from_pretrained(source, **local)
             self.model, self.prepare = model
             self._tokenize: Any = open_clip.get_tokenizer(source)
         except Exception as error:  # json, pickle, safetensors and two hubs raise their own errors
             advice = (
-                "download the model's folder on a machine with network and give "
-                "--data.init_args.teacher_source local-dir:FOLDER"
+                f"{DOWNLOAD}, give --data.init_args.teacher_source local-dir:FOLDER and set "
+                "HF_HUB_OFFLINE=1"
             )
-            if source.startswith(_FOLDER):
+            if folder:
                 advice = (
                     "the folder needs open_clip_config.json, the weights and the tokenizer's "
-                    "files, and hf_model_name in it must name a local folder too"
+                    "files, and hf_model_name in it must name a folder, absolute or inside it "
+                    "(docs/weights.md)"
                 )
             raise UserError(
                 f"The teacher {source!r} could not be loaded ({first_line(error)}): {advice}."

@@ -1,4 +1,4 @@
-"""docs/architecture.md names existing files, and each walk visits a folder once."""
+"""docs/architecture.md and docs/reliability.md name existing files."""
 
 from __future__ import annotations
 
@@ -50,3 +50,13 @@ def test_the_layers_are_those_that_are_checked() -> None:
     for layer in re.findall(r'^    "([\w.| :]+)",$', contracts, flags=re.MULTILINE):
         for module in re.split(r"[|:]", layer):
             assert re.search(rf"\b{module.strip().rpartition('.')[2]}\b", layers), module
+
+
+def test_promises_of_reliability_name_their_tests() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^## Promises\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    rows = table.splitlines()[2:-1]
+    named = [re.findall(r"`(tests/[\w/]+\.py)`", row) for row in rows]
+    assert len(rows) > 8
+    assert all(named)
+    assert [name for names in named for name in names if not (ROOT / name).is_file()] == []

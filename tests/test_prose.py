@@ -32,7 +32,10 @@ BANNED = {
 }
 PATTERN = re.compile(rf"\b({'|'.join(BANNED)})\b", flags=re.IGNORECASE)
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile")),
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "Makefile")
+    ),
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "experiments").rglob("*.yaml"),
 ]

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from amif_lightning.batch import StudyBatch
 from amif_lightning.callbacks.image_figures import INK, Card, cards_figure
+from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.errors import UserError
 from amif_lightning.metrics.localisation import covered, found_regions
 from amif_lightning.models.words import words_of
@@ -41,7 +42,6 @@ from amif_lightning.reports.analysis.statistics import (
     bootstrap_difference,
     bootstrap_mean,
 )
-from amif_lightning.tasks.checkpoints import load_checkpoint
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from data_modules.phantom.module import PhantomStudies
 
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="draws the controls")
     parser.add_argument("--image", type=Path, help="PNG file for the first maps")
     given = parser.parse_args(arguments)
-    load_checkpoint(given.ckpt_path)  # for its errors
+    read_checkpoint(given.ckpt_path)  # for its errors
     task = AMiFPretrain.load_from_checkpoint(given.ckpt_path, map_location="cpu").eval()
     print(f"The plan is that of {task.transport_tokens} tokens.")
     data = PhantomStudies(

@@ -27,6 +27,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.cli.data_command import build, data_parser
 from amif_lightning.data.loading.vqa_module import VQADataModule
 from amif_lightning.data.schema import baselines
@@ -36,7 +37,7 @@ from amif_lightning.evaluation import Prediction
 from amif_lightning.reports.analysis.statistics import bootstrap_difference, bootstrap_mean
 from amif_lightning.reports.render import numbers
 from amif_lightning.reports.render.markdown import markdown
-from amif_lightning.tasks.checkpoints import load_checkpoint, trained_seconds
+from amif_lightning.tasks.checkpoints import trained_seconds
 from amif_lightning.tasks.vqa import AMiFVQA
 
 HEADER = (
@@ -87,7 +88,7 @@ class Run:
 
 def answer(checkpoint: Path, data: VQADataModule) -> dict[str, bool]:
     """Answer all validation questions of a data set; return correctness by question id."""
-    load_checkpoint(checkpoint)  # for its errors
+    read_checkpoint(checkpoint)  # for its errors
     task = AMiFVQA.load_from_checkpoint(checkpoint, map_location="cpu")
     kept = Answers()
     trainer = L.Trainer(
@@ -172,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for path in checkpoints(folder, given.checkpoint):
             print(f"answering from {path}", flush=True)
             answered.append(answer(path, data))
-            seconds.append(trained_seconds(load_checkpoint(path)))
+            seconds.append(trained_seconds(read_checkpoint(path)))
         runs.append(Run(f"{folder.parent.name}/{folder.name}", tuple(answered), tuple(seconds)))
     seeds = {run.name: len(run.correct) for run in runs}
     if len(set(seeds.values())) > 1:

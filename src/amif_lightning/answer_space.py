@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from amif_lightning.errors import UserError, first_line
 from amif_lightning.renamed_options import current_arguments
 
 
@@ -37,11 +38,17 @@ class AnswerSpace:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> AnswerSpace:
-        """Restore from :meth:`state`."""
-        values = dict(state)
-        for key in ("candidate_ids", "vocabulary_ids"):
-            values[key] = tuple(tuple(ids) for ids in values[key])
-        for key in ("candidates", "vocabulary"):
-            values[key] = tuple(values[key])
-        values["selection"] = current_arguments(values.get("selection", {}))
-        return cls(**values)
+        """Restore from :meth:`state`; a UserError if it has other parts."""
+        try:
+            values = dict(state)
+            for key in ("candidate_ids", "vocabulary_ids"):
+                values[key] = tuple(tuple(ids) for ids in values[key])
+            for key in ("candidates", "vocabulary"):
+                values[key] = tuple(values[key])
+            values["selection"] = current_arguments(values.get("selection", {}))
+            return cls(**values)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"The checkpoint's answer_space is unusable ({type(error).__name__}: "
+                f"{first_line(error)}): give a checkpoint that `fit` wrote with this version."
+            ) from error

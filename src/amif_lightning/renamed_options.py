@@ -6,10 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from amif_lightning.errors import UserError
 
 #: Old name -> new name; None: removed.
 RENAMED: Mapping[str, str | None] = {
@@ -50,33 +47,3 @@ def current_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if renamed is not None:
             found[above + dot + renamed.removeprefix(ARGUMENT)] = value
     return found
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], bool]:
-    """Read a checkpoint without running code from it; return it, and whether options were renamed.
-
-    Raises:
-        UserError: If it does not exist, is truncated, or contains anything but plain types.
-    """
-    import torch
-    from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-
-    if not path.is_file():
-        raise UserError(f"The checkpoint {path} does not exist: check the path.")
-    try:
-        # Memory-mapped, because most callers need only the plain types.
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # anything that torch's unpickler or zip reader raises
-        raise UserError(
-            f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not "
-            "a checkpoint of this suite; train again or copy it again."
-        ) from error
-    if "state_dict" not in loaded:
-        raise UserError(f"{path} holds no state_dict: give a checkpoint that `fit` wrote.")
-    stored = loaded.get("hyper_parameters", {})
-    now = current_arguments(stored)
-    renamed = list(now) != list(stored)
-    if renamed:
-        loaded["hyper_parameters"] = now
-        rank_zero_warn(f"{path} contains old option names; the current names are used.")
-    return loaded, renamed

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
 
 from amif_lightning.cli import app
 from amif_lightning.cli.checkpoints import WholeFileCheckpointIO
@@ -119,6 +121,10 @@ def test_an_earlier_run_is_protected(trained: Path, fit: Main, capsys: Capture) 
     [
         (["test", "--overwrite"], "belongs to `fit`"),
         (["fit", "--checkpoint.dirpath=x"], "use --runs"),
+        (["test", "--ckpt_path=best", "--weights_only=false"], "could run code"),
+        (["test", f"--ckpt_path={RUN}"], "is a folder"),
+        (["test", f"--ckpt_path=file://{RUN}"], "is a folder"),
+        (["test", "--ckpt_path=s3://bucket/x.ckpt"], "Install s3fs"),
         (["fit", "--trainer.default_root_dir=x"], "use --runs"),
         (["test", f"--ckpt_path={RUN}/best.ckpt", "--seed_everything=1"], "trained with seed 0"),
         (["fit", "--data.root=missing"], "error: the folder missing holds no data: give --data."),
@@ -135,6 +141,32 @@ def test_a_refused_call_is_one_sentence(
     printed = capsys.readouterr().err
     assert message in printed.splitlines()[-1]
     assert "Traceback" not in printed
+
+
+def test_a_checkpoint_at_an_address(
+    trained: Path, toy_main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fetched once, and its temporary copy is removed."""
+    content = (trained / "last.ckpt").read_bytes()
+    remote = fsspec.filesystem("memory")
+    remote.pipe_file("/app.ckpt", content)
+    fetched: list[str] = []
+    real = MemoryFileSystem.get_file
+
+    def counted(self: Any, source: str, target: str, **options: Any) -> None:
+        fetched.append(target)
+        real(self, source, target, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", counted)
+    words = (*QUICK, WIDE, "--ckpt_path=memory://app.ckpt")
+    assert toy_main("test", *words) == 0
+    record = json.loads((trained / "result-test.json").read_text())
+    assert toy_main("test", *QUICK, WIDE, "--ckpt_path=last") == 0
+    assert record == json.loads((trained / "result-test.json").read_text())
+    assert toy_main("fit", *words, "--experiment=further", "--trainer.max_epochs=4") == 0
+    assert load(Path("runs/further/clean/seed0/last.ckpt"))["epoch"] == 3
+    assert len(fetched) == 2
+    assert not any(Path(copy).parent.exists() for copy in fetched)
 
 
 def test_a_damaged_checkpoint(trained: Path, test: Main, capsys: Capture) -> None:

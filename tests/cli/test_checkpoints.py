@@ -38,7 +38,8 @@ def checkpoint(**hyper_parameters: Any) -> dict[str, Any]:
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path, limit_files: Callable[[int], None]) -> None:
     path = tmp_path / "last.ckpt"
     writer = WholeFileCheckpointIO()
-    writer.save_checkpoint({"epoch": 1}, path)
+    content: dict[str, Any] = {"epoch": 1, "state_dict": {}}
+    writer.save_checkpoint(content, path)
 
     limit_files(200_000)
     full = (
@@ -47,8 +48,23 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, limit_files: Callable[[i
     for size in (60_000, 1_000_000):  # bytes of the zip archive are missing, or most of it
         with pytest.raises(UserError, match=full):
             writer.save_checkpoint({"epoch": 2, "weight": torch.zeros(size)}, path)
-    assert writer.load_checkpoint(path, weights_only=True) == {"epoch": 1}
+    assert writer.load_checkpoint(path) == content
     assert [item.name for item in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_checkpoint_is_checked_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeFileCheckpointIO().save_checkpoint({"state_dict": {"weight": torch.ones(99)}}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.ones(99).numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.ckpt is damaged \(its member archive/data/0"):
+        trainer(tmp_path, max_epochs=1, plugins=[WholeFileCheckpointIO()]).fit(
+            Noting(), ckpt_path=path
+        )
+    read: dict[str, Any] = {str(path): {"state_dict": {}}}
+    assert WholeFileCheckpointIO(read).load_checkpoint(path) == {"state_dict": {}}
+    assert read == {}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,29 @@ def test_no_pretrained_weights_are_fetched(saved: Saved, tmp_path: Path) -> None
 def test_a_pretraining_checkpoint_answers_nothing(tmp_path: Path) -> None:
     restored = AMiFPretrain(**SMALL)
     torch.save({"state_dict": restored.state_dict()}, tmp_path / "pretrained.ckpt")
-    with pytest.raises(UserError, match="without an answer decoder"):
+    with pytest.raises(UserError, match="stage and this is the answering stage: fine-tune"):
         restore(tmp_path / "pretrained.ckpt")
 
 
-def test_a_checkpoint_without_candidates_is_one_sentence(saved: Saved, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda state: state.pop("answer_space"), "holds no candidate answers"),
+        (lambda state: state.pop("hyper_parameters"), "holds no hyper-parameters"),
+        (lambda state: state["hyper_parameters"].update(width=64), "do not fit its own hyper-par"),
+        (lambda state: state["answer_space"].pop("vocabulary"), "answer_space is unusable"),
+        (lambda state: state["state_dict"].pop("text.bert.embeddings.LayerNorm.bias"), "not fit"),
+    ],
+)
+def test_a_checkpoint_with_other_parts_is_one_sentence(
+    saved: Saved, tmp_path: Path, change: Callable[[Any], object], sentence: str
+) -> None:
     state = torch.load(saved.path, weights_only=True)
-    del state["answer_space"]
+    change(state)
     torch.save(state, tmp_path / "bare.ckpt")
-    with pytest.raises(UserError, match="holds no candidate answers"):
+    with pytest.raises(UserError, match=sentence) as caught:
         restore(tmp_path / "bare.ckpt")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("device", ["cuda:77", "nonsense"])

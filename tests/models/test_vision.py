@@ -353,7 +353,7 @@ def test_folders_that_are_missing_empty_or_without_weights(tmp_path: Path) -> No
     assert "--model.init_args.vision local-dir:FOLDER" in one_sentence(error)
     name = f"local-dir:{tmp_path / 'half'}"
     (tmp_path / "half").mkdir()
-    with pytest.raises(UserError, match="config file missing"):
+    with pytest.raises(UserError, match=r"open_clip_config\.json"):
         build_vision(name, None, SIDE)
     (tmp_path / "half" / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
     # Random weights here would be a silent fallback.

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from amif_lightning.checkpoint_file import read_checkpoint
+from amif_lightning.cli import main
+from amif_lightning.errors import UserError
 from amif_lightning.models.fusion import global_embedding
 from amif_lightning.tasks import AMiFPretrain, AMiFVQA
-from amif_lightning.tasks.checkpoints import load_checkpoint
 from data_modules.phantom.module import Phantom
-from tests.small import SMALL, phantom, trainer
+from tests.small import SMALL, phantom, saved, trainer
 from tests.tasks.study_small import fitted, phantom_studies, pretraining
 
 State = dict[str, torch.Tensor]
@@ -76,7 +78,7 @@ def printed(task: AMiFVQA, stored: State, missing: str) -> str:
 
 
 def test_every_key_is_accounted_for(pretrained: Path, start: Start) -> None:
-    stored = load_checkpoint(pretrained)["state_dict"]
+    stored = read_checkpoint(pretrained)["state_dict"]
     task = start.task
     assert printed(task, stored, "decoder, knowledge") in start.output
     own = [name for name in stored if name.startswith("projections")]
@@ -85,7 +87,7 @@ def test_every_key_is_accounted_for(pretrained: Path, start: Start) -> None:
 
 
 def test_weights_and_words_are_those_of_pre_training(pretrained: Path, start: Start) -> None:
-    checkpoint = load_checkpoint(pretrained)
+    checkpoint = read_checkpoint(pretrained)
     stored: State = checkpoint["state_dict"]
     task, data, _ = start
     own = task.state_dict()
@@ -165,3 +167,24 @@ def test_the_second_stage_of_pretraining_takes_all_of_the_first(
     trained = second.state_dict()
     layers = [name for name in stored if name.startswith("fusion.text_layers")]
     assert any(not torch.equal(stored[name], trained[name]) for name in layers)
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_checkpoint_of_the_other_stage_is_refused(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    answering = saved(tmp_path)[1]
+    for task, data, path, stored, advice in (
+        ("AMiFVQA", "Phantom", pretrained, "pre-training", f"init_from {pretrained})"),
+        ("AMiFPretrain", "PhantomStudies", answering, "answering", "the other stage's --config"),
+    ):
+        words = [f"--model={task}", f"--data={data}", f"--runs={tmp_path}", f"--ckpt_path={path}"]
+        assert main([command, *words]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        stage = ({"pre-training", "answering"} - {stored}).pop()
+        begin = f"error: {path} is a checkpoint of the {stored} stage and this is the {stage} stage"
+        assert line.startswith(begin)
+        assert advice in line
+        kind = {"AMiFVQA": AMiFVQA, "AMiFPretrain": AMiFPretrain}[task]
+        with pytest.raises(UserError, match=f"of the {stored} stage"):
+            kind.load_from_checkpoint(path, map_location="cpu", **SMALL)

@@ -26,6 +26,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 from amif_lightning.callbacks.divergence import DivergenceGuard
+from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
 from amif_lightning.cli.config_files import CLASSES, current_words, given_options, split_configs
 from amif_lightning.cli.data_command import data_base
@@ -115,6 +116,7 @@ class AmifCLI(LightningCLI):
         self.parsers: list[LightningArgumentParser] = []
         self.run_folder: RunFolder | None = None
         self.ckpt_path: str | None = None
+        self.read: dict[str, dict[str, Any]] = {}  # the checkpoint of `ckpt_path`
         self.lock: RunLock | None = None
         strict: dict[str, Any] = {"allow_abbrev": False, "exit_on_error": False}
         of_commands = {name: dict(strict) for name in self.subcommands()}
@@ -233,20 +235,21 @@ class AmifCLI(LightningCLI):
             config.runs, config.experiment, _protocol(data), config.seed_everything
         )
         self.ckpt_path = config.ckpt_path = self.run_folder.checkpoint(self.ckpt_path)
-        if self.ckpt_path is not None and "://" not in self.ckpt_path:
-            from amif_lightning.tasks.base import load_checkpoint
-
+        task: Any = resolve_name(config.model.class_path)
+        if self.ckpt_path is not None:
+            # Read once: a second copy from an address could differ.
+            self.read[self.ckpt_path] = read_checkpoint(self.ckpt_path, mmap=False)
             check_checkpoint(
-                load_checkpoint(Path(self.ckpt_path)),  # raises a UserError for a damaged file
+                self.read[self.ckpt_path],
                 self.ckpt_path,
                 self.argv[0],
                 config.seed_everything,
                 (config.model.get("init_args") or Namespace()).as_dict(),
+                getattr(task, "kind", None),
             )
         if self.subcommand != "fit":
             self.run_folder.check_scored(self.argv[0], self.ckpt_path)
         if config.checkpoint.monitor is None:
-            task: Any = resolve_name(config.model.class_path)
             config.checkpoint.monitor, config.checkpoint.mode = task.monitor, task.mode
         if config.trainer.num_nodes == 1:
             keep_on_loopback()
@@ -293,7 +296,7 @@ class AmifCLI(LightningCLI):
         ]
         plugins = config.trainer.plugins or []
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
-        kwargs.setdefault("plugins", [*plugins, WholeFileCheckpointIO()])
+        kwargs.setdefault("plugins", [*plugins, WholeFileCheckpointIO(self.read)])
         if config.trainer.logger in (None, True):
             # Empty name and version: every call uses the same folder instead of version_N.
             kwargs.setdefault(
@@ -324,6 +327,8 @@ class AmifCLI(LightningCLI):
                 raise UserError(f"--{name} follows the run folder: use --runs and --experiment.")
         if config.trainer.default_root_dir is not None:
             raise UserError("--trainer.default_root_dir is the run folder here: use --runs.")
+        if config.get("weights_only") is False:
+            raise UserError("--weights_only false could run code from a checkpoint: leave it out.")
         if config.overwrite and self.subcommand != "fit":
             raise UserError(f"--overwrite belongs to `fit`; leave it out of `{self.subcommand}`.")
 

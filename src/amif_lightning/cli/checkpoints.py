@@ -16,8 +16,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from amif_lightning.checkpoint_file import is_address, read_checkpoint
 from amif_lightning.data.files.atomic import replacing
 from amif_lightning.errors import UserError
+from amif_lightning.tasks.checkpoints import check_stage
 
 # Arguments that the optimizer and scheduler states restore, or that were computed from them.
 # Lightning loads these states after `configure_optimizers`, so other values would be ignored. The
@@ -72,11 +74,24 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint under a temporary name in its own folder, then rename it.
+    """Write a checkpoint under a temporary name in its own folder, then rename it; read it checked.
 
     Lightning writes to the system's temporary folder. If that is on another file system, it then
     copies over the old file, and a crash destroys both.
+
+    Args:
+        read: Checkpoints that were read before, by path or address; each is used and removed once.
     """
+
+    def __init__(self, read: dict[str, dict[str, Any]] | None = None) -> None:
+        self._read = {} if read is None else read
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Return the checkpoint on the CPU; raises as :func:`read_checkpoint`."""
+        found = self._read.pop(str(path), None)
+        return read_checkpoint(path, mmap=False) if found is None else found
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -86,7 +101,7 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         Raises:
             UserError: If the file cannot be written.
         """
-        if storage_options is not None or "://" in str(path):
+        if storage_options is not None or is_address(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         advice = "free disk space there, or choose another folder with --runs"
@@ -96,7 +111,12 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
 
 
 def check_checkpoint(
-    checkpoint: Mapping[str, Any], path: str, command: str, seed: int, arguments: Mapping[str, Any]
+    checkpoint: Mapping[str, Any],
+    path: str,
+    command: str,
+    seed: int,
+    arguments: Mapping[str, Any],
+    stage: str | None = None,
 ) -> None:
     """Refuse a checkpoint that would override the configuration.
 
@@ -106,12 +126,15 @@ def check_checkpoint(
         command: ``fit``, ``validate``, ``test`` or ``predict``.
         seed: The configuration's ``--seed_everything``.
         arguments: The configuration's ``model.init_args``.
+        stage: The stage of the configuration's task; None: not compared.
 
     Raises:
-        UserError: If the checkpoint was trained with another seed. For ``fit``, also if it has only
-            weights, started from another ``init_from``, or its optimizer state restores another
-            value of an argument.
+        UserError: If the checkpoint is of the other stage or was trained with another seed. For
+            ``fit``, also if it has only weights, started from another ``init_from``, or its
+            optimizer state restores another value of an argument.
     """
+    if stage is not None:
+        check_stage(checkpoint, stage, path)
     trained = checkpoint.get("hyper_parameters", {})
     theirs = trained.get("seed", seed)
     if theirs != seed:

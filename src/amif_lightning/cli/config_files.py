@@ -73,7 +73,9 @@ def _read(name: str) -> tuple[yaml.MappingNode, dict[str, None]]:
             raise UserError(f"{name} is a folder: give --config a file, such as {path}/X.yaml.")
         if not path.is_file():
             raise UserError(f"the config file {name} does not exist{_similar_files(path)}")
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        yaml.safe_load(text)  # refuses tags of Python objects, which `compose` only reads
     except OSError as error:
         raise UserError(
             f"the config file {name} cannot be read ({error.strerror}): check its path and rights."

@@ -84,7 +84,7 @@ class RunFolder:
                     "same --runs, --experiment, protocol and seed first, or give a path."
                 )
             return str(path)
-        if not Path(name).is_file():
+        if not Path(name).exists():
             raise UserError(f"--ckpt_path {name}: no such file; give a path, `best` or `last`.")
         return name
 

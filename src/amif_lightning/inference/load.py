@@ -6,32 +6,41 @@ from pathlib import Path
 
 import torch
 
-from amif_lightning.errors import UserError
-from amif_lightning.tasks.checkpoints import load_checkpoint
+from amif_lightning.checkpoint_file import read_checkpoint
+from amif_lightning.errors import UserError, first_line
+from amif_lightning.tasks.checkpoints import check_stage, readable_by_lightning
 from amif_lightning.tasks.vqa import AMiFVQA
 
 
-def restore(path: Path, device: str = "auto") -> AMiFVQA:
+def restore(source: str | Path, device: str = "auto") -> AMiFVQA:
     """Load an answering task in evaluation mode from a checkpoint of the answering stage.
 
-    ``device`` is ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+    ``source`` is a path or an address; ``device`` is ``auto`` (a GPU if there is one), ``cpu``,
+    ``cuda`` or ``cuda:1``.
 
     Raises:
         UserError: If the file is damaged or of another stage, the device is missing, or an
             encoder's configuration cannot be downloaded.
     """
-    state = load_checkpoint(path)
-    if not any(name.startswith("decoder.") for name in state["state_dict"]):
+    state = read_checkpoint(source)
+    check_stage(state, AMiFVQA.kind, source)
+    parts = {
+        "hyper-parameters": state.get("hyper_parameters"),
+        "candidate answers": state.get("answer_space", {}).get("candidates"),
+    }
+    for name, found in parts.items():
+        if not found:
+            raise UserError(
+                f"{source} holds no {name}: give a checkpoint that `fit` of the answering stage "
+                "wrote."
+            )
+    try:
+        task = AMiFVQA.load_from_checkpoint(readable_by_lightning(state), map_location="cpu")
+    except RuntimeError as error:  # raised by torch for tensors of other names or shapes
         raise UserError(
-            f"{path} is a pre-training checkpoint without an answer decoder: fine-tune it first "
-            "(`fit` with --model.init_args.init_from) and give that run's best.ckpt."
-        )
-    if not state.get("answer_space", {}).get("candidates"):
-        raise UserError(
-            f"{path} holds no candidate answers: give a checkpoint that `fit` of the answering "
-            "stage wrote."
-        )
-    task = AMiFVQA.load_from_checkpoint(path, map_location="cpu")
+            f"The weights of {source} do not fit its own hyper-parameters ({first_line(error)}): "
+            "give a checkpoint that `fit` wrote with this version."
+        ) from error
     return task.to(_device(device)).eval()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel
 
+from amif_lightning.checkpoint_file import check_weights
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import DOWNLOAD, use_cache_if_unreachable
 
@@ -99,7 +101,7 @@ def _load(name: str, pretrained: bool) -> BertModel:
     """Load a BERT without its pooling layer, which would never be trained."""
     use_cache_if_unreachable(name)
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # json and hub readers raise many types
         raise _unreachable(name, error) from error
     if not isinstance(config, BertConfig):
@@ -109,6 +111,7 @@ def _load(name: str, pretrained: bool) -> BertModel:
         )
     if not pretrained:
         return BertModel(config, add_pooling_layer=False)
+    check_weights(Path(name))
     try:
         # Weights are trained in float32; mixed precision casts them.
         loaded: Any = BertModel.from_pretrained(

@@ -6,14 +6,16 @@ Both map images (I, 3, H, W) to tokens (I, 1 + P, D): a summary token, then P pa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from amif_lightning.checkpoint_file import check_weights
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import DOWNLOAD, text_tower, use_cache_if_unreachable
 
@@ -200,6 +202,24 @@ def _no_patches(name: str) -> UserError:
     )
 
 
+def text_config(name: str, local: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the text part of an open_clip model's configuration; empty if unknown.
+
+    ``local`` is that of :func:`amif_lightning.hub.text_tower`, empty for other than local models.
+
+    Raises:
+        ValueError: If the text tower needs code of its repository, which open_clip may run.
+    """
+    import open_clip
+    from transformers import AutoConfig
+
+    model: Any = open_clip.get_model_config(name) or {}
+    config: Mapping[str, Any] = local.get("text_cfg") or model.get("text_cfg", {})
+    if "hf_model_name" in config:
+        AutoConfig.from_pretrained(config["hf_model_name"], trust_remote_code=False)
+    return config
+
+
 def _open_clip_tower(
     name: str, pretrained: str | None, image_size: int, quick_gelu: bool | None
 ) -> Any:
@@ -216,7 +236,10 @@ def _open_clip_tower(
     if name.startswith("hf-hub:") or tag:
         use_cache_if_unreachable()
     local: dict[str, Any] = text_tower(name) if folder else {}
+    if files := name.removeprefix("local-dir:") if folder else pretrained:
+        check_weights(Path(files))
     try:
+        text_config(name, local)
         return open_clip.create_model(
             name,
             pretrained=pretrained,

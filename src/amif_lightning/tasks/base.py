@@ -15,6 +15,7 @@ from torch import Tensor
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import Tokens
+from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.errors import UserError
 from amif_lightning.models.fusion import CoAttention, EncodedPair
 from amif_lightning.models.text import TextEncoder
@@ -24,7 +25,7 @@ from amif_lightning.tasks.checkpoints import (
     Origin,
     check_activation,
     check_selection,
-    load_checkpoint,
+    check_stage,
     origin_of,
     readable_by_lightning,
     seen_elsewhere,
@@ -66,7 +67,7 @@ class AMiFTask(L.LightningModule):
         fusion_layers: Co-attention layers of each stream.
         dropout: Dropout probability.
         attention: Attention implementation in transformers.
-        init_from: Checkpoint of an earlier run to start from.
+        init_from: Checkpoint of an earlier run to start from, a file or an address.
         lr: Highest learning rate.
         min_lr: Learning rate at the end of the cosine.
         warmup: Share of all steps with a rising learning rate.
@@ -77,6 +78,7 @@ class AMiFTask(L.LightningModule):
 
     monitor: str
     mode: Literal["min", "max"]
+    kind: str  # PRETRAINING or ANSWERING
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Add the arguments of the bases to the subclass's signature."""
@@ -158,13 +160,19 @@ class AMiFTask(L.LightningModule):
     ) -> Self:
         """Load as Lightning does, but download no pretrained weights and run no pickled code.
 
-        A hub encoder still needs its configuration. ``weights_only=False`` unpickles the whole
-        file.
+        A path or an address is read by :func:`amif_lightning.checkpoint_file.read_checkpoint`. A
+        hub encoder still needs its configuration. ``weights_only=False`` unpickles the whole file
+        and can run code from it.
         """
         given = {"vision_pretrained": None, "text_pretrained": False} | kwargs
-        checkpoint = readable_by_lightning(checkpoint_path) if weights_only else checkpoint_path
+        if weights_only is None:  # Lightning would unpickle the whole file of an address
+            weights_only = True
+        if weights_only and isinstance(checkpoint_path, (str, Path)):
+            checkpoint = read_checkpoint(checkpoint_path)
+            check_stage(checkpoint, cls.kind, checkpoint_path)
+            checkpoint_path = readable_by_lightning(checkpoint)
         return super().load_from_checkpoint(
-            checkpoint, map_location, hparams_file, strict, weights_only, **given
+            checkpoint_path, map_location, hparams_file, strict, weights_only, **given
         )
 
     def setup(self, stage: str) -> None:
@@ -180,7 +188,7 @@ class AMiFTask(L.LightningModule):
             )
         restored, self._initialised = self._initialised, True
         if self.init_from is not None and not restored:
-            self._start_from(Path(self.init_from), data)
+            self._start_from(self.init_from, data)
         if self.tokenizer is None and not restored:
             self._use_space(data.answer_space())
         else:
@@ -196,8 +204,8 @@ class AMiFTask(L.LightningModule):
         """Return the trainer's data module; None without a trainer, or if it has loaders only."""
         return getattr(self._attached(), "datamodule", None)
 
-    def _start_from(self, path: Path, data: Any) -> None:
-        checkpoint = load_checkpoint(path)
+    def _start_from(self, path: str, data: Any) -> None:
+        checkpoint = read_checkpoint(path)
         tokenizer = tokenizer_of(checkpoint)
         if tokenizer is None:
             raise UserError(NO_TOKENIZER.format(path, "--model.init_args.init_from"))
@@ -268,10 +276,12 @@ class AMiFTask(L.LightningModule):
         """Restore tokenizer and vocabulary, and without a data module the candidates.
 
         Raises:
-            UserError: If the weights were trained with another protocol or other rows of the data.
+            UserError: If the weights are of the other stage, or were trained with another protocol
+                or other rows of the data.
         """
-        check_activation(checkpoint, self.quick_gelu)
         trainer = self._attached()
+        check_stage(checkpoint, self.kind, (trainer and trainer.ckpt_path) or "The checkpoint")
+        check_activation(checkpoint, self.quick_gelu)
         if trainer is not None and trainer.max_steps != -1 and "loops" in checkpoint:
             complete_finished_epoch(checkpoint["loops"])
         self._initialised = True  # else `setup` would load `init_from` over these weights

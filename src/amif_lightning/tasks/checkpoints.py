@@ -1,21 +1,21 @@
-"""Read checkpoints, and compare them with the current model and data."""
+"""Compare checkpoints with the current model and data."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.errors import UserError
-from amif_lightning.renamed_options import read_checkpoint
 
 #: Key of a selection: data sets whose images were left out, comma-separated.
 HELD_OUT = "held_out"
+#: The stages, as errors name them; only a checkpoint of the second has an answer decoder.
+PRETRAINING, ANSWERING = "pre-training", "answering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +45,29 @@ def trained_seconds(checkpoint: Mapping[str, Any]) -> float | None:
     return float(own) + (0.0 if before is None or before.seconds is None else before.seconds)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running code from it.
-
-    Raises:
-        UserError: If it does not exist, is truncated, or contains anything but plain types.
-    """
-    return read_checkpoint(path)[0]
-
-
-def readable_by_lightning(path: Any) -> Any:
-    """Return the path, or an in-memory copy with current option names if any was renamed."""
-    if not isinstance(path, (str, Path)) or not Path(path).is_file():
-        return path
-    stored, renamed = read_checkpoint(Path(path))
-    if not renamed:
-        return path
+def readable_by_lightning(checkpoint: Mapping[str, Any]) -> io.BytesIO:
+    """Return a copy in memory of what a task needs, for ``load_from_checkpoint``."""
     copy = io.BytesIO()
-    torch.save(stored, copy)
+    torch.save({k: v for k, v in checkpoint.items() if k != "optimizer_states"}, copy)
     copy.seek(0)
     return copy
+
+
+def check_stage(checkpoint: Mapping[str, Any], stage: str, source: object) -> None:
+    """Raise a UserError if a checkpoint belongs to the other stage than ``stage``."""
+    names = checkpoint.get("state_dict", ())
+    stored = ANSWERING if any(name.startswith("decoder.") for name in names) else PRETRAINING
+    if not names or stored == stage:
+        return
+    advice = "give a checkpoint that `fit` of this stage wrote, or the other stage's --config"
+    if stage == ANSWERING:
+        advice = (
+            f"fine-tune it first (`fit` with --model.init_args.init_from {source}) and give that "
+            "run's best.ckpt"
+        )
+    raise UserError(
+        f"{source} is a checkpoint of the {stored} stage and this is the {stage} stage: {advice}."
+    )
 
 
 def tokenizer_of(checkpoint: Mapping[str, Any]) -> str | None:

@@ -21,6 +21,7 @@ from amif_lightning.losses.gather import gather, world
 from amif_lightning.metrics.gathered import StudyFeatures
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.argument_checks import check_smoothing, check_temperature, check_weights
+from amif_lightning.tasks.checkpoints import PRETRAINING
 from amif_lightning.tasks.options import LocalAlignmentOptions
 from amif_lightning.tasks.pretraining.local_alignment import GlobalBatch, LocalAlignmentTask
 from amif_lightning.tasks.pretraining.pair_scores import PairEvaluation, logged_pairs
@@ -53,6 +54,7 @@ class AMiFPretrain(LocalAlignmentTask):
         UserError: If no loss has a weight, or a number is out of range.
     """
 
+    kind = PRETRAINING
     monitor = "val/precision@5"
     mode: Literal["min", "max"] = "max"
 

@@ -26,6 +26,7 @@ from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
 from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
 from amif_lightning.tasks.argument_checks import check_at_least_one, check_smoothing, check_weights
+from amif_lightning.tasks.checkpoints import ANSWERING
 from amif_lightning.tasks.options import AuxiliaryOptions
 
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
@@ -51,6 +52,7 @@ class AMiFVQA(AuxiliaryTask):
         **kwargs: Arguments of :class:`AuxiliaryTask`.
     """
 
+    kind = ANSWERING
     monitor = "val/overall"
     mode: Literal["min", "max"] = "max"
 

@@ -219,3 +219,8 @@ def test_a_corpus_that_cannot_be_read_is_named(tmp_path: Path, name: str, senten
     with pytest.raises(UserError, match=sentence) as caught:
         corpus_texts(["train", str(tmp_path / name)], ["own"])
     assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_text_that_is_no_tokenizer_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"^The checkpoint's tokenizer cannot be read \(EOF"):
+        Tokenizer.from_json("{")

@@ -54,10 +54,10 @@ def answer_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--ckpt_path",
-        type=Path,
         required=True,
         metavar="CKPT",
-        help="checkpoint of the answering stage, such as best.ckpt of a run folder",
+        help="checkpoint of the answering stage, such as best.ckpt of a run folder; a file or an "
+        "address",
     )
     add("--image", type=Path, metavar="PATH", help="an image, or a folder with all below it")
     add(
@@ -114,7 +114,7 @@ def main(argv: Sequence[str]) -> int:
 
     task = restore(options.ckpt_path, options.device)
     assert task.space is not None  # `restore` requires candidates
-    origin = {"checkpoint": str(options.ckpt_path), "protocol": _protocol(task.space)}
+    origin = {"checkpoint": options.ckpt_path, "protocol": _protocol(task.space)}
     failed = 0
     for pair, outcome in _outcomes(task, pairs, options):
         failed += isinstance(outcome, UserError)

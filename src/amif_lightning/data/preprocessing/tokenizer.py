@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
 from tokenizers.decoders import WordPiece as WordPieceDecoder
 
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import DOWNLOAD, use_cache_if_unreachable
 
 TABLE_SIZE = 4096
@@ -45,8 +45,15 @@ class Tokenizer:
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
-        """Load a tokenizer from :meth:`to_json`."""
-        return cls(FastTokenizer.from_str(text))
+        """Load a tokenizer from :meth:`to_json`; a UserError if the text is of another kind."""
+        try:
+            fast = FastTokenizer.from_str(text)
+        except Exception as error:  # the library raises bare Exceptions
+            raise UserError(
+                f"The checkpoint's tokenizer cannot be read ({first_line(error)}): give a "
+                "checkpoint that `fit` wrote."
+            ) from error
+        return cls(fast)
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], size: int = TABLE_SIZE) -> Tokenizer:
@@ -95,7 +102,7 @@ class Tokenizer:
 
         use_cache_if_unreachable(name)
         try:
-            loaded = AutoTokenizer.from_pretrained(name)
+            loaded = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
             fast = FastTokenizer.from_str(loaded.backend_tokenizer.to_str())
         except Exception as error:  # the tokenizers library raises bare Exceptions
             raise UserError(

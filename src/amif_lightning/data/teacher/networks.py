@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from amif_lightning.batch import pad_tokens
+from amif_lightning.checkpoint_file import check_weights, read_checkpoint
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import DOWNLOAD, FOLDER, text_tower, use_cache_if_unreachable
 from amif_lightning.models.text import TextEncoder
-from amif_lightning.models.vision import CHANNELS, build_vision
-from amif_lightning.renamed_options import read_checkpoint
+from amif_lightning.models.vision import CHANNELS, build_vision, text_config
 
 #: The paper's teacher, and its maximum number of tokens of a text.
 BIOMEDCLIP = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
@@ -91,11 +91,16 @@ class OpenClipTeacher(FrozenTeacher):
         local: dict[str, Any] = text_tower(source) if folder else {}
         if not folder:
             use_cache_if_unreachable()
+        if folder:
+            check_weights(Path(source.removeprefix(_FOLDER)))
         try:
+            text = text_config(source, local)
             # Unlike the other factories, this one never falls back to random weights.
             model: Any = open_clip.create_model_from_pretrained(source, **local)
             self.model, self.prepare = model
-            self._tokenize: Any = open_clip.get_tokenizer(source)
+            # The folder's own options could ask to run its code; other tokenizers take no options.
+            options = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+            self._tokenize: Any = open_clip.get_tokenizer(source, **options)
         except Exception as error:  # json, pickle, safetensors and two hubs raise their own errors
             advice = (
                 f"{DOWNLOAD}, give --data.init_args.teacher_source local-dir:FOLDER and set "
@@ -146,7 +151,7 @@ class CheckpointTeacher(FrozenTeacher):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        checkpoint, _ = read_checkpoint(path)
+        checkpoint = read_checkpoint(path)
         try:
             state: Mapping[str, Tensor] = checkpoint["state_dict"]
             given: Mapping[str, Any] = checkpoint["hyper_parameters"]

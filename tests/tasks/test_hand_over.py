@@ -185,6 +185,6 @@ def test_a_checkpoint_of_the_other_stage_is_refused(
         begin = f"error: {path} is a checkpoint of the {stored} stage and this is the {stage} stage"
         assert line.startswith(begin)
         assert advice in line
-        kind = {"AMiFVQA": AMiFVQA, "AMiFPretrain": AMiFPretrain}[task]
+        kind: Any = {"AMiFVQA": AMiFVQA, "AMiFPretrain": AMiFPretrain}[task]
         with pytest.raises(UserError, match=f"of the {stored} stage"):
             kind.load_from_checkpoint(path, map_location="cpu", **SMALL)

@@ -17,7 +17,6 @@ from torch import Tensor
 from amif_lightning.batch import StudyBatch, Tokens
 from amif_lightning.callbacks import alignment_images
 from amif_lightning.callbacks.alignment_images import AlignmentImages, first_studies, neighbours
-from amif_lightning.errors import UserError
 from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.models.words import affirmed, denial_ids
 from amif_lightning.tasks.pretrain import AMiFPretrain
@@ -273,10 +272,3 @@ def test_only_the_first_batch_is_shown(
     first = embedded(task, first_studies(batch, 5))
     order = neighbours(batch.relevance[:5].tolist())
     assert cosines == pytest.approx((first[0] @ first[1].T)[order][:, order].numpy(), abs=1e-5)
-
-
-@pytest.mark.parametrize("name", ["samples", "studies", "words", "negatives", "side"])
-def test_numbers_below_one_are_named(name: str) -> None:
-    options: dict[str, int] = {name: 0}
-    with pytest.raises(UserError, match=rf"AlignmentImages: {name} is 0: give at least 1"):
-        AlignmentImages(**options)

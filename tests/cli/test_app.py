@@ -116,6 +116,44 @@ def test_an_earlier_run_is_protected(trained: Path, fit: Main, capsys: Capture) 
     assert "unfinished run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_refused_call_leaves_nothing(toy_main: Main, tmp_path: Path, command: str) -> None:
+    """Lightning's logger writes an event file before the data are checked."""
+    (tmp_path / "out").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert toy_main(command, *QUICK, "--data.root=missing", "--runs=out/here") == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_refused_overwrite_keeps_the_earlier_run(trained: Path, fit: Main) -> None:
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in trained.iterdir() if path.name != ".fit.owner"}
+
+    before = files()
+    assert fit("--overwrite", "--data.root=missing") == 2
+    assert files() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--checkpoint.monitor=val_los"],
+        ["--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val_los}}]"],
+    ],
+)
+def test_a_misspelt_monitor_stops_at_the_first_validation(
+    fit: Main, words: list[str], capsys: Capture
+) -> None:
+    assert fit(*words, "--trainer.max_epochs=3") == 2
+    printed = capsys.readouterr().err
+    assert (
+        "monitors `val_los`, which this validation did not log; did you mean `val_loss`?"
+        in (printed.splitlines()[-1])
+    )
+    assert "Traceback" not in printed
+    assert not list(RUN.glob("*.ckpt"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

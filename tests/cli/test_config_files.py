@@ -75,12 +75,17 @@ def test_equal_keys_of_different_parents_are_fine(tmp_path: Path) -> None:
     read_config(write(tmp_path / "a.yaml", "model:\n  seed: 1\ndata:\n  seed: 2\n"))
 
 
-def test_locate_finds_the_last_file_with_the_key(tmp_path: Path) -> None:
-    first = write(tmp_path / "a.yaml", "model:\n  init_args:\n    lrr: 1\n")
-    second = write(tmp_path / "b.yaml", "data:\n  class_path: Phantm\n")
-    assert locate("lrr", [first, second]) == f"{first}, line 3: "
-    assert locate("Phantm", [first, second]) == f"{second}, line 2: "
-    assert locate("width", [first, second]) == ""
+def test_locate_finds_the_last_file_with_the_option(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.yaml", "model:\n  init_args:\n    lrr: 1\n  seed: 2\nx: {lrr: 3}\n")
+    second = write(tmp_path / "b.yaml", "data: Phantm\ntrainer:\n  callbacks:\n  - A\n  - B\n")
+    files = [first, second]
+    assert locate(["model", "init_args", "lrr"], files) == f"{first}, line 3: "
+    assert locate(["x", "lrr"], files) == f"{first}, line 5: "
+    assert locate(["data", "class_path"], files) == f"{second}, line 1: "
+    assert locate(["trainer", "callbacks", "1", "class_path"], files) == f"{second}, line 5: "
+    assert locate(["trainer", "callbacks", "2"], files) == locate(["lrr"], files) == ""
+    # An option of the command line is not blamed on a file.
+    assert locate(["model", "init_args", "lrr"], files, ["--model.lrr=4"]) == ""
 
 
 def test_given_options_are_those_of_the_files_then_of_the_words(tmp_path: Path) -> None:
@@ -93,6 +98,16 @@ def test_given_options_are_those_of_the_files_then_of_the_words(tmp_path: Path) 
         "overwrite": "",
     }
     assert given_options([name], [], keys=("data",)) == {"data": {"x": 1}}
+
+
+def test_given_options_append_to_lists_and_drop_arguments_of_another_class(tmp_path: Path) -> None:
+    words = ["--trainer.callbacks+=A", "--trainer.callbacks+", "B"]
+    assert given_options([], words) == {"trainer": {"callbacks": ["A", "B"]}}
+    name = write(tmp_path / "a.yaml", "data: {init_args: {x: 1}, class_path: some.Phantom}\n")
+    same = given_options([name], ["--data=Phantom"])
+    assert same == {"data": {"init_args": {"x": 1}, "class_path": "Phantom"}}
+    other = given_options([name], ["--data=Other", "--data.y=2"])
+    assert other == {"data": {"class_path": "Other", "init_args": {"y": "2"}}}
 
 
 def test_suggestion_is_the_nearest_name_in_any_case_or_a_short_list() -> None:

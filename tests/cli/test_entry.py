@@ -51,9 +51,9 @@ def test_bare_call_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_static_help_is_that_of_the_parser(
     toy_main: Main, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from amif_lightning.cli.app import AmifCLI
+    from lightning.pytorch.cli import LightningCLI
 
-    assert set(TRAINER_COMMANDS) == set(AmifCLI.subcommands())
+    assert set(TRAINER_COMMANDS) == set(LightningCLI.subcommands())
     assert set(re.findall(r"^  (\w+) +\w", help_text(), flags=re.MULTILINE)) >= set(COMMANDS)
     options = set(re.findall(r"^  (--\w+) ", help_text(), flags=re.MULTILINE))
     assert options >= {"--config", "--ckpt_path", "--overwrite"}

@@ -105,6 +105,9 @@ def test_clear_deletes_what_the_suite_wrote_and_nothing_else(
     kept = ["notes.txt", "test-runs-test.json"]  # the count of tests outlives the run
     for name in [*written, *kept]:
         (folder.path / name).touch()
-    folder.clear()
-    assert sorted(path.name for path in folder.path.iterdir()) == kept
+    earlier = folder.written()
+    (folder.path / "events.out.tfevents.3.host.4.0").touch()  # of the run that starts
+    folder.clear(earlier)
+    left = ["events.out.tfevents.3.host.4.0", *kept]
+    assert sorted(path.name for path in folder.path.iterdir()) == left
     assert "12 files" in capsys.readouterr().out

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from amif_lightning.errors import UserError
 from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.knowledge import GatedCrossAttention
 from amif_lightning.models.text import TextEncoder
@@ -104,15 +103,3 @@ def test_the_ends_of_warm_up_and_run(warmup: float, step: int, rate: float) -> N
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_very_short_runs_have_a_rate(steps: int) -> None:
     assert all(0 < rate <= LR * (1 + 1e-9) for rate in rates(schedule(steps=steps), 3)[:-1])
-
-
-@pytest.mark.parametrize("warmup", [-0.1, 40.0])
-def test_warm_up_is_a_share(warmup: float) -> None:
-    with pytest.raises(UserError, match=r"model\.init_args\.warmup is .* 0 to 1"):
-        schedule(warmup=warmup)
-
-
-@pytest.mark.parametrize(("lr", "least"), [(0.0, 0.0), (1e-4, 1e-3), (1e-4, -1e-6)])
-def test_rates_that_make_no_cosine(lr: float, least: float) -> None:
-    with pytest.raises(UserError, match="min_lr between 0 and lr"):
-        schedule(lr=lr, least=least)

@@ -319,28 +319,6 @@ def test_a_stage_without_a_loss_is_an_error(options: dict[str, Any]) -> None:
         pretraining(**options)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("matching", -1.0),
-        ("image_text", math.inf),
-        ("same_weight", -0.01),
-        ("label_smoothing", 1.0),
-        ("temperature", 2.0),
-        ("blur", 0.0),
-        ("scaling", 1.0),
-        ("reach", 0.0),
-        ("random_share", 1.5),
-        ("max_likeness", 0.0),
-        ("transport_temperature", 0.0),
-        ("transport_start", 1.0),
-    ],
-)
-def test_a_number_out_of_range_is_named(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=rf"model\.init_args\.{name} is {value}: give "):
-        pretraining(**{name: value})
-
-
 def test_transport_alone_does_not_train_both_encoders() -> None:
     options = {"stage": "global"} | NO_IMAGES
     with pytest.raises(UserError, match="does not train the whole of both encoders: give image"):

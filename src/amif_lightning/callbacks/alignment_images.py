@@ -21,7 +21,6 @@ from amif_lightning.callbacks.image_figures import (
     plans_figure,
 )
 from amif_lightning.callbacks.validation_images import ValidationImages, array
-from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import Sides, same_sample, soft_labels
 from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.models.words import Word, informative, words_of
@@ -57,12 +56,11 @@ class AlignmentImages(ValidationImages):
         negatives: int = 6,
         side: int = 224,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            samples=samples, studies=studies, words=words, negatives=negatives, side=side
+        )
         self.samples, self.studies, self.words = samples, studies, words
         self.negatives, self.side = negatives, side
-        for name in ("samples", "studies", "words", "negatives", "side"):
-            if (number := getattr(self, name)) < 1:
-                raise UserError(f"AlignmentImages: {name} is {number}: give at least 1.")
 
     def keep(self, batch: Any, outputs: Any) -> None:
         """Keep the first batch of studies."""

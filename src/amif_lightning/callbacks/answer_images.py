@@ -26,7 +26,7 @@ class AnswerImages(ValidationImages):
     """
 
     def __init__(self, samples: int = 8, side: int = 224) -> None:
-        super().__init__()
+        super().__init__(samples=samples, side=side)
         self.samples, self.side = samples, side
 
     def keep(self, batch: Any, outputs: Any) -> None:

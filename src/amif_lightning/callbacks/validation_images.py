@@ -13,14 +13,22 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor
 
+from amif_lightning.errors import UserError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class ValidationImages(Callback, ABC):
-    """Keeps validation batches of the first process and adds figures of them to TensorBoard."""
+    """Keeps validation batches of the first process and adds figures of them to TensorBoard.
 
-    def __init__(self) -> None:
+    ``numbers`` are arguments of the subclass; a UserError is raised for one below 1.
+    """
+
+    def __init__(self, **numbers: int) -> None:
+        for name, number in numbers.items():
+            if number < 1:
+                raise UserError(f"{type(self).__name__}: {name} is {number}: give at least 1.")
         self._kept: list[Any] = []
 
     @abstractmethod

@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -28,17 +28,27 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from amif_lightning.callbacks.divergence import DivergenceGuard
 from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.cli.checkpoints import LastCheckpoint, WholeFileCheckpointIO, check_checkpoint
-from amif_lightning.cli.config_files import CLASSES, current_words, given_options, split_configs
+from amif_lightning.cli.config_files import (
+    CLASSES,
+    current_words,
+    given_options,
+    split_configs,
+    value_at,
+)
 from amif_lightning.cli.data_command import data_base
-from amif_lightning.cli.error_messages import parser_error, state_mismatch, user_error_behind
+from amif_lightning.cli.error_messages import (
+    check_groups,
+    parser_error,
+    raised_by_lightning,
+    sentence_behind,
+    state_mismatch,
+)
 from amif_lightning.cli.processes import fault, hide_full_disk_of_threads, keep_on_loopback
-from amif_lightning.cli.runs import RunFolder, RunLock
-from amif_lightning.data.files.atomic import write_atomically
-from amif_lightning.errors import UserError
+from amif_lightning.cli.run_start import RunStart, dump
+from amif_lightning.cli.runs import LOCK_FILES, MAX_SEED, RunFolder, RunLock
+from amif_lightning.cli.trainer_options import LearningRate, MonitorCheck, check_trainer
+from amif_lightning.errors import UserError, first_line
 
-# Options of one call, not of the run; the saved configuration omits them, so that every
-# command accepts it.
-_OF_ONE_CALL = ("config", "ckpt_path", "overwrite", "verbose", "weights_only", "return_predictions")
 # Set by the run folder, so that `best` and `last` are found again.
 _FIXED = ("checkpoint.dirpath", "checkpoint.filename", "last.dirpath", "last.filename")
 
@@ -86,26 +96,6 @@ def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
     return AmifCLI(suite or load_suite(), argv)
 
 
-class LearningRate(LearningRateMonitor):
-    """Lightning's monitor, which does nothing without a logger instead of raising."""
-
-    def on_train_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Start if there is a logger."""
-        if trainer.loggers:
-            super().on_train_start(trainer, *args, **kwargs)
-
-
-class SaveConfig(SaveConfigCallback):
-    """Save the merged configuration as ``config.yaml`` in the run folder."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write it for ``fit``, and for other commands if there is none yet."""
-        path = Path(trainer.default_root_dir) / self.config_filename
-        if stage != "fit" and path.exists():
-            return
-        write_atomically(path, _dump(self.parser, self.config))
-
-
 class AmifCLI(LightningCLI):
     """LightningCLI with run folders, named checkpoints and readable errors."""
 
@@ -113,20 +103,20 @@ class AmifCLI(LightningCLI):
         """Parse ``argv`` and run its command (see :func:`run`)."""
         self.suite = suite
         self.argv = list(argv)
-        self.parsers: list[LightningArgumentParser] = []
+        self.parser_of_command: LightningArgumentParser
         self.run_folder: RunFolder | None = None
         self.ckpt_path: str | None = None
         self.read: dict[str, dict[str, Any]] = {}  # the checkpoint of `ckpt_path`
         self.lock: RunLock | None = None
+        self.before: frozenset[Path] | None = None  # the folder's files before this call
+        self.start: RunStart | None = None  # None for fast_dev_run, which writes nothing
         strict: dict[str, Any] = {"allow_abbrev": False, "exit_on_error": False}
-        of_commands = {name: dict(strict) for name in self.subcommands()}
         try:
             super().__init__(
                 suite.model,
                 suite.data,
-                save_config_callback=SaveConfig,
-                save_config_kwargs={"save_to_log_dir": False},
-                parser_kwargs={"prog": "amif-lightning", **strict, **of_commands},
+                save_config_callback=None,  # RunStart saves it
+                parser_kwargs={"prog": "amif-lightning", **strict, self.argv[0]: dict(strict)},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,  # the tasks configure their own
@@ -144,17 +134,28 @@ class AmifCLI(LightningCLI):
             raise
         except MisconfigurationException as error:  # Lightning's own class for users' mistakes
             raise UserError(" ".join(str(error).split())) from error
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
             sentence = state_mismatch(str(error), self.ckpt_path) if self.ckpt_path else None
             folder = None if self.run_folder is None else self.run_folder.path
+            started = self.start is None or self.start.done
             if sentence is None and (reason := fault(error, folder)) is not None:
                 sentence = f"{reason}; then {self._how_to_resume()}"
+            if sentence is None and not started and raised_by_lightning(error):  # wrong options
+                sentence = " ".join(str(error).split())
             if sentence is None:
                 raise
             raise UserError(sentence) from error
         finally:
+            if self.before is not None and not (self.start and self.start.done):
+                assert self.run_folder is not None
+                locked = LOCK_FILES if self.lock and self.lock.held else ()
+                rank_zero_only(self.run_folder.forget)(self.before, *locked)
             if self.lock is not None:
                 self.lock.release()
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static in the base
+        """Return this call's command only: the parsers of all four take half a second."""
+        return {self.argv[0]: super().subcommands()[self.argv[0]]}
 
     # ---- the parser ---------------------------------------------------------------------------
 
@@ -164,9 +165,7 @@ class AmifCLI(LightningCLI):
             "--seed_everything", type=int, default=0, help="Seed of everything random, 0 or more."
         )
         parser.add_argument(
-            "--experiment",
-            type=str | None,
-            help="Folder below --runs; default: data and task.",
+            "--experiment", type=str | None, help="Folder below --runs; default: data and task."
         )
         parser.add_argument("--runs", type=str, default="runs", help="Folder of all run folders.")
         parser.add_argument(
@@ -177,12 +176,9 @@ class AmifCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks of every run, with arguments such as ``--checkpoint.monitor``."""
-        self.parsers.append(parser)
-        # Two callbacks: with save_last=True a single one updates last.ckpt only in epochs with a
-        # new best score, and a resumed run would repeat the others.
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(LastCheckpoint, "last")
-        parser.add_lightning_class_args(LearningRate, "lr_monitor")
+        self.parser_of_command = parser
+        for key, callback in self._callbacks().items():
+            parser.add_lightning_class_args(callback, key)
         parser.set_defaults(
             {
                 "checkpoint.enable_version_counter": False,
@@ -191,27 +187,34 @@ class AmifCLI(LightningCLI):
                 "lr_monitor.logging_interval": "step",
             }
         )
-        for key, callback in self.suite.callbacks.items():
-            parser.add_lightning_class_args(callback, key)
         for key in CLASSES:  # one number seeds everything; classes without `seed` are unaffected
             parser.link_arguments("seed_everything", f"{key}.init_args.seed")
+
+    def _callbacks(self) -> dict[str, type[Callback]]:
+        # Two checkpoints: with save_last=True a single one updates last.ckpt only in epochs with a
+        # new best score, and a resumed run would repeat the others.
+        own = {"checkpoint": ModelCheckpoint, "last": LastCheckpoint, "lr_monitor": LearningRate}
+        return {**own, **self.suite.callbacks}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and reduce an error of the parser to one sentence."""
         files, words = split_configs(self.argv)
         given = given_options(files, words[1:])
         for key in CLASSES:  # a link silently drops an explicit value
-            if "seed" in ((given.get(key) or {}).get("init_args") or {}):
+            if value_at(given, [key, "init_args", "seed"]) is not None:
                 raise UserError(f"{key}.init_args.seed follows --seed_everything: leave it out.")
+        groups: dict[str, type] = {"trainer": Trainer, **self._callbacks()}
+        check_groups(given, groups, files, words[1:])
         try:
             self.config = parser.parse_args(current_words(self.argv))
         except argparse.ArgumentError as error:
             bases = {"model": self.suite.model, "data": self.suite.data}
-            options = self._parser_of_command().get_defaults().keys()
-            raise UserError(parser_error(str(error), files, words[1:], options, bases)) from error
+            parser = self.parser_of_command
+            sentence = parser_error(str(error), files, words[1:], parser, bases, groups)
+            raise UserError(sentence) from error
         config = self._own_config()
-        if config.seed_everything < 0:
-            raise UserError("--seed_everything takes 0 or a positive number.")
+        if not 0 <= config.seed_everything <= MAX_SEED:
+            raise UserError(f"--seed_everything takes a whole number from 0 to {MAX_SEED}.")
         # LightningCLI would merge the checkpoint's hyper-parameters OVER the command line and the
         # config files: `fit --ckpt_path last --model.lr 0.5` would silently run with the old rate.
         # The path is put back after that step, and `check_checkpoint` refuses a checkpoint that
@@ -234,6 +237,9 @@ class AmifCLI(LightningCLI):
         self.run_folder = RunFolder.of(
             config.runs, config.experiment, _protocol(data), config.seed_everything
         )
+        check_trainer(config.trainer, self.argv[0])
+        if not config.trainer.fast_dev_run:
+            rank_zero_only(self.run_folder.check_writable)()
         self.ckpt_path = config.ckpt_path = self.run_folder.checkpoint(self.ckpt_path)
         task: Any = resolve_name(config.model.class_path)
         if self.ckpt_path is not None:
@@ -249,6 +255,8 @@ class AmifCLI(LightningCLI):
             )
         if self.subcommand != "fit":
             self.run_folder.check_scored(self.argv[0], self.ckpt_path)
+        if config.checkpoint.mode not in ("min", "max"):  # Lightning would not see it below
+            raise UserError(f"--checkpoint.mode is {config.checkpoint.mode}: give min or max.")
         if config.checkpoint.monitor is None:
             config.checkpoint.monitor, config.checkpoint.mode = task.monitor, task.mode
         if config.trainer.num_nodes == 1:
@@ -263,8 +271,11 @@ class AmifCLI(LightningCLI):
         """Build data, task and Trainer, and raise a constructor's own UserError."""
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            raise user_error_behind(error) or error from error
+        except (ImportError, ValueError) as error:
+            sentence = sentence_behind(error)
+            if sentence is None:
+                raise
+            raise UserError(sentence) from error
 
     def after_instantiate_classes(self) -> None:
         """Warn of untrained weights, and mark the task so that its records contain the warning."""
@@ -290,10 +301,16 @@ class AmifCLI(LightningCLI):
                 experiment=config.experiment,
                 seed=config.seed_everything,
                 folder=folder,
-                config=yaml.safe_load(_dump(self._parser_of_command(), self._own_config())),
+                config=yaml.safe_load(dump(self.parser_of_command, self._own_config())),
             ),
             DivergenceGuard(folder),
         ]
+        if not config.trainer.fast_dev_run:
+            text = dump(self.parser_of_command, self._own_config())
+            self.start = RunStart(self.run_folder, text, overwrite=config.overwrite)
+            self.trainer_defaults["callbacks"].append(self.start)
+        given = config.trainer.callbacks or []  # checked before they use their scores
+        kwargs["callbacks"] = [MonitorCheck(), *(given if isinstance(given, list) else [given])]
         plugins = config.trainer.plugins or []
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
         kwargs.setdefault("plugins", [*plugins, WholeFileCheckpointIO(self.read)])
@@ -302,21 +319,27 @@ class AmifCLI(LightningCLI):
             kwargs.setdefault(
                 "logger", TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
             )
-        return super().instantiate_trainer(default_root_dir=folder, **kwargs)
+        try:
+            return super().instantiate_trainer(default_root_dir=folder, **kwargs)
+        except (ImportError, RuntimeError, TypeError, ValueError) as error:
+            what = f"the Trainer refuses its options: {first_line(error)}; change --trainer."
+            raise UserError(what) from error
 
     def before_fit(self) -> None:
-        """Delete the earlier run or set its records aside, after model and data were built."""
-        config = self._own_config()
-        if config.trainer.fast_dev_run:
-            return
-        assert self.run_folder is not None
-        assert self.lock is not None
-        rank_zero_only(self.lock.acquire)()
-        earlier = self.run_folder.clear if config.overwrite else self.run_folder.set_aside
-        rank_zero_only(earlier)()
+        """Lock the folder, after model and data were built."""
+        self._remember()
+        if self.lock is not None:
+            rank_zero_only(self.lock.acquire)()
 
-    def _parser_of_command(self) -> LightningArgumentParser:
-        return dict(zip(self.subcommands(), self.parsers, strict=True))[self.argv[0]]
+    def before_validate(self) -> None:
+        """Note what the folder contains, as the next two."""
+        self._remember()
+
+    before_test = before_predict = before_validate
+
+    def _remember(self) -> None:
+        if self.start is not None and self.run_folder is not None:
+            self.before = self.run_folder.present()
 
     def _own_config(self, config: Namespace | None = None) -> Any:
         return (self.config if config is None else config)[self.argv[0]]
@@ -335,22 +358,14 @@ class AmifCLI(LightningCLI):
     def _how_to_resume(self) -> str:
         if self.subcommand != "fit":
             return "run the same command again"
-        name = None if self.run_folder is None else self.run_folder.resumable
+        started = self.run_folder if self.start is not None and self.start.done else None
+        name = started and started.resumable
         if name is None:
             return "run the same command again, since no checkpoint was saved"
         words = [word for word in self.argv if word != "--overwrite"]
         # A second --ckpt_path wins over the first.
         command = [sys.executable, "-m", "amif_lightning", *words, "--ckpt_path", name]
         return f"resume with: {shlex.join(command)}"
-
-
-def _dump(parser: LightningArgumentParser, config: Namespace) -> str:
-    """Dump the merged configuration as YAML that every command accepts."""
-    config = config.clone()
-    for name in _OF_ONE_CALL:
-        config.pop(name, None)
-    text: str = parser.dump(config, skip_unset=False)
-    return text
 
 
 def _silence() -> None:

@@ -158,22 +158,33 @@ def _current_text(name: str) -> str:
     return yaml.serialize(node) if notes else name
 
 
-def locate(key: str, files: Sequence[str]) -> str:
-    """Format ``FILE, line N: `` for the last file with a key or a class's name, else ""."""
+def locate(path: Sequence[str], files: Sequence[str], words: Sequence[str] = ()) -> str:
+    """Format ``FILE, line N: `` for the last file with an option, "" if the words give it.
+
+    ``path`` holds the parts of the option's dotted name and the positions in lists.
+    """
+    node = yaml.compose(yaml.safe_dump(given_options([], words)), Loader=yaml.SafeLoader)
+    if _line_of(path, node) is not None:
+        return ""
     for name in reversed(files):
-        line = _line_of(key, read_config(name))
+        line = _line_of(path, read_config(name))
         if line is not None:
             return f"{name}, line {line}: "
     return ""
 
 
-def _line_of(key: str, node: yaml.Node) -> int | None:
-    for name, value in _entries(node):
-        if name is not None and key in (name.value, value.value):  # a key, or a class's name
-            return int(name.start_mark.line) + 1
-        found = _line_of(key, value)
-        if found is not None:
-            return found
+def _line_of(path: Sequence[str], node: yaml.Node | None, line: int | None = None) -> int | None:
+    """Return the line of an option; of a class, if it is written without ``class_path``."""
+    if not path or isinstance(node, yaml.ScalarNode):
+        return line
+    if isinstance(node, yaml.SequenceNode):
+        if (place := int(path[0])) >= len(node.value):
+            return None
+        item = node.value[place]
+        return _line_of(path[1:], item, int(item.start_mark.line) + 1)
+    for key, value in [] if node is None else _entries(node):
+        if key is not None and key.value == path[0]:
+            return _line_of(path[1:], value, int(key.start_mark.line) + 1)
     return None
 
 
@@ -189,24 +200,33 @@ def given_options(
         UserError: If a word belongs to no option.
     """
     tree: dict[str, Any] = {}
-    found: Any
     for name in files:
         given = load_config(name)
         _merge(tree, {k: v for k, v in given.items() if keys is None or k in keys})
     rest = list(words)
     while rest:
-        option, equals, value = rest.pop(0).partition("=")
+        found: Any
+        option, equals, found = rest.pop(0).partition("=")
         if not option.startswith("-"):
             raise UserError(f"`{option}` belongs to no option: write `--name value`.")
         if not equals and rest and not rest[0].startswith("--"):
-            value = rest.pop(0)
+            found = rest.pop(0)
         parts = option.lstrip("-").rstrip("+").split(".")
         if parts[0] in CLASSES:
             parts[1:] = [p for part in parts[1:] for p in _in_class(part)] or ["class_path"]
-        found = value
+        if option.endswith("+"):
+            before = value_at(tree, parts)
+            found = [*(before if isinstance(before, list) else []), found]
         for part in reversed(parts):
             found = {part: found}
         _merge(tree, found)
+    return tree
+
+
+def value_at(tree: Any, parts: Sequence[str]) -> Any:
+    """Return a value of :func:`given_options`; None if there is none."""
+    for part in parts:
+        tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
 
 
@@ -217,6 +237,8 @@ def _in_class(part: str) -> list[str]:
 
 
 def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
+    if len({_short(one["class_path"]) for one in (tree, more) if "class_path" in one}) == 2:
+        tree.pop("init_args", None)  # arguments of another class
     for key, value in more.items():
         if key in CLASSES and isinstance(value, str):
             value = {"class_path": value}
@@ -224,6 +246,10 @@ def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
             _merge(tree[key], value)
         else:
             tree[key] = value
+
+
+def _short(name: object) -> str:
+    return str(name).rpartition(".")[2]
 
 
 def _similar_files(path: Path) -> str:

@@ -9,7 +9,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from amif_lightning.cli.config_files import check_configs, current_words, read_config, split_configs
-from amif_lightning.cli.error_messages import parser_error, user_error_behind
+from amif_lightning.cli.error_messages import parser_error, sentence_behind
 from amif_lightning.errors import UserError
 
 
@@ -52,13 +52,17 @@ def build(parser: ArgumentParser, base: type, argv: Sequence[str]) -> tuple[Name
     try:
         config = parser.parse_args([*_data_nodes(files, helping="--help" in options), *options])
     except argparse.ArgumentError as error:
-        known = parser.get_defaults().keys()
-        sentence = parser_error(str(error), files, options, known, {"data": base}, keys=("data",))
-        raise UserError(sentence) from error
+        bases = {"data": base, "held_out": base}
+        raise UserError(
+            parser_error(str(error), files, options, parser, bases, keys=("data",))
+        ) from error
     try:
         return parser.instantiate(config), config
-    except ValueError as error:
-        raise user_error_behind(error) or error from error
+    except (ImportError, ValueError) as error:
+        sentence = sentence_behind(error)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
 
 
 def _data_nodes(files: Sequence[str], *, helping: bool) -> list[str]:

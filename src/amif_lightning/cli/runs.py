@@ -6,16 +6,19 @@ import os
 import re
 import shutil
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
 from amif_lightning.data.files.atomic import remove_left_behind, unwritable
 from amif_lightning.errors import UserError
 
-_LOCK, _OWNER = ".fit.lock", ".fit.owner"
+_LOCK, _OWNER = LOCK_FILES = ".fit.lock", ".fit.owner"
+MAX_SEED = 2**32 - 1  # NumPy's
 NAMED_CHECKPOINTS = ("best", "last")
 # --overwrite deletes only these files; it keeps the count of tests (reports/records/store.py).
 _WRITTEN = (
@@ -28,8 +31,6 @@ _WRITTEN = (
     "answers-*.jsonl",
     "superseded-*",
     "non-finite-batch*.json",
-    _LOCK,
-    _OWNER,
     "events.out.tfevents.*",
     "scores/events.out.tfevents.*",
 )
@@ -44,10 +45,13 @@ class RunFolder:
     @classmethod
     def of(cls, runs: str, experiment: str, protocol: str, seed: int) -> RunFolder:
         """Return the folder of a run; a UserError if the experiment is not a plain folder name."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", experiment):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}", experiment):
             raise UserError(
-                f"--experiment {experiment!r} is not a folder name: use letters, digits and `._-`."
+                f"--experiment {experiment[:40]!r} is not a folder name: use at most 200 letters, "
+                "digits and `._-`."
             )
+        if not runs.strip():
+            raise UserError("--runs is empty: give a folder, such as `runs`.")
         return cls(Path(runs) / experiment / protocol / f"seed{seed}")
 
     @property
@@ -137,11 +141,53 @@ class RunFolder:
                 "again afterwards"
             )
 
-    def clear(self) -> None:
-        """Delete the files of an earlier run and nothing else, and print their number."""
-        files = {path for pattern in _WRITTEN for path in self.path.glob(pattern)}
+    def check_writable(self) -> None:
+        """Raise a UserError unless files can be written in the folder; leave nothing there."""
+        before = self.present()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.path):
+                pass
+        except (OSError, ValueError) as error:  # ValueError: a null byte
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(
+                f"the run folder {str(self.path)[:200]} cannot be written ({reason}): give another "
+                "--runs or --experiment."
+            ) from error
+        finally:
+            self.forget(before)
+
+    def present(self) -> frozenset[Path]:
+        """Return the folder, its parents and its files, as far as they exist."""
+        # os.path, because Path raises an error for a name that is too long.
+        found = {path for path in (self.path, *self.path.parents) if os.path.exists(path)}
+        return frozenset({*found, *(self.path.glob("*") if self.path in found else ())})
+
+    def forget(self, before: frozenset[Path], *more: str) -> None:
+        """Delete what a refused call of this process has made since ``before`` (:meth:`present`).
+
+        These are logs, ``more`` files and empty folders: others may belong to a run that another
+        process has started meanwhile.
+        """
+        for pattern in (f"events.out.tfevents.*.{os.getpid()}.*", "hparams.yaml", *more):
+            for path in self.present() - before:
+                if path.match(pattern):
+                    path.unlink(missing_ok=True)
+        for folder in (self.path, *self.path.parents):
+            if os.path.isdir(folder):
+                if folder in before or any(folder.iterdir()):
+                    return
+                folder.rmdir()
+
+    def written(self) -> list[Path]:
+        """List the files that runs of this suite have written in the folder."""
+        return sorted({path for pattern in _WRITTEN for path in self.path.glob(pattern)})
+
+    def clear(self, files: Iterable[Path]) -> None:
+        """Delete files of an earlier run (:meth:`written`), and print their number."""
+        files = set(files)
         for path in files:
-            path.unlink()
+            path.unlink(missing_ok=True)
         for folder in {path.parent for path in files} - {self.path}:
             if not any(folder.iterdir()):
                 folder.rmdir()
@@ -185,6 +231,11 @@ class RunLock:
             raise unwritable(self._folder, error, "choose another folder with --runs") from error
         remove_left_behind(self._folder, "*.ckpt", exclusive=True)  # only `fit` writes them
         remove_left_behind(self._folder)
+
+    @property
+    def held(self) -> bool:
+        """Whether this process holds the lock."""
+        return self._lock.is_locked
 
     def release(self) -> None:
         """Unlock the folder, if it was locked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import GREATEST_TEMPERATURE, LEAST_TEMPERATURE
@@ -10,7 +11,7 @@ from amif_lightning.losses.transport import DIAMETER
 
 
 def check_weights(**weights: float) -> None:
-    """Require finite weights of losses, 0 or more."""
+    """Require finite weights of losses or weight decay, 0 or more."""
     for name, value in weights.items():
         check(name, value, 0 <= value < math.inf, "0 or more")
 
@@ -22,9 +23,24 @@ def check_at_least_one(**numbers: int) -> None:
 
 
 def check_smoothing(**shares: float) -> None:
-    """Require label smoothing, or a share of steps before a late start, in [0, 1)."""
+    """Require dropout, label smoothing, or a share of steps before a late start, in [0, 1)."""
     for name, value in shares.items():
         check(name, value, 0 <= value < 1, "0 or more, below 1")
+
+
+def check_optimizer(
+    lr: float, min_lr: float, warmup: float, weight_decay: float, betas: Sequence[float]
+) -> None:
+    """Check the options of AdamW and of :func:`cosine_with_warmup`."""
+    check("warmup", warmup, 0 <= warmup <= 1, "a share of the steps, 0 to 1")
+    if not 0 <= min_lr <= lr < math.inf or not lr > 0:
+        raise UserError(
+            f"model.init_args.lr is {lr} and min_lr is {min_lr}: give an lr above 0 and a min_lr "
+            "between 0 and lr."
+        )
+    check_weights(weight_decay=weight_decay)
+    right = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
+    check("betas", list(betas), right, "two numbers, 0 or more and below 1")
 
 
 def check_temperature(temperature: float) -> None:
@@ -41,7 +57,7 @@ def check_transport(blur: float, scaling: float, reach: float | None) -> None:
     check("reach", reach, reach is None or 0 < reach < math.inf, "more than 0, or null")
 
 
-def check(name: str, value: float | None, allowed: bool, right: str) -> None:
+def check(name: str, value: object, allowed: bool, right: str) -> None:
     """Raise a UserError unless the value is allowed."""
     if not allowed:
         raise UserError(f"model.init_args.{name} is {value}: give {right}.")

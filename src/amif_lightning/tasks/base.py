@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,11 @@ from amif_lightning.models.fusion import CoAttention, EncodedPair
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, CLIPTower, build_vision
 from amif_lightning.signatures import describe
+from amif_lightning.tasks.argument_checks import (
+    check_at_least_one,
+    check_optimizer,
+    check_smoothing,
+)
 from amif_lightning.tasks.checkpoints import (
     Origin,
     check_activation,
@@ -45,7 +51,7 @@ NO_TOKENIZER = (
 )
 
 
-class AMiFTask(L.LightningModule):
+class AMiFTask(L.LightningModule, ABC):
     """Base of the pre-training and answering stages; an option out of range raises a UserError.
 
     Args:
@@ -110,6 +116,15 @@ class AMiFTask(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_at_least_one(
+            image_size=image_size,
+            width=width,
+            heads=heads,
+            text_layers=text_layers,
+            fusion_layers=fusion_layers,
+        )
+        check_smoothing(dropout=dropout)
+        check_optimizer(lr, min_lr, warmup, weight_decay, betas)
         if width % heads:
             raise UserError(
                 f"model.init_args.width is {width} and heads is {heads}: the width must be a "
@@ -145,6 +160,10 @@ class AMiFTask(L.LightningModule):
         self.tokenizer: str | None = None  # JSON text
         self.origin: Origin | None = None  # earlier run that the weights started from
         self._initialised = False  # whether `init_from` or a checkpoint was loaded
+
+    @abstractmethod
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
 
     # ---- life cycle ---------------------------------------------------------------------------
 

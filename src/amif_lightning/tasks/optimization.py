@@ -9,8 +9,6 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from amif_lightning.errors import UserError
-
 
 def parameter_groups(
     parameters: Iterable[nn.Parameter], weight_decay: float
@@ -24,19 +22,8 @@ def parameter_groups(
 
 
 def cosine_with_warmup(optimizer: Optimizer, steps: int, warmup: float, min_lr: float) -> LambdaLR:
-    """Raise the rate linearly over a share of all ``steps``, then lower it by half a cosine.
-
-    Raises:
-        UserError: Unless 0 <= ``warmup`` <= 1 and 0 <= ``min_lr`` <= rate > 0.
-    """
+    """Raise the rate linearly over a share of all ``steps``, then lower it by half a cosine."""
     highest = float(optimizer.param_groups[0]["lr"])
-    if not 0 <= warmup <= 1:
-        raise UserError(f"model.init_args.warmup is {warmup}: give a share of the steps, 0 to 1.")
-    if not 0 <= min_lr <= highest or not highest > 0:
-        raise UserError(
-            f"model.init_args.lr is {highest} and min_lr is {min_lr}: give an lr above 0 and a "
-            "min_lr between 0 and lr."
-        )
     rising = max(1, round(steps * warmup))
     lowest = min_lr / highest
 

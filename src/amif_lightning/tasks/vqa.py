@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 from typing import Literal
 
@@ -78,7 +79,7 @@ class AMiFVQA(AuxiliaryTask):
                 "model.init_args.restrict_closed chooses among candidates and answer_by generate "
                 "has none: leave out one of the two."
             )
-        if length_penalty < 0 or (length_penalty and answer_by == "generate"):
+        if not 0 <= length_penalty < math.inf or (length_penalty and answer_by == "generate"):
             raise UserError(
                 f"model.init_args.length_penalty is {length_penalty}: give 0 or more, and 0 with "
                 "answer_by generate."

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amif_lightning.batch import VQABatch
-from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import UnifiedAlignment
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.tasks import AMiFVQA
@@ -222,19 +221,3 @@ def test_the_temperature_is_clamped_after_a_step(
     nn.init.constant_(temperature, beyond)
     one_step(data, task)
     assert math.exp(float(temperature.detach())) == pytest.approx(limit)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"transport": -1.0}, "transport is -1.0: give 0 or more"),
-        ({"image_text": math.nan}, "image_text is nan: give 0 or more"),
-        ({"image_text_smoothing": 1.0}, "image_text_smoothing is 1.0: give 0 or more, below 1"),
-        ({"temperature": 2.0}, "temperature is 2.0: give 0.01 to 1"),
-        ({"blur": 0.0}, "blur is 0.0: give more than 0, below 2"),
-    ],
-    ids=str,
-)
-def test_a_number_out_of_range_is_one_sentence(options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
-        AMiFVQA(**SMALL, **options)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from amif_lightning.cli.commands.plain_parser import PlainParser
 from amif_lightning.cli.config_files import fault
 from amif_lightning.data.files.atomic import replacing
 from amif_lightning.data.files.tables import TableFile, read_json_lines
@@ -43,13 +44,12 @@ class AskedFile(BaseModel, extra="forbid", strict=True):
     id: str | int | float | None = None  # the user's name of the pair
 
 
-def answer_parser() -> argparse.ArgumentParser:
+def answer_parser() -> PlainParser:
     """Build the parser of ``answer``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m amif_lightning answer",
-        description="Ask a trained checkpoint about an image (PNG, JPEG, TIFF or DICOM), a folder "
+    parser = PlainParser(
+        "answer",
+        "Ask a trained checkpoint about an image (PNG, JPEG, TIFF or DICOM), a folder "
         "of images, or a file of pairs. Exit code 1: some pairs could not be answered. " + NOTICE,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add(

@@ -59,10 +59,13 @@ def _data(argv: Sequence[str]) -> int:
     add("--workers", type=int, default=2, help="Images reduced in parallel.")
     built, config = build(parser, base, argv)
     module = built.data
+    from amif_lightning.data.files.reduced_copies import check_options, resize_all
     from amif_lightning.data.files.sources import fetch, source_of
 
     if config.resize is not None and module.resized is None:  # before hours of download
         raise UserError("Reduced copies need a folder: give --data.resized FOLDER with --resize.")
+    if config.resize is not None:
+        check_options(config.resize, config.quality, config.workers)
     source = source_of(module)
     if config.download:
         if source is None:
@@ -79,8 +82,6 @@ def _data(argv: Sequence[str]) -> int:
         raise UserError(f"{str(error).rstrip('.')}; to get it, {source.instructions}.") from error
     if config.resize is None:
         return 0
-    from amif_lightning.data.files.reduced_copies import resize_all
-
     reduced = resize_all(
         module.images(),
         module.resized,

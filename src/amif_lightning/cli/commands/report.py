@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from amif_lightning.cli.commands.plain_parser import PlainParser
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.groups import AnyGroup, group_runs
@@ -16,14 +17,14 @@ from amif_lightning.reports.render.tables import published_table, report, summar
 from amif_lightning.reports.render.verdicts import verdict
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m amif_lightning report",
-        description="Tables from all result records under a folder. The first lines state, per "
+def report_parser() -> PlainParser:
+    """Build the parser of ``report``."""
+    parser = PlainParser(
+        "report",
+        "Tables from all result records under a folder. The first lines state, per "
         "configuration, whether it is above the question-only baseline and above itself with "
         "shuffled images; for retrieval of a pre-training run, whether it is above chance and "
         "above the best constant ranking.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("folder", metavar="DIR", type=Path, help="folder of the runs")
@@ -38,16 +39,30 @@ def _parser() -> argparse.ArgumentParser:
         "once for each task",
     )
     add("--published", action="store_true", help="append the published numbers of other methods")
-    add("--figure", metavar="FILE.svg", type=Path, help="also draw the scores as an SVG image")
+    add(
+        "--figure",
+        metavar="FILE.svg",
+        type=_ends_in(".svg"),
+        help="also draw the scores as an SVG image",
+    )
     add(
         "--html",
         metavar="FILE.html",
-        type=Path,
+        type=_ends_in(".html"),
         help="also write everything as one page, with figures, sample answers and "
         "provenance; it needs no other file, no network and no script",
     )
     add("--no-images", action="store_true", help="no sample images: the data must not be passed on")
     return parser
+
+
+def _ends_in(ending: str) -> Callable[[str], Path]:
+    def path(name: str) -> Path:
+        if Path(name).suffix.lower() != ending:
+            raise argparse.ArgumentTypeError(f"{name} is no such file: end its name in {ending}")
+        return Path(name)
+
+    return path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,13 +72,7 @@ def main(argv: Sequence[str]) -> int:
         UserError: If no record is found, one is broken, no record belongs to the baseline, or a
             file name has the wrong ending.
     """
-    options = _parser().parse_args(argv)
-    for file, ending, what in (
-        (options.figure, ".svg", "the figure is an SVG file"),
-        (options.html, ".html", "the page is an HTML file"),
-    ):
-        if file is not None and file.suffix.lower() != ending:
-            raise UserError(f"{file}: {what}; end its name in {ending}.")
+    options = report_parser().parse_args(argv)
     if options.no_images and options.html is None:
         raise UserError("--no-images needs --html FILE.html.")
     found = find_records(options.folder)

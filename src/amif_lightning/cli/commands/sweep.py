@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import signal
 import subprocess
@@ -11,20 +10,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amif_lightning.cli.commands.plain_parser import PlainParser
 from amif_lightning.cli.config_files import suggestion
-from amif_lightning.cli.runs import RunFolder
+from amif_lightning.cli.runs import MAX_SEED, RunFolder
 from amif_lightning.cli.sweep_file import OPTIONS, PlannedRun, plan
 from amif_lightning.errors import UserError
 
 
-def sweep_parser() -> argparse.ArgumentParser:
+def sweep_parser() -> PlainParser:
     """Build the parser of ``sweep``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m amif_lightning sweep",
-        description="Train and test the runs of a comparison, seed by seed, and print the report. "
+    parser = PlainParser(
+        "sweep",
+        "Train and test the runs of a comparison, seed by seed, and print the report. "
         "Finished runs are skipped and interrupted ones resumed, so the same command can be called "
         "again. Options after `--` are passed to every fit and test.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("file", metavar="FILE", type=Path, help="a file of experiments/sweep/")
@@ -112,6 +111,16 @@ def main(argv: Sequence[str]) -> int:
         if not equals:
             raise UserError(f"--set {word}: write NAME=VALUE.")
         given[name.lower()] = value
+    for seed in options.seeds:
+        if not 0 <= seed <= MAX_SEED:
+            raise UserError(f"--seeds {seed}: give whole numbers from 0 to {MAX_SEED}.")
+    try:
+        of_report = shlex.split(options.report)
+    except ValueError as error:
+        raise UserError(f"--report {options.report!r} cannot be split: {error}.") from error
+    from amif_lightning.cli.commands.report import report_parser
+
+    report_parser().parse_args([options.runs, *of_report])  # not after hours of training
     planned = plan(options.file, given)
     names = {run.name for run in planned.runs}
     for name in options.only:
@@ -126,7 +135,7 @@ def main(argv: Sequence[str]) -> int:
         folder = Path(options.runs, planned.report)
         more = [word for name in planned.baselines for word in ("--baseline", name)]
         page = ["--html", str(folder / "report.html")]
-        sweeper.call("report", str(folder), *page, *shlex.split(options.report), *more)
+        sweeper.call("report", str(folder), *page, *of_report, *more)
     print(f'\nCurves, images and scores: make tensorboard RUNS="{options.runs}"')
     return 0
 

@@ -42,6 +42,15 @@ def resized_path(folder: Path, image_id: str) -> Path:
     return path if path.suffix.lower() in (".jpg", ".jpeg") else path.with_name(f"{path.name}.jpg")
 
 
+def check_options(short_side: int, quality: int, workers: int) -> None:
+    """Raise a UserError for a number that :func:`resize_all` does not take."""
+    if short_side < 1 or not 1 <= quality <= 95 or workers < 0:
+        raise UserError(
+            f"--resize is {short_side}, --quality {quality} and --workers {workers}: give a short "
+            "side of at least 1, a quality from 1 to 95 and at least 0 workers."
+        )
+
+
 def resize_all(
     images: Mapping[str, Path],
     folder: Path,
@@ -60,11 +69,7 @@ def resize_all(
     Raises:
         UserError: If a number is out of range or a copy cannot be written.
     """
-    if short_side < 1 or not 1 <= quality <= 95 or workers < 0:
-        raise UserError(
-            f"--resize is {short_side}, --quality {quality} and --workers {workers}: give a short "
-            "side of at least 1, a quality from 1 to 95 and at least 0 workers."
-        )
+    check_options(short_side, quality, workers)
     one = partial(
         _resize, folder=folder, short_side=short_side, quality=quality, max_pixels=max_pixels
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -48,7 +49,7 @@ def find_records(folder: Path) -> list[tuple[Path, ScoredRecord]]:
     Raises:
         UserError: If the folder or records are missing, or a record is broken.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path raises an error for a name that is too long
         raise UserError(f"{folder} is not a folder: give the folder that holds the runs.")
     paths = sorted(folder.rglob("result-*.json"))
     if not paths:

@@ -359,7 +359,7 @@ class AmifCLI(LightningCLI):
         if self.subcommand != "fit":
             return "run the same command again"
         started = self.run_folder if self.start is not None and self.start.done else None
-        name = started and started.resumable
+        name = None if started is None else started.resumable
         if name is None:
             return "run the same command again, since no checkpoint was saved"
         words = [word for word in self.argv if word != "--overwrite"]

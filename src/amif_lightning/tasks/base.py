@@ -33,6 +33,7 @@ from amif_lightning.tasks.checkpoints import (
     check_activation,
     check_selection,
     check_stage,
+    load_matching,
     origin_of,
     readable_by_lightning,
     seen_elsewhere,
@@ -286,20 +287,9 @@ class AMiFTask(L.LightningModule, ABC):
                 rank_zero_warn(doubt)
                 doubts.append(doubt)
         self.origin = Origin(trained_seconds(checkpoint), tuple(dict.fromkeys(doubts)))
-        own = self.state_dict()
-        given = checkpoint["state_dict"]
-        wrong = [k for k in given if k in own and own[k].shape != given[k].shape]
-        if wrong:
-            raise UserError(
-                f"{path} holds {wrong[0]} of shape {tuple(given[wrong[0]].shape)}, this model has "
-                f"{tuple(own[wrong[0]].shape)}: start from a checkpoint of the same size."
-            )
-        missing, unused = self.load_state_dict(given, strict=False)
+        missing, loaded = load_matching(self, checkpoint["state_dict"], path)
         self.untrained = bool(missing)
-        self.print(
-            f"Started from {path}: {len(own) - len(missing)} tensors loaded, {len(missing)} "
-            f"missing ({_groups(missing)}), {len(unused)} unused ({_groups(unused)})."
-        )
+        self.print(f"Started from {path}: {loaded}.")
         self._complete(missing)
 
     def _complete(self, missing: list[str]) -> None:
@@ -412,8 +402,3 @@ class AMiFTask(L.LightningModule, ABC):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-
-def _groups(keys: list[str]) -> str:
-    """Return the modules of state keys, or `none`."""
-    return ", ".join(sorted({key.split(".")[0] for key in keys})) or "none"

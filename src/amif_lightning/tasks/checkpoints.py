@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.errors import UserError
@@ -154,3 +155,30 @@ def check_selection(stored: AnswerSpace, present: AnswerSpace, *, same_protocol:
                     f"module has {name} {new.get(name)}, so rows of its training or validation "
                     f"could be scored: give {place}{name} {old.get(name)}."
                 )
+
+
+def load_matching(
+    module: nn.Module, given: Mapping[str, Tensor], path: object
+) -> tuple[list[str], str]:
+    """Load the tensors that a module has; return its missing keys, and a summary.
+
+    Raises:
+        UserError: If a tensor of the checkpoint at ``path`` has another shape.
+    """
+    own = module.state_dict()
+    wrong = [key for key in given if key in own and own[key].shape != given[key].shape]
+    if wrong:
+        raise UserError(
+            f"{path} holds {wrong[0]} of shape {tuple(given[wrong[0]].shape)}, this model has "
+            f"{tuple(own[wrong[0]].shape)}: start from a checkpoint of the same size."
+        )
+    missing, unused = module.load_state_dict(given, strict=False)
+    return missing, (
+        f"{len(own) - len(missing)} tensors loaded, {len(missing)} missing ({_groups(missing)}), "
+        f"{len(unused)} unused ({_groups(unused)})"
+    )
+
+
+def _groups(keys: list[str]) -> str:
+    """Return the modules of state keys, or `none`."""
+    return ", ".join(sorted({key.split(".")[0] for key in keys})) or "none"

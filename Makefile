@@ -36,7 +36,7 @@ TESTED := requirements-tested.txt
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
+	@echo '  variables: SEEDS="0 1 2"  SIZE=tiny|small|base  PROTOCOL=clean|literature  ROOT=FOLDER  RUNS=runs'
 	@echo '             SPLIT=validation|test  INIT_FROM=CHECKPOINT  DATA=NAME'
 	@echo '             CORPUS=NAME  STAGE=global|local  MINUTES=10'
 	@echo '             EXTRA="options of fit and test"  REPORT="options of report"'
@@ -99,7 +99,7 @@ compare-mixture: $(STAMP) ## validation of VQA-RAD (VQA_RAD=FOLDER) and VQA-Med-
 
 validation = $(BIN)/python benchmarks/measures/validation.py "$(RUNS)/mixture-$(1)/clean" "$(RUNS)/mixture-both/clean" \
   --config experiments/vqa/$(1).yaml --config experiments/size/$(SIZE).yaml \
-  $(if $(filter tiny,$(SIZE)),--config experiments/size/tiny_answering.yaml)
+  $(patsubst %,--config %,$(wildcard experiments/size/$(SIZE)_answering.yaml))
 
 .PHONY: reproduce-vqa-rad
 reproduce-vqa-rad: $(STAMP) ## VQA-RAD in ROOT: train and test every seed, print the table

@@ -94,7 +94,7 @@ def _experiments(place: int, overlay: Path) -> list[Path]:
         return [FOLDER / overlay.parent.name / "phantom.yaml"]
     pretraining = [path for path in EXPERIMENTS if path not in ANSWERING]
     stages = {"stage": [pretraining]}.get(overlay.parent.name, [pretraining, ANSWERING])
-    stages = [ANSWERING] if overlay.stem == "tiny_answering" else stages
+    stages = [ANSWERING] if overlay.stem.endswith("_answering") else stages
     return [paths[place % len(paths)] for paths in stages]
 
 
@@ -119,7 +119,7 @@ def test_they_are_found() -> None:
     assert {"phantom", "vqa_rad", "vqa_med_2019"} <= {path.stem for path in ANSWERING}
     others = {path.stem for path in EXPERIMENTS} - {"vqa_rad"}
     assert {"phantom", "base", "released"} <= others
-    assert {"tiny", "base", "cpu", "gpu", "ddp"} <= {path.stem for path in OVERLAYS}
+    assert {"tiny", "small", "base", "cpu", "gpu", "ddp"} <= {path.stem for path in OVERLAYS}
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=_name)

@@ -13,6 +13,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+#: Mean and standard deviation of red, green and blue by which the images of every batch are
+#: normalised: those of CLIP's training images. A tower whose weights expect others converts them
+#: (models/pixels.py).
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
 
 @dataclass
 class _Tensors:

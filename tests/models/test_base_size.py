@@ -121,7 +121,7 @@ def work(folder: Path) -> dict[str, Any]:
     loss = -task.answer_log_likelihood(fused, batch).mean()
     loss.backward()
     idle = [n for n, p in task.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    groups = parameter_groups(task.parameters(), task.weight_decay)
+    groups = parameter_groups(task.named_parameters(), task.lr, task.lr_factors, task.weight_decay)
     torch.optim.AdamW(groups, lr=task.lr, betas=task.betas).step()
     task.eval()
     with torch.inference_mode():

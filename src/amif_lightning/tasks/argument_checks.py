@@ -15,6 +15,12 @@ def check_weights(**weights: float) -> None:
         check(name, value, 0 <= value < math.inf, "0 or more")
 
 
+def check_factors(**factors: float) -> None:
+    """Require finite factors above 0."""
+    for name, value in factors.items():
+        check(name, value, 0 < value < math.inf, "a number above 0 (freeze_... keeps weights)")
+
+
 def check_at_least_one(**numbers: int) -> None:
     """Require counts of 1 or more."""
     for name, value in numbers.items():

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import Tokens
@@ -19,8 +19,9 @@ from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.errors import UserError
 from amif_lightning.models.fusion import CoAttention, EncodedPair
 from amif_lightning.models.text import TextEncoder
-from amif_lightning.models.vision import CHANNELS, CLIPTower, build_vision
+from amif_lightning.models.vision import CHANNELS, build_vision
 from amif_lightning.signatures import describe
+from amif_lightning.tasks.argument_checks import check_factors
 from amif_lightning.tasks.checkpoints import (
     Origin,
     check_activation,
@@ -32,7 +33,11 @@ from amif_lightning.tasks.checkpoints import (
     tokenizer_of,
     trained_seconds,
 )
-from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
+from amif_lightning.tasks.optimization import (
+    cosine_with_warmup,
+    optimizer_steps,
+    parameter_groups,
+)
 from amif_lightning.tasks.resume import (
     check_validation_interval,
     complete_finished_epoch,
@@ -49,16 +54,19 @@ class AMiFTask(L.LightningModule):
     """Base of the pre-training and answering stages; an option out of range raises a UserError.
 
     Args:
-        vision: Image tower: an open_clip model name, ``hf-hub:NAME``, ``local-dir:FOLDER``, or
-            ``conv`` for a small network without download.
-        vision_pretrained: open_clip weights tag or file; null for random weights.
+        vision: Image tower: an open_clip model name, ``hf-hub:NAME``, ``local-dir:FOLDER``,
+            ``timm:NAME`` for any network of timm, ``efficientnet-lite0`` (or 1, 2) with weights
+            from an installed package, or ``conv`` for a small network without download.
+        vision_pretrained: ``auto``: the tower's own weights (for an open_clip model name those of
+            OpenAI); an open_clip weights tag, or a file; null for random weights.
         vision_quick_gelu: Whether the image tower uses OpenAI's approximation of GELU; null: as the
             weights tag requires, else as the model's configuration. Checkpoints store the result.
         vision_channels: Channels of the stages of ``conv``, at least one. The stem has stride 4 and
             each later stage halves the grid: four stages give patches of 32 pixels.
         vision_summary_channels: Channels of a separate ``conv`` branch for the summary token; the
             last stage of the patches is then pointwise. Empty: the summary token is their mean.
-        text: Text encoder: hub name or folder of a BERT, or ``small`` (no download).
+        text: Text encoder: hub name or folder of a BERT, ``minilm`` with weights from an installed
+            package, or ``small`` (no download).
         text_pretrained: Whether to load that encoder's weights.
         text_layers: Layers of the ``small`` text encoder.
         image_size: Side of the input in pixels; must equal the data module's.
@@ -68,7 +76,14 @@ class AMiFTask(L.LightningModule):
         dropout: Dropout probability.
         attention: Attention implementation in transformers.
         init_from: Checkpoint of an earlier run to start from, a file or an address.
+        freeze_vision: Whether to keep the image tower's weights and moving means; learned positions
+            that a network of timm lacks are trained.
+        freeze_text: Whether to keep the text encoder's weights.
         lr: Highest learning rate.
+        vision_lr_factor: Multiple of the learning rate for the image tower, above 0.
+        text_lr_factor: The same for the text encoder.
+        fusion_lr_factor: The same for fusion; after pretrained encoders, 5 is usual for new layers.
+        heads_lr_factor: The same for all other layers, such as the answer decoder.
         min_lr: Learning rate at the end of the cosine.
         warmup: Share of all steps with a rising learning rate.
         weight_decay: AdamW's weight decay, on matrices only.
@@ -88,7 +103,7 @@ class AMiFTask(L.LightningModule):
     def __init__(
         self,
         vision: str = "ViT-B-16",
-        vision_pretrained: str | None = "openai",
+        vision_pretrained: str | None = "auto",
         vision_quick_gelu: bool | None = None,
         vision_channels: Sequence[int] = CHANNELS,
         vision_summary_channels: Sequence[int] = (),
@@ -102,7 +117,13 @@ class AMiFTask(L.LightningModule):
         dropout: float = 0.1,
         attention: Literal["sdpa", "eager"] = "sdpa",
         init_from: str | None = None,
+        freeze_vision: bool = False,
+        freeze_text: bool = False,
         lr: float = 1.5e-5,
+        vision_lr_factor: float = 1.0,
+        text_lr_factor: float = 1.0,
+        fusion_lr_factor: float = 1.0,
+        heads_lr_factor: float = 1.0,
         min_lr: float = 1e-8,
         warmup: float = 0.1,
         weight_decay: float = 0.05,
@@ -118,6 +139,13 @@ class AMiFTask(L.LightningModule):
         self.image_size, self.init_from = image_size, init_from
         self.heads, self.dropout, self.attention = heads, dropout, attention
         self.lr, self.min_lr, self.warmup = lr, min_lr, warmup
+        self.lr_factors = {
+            "vision": vision_lr_factor,
+            "text": text_lr_factor,
+            "fusion": fusion_lr_factor,
+            "heads": heads_lr_factor,
+        }
+        check_factors(**{f"{part}_lr_factor": value for part, value in self.lr_factors.items()})
         self.weight_decay, self.betas, self.seed = weight_decay, betas, seed
         self.untrained = True  # until weights are loaded or a training step is done
         self.vision = build_vision(
@@ -128,7 +156,7 @@ class AMiFTask(L.LightningModule):
             vision_channels,
             vision_summary_channels,
         )
-        self.quick_gelu = self.vision.quick_gelu if isinstance(self.vision, CLIPTower) else None
+        self.quick_gelu = self.vision.quick_gelu
         self.text = TextEncoder(
             text,
             pretrained=text_pretrained,
@@ -141,10 +169,27 @@ class AMiFTask(L.LightningModule):
         self.fusion = CoAttention(
             self.text.width, self.vision.width, width, fusion_layers, heads, dropout
         )
+        self.frozen: list[nn.Module] = []  # in evaluation mode during training
+        if freeze_vision:
+            self.freeze_part(getattr(self.vision, "visual", self.vision))
+        if freeze_text:
+            self.freeze_part(self.text)
         self.space: AnswerSpace | None = None
         self.tokenizer: str | None = None  # JSON text
         self.origin: Origin | None = None  # earlier run that the weights started from
         self._initialised = False  # whether `init_from` or a checkpoint was loaded
+
+    def freeze_part(self, part: nn.Module) -> None:
+        """Do not train a part, and keep it in evaluation mode: no dropout or moving means."""
+        part.requires_grad_(False).eval()
+        self.frozen.append(part)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch modes except those of frozen parts."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     # ---- life cycle ---------------------------------------------------------------------------
 
@@ -333,37 +378,21 @@ class AMiFTask(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Build AdamW and a cosine with warm-up; raise a UserError if the run has no last step."""
         optimizer = torch.optim.AdamW(
-            parameter_groups(self.parameters(), self.weight_decay), lr=self.lr, betas=self.betas
+            parameter_groups(self.named_parameters(), self.lr, self.lr_factors, self.weight_decay),
+            lr=self.lr,
+            betas=self.betas,
         )
-        steps = self._optimizer_steps()
+        steps = optimizer_steps(self.trainer)
         if math.isinf(steps):
             raise UserError(
                 "The learning rate falls until the last step and this run has none: set "
                 "--trainer.max_epochs or --trainer.max_steps."
             )
-        scheduler = cosine_with_warmup(optimizer, int(steps), self.warmup, self.min_lr)
+        scheduler = cosine_with_warmup(optimizer, int(steps), self.warmup, self.min_lr, self.lr)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-    def _optimizer_steps(self) -> float:
-        """Return the optimizer steps of the whole run; infinite without an end."""
-        trainer = self.trainer
-        if trainer.ckpt_path is None or trainer.max_epochs in (None, -1):
-            return trainer.estimated_stepping_batches
-        # That property starts the training loader before the checkpoint's progress is restored,
-        # which would restart the resumed epoch. Another loader gives the same number.
-        loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]  # Trainer
-        limit = trainer.limit_train_batches
-        batches = len(loader)
-        if isinstance(limit, int):
-            batches = min(batches, limit)
-        elif limit is not None:
-            batches = int(batches * limit)
-        epochs = max(int(trainer.max_epochs or 0), 1)
-        steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
-        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
 
 def _groups(keys: list[str]) -> str:

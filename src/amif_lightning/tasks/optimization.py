@@ -1,10 +1,11 @@
-"""Parameter groups and the learning-rate schedule."""
+"""Parameter groups, the learning-rate schedule and its number of steps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from lightning.pytorch import Trainer
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -13,23 +14,42 @@ from amif_lightning.errors import UserError
 
 
 def parameter_groups(
-    parameters: Iterable[nn.Parameter], weight_decay: float
+    named: Iterable[tuple[str, nn.Parameter]],
+    lr: float,
+    factors: Mapping[str, float],
+    weight_decay: float,
 ) -> list[dict[str, object]]:
-    """Apply weight decay to trained matrices and kernels, but not to norms and biases."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    """Group trained parameters by learning rate, and by weight decay within each rate.
+
+    Norms and biases have no weight decay. ``factors`` are multiples of ``lr`` by module, the first
+    part of a name; modules that it lacks have that of ``heads``.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            factor = factors.get(name.partition(".")[0], factors["heads"])
+            groups.setdefault(factor, []).append(parameter)
     return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in group if (p.ndim >= 2) == matrices], "lr": lr * factor, **decay}
+        for factor, group in groups.items()
+        for matrices, decay in (
+            (True, {"weight_decay": weight_decay}),
+            (False, {"weight_decay": 0.0}),
+        )
     ]
 
 
-def cosine_with_warmup(optimizer: Optimizer, steps: int, warmup: float, min_lr: float) -> LambdaLR:
-    """Raise the rate linearly over a share of all ``steps``, then lower it by half a cosine.
+def cosine_with_warmup(
+    optimizer: Optimizer, steps: int, warmup: float, min_lr: float, highest: float
+) -> LambdaLR:
+    """Raise all rates linearly over a share of all ``steps``, then lower them by half a cosine.
+
+    ``highest`` is the rate of a group with factor 1; ``min_lr`` is its last one. The rates of other
+    groups keep their ratio to it.
 
     Raises:
-        UserError: Unless 0 <= ``warmup`` <= 1 and 0 <= ``min_lr`` <= rate > 0.
+        UserError: Unless 0 <= ``warmup`` <= 1 and 0 <= ``min_lr`` <= ``highest`` > 0.
     """
-    highest = float(optimizer.param_groups[0]["lr"])
     if not 0 <= warmup <= 1:
         raise UserError(f"model.init_args.warmup is {warmup}: give a share of the steps, 0 to 1.")
     if not 0 <= min_lr <= highest or not highest > 0:
@@ -47,3 +67,21 @@ def cosine_with_warmup(optimizer: Optimizer, steps: int, warmup: float, min_lr: 
         return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
+
+
+def optimizer_steps(trainer: Trainer) -> float:
+    """Return the optimizer steps of the whole run; infinite without an end."""
+    if trainer.ckpt_path is None or trainer.max_epochs in (None, -1):
+        return trainer.estimated_stepping_batches
+    # That property starts the training loader before the checkpoint's progress is restored,
+    # which would restart the resumed epoch. Another loader gives the same number.
+    loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]  # Trainer
+    limit = trainer.limit_train_batches
+    batches = len(loader)
+    if isinstance(limit, int):
+        batches = min(batches, limit)
+    elif limit is not None:
+        batches = int(batches * limit)
+    epochs = max(int(trainer.max_epochs or 0), 1)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)

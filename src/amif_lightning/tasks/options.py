@@ -29,7 +29,13 @@ class TaskOptions(TypedDict, total=False):
     dropout: float
     attention: Literal["sdpa", "eager"]
     init_from: str | None
+    freeze_vision: bool
+    freeze_text: bool
     lr: float
+    vision_lr_factor: float
+    text_lr_factor: float
+    fusion_lr_factor: float
+    heads_lr_factor: float
     min_lr: float
     warmup: float
     weight_decay: float

@@ -110,9 +110,12 @@ class AMiFPretrain(LocalAlignmentTask):
         # The alignment losses that use each encoder's projection.
         texts, images = aligned - {"view_view"}, aligned - {"text_text"}
         idle: list[nn.Module] = []
-        if self.stage == "local" or not (texts or fuses):
+        if self.stage == "local":
+            self.freeze_part(self.text)
+            self.freeze_part(self.vision)
+        if not (texts or fuses):
             idle.append(self.text)
-        if self.stage == "local" or not (images or fuses):
+        if not (images or fuses):
             idle.append(self.vision)
         shared = self.projections is None
         if not fuses:
@@ -134,14 +137,6 @@ class AMiFPretrain(LocalAlignmentTask):
         for module in idle:
             module.requires_grad_(False)
         self.train()
-
-    def train(self, mode: bool = True) -> AMiFPretrain:
-        """Switch modes, but keep frozen encoders in evaluation mode: no dropout or moving means."""
-        super().train(mode)
-        if self.stage == "local":
-            self.vision.eval()
-            self.text.eval()
-        return self
 
     def setup(self, stage: str) -> None:
         """Prepare the scores of a split, and warn if untrained encoders are frozen.

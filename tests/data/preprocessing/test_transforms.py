@@ -11,13 +11,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
-from amif_lightning.data.preprocessing.transforms import (
-    CLIP_MEAN,
-    CLIP_STD,
-    Augmentation,
-    ImageTransform,
-    operations,
-)
+from amif_lightning.batch import CLIP_MEAN, CLIP_STD
+from amif_lightning.data.preprocessing.transforms import Augmentation, ImageTransform, operations
 from amif_lightning.errors import UserError
 
 ALL: list[Augmentation] = ["none", "mild", "paper", "paper_pretrain", "released_pretrain"]

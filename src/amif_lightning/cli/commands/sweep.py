@@ -30,7 +30,7 @@ def sweep_parser() -> argparse.ArgumentParser:
     add("file", metavar="FILE", type=Path, help="a file of experiments/sweep/")
     add("--seeds", type=int, nargs="+", default=[0], metavar="K", help="(default: 0)")
     add("--runs", default="runs", metavar="DIR", help="folder of the run folders (default: runs)")
-    add("--size", default="", help="tiny or base (default: tiny)")
+    add("--size", default="", help="tiny, small or base (default: tiny)")
     add("--protocol", default="", help="clean or literature (default: clean)")
     add("--root", default="", metavar="FOLDER", help="the data set's folder")
     add("--split", default="", help="validation or test; default: as in the file")

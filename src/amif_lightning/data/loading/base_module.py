@@ -42,8 +42,8 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         eval_batch_size: Images (studies) per validation or test step.
         num_workers: Processes that decode, augment and tokenise.
         image_size: Side of the square network input in pixels.
-        tokenizer: ``words`` (4096 slots built from texts, no download), or the hub name or folder
-            of a text encoder.
+        tokenizer: ``words`` (4096 slots built from texts, no download), ``minilm`` from an
+            installed package, or the hub name or folder of a text encoder.
         tokenizer_corpora: Source of ``words``: ``train`` (this data set's training texts) or files
             with one text per line. Both stages of a run must use the same.
         augmentation: ``none``, ``mild``, ``paper`` (fine-tuning), ``paper_pretrain`` or

@@ -1,4 +1,4 @@
-"""Tokenizers from the hub or a folder, or ``words``: a fixed table built from training texts.
+"""Tokenizers of text encoders, or ``words``: a fixed table built from training texts.
 
 The table has 4096 slots: specials, all characters, then words by count and alphabet. Unlike
 ``WordPieceTrainer``'s it is deterministic, and its size does not depend on the data.
@@ -16,6 +16,7 @@ from tokenizers.decoders import WordPiece as WordPieceDecoder
 
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import DOWNLOAD, use_cache_if_unreachable
+from amif_lightning.models.packages import packaged
 
 TABLE_SIZE = 4096
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -93,22 +94,25 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, name: str) -> Tokenizer:
-        """Load a text encoder's tokenizer from the hub or a local folder.
+        """Load a text encoder's tokenizer from the hub, a folder, or for ``minilm`` its package.
 
         Raises:
             UserError: If it cannot be loaded or is of another kind.
         """
         from transformers import AutoTokenizer
 
-        use_cache_if_unreachable(name)
+        packed = name == "minilm"
+        if not packed:
+            use_cache_if_unreachable(name)
+        source = packaged(name) if packed else name
         try:
-            loaded = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            loaded = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             fast = FastTokenizer.from_str(loaded.backend_tokenizer.to_str())
         except Exception as error:  # the tokenizers library raises bare Exceptions
             raise UserError(
                 f"The tokenizer {name!r} could not be loaded ({type(error).__name__}): "
                 f"{DOWNLOAD}, give the folder as --data.init_args.tokenizer and set "
-                "HF_HUB_OFFLINE=1, or use --data.init_args.tokenizer words, which needs "
+                "HF_HUB_OFFLINE=1, or use --data.init_args.tokenizer minilm or words, which need "
                 "no download."
             ) from error
         # A BERT folder without a vocabulary loads silently with special tokens only.

@@ -20,14 +20,11 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 from amif_lightning.arguments import check_choice
+from amif_lightning.batch import CLIP_MEAN, CLIP_STD
 from amif_lightning.data.preprocessing.images import MAX_PIXELS, decode_image
 from amif_lightning.errors import UserError
 
 Augmentation = Literal["none", "mild", "paper", "paper_pretrain", "released_pretrain"]
-
-# Statistics of CLIP's training images, which every open_clip tower expects.
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 # Smallest crop areas of the two stages; decoding must keep enough pixels for them.
 SMALLEST_CROP = 0.6

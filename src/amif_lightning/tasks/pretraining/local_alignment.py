@@ -25,6 +25,7 @@ from amif_lightning.tasks.argument_checks import (
 )
 from amif_lightning.tasks.base import AMiFTask
 from amif_lightning.tasks.local_tokens import LocalTokens, fused_tokens, unfused_tokens
+from amif_lightning.tasks.optimization import optimizer_steps
 from amif_lightning.tasks.options import (
     Negatives,
     Stage,
@@ -202,7 +203,7 @@ class LocalAlignmentTask(AMiFTask):
     def configure_optimizers(self) -> Any:
         """Extend the base's method to store the number of steps."""
         made = super().configure_optimizers()
-        self.steps = self._optimizer_steps()
+        self.steps = optimizer_steps(self.trainer)
         return made
 
     # ---- losses -------------------------------------------------------------------------------

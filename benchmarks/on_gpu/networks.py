@@ -102,7 +102,7 @@ class Stage:
 
     def reset(self) -> None:
         """Build the optimizer of the task's `configure_optimizers`, without its schedule."""
-        groups: Any = parameter_groups(self.task.parameters(), 0.05)
+        groups: Any = parameter_groups(self.task.named_parameters(), 1e-6, {"heads": 1.0}, 0.05)
         rates: dict[str, Any] = {"lr": 1e-6, "betas": (0.9, 0.98), "fused": self.fused}
         self.optimizer = torch.optim.AdamW(groups, **rates)
 

@@ -72,7 +72,7 @@ def test_averaged_weights_are_stored_resumed_and_tested(data: Phantom, tmp_path:
     assert not average.equal(stored["current_model_state"][name])
     resumed = run(ModelCheckpoint(tmp_path / "no"), ckpt_path=tmp_path / "step=4.ckpt")
     assert resumed.state_dict()[name].equal(task.state_dict()[name])
-    # As `test` does, in a process of its own: a trainer that has trained would load the last weights.
+    # As `test` does, in its own process; a trainer that has trained would load the last weights.
     fresh = trainer(tmp_path, limit_test_batches=1, callbacks=[EMAWeightAveraging(decay=0.5)])
     fresh.test(task, data, ckpt_path=tmp_path / "step=4.ckpt", verbose=False)
     assert task.state_dict()[name].equal(average)

@@ -1,4 +1,7 @@
-"""The exception for errors that the user can fix."""
+"""The exception for errors that the user can fix, and safe text for terminals."""
+
+import json
+import unicodedata
 
 
 class UserError(Exception):
@@ -13,11 +16,21 @@ class UserError(Exception):
         super().__init__(message if message.startswith("Caught ") else printable(message))
 
 
-def printable(text: str) -> str:
-    """Return a text with control characters and other non-printable ones as Python escapes."""
+def printable(text: str, keep: str = "") -> str:
+    r"""Write control and format characters as ``\u001b``, except those in ``keep``.
+
+    Text from files could otherwise move the cursor, forge lines or reverse the reading direction.
+    JSON stays valid and keeps its meaning.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    unsafe = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(
+        json.dumps(char)[1:-1]
+        if unicodedata.category(char) in unsafe and char not in keep
+        else char
+        for char in text
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -23,8 +23,8 @@ class Count:
     count: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.correct <= self.count:
-            raise ValueError(f"must have 0 <= correct <= count, found {self}")
+        if not 0 <= self.correct <= self.count < 1e15:
+            raise ValueError("must have 0 <= correct <= count < 1e15")
 
     @property
     def share(self) -> float:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import amif_lightning
 from amif_lightning.cli.config_files import check_configs, split_configs, suggestion
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, printable
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        print(f"error: {message_of(error)}", file=sys.stderr)
+        print(printable(f"error: {message_of(error)}", keep="\n"), file=sys.stderr)
         return 2
     except RuntimeError as error:
         from amif_lightning.cli.processes import fault

@@ -125,6 +125,24 @@ def test_weights_that_are_not_finite_give_no_answer(
     assert "holds weights that are not finite numbers, such as decoder." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_questions_cannot_control_the_terminal(
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    name = images / "\x1b[2J\u202e.png"
+    (images / "a.png").rename(name)
+    question = "is there \x1b]0;x\r\u202e a nodule?\nforged: 99 %"
+    words = ["--json"] if as_json else []
+    assert ask(checkpoint, "--image", name, "--question", question, *words) == 0
+    printed = capsys.readouterr().out
+    assert all(line.isprintable() for line in printed.split("\n"))
+    head = printed.split("\n")[0]
+    assert "\\u001b[2J\\u202e.png" in head
+    assert r"\u001b]0;x\r\u202e a nodule?\nforged: 99 %" in head
+    if as_json:
+        assert json.loads(head)["question"] == question
+
+
 def test_json_lines_for_a_program(
     checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,13 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import amif_lightning
 from amif_lightning.cli.commands.report import main
 from amif_lightning.errors import UserError
+from amif_lightning.reports.analysis import statistics
+from amif_lightning.reports.records.run import Hardware
+from amif_lightning.reports.render.comparisons import MAX_ALL_PAIRS
+from tests.reports.conftest import edit
 
 Writer = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -130,6 +136,80 @@ def test_the_page_is_written_besides_the_markdown(
     assert "--no-images" not in text
     assert "with 95 % intervals; on the right the difference from the baseline vqa-rad" in text
     assert [path.name for path in file.parent.iterdir()] == ["report.html"]
+
+
+HOSTILE = "\x1b[2J\x1b]0;x\r\u202e|`x`<script>![a](http://b)\n# forged"
+
+
+def test_text_of_records_cannot_control_a_terminal_or_forge_markdown(
+    write_run: Writer, write_search: Writer, tmp_path: Path, capsys: Capture
+) -> None:
+    hostile: dict[str, Any] = {
+        "dataset": HOSTILE,
+        "layout": HOSTILE,
+        "warnings": (HOSTILE,),
+        "config": {HOSTILE: HOSTILE},
+        "versions": {"torch": HOSTILE},
+        "hardware": Hardware(cpu=HOSTILE, cores=1, memory_gib=None),
+    }
+    write_run(0, **hostile, majority_answer=HOSTILE)
+    write_search(0, **hostile)
+    for path in tmp_path.rglob("result-test.json"):
+        edit(path, "experiment", HOSTILE)
+    files = [tmp_path / name for name in ("a.md", "a.svg", "a.html")]
+    words = [
+        part
+        for f in files
+        for part in (f"--{'figure' if f.suffix == '.svg' else f.suffix[1:]}", str(f))
+    ]
+    words[0] = "--output"
+    main([str(tmp_path)])
+    main([str(tmp_path), "--summary"])
+    main([str(tmp_path), *words])
+    texts = [capsys.readouterr().out, *(file.read_text(encoding="utf-8") for file in files)]
+    for text in texts:
+        assert "\\u001b[2J\\u001b]0;x" in text
+        assert all(line.isprintable() for line in text.replace("\u00a0", " ").split("\n"))
+        assert not re.search(r"(?<!\\)<script", text)
+    for text in texts[:2]:
+        assert "# forged" not in [line[:8] for line in text.split("\n")]
+        assert not re.search(r"(?<!\\)(?:`x|\|\\`)|\]\(", text)
+    rows = [line for line in texts[0].split("\n") if line.startswith("|")]
+    assert len(rows) >= 6
+    for row, other in pairwise(rows):
+        same = len(row) == len(other)
+        assert not same or len(re.findall(r"(?<!\\)\|", row)) == len(
+            re.findall(r"(?<!\\)\|", other)
+        )
+
+
+def test_many_configurations_are_compared_on_request_only(
+    write_run: Writer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    bootstrap = statistics.bootstrap_difference
+
+    def counted(*arguments: Any) -> Any:
+        made.append(arguments)
+        return bootstrap(*arguments)
+
+    monkeypatch.setattr(statistics, "bootstrap_difference", counted)
+    for number in range(MAX_ALL_PAIRS + 1):
+        write_run(0, experiment=f"x{number:02d}", images=10, per_image=3)
+        if number == MAX_ALL_PAIRS - 1:
+            main([str(tmp_path)])
+            assert "## Comparisons" in capsys.readouterr().out
+            assert len(made) == 3 * 190  # three subsets have 30 questions
+            made.clear()
+    main([str(tmp_path)])
+    assert (
+        "Nothing is compared on VQARAD test, because 21 configurations have 210 pairs: choose "
+        in (capsys.readouterr().out)
+    )
+    assert not made
+    main([str(tmp_path), "--baseline", "x00"])
+    assert "Nothing is compared" not in capsys.readouterr().out
+    assert len(made) == 3 * 20  # grows with the number of configurations, not with its square
 
 
 def test_options_are_not_abbreviated(tmp_path: Path, capsys: Capture) -> None:

@@ -142,6 +142,15 @@ def test_captions_that_hold_out_a_set_are_clean(tmp_path: Path, first: Tiny, sec
     assert not any(split.pairs for split in found.held_out[0].splits.values())
 
 
+def test_names_cannot_control_the_terminal(tmp_path: Path, second: Tiny) -> None:
+    hostile = named_tiny(tmp_path, "First\x1b[2J\u202e\n")
+    with_copy(hostile, (second, second.made.splits["test"][0]), place=2)
+    found = across(hostile, [second])
+    for text in (found.to_text(), found.to_json(), hostile.audit().to_text()):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert r"First\u001b[2J\u202e\n" in text
+
+
 def test_images_that_cannot_be_read_are_counted_and_compared_by_name(
     first: Tiny, second: Tiny
 ) -> None:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from amif_lightning.data.leakage import image_hash
 from amif_lightning.data.leakage.image_hash import (
     BITS,
     MAX_DISTANCE,
     MIN_CORRELATION,
     Looks,
     content_pairs,
-    distances,
     name_pairs,
     unit,
 )
 from amif_lightning.data.preprocessing.images import decode_image
-from tests.data.leakage.plain_look import look
+from tests.data.leakage.plain_look import content_pairs as plain_pairs
+from tests.data.leakage.plain_look import distances, generated, look
 
 
 def draw(path: Path, seed: int, side: int = 160) -> Path:
@@ -98,11 +102,46 @@ def test_the_correlation_separates_images_with_similar_hashes(tmp_path: Path) ->
     assert same(images, held_out, max_distance=BITS, min_correlation=-1.0) == {"faint", "strong"}
 
 
-def test_distances_count_differing_bits() -> None:
-    rng = np.random.default_rng(0)
-    first, second = rng.random((5, BITS)) > 0.5, rng.random((7, BITS)) > 0.5
-    expected = [[int((a != b).sum()) for b in second] for a in first]
-    assert distances(first, second).tolist() == expected
+@pytest.mark.parametrize("limits", [{}, {"max_distance": 0}, {"max_distance": 130}])
+def test_pairs_equal_those_of_a_table_of_all(
+    limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_hash, "_TILE", 50)  # the sets end inside a tile and a block
+    first = generated(70, 1)
+    second = generated(120, 2, first, 90)
+    expected = plain_pairs(first, second, min_correlation=0.5, **limits)
+    assert len(expected) > 1
+    assert content_pairs(first, second, min_correlation=0.5, **limits) == expected
+    some = set(first.names[::3]), set(second.names[5:])
+    assert content_pairs(first, second, *some, min_correlation=0.5, **limits) == [
+        pair for pair in expected if pair.first in some[0] and pair.second in some[1]
+    ]
+
+
+@pytest.mark.slow
+def test_two_large_corpora_need_less_than_2_gib() -> None:
+    program = (
+        "import resource, time\n"
+        "from amif_lightning.data.leakage.image_hash import Looks, content_pairs\n"
+        "from tests.data.leakage.plain_look import content_pairs as plain, generated\n"
+        "first = generated(377_000, 1)\n"
+        "second = generated(377_000, 2, first, 300)\n"
+        "start = time.monotonic()\n"
+        "found = content_pairs(first, second)\n"
+        "taken = time.monotonic() - start\n"
+        "some, others = slice(0, 300 * 37, 37), slice(0, 300)\n"
+        "few = Looks(first.names[some], first.hashes[some], first.pixels[some], {})\n"
+        "copies = Looks(second.names[others], second.hashes[others], second.pixels[others], {})\n"
+        "print(len(found), found == plain(few, copies), f'{taken:.0f} s')\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    pairs, peak = done.stdout.splitlines()
+    number, equal, *_ = pairs.split()
+    assert (int(number) > 30, equal) == (True, "True")
+    assert int(peak) < 2048  # MiB
 
 
 @pytest.mark.parametrize(

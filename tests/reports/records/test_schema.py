@@ -18,6 +18,7 @@ from amif_lightning.reports.records.schema import (
     Model,
     Name,
     Number,
+    Real,
     Share,
     first_difference,
     parse,
@@ -40,6 +41,7 @@ class Sample(Model):
     flag: bool = True
     number: Number = 0
     value: float = 0.0
+    real: Real = 0.0
     share: Share = 0.0
     cosine: Cosine = 0.0
     texts: tuple[str, ...] = ()
@@ -53,6 +55,9 @@ class Sample(Model):
         ("flag", 1),
         ("number", True),
         ("number", -1),
+        ("number", 10**400),
+        ("real", 1e308),
+        ("real", -1e308),
         ("number", "1"),
         ("value", float("nan")),
         ("value", float("inf")),
@@ -61,6 +66,8 @@ class Sample(Model):
         ("texts", ["a", 1]),
         ("count", {"correct": 3, "count": 2}),
         ("count", {"correct": True, "count": 2}),
+        ("count", {"correct": -(10**400), "count": 2}),
+        ("count", {"correct": 0, "count": 10**400}),
         ("count", {"correct": 1, "count": 2, "percent": 50}),
         ("colour", "red"),
     ],
@@ -69,15 +76,25 @@ def test_wrong_types_and_unknown_fields_name_file_and_field(field: str, value: A
     with pytest.raises(UserError, match=rf"^file\.json: field '{field}.* folder\.$") as caught:
         parse(Sample, json.dumps({field: value}), "file.json")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "the content is not valid JSON"), ("[]", "the content: must be an object, found")],
+    [
+        ("{", "the content is not valid JSON"),
+        ("[]", "the content: must be an object, found"),
+        ("[" * 100_000, "the content is not valid JSON"),
+        ('{"texts": ' + "[" * 100_000 + "]" * 100_000 + "}", "the content is not valid JSON"),
+        ('{"value": NaN}', "field 'value'"),
+        (f'{{"number": {"9" * 5000}}}', ""),
+        ('{"name": "\\ud800"}', "the content is not valid JSON"),
+    ],
 )
 def test_text_without_an_object_is_refused(text: str, message: str) -> None:
-    with pytest.raises(UserError, match=f"file: {message}"):
+    with pytest.raises(UserError, match=f"file: {message}") as caught:
         parse(Sample, text, "file")
+    assert len(str(caught.value)) < 300
 
 
 def test_the_first_difference_is_named() -> None:

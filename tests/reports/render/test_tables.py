@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 import pytest
 
 from amif_lightning.reports.records.run import Durations, Hardware
-from amif_lightning.reports.render.markdown import Table, markdown
+from amif_lightning.reports.render.markdown import Table, bullets, escaped, markdown
 from amif_lightning.reports.render.tables import answer_table, knowledge_table, report, search_table
 from amif_lightning.reports.render.verdicts import verdict
 from tests.reports.conftest import Writer, answers_in, cells, searches_in
@@ -133,6 +133,22 @@ def test_markdown_cells_cannot_break_the_table() -> None:
 
 
 # ---- the vocabulary -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("p < 0.001, [a] (b)", "p < 0.001, [a] (b)"),
+        ("a|b", r"a\|b"),
+        (r"a\|b", r"a\\\|b"),
+        (r"C:\data", r"C:\data"),
+        ("`x` <b> </b> <!-- [x](y)", r"\`x\` \<b> \</b> \<!-- [x]\(y)"),
+        ("\x1b[2J\u202e\n# x", r"\u001b[2J\u202e\n# x"),
+    ],
+)
+def test_text_of_records_is_escaped(text: str, expected: str) -> None:
+    assert escaped(text) == expected
+    assert bullets([text]) == [f"- {expected}"]
 
 
 def test_attention_has_a_row_for_every_subset(write_run: Writer, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from amif_lightning.cli.config_files import fault
 from amif_lightning.data.files.atomic import replacing
 from amif_lightning.data.files.tables import TableFile, read_json_lines
-from amif_lightning.errors import UserError
+from amif_lightning.errors import UserError, printable
 
 if TYPE_CHECKING:
     from amif_lightning.answer_space import AnswerSpace
@@ -213,19 +213,19 @@ def _json_line(pair: AskedFile, outcome: Answered | UserError, origin: dict[str,
     if "id" in fields:
         fields["id"] = str(fields["id"])
     if isinstance(outcome, UserError):
-        return json.dumps(fields | {"error": str(outcome)}, ensure_ascii=False)
+        return printable(json.dumps(fields | {"error": str(outcome)}, ensure_ascii=False))
     fields["answers"] = [one._asdict() for one in outcome.answers]
     fields |= {"cut_tokens": outcome.cut, "unknown_words": outcome.unknown}
-    return json.dumps(fields | origin, ensure_ascii=False)
+    return printable(json.dumps(fields | origin, ensure_ascii=False))
 
 
 def _table(pair: AskedFile, outcome: Answered | UserError) -> str:
     frame = "" if pair.frame is None else f", frame {pair.frame}"
-    head = f"{pair.image}{frame}: {pair.question}"
+    head = printable(f"{pair.image}{frame}: {pair.question}")
     if isinstance(outcome, UserError):
-        return f"{head}\n  not answered: {outcome}\n"
+        return f"{head}\n  not answered: {printable(str(outcome))}\n"
     rest = 1.0 - sum(one.probability for one in outcome.answers)
-    rows = [(f"{i:>2}", a, p) for i, (a, p) in enumerate(outcome.answers, start=1)]
+    rows = [(f"{i:>2}", printable(a), p) for i, (a, p) in enumerate(outcome.answers, start=1)]
     rows.append((" -", "(anything else)", max(rest, 0.0)))
     width = max(len(text) for _, text, _ in rows)
     lines = [f"  {place}  {text:<{width}}  {100 * share:5.1f} %" for place, text, share in rows]

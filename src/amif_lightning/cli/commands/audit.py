@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from amif_lightning.cli.data_command import build, data_base, data_parser
+from amif_lightning.errors import printable
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         fields = json.loads(reports[0].to_json())
         if held_out:
             fields["across"] = json.loads(reports[1].to_json())
-        print(json.dumps(fields, indent=2, ensure_ascii=False))
+        print(printable(json.dumps(fields, indent=2, ensure_ascii=False), keep="\n"))
     else:
         print("\n\n".join(one.to_text() for one in reports))
     return int(any(one.failed for one in reports))

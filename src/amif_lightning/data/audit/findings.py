@@ -117,7 +117,7 @@ class Findings(ABC):
     def to_json(self) -> str:
         """Return the findings as indented JSON."""
         fields: dict[str, Any] = asdict(self) | {"clean": self.clean, "failed": self.failed}
-        return json.dumps(fields, indent=2, ensure_ascii=False)
+        return printable(json.dumps(fields, indent=2, ensure_ascii=False), keep="\n")
 
     def to_text(self) -> str:
         """Return the findings as terminal text without a final line break."""

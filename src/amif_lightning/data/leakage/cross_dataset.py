@@ -12,6 +12,7 @@ from amif_lightning.data.audit.findings import NAMED, table
 from amif_lightning.data.leakage.held_out import DatasetImages
 from amif_lightning.data.leakage.image_hash import Look, Looks, content_pairs, name_pairs, unit
 from amif_lightning.data.schema.questions import SplitName
+from amif_lightning.errors import printable
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Across:
     def to_json(self) -> str:
         """Return the findings with all pairs as indented JSON."""
         fields: dict[str, Any] = asdict(self) | {"leaks": self.leaks, "failed": self.failed}
-        return json.dumps(fields, indent=2, ensure_ascii=False)
+        return printable(json.dumps(fields, indent=2, ensure_ascii=False), keep="\n")
 
     def to_text(self) -> str:
         """Return the findings as terminal text without a final line break."""
@@ -103,7 +104,7 @@ class Across:
             )
         else:
             lines.append("clean: no trained image found in a held-out validation or test set")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def across(module: Any, held_out: Sequence[Any], look: Look) -> Across:
@@ -149,7 +150,7 @@ def shared(
 ) -> SplitAcross:
     """Compare the training images with a split of another data set, given the hashes of both."""
     named = _named(trained.files, held_out.files)
-    similar = {(p.first, p.second): p for p in content_pairs(seen, theirs.only(held_out.files))}
+    similar = {(p.first, p.second): p for p in content_pairs(seen, theirs, held_out=held_out.files)}
     places = [{name: place for place, name in enumerate(looks.names)} for looks in (seen, theirs)]
     pairs = []
     for key in sorted(named | similar.keys()):

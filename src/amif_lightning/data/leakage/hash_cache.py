@@ -63,14 +63,18 @@ class HashStore:
         for name, file in images.items():
             dataset, _, path = name.partition("/")
             groups[dataset][path] = file
-        entries: _Entries = {}
+        places = {name: place for place, name in enumerate(images)}
+        found = np.empty(len(images), _ENTRY)
         damaged: dict[str, str] = {}
         for dataset, files in groups.items():
+            # Copied, so that only one data set's entries are in memory twice.
             kept, bad = self._of_dataset(dataset, files)
-            entries |= {f"{dataset}/{path}": kept[path] for path in files if path not in bad}
+            for path in files.keys() - bad.keys():
+                found[places[f"{dataset}/{path}"]] = kept[path]
             damaged |= {f"{dataset}/{path}": sentence for path, sentence in bad.items()}
-        names = tuple(name for name in images if name in entries)
-        found = _stacked({name: entries[name] for name in names})
+        names = tuple(name for name in images if name not in damaged)
+        if damaged:
+            found = found[[places[name] for name in names]]
         return Looks(
             names=names,
             hashes=np.unpackbits(found["bits"], axis=1, count=BITS).astype(bool),

@@ -88,7 +88,7 @@ def leaking_images(
     for name, sentence in hashes.damaged.items():
         if held_out and (name in left or name in held_out):
             raise UserError(sentence)
-    pairs = content_pairs(hashes.only(left), hashes.only(held_out))
+    pairs = content_pairs(hashes, hashes, left, held_out)
     return reasons | {pair.first: CONTENT for pair in pairs}
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +50,7 @@ class Estimate:
     paired: bool = True
 
 
+@cache
 def wilson(score: Count) -> Interval:
     """Wilson's 95 % score interval for a share (Wilson 1927, JASA 22, 209-212)."""
     from scipy.stats import binomtest  # slow to import
@@ -94,7 +97,7 @@ def bootstrap_mean(
         ValueError: If the shapes do not fit.
     """
     values = _per_line(scores, len(clusters))
-    drawn = _draw_clusters(clusters, draws, seed)
+    drawn = _draw_clusters(tuple(clusters), draws, seed)
     if drawn is None:
         return None
     which, times, _ = drawn
@@ -123,8 +126,9 @@ def _per_line(scores: ArrayLike, count: int) -> Array:
     return means
 
 
+@lru_cache(maxsize=8)  # configurations on the same questions share the draws of their subsets
 def _draw_clusters(
-    clusters: Sequence[str], draws: int, seed: int
+    clusters: tuple[str, ...], draws: int, seed: int
 ) -> tuple[NDArray[np.int64], Array, np.random.Generator] | None:
     """Draw clusters; return the cluster of each line (Q,), counts (D, C) and the generator."""
     # Sorted names and one generator: the draws do not depend on the order of the lines.
@@ -202,7 +206,7 @@ def bootstrap_measure(
     ``second`` is subtracted from it, with the same seeds in the same order. None with fewer than
     `MIN_CLUSTERS` clusters, or if no line is scored.
     """
-    drawn = _draw_clusters(clusters, draws, 0)
+    drawn = _draw_clusters(tuple(clusters), draws, 0)
     if drawn is None:
         return None
     which, times, rng = drawn
@@ -210,7 +214,8 @@ def bootstrap_measure(
     scores = first.weighted(weights)
     if second is not None:
         scores = scores - second.weighted(weights)
-    seeds = rng.integers(0, scores.shape[1], size=scores.shape)
+    # A copy: the next call continues from the same state.
+    seeds = deepcopy(rng).integers(0, scores.shape[1], size=scores.shape)
     means = np.take_along_axis(scores, seeds, axis=1).mean(axis=1)
     means = means[~np.isnan(means)]
     return _percentiles(means) if len(means) else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amif_lightning import __version__
+from amif_lightning.errors import printable
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
 from amif_lightning.reports.page.images import Sheet, sheets
 from amif_lightning.reports.page.samples import Samples, samples
@@ -186,7 +187,7 @@ def page(
     """Render the report as one HTML document; all text from records is escaped.
 
     ``folder`` of the runs gives the title and the list of runs without a result. At least one
-    group is given. Without ``baselines`` all pairs are compared.
+    group is given. Without ``baselines`` see `compare`.
     """
     # Only the page needs these.
     import yaml
@@ -196,13 +197,17 @@ def page(
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
+        # The configuration and the templates' own parts have lines.
+        finalize=lambda value: printable(value, keep="\n") if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     # Long names may break after their underscores, numbers not before their sign.
-    environment.filters["name"] = lambda text: escape(text).replace("_", Markup("_<wbr>"))
-    environment.filters["prose"] = lambda text: str(text).replace(" %", "\u00a0%")
+    environment.filters["name"] = lambda text: escape(printable(text)).replace(
+        "_", Markup("_<wbr>")
+    )
+    environment.filters["prose"] = lambda text: printable(text).replace(" %", "\u00a0%")
     style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
     sections = [
         *page_sections(groups, baselines, images=images),

@@ -18,11 +18,12 @@ from amif_lightning.reports.records.schema import (
     Name,
     Number,
     Positive,
+    Real,
     Share,
     first_difference,
 )
 
-Effective = Annotated[float, Field(ge=1 - 1e-9)]
+Effective = Annotated[float, Field(ge=1 - 1e-9, lt=1e15)]
 
 
 class KnowledgeLine(Model):
@@ -64,7 +65,7 @@ class PredictionLine(Line):
     answer: str  # as released
     references: tuple[str, ...]  # normalised answers that count as correct
     prediction: str
-    log_likelihood: float | None  # natural logarithm; None if the method gives none
+    log_likelihood: Real | None  # natural logarithm; None if the method gives none
     correct: bool
     answer_type: str
     question_type: str

@@ -9,15 +9,15 @@ from typing import Annotated
 from pydantic import Field
 
 from amif_lightning.metrics.auc import auc
-from amif_lightning.reports.records.schema import Cosine, Model, NotNegative, Positive, Share
+from amif_lightning.reports.records.schema import Cosine, Model, NotNegative, Positive, Real, Share
 
 
 class Odds(Model):
     """Log-odds of matching for the study's own text and its negatives; None without a negative."""
 
-    own: float
-    random: float | None
-    hard: float | None
+    own: Real
+    random: Real | None
+    hard: Real | None
 
 
 class Transported(Model):
@@ -26,8 +26,8 @@ class Transported(Model):
     None without a negative or tokens. A debiased cost may be slightly negative.
     """
 
-    own: float | None
-    random: float | None
+    own: Real | None
+    random: Real | None
 
 
 class FindingLine(Model):
@@ -114,9 +114,9 @@ class PairAverages(Model):
     matching_auc_hard: Share | None  # the same for hard negatives
     matching_accuracy: Share | None  # mean of `PairLine.right`: a constant answer reaches 0.5
     reranked: Reranked | None
-    transport_own: float | None  # mean over studies with both costs
-    transport_random: float | None  # mean over the same studies
-    transport_margin: float | None  # random minus own: above 0 if own pairs are nearer
+    transport_own: Real | None  # mean over studies with both costs
+    transport_random: Real | None  # mean over the same studies
+    transport_margin: Real | None  # random minus own: above 0 if own pairs are nearer
     cosine: Cosine | None  # mean over patches and words of other pairs
     localisation: Localisation | None
 

@@ -149,7 +149,7 @@ class RetrievalRecord(Averages, RunRecord):
     FILE: ClassVar[str] = "studies-{}.jsonl"
 
     kind: Literal["retrieval"] = "retrieval"
-    teacher_kl: Annotated[float, Field(ge=-1e-6)] | None
+    teacher_kl: Annotated[float, Field(ge=-1e-6, lt=1e15)] | None
 
     @property
     def protocol_label(self) -> str:

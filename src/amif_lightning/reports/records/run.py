@@ -27,7 +27,7 @@ class Hardware(schema.Model):
 
     cpu: str
     cores: schema.Positive  # cores that the process may use
-    memory_gib: float | None  # None if unknown
+    memory_gib: schema.Real | None  # None if unknown
     gpu: str | None = None  # None without an accelerator
     devices: schema.Positive = 1  # processes (CPU) or accelerators used
 

@@ -19,9 +19,11 @@ _ROUNDING = 1e-9  # what rounding may add to a share or a cosine
 Share = Annotated[float, Field(ge=-_ROUNDING, le=1 + _ROUNDING)]
 Cosine = Annotated[float, Field(ge=-1 - _ROUNDING, le=1 + _ROUNDING)]
 Name = Annotated[str, Field(min_length=1)]
-Number = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0)]
+# The limits, far beyond real values, keep sums finite and cells short.
+Number = Annotated[int, Field(ge=0, lt=1e15)]
+Positive = Annotated[int, Field(ge=1, lt=1e15)]
+Real = Annotated[float, Field(gt=-1e15, lt=1e15)]
+NotNegative = Annotated[float, Field(ge=0, lt=1e15)]
 
 
 class Model(BaseModel):

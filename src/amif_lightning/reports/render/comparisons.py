@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
@@ -13,8 +14,11 @@ from amif_lightning.reports.analysis.groups import AnyGroup, subset_name
 from amif_lightning.reports.analysis.statistics import Estimate
 from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
-from amif_lightning.reports.render.markdown import Columns, Table, build, bullets
+from amif_lightning.reports.render.markdown import Columns, Table, build, bullets, escaped
 
+#: Without a baseline, all pairs of up to this many configurations of a split are compared: the
+#: number of pairs grows with the square, and nobody reads thousands of differences.
+MAX_ALL_PAIRS = 20
 _SEEDS = (
     "The interval is about these trained networks; the differences per seed show how far other "
     "seeds would differ. Nothing is corrected for the number of comparisons."
@@ -57,7 +61,8 @@ class Compared:
     @property
     def parts(self) -> list[str]:
         """List the Markdown parts; empty if nothing is compared."""
-        parts = [*bullets(self.sentences), *self.table.parts[1:], *self.remarks]
+        remarks = map(escaped, self.remarks)
+        parts = [*bullets(self.sentences), *self.table.parts[1:], *remarks]
         return [f"## {self.table.title}", *parts] if parts else []
 
 
@@ -65,12 +70,24 @@ def compare(groups: Sequence[AnyGroup], baselines: Sequence[str] = ()) -> Compar
     """Compute paired differences between experiments on the same data, protocol and split.
 
     ``groups`` are of one kind, sorted by data set. With ``baselines``, compare only with these
-    experiments and give each result as a sentence.
+    experiments and give each result as a sentence. Without, compare all pairs of each split that
+    has at most `MAX_ALL_PAIRS` configurations.
     """
     pairs: list[Pair] = []
     refused: dict[str, list[str]] = {}
-    for data, members in groupby(groups, key=lambda group: group.key.dataset):
-        for first, second in pairs_of(list(members), baselines):
+    crowded: list[str] = []
+    for data, those in groupby(groups, key=lambda group: group.key.dataset):
+        members = list(those)
+        sizes = Counter(group.key.split for group in members)
+        for split, count in sizes.items():
+            if count > MAX_ALL_PAIRS and not baselines:
+                members = [group for group in members if group.key.split != split]
+                crowded.append(
+                    f"Nothing is compared on {data} {split}, because {count} configurations have "
+                    f"{count * (count - 1) // 2} pairs: choose with --baseline EXPERIMENT, which "
+                    "may be given several times."
+                )
+        for first, second in pairs_of(members, baselines):
             if first.key.split != second.key.split:
                 continue  # another split is another set of cases
             reason = _not_comparable(first, second)
@@ -90,7 +107,8 @@ def compare(groups: Sequence[AnyGroup], baselines: Sequence[str] = ()) -> Compar
     legend = SEARCHES_LEGEND.format(score=measure) if searched else ANSWERS_LEGEND
     table = build(title, _columns(measure, searched=searched), pairs, legend)
     remarks = [f"{reason}: {'; '.join(names)}." for reason, names in refused.items()]
-    return Compared(pairs, table, sentences, remarks + _without_baseline(groups, baselines))
+    remarks += crowded + _without_baseline(groups, baselines)
+    return Compared(pairs, table, sentences, remarks)
 
 
 def _not_comparable(first: AnyGroup, second: AnyGroup) -> str | None:

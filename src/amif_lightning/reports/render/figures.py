@@ -11,6 +11,7 @@ from itertools import groupby
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from amif_lightning.errors import printable
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup, subset_name
 from amif_lightning.reports.analysis.statistics import Estimate, Interval
 from amif_lightning.reports.records.retrieval import JUDGED
@@ -254,7 +255,8 @@ def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
         stream = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(stream, format="svg", metadata=nothing)
-    return _cleaned(stream.getvalue(), title, _description(charts), inline=inline)
+    text = _cleaned(stream.getvalue(), title, _description(charts), inline=inline)
+    return printable(text, keep="\n")
 
 
 def _scores(axes: Axes, chart: Chart, panel: Panel) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+
+from amif_lightning.errors import printable
 
 T = TypeVar("T")
 #: Name of a column, and the function that gives an item's cell.
@@ -50,14 +53,18 @@ def build(title: str, columns: Columns[T], items: Iterable[T], legend: str) -> T
 
 def bullets(sentences: Collection[str]) -> list[str]:
     """Format a Markdown list as one part; empty without sentences."""
-    return ["\n".join(f"- {text}" for text in sentences)] if sentences else []
+    return ["\n".join(f"- {escaped(text)}" for text in sentences)] if sentences else []
+
+
+def escaped(text: str) -> str:
+    """Escape control characters, and the marks of tables, code, HTML and links in Markdown."""
+    marks = r"\\*(?:[|`]|<(?=[A-Za-z/!?])|(?<=\])\()"
+    return re.sub(marks, lambda mark: f"{2 * mark[0][:-1]}\\{mark[0][-1]}", printable(text))
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Format a Markdown table with columns that are also aligned as plain text."""
-    cells = [
-        [" ".join(text.split()).replace("|", "\\|") for text in row] for row in (header, *rows)
-    ]
+    cells = [[escaped(" ".join(text.split())) for text in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

@@ -28,7 +28,7 @@ def report(
     """Render the report, without published numbers, as Markdown; a verdict per group comes first.
 
     ``answers`` are configurations that answered, ``searches`` those that searched. Without
-    ``baselines`` all pairs are compared.
+    ``baselines`` see `compare`.
     """
     groups: list[AnyGroup] = [*answers, *searches]
     parts = ["\n\n".join(map(verdict, groups))]

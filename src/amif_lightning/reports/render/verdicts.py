@@ -5,12 +5,13 @@ from __future__ import annotations
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
 from amif_lightning.reports.analysis.statistics import Estimate
 from amif_lightning.reports.render import numbers
+from amif_lightning.reports.render.markdown import escaped
 
 
 def verdict(group: AnyGroup) -> str:
     """Return the sentence: data set, protocol, split, experiment, number of seeds, judgement."""
     where = f"{group.label}, {group.key.experiment}, {numbers.count_of(group.runs)}"
-    return f"{where}: {': '.join(judge(group))}"
+    return escaped(f"{where}: {': '.join(judge(group))}")
 
 
 def judge(group: AnyGroup) -> tuple[str, str]:

@@ -22,12 +22,7 @@ from amif_lightning.models.fusion import CoAttention, EncodedPair
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, build_vision
 from amif_lightning.signatures import describe
-from amif_lightning.tasks.argument_checks import (
-    check_at_least_one,
-    check_factors,
-    check_optimizer,
-    check_smoothing,
-)
+from amif_lightning.tasks import argument_checks as checks
 from amif_lightning.tasks.checkpoints import (
     Origin,
     check_activation,
@@ -138,15 +133,10 @@ class AMiFTask(L.LightningModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_at_least_one(
-            image_size=image_size,
-            width=width,
-            heads=heads,
-            text_layers=text_layers,
-            fusion_layers=fusion_layers,
-        )
-        check_smoothing(dropout=dropout)
-        check_optimizer(lr, min_lr, warmup, weight_decay, betas)
+        sizes = {"image_size": image_size, "width": width, "heads": heads}
+        checks.check_at_least_one(**sizes, text_layers=text_layers, fusion_layers=fusion_layers)
+        checks.check_smoothing(dropout=dropout)
+        checks.check_optimizer(lr, min_lr, warmup, weight_decay, betas)
         if width % heads:
             raise UserError(
                 f"model.init_args.width is {width} and heads is {heads}: the width must be a "
@@ -161,7 +151,9 @@ class AMiFTask(L.LightningModule, ABC):
             "fusion": fusion_lr_factor,
             "heads": heads_lr_factor,
         }
-        check_factors(**{f"{part}_lr_factor": value for part, value in self.lr_factors.items()})
+        checks.check_factors(
+            **{f"{part}_lr_factor": value for part, value in self.lr_factors.items()}
+        )
         self.weight_decay, self.betas, self.seed = weight_decay, betas, seed
         self.untrained = True  # until weights are loaded or a training step is done
         self.vision = build_vision(

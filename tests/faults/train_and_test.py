@@ -6,6 +6,7 @@ Arguments: the words of ``fit``, ``--then``, further words of ``test``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from amif_lightning.cli import main
@@ -14,6 +15,8 @@ from amif_lightning.cli import main
 OF_TWO = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 if __name__ == "__main__":
+    # A shell starts jobs in the background with an ignored SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cut = sys.argv.index("--then")
     words, more = sys.argv[1:cut], sys.argv[cut + 1 :]
     if code := main(words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -139,11 +140,11 @@ def read_checkpoint(source: str | Path, *, mmap: bool = True) -> dict[str, Any]:
 
 def _check_kind(path: Path, source: str | Path) -> None:
     """Raise a UserError unless the path is a zip archive, as ``torch.save`` writes it."""
-    if path.is_dir():
+    if os.path.isdir(path):  # Path raises an error for a name that is too long
         raise UserError(
             f"The checkpoint {source} is a folder: give a file in it, such as best.ckpt."
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"The checkpoint {source} does not exist: check the path.")
     start = _start(path)
     if start == _ZIP:

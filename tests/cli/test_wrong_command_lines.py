@@ -328,7 +328,7 @@ LINES = {
 #: With the suite's own classes, which need half a second each.
 REAL = {
     "--model AMiFVQAA": "did you mean `AMiFVQA`?",
-    "--model Nothing": "no model class `Nothing`; use one of AMiFPretrain, AMiFVQA\n",
+    "--model Nothing": "no model class `Nothing`; use one of AMiFPretrain, AMiFVQA",
     "--model.lr -1": "model.init_args.lr is -1.0 and min_lr is 1e-06: give an lr above 0",
     "--model.heads 0": "model.init_args.heads is 0: give at least 1.",
     "--model.attention fast": "model.init_args.attention does not take 'fast': give sdpa or eager.",

@@ -26,6 +26,7 @@ WRONG: dict[str, list[Any]] = {
     "fusion_layers": [0, -1],
     "dropout": [-0.1, 1.0, 3.0, math.nan],
     "lr": [0.0, -1.0, math.inf, math.nan],
+    **{f"{part}_lr_factor": [0.0, -1.0] for part in ("vision", "text", "fusion", "heads")},
     "min_lr": [-1e-6, 1.0],
     "warmup": [-0.1, 40.0],
     "weight_decay": [-1.0, math.inf],

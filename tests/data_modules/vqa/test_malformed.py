@@ -162,5 +162,5 @@ def test_a_row_that_the_protocol_leaves_out_is_printed_escaped(tmp_path: Path) -
     )
     path.write_text(json.dumps(rows), encoding="utf-8")
     found = VQARAD(str(tmp_path), layout="mevf", tokenizer="words").audit(check_images=False)
-    assert r"\x1b[31m is \ud800 it?" in found.to_text()
+    assert r"\u001b[31m is \ud800 it?" in found.to_text()
     found.to_json().encode()

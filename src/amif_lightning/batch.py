@@ -56,11 +56,14 @@ class VQABatch(_Tensors):
     """Questions about images.
 
     Attributes:
-        images: (I, 3, H, W) float, normalised; each image once.
+        images: (I, 3, H, W) float, normalised; each image once. With a token cache (I, P, D), the
+            tokens of the frozen image encoder.
         image_index: (B,) long, row of ``images`` of each question.
         question: (B, L) tokens ``[CLS] words [SEP]``.
         answer: (B, T) tokens ``[CLS] words [SEP]``, the decoder's target.
         strata: (B, S) bool, membership in the data module's strata.
+        question_states: (B, L, D) states of the frozen text encoder from a token cache, zero on
+            padding; None if the task encodes the questions.
         question_ids: B ids, unique within the data set.
         references: Normalised answers that count as correct, for each question.
         image_keys: Identity of the image, for each question.
@@ -72,6 +75,7 @@ class VQABatch(_Tensors):
     question: Tokens
     answer: Tokens
     strata: Tensor
+    question_states: Tensor | None = None
     question_ids: list[str] = field(default_factory=list)
     references: list[tuple[str, ...]] = field(default_factory=list)
     image_keys: list[str] = field(default_factory=list)

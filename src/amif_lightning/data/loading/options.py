@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from amif_lightning.data.loading.token_cache import CacheType
 from amif_lightning.data.preprocessing.transforms import Augmentation
 from amif_lightning.data.schema.answers import VocabularyKind
 from amif_lightning.data.schema.question_splits import EvaluationSplit, Protocol
@@ -23,6 +24,8 @@ class LoaderOptions(TypedDict, total=False):
     cache_images: bool
     resized: str
     max_image_pixels: int
+    token_cache: str
+    cache_dtype: CacheType
     seed: int
 
 

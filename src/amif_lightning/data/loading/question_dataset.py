@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from amif_lightning.batch import VQABatch, pad_tokens
+from amif_lightning.data.loading.token_cache import TokenTable, padded_states
 from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform, read_square
@@ -22,7 +23,7 @@ from amif_lightning.seeding import stable_seed
 
 @dataclass(frozen=True)
 class QuestionSample:
-    """One image (3, H, W), float, and its questions in a batch."""
+    """One image (3, H, W), float, or its cached tokens (P, D), and its questions in a batch."""
 
     image: Tensor
     image_key: str
@@ -34,7 +35,8 @@ class QuestionGroups(Dataset[QuestionSample]):
 
     An image with n questions gives ``ceil(n / per_image)`` groups. ``shuffle`` regroups and
     augments anew each epoch, from ``seed``; every question occurs once per epoch. ``shown`` maps
-    each image key to the one shown instead in the shuffled-image control.
+    each image key to the one shown instead in the shuffled-image control. ``tokens`` are cached
+    image tokens, which replace the images.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class QuestionGroups(Dataset[QuestionSample]):
         cache: DecodedImages | None = None,
         shown: dict[str, str] | None = None,
         max_pixels: int = MAX_PIXELS,
+        tokens: TokenTable[Path] | None = None,
     ) -> None:
+        self.tokens = tokens
         self.transform, self.per_image, self.max_pixels = transform, per_image, max_pixels
         self.shuffle, self.seed, self.cache, self.shown = shuffle, seed, cache, shown
         self._of_image: dict[str, list[VQAExample]] = defaultdict(list)
@@ -79,16 +83,21 @@ class QuestionGroups(Dataset[QuestionSample]):
             generator = torch.Generator().manual_seed(stable_seed(self.seed, epoch, image_key))
             rows = [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
         shown = self.shown[image_key] if self.shown is not None else image_key
-        path, size = self._files[shown], self.transform.decoded_size
+        return QuestionSample(
+            image=self._image(self._files[shown], stable_seed(self.seed, epoch, index)),
+            image_key=shown,
+            rows=rows[chunk * self.per_image : (chunk + 1) * self.per_image],
+        )
+
+    def _image(self, path: Path, seed: int) -> Tensor:
+        if self.tokens is not None:
+            return self.tokens[path]
+        size = self.transform.decoded_size
         if self.cache is None:
             pixels = read_square(path, size, self.max_pixels)
         else:
             pixels = self.cache.get(path)
-        return QuestionSample(
-            image=self.transform(pixels, stable_seed(self.seed, epoch, index)),
-            image_key=shown,
-            rows=rows[chunk * self.per_image : (chunk + 1) * self.per_image],
-        )
+        return self.transform(pixels, seed)
 
 
 def other_images(image_keys: Sequence[str], seed: int) -> dict[str, str]:
@@ -110,6 +119,7 @@ class QuestionCollator:
     max_question_tokens: int
     max_answer_tokens: int
     strata: tuple[str, ...]  # in the order of the batch's columns
+    states: TokenTable[tuple[int, ...]] | None = None  # of the questions, by their token ids
 
     def __call__(self, samples: Sequence[QuestionSample]) -> VQABatch:
         """Tokenise and pad the questions of the samples."""
@@ -126,6 +136,7 @@ class QuestionCollator:
             question=pad_tokens(questions, pad_id),
             answer=pad_tokens(answers, pad_id),
             strata=torch.tensor(member),
+            question_states=None if self.states is None else padded_states(self.states, questions),
             question_ids=[row.question_id for row in rows],
             references=[row.references for row in rows],
             image_keys=[sample.image_key for sample in samples for _ in sample.rows],

@@ -32,6 +32,7 @@ from amif_lightning.data.loading.question_dataset import (
     QuestionGroups,
     other_images,
 )
+from amif_lightning.data.loading.token_cache import TokenTable, text_tokens
 from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform
 from amif_lightning.data.schema import answers
 from amif_lightning.data.schema.answers import VocabularyKind, subsets_of
@@ -225,8 +226,22 @@ class VQADataModule(TextDataModule[VQAExample]):
     @property
     def _collate(self) -> QuestionCollator:
         return QuestionCollator(
-            self.tokenizer, self.max_question_tokens, self.max_answer_tokens, self.strata
+            self.tokenizer,
+            self.max_question_tokens,
+            self.max_answer_tokens,
+            self.strata,
+            self._question_states(),
         )
+
+    def _question_states(self) -> TokenTable[tuple[int, ...]] | None:
+        """The cached states of all questions; None if they are encoded in every step."""
+        encoders = self._frozen()
+        if encoders is None or encoders.text is None or self.token_cache is None:
+            return None
+        parts = self.splits
+        asked = {row.question for row in (*parts.train, *parts.validation, *parts.test)}
+        ids = {tuple(self.tokenizer.encode(text, self.max_question_tokens)) for text in asked}
+        return text_tokens(self.token_cache, encoders, ids, self.tokenizer.pad_id, self.cache_dtype)
 
     def _train_data(self) -> Any:
         return self._groups(
@@ -275,6 +290,7 @@ class VQADataModule(TextDataModule[VQAExample]):
             transform,
             per_image,
             max_pixels=self.max_image_pixels,
+            tokens=self._image_tokens(files.values(), transform),
             **options,
         )
 

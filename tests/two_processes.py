@@ -138,7 +138,7 @@ def _pretraining(kind: type[Watched] = Watched, **options: Any) -> Made:
 
 
 STAGES: dict[str, Made] = {
-    "answering": _answering(knowledge_supervision=0.5),
+    "answering": _answering(knowledge_supervision=0.5, answer_tags=0.3),
     # More images, so that both processes have questions with the same words.
     "auxiliary": _answering(2 * IMAGES, transport=0.7, image_text=0.3),
     "pretraining": _pretraining(view_transport=0.5),

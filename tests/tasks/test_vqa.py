@@ -177,6 +177,30 @@ def test_the_pointer_loss_is_added_with_its_weight(
     assert logged["loss"] == pytest.approx(total, rel=1e-4)
 
 
+def test_answer_tags_predict_the_answers_words_from_the_image(data: Phantom) -> None:
+    task, batch, logged = _first_step(data, answer_tags=0.3)
+    words, table = space_of(task).vocabulary, task.text.word_embedding.weight
+    assert task.tags is not None
+    losses = []
+    with torch.no_grad():
+        tokens = task.vision(batch.images)
+        for image, references in zip(batch.image_index.tolist(), batch.references, strict=True):
+            summary = task.tags(tokens[image, 0])
+            scores = [
+                float(summary @ table[list(ids)].mean(0)) for ids in space_of(task).vocabulary_ids
+            ]
+            whole = sum(map(math.exp, scores))
+            own = [k for k, word in enumerate(words) if any(word in r.split() for r in references)]
+            losses.append(-math.log(sum(math.exp(scores[k]) for k in own) / whole))
+    expected = sum(losses) / len(losses)
+    assert logged["train/answer_tags_loss"] == pytest.approx(expected, rel=1e-4)
+    total = logged["train/answer_loss"] + 0.3 * expected
+    assert logged["loss"] == pytest.approx(total, rel=1e-4)
+    answer = [one.answer for one in task.predict_step(batch, 0)]
+    task.tags.weight.data.zero_()
+    assert [one.answer for one in task.predict_step(batch, 0)] == answer
+
+
 def test_validation_logs_the_use_of_the_vocabulary(data: Phantom, plain: Step) -> None:
     task, _, logged = plain
     batches = list(data.val_dataloader())

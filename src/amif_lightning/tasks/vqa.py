@@ -7,9 +7,10 @@ from os import PathLike
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from amif_lightning.answer_space import AnswerSpace
@@ -42,6 +43,9 @@ class AMiFVQA(AuxiliaryTask):
         gate: Whether a gate scales the vocabulary's contribution to each token (ablation).
         knowledge_supervision: Weight of the pointer loss, which directs the attention on the
             vocabulary to the words of the answer (0: without, as in the paper).
+        answer_tags: Weight of a loss that predicts the answer's vocabulary entries from the image's
+            summary token alone (0: without, as in the paper). It trains the image encoder and
+            never answers.
         answer_by: ``rank``: exact log-likelihood of every candidate; ``generate``: beam search.
         beams: Beam width of ``generate``.
         restrict_closed: Answer questions that the release marks closed only by yes or no. This uses
@@ -63,6 +67,7 @@ class AMiFVQA(AuxiliaryTask):
         knowledge: bool = True,
         gate: bool = True,
         knowledge_supervision: float = 0.0,
+        answer_tags: float = 0.0,
         answer_by: Literal["rank", "generate"] = "rank",
         beams: int = 3,
         restrict_closed: bool = False,
@@ -85,7 +90,7 @@ class AMiFVQA(AuxiliaryTask):
                 "answer_by generate."
             )
         check_smoothing(label_smoothing=label_smoothing)
-        check_weights(knowledge_supervision=knowledge_supervision)
+        check_weights(knowledge_supervision=knowledge_supervision, answer_tags=answer_tags)
         if knowledge_supervision and not knowledge:
             raise UserError(
                 f"model.init_args.knowledge_supervision is {knowledge_supervision} and knowledge "
@@ -96,7 +101,7 @@ class AMiFVQA(AuxiliaryTask):
         self.answer_by: Literal["rank", "generate"] = answer_by
         self.beams, self.length_penalty = beams, length_penalty
         self.restrict_closed, self.label_smoothing = restrict_closed, label_smoothing
-        self.knowledge_supervision = knowledge_supervision
+        self.knowledge_supervision, self.answer_tags = knowledge_supervision, answer_tags
         width, heads = self.fusion.width, self.heads
         if self.text.width != width:
             raise UserError(
@@ -106,6 +111,7 @@ class AMiFVQA(AuxiliaryTask):
         self.knowledge = (
             GatedCrossAttention(width, heads, self.dropout, gated=gate) if knowledge else None
         )
+        self.tags = nn.Linear(self.vision.width, self.text.width) if answer_tags else None
         self.decoder = AnswerDecoder(
             vocab_size=self.text.table_size,
             width=width,
@@ -172,11 +178,13 @@ class AMiFVQA(AuxiliaryTask):
     def _use_space(self, space: AnswerSpace) -> None:
         super()._use_space(space)
         self.vocabulary, self.entries = None, AnswerEntries(space.vocabulary)
-        if self.knowledge is not None and not space.vocabulary:
+        unused = [part for part in (self.knowledge, self.tags) if part is not None]
+        if unused and not space.vocabulary:
             rank_zero_warn(
-                "The answer vocabulary is empty, so the knowledge attention is not used."
+                "The answer vocabulary is empty, so knowledge attention and answer tags are unused."
             )
-            self.knowledge.requires_grad_(False)  # DDP waits for gradients of trained parameters
+            for part in unused:  # DDP waits for gradients of trained parameters
+                part.requires_grad_(False)
         if space.vocabulary:
             self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
         self.answerer = Answerer(
@@ -251,6 +259,14 @@ class AMiFVQA(AuxiliaryTask):
             raise RuntimeError(NO_SPACE)
         return self.answerer
 
+    def log_tags(self, encoded: EncodedPair, batch: VQABatch) -> Tensor:
+        """Predict the vocabulary entries of answers about an image: log-probabilities (B, N)."""
+        assert self.tags is not None
+        assert self.vocabulary is not None
+        entries = self.vocabulary(self.text.word_embedding)
+        logits = F.linear(self.tags(encoded.image[:, 0]), entries)
+        return logits.float().log_softmax(1).index_select(0, batch.image_index)
+
     # ---- steps --------------------------------------------------------------------------------
 
     def training_step(self, batch: VQABatch, batch_idx: int) -> Tensor:
@@ -260,13 +276,20 @@ class AMiFVQA(AuxiliaryTask):
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
         # float32 under any default type; filled on the device, because a copy would synchronise.
         questions = torch.full((), len(batch), dtype=torch.float32, device=self.device)
-        gate = pointed = known = torch.zeros_like(questions)
+        gate = known = torch.zeros_like(questions)
+        pointers: dict[str, tuple[float, Tensor]] = {}  # weight and sum of each loss by name
+        if self.vocabulary is not None and (self.knowledge_supervision or self.tags is not None):
+            entries = self.entries.of(batch.references, self.device)
+            if self.knowledge_supervision and fused.reading is not None:
+                pointed, known = pointer_loss(fused.reading.log_attention, entries)
+                pointers["knowledge"] = self.knowledge_supervision, pointed
+            if self.tags is not None:
+                pointed, known = pointer_loss(self.log_tags(encoded, batch), entries)
+                pointers["answer_tags"] = self.answer_tags, pointed
         if fused.reading is not None:
             gate = gate_means(fused.reading.gate, fused.mask).sum()
-            if self.knowledge_supervision:
-                entries = self.entries.of(batch.references, self.device)
-                pointed, known = pointer_loss(fused.reading.log_attention, entries)
-        totals = torch.stack([likelihood.detach().sum(), questions, gate, pointed.detach(), known])
+        sums = [likelihood.sum(), questions, gate, known, *(loss for _, loss in pointers.values())]
+        totals = torch.stack([value.detach() for value in sums])
         if self.trainer.world_size > 1:
             # Not the strategy's `reduce`, which begins with a barrier.
             torch.distributed.all_reduce(totals)
@@ -277,11 +300,10 @@ class AMiFVQA(AuxiliaryTask):
         self.log("train/answer_loss", -totals[0] / totals[1], prog_bar=True, batch_size=size)
         if fused.reading is not None:
             self.log("train/gate_mean", totals[2] / totals[1], batch_size=size)
-            if self.knowledge_supervision:
-                count = totals[4].clamp_min(1)  # the sum is 0 without entries
-                self.log("train/knowledge_loss", totals[3] / count, batch_size=size)
-                mean = pointed / (count / self.trainer.world_size)
-                loss = loss + self.knowledge_supervision * mean
+        count = totals[3].clamp_min(1)  # the sums are 0 without entries
+        for (name, (weight, pointed)), total in zip(pointers.items(), totals[4:], strict=True):
+            self.log(f"train/{name}_loss", total / count, batch_size=size)
+            loss = loss + weight * pointed / (count / self.trainer.world_size)
         for auxiliary in self.auxiliary_losses(batch, encoded, totals[1]):
             loss = loss + auxiliary
         return loss

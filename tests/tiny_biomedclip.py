@@ -9,26 +9,35 @@ from typing import Any
 import open_clip
 import torch
 from torch import nn
-from transformers import BertConfig, BertTokenizer
+from transformers import BertConfig, BertModel, BertTokenizer
 
 WORDS = ("lung", "heart", "left", "right", "nodule", "effusion", "no", "finding", "in", "the")
 SIDE, WIDTH, SCALE = 160, 24, 4.4
 
 
-def write_biomedclip(folder: Path, seed: int = 0, context_length: int = 256) -> Path:
-    """Write a timm image tower and a BERT text tower with random weights, and their tokenizer."""
+def write_bert(folder: Path) -> Path:
+    """Write a small BERT with random weights and its tokenizer."""
     folder.mkdir(parents=True)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     (folder / "vocab.txt").write_text("\n".join(vocabulary))
     BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    BertConfig(
+    torch.manual_seed(0)
+    config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=256,
-    ).save_pretrained(folder)
+    )
+    BertModel(config).eval().save_pretrained(folder)
+    return folder
+
+
+def write_biomedclip(folder: Path, seed: int = 0, context_length: int = 256) -> Path:
+    """Write a timm image tower and a BERT text tower with random weights, and their tokenizer."""
+    write_bert(folder)
+    (folder / "model.safetensors").unlink()  # its weights are in open_clip's file
     config: dict[str, Any] = {
         "embed_dim": WIDTH,
         "vision_cfg": {

@@ -15,11 +15,11 @@ from PIL import Image
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.teacher import networks as teachers
 from amif_lightning.data.teacher.cache import Embeddings, fingerprint, teacher_embeddings
-from amif_lightning.data.teacher.networks import OpenClipTeacher
+from amif_lightning.data.teacher.networks import OpenClipTeacher, SentenceTeacher
 from amif_lightning.data.teacher.store import About, read_embeddings, write_embeddings
 from amif_lightning.errors import UserError
 from amif_lightning.losses.alignment import soft_labels
-from tests.tiny_biomedclip import WORDS, write_biomedclip
+from tests.tiny_biomedclip import WORDS, write_bert, write_biomedclip
 
 STUDIES = 6
 
@@ -55,6 +55,25 @@ Texts = dict[str, str]
 
 def make(folder: Path, source: str, images: Images, texts: Texts) -> Path:
     return teacher_embeddings(folder, "open_clip", source, images, texts, num_workers=0)
+
+
+def test_a_text_teacher_gives_images_the_features_of_their_texts(
+    images: Images, texts: Texts, tmp_path: Path
+) -> None:
+    folder = write_bert(tmp_path / "bert")
+    names = list(texts)
+    texts_of = {image: [names[place // 2]] for place, image in enumerate(images)}
+    texts_of[next(iter(images))].append(names[-1])  # an image of two studies
+    path = teacher_embeddings(
+        tmp_path, "text", str(folder), images, texts, texts_of=texts_of, num_workers=0
+    )
+    given, teacher = Embeddings.read(path), SentenceTeacher(str(folder))
+    for image, own in texts_of.items():
+        expected = teacher.text([texts[name] for name in own]).mean(0)
+        expected /= expected.norm()
+        torch.testing.assert_close(given.image([image])[0], expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(given.text(names), teacher.text(list(texts.values())))
+    assert given.scale == pytest.approx(teacher.scale)
 
 
 def assert_same_content(one: Path, other: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,21 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn import functional
+from transformers import BertModel, BertTokenizer
 
 from amif_lightning.batch import Tokens
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
-from amif_lightning.data.teacher.networks import CheckpointTeacher, OpenClipTeacher, teacher_name
+from amif_lightning.data.teacher.networks import (
+    CheckpointTeacher,
+    OpenClipTeacher,
+    SentenceTeacher,
+    teacher_name,
+)
 from amif_lightning.errors import UserError
 from amif_lightning.tasks.pretrain import AMiFPretrain
 from tests.small import SMALL
-from tests.tiny_biomedclip import SCALE, SIDE, WIDTH, write_biomedclip
+from tests.tiny_biomedclip import SCALE, SIDE, WIDTH, write_bert, write_biomedclip
 
 TEXTS = ["no finding in the left lung", "nodule", "effusion in the right lung " * 3]
 
@@ -85,6 +92,22 @@ def test_a_model_with_fewer_positions_reads_fewer_tokens(tmp_path: Path) -> None
     teacher = OpenClipTeacher(f"local-dir:{short}")
     assert teacher.max_tokens == 12
     assert teacher.cut(["lung " * 10, "lung " * 11]) == 1
+
+
+def test_a_sentence_is_the_mean_of_its_token_states(tmp_path: Path) -> None:
+    folder = write_bert(tmp_path / "bert")
+    teacher = SentenceTeacher(str(folder))
+    bert, tokenizer = BertModel.from_pretrained(folder), BertTokenizer.from_pretrained(folder)
+    rows = []
+    for text in TEXTS:  # one at a time, so without padding
+        states = bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        rows.append(torch.nn.functional.normalize(states.mean(0), dim=0))
+    torch.testing.assert_close(teacher.text(TEXTS), torch.stack(rows))
+    assert not teacher.reads_images
+    assert teacher.scale == pytest.approx(math.log(20))
+    names = [teacher_name("text", str(folder)), teacher_name("text", "someone/bert")]
+    assert names[0].startswith("text bert of sha256 ")
+    assert names[1] == "text someone/bert, 120 tokens"
 
 
 def test_nothing_moves_a_teacher(teacher: OpenClipTeacher) -> None:

@@ -9,7 +9,7 @@ from amif_lightning.data.preprocessing.transforms import Augmentation
 from amif_lightning.data.schema.answers import VocabularyKind
 from amif_lightning.data.schema.question_splits import EvaluationSplit, Protocol
 
-TeacherName = Literal["none", "open_clip", "checkpoint", "embeddings"]
+TeacherName = Literal["none", "open_clip", "text", "checkpoint", "embeddings"]
 
 
 class LoaderOptions(TypedDict, total=False):

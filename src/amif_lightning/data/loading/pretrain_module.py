@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -34,10 +35,11 @@ class StudyDataModule(TextDataModule[StudyRow]):
         root: Folder of the data set.
         max_text_tokens: Maximum tokens of a text, [CLS] and [SEP] included.
         teacher: Source of the soft labels' features: ``none``, ``open_clip`` (a model of that
-            library), ``checkpoint`` (an earlier pre-training run) or ``embeddings`` (a file in the
-            format of data/teacher/store.py).
-        teacher_source: The teacher's hub name, ``local-dir:FOLDER``, checkpoint or file; empty: the
-            default of its kind.
+            library), ``text`` (sentence embeddings of the texts: images are as similar as their
+            texts, an addition to the paper), ``checkpoint`` (an earlier pre-training run) or
+            ``embeddings`` (a file in the format of data/teacher/store.py).
+        teacher_source: The teacher's hub name, ``local-dir:FOLDER`` (``text``: a folder),
+            checkpoint or file; empty: BiomedCLIP, or ``minilm`` for ``text``.
         teacher_cache: Folder of the teacher's embeddings, which are computed once.
         augmentation: As in :class:`TextDataModule`; the default is the paper's for pre-training.
         **kwargs: Arguments of :class:`TextDataModule`.
@@ -135,15 +137,20 @@ class StudyDataModule(TextDataModule[StudyRow]):
         Raises:
             UserError: If the teacher cannot be loaded, or its file does not belong to this data.
         """
-        if self.teacher not in ("open_clip", "checkpoint", "embeddings"):
+        if self.teacher == "none":
             return None
         rows = [*self.splits.train, *self.splits.validation, *self.splits.test]
+        texts_of: dict[str, list[str]] = defaultdict(list)
+        for row in rows:
+            for image in row.images:
+                texts_of[image.image_id].append(row.study_id)
         return teacher_embeddings(
             self.teacher_cache,
             self.teacher,
             self.teacher_source,
             {image.image_id: image.file for row in rows for image in row.images},
             {row.study_id: row.text for row in rows},
+            texts_of=texts_of,
             num_workers=self.num_workers,
             max_pixels=self.max_image_pixels,
         )

@@ -82,6 +82,7 @@ def teacher_embeddings(
     images: Mapping[str, Path],
     texts: Mapping[str, str],
     *,
+    texts_of: Mapping[str, Sequence[str]] | None = None,
     num_workers: int = 2,
     max_pixels: int = MAX_PIXELS,
 ) -> Path:
@@ -92,11 +93,12 @@ def teacher_embeddings(
 
     Args:
         folder: Folder of all such files.
-        teacher: ``open_clip``, ``checkpoint`` (an earlier pre-training run) or ``embeddings`` (a
-            given file, which is checked against the data).
+        teacher: ``open_clip``, ``text`` (sentence embeddings), ``checkpoint`` (an earlier
+            pre-training run) or ``embeddings`` (a given file, which is checked against the data).
         source: As for :func:`open_teacher`, or the embeddings file.
         images: Files by ``<dataset>/<relative path>``.
         texts: Texts by ``<dataset>/<study id>``.
+        texts_of: The ids of the texts of each image, which the teacher ``text`` needs.
         num_workers: Processes that decode images.
         max_pixels: Largest image to decode.
 
@@ -104,7 +106,7 @@ def teacher_embeddings(
         UserError: If the teacher cannot be loaded, an image is missing or damaged, or a file
             belongs to another teacher or data set.
     """
-    if teacher != "open_clip" and not source:
+    if teacher in ("checkpoint", "embeddings") and not source:
         raise UserError(
             f"The teacher `{teacher}` needs a file: give --data.init_args.teacher_source FILE."
         )
@@ -131,7 +133,7 @@ def teacher_embeddings(
                 print(f"Teacher embeddings ({name}): computing {path}", flush=True)
                 check_header(About(tuple(images), tuple(texts), 0.0, name, data))
                 given = networks.open_teacher(teacher, source)
-                rows = compute(given, images, texts, parts, num_workers, max_pixels)
+                rows = compute(given, images, texts, parts, num_workers, max_pixels, texts_of)
                 about = About(tuple(images), tuple(texts), given.scale, name, data)
                 write_embeddings(path, *rows, about)
                 shutil.rmtree(parts, ignore_errors=True)

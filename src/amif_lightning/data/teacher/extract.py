@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -34,10 +35,12 @@ def compute(
     folder: Path,
     num_workers: int = 2,
     max_pixels: int = MAX_PIXELS,
+    texts_of: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute a teacher's features of N images (N, T) and M texts (M, T), float32.
 
-    ``folder`` holds finished parts of this teacher and data only.
+    ``folder`` holds finished parts of this teacher and data only. For a teacher that does not read
+    images, ``texts_of`` names the texts of each image; its features are their mean.
 
     Raises:
         UserError: If an image is missing or damaged, or the teacher returns a non-finite vector or
@@ -49,9 +52,9 @@ def compute(
             f"The teacher's limit is {teacher.max_tokens} tokens: {cut} of {len(words)} texts are "
             "cut."
         )
-    pixels = _Images(list(images.values()), teacher.prepare, max_pixels)
 
     def decoded(batches: list[list[int]]) -> Iterable[Tensor]:
+        pixels = _Images(list(images.values()), teacher.prepare, max_pixels)
         # A separate generator keeps the run's random numbers independent of this computation.
         return DataLoader(
             pixels,
@@ -63,9 +66,15 @@ def compute(
     def looked_up(batches: list[list[int]]) -> Iterable[list[str]]:
         return ([words[row] for row in batch] for batch in batches)
 
-    with tqdm(total=len(images) + len(texts), desc="teacher", unit="sample") as bar:
+    total = len(texts) + (len(images) if teacher.reads_images else 0)
+    with tqdm(total=total, desc="teacher", unit="sample") as bar:
         # Texts first: they are fast, and reveal a teacher of two widths before all images run.
         text = _features(folder, "text", list(texts), looked_up, teacher.text, bar)
+        if not teacher.reads_images:
+            assert texts_of is not None
+            place = {name: row for row, name in enumerate(texts)}
+            means = [text[[place[name] for name in texts_of[image]]].mean(0) for image in images]
+            return F.normalize(torch.stack(means), dim=1), text
         image = _features(folder, "image", list(images), decoded, teacher.image, bar, text.shape[1])
     return image, text
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +20,14 @@ from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import DOWNLOAD, FOLDER, text_tower, use_cache_if_unreachable
+from amif_lightning.models.packages import packaged
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import CHANNELS, build_vision, text_config
 
 #: The paper's teacher, and its maximum number of tokens of a text.
 BIOMEDCLIP = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 MAX_TOKENS = 120
+MINILM = "minilm"  # the text teacher without a source
 _FOLDER, _HUB = FOLDER, "hf-hub:"
 
 
@@ -33,6 +36,7 @@ class FrozenTeacher(nn.Module):
 
     scale: float  # natural logarithm of the factor of the cosines
     image_size: int  # side of the input in pixels
+    reads_images: ClassVar[bool] = True  # if not, an image has the features of its texts
     #: Longer texts are truncated; specials count. At most MAX_TOKENS and the model's positions.
     max_tokens: int
     #: Maps an RGB image of any size to an input (3, image_size, image_size); can be pickled alone.
@@ -142,7 +146,52 @@ class OpenClipTeacher(FrozenTeacher):
         return features
 
 
-class CheckpointTeacher(FrozenTeacher):
+class BertTeacher(FrozenTeacher):
+    """Base of the teachers whose texts are read by a :class:`TextEncoder`."""
+
+    words: TextEncoder
+    tokenizer: Tokenizer
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """Count the texts with more than ``max_tokens`` tokens."""
+        return sum(not self.tokenizer.fits(text, self.max_tokens) for text in texts)
+
+    def _states(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Encode texts as states (B, L, D) with their mask (B, L)."""
+        rows = [self.tokenizer.encode(text, self.max_tokens) for text in texts]
+        tokens = pad_tokens(rows, self.tokenizer.pad_id).to(self.device)
+        return self.words(tokens.ids, tokens.mask), tokens.mask
+
+
+class SentenceTeacher(BertTeacher):
+    """Sentence embeddings of a BERT: the mean of its token states (Reimers and Gurevych, 2019).
+
+    It does not read images: images are as similar as their texts. The paper's teacher reads both;
+    this one is an addition for those who cannot download it. ``scale`` is the logarithm of 20, the
+    factor of the cosines in the training of all-MiniLM-L6-v2.
+
+    Args:
+        source: ``minilm`` (from its package), a hub name or a folder.
+
+    Raises:
+        UserError: If the encoder or its tokenizer cannot be loaded.
+    """
+
+    reads_images = False
+    scale = math.log(20)
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.words, self.tokenizer = TextEncoder(source), Tokenizer.from_pretrained(source)
+        self.max_tokens = min(MAX_TOKENS, int(self.words.bert.config.max_position_embeddings))
+        self.requires_grad_(False).train()
+
+    def _text(self, texts: Sequence[str]) -> Tensor:
+        states, mask = self._states(texts)
+        return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+class CheckpointTeacher(BertTeacher):
     """Encoders and projections of an ``AMiFPretrain`` checkpoint with image-text alignment.
 
     Raises:
@@ -182,7 +231,7 @@ class CheckpointTeacher(FrozenTeacher):
                 _linear(_below(f"{layer}.", state)) for layer in layers
             )
             self.scale = -float(state["alignment.pairs.image_text.log_temperature"])
-            self._tokenizer = Tokenizer.from_json(checkpoint["tokenizer"])
+            self.tokenizer = Tokenizer.from_json(checkpoint["tokenizer"])
         except KeyError as error:
             raise UserError(
                 f"The teacher's checkpoint {path} has no {error.args[0]}: give one that `fit` "
@@ -198,18 +247,12 @@ class CheckpointTeacher(FrozenTeacher):
         self.prepare = partial(_whole_image, transform=ImageTransform(self.image_size))
         self.requires_grad_(False).train()
 
-    def cut(self, texts: Sequence[str]) -> int:
-        """Count the texts with more than ``max_tokens`` tokens."""
-        return sum(not self._tokenizer.fits(text, self.max_tokens) for text in texts)
-
     def _image(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.image_projection(self.vision(pixels)[:, 0])
         return features
 
     def _text(self, texts: Sequence[str]) -> Tensor:
-        rows = [self._tokenizer.encode(text, self.max_tokens) for text in texts]
-        tokens = pad_tokens(rows, self._tokenizer.pad_id)
-        states = self.words(tokens.ids.to(self.device), tokens.mask.to(self.device))
+        states, _ = self._states(texts)
         features: Tensor = self.text_projection(states[:, 0])
         return features
 
@@ -233,7 +276,8 @@ def open_teacher(kind: str, source: str) -> FrozenTeacher:
     """Load a teacher, onto the GPU if available.
 
     The kind ``open_clip`` takes ``hf-hub:NAME`` or ``local-dir:FOLDER`` as source (empty:
-    BiomedCLIP), and ``checkpoint`` the path of an earlier run's checkpoint.
+    BiomedCLIP), ``text`` a hub name or folder of a BERT (empty: ``minilm``), and ``checkpoint`` the
+    path of an earlier run's checkpoint.
 
     Raises:
         UserError: If the teacher cannot be loaded.
@@ -241,6 +285,8 @@ def open_teacher(kind: str, source: str) -> FrozenTeacher:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "checkpoint":
         return CheckpointTeacher(Path(source)).to(device)
+    if kind == "text":
+        return SentenceTeacher(source or MINILM).to(device)
     return OpenClipTeacher(source or BIOMEDCLIP).to(device)
 
 
@@ -250,10 +296,11 @@ def teacher_name(kind: str, source: str) -> str:
     Local files are identified by a hash of their content: a folder may be moved, and a repeated run
     writes another teacher under the old path. A missing file or folder raises a UserError.
     """
-    source = source or BIOMEDCLIP
-    if kind == "open_clip" and not source.startswith(_FOLDER):
-        return f"open_clip {source}, {MAX_TOKENS} tokens"
-    path = Path(source.removeprefix(_FOLDER))
+    source = source or (MINILM if kind == "text" else BIOMEDCLIP)
+    path = packaged(source) if source == MINILM else Path(source.removeprefix(_FOLDER))
+    local = path.is_dir() if kind == "text" else source.startswith(_FOLDER)
+    if kind != "checkpoint" and not local:
+        return f"{kind} {source}, {MAX_TOKENS} tokens"
     found = [path] if kind == "checkpoint" else sorted(path.glob("*"))
     found = [entry for entry in found if entry.is_file()]
     if not found:
@@ -263,7 +310,7 @@ def teacher_name(kind: str, source: str) -> str:
         )
     digest = hashlib.sha256()
     for entry in found:
-        if kind == "open_clip":
+        if kind != "checkpoint":
             digest.update(entry.name.encode() + b"\n")
         digest.update(_content(entry, entry.stat().st_mtime_ns))
     return f"{kind} {path.name} of sha256 {digest.hexdigest()[:16]}, {MAX_TOKENS} tokens"

@@ -341,7 +341,8 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         """The frozen encoders of the trainer's task; None without a token cache."""
         if self.token_cache is None or self.trainer is None:
             return None
-        encoders: FrozenEncoders = self.trainer.lightning_module.frozen_encoders()
+        task: Any = self.trainer.lightning_module
+        encoders: FrozenEncoders = task.frozen_encoders()
         if encoders.image is None and encoders.text is None:
             raise UserError(
                 "data.init_args.token_cache caches the tokens of frozen encoders and none is "

@@ -24,7 +24,7 @@ def test_a_card_says_what_was_asked_expected_and_answered() -> None:
     batch.questions[3] = "Which side?"
     for right, colour in ((True, RIGHT), (False, WRONG)):
         given = Prediction("q3", "image1", "left", -1.0, right, READ if right else None)
-        card = answer_card(batch, 3, given)
+        card = answer_card(batch, 3, given, batch.images[1])
         assert card.image == pytest.approx(batch.images[1].numpy())
         words, _, colours = zip(*card.texts, strict=True)
         sign = "right" if right else "wrong"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from amif_lightning.batch import VQABatch
 from amif_lightning.callbacks.image_figures import INK, RIGHT, WRONG, Card, cards_figure
 from amif_lightning.callbacks.validation_images import ValidationImages, array
@@ -39,7 +41,7 @@ class AnswerImages(ValidationImages):
     def figures(self, task: Any, kept: list[Any]) -> dict[str, Figure]:
         """Draw one figure of cards."""
         cards = [
-            answer_card(batch, row, given[row])
+            answer_card(batch, row, given[row], _pixels(task, batch, row))
             for batch, given in kept
             for row in one_per_image(batch.image_keys)
         ][: self.samples]
@@ -58,7 +60,15 @@ def one_per_image(image_keys: Sequence[str]) -> list[int]:
     return [asked[turn % len(asked)] for turn, asked in enumerate(rows.values())]
 
 
-def answer_card(batch: VQABatch, row: int, given: Prediction) -> Card:
+def _pixels(task: Any, batch: VQABatch, row: int) -> Tensor:
+    """Return a question's image (3, H, W), read again if the batch has cached tokens."""
+    if batch.images.ndim == 4:
+        return batch.images[batch.image_index[row]]
+    pixels: Tensor = task.trainer.val_dataloaders.dataset.pixels(batch.image_keys[row])
+    return pixels
+
+
+def answer_card(batch: VQABatch, row: int, given: Prediction, image: Tensor) -> Card:
     """Make a card: the image above question, reference, prediction and vocabulary attention."""
     sign, colour = ("right", RIGHT) if given.correct else ("wrong", WRONG)
     texts = [
@@ -69,4 +79,4 @@ def answer_card(batch: VQABatch, row: int, given: Prediction) -> Card:
     if given.knowledge is not None:
         read = reading_text(given.knowledge.read, given.knowledge.gate)
         texts.append((f"read: {read}", 2, INK))
-    return Card(tuple(texts), array(batch.images[batch.image_index[row]]))
+    return Card(tuple(texts), array(image))

@@ -80,7 +80,14 @@ class TimmTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode images (I, 3, H, W) as tokens (I, 1 + P, D)."""
-        tokens = self._tokens(self._features(images))
+        return self.place(self.encode(images))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Compute what the network gives without learned positions, the same if it is frozen."""
+        return self._tokens(self._features(images))
+
+    def place(self, tokens: Tensor) -> Tensor:
+        """Add summary token and learned positions to the output of :meth:`encode`."""
         patches = tokens[:, self.prefix :]
         # Some transformers have no class token; others also have register tokens.
         summary = tokens[:, :1] if self.prefix else patches.mean(1, keepdim=True)

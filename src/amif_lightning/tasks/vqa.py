@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import VQABatch
+from amif_lightning.data.loading.token_cache import FrozenEncoders
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Prediction, VocabularyReading
 from amif_lightning.losses.answering import pointer_loss, sequence_log_likelihood
@@ -26,6 +27,7 @@ from amif_lightning.models.knowledge import DecoderInput, GatedCrossAttention, V
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
+from amif_lightning.tasks.answering.frozen import encode_batch, frozen_encoders
 from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
 from amif_lightning.tasks.argument_checks import check_at_least_one, check_smoothing, check_weights
 from amif_lightning.tasks.checkpoints import ANSWERING
@@ -198,11 +200,15 @@ class AMiFVQA(AuxiliaryTask):
         if self.knowledge is not None:
             self.knowledge.forget()
 
+    def frozen_encoders(self) -> FrozenEncoders:
+        """Return the frozen encoders, whose tokens the data module may cache."""
+        return frozen_encoders(self)
+
     # ---- forward ------------------------------------------------------------------------------
 
     def forward(self, batch: VQABatch) -> DecoderInput:
         """Fuse questions and images and attend to the answer vocabulary."""
-        return self.read(self.encode_pair(batch.question, batch.images, batch.image_index))
+        return self.read(encode_batch(self, batch))
 
     def read(self, encoded: EncodedPair) -> DecoderInput:
         """Attend from fused questions and images to the answer vocabulary."""
@@ -271,7 +277,7 @@ class AMiFVQA(AuxiliaryTask):
 
     def training_step(self, batch: VQABatch, batch_idx: int) -> Tensor:
         """Return the answers' mean negative log-likelihood plus the weighted auxiliary losses."""
-        encoded = self.encode_pair(batch.question, batch.images, batch.image_index)
+        encoded = encode_batch(self, batch)
         fused = self.read(encoded)
         likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
         # float32 under any default type; filled on the device, because a copy would synchronise.

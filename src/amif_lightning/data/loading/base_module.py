@@ -15,17 +15,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from amif_lightning.answer_space import AnswerSpace
-from amif_lightning.arguments import check_choice, check_minimum
+from amif_lightning.arguments import check_minimum
 from amif_lightning.data.files.reduced_copies import check_copies, resized_path
 from amif_lightning.data.leakage.held_out import DatasetImages
 from amif_lightning.data.loading.safe_rows import without_unsafe
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler, position
-from amif_lightning.data.loading.token_cache import (
-    CacheType,
-    FrozenEncoders,
-    TokenTable,
-    image_tokens,
-)
 from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer, corpus_texts
 from amif_lightning.data.preprocessing.transforms import Augmentation, DecodedImages, ImageTransform
@@ -60,10 +54,6 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         max_image_pixels: Largest image to decode; a larger one is an error. At the default of 89
             million (where Pillow begins to warn) one image takes up to 1 GiB in each worker. Pillow
             decodes at most twice as many.
-        token_cache: Folder for the tokens of frozen encoders (``model.init_args.freeze_vision``,
-            ``freeze_text``), which are computed once and then read; empty: computed in every step.
-            Frozen image encoders need augmentation ``none``.
-        cache_dtype: Type of the cached tokens: ``float16`` (half the disk space) or ``float32``.
         seed: Seed of order, grouping and augmentation.
 
     Raises:
@@ -90,8 +80,6 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         cache_images: bool = False,
         resized: str = "",
         max_image_pixels: int = MAX_PIXELS,
-        token_cache: str = "",
-        cache_dtype: CacheType = "float16",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -118,9 +106,6 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         self.augmentation, self.cache_images, self.seed = augmentation, cache_images, seed
         self.resized = Path(resized) if resized else None
         self.max_image_pixels = max_image_pixels
-        check_choice("cache_dtype", cache_dtype, CacheType)
-        self.token_cache = Path(token_cache) if token_cache else None
-        self.cache_dtype = cache_dtype
         self._tokenizer: Tokenizer | None = None
 
     # ---- the data set -------------------------------------------------------------------------
@@ -336,36 +321,6 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         if not self.cache_images:
             return None
         return DecodedImages(self._files(rows).values(), size, self.max_image_pixels)
-
-    def _frozen(self) -> FrozenEncoders | None:
-        """The frozen encoders of the trainer's task; None without a token cache."""
-        if self.token_cache is None or self.trainer is None:
-            return None
-        task: Any = self.trainer.lightning_module
-        encoders: FrozenEncoders = task.frozen_encoders()
-        if encoders.image is None and encoders.text is None:
-            raise UserError(
-                "data.init_args.token_cache caches the tokens of frozen encoders and none is "
-                "frozen: give --model.init_args.freeze_vision true, or leave the cache out."
-            )
-        return encoders
-
-    def _image_tokens(
-        self, files: Iterable[Path], transform: ImageTransform
-    ) -> TokenTable[Path] | None:
-        """The cached image tokens of files; None if images are encoded in every step."""
-        encoders = self._frozen()
-        if encoders is None or encoders.image is None or self.token_cache is None:
-            return None
-        if transform.augmentation != "none":
-            raise UserError(
-                f"data.init_args.augmentation is {transform.augmentation!r} and the tokens of "
-                "augmented images cannot be cached: give --data.init_args.augmentation none, or "
-                "leave out --data.init_args.token_cache."
-            )
-        return image_tokens(
-            self.token_cache, encoders, files, self.image_size, self.cache_dtype, self.num_workers
-        )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load shuffled samples; an interrupted epoch continues after its last trained batch."""

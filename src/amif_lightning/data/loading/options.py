@@ -24,8 +24,6 @@ class LoaderOptions(TypedDict, total=False):
     cache_images: bool
     resized: str
     max_image_pixels: int
-    token_cache: str
-    cache_dtype: CacheType
     seed: int
 
 
@@ -52,6 +50,8 @@ class QuestionOptions(LoaderOptions, total=False):
     vocabulary: VocabularyKind
     vocabulary_size: int
     validation_questions: int
+    token_cache: str
+    cache_dtype: CacheType
 
 
 class VQAOptions(QuestionOptions, SplitOptions, total=False):

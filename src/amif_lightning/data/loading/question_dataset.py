@@ -89,9 +89,14 @@ class QuestionGroups(Dataset[QuestionSample]):
             rows=rows[chunk * self.per_image : (chunk + 1) * self.per_image],
         )
 
+    def pixels(self, image_key: str) -> Tensor:
+        """Return an image (3, H, W) even if its tokens are cached."""
+        return self._pixels(self._files[image_key], 0)
+
     def _image(self, path: Path, seed: int) -> Tensor:
-        if self.tokens is not None:
-            return self.tokens[path]
+        return self._pixels(path, seed) if self.tokens is None else self.tokens[path]
+
+    def _pixels(self, path: Path, seed: int) -> Tensor:
         size = self.transform.decoded_size
         if self.cache is None:
             pixels = read_square(path, size, self.max_pixels)

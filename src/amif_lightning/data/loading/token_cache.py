@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -26,8 +26,12 @@ from tqdm import tqdm
 
 from amif_lightning.batch import Tokens, pad_tokens
 from amif_lightning.data.files.atomic import locked
+from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.transforms import ImageTransform, read_square
 from amif_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from amif_lightning.data.loading.vqa_module import VQADataModule
 
 CacheType = Literal["float16", "float32"]
 OTHER_CACHE = "give another folder as --data.init_args.token_cache"
@@ -82,6 +86,62 @@ class TokenTable(Generic[Key]):
         return self.__dict__ | {"_values": None}
 
 
+def frozen_encoders(data: VQADataModule) -> FrozenEncoders | None:
+    """Return the frozen encoders of a module's task; None without a token cache.
+
+    Raises:
+        UserError: If no encoder is frozen.
+    """
+    if data.token_cache is None or data.trainer is None:
+        return None
+    task: Any = data.trainer.lightning_module
+    encoders: FrozenEncoders = task.frozen_encoders()
+    if encoders.image is None and encoders.text is None:
+        raise UserError(
+            "data.init_args.token_cache caches the tokens of frozen encoders and none is frozen: "
+            "give --model.init_args.freeze_vision true, or leave the cache out."
+        )
+    return encoders
+
+
+def image_table(
+    data: VQADataModule, files: Iterable[Path], augmentation: str
+) -> TokenTable[Path] | None:
+    """Return the cached image tokens of files; None if images are encoded in every step.
+
+    Raises:
+        UserError: If images are augmented, or the cache cannot be made.
+    """
+    encoders = frozen_encoders(data)
+    if encoders is None or encoders.image is None or data.token_cache is None:
+        return None
+    if augmentation != "none":
+        raise UserError(
+            f"data.init_args.augmentation is {augmentation!r} and the tokens of augmented images "
+            "cannot be cached: give --data.init_args.augmentation none, or leave out "
+            "--data.init_args.token_cache."
+        )
+    return image_tokens(
+        data.token_cache,
+        encoders,
+        files,
+        data.image_size,
+        data.cache_dtype,
+        data.num_workers,
+        data.max_image_pixels,
+    )
+
+
+def text_table(data: VQADataModule, texts: Iterable[str]) -> TokenTable[tuple[int, ...]] | None:
+    """Return the cached states of questions by token ids; None if encoded in every step."""
+    encoders = frozen_encoders(data)
+    if encoders is None or encoders.text is None or data.token_cache is None:
+        return None
+    encode, limit = data.tokenizer.encode, data.max_question_tokens
+    ids = {tuple(encode(text, limit)) for text in texts}
+    return text_tokens(data.token_cache, encoders, ids, data.tokenizer.pad_id, data.cache_dtype)
+
+
 def image_tokens(
     folder: Path,
     encoders: FrozenEncoders,
@@ -89,6 +149,7 @@ def image_tokens(
     image_size: int,
     dtype: CacheType,
     num_workers: int,
+    max_pixels: int = MAX_PIXELS,
 ) -> TokenTable[Path]:
     """Return the tokens of image files, shown without augmentation; computed if not in ``folder``.
 
@@ -98,7 +159,7 @@ def image_tokens(
     encode = encoders.image
     assert encode is not None
     paths = sorted(set(files))
-    data = _Images(paths, image_size)
+    data = _Images(paths, image_size, max_pixels)
 
     def batches(done: int) -> Iterable[Tensor]:
         # A separate generator keeps the run's random numbers independent of this computation.
@@ -158,14 +219,14 @@ def padded_states(table: TokenTable[tuple[int, ...]], texts: Sequence[Sequence[i
 
 
 class _Images(Dataset[Tensor]):
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self.paths, self.transform = paths, ImageTransform(size)
+    def __init__(self, paths: Sequence[Path], size: int, max_pixels: int) -> None:
+        self.paths, self.transform, self.max_pixels = paths, ImageTransform(size), max_pixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Tensor:
-        return self.transform(read_square(self.paths[row], self.transform.decoded_size))
+        return self.transform(read_square(self.paths[row], self.transform.size, self.max_pixels))
 
 
 def _table(

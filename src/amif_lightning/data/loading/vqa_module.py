@@ -32,7 +32,7 @@ from amif_lightning.data.loading.question_dataset import (
     QuestionGroups,
     other_images,
 )
-from amif_lightning.data.loading.token_cache import TokenTable, text_tokens
+from amif_lightning.data.loading.token_cache import CacheType, TokenTable, image_table, text_table
 from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform
 from amif_lightning.data.schema import answers
 from amif_lightning.data.schema.answers import VocabularyKind, subsets_of
@@ -68,6 +68,10 @@ class VQADataModule(TextDataModule[VQAExample]):
         vocabulary_size: Maximum entries of that vocabulary, by frequency.
         validation_questions: During training, rank a fixed seeded sample of this many questions.
         control: Also score the test questions with their images permuted.
+        token_cache: Folder for the tokens of frozen encoders (``model.init_args.freeze_vision``,
+            ``freeze_text``), which are computed once and then read; empty: computed in every step.
+            A frozen image encoder needs augmentation ``none``.
+        cache_dtype: Type of the cached tokens: ``float16`` (half the disk space) or ``float32``.
         **kwargs: Arguments of :class:`TextDataModule`; a training step holds ``batch_size`` images
             and up to ``questions_per_image`` times as many questions.
     """
@@ -87,6 +91,8 @@ class VQADataModule(TextDataModule[VQAExample]):
         vocabulary_size: int = 3000,
         validation_questions: int = 400,
         control: bool = True,
+        token_cache: str = "",
+        cache_dtype: CacheType = "float16",
         **kwargs: Unpack[TextOptions],
     ) -> None:
         super().__init__(root, **kwargs)
@@ -102,6 +108,9 @@ class VQADataModule(TextDataModule[VQAExample]):
         check_choice("protocol", protocol, Protocol)
         check_choice("test_split", test_split, EvaluationSplit)
         check_choice("vocabulary", vocabulary, VocabularyKind)
+        check_choice("cache_dtype", cache_dtype, CacheType)
+        self.token_cache = Path(token_cache) if token_cache else None
+        self.cache_dtype = cache_dtype
         self.protocol, self.test_split = protocol, test_split
         self.questions_per_image = questions_per_image
         self.max_question_tokens, self.max_answer_tokens = max_question_tokens, max_answer_tokens
@@ -230,18 +239,15 @@ class VQADataModule(TextDataModule[VQAExample]):
             self.max_question_tokens,
             self.max_answer_tokens,
             self.strata,
-            self._question_states(),
+            self._question_states,
         )
 
+    @cached_property
     def _question_states(self) -> TokenTable[tuple[int, ...]] | None:
         """The cached states of all questions; None if they are encoded in every step."""
-        encoders = self._frozen()
-        if encoders is None or encoders.text is None or self.token_cache is None:
-            return None
         parts = self.splits
         asked = {row.question for row in (*parts.train, *parts.validation, *parts.test)}
-        ids = {tuple(self.tokenizer.encode(text, self.max_question_tokens)) for text in asked}
-        return text_tokens(self.token_cache, encoders, ids, self.tokenizer.pad_id, self.cache_dtype)
+        return text_table(self, asked)
 
     def _train_data(self) -> Any:
         return self._groups(
@@ -290,7 +296,7 @@ class VQADataModule(TextDataModule[VQAExample]):
             transform,
             per_image,
             max_pixels=self.max_image_pixels,
-            tokens=self._image_tokens(files.values(), transform),
+            tokens=image_table(self, files.values(), transform.augmentation),
             **options,
         )
 

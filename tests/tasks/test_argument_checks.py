@@ -50,6 +50,7 @@ WRONG: dict[str, list[Any]] = {
     "reach": [0.0],
     "decoder_layers": [0],
     "knowledge_supervision": [-1.0],
+    "answer_tags": [-1.0],
     "beams": [0],
     "length_penalty": [-0.5, math.nan],
 }

@@ -53,7 +53,7 @@ def test_a_factor_is_above_0(part: str) -> None:
 
 
 def test_averaged_weights_are_stored_resumed_and_tested(data: Phantom, tmp_path: Path) -> None:
-    """Lightning's own callback, as in docs/cli.md."""
+    """Lightning's own callback."""
 
     def run(*callbacks: L.Callback, **options: Any) -> Any:
         torch.manual_seed(0)

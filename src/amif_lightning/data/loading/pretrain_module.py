@@ -137,7 +137,7 @@ class StudyDataModule(TextDataModule[StudyRow]):
         Raises:
             UserError: If the teacher cannot be loaded, or its file does not belong to this data.
         """
-        if self.teacher == "none":
+        if self.teacher not in ("open_clip", "text", "checkpoint", "embeddings"):
             return None
         rows = [*self.splits.train, *self.splits.validation, *self.splits.test]
         texts_of: dict[str, list[str]] = defaultdict(list)

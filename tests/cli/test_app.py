@@ -273,6 +273,16 @@ def test_sigterm_prints_how_to_resume_and_is_no_success(fit: Main, capsys: Captu
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_resume_within_the_last_epoch_keeps_its_curves(fit: Main) -> None:
+    """Lightning does not start an epoch again that it continues."""
+    more = ("--trainer.max_epochs=2", f"--experiment={RUN.parts[1]}")
+    assert fit("--model=Terminated", *more) == 143
+    before = set(RUN.glob("events*"))
+    assert fit(*more, "--ckpt_path=last") == 0
+    assert load(RUN / "last.ckpt")["global_step"] == 4
+    assert before < set(RUN.glob("events*"))
+
+
 def test_a_bug_in_training_keeps_its_traceback(fit: Main) -> None:
     with pytest.raises(ZeroDivisionError):
         fit("--model=Broken")

@@ -38,13 +38,17 @@ class RunStart(Callback):
         self._folder, self._config, self._overwrite = folder, config, overwrite
         self._earlier: list[Path] = folder.written()
 
-    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        """Begin ``fit``."""
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Begin ``fit``. A resume within an epoch does not start that epoch again."""
+        self._begin(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Begin a ``fit`` that resumes after the last batch of an epoch."""
         self._begin(trainer)
 
     def on_validation_start(self, trainer: Trainer, *args: Any) -> None:
-        """Begin ``validate``."""
-        if trainer.state.fn is TrainerFn.VALIDATING:
+        """Begin ``validate``, or a ``fit`` that resumes before a validation."""
+        if not trainer.sanity_checking:
             self._begin(trainer)
 
     def on_test_start(self, trainer: Trainer, *args: Any) -> None:

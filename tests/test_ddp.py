@@ -136,7 +136,7 @@ def test_every_gradient_is_that_of_one_process_with_the_whole_batch(
             torch.testing.assert_close(given, gradient, rtol=1e-4, atol=error, msg=name)
     parts = {name.split(".")[0] for name, g in one.gradient.items() if float(g.abs().sum()) > 1e-3}
     rest = {
-        "answering": {"knowledge", "decoder"},
+        "answering": {"knowledge", "decoder", "tags"},
         "auxiliary": {"knowledge", "decoder", "alignment"},
         "matched": {"alignment"},
     }

@@ -274,8 +274,9 @@ def test_the_teacher_embeds_every_usable_study_once(
 ) -> None:
     asked: list[tuple[Any, ...]] = []
 
-    def made(*args: Any, num_workers: int, max_pixels: int) -> Path:
+    def made(*args: Any, num_workers: int, max_pixels: int, texts_of: dict[str, list[str]]) -> Path:
         assert num_workers == 0  # the loaders' number
+        assert set(texts_of) == set(args[3])
         asked.append(args)
         return tmp_path / "file"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
@@ -17,7 +18,6 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
 
 from amif_lightning.cli import main
-from amif_lightning.data.files import repositories
 from amif_lightning.data.files.weights import PARTS, fetch_weights
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.teacher.networks import BIOMEDCLIP, OpenClipTeacher
@@ -212,10 +212,8 @@ def test_what_cannot_be_fetched_is_one_sentence(
         with pytest.raises(UserError, match=r"vision/open_clip_config\.json is not a config"):
             fetch_weights(folder, ["vision"])
     with monkeypatch.context() as patch:
-        patch.setattr(repositories.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
-        with pytest.raises(
-            UserError, match=r"needs \d\.\d MiB and .* has 0\.0 MiB free: make room"
-        ):
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+        with pytest.raises(UserError, match=r"needs \d\.\d MB and .* has 0\.0 MB free: make room"):
             fetch_weights(tmp_path / "full", ["teacher"])
     assert not list((tmp_path / "full").rglob("*.bin"))
 

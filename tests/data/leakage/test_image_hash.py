@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
@@ -50,10 +51,9 @@ def same(images: Mapping[str, Path], others: Sequence[Path], **limits: float) ->
 
 
 def test_the_hash_is_the_sign_of_the_cosine_transform(tmp_path: Path) -> None:
-    scipy_fft = pytest.importorskip("scipy.fft")
     path = draw(tmp_path / "a.png", 0, side=64)
     grey = np.asarray(decode_image(path).convert("L"), dtype=float)
-    waves = scipy_fft.dctn(grey, type=2)[:16, :16].ravel()[1:]
+    waves = scipy.fft.dctn(grey, type=2)[:16, :16].ravel()[1:]
     # scipy's constant factor is the same for all waves of type 2 without normalisation.
     assert (seen([path]).hashes[0] == (waves > np.median(waves))).all()
 

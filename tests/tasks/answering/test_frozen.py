@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from amif_lightning.callbacks.answer_images import AnswerImages
 from amif_lightning.errors import UserError
 from amif_lightning.tasks import AMiFVQA
+from data_modules.phantom.module import Phantom
 from tests.small import SMALL, phantom, trainer
 
 TIMM: dict[str, Any] = SMALL | {"vision": "timm:test_efficientnet", "image_size": 64}
@@ -57,6 +58,10 @@ def test_images_of_cached_tokens_are_shown(root: Path, tmp_path: Path) -> None:
     class Shown(AnswerImages):
         def figures(self, task: Any, kept: list[Any]) -> dict[str, Any]:
             assert kept[0][0].images.ndim == 3
+            dataset, plain = task.trainer.val_dataloaders.dataset, phantom(root, image_size=64)
+            (batch, *_) = plain.val_dataloader()
+            for image, key in zip(batch.images, dict.fromkeys(batch.image_keys), strict=True):
+                assert torch.equal(dataset.pixels(key), image)
             drawn.append(super().figures(task, kept))
             return {}
 
@@ -69,6 +74,20 @@ def test_images_of_cached_tokens_are_shown(root: Path, tmp_path: Path) -> None:
         AMiFVQA(**TIMM, **FROZEN), datamodule=data
     )
     assert drawn
+
+
+def test_another_task_on_the_same_data_has_its_own_tokens(root: Path, tmp_path: Path) -> None:
+    cached = phantom(root, image_size=64, token_cache=str(tmp_path / "cache"))
+    plain = phantom(root, image_size=64)
+
+    def answered(task: AMiFVQA, data: Phantom) -> list[float]:
+        batches = trainer(tmp_path).predict(task, datamodule=data) or []
+        return [one.log_likelihood for batch in batches for one in batch]
+
+    for seed in range(2):
+        torch.manual_seed(seed)
+        task = AMiFVQA(**TIMM, **FROZEN)
+        assert answered(task, cached) == pytest.approx(answered(task, plain), rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,16 @@ def unwritable(path: Path, error: OSError, advice: str) -> UserError:
     return UserError(f"{path} cannot be written ({reason}): {advice}.")
 
 
+def check_room(what: str, folder: Path, needed: int, advice: str) -> None:
+    """Raise a UserError unless the disk of a folder, which need not exist, has the needed bytes."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise UserError(
+            f"{what} needs {_megabytes(needed)} and {there} has {_megabytes(free)} free: {advice}."
+        )
+
+
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from amif_lightning.data.files.atomic import check_room
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import unreachable
 
@@ -53,7 +53,8 @@ def fetch_repository(
             wanted = [*wanted, found[0]]
         where: Any = {"repo_type": kind, "revision": info.sha, "local_dir": folder}
         plan = snapshot_download(name, allow_patterns=list(wanted), dry_run=True, **where)
-        _check_room(name, folder, sum(file.file_size or 0 for file in plan if file.will_download))
+        needed = sum(file.file_size or 0 for file in plan if file.will_download)
+        check_room(name, folder, needed, "make room or choose another folder")
         snapshot_download(name, allow_patterns=list(wanted), **where)
         if checksum:
             verified = api.verify_repo_checksums(name, **where)
@@ -71,13 +72,3 @@ def fetch_repository(
             f"changed: delete {path} and run the command again."
         )
     return str(info.sha)
-
-
-def _check_room(name: str, folder: Path, needed: int) -> None:
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        raise UserError(
-            f"{name} needs {needed / 2**20:.1f} MiB and {there} has {free / 2**20:.1f} MiB free: "
-            "make room or choose another folder."
-        )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from amif_lightning.batch import Tokens, pad_tokens
-from amif_lightning.data.files.atomic import locked
+from amif_lightning.data.files.atomic import check_room, locked, unwritable
 from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.transforms import ImageTransform, read_square
 from amif_lightning.errors import UserError
@@ -262,12 +261,8 @@ def _compute(
         written = partial.stat().st_size if partial.exists() else 0
         done = bisect_right(ends, written // token) // BATCH * BATCH
         start = ends[done - 1] * token if done else 0
-        missing, free = ends[-1] * token - start, shutil.disk_usage(path.parent).free
-        if missing > free:
-            raise UserError(
-                f"The token cache {path} needs {missing / 1e9:.1f} GB and its disk has "
-                f"{free / 1e9:.1f} GB: free space there, or {OTHER_CACHE}."
-            )
+        missing = ends[-1] * token - start
+        check_room(f"The token cache {path}", path.parent, missing, f"make room or {OTHER_CACHE}")
         with (
             partial.open("r+b" if written else "wb") as stream,
             tqdm(total=len(ends), initial=done, desc=f"{kind} tokens", unit=kind) as bar,
@@ -288,7 +283,4 @@ def _compute(
             os.fsync(stream.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise UserError(
-            f"The token cache {partial} cannot be written ({error.strerror or error}): "
-            f"{OTHER_CACHE}."
-        ) from error
+        raise unwritable(partial, error, OTHER_CACHE) from error

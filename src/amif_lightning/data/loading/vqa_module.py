@@ -239,12 +239,14 @@ class VQADataModule(TextDataModule[VQAExample]):
             self.max_question_tokens,
             self.max_answer_tokens,
             self.strata,
-            self._question_states,
+            self._question_states(),
         )
 
-    @cached_property
     def _question_states(self) -> TokenTable[tuple[int, ...]] | None:
-        """The cached states of all questions; None if they are encoded in every step."""
+        """The cached states of all questions; None if they are encoded in every step.
+
+        Looked up for each loader, because the next one may belong to another task.
+        """
         parts = self.splits
         asked = {row.question for row in (*parts.train, *parts.validation, *parts.test)}
         return text_table(self, asked)

@@ -33,12 +33,13 @@ def frozen_encoders(task: AMiFTask) -> FrozenEncoders:
             return found.cpu()
 
     frozen = {id(part) for part in task.frozen}
-    fixed = getattr(vision, "visual", vision)
+    of_image = id(getattr(vision, "visual", vision)) in frozen
+    of_text = id(text) in frozen
     return FrozenEncoders(
-        image=image if id(fixed) in frozen else None,
-        text=states if id(text) in frozen else None,
-        image_name=_digest(vision),
-        text_name=_digest(text),
+        image=image if of_image else None,
+        text=states if of_text else None,
+        image_name=_digest(vision) if of_image else "",
+        text_name=_digest(text) if of_text else "",
     )
 
 
@@ -50,9 +51,9 @@ def encode_batch(task: AMiFTask, batch: VQABatch) -> EncodedPair:
     else:
         tokens = tokens.to(task.dtype)
         tokens = task.vision.place(tokens) if isinstance(task.vision, TimmTower) else tokens
-    if states is None:
-        states = task.text(batch.question.ids, batch.question.mask)
-    return task.fuse(states.to(task.dtype), batch.question.mask, tokens, batch.image_index)
+    mask = batch.question.mask
+    states = task.text(batch.question.ids, mask) if states is None else states.to(task.dtype)
+    return task.fuse(states, mask, tokens, batch.image_index)
 
 
 def _digest(part: nn.Module) -> str:

@@ -71,6 +71,8 @@ class Phantom(VQADataModule):
         UserError: If a number is out of range.
     """
 
+    compares_content = False  # all generated chests are near-duplicates; patients are known
+
     def __init__(
         self,
         root: str = "data/phantom",

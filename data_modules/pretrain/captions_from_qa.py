@@ -27,9 +27,10 @@ NO_FILE = "the image is not on disk"
 class CaptionsFromQA(StudyDataModule):
     """Images with captions built from their questions and answers, ``Is it CT? yes. Which ...``.
 
-    Captions only use the training rows of ``source`` under the protocol ``clean``. Images that also
-    occur in its validation or test set or in any set of ``held_out``, by file name or content, are
-    dropped and counted. Validation is held out from the remaining images; there is no test split.
+    Captions only use the training rows of ``source`` under ``clean`` or ``disjoint``. Images that
+    also occur in its validation or test set or in any set of ``held_out``, by file name or content,
+    are dropped and counted. Validation is held out from the remaining images; there is no test
+    split.
 
     Args:
         source: The VQA data set, with the split options of the fine-tuning run that follows.
@@ -39,7 +40,7 @@ class CaptionsFromQA(StudyDataModule):
         **kwargs: Arguments of :class:`StudyDataModule`.
 
     Raises:
-        UserError: If the source's protocol is not ``clean``, or an option is out of range.
+        UserError: If the source's protocol is ``literature``, or an option is out of range.
     """
 
     def __init__(
@@ -55,9 +56,9 @@ class CaptionsFromQA(StudyDataModule):
             validation_fraction=source.validation_fraction,
             **kwargs,
         )
-        if source.protocol != "clean":
+        if source.protocol == "literature":
             raise UserError(
-                f"CaptionsFromQA takes training rows under the protocol clean, but its source has "
+                "CaptionsFromQA takes training rows under the protocol clean, but its source has "
                 f"{source.protocol}: give --data.init_args.source.init_args.protocol clean."
             )
         self.source, self.held_out, self.hashes = source, held_out or [], hashes

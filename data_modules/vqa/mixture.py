@@ -68,10 +68,11 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
             split_seed=parts[0].split_seed,
             validation_fraction=parts[0].validation_fraction,
             control=False,
+            hashes=hashes,
             **kwargs,
         )
         self.parts: Sequence[VQADataModule] = parts
-        self.weights, self.held_out, self.hashes = weights, held_out or [], hashes
+        self.weights, self.held_out = weights, held_out or []
 
     def setup(self, stage: str) -> None:
         """Set up ``fit`` or ``validate``.
@@ -114,7 +115,10 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
                 "validation": lambda other: [other.images_in(other.splits.test)],
             }
         )
+        train = tuple(named[row.question_id] for row in kept["train"])
         answer_rows = tuple(named[r.question_id] for one in joined for r in one.answer_rows)
+        if self.protocol == "disjoint":
+            answer_rows = train
         scored = [(part, part.scored_images()) for part in self.parts]
         scored += [(module, module.released_images()) for module in self.held_out]
         dropped = [row for one in joined for row in one.dropped]
@@ -127,7 +131,7 @@ class QuestionMixture(MixtureModule[VQAExample], VQADataModule):
             protocol=self.protocol,
             test_split="test",
             released_train=self.release.splits["train"],
-            train=tuple(named[row.question_id] for row in kept["train"]),
+            train=train,
             validation=tuple(named[row.question_id] for row in kept["validation"]),
             test=(),
             dropped=tuple(dropped),

@@ -162,7 +162,7 @@ class SLAKE(VQADataModule):
     def splits(self) -> Splits:
         """Exclude test images from training under ``clean`` with ``language: all``."""
         splits = super().splits
-        if self.language != "all" or self.protocol != "clean":
+        if self.language != "all" or self.protocol == "literature":
             return splits
         # Training rows of one language ask test questions of the other. The release does not pair
         # the two, so restated questions cannot be found by their text.

@@ -112,7 +112,7 @@ class VQARAD(HubQuestions):
         return Release(NAME, "osf", found, absent, tuple(dropped), notes)
 
     def _without_frames(self, which: str) -> tuple[str, ...]:
-        if self.protocol == "clean":
+        if self.protocol != "literature":
             return ()
         return (
             f"Most published results train on the MEVF re-split ({TRAIN}); this is {which}, "

@@ -14,7 +14,7 @@ from amif_lightning.renamed_options import current_arguments
 class AnswerSpace:
     """Candidate answers and answer vocabulary as plain types, stored in every checkpoint."""
 
-    protocol: str  # ``clean`` or ``literature``; determines the splits of the candidates
+    protocol: str  # of the data module; determines the splits of the candidates
     candidates: tuple[str, ...]  # normalised answers to rank; ties go to the first
     # token ids of each candidate, without [CLS] and [SEP]
     candidate_ids: tuple[tuple[int, ...], ...]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # reports must not import torch
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
+
+Protocol = Literal["clean", "disjoint", "literature"]
 
 #: With fewer questions, a share is printed as counts only.
 SMALLEST_PRINTED_PERCENTAGE = 30
@@ -88,7 +90,7 @@ class EvaluationContext:
 
     dataset: str  # name of the data class
     layout: str  # published layout of the release
-    protocol: str  # ``clean`` or ``literature``
+    protocol: Protocol
     split: str  # the released split that is scored
     candidates: int  # their number
     ceiling: Mapping[str, Count]  # by stratum, questions whose answer is a candidate

@@ -159,7 +159,8 @@ def test_scores_are_printed_with_their_labels(
     printed: list[str] = []
     monkeypatch.setattr(results, "rank_zero_info", printed.append)
     loose = replace(facts(), protocol="literature", answers_from="train + test")
-    for data, scored in ((facts(), task()), (loose, task(untrained=True))):
+    apart = replace(facts(), protocol="disjoint")
+    for data, scored in ((facts(), task()), (loose, task(untrained=True)), (apart, task())):
         running = trainer(
             tmp_path, datamodule=SimpleNamespace(evaluation_context=lambda data=data: data)
         )
@@ -167,6 +168,8 @@ def test_scores_are_printed_with_their_labels(
     assert printed[0].startswith("Toys test [clean], test run 1: 2/4 correct")
     label = "[literature (test answers visible)], UNTRAINED WEIGHTS, test run 2: 2/4 correct"
     assert printed[1].startswith(f"Toys test {label}")
+    assert printed[2].startswith("Toys test [disjoint], test run 3: 2/4 correct")
+    assert read_record(tmp_path / "result-test.json", ResultRecord).protocol == "disjoint"
 
 
 def test_free_answers_have_no_ceiling_and_no_candidates(tmp_path: Path) -> None:

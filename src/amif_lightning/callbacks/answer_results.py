@@ -55,7 +55,7 @@ def write_test(
     found = answering.counted(lines)
     by_rank = method == "rank"
     record = answering.ResultRecord(
-        protocol="literature" if facts.protocol == "literature" else "clean",
+        protocol=facts.protocol,
         scores=found["scores"],
         control=found["control"],
         ceiling=dict(facts.ceiling) if by_rank else None,

@@ -17,9 +17,10 @@ from amif_lightning.data.audit.findings import image_check
 from amif_lightning.data.audit.questions import audit
 from amif_lightning.data.preprocessing.images import decode_image
 from amif_lightning.data.schema.answers import Count
-from amif_lightning.data.schema.question_splits import Protocol, split_questions
+from amif_lightning.data.schema.question_splits import split_questions
 from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.errors import UserError
+from amif_lightning.evaluation import Protocol
 from data_modules import SLAKE, VQARAD, VQAMed2019
 from tests.fakes import FakeRAD, write_vqa_med_2019, write_vqa_rad
 from tests.fakes_slake import write_slake
@@ -62,7 +63,7 @@ def test_text_and_json_hold_the_findings(tmp_path: Path, fake: FakeRAD) -> None:
     for expected in (
         "VQARAD, layout osf, protocol: clean",
         "warning: 4 of 5 test images also in released train",
-        "clean: no leak found",
+        "clean (question-level): no trained row restates a held-out question, but 4 of 5 test ",
         "dropped: 1 rows, not clean: equal to a held-out question",
         "type/modality",
         "question-only",

@@ -9,7 +9,6 @@ from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.answers import vocabulary
 from amif_lightning.data.schema.question_splits import (
     Overlap,
-    Protocol,
     hold_out_images,
     images_of,
     overlap,
@@ -20,6 +19,7 @@ from amif_lightning.data.schema.question_splits import (
 )
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
+from amif_lightning.evaluation import Protocol
 
 VISIBLE = "literature (test answers visible)"
 

@@ -60,7 +60,7 @@ def test_round_trip(tmp_path: Path, record: ResultRecord) -> None:
     ("name", "value", "message"),
     [
         ("dataset", "", "'dataset': must have at least 1 character"),
-        ("protocol", "lax", "'protocol': must be 'clean' or 'literature', found 'lax'"),
+        ("protocol", "lax", "'protocol': must be 'clean', 'disjoint' or 'literature', found 'lax'"),
         ("test_runs", 0, "'test_runs': must be greater than or equal to 1"),
         ("scores.overall", ..., "'scores' must hold the subset 'overall'"),
         ("scores.overall.correct", 301, "'scores.overall': must have 0 <= correct <= count"),

@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command with the options after ``audit``.
 
     Returns:
-        1 for a leak under the protocol ``clean`` (within the data set, or into the validation or
+        1 for a leak under ``clean`` or ``disjoint`` (within the data set, or into the validation or
         test set of a held-out one) and for missing or undecodable images under any protocol; else
         0. Absent splits and image folders are reported and do not fail.
 
@@ -54,8 +54,8 @@ def audit_parser(base: type) -> ArgumentParser:
     parser = data_parser(
         "audit",
         "Count a data set, and report leaks between its splits and into held-out data sets. Exit "
-        "code 1: a leak under the protocol `clean`, or missing or undecodable images under any "
-        "protocol.",
+        "code 1: a leak under the protocol `clean` or `disjoint`, or missing or undecodable images "
+        "under any protocol.",
         base,
     )
     add = parser.add_argument

@@ -30,7 +30,7 @@ def sweep_parser() -> PlainParser:
     add("--seeds", type=int, nargs="+", default=[0], metavar="K", help="(default: 0)")
     add("--runs", default="runs", metavar="DIR", help="folder of the run folders (default: runs)")
     add("--size", default="", help="tiny, small or base (default: tiny)")
-    add("--protocol", default="", help="clean or literature (default: clean)")
+    add("--protocol", default="", help="clean, disjoint or literature (default: clean)")
     add("--root", default="", metavar="FOLDER", help="the data set's folder")
     add("--split", default="", help="validation or test; default: as in the file")
     add("--init_from", default="", metavar="CKPT", help="checkpoint that runs start from")

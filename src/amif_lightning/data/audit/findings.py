@@ -110,9 +110,9 @@ class Findings(ABC):
 
     @property
     def failed(self) -> bool:
-        """Whether an image is unreadable, or there is a leak under the protocol ``clean``."""
+        """Whether an image is unreadable or, unless under `literature`, there is a leak."""
         unreadable = bool(self.images and (self.images.missing or self.images.undecodable))
-        return unreadable or (self.protocol == "clean" and not self.clean)
+        return unreadable or (not self.clean and not self.protocol.startswith("literature"))
 
     def to_json(self) -> str:
         """Return the findings as indented JSON."""
@@ -123,7 +123,7 @@ class Findings(ABC):
         """Return the findings as terminal text without a final line break."""
         lines = [*self._text(), *(f"NOT CLEAN ({self.protocol}): {one}" for one in self.not_clean)]
         if self.clean:
-            lines.append("clean: no leak found in what would be trained")
+            lines.append(self._verdict())
         lines += [
             f"dropped: {number} {self.kind}, {reason} ({_listed(number, named)})"
             for reason, (number, named) in self.dropped.items()
@@ -131,6 +131,10 @@ class Findings(ABC):
         lines += [f"absent: {what}: {sentence}" for what, sentence in self.absent.items()]
         lines += ["images: not checked"] if self.images is None else _image_lines(self.images)
         return "\n".join(map(printable, [*lines, *(f"note: {note}" for note in self.notes)]))
+
+    def _verdict(self) -> str:
+        """Sentence for a data set without a leak."""
+        return "clean: no leak found in what would be trained"
 
     @abstractmethod
     def _text(self) -> list[str]:

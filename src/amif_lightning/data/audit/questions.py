@@ -18,6 +18,7 @@ from amif_lightning.data.schema.question_splits import (
     Splits,
     images_of,
     overlap,
+    patients_of,
     restated,
     restating,
 )
@@ -83,6 +84,18 @@ class Audit(Findings):
             ),
         ]
 
+    def _verdict(self) -> str:
+        if self.protocol == "disjoint":
+            return "disjoint: no trained row shares an image or patient with validation or test"
+        for o in self.overlaps:
+            if (o.first, o.second) == ("trained", "test") and o.shared:
+                return (
+                    "clean (question-level): no trained row restates a held-out question, but "
+                    f"{o.shared} of {o.images_of_second} test images are also in the trained rows; "
+                    "the protocol 'disjoint' drops the rows about them"
+                )
+        return super()._verdict()
+
 
 def audit(
     parts: Splits,
@@ -116,7 +129,7 @@ def audit(
             if rows
         },
         candidates=len(parts.candidates),
-        majority_answer=baselines.majority_answer(parts.released_train),
+        majority_answer=baselines.majority_answer(parts.baseline_rows("test")),
         splits={role: _split(parts, role) for role in roles if sets[role]},
         overlaps=_overlaps(sets),
         not_clean=_not_clean(parts, release),
@@ -198,6 +211,13 @@ def _not_clean(parts: Splits, release: Release) -> list[str]:
                 f"frame (same image, normalised wording), which gives {given} of {len(rows)} "
                 f"{name} questions away with their answer"
             )
+        if parts.protocol == "disjoint":
+            keys, patients = images_of(rows), patients_of(rows)
+            sharing = [r for r in parts.train if r.image_key in keys or r.group in patients]
+            if sharing:
+                found.append(
+                    f"{len(sharing)} trained rows share an image or a patient with {name} questions"
+                )
     if shared := images_of(parts.train) & images_of(parts.validation):
         found.append(f"{len(shared)} validation images are in the trained rows")
     return found
@@ -273,7 +293,7 @@ def evaluation_context(
     parts: Splits, file_of: Callable[[VQAExample], str], warnings: Sequence[str] = ()
 ) -> EvaluationContext:
     """Count the test questions that baselines and the best candidates answer correctly."""
-    rows, train = parts.test, parts.released_train
+    rows, train = parts.test, parts.baseline_rows("test")
     correct = baselines_correct(train, rows)
     return EvaluationContext(
         dataset=parts.dataset,

@@ -81,8 +81,8 @@ class Across:
 
     @property
     def failed(self) -> bool:
-        """Whether there are leaks under the protocol ``clean``."""
-        return self.protocol == "clean" and self.leaks > 0
+        """Whether there are leaks, unless under `literature`."""
+        return self.leaks > 0 and not self.protocol.startswith("literature")
 
     def to_json(self) -> str:
         """Return the findings with all pairs as indented JSON."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from amif_lightning.data.leakage.hash_cache import HashStore
 from amif_lightning.data.leakage.image_hash import Looks, content_pairs, name_pairs
+from amif_lightning.data.schema.answers import candidates
+from amif_lightning.data.schema.question_splits import Splits, images_of, patients_of
+from amif_lightning.data.schema.questions import DroppedRow
 from amif_lightning.errors import UserError
 
+SAME = "a set that is scored holds the same image"
 NAME = "a set that is scored holds an image of the same name"
 CONTENT = "a set that is scored holds an image that looks the same"
 PATIENT = "a set that is scored holds another image of the same patient or group"
@@ -57,13 +61,15 @@ def hashes_of(modules: Sequence[Any], folder: str) -> Looks:
     Raises:
         UserError: If the cache cannot be written.
     """
-    files: dict[str, Path] = {}
-    for module in modules:
-        for images in (*module.released_images(), *module.scored_images()):
-            files |= images.files
+    shown = [i for m in modules for i in (*m.released_images(), *m.scored_images())]
+    return hash_images(shown, folder, max(module.max_image_pixels for module in modules))
+
+
+def hash_images(shown: Iterable[DatasetImages], folder: str, max_pixels: int) -> Looks:
+    """Hash the images on disk; see :func:`hashes_of`."""
+    files = {name: file for images in shown for name, file in images.files.items()}
     on_disk = {name: file for name, file in files.items() if file.is_file()}
-    largest = max(module.max_image_pixels for module in modules)
-    return HashStore(folder or "data/hashes", max_pixels=largest).look(on_disk)
+    return HashStore(folder or "data/hashes", max_pixels=max_pixels).look(on_disk)
 
 
 def leaking_images(
@@ -110,3 +116,54 @@ def leaking_rows(
         for row, group in groups.items()
         if row in found or group in leaking
     }
+
+
+def disjoint(module: Any, parts: Splits) -> Splits:
+    """Drop the training rows that share an image or a patient with validation or test.
+
+    Args:
+        module: The :class:`VQADataModule` of the rows. All released splits except the training
+            split count as held out, whichever of them is scored. Images are the same if their keys
+            are equal or, with ``compares_content`` and both files on disk, if they are
+            near-duplicates.
+        parts: The splits under ``clean``. Candidates, vocabulary, baselines and ceilings of the
+            result come from its trained rows. Validation is unchanged.
+
+    Raises:
+        UserError: An image is damaged, or no training row is left.
+    """
+    released = [rows for split, rows in module.release.splits.items() if split != "train"]
+    scored = [module.images_in(rows) for rows in (parts.validation, *released)]
+    held_out = [row for rows in (parts.validation, *released) for row in rows]
+    keys, patients = images_of(held_out), patients_of(held_out)
+    shown = module.images_in(parts.train)
+    # File names may repeat within a data set, so keys and content decide.
+    reasons: dict[str, str] = {}
+    if module.compares_content:
+        hashes = hash_images([shown, *scored], module.hashes, module.max_image_pixels)
+        reasons = leaking_images(shown.files, [], hashes, by_content_only=scored)
+    reasons |= {module.image_id_of(row): SAME for row in parts.train if row.image_key in keys}
+    groups = {row.row_id: row.group for row in parts.train}
+    leaking = {row: PATIENT for row, group in groups.items() if group in patients}
+    leaking |= leaking_rows(shown, groups, reasons)
+    train = tuple(row for row in parts.train if row.row_id not in leaking)
+    if not train:
+        raise UserError(
+            f"{module.where}: every training row shares an image or a patient with validation or "
+            "test, so the protocol 'disjoint' leaves nothing to train on: use 'clean'."
+        )
+    images = {row.row_id: row.image for row in parts.train}
+    dropped = [DroppedRow(row, reason, images[row]) for row, reason in leaking.items()]
+    return replace(
+        parts,
+        train=train,
+        dropped=(*parts.dropped, *dropped),
+        candidates=tuple(candidates(train)),
+        answer_rows=train,
+        notes=(
+            *parts.notes,
+            f"disjoint: {len(train)} of {len(parts.train)} training rows share no image or patient "
+            "with validation or test, and only these give candidates, vocabulary and baselines",
+            *(not_compared(module, scored) if module.compares_content else ()),
+        ),
+    )

@@ -7,7 +7,8 @@ from typing import Literal, TypedDict
 from amif_lightning.data.loading.token_cache import CacheType
 from amif_lightning.data.preprocessing.transforms import Augmentation
 from amif_lightning.data.schema.answers import VocabularyKind
-from amif_lightning.data.schema.question_splits import EvaluationSplit, Protocol
+from amif_lightning.data.schema.question_splits import EvaluationSplit
+from amif_lightning.evaluation import Protocol
 
 TeacherName = Literal["none", "open_clip", "text", "checkpoint", "embeddings"]
 
@@ -60,6 +61,7 @@ class VQAOptions(QuestionOptions, SplitOptions, total=False):
     protocol: Protocol
     test_split: EvaluationSplit
     control: bool
+    hashes: str
 
 
 class HubOptions(VQAOptions, total=False):

@@ -24,7 +24,7 @@ from amif_lightning.data.audit.questions import (
 from amif_lightning.data.files.names import under
 from amif_lightning.data.files.parquet import ParquetQuestions, find_parquet
 from amif_lightning.data.files.tables import check_folder
-from amif_lightning.data.leakage.held_out import DatasetImages
+from amif_lightning.data.leakage.held_out import DatasetImages, disjoint
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.options import TextOptions, VQAOptions
 from amif_lightning.data.loading.question_dataset import (
@@ -38,13 +38,12 @@ from amif_lightning.data.schema import answers
 from amif_lightning.data.schema.answers import VocabularyKind, subsets_of
 from amif_lightning.data.schema.question_splits import (
     EvaluationSplit,
-    Protocol,
     Splits,
     split_questions,
 )
 from amif_lightning.data.schema.questions import SplitName, VQAExample
 from amif_lightning.errors import UserError
-from amif_lightning.evaluation import EvaluationContext
+from amif_lightning.evaluation import EvaluationContext, Protocol
 from amif_lightning.seeding import stable_seed
 from amif_lightning.signatures import Unpack
 
@@ -55,8 +54,9 @@ class VQADataModule(TextDataModule[VQAExample]):
     Args:
         root: Folder of the data set.
         protocol: ``clean``: candidates from training answers only, leaking rows dropped and
-            counted; ``literature``: candidates from all splits, as in many papers, with every
-            output labelled (see "Protocols" in docs/datasets.md).
+            counted; ``disjoint``: also without training rows that share an image or a patient with
+            validation or test; ``literature``: candidates from all splits, as in many papers, with
+            every output labelled (see "Protocols" in docs/datasets.md).
         test_split: The released split that ``test`` scores; ``validation`` selects checkpoints on a
             hold-out from the training images instead.
         questions_per_image: Maximum questions of one image in a training step; they share one
@@ -68,6 +68,7 @@ class VQADataModule(TextDataModule[VQAExample]):
         vocabulary_size: Maximum entries of that vocabulary, by frequency.
         validation_questions: During training, rank a fixed seeded sample of this many questions.
         control: Also score the test questions with their images permuted.
+        hashes: Folder that caches the perceptual hashes by which ``disjoint`` compares images.
         token_cache: Folder for the tokens of frozen encoders (``model.init_args.freeze_vision``,
             ``freeze_text``), which are computed once and then read; empty: computed in every step.
             A frozen image encoder needs augmentation ``none``.
@@ -78,6 +79,8 @@ class VQADataModule(TextDataModule[VQAExample]):
 
     kind = "questions"
     drop_last = False
+    #: Whether near-duplicates are the same image under ``disjoint``, beside images of equal key.
+    compares_content: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class VQADataModule(TextDataModule[VQAExample]):
         vocabulary_size: int = 3000,
         validation_questions: int = 400,
         control: bool = True,
+        hashes: str = "data/hashes",
         token_cache: str = "",
         cache_dtype: CacheType = "float16",
         **kwargs: Unpack[TextOptions],
@@ -116,6 +120,7 @@ class VQADataModule(TextDataModule[VQAExample]):
         self.max_question_tokens, self.max_answer_tokens = max_question_tokens, max_answer_tokens
         self.vocabulary_kind, self.vocabulary_size = vocabulary, vocabulary_size
         self.validation_questions, self.control = validation_questions, control
+        self.hashes = hashes
 
     # ---- the data set -------------------------------------------------------------------------
 
@@ -154,19 +159,20 @@ class VQADataModule(TextDataModule[VQAExample]):
 
     def training_texts(self) -> list[str]:
         """Return questions and answers of the training rows."""
-        rows = self.splits.released_train
+        rows = self.splits.baseline_rows("test")
         return [row.question for row in rows] + [row.references[0] for row in rows]
 
     @cached_property
     def splits(self) -> Splits:
         """The training, validation and test questions under the protocol."""
-        return split_questions(
+        parts = split_questions(
             self.release,
             self.protocol,
             split_seed=self.split_seed,
             validation_fraction=self.validation_fraction,
             test_split=self.test_split,
         )
+        return disjoint(self, parts) if self.protocol == "disjoint" else parts
 
     @cached_property
     def strata(self) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.data.schema.answers import candidates
 from amif_lightning.data.schema.questions import DroppedRow, Release, SplitName, VQAExample
 from amif_lightning.errors import UserError
+from amif_lightning.evaluation import Protocol
 
-Protocol = Literal["clean", "literature"]
 EvaluationSplit = Literal["validation", "test"]
 QuestionKey = tuple[str, str]
 
@@ -66,8 +66,10 @@ class Splits:
         """Return the released training rows that no-vision baselines may use for a split.
 
         For a validation set that was held out from these rows, rows on its images are excluded, so
-        that no question is answered by itself.
+        that no question is answered by itself. Under ``disjoint`` they are the trained rows.
         """
+        if self.protocol == "disjoint":
+            return self.train
         if split == "test" or not self.held_out_from_train:
             return self.released_train
         held_out = images_of(self.validation)
@@ -99,9 +101,9 @@ def split_questions(
     Args:
         release: The rows of a reader.
         protocol: ``clean``: candidates and vocabulary come from training answers only, and training
-            rows that restate a validation or test question are dropped. ``literature``: candidates
-            and vocabulary also contain validation and test answers, and leaking rows stay, as in
-            published results.
+            rows that restate a validation or test question are dropped. ``disjoint`` starts from
+            these splits (data/leakage/held_out.py). ``literature``: candidates and vocabulary also
+            contain validation and test answers, and leaking rows stay, as in published results.
         split_seed: Seed of the hold-out, independent of the training seed.
         validation_fraction: Share of training images (of patients, if known) to hold out if no
             released set is left for model selection; between 0 and 1, exclusive.
@@ -134,7 +136,7 @@ def split_questions(
 
     # Leaking rows are dropped first, since validation must not contain them either.
     usable = released_train
-    if protocol == "clean":
+    if protocol != "literature":
         held_out = [r for name, rows in release.splits.items() if name != "train" for r in rows]
         leaking = {row.question_id: row for row in restating(released_train, held_out)}
         usable = tuple(row for row in released_train if row.question_id not in leaking)
@@ -207,6 +209,11 @@ def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> 
 def images_of(rows: Iterable[VQAExample]) -> frozenset[str]:
     """Return the image keys of rows."""
     return frozenset(row.image_key for row in rows)
+
+
+def patients_of(rows: Iterable[VQAExample]) -> frozenset[str]:
+    """Return the groups of rows, without the empty one of rows whose patient is unknown."""
+    return frozenset(row.group for row in rows) - {""}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AliasChoices, Field, model_validator
 
 from amif_lightning.data.schema.question_splits import protocol_label
-from amif_lightning.evaluation import Count, tally
+from amif_lightning.evaluation import Count, Protocol, tally
 from amif_lightning.reports.records.run import OVERALL, RunRecord, Scores
 from amif_lightning.reports.records.schema import (
     FieldError,
@@ -114,7 +114,7 @@ class ResultRecord(RunRecord):
 
     # Not in the file: files of answers are older than the field.
     kind: Literal["answering"] = Field(default="answering", exclude=True)
-    protocol: Literal["clean", "literature"]
+    protocol: Protocol
     scores: Scores  # ``overall`` is always present
     control: Scores | None  # with images permuted among the questions; None if it was not run
     ceiling: Scores | None  # questions whose answer is a candidate; None without candidates

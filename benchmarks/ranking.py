@@ -154,7 +154,7 @@ def tiled(
     for ids, valid in zip(rows.split(batch), mask.split(batch), strict=True):
         tile = states.expand(len(ids), -1, -1).contiguous()
         logits = decoder(ids[:, :-1], valid, tile, states_mask.expand(len(ids), -1))
-        scores.append(sequence_log_likelihood(logits, ids[:, 1:], valid))
+        scores.append(sequence_log_likelihood(logits[valid], ids[:, 1:], valid))
     return torch.cat(scores)[None]
 
 

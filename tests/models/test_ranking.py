@@ -63,7 +63,7 @@ def trained() -> tuple[AnswerDecoder, list[list[int]], Tensor, Tensor]:
     for _ in range(150):
         logits = model(ids[:, :-1], mask, states, states_mask)
         optimiser.zero_grad()
-        (-sequence_log_likelihood(logits, ids[:, 1:], mask).mean()).backward()
+        (-sequence_log_likelihood(logits[mask], ids[:, 1:], mask).mean()).backward()
         optimiser.step()
     return model.eval(), candidates, states, states_mask
 
@@ -141,7 +141,7 @@ def test_the_score_is_what_the_loss_sums() -> None:
     valid = torch.arange(longest + 1) < torch.tensor([[len(c) + 1] for c in CANDIDATES])
     logits = decoder(ids[:, :-1], valid, states, mask)
     scores = rank(decoder, CandidateTree(CANDIDATES, BOS, EOS), states, mask)
-    likelihood = sequence_log_likelihood(logits, ids[:, 1:], valid)
+    likelihood = sequence_log_likelihood(logits[valid], ids[:, 1:], valid)
     torch.testing.assert_close(scores.diagonal(), likelihood, atol=1e-4, rtol=0)
 
 

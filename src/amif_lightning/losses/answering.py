@@ -20,8 +20,10 @@ def sequence_log_likelihood(
     :mod:`amif_lightning.models.ranking`. It is computed in float32 or float64, outside autocast.
 
     Args:
-        logits: (B, T, V) scores s of the next token at each position.
-        targets: (B, T) integer ids y of the next token; any valid id where the mask is False.
+        logits: (K, V) scores s of the next token at the K positions whose mask is True, in the order
+            of ``hidden[mask]``: the output layer costs most of the decoder at short answers, so
+            padding never passes it.
+        targets: (B, T) integer ids y of the next token; any id where the mask is False.
         mask: (B, T) bool m, True at the answer's tokens and at its end token.
         label_smoothing: epsilon in [0, 1), weight of the uniform distribution in the target.
 
@@ -29,15 +31,14 @@ def sequence_log_likelihood(
         (B,) values of at most 0, not divided by the length.
     """
     with torch.autocast(logits.device.type, enabled=False):
-        # cross_entropy's smoothing is the formula above, without a (B, T, V) copy of log p.
+        # cross_entropy's smoothing is the formula above, without a (K, V) copy of log p.
         token = -F.cross_entropy(
-            logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1),
-            targets.flatten(),
+            logits.to(torch.promote_types(logits.dtype, torch.float32)),
+            targets[mask],
             reduction="none",
             label_smoothing=label_smoothing,
-        ).view_as(targets)
-        # Not a product: an infinite masked term would become NaN.
-        return token.where(mask, token.new_zeros(())).sum(1)
+        )
+        return token.new_zeros(mask.shape).masked_scatter(mask, token).sum(1)
 
 
 def log_mass(log_attention: Tensor, entries: Tensor) -> Tensor:

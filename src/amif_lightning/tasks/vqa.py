@@ -225,7 +225,8 @@ class AMiFVQA(AuxiliaryTask):
     ) -> Tensor:
         """Compute the log-likelihood (B,) of the batch's answers with their end token."""
         ids, mask = batch.answer.ids, batch.answer.mask
-        logits = self.decoder(ids[:, :-1], mask[:, :-1], fused.states, fused.mask)
+        hidden = self.decoder.hidden(ids[:, :-1], fused.states, fused.mask, mask[:, :-1])
+        logits = self.decoder.logits(hidden[mask[:, 1:]])
         return sequence_log_likelihood(logits, ids[:, 1:], mask[:, 1:], label_smoothing)
 
     def answer(

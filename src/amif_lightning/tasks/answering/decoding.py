@@ -141,10 +141,10 @@ class Answerer:
             [[space.cls_id, *ids, space.sep_id][: MAX_ANSWER_POSITIONS + 1] for ids in sequences],
             space.pad_id,
         ).to(states.device)
-        logits = self.decoder(tokens.ids[:, :-1], tokens.mask[:, :-1], states, mask)
-        values: list[float] = sequence_log_likelihood(
-            logits, tokens.ids[:, 1:], tokens.mask[:, 1:]
-        ).tolist()
+        targets, valid = tokens.ids[:, 1:], tokens.mask[:, 1:]
+        hidden = self.decoder.hidden(tokens.ids[:, :-1], states, mask, tokens.mask[:, :-1])
+        logits = self.decoder.logits(hidden[valid])
+        values: list[float] = sequence_log_likelihood(logits, targets, valid).tolist()
         return values
 
 

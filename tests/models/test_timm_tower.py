@@ -83,6 +83,29 @@ def test_tokens_are_the_networks_own_features_of_its_own_normalised_image(
     assert idle == []  # DDP stops at a parameter without gradient
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_patches_are_averaged_to_a_smaller_grid(name: str) -> None:
+    torch.manual_seed(1)
+    tower = build_vision(f"timm:{name}", None, SIDE, grid=2).eval()
+    assert isinstance(tower, TimmTower)
+    whole = TimmTower(tower.visual, name, SIDE, tower.pixels).eval()
+    tokens, every = tower.encode(batch_of(pixels())), whole.encode(batch_of(pixels()))
+    side, first = len(whole.patch_centres), tower.prefix
+    cells = every[:, first:].unflatten(1, (side, side))
+    half = slice(0, -(-side // 2)), slice(side // 2, side)  # halves of an odd side overlap
+    expected = [cells[:, rows, columns].mean((1, 2)) for rows in half for columns in half]
+    torch.testing.assert_close(tokens[:, first:], torch.stack(expected, 1), atol=1e-5, rtol=1e-5)
+    assert torch.equal(tokens[:, :first], every[:, :first])
+    assert tower(batch_of(pixels())).shape == (2, 5, tower.width)
+    assert tower.patch_centres.tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize(("name", "grid"), [("timm:test_resnet", 6), ("conv", 2)])
+def test_a_grid_that_a_tower_cannot_give_is_refused(name: str, grid: int) -> None:
+    with pytest.raises(UserError, match="vision_grid"):
+        build_vision(name, None, SIDE, grid=grid)
+
+
 def test_building_a_tower_leaves_the_moving_means() -> None:
     tower = tower_of("timm:test_resnet")
     assert all(int(v) == 0 for n, v in tower.state_dict().items() if n.endswith("tracked"))

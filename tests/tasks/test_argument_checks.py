@@ -18,6 +18,7 @@ TASKS = {"AMiFPretrain": AMiFPretrain, "AMiFVQA": AMiFVQA}
 #: Values out of range, by argument.
 WRONG: dict[str, list[Any]] = {
     "vision_channels": [[], [0]],
+    "vision_grid": [0, 3],
     "vision_summary_channels": [[8, -1]],
     "text_layers": [0],
     "image_size": [0],
@@ -25,6 +26,7 @@ WRONG: dict[str, list[Any]] = {
     "heads": [0, -2],
     "fusion_layers": [0, -1],
     "dropout": [-0.1, 1.0, 3.0, math.nan],
+    "attention_dropout": [-0.1, 1.0, math.nan],
     "lr": [0.0, -1.0, math.inf, math.nan],
     **{f"{part}_lr_factor": [0.0, -1.0] for part in ("vision", "text", "fusion", "heads")},
     "min_lr": [-1e-6, 1.0],

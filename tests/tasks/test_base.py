@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+from torch import nn
 
 from amif_lightning.tasks import AMiFVQA
 from amif_lightning.tasks.optimization import optimizer_steps
@@ -30,6 +31,17 @@ def test_hyper_parameters_are_plain_types() -> None:
     hparams = AMiFVQA(**SMALL, init_from="some/file.ckpt").hparams
     assert {"width", "knowledge", "init_from"} <= set(hparams)
     assert all(plain(value) for value in hparams.values())
+
+
+def test_dropout_of_attention_weights_is_separate() -> None:
+    for given, expected in ((0.0, 0.0), (None, 0.2)):
+        task = AMiFVQA(**SMALL | {"dropout": 0.2, "attention_dropout": given})
+        shares = [m.dropout for m in task.modules() if isinstance(m, nn.MultiheadAttention)]
+        for bert in (task.text.bert, task.decoder.lm):
+            shares.append(bert.config.attention_probs_dropout_prob)
+            assert bert.config.hidden_dropout_prob == 0.2
+        assert set(shares) == {expected}
+        assert {m.p for m in task.fusion.modules() if isinstance(m, nn.Dropout)} == {0.2}
 
 
 def test_every_parameter_is_trained(data: Phantom) -> None:

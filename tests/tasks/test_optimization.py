@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,11 @@ from amif_lightning.models.fusion import CoAttention
 from amif_lightning.models.knowledge import GatedCrossAttention
 from amif_lightning.models.text import TextEncoder
 from amif_lightning.models.vision import ConvTower
-from amif_lightning.tasks.optimization import cosine_with_warmup, parameter_groups
+from amif_lightning.tasks.optimization import (
+    adamw_with_cosine,
+    cosine_with_warmup,
+    parameter_groups,
+)
 
 STEPS, WARMUP, LR, LEAST = 50, 0.2, 2e-3, 1e-6
 SAME = {"heads": 1.0}
@@ -35,7 +41,7 @@ def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
     whole = model()
     groups = parameter_groups(whole.named_parameters(), 1e-3, SAME, 0.05)
     names = {id(p): n for n, p in whole.named_parameters()}
-    decay = {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in groups}  # type: ignore[attr-defined]  # a list
+    decay = {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in groups}
     assert set(decay) == {0.05, 0.0}
     norms = {
         f"{name}.{part}"
@@ -63,7 +69,7 @@ def test_each_part_has_its_rate_and_keeps_it_relative_to_the_others() -> None:
     groups = parameter_groups(whole.named_parameters(), LR, factors, 0.05)
     assert [g["lr"] for g in groups] == [f * LR for f in (0.5, 0.5, 1, 1, 5, 5)]
     names = {id(p): n.partition(".")[0] for n, p in whole.named_parameters()}
-    parts = [{names[id(p)] for p in g["params"]} for g in groups]  # type: ignore[attr-defined]  # a list
+    parts = [{names[id(p)] for p in g["params"]} for g in groups]
     new = {"fusion", "knowledge"}
     assert parts == [{"vision"}, {"vision"}, {"text"}, {"text"}, new, new]
     optimizer, plain = torch.optim.AdamW(groups, lr=LR), rates(schedule(), STEPS)
@@ -123,3 +129,13 @@ def test_the_ends_of_warm_up_and_run(warmup: float, step: int, rate: float) -> N
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_very_short_runs_have_a_rate(steps: int) -> None:
     assert all(0 < rate <= LR * (1 + 1e-9) for rate in rates(schedule(steps=steps), 3)[:-1])
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("16-mixed", False)])
+def test_adamw_is_fused_where_gradients_can_be_clipped(precision: str, fused: bool) -> None:
+    trainer: Any = SimpleNamespace(
+        precision=precision, ckpt_path=None, max_epochs=1, estimated_stepping_batches=10
+    )
+    groups = [{"params": [nn.Parameter(torch.ones(3))], "lr": LR}]
+    built = adamw_with_cosine(groups, trainer, LR, LEAST, WARMUP, (0.9, 0.98))
+    assert built["optimizer"].defaults["fused"] is fused

@@ -20,9 +20,8 @@ def sequence_log_likelihood(
     :mod:`amif_lightning.models.ranking`. It is computed in float32 or float64, outside autocast.
 
     Args:
-        logits: (K, V) scores s of the next token at the K positions whose mask is True, in the order
-            of ``hidden[mask]``: the output layer costs most of the decoder at short answers, so
-            padding never passes it.
+        logits: (K, V) scores s of the next token at the K positions of the mask, in the order of
+            ``hidden[mask]``. Short answers are mostly padding, and the output layer is large.
         targets: (B, T) integer ids y of the next token; any id where the mask is False.
         mask: (B, T) bool m, True at the answer's tokens and at its end token.
         label_smoothing: epsilon in [0, 1), weight of the uniform distribution in the target.

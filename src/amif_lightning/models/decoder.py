@@ -26,6 +26,7 @@ class AnswerDecoder(nn.Module):
         intermediate: Width of the feed-forward layers.
         max_length: Longest input in tokens, including the beginning token.
         dropout: Probability in [0, 1), on hidden states and attention weights.
+        attention_dropout: The same on attention weights; None: as ``dropout``.
         attn_implementation: ``sdpa``, or ``eager`` (faster in bf16 backward passes on CPU).
         pad: Id of the padding token; its embedding receives no gradient.
     """
@@ -39,6 +40,7 @@ class AnswerDecoder(nn.Module):
         intermediate: int = 3072,
         max_length: int = 32,
         dropout: float = 0.1,
+        attention_dropout: float | None = None,
         attn_implementation: Literal["sdpa", "eager"] = "sdpa",
         pad: int = 0,
     ) -> None:
@@ -54,7 +56,9 @@ class AnswerDecoder(nn.Module):
                 intermediate_size=intermediate,
                 max_position_embeddings=max_length,
                 hidden_dropout_prob=dropout,
-                attention_probs_dropout_prob=dropout,
+                attention_probs_dropout_prob=(
+                    dropout if attention_dropout is None else attention_dropout
+                ),
                 initializer_range=initializer_range(width),
                 pad_token_id=pad,
                 is_decoder=True,

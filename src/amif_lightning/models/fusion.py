@@ -15,7 +15,8 @@ class CoAttention(nn.Module):
     In each layer both streams attend to the other's *previous* layer. Layers are post-norm, as in
     BERT. A linear projection and a modality embedding per stream come first. The text encoder's
     states have ``text_width``, the image tower's tokens ``image_width`` and the fusion layers
-    ``width`` (D) channels; each stream has ``layers`` layers.
+    ``width`` (D) channels; each stream has ``layers`` layers. ``attention_dropout`` is the dropout
+    of attention weights; None: as ``dropout``.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class CoAttention(nn.Module):
         layers: int,
         heads: int,
         dropout: float = 0.1,
+        attention_dropout: float | None = None,
     ) -> None:
         super().__init__()
         self.width = width
@@ -37,9 +39,12 @@ class CoAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
         def layer() -> nn.TransformerDecoderLayer:
-            return nn.TransformerDecoderLayer(
+            built = nn.TransformerDecoderLayer(
                 width, heads, 4 * width, dropout, activation="gelu", batch_first=True
             )
+            if attention_dropout is not None:
+                built.self_attn.dropout = built.multihead_attn.dropout = attention_dropout
+            return built
 
         self.text_layers = nn.ModuleList(layer() for _ in range(layers))
         self.image_layers = nn.ModuleList(layer() for _ in range(layers))

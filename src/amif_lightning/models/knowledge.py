@@ -45,15 +45,25 @@ class GatedCrossAttention(nn.Module):
     With g = 0 the output does not depend on K. K' is computed once per step, at batch 1. In
     evaluation without gradients it is cached until :meth:`forget`, :meth:`train`, :meth:`eval` or a
     load of weights. With ``gated`` false, g is 1 and W and b do not exist. ``width`` is D.
+    ``attention_dropout`` is the dropout of attention weights; None: as ``dropout``.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.1, *, gated: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float = 0.1,
+        attention_dropout: float | None = None,
+        *,
+        gated: bool = True,
+    ) -> None:
         super().__init__()
-        self.knowledge_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        of_weights = dropout if attention_dropout is None else attention_dropout
+        self.knowledge_attention = nn.MultiheadAttention(width, heads, of_weights, batch_first=True)
         self.knowledge_norm = nn.LayerNorm(width)
         self.knowledge_ffn = _feed_forward(width, dropout)
         self.knowledge_out = nn.LayerNorm(width)
-        self.cross_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.cross_attention = nn.MultiheadAttention(width, heads, of_weights, batch_first=True)
         self.cross_norm = nn.LayerNorm(width)
         self.gate = nn.Linear(width, width) if gated else None
         self.ffn = _feed_forward(width, dropout)

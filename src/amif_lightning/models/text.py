@@ -37,6 +37,8 @@ class TextEncoder(nn.Module):
         heads: Attention heads.
         table_size: Token slots.
         dropout: Dropout probability.
+        attention_dropout: Dropout probability of attention weights; None: as ``dropout``, or as the
+            configuration of the loaded model.
         attention: Implementation of attention in transformers (``sdpa`` or ``eager``).
 
     Raises:
@@ -53,6 +55,7 @@ class TextEncoder(nn.Module):
         heads: int = 4,
         table_size: int = 4096,
         dropout: float = 0.1,
+        attention_dropout: float | None = None,
         attention: str = "sdpa",
     ) -> None:
         super().__init__()
@@ -65,12 +68,14 @@ class TextEncoder(nn.Module):
                 intermediate_size=4 * width,
                 max_position_embeddings=128,
                 hidden_dropout_prob=dropout,
-                attention_probs_dropout_prob=dropout,
+                attention_probs_dropout_prob=(
+                    dropout if attention_dropout is None else attention_dropout
+                ),
                 initializer_range=initializer_range(width),
             )
             self.bert: Any = BertModel(config, add_pooling_layer=False)
         else:
-            self.bert = _load(name, pretrained)
+            self.bert = _load(name, pretrained, attention_dropout)
         self.bert.set_attn_implementation(attention)
         self.width = int(self.bert.config.hidden_size)
         self.table_size = int(self.bert.config.vocab_size)
@@ -109,7 +114,7 @@ def initializer_range(width: int) -> float:
     return 0.02 if width >= 512 else float(width**-0.5)
 
 
-def _load(name: str, pretrained: bool) -> BertModel:
+def _load(name: str, pretrained: bool, attention_dropout: float | None) -> BertModel:
     """Load a BERT without its pooling layer, which would never be trained."""
     packed = name == "minilm"
     if not packed:
@@ -127,6 +132,8 @@ def _load(name: str, pretrained: bool) -> BertModel:
             f"The text encoder {name!r} is of type {config.model_type!r}, not a BERT: the answer "
             "decoder starts from its weights, so choose a BERT for --model.init_args.text."
         )
+    if attention_dropout is not None:
+        config.attention_probs_dropout_prob = attention_dropout
     if not pretrained:
         return BertModel(config, add_pooling_layer=False)
     source = packaged(name) if packed else Path(name)

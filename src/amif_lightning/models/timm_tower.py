@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amif_lightning.checkpoint_file import check_weights
@@ -36,17 +37,26 @@ class TimmTower(nn.Module):
         name: Its name in errors.
         image_size: Side of the input in pixels.
         pixels: Maps images of a batch to the statistics that the weights expect.
+        grid: Side h of the grid that patches are averaged to, 2 up to the network's; None: its own.
 
     Raises:
         UserError: If the network does not take images of this size or gives no square grid.
     """
 
-    def __init__(self, network: Any, name: str, image_size: int, pixels: nn.Module) -> None:
+    def __init__(
+        self,
+        network: Any,
+        name: str,
+        image_size: int,
+        pixels: nn.Module,
+        grid: int | None = None,
+    ) -> None:
         super().__init__()
         network.reset_classifier(0, "")  # drops a pooling layer that would never be trained, too
         self.visual: Any = network
         self.pixels = pixels
         self.quick_gelu: bool | None = None
+        self.grid: int | None = None
         self.prefix = int(getattr(network, "num_prefix_tokens", 0))
         self.position: nn.Parameter | None = None
         network.eval()  # or the first image would change the moving means
@@ -66,6 +76,14 @@ class TimmTower(nn.Module):
                 "a square grid of patches: choose another, such as --model.init_args.vision "
                 "timm:resnet18."
             )
+        if grid is not None:
+            if not 2 <= grid <= side:
+                raise UserError(
+                    f"model.init_args.vision_grid is {grid} and the image tower {name!r} gives "
+                    f"{side} x {side} patches: give a number from 2 to {side}, or null."
+                )
+            self.grid, patches = grid, grid**2
+            side = grid
         # Layers after the features, which the classifier used: DDP would wait for their gradients.
         weights = list(network.parameters())
         slopes = torch.autograd.grad(tokens.sum(), weights, allow_unused=True)
@@ -84,7 +102,13 @@ class TimmTower(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Compute what the network gives without learned positions, the same if it is frozen."""
-        return self._tokens(self._features(images))
+        tokens = self._tokens(self._features(images))
+        if self.grid is None:
+            return tokens
+        prefix, patches = tokens[:, : self.prefix], tokens[:, self.prefix :]
+        side = math.isqrt(patches.shape[1])
+        cells = F.adaptive_avg_pool2d(patches.mT.unflatten(2, (side, side)), self.grid)
+        return torch.cat([prefix, cells.flatten(2).mT], dim=1)
 
     def place(self, tokens: Tensor) -> Tensor:
         """Add summary token and learned positions to the output of :meth:`encode`."""

@@ -252,6 +252,7 @@ def build_vision(
     quick_gelu: bool | None = None,
     channels: Sequence[int] = CHANNELS,
     summary_channels: Sequence[int] = (),
+    grid: int | None = None,
 ) -> ConvTower | CLIPTower | TimmTower:
     """Build the image tower of a name.
 
@@ -267,11 +268,18 @@ def build_vision(
             requires, or else as the model's configuration. Only open_clip's towers have it.
         channels: As of :class:`ConvTower`.
         summary_channels: As of :class:`ConvTower`.
+        grid: As of :class:`TimmTower`; None with other towers.
 
     Raises:
         UserError: If the tower cannot be built or its weights cannot be loaded.
     """
-    if name.startswith("timm:") or name in SHORT or name == "conv":
+    of_timm = name.startswith("timm:") or name in SHORT
+    if grid is not None and not of_timm:
+        raise UserError(
+            f"model.init_args.vision_grid is {grid}: give null with the image tower {name!r}, "
+            "because only the patches of timm's networks can be averaged."
+        )
+    if of_timm or name == "conv":
         if quick_gelu is not None:
             raise UserError(
                 f"The activation of the image tower {name!r} cannot be chosen: leave out "
@@ -281,7 +289,7 @@ def build_vision(
             return _conv_tower(image_size, channels, summary_channels)
         network = timm_network(name, weights, image_size)
         statistics = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
-        return TimmTower(network, name, image_size, renormalise(*statistics))
+        return TimmTower(network, name, image_size, renormalise(*statistics), grid)
     visual = _open_clip_tower(name, weights, image_size, quick_gelu)
     if not hasattr(visual, "trunk"):
         tower: CLIPTower | TimmTower = CLIPTower(visual, name, image_size)

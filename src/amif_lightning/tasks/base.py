@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,11 +34,7 @@ from amif_lightning.tasks.checkpoints import (
     tokenizer_of,
     trained_seconds,
 )
-from amif_lightning.tasks.optimization import (
-    cosine_with_warmup,
-    optimizer_steps,
-    parameter_groups,
-)
+from amif_lightning.tasks.optimization import adamw_with_cosine, parameter_groups
 from amif_lightning.tasks.resume import (
     check_validation_interval,
     complete_finished_epoch,
@@ -63,6 +58,8 @@ class AMiFTask(L.LightningModule, ABC):
             OpenAI); an open_clip weights tag, or a file; null for random weights.
         vision_quick_gelu: Whether the image tower uses OpenAI's approximation of GELU; null: as the
             weights tag requires, else as the model's configuration. Checkpoints store the result.
+        vision_grid: Side of the grid that the patches of a network of timm are averaged to. Fewer
+            patches make fusion and answering faster; null: its own grid.
         vision_channels: Channels of the stages of ``conv``, at least one. The stem has stride 4 and
             each later stage halves the grid: four stages give patches of 32 pixels.
         vision_summary_channels: Channels of a separate ``conv`` branch for the summary token; the
@@ -76,6 +73,7 @@ class AMiFTask(L.LightningModule, ABC):
         heads: Attention heads of all transformer layers built here.
         fusion_layers: Co-attention layers of each stream.
         dropout: Dropout probability.
+        attention_dropout: The same for attention weights; null: as ``dropout``. 0 is faster.
         attention: Attention implementation in transformers.
         init_from: Checkpoint of an earlier run to start from, a file or an address.
         freeze_vision: Whether to keep the image tower's weights and moving means; learned positions
@@ -107,6 +105,7 @@ class AMiFTask(L.LightningModule, ABC):
         vision: str = "ViT-B-16",
         vision_pretrained: str | None = "auto",
         vision_quick_gelu: bool | None = None,
+        vision_grid: int | None = None,
         vision_channels: Sequence[int] = CHANNELS,
         vision_summary_channels: Sequence[int] = (),
         text: str = "emilyalsentzer/Bio_ClinicalBERT",
@@ -117,6 +116,7 @@ class AMiFTask(L.LightningModule, ABC):
         heads: int = 12,
         fusion_layers: int = 6,
         dropout: float = 0.1,
+        attention_dropout: float | None = None,
         attention: Literal["sdpa", "eager"] = "sdpa",
         init_from: str | None = None,
         freeze_vision: bool = False,
@@ -135,7 +135,7 @@ class AMiFTask(L.LightningModule, ABC):
         super().__init__()
         sizes = {"image_size": image_size, "width": width, "heads": heads}
         checks.check_at_least_one(**sizes, text_layers=text_layers, fusion_layers=fusion_layers)
-        checks.check_smoothing(dropout=dropout)
+        checks.check_smoothing(dropout=dropout, attention_dropout=attention_dropout or 0.0)
         checks.check_optimizer(lr, min_lr, warmup, weight_decay, betas)
         if width % heads:
             raise UserError(
@@ -143,7 +143,8 @@ class AMiFTask(L.LightningModule, ABC):
                 "multiple of the heads."
             )
         self.image_size, self.init_from = image_size, init_from
-        self.heads, self.dropout, self.attention = heads, dropout, attention
+        self.heads, self.attention = heads, attention
+        self.dropout, self.attention_dropout = dropout, attention_dropout
         self.lr, self.min_lr, self.warmup = lr, min_lr, warmup
         self.lr_factors = {
             "vision": vision_lr_factor,
@@ -163,6 +164,7 @@ class AMiFTask(L.LightningModule, ABC):
             vision_quick_gelu,
             vision_channels,
             vision_summary_channels,
+            vision_grid,
         )
         self.quick_gelu = self.vision.quick_gelu
         self.text = TextEncoder(
@@ -172,10 +174,17 @@ class AMiFTask(L.LightningModule, ABC):
             layers=text_layers,
             heads=heads,
             dropout=dropout,
+            attention_dropout=attention_dropout,
             attention=attention,
         )
         self.fusion = CoAttention(
-            self.text.width, self.vision.width, width, fusion_layers, heads, dropout
+            self.text.width,
+            self.vision.width,
+            width,
+            fusion_layers,
+            heads,
+            dropout,
+            attention_dropout,
         )
         self.frozen: list[nn.Module] = []  # in evaluation mode during training
         if freeze_vision:
@@ -378,19 +387,9 @@ class AMiFTask(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         """Build AdamW and a cosine with warm-up; raise a UserError if the run has no last step."""
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.named_parameters(), self.lr, self.lr_factors, self.weight_decay),
-            lr=self.lr,
-            betas=self.betas,
+        groups = parameter_groups(
+            self.named_parameters(), self.lr, self.lr_factors, self.weight_decay
         )
-        steps = optimizer_steps(self.trainer)
-        if math.isinf(steps):
-            raise UserError(
-                "The learning rate falls until the last step and this run has none: set "
-                "--trainer.max_epochs or --trainer.max_steps."
-            )
-        scheduler = cosine_with_warmup(optimizer, int(steps), self.warmup, self.min_lr, self.lr)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return adamw_with_cosine(
+            groups, self.trainer, self.lr, self.min_lr, self.warmup, self.betas
+        )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from lightning.pytorch import Trainer
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from amif_lightning.errors import UserError
 
 
 def parameter_groups(
@@ -16,7 +19,7 @@ def parameter_groups(
     lr: float,
     factors: Mapping[str, float],
     weight_decay: float,
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Group trained parameters by learning rate, and by weight decay within each rate.
 
     Norms and biases have no weight decay. ``factors`` are multiples of ``lr`` by module, the first
@@ -55,6 +58,31 @@ def cosine_with_warmup(
         return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
+
+
+def adamw_with_cosine(
+    groups: list[dict[str, Any]],
+    trainer: Trainer,
+    lr: float,
+    min_lr: float,
+    warmup: float,
+    betas: tuple[float, float],
+) -> dict[str, Any]:
+    """Build AdamW and :func:`cosine_with_warmup` for all steps of a run, as Lightning takes them.
+
+    Raises:
+        UserError: If the run has no last step.
+    """
+    # Clipping needs gradients that the scaler of 16-mixed has unscaled; fused AdamW unscales later.
+    optimizer = AdamW(groups, lr, betas, fused=trainer.precision != "16-mixed")
+    steps = optimizer_steps(trainer)
+    if math.isinf(steps):
+        raise UserError(
+            "The learning rate falls until the last step and this run has none: set "
+            "--trainer.max_epochs or --trainer.max_steps."
+        )
+    scheduler = cosine_with_warmup(optimizer, int(steps), warmup, min_lr, lr)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def optimizer_steps(trainer: Trainer) -> float:

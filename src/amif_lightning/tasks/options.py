@@ -17,6 +17,7 @@ class TaskOptions(TypedDict, total=False):
     vision: str
     vision_pretrained: str | None
     vision_quick_gelu: bool | None
+    vision_grid: int | None
     vision_channels: Sequence[int]
     vision_summary_channels: Sequence[int]
     text: str
@@ -27,6 +28,7 @@ class TaskOptions(TypedDict, total=False):
     heads: int
     fusion_layers: int
     dropout: float
+    attention_dropout: float | None
     attention: Literal["sdpa", "eager"]
     init_from: str | None
     freeze_vision: bool

@@ -111,7 +111,9 @@ class AMiFVQA(AuxiliaryTask):
                 "the decoder starts from the encoder's weights, so make them equal."
             )
         self.knowledge = (
-            GatedCrossAttention(width, heads, self.dropout, gated=gate) if knowledge else None
+            GatedCrossAttention(width, heads, self.dropout, self.attention_dropout, gated=gate)
+            if knowledge
+            else None
         )
         self.tags = nn.Linear(self.vision.width, self.text.width) if answer_tags else None
         self.decoder = AnswerDecoder(
@@ -122,6 +124,7 @@ class AMiFVQA(AuxiliaryTask):
             intermediate=int(self.text.bert.config.intermediate_size),
             max_length=MAX_ANSWER_POSITIONS,
             dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
             attn_implementation=self.attention,
         )
         self.decoder.initialise_from(self.text.bert)

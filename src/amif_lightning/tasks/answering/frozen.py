@@ -38,7 +38,7 @@ def frozen_encoders(task: AMiFTask) -> FrozenEncoders:
     return FrozenEncoders(
         image=image if of_image else None,
         text=states if of_text else None,
-        image_name=_digest(vision) if of_image else "",
+        image_name=f"{_digest(vision)} {getattr(vision, 'grid', None)}" if of_image else "",
         text_name=_digest(text) if of_text else "",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import subprocess
@@ -15,6 +16,7 @@ from amif_lightning.cli import entry, main
 from amif_lightning.cli.entry import COMMANDS, TRAINER_COMMANDS, help_text
 from amif_lightning.errors import UserError
 from tests.cli.conftest import Main
+from tests.fakes import write_image
 
 ROOT = Path(__file__).parents[2]
 PROBE = """
@@ -134,3 +136,26 @@ def test_bugs_and_debug_keep_the_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AMIF_DEBUG", "1")
     with pytest.raises(UserError):
         main(["fit"])
+
+
+def test_the_console_script_finds_the_class_of_the_documents(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "my_data.py").write_text(program, encoding="utf-8")
+    for place in range(3):
+        write_image(tmp_path / "scans" / f"{place}.png", place)
+        (tmp_path / "scans" / f"{place}.txt").write_text(f"is it {place}? = yes\nwhere? = left\n")
+    # Python puts the script's folder into sys.path, and not the current one.
+    script = tmp_path / "bin" / "amif-lightning"
+    script.parent.mkdir()
+    script.write_text("import sys\nfrom amif_lightning.cli import main\nsys.exit(main())\n")
+    words = ["audit", "--data", "my_data.MyQA", "--data.root", "scans", "--data.tokenizer", "words"]
+    done = subprocess.run(
+        [sys.executable, str(script), *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^released train +6 +3 +2$", done.stdout, flags=re.MULTILINE), done.stdout

@@ -26,6 +26,9 @@ def main(args: Sequence[str] | None = None) -> int:
         130 interrupted; 143 terminated. Any other exception is a bug and is raised.
     """
     argv = list(sys.argv[1:] if args is None else args)
+    if args is None and not sys.flags.safe_path:
+        # As `python -m` does, so that the console script also finds `--data my_data.MyQA`.
+        sys.path.append("")
     debug = "--debug" in argv or os.environ.get("AMIF_DEBUG", "") not in {"", "0"}
     argv = [word for word in argv if word != "--debug"]
     try:

@@ -207,3 +207,20 @@ def test_while_fitting_a_fixed_sample_is_validated_and_validate_takes_all(
     data = Tiny(root, release, validation_questions=6)
     trainer(root, limit_val_batches=1.0).validate(task, datamodule=data, verbose=False)
     assert sorted(task.seen["validate"]) == sorted(rows)
+
+
+@pytest.mark.parametrize(("size", "accumulated", "steps"), [(1, 1, 0), (1, 3, 9), (4, 1, 7)])
+def test_an_epoch_of_few_steps_is_a_warning(
+    tmp_path: Path,
+    root: Path,
+    release: Release,
+    printed: list[str],
+    size: int,
+    accumulated: int,
+    steps: int,
+) -> None:
+    data = Tiny(root, release, batch_size=size)
+    fit = trainer(tmp_path, max_epochs=2, accumulate_grad_batches=accumulated).fit
+    fit(Recorder(), data)
+    found = [line.split(" (")[0] for line in printed if "training steps" in line]
+    assert found == [f"Tiny: an epoch has only {steps} training steps"] * bool(steps)

@@ -30,6 +30,9 @@ from amif_lightning.signatures import describe
 
 Row = TypeVar("Row", VQAExample, StudyRow)
 
+#: With fewer training steps an epoch, a warning is printed.
+FEW_STEPS = 10
+
 
 class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
     """Images with texts: one tokenizer, one image size, loaders that resume exactly.
@@ -332,6 +335,13 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
             epoch, done = position(self.trainer, len(loader))
             sampler.set_epoch(epoch)
             sampler.skip = done * self.batch_size
+            steps = -(-len(loader) // self.trainer.accumulate_grad_batches)
+            if steps < FEW_STEPS and epoch == done == 0:
+                rank_zero_info(
+                    f"{self.dataset}: an epoch has only {steps} training steps (fewer than "
+                    f"{FEW_STEPS}), so give a lower --data.init_args.batch_size than "
+                    f"{self.batch_size} or raise --trainer.max_epochs"
+                )
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:

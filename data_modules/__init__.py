@@ -4,6 +4,7 @@ from data_modules.phantom.module import Phantom, PhantomStudies
 from data_modules.pretrain.captions_from_qa import CaptionsFromQA
 from data_modules.pretrain.chexpert_5x200 import CheXpert5x200, MIMIC5x200
 from data_modules.pretrain.image_text import ImageText
+from data_modules.pretrain.iu_xray import IUXray
 from data_modules.pretrain.medicat import MedICaT
 from data_modules.pretrain.mimic_cxr import MIMICCXR
 from data_modules.pretrain.mixture import Mixture
@@ -21,6 +22,7 @@ __all__ = [
     "VQARAD",
     "CaptionsFromQA",
     "CheXpert5x200",
+    "IUXray",
     "ImageText",
     "MIMIC5x200",
     "MedICaT",

@@ -280,3 +280,100 @@ def write_chexpert(root: Path, per_class: int = 3, small: bool = True) -> int:
     add("none", {"Edema": "0.0"})
     write_csv(root / "train.csv", header, rows)
     return 5 * per_class + 1
+
+
+IU_REPORT = """<?xml version="1.0" encoding="utf-8"?>
+<eCitation>
+  <uId id="{study}"/>
+  <MedlineCitation><Article><Abstract>
+    <AbstractText Label="COMPARISON">None.</AbstractText>
+    <AbstractText Label="INDICATION">Cough for XXXX days.</AbstractText>
+    <AbstractText Label="FINDINGS">{findings}</AbstractText>
+    <AbstractText Label="IMPRESSION">{impression}</AbstractText>
+  </Abstract></Article></MedlineCitation>
+  <MeSH><major>normal</major></MeSH>
+  {images}
+</eCitation>
+"""
+#: Number of the report, images (name, view) and sections of findings and impression.
+IU_STUDIES: tuple[tuple[int, tuple[tuple[str, str], ...], str, str], ...] = (
+    (1, (("1_IM-0001-3001", "Lateral"), ("1_IM-0001-4001", "Frontal")), "Heart is normal.", "One."),
+    (2, (("IM-0652-1001", "Frontal"), ("IM-0652-2001", "Lateral")), "No XXXX of fluid.", "Two ."),
+    (3, (("IM-1384-1001", "Frontal"),), "Lungs  are\n clear &amp; wide.", ""),
+    (
+        4,
+        (
+            ("IM-2050-1001", "Frontal"),
+            ("IM-2050-2001", "Lateral"),
+            ("IM-2050-0001-0001", "Frontal"),
+        ),
+        "",
+        "Four, XXXX.",
+    ),
+    (5, (("IM-2117-1003002", "Frontal"), ("IM-2117-1004003", "")), "Five.", "Band at base."),
+    (6, (("IM-2192-1001", "Frontal"),), "", ""),
+    (7, (("IM-2263-1001", "Frontal"),), "XXXX.", "XXXX"),
+    (8, (), "No image eight.", "Eight."),
+    (10, (("IM-0002-1001", "Frontal"), ("IM-0002-2001", "Lateral")), "Ten.", "Scar."),
+)
+
+
+def write_iu_xray(root: Path, *, views: bool = True) -> None:
+    """Write the XML reports and images of Open-i as unpacked, and the table of views of copies.
+
+    Traps: one view, two frontals, an unknown view, no image, an empty or removed section or both,
+    ``XXXX`` within sentences, white space, an entity, lateral before frontal, report 10 after 8.
+    """
+    folder = root / "NLMCXR_reports" / "ecgen-radiology"
+    folder.mkdir(parents=True)
+    table = []
+    for number, images, findings, impression in IU_STUDIES:
+        study = f"CXR{number}"
+        names = [f"{study}_{name}" for name, _ in images]
+        shown = "".join(
+            f'<parentImage id="{name}"><figureId>F1</figureId><caption>PA and Lateral</caption>'
+            f"<panel type='single'><url>/hadoop/{name}.jpg</url></panel></parentImage>"
+            for name in names
+        )
+        text = IU_REPORT.format(study=study, findings=findings, impression=impression, images=shown)
+        (folder / f"{number}.xml").write_text(text, encoding="utf-8")
+        for place, name in enumerate(names):
+            write_image(root / "NLMCXR_png" / f"{name}.png", 10 * number + place)
+        series = ((f"{number}_IM{name.partition('IM')[2]}", view) for name, view in images)
+        table += [[number, f"{name}.dcm.png", view] for name, view in series if view]
+    if views:
+        write_csv(root / "indiana_projections.csv", ["uid", "filename", "projection"], table)
+
+
+def iu_entry(name: str, split: str, count: int = 2, **changes: Any) -> dict[str, Any]:
+    """One entry of the file of annotations."""
+    return {
+        "id": name,
+        "report": f"The heart of XXXX {name.partition('_')[0]} is normal .",
+        "image_path": [f"{name}/{place}.png" for place in range(count)],
+        "split": split,
+    } | changes
+
+
+#: A single image, three images, an id with a view, a patient in two splits, a removed report.
+IU_ENTRIES: tuple[dict[str, Any], ...] = (
+    iu_entry("CXR2384_IM-0942", "train"),
+    iu_entry("CXR2926_IM-1328", "train", 1),
+    iu_entry("CXR1451_IM-0291", "train", 3),
+    iu_entry("CXR77_IM-2326", "train", report="XXXX XXXX."),
+    iu_entry("CXR5_IM-2117", "train"),
+    iu_entry("CXR2056_IM-0694-1001", "val"),
+    iu_entry("CXR5_IM-2117-2001", "test"),
+    iu_entry("CXR9_IM-2407", "test", 1),
+)
+
+
+def write_iu_annotation(root: Path, entries: Sequence[Any] = IU_ENTRIES) -> None:
+    """Write ``annotation.json`` and its images; entries that are no objects go to train."""
+    content: dict[str, list[Any]] = {"train": [], "val": [], "test": []}
+    for number, entry in enumerate(entries):
+        content[entry["split"] if isinstance(entry, dict) else "train"].append(entry)
+        for place, name in enumerate(entry["image_path"] if entry in IU_ENTRIES else ()):
+            write_image(root / "images" / name, 10 * number + place)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "annotation.json").write_text(json.dumps(content), encoding="utf-8")

@@ -17,6 +17,7 @@ from data_modules import (
     CaptionsFromQA,
     CheXpert5x200,
     ImageText,
+    IUXray,
     MedICaT,
     MIMIC5x200,
     Mixture,
@@ -119,6 +120,15 @@ SETS: dict[str, SmallSet] = {
         _made(MedICaT),
         f"release/{fakes_corpora.MEDICAT_FILE}",
         "1-Figure1-1.png",
+    ),
+    "IUXray openi": SmallSet(
+        fakes_corpora.write_iu_xray,
+        _made(IUXray),
+        "NLMCXR_reports/ecgen-radiology/3.xml",
+        "CXR3_IM-1384-1001",
+    ),
+    "IUXray annotation": SmallSet(
+        fakes_corpora.write_iu_annotation, _made(IUXray), "annotation.json", "CXR9_IM-2407/0.png"
     ),
     "MIMICCXR": SmallSet(_MIMIC, _made(MIMICCXR), _METADATA, _IMAGE),
     "MIMIC5x200": SmallSet(_MIMIC, _made(MIMIC5x200, take_from="any"), _METADATA, _IMAGE),

@@ -12,7 +12,13 @@ import yaml
 
 from amif_lightning.cli import main
 from tests.fakes import redraw, write_vqa_med_2019, write_vqa_rad
-from tests.fakes_corpora import write_image_text, write_medicat, write_mimic_cxr, write_roco_v1
+from tests.fakes_corpora import (
+    write_image_text,
+    write_iu_xray,
+    write_medicat,
+    write_mimic_cxr,
+    write_roco_v1,
+)
 from tests.fakes_path_vqa import write_path_vqa
 from tests.fakes_slake import write_slake
 
@@ -56,6 +62,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "ROCO": write_roco_v1,
     "MedICaT": write_medicat,
     "ImageText": write_image_text,
+    "IUXray": write_iu_xray,
 }
 _FEW = ("train_studies=24", "validation_studies=8", "test_studies=8")
 _ALONE = ("batch_size=2", "teacher=none")
@@ -63,7 +70,7 @@ SMALL = {
     "Phantom": _FEW,
     "PhantomStudies": (*_FEW, "batch_size=8"),
     # The hub's teacher cannot be reached here; its embeddings have tests of their own.
-    **dict.fromkeys(("CaptionsFromQA", "ROCO", "MedICaT", "ImageText"), _ALONE),
+    **dict.fromkeys(("CaptionsFromQA", "ROCO", "MedICaT", "ImageText", "IUXray"), _ALONE),
     "Mixture": _ALONE,
     "MIMICCXR": _ALONE,
 }

@@ -15,20 +15,18 @@ from amif_lightning.data.loading.pretrain_module import StudyDataModule
 from amif_lightning.data.preprocessing.normalization import collapse
 from amif_lightning.data.schema.questions import DroppedRow, SplitName
 from amif_lightning.data.schema.studies import StudyImage, StudyRelease, StudyRow
-from amif_lightning.errors import UserError
 from amif_lightning.signatures import Unpack
 from data_modules.pretrain import mimic_sections
+from data_modules.pretrain.mimic_sections import Section, chosen_sections, without_placeholders
 from data_modules.pretrain.mimic_tables import ACCESS, NO_SPLIT, read_metadata, read_split
 
 DATASET = "MIMICCXR"
-Section = Literal["findings", "impression"]
 Underscores = Literal["remove", "keep"]
 
 NO_REPORT = "the table of sections has no row of its report"
 NO_SECTION = "its report has none of the requested sections"
 
 _BLANKS = re.compile(r"_{2,}")
-_LOOSE = re.compile(r"\s+([.,;:)])")
 
 
 class MIMICCXR(StudyDataModule):
@@ -66,13 +64,7 @@ class MIMICCXR(StudyDataModule):
         super().__init__(root, **kwargs)
         check_choice("underscores", underscores, Underscores)
         check_choice("missing_images", missing_images, MissingImages)
-        wanted = ["findings", "impression"] if sections is None else list(sections)
-        if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - set(get_args(Section)):
-            raise UserError(
-                f"data.init_args.sections is {wanted}: give one or more of "
-                f"{', '.join(get_args(Section))}, each once."
-            )
-        self.reports, self.sections = reports, tuple(wanted)
+        self.reports, self.sections = reports, chosen_sections(sections)
         self.last_paragraph, self.underscores = last_paragraph, underscores
         self.missing_images = missing_images
 
@@ -165,5 +157,5 @@ class MIMICCXR(StudyDataModule):
 
     def _clean(self, text: str) -> str:
         if self.underscores == "remove":
-            text = _LOOSE.sub(r"\1", _BLANKS.sub(" ", text))
+            return without_placeholders(text, _BLANKS)
         return collapse(text)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from tqdm import tqdm
 
@@ -18,6 +18,7 @@ from amif_lightning.data.schema.questions import DroppedRow
 from amif_lightning.errors import UserError
 from data_modules.pretrain.mimic_tables import REPORTS_ACCESS
 
+Section = Literal["findings", "impression"]
 Kind = Literal["findings", "impression", "comparison", "other"]
 
 _HEADINGS: dict[Kind, str] = {
@@ -40,6 +41,7 @@ _VIEW = re.compile(
 )
 # At most 60 characters, so that a sentence in capitals before a colon is rarely a heading.
 _HEADING = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_ ,/&()'.-]{2,59}?)[ \t]*:(?![0-9])")
+_LOOSE = re.compile(r"\s+([.,;:)])")
 _FINAL = re.compile(r"^[ \t]*FINAL REPORT[ \t]*$", re.MULTILINE)
 _RULE = re.compile(r"[\s_=*-]*")
 _BLANK = re.compile(r"\n[ \t]*\n")
@@ -105,6 +107,22 @@ def _begins(line: str, kind: Kind, started: bool) -> tuple[Kind, str] | None:
     if kind in ("findings", "impression") or not match[1].isupper():
         return None
     return ("findings" if _VIEW.search(name) and not started else "other"), rest
+
+
+def chosen_sections(sections: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the sections of a text, by default all; a UserError for unknown or repeated ones."""
+    wanted = get_args(Section) if sections is None else tuple(sections)
+    if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - set(get_args(Section)):
+        raise UserError(
+            f"data.init_args.sections is {list(wanted)}: give one or more of "
+            f"{', '.join(get_args(Section))}, each once."
+        )
+    return wanted
+
+
+def without_placeholders(text: str, placeholder: re.Pattern[str]) -> str:
+    """Remove what replaces de-identified words, and blanks before punctuation."""
+    return collapse(_LOOSE.sub(r"\1", placeholder.sub(" ", text)))
 
 
 NAME = "mimic_cxr_sectioned.csv"

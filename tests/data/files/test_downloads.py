@@ -166,6 +166,36 @@ def test_md5(server: Server, tmp_path: Path) -> None:
     assert fetched(offered(server, page, **known), tmp_path).read_bytes() == b"hello\n"
 
 
+def test_without_a_published_checksum_the_first_file_is_trusted_and_the_command_says_so(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = offered(server, Page(BODY, breaks=[300_000]), digest="")
+    path = fetched(file, tmp_path)
+    printed = capsys.readouterr().out
+    assert "No checksum is published for" in printed
+    assert f"trusted on first sight, and its sha256 {SHA}" in printed
+    record = path.with_name("a.bin.sha256")
+    assert record.read_text() == f"{SHA}  a.bin\n"
+    # Nothing is continued, since nothing could tell a file that changed in between.
+    assert [asked for _, asked in server.asked] == ["", ""]
+    assert fetched(file, tmp_path) == path
+    assert capsys.readouterr().out == ""
+    path.write_bytes(BODY[::-1])
+    with pytest.raises(UserError, match=r"delete .*a\.bin and run .* changed .*, delete .*sha256"):
+        fetched(file, tmp_path)
+    path.unlink()
+    server.pages["/a.bin"] = Page(BODY[::-1])
+    with pytest.raises(UserError, match=rf"recorded for .* \({SHA}\).* delete .*sha256 first"):
+        fetched(file, tmp_path)
+    record.unlink()
+    assert fetched(file, tmp_path).read_bytes() == BODY[::-1]
+    record.unlink()
+    assert fetched(file, tmp_path, checksum=False) == path
+    assert not record.exists()
+    assert fetched(file, tmp_path) == path  # a file that the user put there is recorded too
+    assert record.exists()
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "requests", None)
     with pytest.raises(UserError, match=r"pip install 'amif-lightning\[data\]'"):

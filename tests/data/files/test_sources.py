@@ -15,7 +15,15 @@ import pytest
 
 from amif_lightning.data.files import repositories
 from amif_lightning.data.files.downloads import RemoteFile
-from amif_lightning.data.files.sources import SOURCES, ReleaseSource, fetch, osf, source_of, zenodo
+from amif_lightning.data.files.sources import (
+    SOURCES,
+    ReleaseSource,
+    fetch,
+    osf,
+    source_of,
+    unlisted,
+    zenodo,
+)
 from amif_lightning.errors import UserError
 from data_modules import VQARAD, PhantomStudies
 from tests.http_server import Page, Server
@@ -172,6 +180,15 @@ def test_a_zenodo_record(server: Server) -> None:
     item = {"key": "a.zip", "size": 7, "checksum": "md5:0123", "links": {"self": url}}
     server.pages["/api/records/5"] = page({"files": [item]})
     assert list(zenodo("5", server.base)) == [RemoteFile("a.zip", url, 7, "md5", "0123")]
+
+
+def test_files_without_a_listing_have_the_size_that_the_server_tells(server: Server) -> None:
+    server.pages["/all/a.tgz"] = Page(b"1234567")
+    folder = f"{server.base}/all"
+    found = RemoteFile("a.tgz", f"{folder}/a.tgz", 7, "sha256", "")
+    assert list(unlisted(folder, "a.tgz")) == [found]
+    with pytest.raises(UserError, match=r"b\.tgz cannot be reached or tells no size \(HTTPError\)"):
+        list(unlisted(folder, "b.tgz"))
 
 
 def osf_file(name: str) -> dict[str, Any]:

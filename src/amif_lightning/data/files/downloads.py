@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
+from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.data.files.names import inside
 from amif_lightning.errors import UserError
 
@@ -26,7 +27,10 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})  # another attempt m
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: path below the data set's folder, size in bytes and checksum in hex."""
+    """A published file: path below the data set's folder, size in bytes and checksum in hex.
+
+    ``digest`` is empty if the publisher gives no checksum.
+    """
 
     name: str
     url: str
@@ -63,6 +67,9 @@ def download(
     ``checksum`` each attempt starts anew, since a file changed in between would go unnoticed.
     ``pause`` is the time in seconds before the second attempt, doubled each time.
 
+    Without a published checksum, that of the first complete file is trusted: it is written to
+    ``<name>.sha256`` and compared from then on.
+
     Raises:
         UserError: If the file cannot be fetched, differs from the published one, or is a web page.
     """
@@ -73,8 +80,17 @@ def download(
             "fetch it by hand from the publisher's page."
         )
     path = folder / name
+    record = path.with_name(f"{path.name}.sha256")
+    first_sight = checksum and not file.digest and not record.is_file()
+    changed = ""
+    if checksum and not file.digest and record.is_file():
+        file = replace(file, digest=record.read_text(encoding="utf-8").partition(" ")[0])
+        changed = f"; if the publisher changed the file, delete {record} first"
+    checksum = checksum and not first_sight
     if path.exists():
-        _check(file, path, checksum, f"delete {path} and run the command again")
+        _check(file, path, checksum, f"delete {path} and run the command again{changed}")
+        if first_sight:
+            _trust(file, path, record)
         return path
     part = path.with_name(f"{path.name}.part")
     try:
@@ -87,16 +103,19 @@ def download(
                 if trouble is None:
                     break
             else:
+                how = "continues where it stopped" if checksum else "begins anew"
                 raise UserError(
                     f"{file.url} could not be fetched in {attempts} attempts ({trouble}): run the "
-                    "command again, which continues where it stopped."
+                    f"command again, which {how}."
                 )
         try:
-            _check(file, part, checksum, "run the command again, which begins anew")
+            _check(file, part, checksum, f"run the command again, which begins anew{changed}")
         except UserError:
             part.unlink()  # continuing a wrong file would never repair it
             raise
         os.replace(part, path)
+        if first_sight:
+            _trust(file, path, record)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
@@ -168,6 +187,22 @@ def _refuse_page(answer: requests.Response, start: bytes, file: RemoteFile) -> N
         )
 
 
+def _digest(path: Path, algorithm: str) -> str:
+    # Some publishers give md5 only; it detects damage, not forgery.
+    make_hash = partial(hashlib.new, algorithm, usedforsecurity=False)
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, make_hash).hexdigest()
+
+
+def _trust(file: RemoteFile, path: Path, record: Path) -> None:
+    digest = _digest(path, "sha256")
+    write_atomically(record, f"{digest}  {path.name}\n")  # as sha256sum writes it
+    print(
+        f"No checksum is published for {file.url}: {path.name} is trusted on first sight, and its "
+        f"sha256 {digest} is kept in {record} and compared from now on"
+    )
+
+
 def _check(file: RemoteFile, path: Path, checksum: bool, remedy: str) -> None:
     size = path.stat().st_size
     if size != file.size:
@@ -177,12 +212,8 @@ def _check(file: RemoteFile, path: Path, checksum: bool, remedy: str) -> None:
         )
     if not checksum:
         return
-    # Some publishers give md5 only; it detects damage, not forgery.
-    make_hash = partial(hashlib.new, file.algorithm, usedforsecurity=False)
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, make_hash)
-    if found.hexdigest() != file.digest.lower():
+    if _digest(path, file.algorithm) != file.digest.lower():
         raise UserError(
-            f"{path} does not have the {file.algorithm} checksum published for {file.url} "
-            f"({file.digest}), so it is damaged or was changed: {remedy}."
+            f"{path} does not have the {file.algorithm} checksum published or recorded for "
+            f"{file.url} ({file.digest}), so it is damaged or was changed: {remedy}."
         )

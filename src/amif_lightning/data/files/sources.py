@@ -61,6 +61,13 @@ SOURCES: dict[str, ReleaseSource] = {
         wanted=("*_captions.csv", "*_images.zip"),
         unpack={f"{split}_images.zip": split for split in ("train", "valid", "test")},
     ),
+    "IUXray": ReleaseSource(
+        page="https://openi.nlm.nih.gov/faq",
+        licence="CC BY-NC-ND 4.0 as known from copies; read the terms there",
+        listing=lambda: unlisted(
+            "https://openi.nlm.nih.gov/imgs/collections", "NLMCXR_reports.tgz", "NLMCXR_png.tgz"
+        ),
+    ),
     "ROCO v1": ReleaseSource(
         page="https://github.com/razorx89/roco-dataset",
         licence="that of each image's article",
@@ -181,6 +188,23 @@ def _osf_folder(url: str | None, folder: str) -> Iterator[RemoteFile]:
                 where, digest = item["links"]["download"], about["extra"]["hashes"]["sha256"]
                 yield RemoteFile(name, where, about["size"], "sha256", digest)
         url = page["links"]["next"]
+
+
+def unlisted(folder: str, *files: str) -> Iterator[RemoteFile]:
+    """Yield files of a server that publishes neither a listing nor checksums."""
+    for name in files:
+        url = f"{folder}/{name}"
+        with session() as web:
+            try:
+                answer = web.head(url, timeout=60, allow_redirects=True)
+                answer.raise_for_status()
+                size = int(answer.headers["Content-Length"])
+            except (OSError, KeyError, ValueError) as error:
+                raise UserError(
+                    f"{url} cannot be reached or tells no size ({type(error).__name__}): check the "
+                    "connection, or fetch it by hand."
+                ) from error
+        yield RemoteFile(name, url, size, "sha256", "")
 
 
 def _json(url: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +33,7 @@ class Server:
     base: str
     pages: dict[str, Page]
     asked: list[tuple[str, str]]
+    posts: dict[str, Callable[[bytes], bytes]]  # JSON answer to the body of a POST, by path
 
 
 @contextmanager
@@ -40,6 +41,7 @@ def serving() -> Iterator[Server]:
     """Serve pages, and let downloads use this address without encryption."""
     pages: dict[str, Page] = {}
     asked: list[tuple[str, str]] = []
+    posts: dict[str, Callable[[bytes], bytes]] = {}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -73,6 +75,14 @@ def serving() -> Iterator[Server]:
                     headers["Content-Range"] = f"bytes {start}-{length - 1}/{length}"
                 self._answer(206 if start else 200, headers, page.body[start:], page.breaks)
 
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = posts.get(self.path)
+            kind = {"Content-Type": "application/json"}
+            self._answer(
+                403 if answer is None else 200, kind, b"" if answer is None else answer(body)
+            )
+
         def _answer(
             self, status: int, headers: dict[str, str], body: bytes, breaks: list[int] | None = None
         ) -> None:
@@ -95,7 +105,7 @@ def serving() -> Iterator[Server]:
     base = f"http://127.0.0.1:{server.server_address[1]}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(downloads, "PLAIN_HTTP", [f"{base}/"])
-        yield Server(base, pages, asked)
+        yield Server(base, pages, asked, posts)
     server.shutdown()
     server.server_close()
     thread.join()

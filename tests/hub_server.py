@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -44,17 +45,49 @@ def publish(server: Server, name: str, files: Mapping[str, bytes]) -> None:
         {"type": "file", "path": path, "size": len(body), "oid": _blob(body)}
         for path, body in files.items()
     ]
-    pages = {
+    pages: dict[str, object] = {
         f"/api/models/{name}": information,
         f"/api/models/{name}/revision/main": information,
-        f"/api/models/{name}/tree/{REVISION}?recursive=true&expand=false": tree,
     }
+    for revision in ("main", REVISION):
+        pages[f"/api/models/{name}/tree/{revision}?recursive=true&expand=false"] = tree
     for path, content in pages.items():
         server.pages[path] = Page(json.dumps(content).encode(), kind="application/json")
     for path, body in files.items():
         headers = {"ETag": f'"{_blob(body)}"', "X-Repo-Commit": REVISION}
         for revision in ("main", REVISION):
             server.pages[f"/{name}/resolve/{revision}/{path}"] = Page(body, headers=headers)
+
+
+def accept(server: Server, name: str) -> dict[str, bytes]:
+    """Let a repository be created and files be uploaded to it; return them by path, once sent."""
+    files: dict[str, bytes] = {}
+
+    def create(body: bytes) -> bytes:
+        given = json.loads(body)
+        assert (f"{given['organization']}/{given['name']}", given["visibility"]) == (name, "private")
+        publish(server, name, {})
+        return json.dumps({"url": f"{server.base}/{name}"}).encode()
+
+    def modes(body: bytes) -> bytes:
+        paths = [file["path"] for file in json.loads(body)["files"]]
+        modes = [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]
+        return json.dumps({"files": modes}).encode()
+
+    def commit(body: bytes) -> bytes:
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+        publish(server, name, files)
+        return json.dumps(
+            {"commitUrl": f"{server.base}/{name}/commit/1", "commitOid": "1"}
+        ).encode()
+
+    server.posts["/api/validate-yaml"] = lambda body: b'{"errors": [], "warnings": []}'
+    server.posts["/api/repos/create"] = create
+    server.posts[f"/api/models/{name}/preupload/main"] = modes
+    server.posts[f"/api/models/{name}/commit/main"] = commit
+    return files
 
 
 def _blob(body: bytes) -> str:

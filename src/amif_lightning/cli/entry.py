@@ -101,6 +101,7 @@ OTHER_COMMANDS = {
     "answer": "ask a checkpoint about an image, a folder of images or a file of pairs",
     "audit": "count a data set, report leaks and bad images (exit code 1); needs no model",
     "prepare": "data: download and unpack a set; weights: fetch models; teacher: store features",
+    "share": "write a checkpoint as a folder for the Hugging Face hub, and upload it",
     "report": "print the results table of a folder of runs",
     "sweep": "train and test the runs of a comparison, seed by seed, then report",
 }
@@ -140,6 +141,7 @@ examples:
   python -m amif_lightning prepare weights --to data/weights
   python -m amif_lightning prepare teacher --config experiments/pretrain/base.yaml
   python -m amif_lightning answer --ckpt_path best.ckpt --image scan.png --question "..."
+  python -m amif_lightning share best.ckpt --to FOLDER
   python -m amif_lightning report runs
   python -m amif_lightning sweep experiments/sweep/demo.yaml --seeds 0 1 2
 """

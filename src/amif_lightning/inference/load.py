@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
 from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.errors import UserError, first_line
+from amif_lightning.tasks.answering.shared_folder import CONFIG, read_shared
 from amif_lightning.tasks.checkpoints import check_stage, readable_by_lightning
 from amif_lightning.tasks.vqa import AMiFVQA
 
@@ -15,14 +17,15 @@ from amif_lightning.tasks.vqa import AMiFVQA
 def restore(source: str | Path, device: str = "auto") -> AMiFVQA:
     """Load an answering task in evaluation mode from a checkpoint of the answering stage.
 
-    ``source`` is a path or an address; ``device`` is ``auto`` (a GPU if there is one), ``cpu``,
-    ``cuda`` or ``cuda:1``.
+    ``source`` is the path or address of a checkpoint, or a folder that ``share`` wrote; ``device``
+    is ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
         UserError: If the file is damaged or of another stage, the device is missing, or an
             encoder's configuration cannot be downloaded.
     """
-    state = read_checkpoint(source)
+    shared = os.path.isfile(Path(source) / CONFIG)
+    state = read_shared(Path(source)) if shared else read_checkpoint(source)
     check_stage(state, AMiFVQA.kind, source)
     parts = {
         "hyper-parameters": state.get("hyper_parameters"),

@@ -201,6 +201,8 @@ def _open_clip_tower(
 
     folder = name.startswith("local-dir:")
     own_weights = folder or name.startswith("hf-hub:")
+    # Without weights, a hub's or a folder's network has random ones, as for a checkpoint's.
+    load = not own_weights or pretrained is not None
     if pretrained == "auto":
         pretrained = None if own_weights else "openai"
     # OpenAI's weights need a different activation from the configuration of the same name, but
@@ -211,19 +213,20 @@ def _open_clip_tower(
     if name.startswith("hf-hub:") or tag:
         use_cache_if_unreachable()
     local: dict[str, Any] = text_tower(name) if folder else {}
-    if files := name.removeprefix("local-dir:") if folder else pretrained:
+    if files := name.removeprefix("local-dir:") if folder and load else pretrained:
         check_weights(Path(files))
     try:
         text_config(name, local)
         return open_clip.create_model(
             name,
             pretrained=pretrained,
+            load_weights=load,
             force_image_size=image_size,
             force_quick_gelu=bool(quick_gelu),
             force_patch_dropout=0.0,  # dropped patches would leave no grid
             pretrained_text=False,  # the text tower is not used
             # Otherwise a folder without weights gives random ones.
-            require_pretrained=own_weights or pretrained is not None,
+            require_pretrained=load and (own_weights or pretrained is not None),
             **({"quick_gelu": False} if quick_gelu is False else {}),  # overrides it
             **local,
         ).visual
@@ -262,7 +265,7 @@ def build_vision(
             ``local-dir:FOLDER``.
         weights: ``auto``: the tower's own, for a model name of open_clip those of OpenAI; a
             weights tag of open_clip; a file; None: random. ``conv`` has random ones only, hub and
-            folder names have their own.
+            folder names have their own or random ones.
         image_size: Side of the input in pixels; position embeddings are interpolated to it.
         quick_gelu: Whether to use OpenAI's approximation of GELU; None: as the weights tag
             requires, or else as the model's configuration. Only open_clip's towers have it.

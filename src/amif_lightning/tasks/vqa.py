@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from os import PathLike
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +29,10 @@ from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
 from amif_lightning.tasks.answering.frozen import encode_batch, frozen_encoders
+from amif_lightning.tasks.answering.shared_folder import fetch_shared, read_shared
 from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
 from amif_lightning.tasks.argument_checks import check_at_least_one, check_smoothing, check_weights
-from amif_lightning.tasks.checkpoints import ANSWERING
+from amif_lightning.tasks.checkpoints import ANSWERING, readable_by_lightning
 from amif_lightning.tasks.options import AuxiliaryOptions
 
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
@@ -162,17 +164,11 @@ class AMiFVQA(AuxiliaryTask):
         # Checking for NaN would synchronise with the GPU in every step and hide the NaN.
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.val_knowledge, self.test_knowledge = VocabularyUse(), VocabularyUse()
-        if self.restrict_closed:
-            self._closed_stratum()
-
-    def _closed_stratum(self) -> int:
-        """Return the column of the strata that marks closed questions."""
-        if "closed/field" not in self.strata:
+        if self.restrict_closed and "closed/field" not in self.strata:
             raise UserError(
                 "model.init_args.restrict_closed needs a release that marks closed questions, and "
                 "these data have none: leave the option off."
             )
-        return self.strata.index("closed/field")
 
     def _complete(self, missing: list[str]) -> None:
         """Initialise a missing decoder from the loaded text encoder."""
@@ -202,6 +198,15 @@ class AMiFVQA(AuxiliaryTask):
         )
         if self.knowledge is not None:
             self.knowledge.forget()
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Self:
+        """Load a model that ``share`` wrote, on the CPU in evaluation mode.
+
+        ``source`` is a folder, or ``NAMESPACE/NAME[@REVISION]`` on the hub. Raises a UserError.
+        """
+        state = read_shared(fetch_shared(source))
+        return cls.load_from_checkpoint(readable_by_lightning(state), map_location="cpu").eval()
 
     def frozen_encoders(self) -> FrozenEncoders:
         """Return the frozen encoders, whose tokens the data module may cache."""
@@ -261,7 +266,7 @@ class AMiFVQA(AuxiliaryTask):
         answerer = self._answerer()
         closed = None
         if self.restrict_closed:
-            closed = batch.strata[:, self._closed_stratum()].nonzero()[:, 0]
+            closed = batch.strata[:, self.strata.index("closed/field")].nonzero()[:, 0]
         return answerer.answers(fused.states, fused.mask, batch.references, closed)
 
     def _answerer(self) -> Answerer:

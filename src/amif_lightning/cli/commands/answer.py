@@ -54,10 +54,15 @@ def answer_parser() -> PlainParser:
     add = parser.add_argument
     add(
         "--ckpt_path",
-        required=True,
         metavar="CKPT",
         help="checkpoint of the answering stage, such as best.ckpt of a run folder; a file or an "
         "address",
+    )
+    add(
+        "--model",
+        metavar="MODEL",
+        help="instead of --ckpt_path: a folder that `share` wrote, or NAMESPACE/NAME[@REVISION] on "
+        "the Hugging Face hub",
     )
     add("--image", type=Path, metavar="PATH", help="an image, or a folder with all below it")
     add(
@@ -109,12 +114,16 @@ def main(argv: Sequence[str]) -> int:
     for name, number in (("top", options.top), ("batch_size", options.batch_size)):
         if number < 1:
             raise UserError(f"--{name} is {number}: give at least 1.")
+    if (options.ckpt_path is None) == (options.model is None):
+        raise UserError("give the checkpoint as --ckpt_path, or a shared model as --model.")
     from amif_lightning.inference.load import restore  # imports torch: after the quick checks
+    from amif_lightning.tasks.answering.shared_folder import fetch_shared
     from amif_lightning.tasks.checkpoints import by_dataset
 
-    task = restore(options.ckpt_path, options.device)
+    named = options.ckpt_path or options.model
+    task = restore(options.ckpt_path or fetch_shared(options.model), options.device)
     assert task.space is not None  # `restore` requires candidates
-    origin = {"checkpoint": options.ckpt_path, "protocol": _protocol(task.space)}
+    origin = {"checkpoint": named, "protocol": _protocol(task.space)}
     failed = 0
     for pair, outcome in _outcomes(task, pairs, options):
         failed += isinstance(outcome, UserError)

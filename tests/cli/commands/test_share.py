@@ -1,0 +1,125 @@
+"""``share``: the folder, the upload to a local hub, and wrong calls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from amif_lightning.cli.entry import main
+from amif_lightning.inference.load import restore
+from amif_lightning.tasks import AMiFVQA
+from tests import small
+from tests.hub_server import accept, serving_hub
+from tests.reports.conftest import write_answers
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint with a record in its folder."""
+    path = write_answers(tmp_path / "runs").parent / "best.ckpt"
+    small.saved(tmp_path / "made", max_question_tokens=10)[1].rename(path)
+    return path
+
+
+def test_a_model_goes_to_a_folder_and_to_the_hub_and_comes_back(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, name = tmp_path / "shared" / "model", "me/amif-rad"
+    with serving_hub(tmp_path / "cache") as server:
+        sent = accept(server, name)
+        assert main(["share", str(checkpoint), "--to", str(folder), "--push", name]) == 0
+        out = capsys.readouterr().out
+        assert f"Model written to {folder}" in out
+        assert f"Uploaded to {server.base}/{name}." in out
+        assert "warning" not in out
+        written = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        assert sent == written
+        assert set(written) == {
+            *("config.json", "model.safetensors", "tokenizer.json", "README.md"),
+            ".eval_results/vqarad-clean.yaml",
+        }
+        task = AMiFVQA.from_pretrained(name)
+    expected = restore(checkpoint, "cpu")
+    assert all((task.state_dict()[n] == v).all() for n, v in expected.state_dict().items())
+    card = written["README.md"].decode()
+    assert f'from_pretrained("{name}")' in card
+    assert "evidence that the images were used" in card
+    assert yaml.safe_load(written[".eval_results/vqarad-clean.yaml"])
+
+
+def test_an_image_tower_of_a_folder_needs_only_its_configuration(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    import open_clip
+    import torch
+
+    from amif_lightning.models.vision import build_vision
+
+    place = tmp_path / "tower"
+    place.mkdir()
+    config = open_clip.get_model_config("ViT-B-32")
+    assert config is not None
+    config["vision_cfg"] |= {"layers": 1, "width": 64, "head_width": 32, "patch_size": 8}
+    given = {"model_cfg": config, "preprocess_cfg": {}}
+    (place / "open_clip_config.json").write_text(json.dumps(given))
+    state = torch.load(checkpoint, weights_only=True)
+    side = state["hyper_parameters"]["image_size"]
+    tower = build_vision(f"local-dir:{place}", None, side)
+    state["hyper_parameters"] |= {"vision": f"local-dir:{place}", "vision_quick_gelu": None}
+    state["state_dict"] = {
+        name: value
+        for name, value in state["state_dict"].items()
+        if not name.startswith(("vision.", "fusion.image_projection", "tags"))
+    }
+    state["state_dict"] |= {f"vision.{name}": value for name, value in tower.state_dict().items()}
+    width = state["hyper_parameters"]["width"]
+    state["state_dict"]["fusion.image_projection.weight"] = torch.zeros(width, tower.width)
+    state["state_dict"]["fusion.image_projection.bias"] = torch.zeros(width)
+    torch.save(state, checkpoint)
+    assert main(["share", str(checkpoint), "--to", str(tmp_path / "model")]) == 0
+    (place / "open_clip_config.json").unlink()
+    task = AMiFVQA.from_pretrained(tmp_path / "model")
+    for name, value in tower.state_dict().items():
+        assert torch.equal(task.vision.state_dict()[name], value)
+
+
+def test_a_checkpoint_without_record_is_shared_with_a_warning(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(checkpoint.parent.glob("result-*.json")).unlink()
+    assert main(["share", str(checkpoint), "--to", str(tmp_path / "model")]) == 0
+    assert "holds no result of this checkpoint" in capsys.readouterr().out
+    assert "Nothing is known of this model's accuracy" in (tmp_path / "model/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "give --to FOLDER, --push NAMESPACE/NAME, or both"),
+        (["--to", "model", "--public"], "--public is for the repository of --push"),
+        (["--to", "."], "exists already: give a new folder"),
+        (["--push", "me/forbidden"], "The model could not be uploaded to me/forbidden"),
+        (["--push", "a/b/c"], "could not be uploaded to a/b/c"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence_and_leaves_nothing(
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with serving_hub(tmp_path / "cache"):
+        assert main(["share", str(checkpoint), *options]) == 2
+    assert sentence in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before

@@ -65,7 +65,8 @@ def accept(server: Server, name: str) -> dict[str, bytes]:
 
     def create(body: bytes) -> bytes:
         given = json.loads(body)
-        assert (f"{given['organization']}/{given['name']}", given["visibility"]) == (name, "private")
+        assert (given["organization"], given["name"]) == tuple(name.split("/"))
+        assert given["visibility"] == "private"
         publish(server, name, {})
         return json.dumps({"url": f"{server.base}/{name}"}).encode()
 

@@ -15,6 +15,8 @@ Protocol = Literal["clean", "disjoint", "literature"]
 
 #: With fewer questions, a share is printed as counts only.
 SMALLEST_PRINTED_PERCENTAGE = 30
+#: Bins of equal width between probability 0 and 1, for the calibration of answers.
+CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Prediction:
     question_id: str
     image_key: str  # identity of the image shown
     answer: str
-    log_likelihood: float  # natural logarithm under the decoder, <= 0
+    log_likelihood: float | None  # natural logarithm of its probability, <= 0; None if unknown
     correct: bool  # whether the answer is among the references
     knowledge: VocabularyReading | None = None  # None without knowledge attention
 

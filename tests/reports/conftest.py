@@ -221,9 +221,14 @@ def write_answers(
     if read:
         lines = with_readings(lines, seed)
         changes = {"knowledge": knowledge_averages(lines)} | changes
-    record = record_for(lines, seed, **changes)
-    path = record_path(root / record.experiment / record.protocol / f"seed{seed}", record.split)
-    if predictions:
+    return write_run_of(root, record_for(lines, seed, **changes), lines if predictions else ())
+
+
+def write_run_of(root: Path, record: ResultRecord, lines: Sequence[PredictionLine]) -> Path:
+    """Write a record and its lines, if any, under ``root``; returns the record's path."""
+    folder = root / record.experiment / record.protocol / f"seed{record.seed}"
+    path = record_path(folder, record.split)
+    if lines:
         write_lines(path.parent / f"predictions-{record.split}.jsonl", lines)
     write_record(path, record)
     return path

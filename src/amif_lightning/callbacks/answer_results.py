@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.data.schema.question_splits import protocol_label
 from amif_lightning.evaluation import EvaluationContext, Prediction
 from amif_lightning.losses.gather import world
+from amif_lightning.metrics.answer_scores import calibration_error, word_overlap
 from amif_lightning.reports.records import answering
 from amif_lightning.reports.records.run import RunRecord
 
@@ -34,39 +36,42 @@ def gather(mine: Answers) -> Answers:
 def write_test(
     folder: Path,
     facts: EvaluationContext,
-    answered: Answers,
-    control: Answers,
+    answers: Sequence[Answers],
     run: RunRecord,
-    method: Literal["rank", "generate"],
+    method: Literal["rank", "generate", "file"],
     logged: Mapping[str, torch.Tensor],
 ) -> str:
     """Write ``predictions-<split>.jsonl`` and then ``result-<split>.json``; see `write_result`.
 
-    ``answered`` holds the answers of all processes by question id, ``control`` those with shuffled
-    images (empty without the control). Returns one line with the score, or the reason why nothing
-    was written.
+    ``answers`` are those of all processes by question id: with the own, with shuffled and with
+    blank images, the last two empty without the control. Returns one line with the score, or the
+    reason why nothing was written.
     """
-    needed = (answered, control) if control else (answered,)
+    answered, control, blank = answers
+    needed = [answered, *filter(None, (control, blank))]
     missing = [q for q in facts.rows if any(q not in given for given in needed)]
     if missing:
         what = f"questions were not answered (first: {missing[0]})"
         return incomplete(len(missing), len(facts.rows), what)
-    lines = [_line(q, facts, answered[q], control.get(q)) for q in facts.rows]
+    lines = [_line(q, facts, answered[q], control.get(q), blank.get(q)) for q in facts.rows]
     found = answering.counted(lines)
-    by_rank = method == "rank"
+    of_candidates = method != "generate"
     record = answering.ResultRecord(
         protocol=facts.protocol,
         scores=found["scores"],
         control=found["control"],
-        ceiling=dict(facts.ceiling) if by_rank else None,
+        blank=found["blank"],
+        ceiling=dict(facts.ceiling) if of_candidates else None,
         baselines=answering.Baselines(
             **{name: dict(counts) for name, counts in facts.baselines.items()}
         ),
         majority_answer=facts.majority,
-        candidates=facts.candidates if by_rank else None,
+        candidates=facts.candidates if of_candidates else None,
         answers_from=facts.answers_from,
         method=method,
         knowledge=found["knowledge"],
+        overlap=found["overlap"],
+        calibration_error=_calibration(lines),
         **dict(run),
     )
     overall = record.scores["overall"]
@@ -99,8 +104,24 @@ def write_answers(folder: Path, facts: EvaluationContext, answered: Answers) -> 
     return f"{len(lines)} of {len(facts.rows)} questions answered in {path}"
 
 
+def _calibration(lines: Sequence[answering.PredictionLine]) -> dict[str, float] | None:
+    """Calibration errors per subset; None unless every answer has a probability."""
+    subsets: dict[str, list[tuple[float, bool]]] = {}
+    for line in lines:
+        if line.log_likelihood is None:
+            return None
+        for name in line.strata:
+            pair = math.exp(min(line.log_likelihood, 0.0)), line.correct
+            subsets.setdefault(name, []).append(pair)
+    return {n: calibration_error(*zip(*pairs, strict=True)) for n, pairs in subsets.items()}
+
+
 def _line(
-    question: str, facts: EvaluationContext, given: Prediction, control: Prediction | None
+    question: str,
+    facts: EvaluationContext,
+    given: Prediction,
+    control: Prediction | None,
+    blank: Prediction | None,
 ) -> answering.PredictionLine:
     row = facts.rows[question]
     same = ("qid", "question", "answer", "answer_type", "question_type", "image_file")
@@ -114,6 +135,9 @@ def _line(
         strata=tuple(row["strata"]),
         control_prediction=None if control is None else control.answer,
         control_correct=None if control is None else control.correct,
+        blank_prediction=None if blank is None else blank.answer,
+        blank_correct=None if blank is None else blank.correct,
+        overlap=answering.Overlap(**word_overlap(given.answer, row["references"])),
         baseline_correct=facts.baseline_correct[question],
         knowledge=answering.KnowledgeLine(**asdict(given.knowledge)) if given.knowledge else None,
         **{name: row[name] for name in same},

@@ -58,6 +58,7 @@ _OPTIMISER = {"learning rate": [r"lr.*"]}
 #: Folder of the final scores inside the run folder. The *HParams* tab shows every scalar of a
 #: folder as a final score, so they need a folder apart from the curves.
 FOLDER = "scores"
+_CONTROLS = ("control/overall", "blank/overall")
 # Beginnings of the names of final scores, besides the monitored one.
 _FINAL = ("overall", "closed", "open", "precision@", "recall@", "zero_shot", "teacher_kl")
 
@@ -175,9 +176,9 @@ def final_scores(
     if tested:
         for tag, value in logged.items():
             source, _, rest = tag.partition("/")
-            if source in ("test", "control") and rest == chosen:
+            if source in ("test", "control", "blank") and rest == chosen:
                 scores[f"{chosen}/{source}"] = float(value)
-            elif tag == "control/overall" or (source == "test" and rest.startswith(_FINAL)):
+            elif tag in _CONTROLS or (source == "test" and rest.startswith(_FINAL)):
                 scores[tag] = float(value)
     return scores
 

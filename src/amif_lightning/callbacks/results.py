@@ -44,9 +44,8 @@ class ResultWriter(Callback):
         config: Mapping[str, Any] | None = None,
     ) -> None:
         self.experiment, self.seed, self.folder, self.config = experiment, seed, folder, config
-        self._answers: list[Answers] = [{}, {}]
+        self._reset()
         self._test_runs = 0
-        self._seconds = [0.0, 0.0]
         self._trained = 0.0
         self._since: float | None = None
 
@@ -76,7 +75,7 @@ class ResultWriter(Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reset, and count this test even if it fails later; a UserError if counting fails."""
-        self._answers, self._seconds = [{}, {}], [0.0, 0.0]
+        self._reset()
         if trainer.is_global_zero:
             self._facts = _facts(trainer)
             if isinstance(self._facts, RetrievalContext) != searches(pl_module):
@@ -106,15 +105,13 @@ class ResultWriter(Callback):
         folder, logged = self._folder(trainer), trainer.callback_metrics
         if searches(task):  # scores are equal in all processes
             if trainer.is_global_zero:
-                run = self._run(trainer, task, control=False)
+                run = self._run(trainer, task)
                 rank_zero_info(write_search(folder, self._facts, task.study_scores, run, logged))
             return
-        answered, control = gather(self._answers[0]), gather(self._answers[1])
+        given = [gather(answers) for answers in self._answers]
         if trainer.is_global_zero:
-            run = self._run(trainer, task, control=bool(control))
-            by = task.answer_by
-            message = write_test(folder, self._facts, answered, control, run, by, logged)
-            rank_zero_info(message)
+            run = self._run(trainer, task)
+            rank_zero_info(write_test(folder, self._facts, given, run, task.answer_by, logged))
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -125,7 +122,7 @@ class ResultWriter(Callback):
                 f"`predict` answers questions and {type(pl_module).__name__} answers none: score "
                 "it with `test`."
             )
-        self._answers = [{}, {}]
+        self._reset()
 
     def on_predict_batch_end(
         self,
@@ -145,6 +142,11 @@ class ResultWriter(Callback):
         if trainer.is_global_zero:
             rank_zero_info(write_answers(self._folder(trainer), _facts(trainer), answered))
 
+    def _reset(self) -> None:
+        # Of the test and of its controls with shuffled and blank images.
+        self._answers: list[Answers] = [{}, {}, {}]
+        self._seconds = [0.0, 0.0, 0.0]
+
     def _keep(self, given: Any, loader: int) -> None:
         self._answers[loader].update((answer.question_id, answer) for answer in given)
 
@@ -153,7 +155,7 @@ class ResultWriter(Callback):
     def _folder(self, trainer: L.Trainer) -> Path:
         return Path(self.folder or trainer.log_dir or trainer.default_root_dir)
 
-    def _run(self, trainer: L.Trainer, task: Any, *, control: bool) -> RunRecord:
+    def _run(self, trainer: L.Trainer, task: Any) -> RunRecord:
         """Fields of the record about the run."""
         commit, dirty = git_state()
         origin = task.origin
@@ -175,7 +177,8 @@ class ResultWriter(Callback):
             durations=Durations(
                 train=round(self._train_seconds(), 1) or None,
                 test=round(self._seconds[0], 1),
-                control=round(self._seconds[1], 1) if control else None,
+                control=round(self._seconds[1], 1) if self._answers[1] else None,
+                blank=round(self._seconds[2], 1) if self._answers[2] else None,
                 before=None if before is None else round(before, 1),
             ),
             checkpoint=str(trainer.ckpt_path) if trainer.ckpt_path else task.init_from,

@@ -72,7 +72,7 @@ def _dispatch(argv: list[str]) -> int:
         raise UserError(f"there is no command `{command}`{suggestion(command, COMMANDS)}")
     # Each command imports only what it needs: torch and Lightning take about 6 s.
     if command in OTHER_COMMANDS:
-        module = import_module(f"amif_lightning.cli.commands.{command}")
+        module = import_module(f"amif_lightning.cli.commands.{command.replace('-', '_')}")
         code: int = module.main(rest)
         return code
     check_configs(split_configs(rest)[0])  # before the slow import
@@ -100,9 +100,11 @@ TRAINER_COMMANDS = {
 OTHER_COMMANDS = {
     "answer": "ask a checkpoint about an image, a folder of images or a file of pairs",
     "audit": "count a data set, report leaks and bad images (exit code 1); needs no model",
+    "export-questions": "write the questions of a split for another model, with its controls",
     "prepare": "data: download and unpack a set; weights: fetch models; teacher: store features",
     "share": "write a checkpoint as a folder for the Hugging Face hub, and upload it",
     "report": "print the results table of a folder of runs",
+    "score": "judge the answers of any model, read from a file, as `test` judges a checkpoint",
     "sweep": "train and test the runs of a comparison, seed by seed, then report",
 }
 COMMANDS = {**TRAINER_COMMANDS, **OTHER_COMMANDS}
@@ -110,7 +112,7 @@ COMMANDS = {**TRAINER_COMMANDS, **OTHER_COMMANDS}
 
 def help_text() -> str:
     """Return the help of the whole command line, printed by ``--help`` and by a bare call."""
-    rows = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+    rows = "\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())
     return f"""\
 usage: python -m amif_lightning COMMAND [options]        (or: amif-lightning COMMAND [options])
 
@@ -143,6 +145,7 @@ examples:
   python -m amif_lightning answer --ckpt_path best.ckpt --image scan.png --question "..."
   python -m amif_lightning share best.ckpt --to FOLDER
   python -m amif_lightning report runs
+  python -m amif_lightning score answers.jsonl --data VQARAD --data.root data/vqa_rad
   python -m amif_lightning sweep experiments/sweep/demo.yaml --seeds 0 1 2
 """
 

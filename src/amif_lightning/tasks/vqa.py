@@ -161,6 +161,7 @@ class AMiFVQA(AuxiliaryTask):
         self.val_accuracy = VQAAccuracy(self.strata)
         self.test_accuracy = VQAAccuracy(self.strata)
         self.control_accuracy = VQAAccuracy(self.strata)
+        self.blank_accuracy = VQAAccuracy(self.strata)
         # Checking for NaN would synchronise with the GPU in every step and hide the NaN.
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.val_knowledge, self.test_knowledge = VocabularyUse(), VocabularyUse()
@@ -333,9 +334,10 @@ class AMiFVQA(AuxiliaryTask):
     def test_step(
         self, batch: VQABatch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, list[Prediction]]:
-        """Answer and count; the second loader is the shuffled-image control."""
+        """Answer and count; the other loaders are the controls with shuffled and blank images."""
         if dataloader_idx:
-            return {"predictions": self._predict(self(batch), batch, self.control_accuracy)}
+            control = (self.control_accuracy, self.blank_accuracy)[dataloader_idx - 1]
+            return {"predictions": self._predict(self(batch), batch, control)}
         metrics = self.test_accuracy, self.test_knowledge
         return {"predictions": self._predict(self(batch), batch, *metrics)}
 
@@ -376,11 +378,13 @@ class AMiFVQA(AuxiliaryTask):
         self.val_loss.reset()
 
     def on_test_epoch_end(self) -> None:
-        """Log accuracy by stratum, vocabulary use and the accuracy of the control."""
+        """Log accuracy by stratum, vocabulary use and the accuracy of the controls."""
         self._log_accuracy("test", self.test_accuracy)
         self._log_knowledge("test", self.test_knowledge)
-        if int(self.control_accuracy.count.sum()):
-            self._log_accuracy("control", self.control_accuracy)
+        controls = {"control": self.control_accuracy, "blank": self.blank_accuracy}
+        for name, metric in controls.items():
+            if int(metric.count.sum()):
+                self._log_accuracy(name, metric)
 
     def _log_accuracy(self, prefix: str, metric: VQAAccuracy) -> None:
         # compute() has summed over processes, so every process logs the same exact value.

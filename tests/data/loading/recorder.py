@@ -29,7 +29,8 @@ class Recorder(L.LightningModule):
         super().__init__()
         self.folder, self.layer = folder, torch.nn.Linear(1, 1)
         self.trained: list[Step] = []
-        self.seen: dict[str, list[str]] = {"validate": [], "test": [], "control": [], "predict": []}
+        stages = ("validate", "test", "control", "blank", "predict")
+        self.seen: dict[str, list[str]] = {stage: [] for stage in stages}
 
     def training_step(self, batch: VQABatch | StudyBatch, batch_idx: int) -> Tensor:
         images = batch.images if isinstance(batch, VQABatch) else batch.first + 2 * batch.second
@@ -44,7 +45,7 @@ class Recorder(L.LightningModule):
     def test_step(
         self, batch: VQABatch | StudyBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self.seen["control" if dataloader_idx else "test"] += ids_of(batch)
+        self.seen[("test", "control", "blank")[dataloader_idx]] += ids_of(batch)
 
     def predict_step(self, batch: VQABatch | StudyBatch, batch_idx: int) -> None:
         self.seen["predict"] += ids_of(batch)

@@ -64,11 +64,12 @@ def check_contract(batch: VQABatch, data: Tiny, rows: dict[str, VQAExample]) -> 
 
 def test_evaluation_loaders_hold_every_question_once(root: Path, release: Release) -> None:
     data = Tiny(root, release)
-    test, control = data.test_dataloader()
+    test, control, blank = data.test_dataloader()
     for loader, split, own in (
         (data.val_dataloader(), "validation", True),
         (test, "test", True),
         (control, "test", False),
+        (blank, "test", False),
         (data.predict_dataloader(), "test", True),
     ):
         rows = {row.question_id: row for row in release.splits[split]}  # type: ignore[index]  # a plain str
@@ -79,6 +80,7 @@ def test_evaluation_loaders_hold_every_question_once(root: Path, release: Releas
                 assert (rows[question_id].image_key == shown) == own
         asked = [q for batch in batches for q in batch.question_ids]
         assert sorted(asked) == sorted(rows)
+    assert len({tuple(image.unique().tolist()) for b in blank for image in b.images}) == 1
     assert len(Tiny(root, release, control=False).test_dataloader()) == 1
 
 

@@ -114,7 +114,7 @@ def test_lines_give_the_scores_of_a_plain_count() -> None:
         correct = Counter(s for line in LINES if getattr(line, field) for s in line.strata)
         assert found[name] == {subset: Count(correct[subset], asked[subset]) for subset in asked}
     bare = [changed(line, control_correct=None, baseline_correct=None) for line in LINES]
-    missing = {"control": None, "baselines.question_only": None, "knowledge": None}
+    missing = dict.fromkeys(("control", "blank", "baselines.question_only", "knowledge", "overlap"))
     assert counted(bare) == {"scores": found["scores"], **missing}
 
 

@@ -13,12 +13,15 @@ from torch.utils.data import Dataset
 
 from amif_lightning.batch import VQABatch, pad_tokens
 from amif_lightning.data.loading.token_cache import TokenTable, padded_states
-from amif_lightning.data.preprocessing.images import MAX_PIXELS
+from amif_lightning.data.preprocessing.images import BLANK_IMAGE, MAX_PIXELS
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform, read_square
 from amif_lightning.data.schema.answers import subsets_of
 from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.seeding import stable_seed
+
+#: Image key of the blank image, which no path of a release equals.
+BLANK = "\0blank"
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class QuestionGroups(Dataset[QuestionSample]):
 
     An image with n questions gives ``ceil(n / per_image)`` groups. ``shuffle`` regroups and
     augments anew each epoch, from ``seed``; every question occurs once per epoch. ``shown`` maps
-    each image key to the one shown instead in the shuffled-image control. ``tokens`` are cached
-    image tokens, which replace the images.
+    each image key to the one shown instead in a control, :data:`BLANK` to the blank image.
+    ``tokens`` are cached image tokens, which replace the images.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class QuestionGroups(Dataset[QuestionSample]):
             self._of_image[row.image_key].append(row)
         # Keep files, not the function: spawned workers must unpickle this data set.
         self._files = {image: file_of(group[0]) for image, group in self._of_image.items()}
+        self._files[BLANK] = BLANK_IMAGE
         self._groups = [
             (image, chunk)
             for image, group in self._of_image.items()

@@ -28,11 +28,13 @@ from amif_lightning.data.leakage.held_out import DatasetImages, disjoint
 from amif_lightning.data.loading.base_module import TextDataModule
 from amif_lightning.data.loading.options import TextOptions, VQAOptions
 from amif_lightning.data.loading.question_dataset import (
+    BLANK,
     QuestionCollator,
     QuestionGroups,
     other_images,
 )
 from amif_lightning.data.loading.token_cache import CacheType, TokenTable, image_table, text_table
+from amif_lightning.data.preprocessing.images import BLANK_IMAGE
 from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform
 from amif_lightning.data.schema import answers
 from amif_lightning.data.schema.answers import VocabularyKind, subsets_of
@@ -67,7 +69,7 @@ class VQADataModule(TextDataModule[VQAExample]):
             ``answers``.
         vocabulary_size: Maximum entries of that vocabulary, by frequency.
         validation_questions: During training, rank a fixed seeded sample of this many questions.
-        control: Also score the test questions with their images permuted.
+        control: Also score the test questions with permuted and with blank images.
         hashes: Folder that caches the perceptual hashes by which ``disjoint`` compares images.
         token_cache: Folder for the tokens of frozen encoders (``model.init_args.freeze_vision``,
             ``freeze_text``), which are computed once and then read; empty: computed in every step.
@@ -277,13 +279,18 @@ class VQADataModule(TextDataModule[VQAExample]):
         return validation_sample(rows, self.validation_questions)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
-        """Load the test rows and, as a second loader, the control with permuted images."""
-        loaders = [self.predict_dataloader()]
-        if self.control:
-            rows = self.splits.test
-            shown = other_images([row.image_key for row in rows], self.split_seed)
-            loaders.append(self._evaluation_loader(self._evaluation_data(rows, shown=shown)))
-        return loaders
+        """Load the test rows, then for the controls with permuted and with blank images."""
+        shown = self.control_images() if self.control else {}
+        controls = (self._evaluation_data(self.splits.test, shown=to) for to in shown.values())
+        return [self.predict_dataloader(), *map(self._evaluation_loader, controls)]
+
+    def control_images(self) -> dict[str, dict[str, str]]:
+        """Return the key of the image shown instead of each test image, by control."""
+        keys = [row.image_key for row in self.splits.test]
+        return {
+            "shuffled": other_images(keys, self.split_seed),
+            "blank": dict.fromkeys(keys, BLANK),
+        }
 
     def _evaluation_data(
         self,
@@ -298,13 +305,15 @@ class VQADataModule(TextDataModule[VQAExample]):
         self, rows: Sequence[VQAExample], transform: ImageTransform, per_image: int, **options: Any
     ) -> QuestionGroups:
         files = self._files(rows)
+        blank = BLANK in (options.get("shown") or {}).values()
+        read = [BLANK_IMAGE] if blank else files.values()
         return QuestionGroups(
             rows,
             lambda row: files[self.image_id_of(row)],
             transform,
             per_image,
             max_pixels=self.max_image_pixels,
-            tokens=image_table(self, files.values(), transform.augmentation),
+            tokens=image_table(self, read, transform.augmentation),
             **options,
         )
 

@@ -10,6 +10,8 @@ from PIL import Image, ImageOps
 
 from amif_lightning.errors import UserError, first_line
 
+#: A black image of 224 pixels, shown by the blank-image control.
+BLANK_IMAGE = Path(__file__).with_name("blank.png")
 #: Default limit on decoded pixels, where Pillow begins to warn. A file of 1 MB may hold more.
 MAX_PIXELS = 89_478_485
 _BLOCK = 2**20  # deep pixels that are scaled at a time

@@ -16,6 +16,7 @@ from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, Search
 from amif_lightning.reports.page.images import Sheet, sheets
 from amif_lightning.reports.page.samples import Samples, samples
 from amif_lightning.reports.render import figures
+from amif_lightning.reports.render.answer_metrics import metrics_table, reliability_diagram
 from amif_lightning.reports.render.comparisons import Compared, compare
 from amif_lightning.reports.render.local_alignment import local_sentences, local_tables
 from amif_lightning.reports.render.markdown import Table
@@ -70,6 +71,7 @@ class Section:
     blocks: Sequence[Block]
     chart: figures.Chart
     literature: str = ""
+    reliability: str = ""  # SVG; empty without probabilities of answers
     samples: Samples | None = None  # questions
     sheets: Sequence[Sheet] = ()  # images of runs on studies
 
@@ -111,6 +113,7 @@ def page_sections(
             blocks=[*blocks, _comparisons(those[0].label, compared)],
             chart=figures.comparison(those, compared, baselines),
             literature=literature,
+            reliability="" if searched else reliability_diagram(those),
             samples=None if searched else samples(those, images=images),
             sheets=sheets(first),
         )
@@ -124,6 +127,9 @@ def _answer_blocks(groups: Sequence[AnswerGroup]) -> Iterable[Block]:
         hidden = {"experiment", "seeds", "test runs"}
         results.append(_table(answer_table([group]), caption, hidden, caption, legend=""))
     yield Block("Results", results)
+    scores = metrics_table(groups)
+    if scores.rows:
+        yield Block("Other metrics of answers", [_table(scores)])
     read = knowledge_table(groups)
     if read.rows:
         yield Block("Answer vocabulary", [_table(read)])

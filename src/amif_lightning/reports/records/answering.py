@@ -51,12 +51,30 @@ class KnowledgeAverages(Model):
     gate: Share
 
 
+class Overlap(Model):
+    """Words that an answer, or on average those of a subset, shares with its references.
+
+    `metrics.answer_scores.word_overlap` computes and defines the scores.
+    """
+
+    token_f1: Share
+    token_recall: Share
+    bleu_1: Share
+    rouge_l: Share
+
+
 class PredictionLine(Line):
-    """One question and its answer; ``image_file`` and ``knowledge`` are None in older files."""
+    """One question and its answer; fields that end in ``= None`` are missing in older files."""
 
     ID: ClassVar[str] = "question_id"
     CLUSTER: ClassVar[str] = "image"
-    TOGETHER: ClassVar[tuple[str, ...]] = ("control_correct", "baseline_correct", "knowledge")
+    TOGETHER: ClassVar[tuple[str, ...]] = (
+        "control_correct",
+        "blank_correct",
+        "baseline_correct",
+        "knowledge",
+        "overlap",
+    )
 
     question_id: str  # ``<dataset>/<split>/<row in the released file>``
     qid: str  # the release's own id; may be empty, as ``answer_type`` and ``question_type``
@@ -72,12 +90,15 @@ class PredictionLine(Line):
     strata: tuple[str, ...]  # names of the subsets that count the question
     control_prediction: str | None = None  # with another question's image; None without the control
     control_correct: bool | None = None
+    blank_prediction: str | None = None  # with a blank image; None without the control
+    blank_correct: bool | None = None
     # Of the question-only baseline; None if not computed; `floor_correct` in older files.
     baseline_correct: bool | None = Field(
         default=None, validation_alias=AliasChoices("baseline_correct", "floor_correct")
     )
     image_file: str | None = None  # relative to the data set's root, with forward slashes
     knowledge: KnowledgeLine | None = None  # None without a vocabulary
+    overlap: Overlap | None = None
 
     @property
     def subsets(self) -> tuple[str, ...]:
@@ -85,12 +106,14 @@ class PredictionLine(Line):
         return self.strata
 
     def value(self, measure: str, count: int) -> float | None:
-        """Return 0 or 1 for ``accuracy``, ``control`` and ``baseline``, and the attention mass."""
+        """Return 0 or 1 for measures of correct answers, and the attention mass or an overlap."""
         values: dict[str, float | None] = {
             "accuracy": self.correct,
             "control": self.control_correct,
+            "blank": self.blank_correct,
             "baseline": self.baseline_correct,
             "mass": self.knowledge.mass if self.knowledge else None,
+            **dict(self.overlap or dict.fromkeys(Overlap.model_fields)),
         }
         value = values[measure]
         return None if value is None else float(value)
@@ -117,21 +140,28 @@ class ResultRecord(RunRecord):
     protocol: Protocol
     scores: Scores  # ``overall`` is always present
     control: Scores | None  # with images permuted among the questions; None if it was not run
-    ceiling: Scores | None  # questions whose answer is a candidate; None without candidates
+    blank: Scores | None = None  # with a blank image; None if it was not run and in older files
+    # Questions whose answer is a candidate; None if answers are generated. It does not bound the
+    # answers of a file.
+    ceiling: Scores | None
     baselines: Baselines = Field(validation_alias=AliasChoices("baselines", "floors"))
     majority_answer: str
-    candidates: Positive | None  # None if answers are generated freely
+    candidates: Positive | None  # None as `ceiling`
     answers_from: Name  # splits whose answers are candidates, such as ``train``
-    method: Literal["rank", "generate"]
+    method: Literal["rank", "generate", "file"]  # ``file``: of another program
     # Attention on the answer vocabulary; None without a vocabulary and in older files.
     knowledge: dict[str, KnowledgeAverages] | None = None
+    overlap: dict[str, Overlap] | None = None  # means per subset; None in older files
+    # Per subset, `metrics.answer_scores.calibration_error`; None without probabilities and in older
+    # files.
+    calibration_error: dict[str, Share] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if OVERALL not in self.scores:
             raise FieldError("scores", "must hold the subset 'overall'")
         sizes = {name: score.count for name, score in self.scores.items()}
-        counts = {"control": self.control, "ceiling": self.ceiling} | {
+        counts = {"control": self.control, "blank": self.blank, "ceiling": self.ceiling} | {
             f"baselines.{name}": scores for name, scores in self.baselines
         }
         tables = {
@@ -141,6 +171,9 @@ class ResultRecord(RunRecord):
         }
         if self.knowledge is not None:
             tables["knowledge"] = {name: read.questions for name, read in self.knowledge.items()}
+        for name in ("overlap", "calibration_error"):
+            if (means := getattr(self, name)) is not None:
+                tables[name] = {subset: sizes.get(subset, 0) for subset in means}
         for name, found in tables.items():
             odd = first_difference(sizes, found)
             if odd:
@@ -174,6 +207,7 @@ class ResultRecord(RunRecord):
         tables = {
             "accuracy": self.scores,
             "control": self.control,
+            "blank": self.blank,
             "baseline": self.baselines.question_only,
             "same_image_copy": self.baselines.same_image_copy,
             "majority": self.baselines.majority,
@@ -183,9 +217,14 @@ class ResultRecord(RunRecord):
         return None if scores is None else scores[subset]
 
     def score(self, measure: str, subset: str, lines: Sequence[Any] | None) -> float | None:
-        """Return the share of correct answers; None if the measure was not computed."""
+        """Return the share of correct answers or a mean; None if it was not computed."""
         count = self.right(measure, subset)
-        return None if count is None else count.share
+        if count is not None:
+            return count.share
+        if measure == "calibration_error" and self.calibration_error is not None:
+            return self.calibration_error[subset]
+        # None for a measure that is no overlap.
+        return None if self.overlap is None else getattr(self.overlap[subset], measure, None)
 
     def numbers(self, lines: Sequence[Any]) -> tuple[dict[str, object], dict[str, object]]:
         """Return the numbers of the record, and the same numbers computed from its lines."""
@@ -214,9 +253,29 @@ def counted(lines: Sequence[PredictionLine]) -> dict[str, Any]:
     return {
         "scores": scores(line.correct for line in lines),
         "control": scores(line.control_correct for line in lines),
+        "blank": scores(line.blank_correct for line in lines),
         "baselines.question_only": scores(line.baseline_correct for line in lines),
         "knowledge": knowledge_averages(lines),
+        "overlap": overlap_averages(lines),
     }
+
+
+def overlap_averages(lines: Iterable[PredictionLine]) -> dict[str, Overlap] | None:
+    """Average the overlaps per subset; None if no line has one."""
+    subsets: dict[str, list[Overlap]] = {}
+    for line in lines:
+        if line.overlap is not None:
+            for name in line.strata:
+                subsets.setdefault(name, []).append(line.overlap)
+    return {
+        subset: Overlap(
+            **{
+                name: statistics.fmean(getattr(o, name) for o in found)
+                for name in Overlap.model_fields
+            }
+        )
+        for subset, found in sorted(subsets.items())
+    } or None
 
 
 def knowledge_averages(lines: Iterable[PredictionLine]) -> dict[str, KnowledgeAverages] | None:

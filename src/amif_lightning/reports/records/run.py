@@ -38,6 +38,7 @@ class Durations(schema.Model):
     train: schema.NotNegative | None = None
     test: schema.NotNegative | None = None
     control: schema.NotNegative | None = None
+    blank: schema.NotNegative | None = None
     # All training of the checkpoint in `init_from`; None without one or if it does not record it.
     before: schema.NotNegative | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -22,6 +23,7 @@ from amif_lightning.reports.render.numbers import compact, count_of
 
 if TYPE_CHECKING:  # matplotlib is imported only to draw
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Colours by the name of the page's variable (style.css), which dark mode changes. Orange, purple
 #: and green are distinct for readers with colour-vision deficiencies; the marks differ in shape.
@@ -52,6 +54,7 @@ _RETRIEVAL = {
 # Ends of the axes: percent of scores, and points of differences on both sides of zero.
 _ENDS = (5, 10, 20, 40, 60, 80, 100)
 _REACH = (2, 5, 10, 20, 50, 100)
+DPI = 72  # at this resolution a point is a pixel
 # Pixels.
 _HEAD, _TITLE, _ROW, _AXIS = 60, 28, 28, 36
 
@@ -201,7 +204,6 @@ def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
     ``title`` is the text alternative. With ``inline``, the SVG uses the page's colour variables and
     has no background.
     """
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     panels = [panel for chart in charts for panel in chart.panels]
@@ -210,19 +212,8 @@ def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
     left, plot = 90 + 6.4 * longest, 430 if apart else 480
     width = max(left + plot + (460 if apart else 120), 940)  # the legend needs that much
     height = _HEAD * len(charts) + sum(panel.height for panel in panels)
-    settings: Any = {
-        "svg.fonttype": "none",
-        # Determines the ids of marks: figures of one page need different titles.
-        "svg.hashsalt": title,
-        "font.sans-serif": ["DejaVu Sans"],
-        "font.size": 11,
-        "text.parse_math": False,  # an experiment may have a $ in its name
-        **dict.fromkeys(("text.color", "xtick.labelcolor", "ytick.labelcolor"), PALETTE["ink"]),
-    }
-    with rc_context(settings):
-        # At this resolution a point is a pixel.
-        figure = Figure((width / 72, height / 72), dpi=72)
-        figure.set_facecolor("none" if inline else PALETTE["card"])
+    with style(title):
+        figure = Figure((width / 72, height / 72), dpi=DPI)
 
         def write(words: str, top: float, **style: Any) -> None:
             figure.text(10 / width, 1 - top / height, words, **style)
@@ -250,12 +241,34 @@ def svg(title: str, charts: Sequence[Chart], *, inline: bool = False) -> str:
                     _differences(axes, chart, panel)
                 top += panel.height
                 write(panel.below, top - 8)
-            style: Any = {"loc": "upper left", "bbox_to_anchor": above, "frameon": False}
-            figure.legend([*legend.values()], [*legend], ncols=6, **style)
-        stream = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", metadata=nothing)
-    text = _cleaned(stream.getvalue(), title, _description(charts), inline=inline)
+            place: Any = {"loc": "upper left", "bbox_to_anchor": above, "frameon": False}
+            figure.legend([*legend.values()], [*legend], ncols=6, **place)
+        return rendered(figure, title, _description(charts), inline=inline)
+
+
+def style(title: str) -> AbstractContextManager[None]:
+    """Return the settings of a figure with this title, unique on its page."""
+    from matplotlib import rc_context
+
+    settings: Any = {
+        "svg.fonttype": "none",
+        # Determines the ids of marks: figures of one page need different titles.
+        "svg.hashsalt": title,
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 11,
+        "text.parse_math": False,  # an experiment may have a $ in its name
+        **dict.fromkeys(("text.color", "xtick.labelcolor", "ytick.labelcolor"), PALETTE["ink"]),
+    }
+    return rc_context(settings)
+
+
+def rendered(figure: Figure, title: str, description: str, *, inline: bool) -> str:
+    """Return a figure as SVG, within its `style`; see `svg`."""
+    figure.set_facecolor("none" if inline else PALETTE["card"])
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(stream, format="svg", metadata=nothing)
+    text = _cleaned(stream.getvalue(), title, description, inline=inline)
     return printable(text, keep="\n")
 
 

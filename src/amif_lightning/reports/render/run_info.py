@@ -42,7 +42,7 @@ def _machine(hardware: Hardware) -> str:
 def time_per_seed(records: Sequence[RunRecord]) -> str:
     """Average each part's duration over the seeds that recorded it; ``before``: see `Durations`."""
     parts = []
-    for name in ("before", "train", "test", "control"):
+    for name in ("before", "train", "test", "control", "blank"):
         values = [getattr(record.durations, name) for record in records]
         known = [value for value in values if value is not None]
         if known:
@@ -111,6 +111,8 @@ def _method(record: ResultRecord) -> str:
     candidates = "no candidate list"
     if record.candidates is not None:
         candidates = f"{record.candidates} candidates from {record.answers_from}"
+    if record.method == "file":
+        candidates = f"a ceiling of {candidates}, which does not bound them"
     majority = record.baselines.majority[OVERALL]
     return (
         f"method {record.method}, {candidates}, majority answer '{record.majority_answer}' "

@@ -12,6 +12,7 @@ from amif_lightning.reports.records.answering import KnowledgeAverages, ResultRe
 from amif_lightning.reports.records.retrieval import JUDGED, MEASURES
 from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import numbers
+from amif_lightning.reports.render.answer_metrics import metrics_table
 from amif_lightning.reports.render.comparisons import compare
 from amif_lightning.reports.render.local_alignment import local_sentences, local_tables
 from amif_lightning.reports.render.markdown import Columns, Table, build, bullets, markdown
@@ -33,7 +34,8 @@ def report(
     groups: list[AnyGroup] = [*answers, *searches]
     parts = ["\n\n".join(map(verdict, groups))]
     if answers:
-        parts += answer_table(answers).parts + knowledge_table(answers).parts
+        parts += answer_table(answers).parts + metrics_table(answers).parts
+        parts += knowledge_table(answers).parts
         parts += compare(answers, baselines).parts
     if searches:
         parts += search_table(searches).parts + compare(searches, baselines).parts
@@ -95,6 +97,7 @@ class _Row(NamedTuple):
         return numbers.score(found, self.group.count(self.subset)) if found else numbers.NONE
 
 
+BLANK = "blank images %"
 _NAMES: Columns[_Row] = data_columns(lambda row: row.group)
 _DATA: Columns[_Row] = (
     *_NAMES,
@@ -113,12 +116,14 @@ _ANSWERS: Columns[_Row] = (
     ("ceiling %", lambda row: row.level("ceiling")),
     ("question-only baseline %", lambda row: row.level("baseline")),
     ("same-image copy %", lambda row: row.level("same_image_copy")),
-    ("shuffled images %", lambda row: _shuffled(row)),
+    ("shuffled images %", lambda row: _control(row, "control")),
+    (BLANK, lambda row: _control(row, "blank")),
     *_SEEDS,
     ("test runs", lambda row: compact(r.test_runs for r in row.group.records)),
     ("hardware", lambda row: row.overall(machines)),
     ("time per seed", lambda row: row.overall(time_per_seed)),
 )
+_BLANK = "Blank images: the same weights with a black image for every question. "
 ANSWERS_LEGEND = (
     "Accuracy is rounded once from whole counts; fewer than "
     f"{numbers.MIN_FOR_PERCENT} questions are printed as counts only. "
@@ -127,29 +132,36 @@ ANSWERS_LEGEND = (
     "Ceiling: questions whose answer is among the candidates. "
     "Question-only baseline and same-image copy do not use the pixels. "
     "Shuffled images: the same weights with the images permuted among the questions. "
+    f"{_BLANK}"
     "Test runs: how often a test of this split was started in the run folder."
 )
 
 
 def answer_table(groups: Iterable[AnswerGroup], *, overall: bool = False) -> Table:
-    """Tabulate answers: one row per configuration and subset, or per configuration."""
+    """Tabulate answers: one row per configuration and subset, or per configuration.
+
+    Older records lack blank images; the column is left out if all do.
+    """
+    those = list(groups)
     rows = [
         _Row(group, subset)
-        for group in groups
+        for group in those
         for subset in ([OVERALL] if overall else group.subsets)
     ]
-    return build("Results", _ANSWERS, rows, ANSWERS_LEGEND)
+    table = build("Results", _ANSWERS, rows, ANSWERS_LEGEND)
+    blank = any(record.blank for group in those for record in group.records)
+    return table if blank else table.without({BLANK}, legend=ANSWERS_LEGEND.replace(_BLANK, ""))
 
 
 def _mean(group: AnyGroup, subset: str = OVERALL, measure: str | None = None) -> str:
     return f"{percent(group.mean(subset, measure))}{spread(group.deviation(subset, measure))}"
 
 
-def _shuffled(row: _Row) -> str:
-    right = row.group.right(row.subset, "control")
+def _control(row: _Row, measure: str) -> str:
+    right = row.group.right(row.subset, measure)
     if right:
         return numbers.score(right, row.group.count(row.subset))
-    done = sum(record.control is not None for record in row.group.records)
+    done = sum(record.right(measure, OVERALL) is not None for record in row.group.records)
     return f"only {done} of {len(row.group.runs)} seeds" if done else "not run"
 
 

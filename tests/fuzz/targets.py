@@ -18,6 +18,7 @@ from PIL import Image
 from pydicom.uid import RLELossless
 
 from amif_lightning.cli import main
+from amif_lightning.cli.commands.answer_files import AnswerFile
 from amif_lightning.data.files.archives import extract
 from amif_lightning.data.files.reduced_copies import check_copies, resize_all
 from amif_lightning.data.leakage.image_hash import look_at
@@ -27,6 +28,7 @@ from amif_lightning.data.preprocessing.image_files import images_in, read_image
 from amif_lightning.data.preprocessing.transforms import read_square
 from amif_lightning.errors import UserError
 from data_modules import VQARAD, PathVQA
+from tests.cli.commands import test_answer_files as results
 from tests.data.files.parquet_files import row, write_parquet
 from tests.data.preprocessing.test_dicom import written
 from tests.fakes_path_vqa import write_path_vqa
@@ -187,6 +189,15 @@ def _read_runs(root: Path, scratch: Path) -> None:
             raise AssertionError("another exit code than 0 or 2")
 
 
+def _write_answers(name: str, make: Callable[[], results.Entries], root: Path) -> None:
+    results.write(root / name, make())
+
+
+def _read_answers(root: Path, scratch: Path) -> None:
+    found, _ = AnswerFile(next(root.iterdir())).match(results.context(), results.UNUSED, "own")
+    " ".join(given.answer for given in found.values()).encode()
+
+
 _TEXTS = ("**/*.json", "**/*.jsonl", "**/*.txt", "**/*.csv", "**/*.gz")
 _QUESTIONS = ("VQARAD", "SLAKE", "VQAMed2019", "PathVQA", "QuestionMixture", "CaptionsFromQA")
 
@@ -231,6 +242,14 @@ TARGETS: dict[str, Callable[[], list[Case]]] = {
             Case(partial(_save_tar, name=f"a.{end}"), _read_archive, ("*",))
             for end in ("tar", "tar.gz", "tar.xz", "tar.bz2")
         ),
+    ],
+    "answers": lambda: [
+        Case(partial(_write_answers, name, make), _read_answers, ("*",))
+        for name, make in (
+            ("a.jsonl", results.plain),
+            ("a.jsonl", results.lmms_eval),
+            ("a.json", results.med_eval_kit),
+        )
     ],
     "records": lambda: [Case(_write_runs, _read_runs, ("**/*.json", "**/*.jsonl"))],
 }

@@ -65,7 +65,7 @@ def test_files_change(name: str) -> None:
     assert sum(mutated(data, name, rng) != data for _ in range(50)) > 40
 
 
-@pytest.mark.parametrize("target", ["archives", "dicom", "images", "records"])
+@pytest.mark.parametrize("target", ["answers", "archives", "dicom", "images", "records"])
 def test_valid_files_are_read(tmp_path: Path, target: str) -> None:
     for number, case in enumerate(TARGETS[target]()):
         root, scratch = tmp_path / f"{number}", tmp_path / f"{number}-scratch"

@@ -127,7 +127,8 @@ ALL = "test questions of Toys, layout toy box"
             rf"answers 'Toys/train/5' \(line 3\), which is none of the {ALL}",
         ),
         (llava, "a.jsonl", lambda e: e[0].update(question_id=1), r"answers '1' \(line 1\)"),
-        (plain, "a.jsonl", lambda e: e[1].update(answer=None), r"line 2, answer: .* valid string"),
+        (plain, "a.jsonl", lambda e: e[1].update(answer=None), r"line 2, answer: .* be a text"),
+        (plain, "a.jsonl", lambda e: e[1].update(answer="\ud800"), r"line 2, answer: .* a text"),
         (plain, "a.jsonl", lambda e: e[3].pop("answer"), r"has no answer \(line 4\)"),
         (plain, "a.jsonl", lambda e: e[1].update(log_likelihood=0.5), "line 2, log_likelihood: "),
         (plain, "a.jsonl", lambda e: e[1].update(log_likelihood=-1.0), r"only \(not line 1\)"),
@@ -160,7 +161,7 @@ def test_a_wrong_file_is_one_sentence(
         ("a.jsonl", None, "is not there"),
         ("a.json", "{", "is not valid JSON"),
         ("a.json", '{"results": {}}', "is not a list of answers"),
-        ("a.json", None, "cannot be read"),
+        ("a.json", None, "is not there"),
     ],
 )
 def test_an_unreadable_file_is_one_sentence(

@@ -46,7 +46,7 @@ def test_training_on_cached_tokens_equals_encoding_in_every_step(
     cached, cached_loss = trained(root, tmp_path, **cache)
     assert cached_loss == pytest.approx(loss, rel=error)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.tokens")}
-    assert len(made) == 4  # images of three splits, and the questions
+    assert len(made) == 5  # images of three splits, the blank image, and the questions
     again, _ = trained(root, tmp_path, **cache)
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert all(torch.equal(again[name], cached[name]) for name in again)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from amif_lightning.cli.config_files import fault
-from amif_lightning.data.files.atomic import read_text
+from amif_lightning.data.files.names import is_text
 from amif_lightning.data.files.tables import TableFile, read_json_lines
 from amif_lightning.data.preprocessing.normalization import normalise
 from amif_lightning.errors import UserError
@@ -21,15 +21,19 @@ from amif_lightning.evaluation import EvaluationContext
 Shown = Literal["own", "shuffled", "blank"]
 
 
-def _only(value: Any) -> Any:
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
+def _text(value: Any) -> str:
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str) or not is_text(value):
+        raise ValueError("it must be a text")
+    return value
 
 
 class Given(BaseModel, strict=True, allow_inf_nan=False):
     """One answer, with what its layout has besides it; texts are as written."""
 
     asked: str | int | None = None  # id, or position in the released split; None: that of the entry
-    answer: Annotated[str, BeforeValidator(_only)]
+    answer: Annotated[str, BeforeValidator(_text)]
     question: str | None = None
     reference: str | None = None
     log_likelihood: Annotated[float, Field(le=0)] | None = None
@@ -107,7 +111,8 @@ class AnswerFile:
                 yield f"line {number}", entry
             return
         try:
-            found = json.loads(read_text(self.source.path))
+            with self.source.open() as stream:
+                found = json.load(stream)
         except (ValueError, RecursionError) as error:
             raise self.source.error("is not valid JSON") from error
         if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):

@@ -25,9 +25,9 @@ def main(argv: Sequence[str]) -> int:
     base = question_base()
     words = [f"--answers={argv[0]}", *argv[1:]] if argv and argv[0][:1] != "-" else list(argv)
     built, config = build(score_parser(base), base, split_words(words))
-    given: dict[Shown, str | None] = {"own": config.answers}
-    given |= {"shuffled": config.shuffled, "blank": config.blank}
-    files = {images: Path(path) for images, path in given.items() if path is not None}
+    named: dict[Shown, str | None] = {"own": config.answers}
+    named |= {"shuffled": config.shuffled, "blank": config.blank}
+    files = {images: Path(path) for images, path in named.items() if path is not None}
     if "own" not in files:
         raise UserError("The file of answers is missing: write `score FILE --data CLASS`.")
     module = built.data
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         seed=config.seed,
         test_runs=count_test_run(folder.path, facts.split),
         warnings=tuple(warnings),
-        config={"data": config.data.as_dict(), "answers": {k: str(v) for k, v in files.items()}},
+        config={"data": config.data.as_dict()} | {f"answers_{k}": v for k, v in named.items()},
         versions=provenance.package_versions(),
         git_commit=commit,
         git_dirty=dirty,

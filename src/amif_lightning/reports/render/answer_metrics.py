@@ -133,6 +133,7 @@ def reliability_diagram(groups: Sequence[AnswerGroup]) -> str:
             axes.set(xlim=(0, 100), ylim=(0, 108), xlabel="probability %", ylabel="correct %")
             axes.set_title(name, size=11)
             axes.spines[:].set_color(figures.PALETTE["grid"])
+            axes.tick_params(color=figures.PALETTE["grid"])
             line: Any = {"color": figures.PALETTE["ink"], "lw": 1}
             axes.plot([0, 100], [0, 100], ls=(0, (3, 3)), **line)
             points = [(100 * one.probability, 100 * one.correct) for one in bins]

@@ -257,7 +257,8 @@ def style(title: str) -> AbstractContextManager[None]:
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": 11,
         "text.parse_math": False,  # an experiment may have a $ in its name
-        **dict.fromkeys(("text.color", "xtick.labelcolor", "ytick.labelcolor"), PALETTE["ink"]),
+        **dict.fromkeys(("text.color", "axes.labelcolor"), PALETTE["ink"]),
+        **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), PALETTE["ink"]),
     }
     return rc_context(settings)
 

@@ -131,6 +131,7 @@ SEED_WISE = {
     "save_dir",
     "version",
     "config",
+    *("answers_own", "answers_shuffled", "answers_blank"),  # the files of `score`
 }
 
 

@@ -335,11 +335,9 @@ class AMiFVQA(AuxiliaryTask):
         self, batch: VQABatch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, list[Prediction]]:
         """Answer and count; the other loaders are the controls with shuffled and blank images."""
-        if dataloader_idx:
-            control = (self.control_accuracy, self.blank_accuracy)[dataloader_idx - 1]
-            return {"predictions": self._predict(self(batch), batch, control)}
-        metrics = self.test_accuracy, self.test_knowledge
-        return {"predictions": self._predict(self(batch), batch, *metrics)}
+        accuracy = (self.test_accuracy, self.control_accuracy, self.blank_accuracy)[dataloader_idx]
+        knowledge = None if dataloader_idx else self.test_knowledge
+        return {"predictions": self._predict(self(batch), batch, accuracy, knowledge)}
 
     def predict_step(self, batch: VQABatch, batch_idx: int) -> list[Prediction]:
         """Answer without counting."""
@@ -381,8 +379,7 @@ class AMiFVQA(AuxiliaryTask):
         """Log accuracy by stratum, vocabulary use and the accuracy of the controls."""
         self._log_accuracy("test", self.test_accuracy)
         self._log_knowledge("test", self.test_knowledge)
-        controls = {"control": self.control_accuracy, "blank": self.blank_accuracy}
-        for name, metric in controls.items():
+        for name, metric in (("control", self.control_accuracy), ("blank", self.blank_accuracy)):
             if int(metric.count.sum()):
                 self._log_accuracy(name, metric)
 

@@ -124,6 +124,14 @@ def answered(words: list[str]) -> None:
     assert main(words) == 0
 
 
+def shared(words: list[str]) -> None:
+    """Run on a checkpoint at the path of the command, to a folder, without the upload."""
+    place = Path(words[1])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(CHECKPOINT, place)
+    assert main(words[: words.index("--push")]) == 0
+
+
 @dataclass(frozen=True)
 class Rule:
     """The check of commands with the same first words.
@@ -143,6 +151,7 @@ RULES = [
     Rule([*PYTHON, "prepare", "weights"], weighed),
     Rule([*PYTHON, "audit"], audited),
     Rule([*PYTHON, "answer"], answered),
+    Rule([*PYTHON, "share"], shared),
     Rule([*PYTHON, "report"], reported),
     Rule([*PYTHON, "sweep"], planned),
     Rule(["make"], made),

@@ -21,6 +21,8 @@ from amif_lightning.hub import DOWNLOAD, text_tower, use_cache_if_unreachable
 from amif_lightning.models.pixels import renormalise
 from amif_lightning.models.timm_tower import SHORT, TimmTower, timm_network
 
+#: Prefix of a folder with the configuration of an open_clip tower and without weights.
+CONFIGURED = "config-dir:"
 #: Channels of the stages of :class:`ConvTower`: patches of 32 pixels.
 CHANNELS = (32, 64, 128, 256)
 
@@ -199,10 +201,11 @@ def _open_clip_tower(
     """Create the image tower of an open_clip model."""
     import open_clip
 
+    # Of a shared model, whose checkpoint holds the weights; others must have their own.
+    load = not name.startswith(CONFIGURED)
+    name = name.replace(CONFIGURED, "local-dir:", 1)
     folder = name.startswith("local-dir:")
     own_weights = folder or name.startswith("hf-hub:")
-    # Without weights, a hub's or a folder's network has random ones, as for a checkpoint's.
-    load = not own_weights or pretrained is not None
     if pretrained == "auto":
         pretrained = None if own_weights else "openai"
     # OpenAI's weights need a different activation from the configuration of the same name, but
@@ -265,7 +268,7 @@ def build_vision(
             ``local-dir:FOLDER``.
         weights: ``auto``: the tower's own, for a model name of open_clip those of OpenAI; a
             weights tag of open_clip; a file; None: random. ``conv`` has random ones only, hub and
-            folder names have their own or random ones.
+            folder names have their own.
         image_size: Side of the input in pixels; position embeddings are interpolated to it.
         quick_gelu: Whether to use OpenAI's approximation of GELU; None: as the weights tag
             requires, or else as the model's configuration. Only open_clip's towers have it.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from amif_lightning.cli.entry import main
 from amif_lightning.inference.load import restore
+from amif_lightning.models.vision import CONFIGURED, build_vision
 from amif_lightning.tasks import AMiFVQA
 from tests import small
 from tests.hub_server import accept, serving_hub
+from tests.models.test_vision import VIT, write_folder
 from tests.reports.conftest import write_answers
 
 
@@ -57,21 +60,11 @@ def test_a_model_goes_to_a_folder_and_to_the_hub_and_comes_back(
 def test_an_image_tower_of_a_folder_needs_only_its_configuration(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    import open_clip
-    import torch
-
-    from amif_lightning.models.vision import build_vision
-
     place = tmp_path / "tower"
-    place.mkdir()
-    config = open_clip.get_model_config("ViT-B-32")
-    assert config is not None
-    config["vision_cfg"] |= {"layers": 1, "width": 64, "head_width": 32, "patch_size": 8}
-    given = {"model_cfg": config, "preprocess_cfg": {}}
-    (place / "open_clip_config.json").write_text(json.dumps(given))
+    write_folder(place, VIT)
     state = torch.load(checkpoint, weights_only=True)
     side = state["hyper_parameters"]["image_size"]
-    tower = build_vision(f"local-dir:{place}", None, side)
+    tower = build_vision(f"{CONFIGURED}{place}", None, side)  # other random weights
     state["hyper_parameters"] |= {"vision": f"local-dir:{place}", "vision_quick_gelu": None}
     state["state_dict"] = {
         name: value
@@ -84,7 +77,7 @@ def test_an_image_tower_of_a_folder_needs_only_its_configuration(
     state["state_dict"]["fusion.image_projection.bias"] = torch.zeros(width)
     torch.save(state, checkpoint)
     assert main(["share", str(checkpoint), "--to", str(tmp_path / "model")]) == 0
-    (place / "open_clip_config.json").unlink()
+    shutil.rmtree(place)
     task = AMiFVQA.from_pretrained(tmp_path / "model")
     for name, value in tower.state_dict().items():
         assert torch.equal(task.vision.state_dict()[name], value)

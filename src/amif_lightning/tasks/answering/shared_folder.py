@@ -17,6 +17,7 @@ import amif_lightning
 from amif_lightning.data.files.atomic import read_text
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import use_cache_if_unreachable
+from amif_lightning.models.vision import CONFIGURED
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 TEXT, VISION = "text", "vision"
@@ -120,7 +121,7 @@ def read_shared(folder: Path) -> dict[str, Any]:
         if (folder / TEXT).is_dir():
             options["text"] = str(folder / TEXT)
         if (folder / VISION).is_dir():
-            options["vision"] = f"local-dir:{folder / VISION}"
+            options["vision"] = f"{CONFIGURED}{folder / VISION}"
         tokenizer = read_text(folder / TOKENIZER)
         space = checkpoint["answer_space"] | {"tokenizer": tokenizer}
     except (KeyError, TypeError, AttributeError) as error:

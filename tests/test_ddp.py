@@ -170,8 +170,8 @@ def test_two_processes_answer_and_count_as_one(
     mine, theirs = (read_record(f / "result-test.json", ResultRecord) for f in (alone, trained))
     assert (mine.hardware.devices, theirs.hardware.devices) == (1, 2)
     assert mine.scores == theirs.scores
-    assert mine.control == theirs.control
-    assert mine.control is not None
+    assert (mine.control, mine.blank) == (theirs.control, theirs.blank)
+    assert None not in (mine.control, mine.blank)
     assert mine.test_runs == theirs.test_runs == 1
 
     here, there = (

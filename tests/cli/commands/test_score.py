@@ -163,9 +163,14 @@ def test_controls_of_another_model(data: list[str], folder: Path) -> None:
     ids=str,
 )
 def test_errors_are_sentences(
-    words: list[str], sentence: str, data: list[str], capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    sentence: str,
+    data: list[str],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked = export(data)
+    rows = VQARAD(str(folder / "rad")).splits.test
+    asked = [{"question_id": row.question_id, "images": "own"} for row in rows]
     answer(asked, ["yes"] * len(asked), "own.jsonl")
     trained = Path("runs/trained/clean/seed0")
     trained.mkdir(parents=True)

@@ -6,6 +6,7 @@ runs/ with the record of a run, experiments/ of this tree.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -27,13 +28,18 @@ from amif_lightning.cli import main
 from amif_lightning.data.files import sources, weights
 from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import write_lines
+from data_modules import VQARAD
 from tests.fakes import write_vqa_med_2019, write_vqa_rad
 from tests.reports.conftest import record_for, synthetic_predictions
 from tests.small import saved
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/datasets.md", "docs/weights.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{name}.md" for name in ("cli", "datasets", "score", "weights")),
+)
 PYTHON = ["python", "-m", "amif_lightning"]
 ACTIVATE = [".", ".venv/bin/activate"]
 # In the workplace.
@@ -93,7 +99,7 @@ def weighed(words: list[str]) -> None:
 
 
 def reported(words: list[str]) -> None:
-    """Run on a folder with one run."""
+    """Run on the folder of runs or of data that it names."""
     assert main(words) == 0
 
 
@@ -106,6 +112,16 @@ def planned(words: list[str]) -> None:
 def audited(words: list[str]) -> None:
     """Run; the fakes hold leaks between splits on purpose, which is exit code 1."""
     assert main(words) in (0, 1)
+
+
+def judged(words: list[str]) -> None:
+    """Run, with one answer to every question in the files of the command."""
+    rows = VQARAD("data/vqa_rad").splits.test
+    lines = [json.dumps({"question_id": row.question_id, "answer": "yes"}) + "\n" for row in rows]
+    for name in words:
+        if name.endswith(".jsonl"):
+            Path(name).write_text("".join(lines))
+    assert main(words) == 0
 
 
 def activated(words: list[str]) -> None:
@@ -152,6 +168,8 @@ RULES = [
     Rule([*PYTHON, "audit"], audited),
     Rule([*PYTHON, "answer"], answered),
     Rule([*PYTHON, "share"], shared),
+    Rule([*PYTHON, "export-questions"], reported),
+    Rule([*PYTHON, "score"], judged),
     Rule([*PYTHON, "report"], reported),
     Rule([*PYTHON, "sweep"], planned),
     Rule(["make"], made),

@@ -11,6 +11,7 @@ from data_modules.pretrain.mixture import Mixture
 from data_modules.pretrain.roco import ROCO
 from data_modules.vqa.mixture import QuestionMixture
 from data_modules.vqa.path_vqa import PathVQA
+from data_modules.vqa.question_table import QuestionTable
 from data_modules.vqa.slake import SLAKE
 from data_modules.vqa.vqa_med_2019 import VQAMed2019
 from data_modules.vqa.vqa_rad import VQARAD
@@ -31,5 +32,6 @@ __all__ = [
     "Phantom",
     "PhantomStudies",
     "QuestionMixture",
+    "QuestionTable",
     "VQAMed2019",
 ]

@@ -25,12 +25,14 @@ from data_modules import (
     Phantom,
     PhantomStudies,
     QuestionMixture,
+    QuestionTable,
     VQAMed2019,
 )
 from data_modules.phantom.generate import generate
 from tests import fakes, fakes_corpora
 from tests.fakes_path_vqa import write_path_vqa
 from tests.fakes_slake import write_slake
+from tests.fakes_table import write_question_table
 
 QUICK: dict[str, Any] = {
     "tokenizer": "words",
@@ -108,6 +110,12 @@ SETS: dict[str, SmallSet] = {
         _phantom, _made(PhantomStudies, **_SIZES), "studies.jsonl", "images/train/"
     ),
     "ImageText": SmallSet(fakes_corpora.write_image_text, _image_text, "table.csv", "a/3.png"),
+    "QuestionTable": SmallSet(
+        write_question_table,
+        _made(QuestionTable, missing_images="skip"),
+        "table.csv",
+        "scans/3.png",
+    ),
     "ROCO v1": SmallSet(fakes_corpora.write_roco_v1, _made(ROCO), _CAPTIONS, "ROCO_00002"),
     "ROCO v2": SmallSet(
         fakes_corpora.write_roco_v2,

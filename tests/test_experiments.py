@@ -21,6 +21,7 @@ from tests.fakes_corpora import (
 )
 from tests.fakes_path_vqa import write_path_vqa
 from tests.fakes_slake import write_slake
+from tests.fakes_table import write_question_table
 
 PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "experiments"
@@ -63,6 +64,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "MedICaT": write_medicat,
     "ImageText": write_image_text,
     "IUXray": write_iu_xray,
+    "QuestionTable": write_question_table,
 }
 _FEW = ("train_studies=24", "validation_studies=8", "test_studies=8")
 _ALONE = ("batch_size=2", "teacher=none")

@@ -185,7 +185,8 @@ def test_predict_writes_the_answers_that_test_scores(command: Command, trained: 
     assert main(command("test", *more, NO_CONTROL)) == 0
     scored = read_lines(folder / "predictions-test.jsonl", PredictionLine)
     assert [set(x) for x in given] == [
-        {"question_id", "image", "question", "answer", "log_likelihood"}
+        {"question_id", "image", "question", "answer"}
+        | {"probability", "log_likelihood", "warnings"}
     ] * len(scored)
     assert [(x["question_id"], x["image"], x["question"], x["answer"]) for x in given] == [
         (line.question_id, line.image, line.question, line.prediction) for line in scored

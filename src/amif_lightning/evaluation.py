@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # reports must not import torch
@@ -105,6 +105,8 @@ class EvaluationContext:
     # Fields of the released row for the predictions file, by question id.
     rows: Mapping[str, Mapping[str, Any]]
     warnings: tuple[str, ...]  # sentences for every record of this set-up
+    # Why rows of the scored split are not asked, by question id.
+    unasked: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

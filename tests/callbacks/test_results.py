@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from amif_lightning.callbacks import ResultWriter, results
+from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.evaluation import Count, EvaluationContext, Prediction
 from amif_lightning.reports.records.answering import PredictionLine, ResultRecord
 from amif_lightning.reports.records.run import read_record
@@ -60,7 +63,11 @@ def facts() -> EvaluationContext:
 def trainer(folder: Path, **more: Any) -> Any:
     state = {
         "is_global_zero": True,
-        "datamodule": SimpleNamespace(evaluation_context=facts),
+        "datamodule": SimpleNamespace(
+            evaluation_context=lambda: replace(facts(), unasked={"q4": "empty question (line 7)"}),
+            max_question_tokens=4,  # [CLS], two words, [SEP]
+            tokenizer=Tokenizer.from_texts(["What is"]),
+        ),
         "log_dir": str(folder),
         "default_root_dir": str(folder),
         "world_size": 1,
@@ -256,21 +263,26 @@ def test_predicted_answers_are_written_and_nothing_is_scored(tmp_path: Path) -> 
     given = answers((True, False), ("q2", "q0"))
     writer.on_predict_batch_end(running, task(), given, None, 0)
     writer.on_predict_end(running, task())
-    assert [path.name for path in tmp_path.iterdir()] == ["answers-test.jsonl"]
     lines = [json.loads(x) for x in (tmp_path / "answers-test.jsonl").read_text().splitlines()]
-    assert lines == [
-        {
-            "question_id": "q0",
-            "image": "shown for q0",
-            "question": "What is q0?",
-            "answer": "no",
-            "log_likelihood": -0.5,
-        },
-        {
-            "question_id": "q2",
-            "image": "shown for q2",
-            "question": "What is q2?",
-            "answer": "yes",
-            "log_likelihood": -0.5,
-        },
+    with (tmp_path / "answers-test.csv").open(newline="") as stream:
+        cells = list(csv.DictReader(stream))
+    cut = ["the last 3 tokens of the question were not read"]  # q, 0 and ?
+    read: list[dict[str, Any]] = [{k: v or None for k, v in line.items()} for line in cells]
+    for found in (lines, read):
+        assert [(x["question_id"], x["image"], x["question"], x["answer"]) for x in found] == [
+            ("q0", "shown for q0", "What is q0?", "no"),
+            ("q2", "shown for q2", "What is q2?", "yes"),
+            ("q4", None, None, None),
+        ]
+        assert [x["log_likelihood"] and float(x["log_likelihood"]) for x in found] == [
+            -0.5,
+            -0.5,
+            None,
+        ]
+        assert float(found[0]["probability"]) == math.exp(-0.5)
+    assert [x["warnings"] for x in lines] == [cut, cut, ["empty question (line 7)"]]
+    assert [x["warnings"] for x in cells] == ["; ".join(x["warnings"]) for x in lines]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "answers-test.csv",
+        "answers-test.jsonl",
     ]

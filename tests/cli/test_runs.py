@@ -98,7 +98,7 @@ def test_clear_deletes_what_the_suite_wrote_and_nothing_else(
 ) -> None:
     written = ["config.yaml", "last.ckpt", "best.ckpt", "result-test.json", "hparams.yaml"]
     written += ["predictions-test.jsonl", "studies-test.jsonl"]
-    written += ["answers-test.jsonl", "events.out.tfevents.1.host.2.0"]
+    written += ["answers-test.jsonl", "answers-test.csv", "events.out.tfevents.1.host.2.0"]
     written += ["superseded-1-result-test.json", "superseded-1-best.ckpt"]
     written += ["scores/events.out.tfevents.1.host.2.0"]
     (folder.path / "scores").mkdir()
@@ -110,4 +110,4 @@ def test_clear_deletes_what_the_suite_wrote_and_nothing_else(
     folder.clear(earlier)
     left = ["events.out.tfevents.3.host.4.0", *kept]
     assert sorted(path.name for path in folder.path.iterdir()) == left
-    assert "12 files" in capsys.readouterr().out
+    assert "13 files" in capsys.readouterr().out

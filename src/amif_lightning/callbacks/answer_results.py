@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -86,22 +88,52 @@ def write_test(
     )
 
 
-def write_answers(folder: Path, facts: EvaluationContext, answered: Answers) -> str:
-    """Write ``answers-<split>.jsonl`` in the order of the release; return a summary line."""
-    path = folder / f"answers-{facts.split}.jsonl"
-    lines = [
+def write_answers(
+    folder: Path,
+    facts: EvaluationContext,
+    answered: Answers,
+    warnings_of: Callable[[str], list[str]],
+) -> str:
+    """Write ``answers-<split>.jsonl`` and ``.csv`` in the order of the release.
+
+    Rows that cannot be asked follow without an answer; their warning is the reason.
+
+    Args:
+        folder: Gets both files.
+        facts: The questions of the split.
+        answered: The answers by question id.
+        warnings_of: Returns what of a question was not read.
+
+    Returns:
+        A summary line.
+    """
+    lines: list[dict[str, Any]] = [
         {
             "question_id": question,
-            "image": answered[question].image_key,
+            "image": given.image_key,
             "question": row["question"],
-            "answer": answered[question].answer,
-            "log_likelihood": answered[question].log_likelihood,
+            "answer": given.answer,
+            "probability": None if given.log_likelihood is None else math.exp(given.log_likelihood),
+            "log_likelihood": given.log_likelihood,
+            "warnings": warnings_of(row["question"]),
         }
         for question, row in facts.rows.items()
-        if question in answered
+        if (given := answered.get(question)) is not None
     ]
+    done, names = len(lines), ("image", "question", "answer", "probability", "log_likelihood")
+    lines += [
+        {"question_id": question, **dict.fromkeys(names), "warnings": [reason]}
+        for question, reason in facts.unasked.items()
+    ]
+    path = folder / f"answers-{facts.split}.jsonl"
     write_atomically(path, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines))
-    return f"{len(lines)} of {len(facts.rows)} questions answered in {path}"
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, ("question_id", *names, "warnings"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(line | {"warnings": "; ".join(line["warnings"])} for line in lines)
+    write_atomically(path.with_suffix(".csv"), table.getvalue())
+    more = f", {len(facts.unasked)} rows could not be asked" if facts.unasked else ""
+    return f"{done} of {len(facts.rows)} questions answered in {path} and .csv{more}"
 
 
 def _calibration(lines: Sequence[answering.PredictionLine]) -> dict[str, float] | None:

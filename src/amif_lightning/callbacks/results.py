@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ class ResultWriter(Callback):
 
     A test is counted in ``test-runs-<split>.json`` when it starts. It writes
     ``result-<split>.json`` and either ``predictions-<split>.jsonl`` (answering) or
-    ``studies-<split>.jsonl`` (retrieval). ``predict`` writes ``answers-<split>.jsonl``. Checkpoints
-    contain the seconds of training for the records of later commands.
+    ``studies-<split>.jsonl`` (retrieval). ``predict`` writes ``answers-<split>.jsonl`` and
+    ``.csv``. Checkpoints contain the seconds of training for the records of later commands.
 
     Args:
         experiment: Name of the configuration; runs that differ only in the seed share it.
@@ -140,7 +141,10 @@ class ResultWriter(Callback):
         """Gather the answers of all processes and write them."""
         answered = gather(self._answers[0])
         if trainer.is_global_zero:
-            rank_zero_info(write_answers(self._folder(trainer), _facts(trainer), answered))
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the Trainer
+            warnings_of = partial(data.tokenizer.warnings, limit=data.max_question_tokens)
+            facts, folder = _facts(trainer), self._folder(trainer)
+            rank_zero_info(write_answers(folder, facts, answered, warnings_of))
 
     def _reset(self) -> None:
         # Of the test and of its controls with shuffled and blank images.

@@ -29,6 +29,7 @@ _WRITTEN = (
     "predictions-*.jsonl",
     "studies-*.jsonl",
     "answers-*.jsonl",
+    "answers-*.csv",
     "superseded-*",
     "non-finite-batch*.json",
     "events.out.tfevents.*",

@@ -313,9 +313,10 @@ class AMiFTask(L.LightningModule, ABC):
         present: AnswerSpace = data.answer_space()
         if (stored := self.space) is not None:
             check_selection(stored, present, same_protocol=True)
-            present = replace(
-                present, vocabulary=stored.vocabulary, vocabulary_ids=stored.vocabulary_ids
-            )
+            kept = ["vocabulary", "vocabulary_ids"]
+            if not present.candidates:  # questions without answers
+                kept += ["candidates", "candidate_ids", "answers_from"]
+            present = replace(present, **{name: getattr(stored, name) for name in kept})
         self._use_space(present)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

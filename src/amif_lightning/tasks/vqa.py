@@ -30,7 +30,7 @@ from amif_lightning.tasks.answering.auxiliary_alignment import AuxiliaryTask
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
 from amif_lightning.tasks.answering.frozen import encode_batch, frozen_encoders
 from amif_lightning.tasks.answering.shared_folder import fetch_shared, read_shared
-from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, ask
+from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, answers_known, ask
 from amif_lightning.tasks.argument_checks import check_at_least_one, check_smoothing, check_weights
 from amif_lightning.tasks.checkpoints import ANSWERING, readable_by_lightning
 from amif_lightning.tasks.options import AuxiliaryOptions
@@ -181,7 +181,7 @@ class AMiFVQA(AuxiliaryTask):
         super()._use_space(space)
         self.vocabulary, self.entries = None, AnswerEntries(space.vocabulary)
         unused = [part for part in (self.knowledge, self.tags) if part is not None]
-        if unused and not space.vocabulary:
+        if unused and space.candidates and not space.vocabulary:
             rank_zero_warn(
                 "The answer vocabulary is empty, so knowledge attention and answer tags are unused."
             )
@@ -189,14 +189,9 @@ class AMiFVQA(AuxiliaryTask):
                 part.requires_grad_(False)
         if space.vocabulary:
             self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
-        self.answerer = Answerer(
-            self.decoder,
-            space,
-            self.answer_by,
-            self.beams,
-            self.restrict_closed,
-            self.length_penalty,
-        )
+        options = self.answer_by, self.beams, self.restrict_closed, self.length_penalty
+        # Questions without answers have no candidates until a checkpoint is restored.
+        self.answerer = Answerer(self.decoder, space, *options) if space.candidates else None
         if self.knowledge is not None:
             self.knowledge.forget()
 
@@ -338,6 +333,10 @@ class AMiFVQA(AuxiliaryTask):
         accuracy = (self.test_accuracy, self.control_accuracy, self.blank_accuracy)[dataloader_idx]
         knowledge = None if dataloader_idx else self.test_knowledge
         return {"predictions": self._predict(self(batch), batch, accuracy, knowledge)}
+
+    def on_predict_start(self) -> None:
+        """Raise a UserError without candidates: questions without answers need a checkpoint."""
+        answers_known(self)
 
     def predict_step(self, batch: VQABatch, batch_idx: int) -> list[Prediction]:
         """Answer without counting."""

@@ -11,6 +11,7 @@ from amif_lightning.data.schema.question_splits import (
     Overlap,
     hold_out_images,
     images_of,
+    linked_groups,
     overlap,
     protocol_label,
     restated,
@@ -232,3 +233,15 @@ def test_protocol_labels_say_which_answers_were_visible() -> None:
     assert visible == "literature (validation answers visible)"
     unseen = protocol_label("literature", "test", "train + validation")
     assert unseen == "literature (candidates from train + validation)"
+
+
+def test_rows_that_share_an_image_or_a_group_are_linked() -> None:
+    rows = [
+        ("1", ["a", "b"], ""),
+        ("2", ["c"], ""),
+        ("3", ["b"], "p"),
+        ("4", ["d"], "p"),
+        ("q", ["e"], "q"),
+        ("6", ["p"], ""),  # an image is no group of the same name
+    ]
+    assert linked_groups(rows) == ["1", "", "1", "1", "", ""]

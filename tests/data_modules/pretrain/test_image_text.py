@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amif_lightning.data.files.names import OUTSIDE
 from amif_lightning.data.files.tables import MALFORMED, NO_FILE
-from amif_lightning.data.schema.studies import NO_IMAGE, NO_TEXT, StudyImage, StudyRow
+from amif_lightning.data.files.user_tables import BAD_CELL, BAD_SPLIT
+from amif_lightning.data.schema.studies import NO_IMAGE, NO_TEXT
 from amif_lightning.errors import UserError
 from data_modules.pretrain.image_text import (
-    BAD_CELL,
-    BAD_SPLIT,
     BAD_VIEWS,
     DISAGREE,
     ImageText,
-    stay_together,
 )
 from tests.fakes_corpora import QUICK, rows_of, write_image_text
 
@@ -99,7 +100,7 @@ def test_json_lists_and_numbers(tmp_path: Path) -> None:
 )
 def test_each_bad_row_has_its_reason(tmp_path: Path, row: Any, reason: str) -> None:
     (tmp_path / "a.png").touch()
-    good = {"image": "a.png", "text": "Good."}
+    good = {"image": "a.png", "text": "Good.", "split": "", "view": ""}
     data = lines(
         tmp_path,
         [row, *[good] * 2],
@@ -130,23 +131,6 @@ def test_rows_that_contradict_each_other_spoil_their_study(tmp_path: Path) -> No
     assert counts == {DISAGREE: 1, BAD_CELL: 1}
 
 
-def study(name: str, *images: str, group: str = "") -> StudyRow:
-    shown = tuple(StudyImage(image, Path(image)) for image in images)
-    return StudyRow(name, "train", shown, "Text.", group=group)
-
-
-def test_studies_that_share_an_image_stay_together() -> None:
-    rows = [
-        study("1", "a", "b"),
-        study("2", "c"),
-        study("3", "b", group="p"),
-        study("4", "d", group="p"),
-        study("5", "e", group="q"),
-    ]
-    groups = [row.group for row in stay_together(rows)]
-    assert groups == ["1", "", "1", "1", "q"]
-
-
 def test_a_shared_image_never_trains_and_validates(tmp_path: Path) -> None:
     rows = [{"image": f"{number // 2}.png", "text": f"Text {number}."} for number in range(12)]
     for seed in range(5):
@@ -172,6 +156,20 @@ def test_missing_columns_tables_and_names(tmp_path: Path) -> None:
         ImageText(str(tmp_path), view_column="image", **OPTIONS)
     with pytest.raises(UserError, match=r"init_args\.table is 'a\.xlsx'"):
         ImageText(str(tmp_path), table="a.xlsx", **OPTIONS)
+    with pytest.raises(UserError, match=r"has no column 'caption' \(it has image, text\)"):
+        lines(tmp_path, [{"image": "a.png", "text": "b"}], text_column="caption").read_release()
+
+
+def test_a_parquet_table_is_read_as_its_csv(tmp_path: Path) -> None:
+    write_image_text(tmp_path)
+    names, *rows = csv.reader((tmp_path / "table.csv").read_text().splitlines())
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    read = [
+        ImageText(str(tmp_path), table=name, **COLUMNS, **OPTIONS).release.splits
+        for name in ("table.csv", "table.parquet")
+    ]
+    assert read[0] == read[1]
 
 
 leaf = st.one_of(
@@ -196,6 +194,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_object_is_a_study_or_counted(shared: Path, bad: list[dict[str, Any]]) -> None:
     good = [
         {"image": f"g{n}.png", "report": f"Good {n}.", "study": f"good {n}", "split": "train"}
+        | dict.fromkeys(("view", "patient"))
         for n in range(3)
     ]
     data = lines(shared, [good[0], *bad, *good[1:]], **COLUMNS)
@@ -208,7 +207,9 @@ def test_any_object_is_a_study_or_counted(shared: Path, bad: list[dict[str, Any]
         )
     for name, row in rows.items():
         if not name.startswith("good"):
-            assert any(str(part.get("study")).split() == name.split() for part in bad)
+            studies = [part.get("study") for part in bad]
+            whole = [int(s) for s in studies if isinstance(s, float) and s.is_integer()]
+            assert any(str(s).split() == name.split() for s in (*studies, *whole))
             row.text.encode()
             assert all(p.file.is_relative_to(shared) for p in row.images)
             assert all(".." not in p.file.parts for p in row.images)

@@ -292,9 +292,14 @@ def baselines_correct(
 def evaluation_context(
     parts: Splits, file_of: Callable[[VQAExample], str], warnings: Sequence[str] = ()
 ) -> EvaluationContext:
-    """Count the test questions that baselines and the best candidates answer correctly."""
+    """Count the test questions that baselines and the best candidates answer correctly.
+
+    Questions without answers, which have no training rows, have no baselines.
+    """
     rows, train = parts.test, parts.baseline_rows("test")
-    correct = baselines_correct(train, rows)
+    correct = baselines_correct(train, rows) if train else {}
+    alone = correct.get("question_only", [False] * len(rows))
+    others = {"train", "validation", "test"} - {parts.test_split}
     return EvaluationContext(
         dataset=parts.dataset,
         layout=parts.layout,
@@ -303,17 +308,20 @@ def evaluation_context(
         candidates=len(parts.candidates),
         ceiling=tally(rows, baselines.ceiling(parts.candidates, rows)),
         baselines={name: tally(rows, flags) for name, flags in correct.items()},
-        majority=baselines.majority_answer(train),
+        majority=baselines.majority_answer(train) if train else "",
         answers_from=parts.answers_from,
-        baseline_correct={
-            row.question_id: flag for row, flag in zip(rows, correct["question_only"], strict=True)
-        },
+        baseline_correct={row.question_id: ok for row, ok in zip(rows, alone, strict=True)},
         rows={
             row.question_id: asdict(row)
             | {"strata": list(subsets_of(row)), "image_file": file_of(row)}
             for row in rows
         },
         warnings=tuple(warnings),
+        unasked={
+            row.question_id: f"{row.reason} ({row.detail})" if row.detail else row.reason
+            for row in parts.dropped
+            if not row.by_choice and row.question_id.split("/")[1] not in others
+        },
     )
 
 

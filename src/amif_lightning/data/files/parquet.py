@@ -210,6 +210,23 @@ def _indexed(values: Mapping[str, Any], images: _Images) -> dict[str, Any]:
 
 
 def _rows(files: Sequence[Path], title: str) -> Iterator[dict[str, Any]]:
+    for path in files:
+        yield from _read(path, COLUMNS, title, _READ)
+
+
+def read_columns(path: Path, columns: Sequence[str], title: str) -> Iterator[dict[str, Any]]:
+    """Yield the cells of each row of a user's table, by column.
+
+    Raises:
+        UserError: If pyarrow or the file is missing, the file is damaged, or lacks a column.
+    """
+    return _read(path, columns, title)
+
+
+def _read(
+    path: Path, columns: Sequence[str], title: str, fields: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the cells of each row by column; only ``fields`` of the hub's layout are read."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -217,22 +234,39 @@ def _rows(files: Sequence[Path], title: str) -> Iterator[dict[str, Any]]:
         raise UserError(
             "Parquet files need the package pyarrow: run `pip install 'amif-lightning[data]'`."
         ) from error
-    for path in files:
-        try:
-            with pyarrow.parquet.ParquetFile(path, **_STREAMING) as stored:
+    try:
+        with pyarrow.parquet.ParquetFile(path, **_STREAMING) as stored:
+            if fields is None:
+                _check_own(path, stored.schema_arrow, columns, title)
+            else:
                 _check_columns(path, stored.schema_arrow)
-                rows = stored.metadata.num_rows
-                with tqdm(total=rows, desc=title, unit="row", disable=None) as bar:
-                    for batch in stored.iter_batches(_BATCH, columns=_READ):
-                        columns = [map(_value, batch[name]) for name in COLUMNS]
-                        for values in zip(*columns, strict=True):
-                            yield dict(zip(COLUMNS, values, strict=True))
-                        bar.update(batch.num_rows)
-        except (pyarrow.ArrowException, OSError) as error:
+            rows = stored.metadata.num_rows
+            with tqdm(total=rows, desc=title, unit="row", disable=None) as bar:
+                for batch in stored.iter_batches(_BATCH, columns=list(fields or columns)):
+                    cells = [map(_value, batch[name]) for name in columns]
+                    for values in zip(*cells, strict=True):
+                        yield dict(zip(columns, values, strict=True))
+                    bar.update(batch.num_rows)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)}), probably a truncated download: "
+            "fetch it again."
+        ) from error
+
+
+def _check_own(path: Path, schema: Any, columns: Sequence[str], title: str) -> None:
+    """Check the columns of a user's table, which names images by path."""
+    for name in columns:
+        if schema.names.count(name) != 1:
             raise UserError(
-                f"{path} cannot be read ({first_line(error)}), probably a truncated download: "
-                "fetch it again."
-            ) from error
+                f"{title}: {path} has no column {name!r} (it has {', '.join(schema.names)[:200]}), "
+                "so name another one in --data.init_args."
+            )
+        if str(schema.field(name).type).startswith(("struct", "binary", "large_binary")):
+            raise UserError(
+                f"{title}: column {name!r} of {path} holds no text (it is of the type "
+                f"{schema.field(name).type}), so write images to files and their paths to a column."
+            )
 
 
 def _check_columns(path: Path, schema: Any) -> None:

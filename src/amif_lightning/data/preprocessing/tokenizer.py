@@ -148,6 +148,13 @@ class Tokenizer:
         """Return whether ``encode`` keeps the whole text."""
         return len(self.pieces(text)) + 2 <= limit
 
+    def warnings(self, text: str, limit: int) -> list[str]:
+        """Return a sentence for truncated tokens, and one for unknown words, if there are any."""
+        pieces = self.pieces(text)
+        cut, unknown = len(pieces) + 2 - limit, pieces.count(self.unk_id or -1)
+        found = [f"the last {cut} tokens of the question were not read"] if cut > 0 else []
+        return found + ([f"{unknown} words of the question are unknown"] if unknown else [])
+
 
 def corpus_texts(entries: Sequence[str], own: Iterable[str]) -> list[str]:
     """Read the texts of the option ``tokenizer_corpora``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -204,6 +205,31 @@ def hold_out_groups(groups: Iterable[str], split_seed: int, fraction: float) -> 
     count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
     ranked = sorted(distinct, key=lambda g: hashlib.sha256(f"{split_seed}/{g}".encode()).digest())
     return frozenset(ranked[:count])
+
+
+def linked_groups(rows: Sequence[tuple[str, Iterable[str], str]]) -> list[str]:
+    """Assign one group to rows that share an image or a group, directly or through others.
+
+    Args:
+        rows: The hold-out group, the image ids and the group (may be empty) of each row.
+
+    Returns:
+        The hold-out group of the first linked row, empty for rows that are linked to no other.
+    """
+    from scipy.cluster.hierarchy import DisjointSet  # slow to import, needed here only
+
+    linked = DisjointSet(range(len(rows)))
+    for place, (_, images, group) in enumerate(rows):
+        names = [f"image {image}" for image in images] + ([f"group {group}"] if group else [])
+        for name in names:
+            linked.add(name)
+            linked.merge(place, name)
+    roots = [linked[place] for place in range(len(rows))]
+    sizes = Counter(roots)
+    first: dict[object, str] = {}
+    for root, (own, _, _) in zip(roots, rows, strict=True):
+        first.setdefault(root, own)
+    return [first[root] if sizes[root] > 1 else "" for root in roots]
 
 
 def images_of(rows: Iterable[VQAExample]) -> frozenset[str]:

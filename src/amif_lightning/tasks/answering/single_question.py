@@ -120,7 +120,7 @@ def answers_known(task: AMiFVQA) -> AnswerSpace:
     """Return the task's answer space; raise a UserError without candidates."""
     if task.space is None or not task.space.candidates:
         raise UserError(
-            "The task has no candidate answers: load it from a checkpoint of the answering stage "
-            "(`AMiFVQA.load_from_checkpoint`)."
+            "The task has no candidate answers: give a checkpoint of the answering stage "
+            "(`--ckpt_path`, in Python `AMiFVQA.load_from_checkpoint`)."
         )
     return task.space

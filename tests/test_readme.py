@@ -29,7 +29,8 @@ from amif_lightning.data.files import sources, weights
 from amif_lightning.reports.records.run import record_path, write_record
 from amif_lightning.reports.records.schema import write_lines
 from data_modules import VQARAD
-from tests.fakes import write_vqa_med_2019, write_vqa_rad
+from tests.fakes import write_image, write_vqa_med_2019, write_vqa_rad
+from tests.fakes_table import write_question_table
 from tests.reports.conftest import record_for, synthetic_predictions
 from tests.small import saved
 
@@ -38,7 +39,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{name}.md" for name in ("cli", "datasets", "score", "weights")),
+    *(f"docs/{name}.md" for name in ("cli", "datasets", "own_data", "score", "weights")),
 )
 PYTHON = ["python", "-m", "amif_lightning"]
 ACTIVATE = [".", ".venv/bin/activate"]
@@ -165,7 +166,7 @@ RULES = [
     *(Rule([*PYTHON, name], parsed) for name in ("fit", "validate", "test", "predict")),
     Rule([*PYTHON, "prepare", "data"], fetched),
     Rule([*PYTHON, "prepare", "weights"], weighed),
-    Rule([*PYTHON, "audit"], audited),
+    *(Rule([*start, "audit"], audited) for start in (PYTHON, ["amif-lightning"])),
     Rule([*PYTHON, "answer"], answered),
     Rule([*PYTHON, "share"], shared),
     Rule([*PYTHON, "export-questions"], reported),
@@ -201,6 +202,17 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_vqa_rad(folder / "FOLDER")
     write_vqa_rad(folder / "data" / "vqa_rad")
     write_vqa_med_2019(folder / "data" / "vqa_med_2019")
+    write_question_table(folder / "data" / "my_data")
+    write_image(folder / "data" / "scans" / "1.png", 1)
+    write_image(folder / "data" / "scans" / "2.png", 2)
+    for place in "12":
+        (folder / "data" / "scans" / f"{place}.txt").write_text("where? = left\n")
+    (program,) = blocks("docs/own_data.md", "python")
+    (folder / "my_data.py").write_text(program, encoding="utf-8")
+    for name, path in (("my_data", "vqa/table"), ("pretrain-image_text", "pretrain/image_text")):
+        (folder / "runs" / name / "clean" / "seed0").mkdir(parents=True)
+        config = folder / "runs" / name / "clean" / "seed0" / "config.yaml"
+        shutil.copy(ROOT / "experiments" / f"{path}.yaml", config)
     lines = synthetic_predictions(0, 0.6, 0.4, 0.4, 12, 5)
     run = folder / "runs" / "vqa-phantom" / "clean" / "seed0"
     write_lines(run / "predictions-test.jsonl", lines)
@@ -218,6 +230,7 @@ def test_a_command_works(
     if rule.start == ["make"] and shutil.which("make") is None:
         pytest.skip("make is not installed")
     monkeypatch.chdir(workplace)
+    monkeypatch.syspath_prepend(str(workplace))  # as both forms of the command line do
     monkeypatch.setattr(sys, "argv", ["amif-lightning"])  # Lightning warns where both are given
     rule.check(words)
 

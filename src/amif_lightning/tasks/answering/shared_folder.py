@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import amif_lightning
 from amif_lightning.data.files.atomic import read_text
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import use_cache_if_unreachable
@@ -51,7 +51,7 @@ def write_shared(checkpoint: Mapping[str, Any], folder: Path) -> None:
     values = {
         "model_type": "amif",
         "format": FORMAT,
-        "amif_lightning": amif_lightning.__version__,
+        "amif_lightning": version("amif-lightning"),
         "sha256": {name: _sha256(folder / name) for name in (WEIGHTS, TOKENIZER)},
         "tied": tied,
         "checkpoint": stored,
@@ -97,14 +97,14 @@ def read_shared(folder: Path) -> dict[str, Any]:
     _check_files(folder)
     try:
         values: Any = json.loads(read_text(config))
-        kind, version = values["model_type"], values["format"]
+        kind, layout = values["model_type"], values["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{config} is not of an AMiF model ({first_line(error)}): {_AGAIN}."
         ) from error
-    if kind != "amif" or version != FORMAT:
+    if kind != "amif" or layout != FORMAT:
         raise UserError(
-            f"{config} is of type {kind!r}, format {version!r}, and this program reads 'amif', "
+            f"{config} is of type {kind!r}, format {layout!r}, and this program reads 'amif', "
             f"format {FORMAT}: use the version that wrote the folder."
         )
     try:

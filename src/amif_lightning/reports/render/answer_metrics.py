@@ -126,8 +126,16 @@ def reliability_diagram(groups: Sequence[AnswerGroup]) -> str:
     rows = -(-len(found) // columns)
     title = f"{groups[0].label}: reliability of the answers' probabilities"
     with figures.style(title):
-        size = 310 * columns / figures.DPI, 300 * rows / figures.DPI
-        figure = Figure(size, dpi=figures.DPI, layout="tight")
+        wide, tall = 310 * columns, 300 * rows
+        figure = Figure((wide / figures.DPI, tall / figures.DPI), dpi=figures.DPI)
+        # Not a tight layout, which draws everything twice.
+        ends = {
+            "left": 55 / wide,
+            "right": 1 - 15 / wide,
+            "bottom": 45 / tall,
+            "top": 1 - 30 / tall,
+        }
+        figure.subplots_adjust(**ends, wspace=0.3, hspace=0.4)
         for place, (name, bins) in enumerate(found, start=1):
             axes = figure.add_subplot(rows, columns, place, facecolor="none")
             axes.set(xlim=(0, 100), ylim=(0, 108), xlabel="probability %", ylabel="correct %")

@@ -31,6 +31,8 @@ class AnswerSpace:
     question_tokens: int = 0  # longest question in training, with [CLS] and [SEP]; 0 if unknown
     # splits of the candidates, such as ``train + validation``; empty if unknown
     answers_from: str = ""
+    # words of the training questions as `words_in` finds them, sorted; empty in old files
+    question_words: tuple[str, ...] = ()
 
     def state(self) -> dict[str, Any]:
         """Convert to plain types, which load with ``weights_only=True``."""
@@ -43,8 +45,8 @@ class AnswerSpace:
             values = dict(state)
             for key in ("candidate_ids", "vocabulary_ids"):
                 values[key] = tuple(tuple(ids) for ids in values[key])
-            for key in ("candidates", "vocabulary"):
-                values[key] = tuple(values[key])
+            for key in ("candidates", "vocabulary", "question_words"):
+                values[key] = tuple(values.get(key, ()) if key == "question_words" else values[key])
             values["selection"] = current_arguments(values.get("selection", {}))
             return cls(**values)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,15 @@ import yaml
 
 from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.inference.load import restore
-from amif_lightning.inference.model_card import UNSCORED, eval_results, model_card, results_of
+from amif_lightning.inference.model_card import (
+    UNSCORED,
+    doubts_of,
+    eval_results,
+    model_card,
+    results_of,
+)
 from amif_lightning.reports.render.verdicts import verdict
+from amif_lightning.tasks.answering.doubts import NO_RECORD
 from tests.inference.conftest import Saved
 from tests.reports.conftest import write_answers
 
@@ -57,6 +65,29 @@ def test_a_card_without_results_says_so(space: AnswerSpace, tmp_path: Path) -> N
     assert f"**{UNSCORED}**" in card
     assert "(their origin is unknown)" in card
     assert "## Results" not in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        ({}, None),  # evidence that the images were used
+        ({"control": 0.6, "accuracy": 0.4}, "VQARAD osf [clean, test]: no evidence that the imag"),
+        ({"control": None}, "VQARAD osf [clean, test]: unknown whether the images were used"),
+        ({"untrained": True}, "VQARAD osf [clean, test]: UNTRAINED WEIGHTS; "),
+        ({"checkpoint": "last.ckpt"}, NO_RECORD),  # of other weights
+        ({"experiment": "broken"}, NO_RECORD),
+    ],
+)
+def test_a_model_is_doubted_unless_its_record_is_evidence(
+    saved: Saved, tmp_path: Path, changes: dict[str, Any], start: str | None
+) -> None:
+    path = checkpoint_of(tmp_path, **changes)
+    if changes.get("experiment") == "broken":
+        (path.parent / "result-test.json").write_text("{")
+    doubts = doubts_of(path)
+    assert [doubt.startswith(start or "") for doubt in doubts[:1]] == [True] * (start is not None)
+    shutil.copy(saved.path, path)
+    assert restore(path, "cpu").doubts == tuple(doubts)
 
 
 def test_results_of_a_set_on_the_hub_are_its_evaluation_files(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import torch
 
 from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.errors import UserError, first_line
+from amif_lightning.inference.model_card import doubts_of
+from amif_lightning.tasks.answering.doubts import DOUBTS
 from amif_lightning.tasks.answering.shared_folder import CONFIG, read_shared
 from amif_lightning.tasks.checkpoints import check_stage, readable_by_lightning
 from amif_lightning.tasks.vqa import AMiFVQA
@@ -25,7 +27,9 @@ def restore(source: str | Path, device: str = "auto") -> AMiFVQA:
             encoder's configuration cannot be downloaded.
     """
     shared = os.path.isfile(Path(source) / CONFIG)
-    state = read_shared(Path(source)) if shared else read_checkpoint(source)
+    state = dict(read_shared(Path(source)) if shared else read_checkpoint(source))
+    if not shared:
+        state[DOUBTS] = doubts_of(Path(source))
     check_stage(state, AMiFVQA.kind, source)
     parts = {
         "hyper-parameters": state.get("hyper_parameters"),

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.errors import UserError
 from amif_lightning.reports.analysis.groups import AnswerGroup, group_runs
 from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.records.store import find_records
 from amif_lightning.reports.render.markdown import bullets, escaped
 from amif_lightning.reports.render.run_info import notes
 from amif_lightning.reports.render.tables import answer_table
-from amif_lightning.reports.render.verdicts import verdict
+from amif_lightning.reports.render.verdicts import judge, verdict
+from amif_lightning.tasks.answering.doubts import NO_RECORD
 
 #: Question sets that are repositories of the hub; others get no file of results.
 ON_HUB = {
@@ -64,6 +66,20 @@ def results_of(checkpoint: Path) -> list[AnswerGroup]:
         if path.parent == folder and Path(record.checkpoint or "").name == checkpoint.name
     ]
     return group_runs(found)[0]
+
+
+def doubts_of(checkpoint: Path) -> list[str]:
+    """Return the verdicts on a checkpoint unless they are evidence that it used the images."""
+    try:
+        groups = results_of(checkpoint)
+    except UserError as error:
+        return [NO_RECORD, str(error)]
+    judged = [(group, *judge(group)) for group in groups]
+    return [
+        f"{group.label}: {claim}: {numbers}"
+        for group, claim, numbers in judged
+        if not claim.startswith("evidence")
+    ] or ([] if groups else [NO_RECORD])
 
 
 def model_card(name: str, space: AnswerSpace, groups: Sequence[AnswerGroup]) -> str:

@@ -313,7 +313,7 @@ class AMiFTask(L.LightningModule, ABC):
         present: AnswerSpace = data.answer_space()
         if (stored := self.space) is not None:
             check_selection(stored, present, same_protocol=True)
-            kept = ["vocabulary", "vocabulary_ids"]
+            kept = ["vocabulary", "vocabulary_ids", "question_words"]
             if not present.candidates:  # questions without answers
                 kept += ["candidates", "candidate_ids", "answers_from"]
             present = replace(present, **{name: getattr(stored, name) for name in kept})

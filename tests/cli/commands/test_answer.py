@@ -19,6 +19,7 @@ from amif_lightning.cli.commands.answer import AskedFile, read_questions
 from amif_lightning.errors import UserError
 from amif_lightning.inference import load
 from amif_lightning.tasks import AMiFVQA
+from amif_lightning.tasks.answering.doubts import NO_RECORD
 from tests.small import saved
 
 QUESTION = "is there a nodule?"
@@ -52,13 +53,26 @@ def test_a_table_for_a_person(
 ) -> None:
     assert ask(checkpoint, "--image", images / "a.png", "--question", QUESTION, "--top", 3) == 0
     printed = capsys.readouterr().out
-    head, *rows = printed.splitlines()
+    head, doubt, *rows = printed.splitlines()
+    assert doubt == f"  warning: {NO_RECORD}"
     assert head == f"{images / 'a.png'}: {QUESTION}"
     assert [row.split()[0] for row in rows[:4]] == ["1", "2", "3", "-"]
     shares = [float(row.split()[-2]) for row in rows[:4]]
     assert sum(shares) == pytest.approx(100, abs=0.2)
     assert "protocol clean, trained on Phantom" in printed
     assert printed.count("not for clinical use") == 1
+
+
+def test_a_question_in_french_is_warned_of_before_the_answer(
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--image", images / "a.png", "--question", "Y a-t-il un nodule ?")
+    assert ask(checkpoint, *words) == 0
+    printed = capsys.readouterr().out
+    warned = 'Words that no training question contains: "y", "t", "il", "un".'
+    assert printed.index(f"\n  warning: {warned}\n") < printed.index("\n   1  ")
+    assert ask(checkpoint, *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [NO_RECORD, warned]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ def test_a_model_goes_to_a_folder_and_to_the_hub_and_comes_back(
         task = AMiFVQA.from_pretrained(name)
     expected = restore(checkpoint, "cpu")
     assert all((task.state_dict()[n] == v).all() for n, v in expected.state_dict().items())
+    assert task.doubts == expected.doubts == ()  # the record is evidence
+    assert task.space == expected.space
     card = written["README.md"].decode()
     assert f'from_pretrained("{name}")' in card
     assert "evidence that the images were used" in card

@@ -225,6 +225,7 @@ def _json_line(pair: AskedFile, outcome: Answered | UserError, origin: dict[str,
         return printable(json.dumps(fields | {"error": str(outcome)}, ensure_ascii=False))
     fields["answers"] = [one._asdict() for one in outcome.answers]
     fields |= {"cut_tokens": outcome.cut, "unknown_words": outcome.unknown}
+    fields["warnings"] = outcome.warnings
     return printable(json.dumps(fields | origin, ensure_ascii=False))
 
 
@@ -242,7 +243,8 @@ def _table(pair: AskedFile, outcome: Answered | UserError) -> str:
         lines.append(f"  note: the last {outcome.cut} tokens of the question were not read")
     if outcome.unknown:
         lines.append(f"  note: {outcome.unknown} words of the question are unknown")
-    return "\n".join([head, *lines, ""])
+    doubts = [f"  warning: {printable(sentence)}" for sentence in outcome.warnings]
+    return "\n".join([head, *doubts, *lines, ""])
 
 
 def _explain(task: AMiFVQA, pair: AskedFile, outcome: Answered, path: Path) -> None:

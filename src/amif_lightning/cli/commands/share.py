@@ -67,6 +67,7 @@ def _write(checkpoint: Path, folder: Path, name: str) -> bool:
     from amif_lightning.checkpoint_file import read_checkpoint
     from amif_lightning.inference.load import restore
     from amif_lightning.inference.model_card import eval_results, model_card, results_of
+    from amif_lightning.tasks.answering.doubts import DOUBTS
     from amif_lightning.tasks.answering.shared_folder import TEXT, VISION, write_shared
 
     task = restore(checkpoint, "cpu")  # checks the file
@@ -78,7 +79,7 @@ def _write(checkpoint: Path, folder: Path, name: str) -> bool:
         (folder / VISION).mkdir()
         text = json.dumps(_image_tower(options["vision"]), indent=1)
         (folder / VISION / "open_clip_config.json").write_text(text, encoding="utf-8")
-    write_shared(state, folder)
+    write_shared(state | {DOUBTS: list(task.doubts)}, folder)
     groups = results_of(checkpoint)
     assert task.space is not None  # `restore` requires candidates
     (folder / "README.md").write_text(model_card(name, task.space, groups), encoding="utf-8")

@@ -35,6 +35,7 @@ from amif_lightning.data.loading.question_dataset import (
 )
 from amif_lightning.data.loading.token_cache import CacheType, TokenTable, image_table, text_table
 from amif_lightning.data.preprocessing.images import BLANK_IMAGE
+from amif_lightning.data.preprocessing.normalization import words_in
 from amif_lightning.data.preprocessing.transforms import DecodedImages, ImageTransform
 from amif_lightning.data.schema import answers
 from amif_lightning.data.schema.answers import VocabularyKind, subsets_of
@@ -207,6 +208,7 @@ class VQADataModule(TextDataModule[VQAExample]):
             vocabulary_ids=tuple(filter(None, ids.values())),
             question_tokens=self.max_question_tokens,
             answers_from=parts.answers_from,
+            question_words=tuple(sorted({w for r in parts.train for w in words_in(r.question)})),
         )
 
     def warnings(self) -> list[str]:

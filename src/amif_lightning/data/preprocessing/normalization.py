@@ -31,6 +31,11 @@ def normalise(text: str) -> str:
     return _BETWEEN_CHINESE.sub("", text)
 
 
+def words_in(text: str) -> list[str]:
+    """Return the words of a text in lower case, without punctuation."""
+    return re.findall(r"\w+", text.casefold())
+
+
 def is_yes_no(answer: str) -> bool:
     """Return whether a normalised answer is yes or no, the second of the closed/open rules."""
     return answer in ("yes", "no")

@@ -18,12 +18,16 @@ from amif_lightning.data.files.atomic import read_text
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.hub import use_cache_if_unreachable
 from amif_lightning.models.vision import CONFIGURED
+from amif_lightning.tasks.answering.doubts import DOUBTS
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 TEXT, VISION = "text", "vision"
 FORMAT = 1
 #: Entries of a checkpoint that are needed to answer, besides its weights and its tokenizer.
-_KEPT = ("hyper_parameters", "answer_space", "origin", "pytorch-lightning_version", "hparams_name")
+_KEPT = (
+    *("hyper_parameters", "answer_space", "origin", "pytorch-lightning_version", "hparams_name"),
+    DOUBTS,
+)
 #: What is fetched; anything else in a repository is not read.
 FILES = [CONFIG, WEIGHTS, TOKENIZER, f"{TEXT}/config.json", f"{VISION}/open_clip_config.json"]
 _AGAIN = "fetch the folder again, or write it anew with `share`"

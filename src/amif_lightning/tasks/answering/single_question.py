@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,7 @@ from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.errors import UserError
 from amif_lightning.models.eval_mode import evaluation_mode
+from amif_lightning.tasks.answering.doubts import question_doubts
 
 if TYPE_CHECKING:
     from amif_lightning.tasks.vqa import AMiFVQA
@@ -48,6 +49,7 @@ class Answered:
     answers: list[RankedAnswer]  # the best first
     cut: int  # truncated tokens at the end of the question
     unknown: int  # words that the tokenizer does not know
+    warnings: list[str] = field(default_factory=list)  # reasons to distrust the answers
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,13 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
                 f"The checkpoint cannot answer because {error}: use an earlier one."
             ) from error
     return [
-        Answered([RankedAnswer(text, math.exp(value)) for text, value in row], cut, unknown)
-        for row, cut, unknown in zip(ranked, inputs.cut, inputs.unknown, strict=True)
+        Answered(
+            [RankedAnswer(text, math.exp(value)) for text, value in row],
+            cut,
+            unknown,
+            [*task.doubts, *question_doubts(answers_known(task), one.question)],
+        )
+        for one, row, cut, unknown in zip(asked, ranked, inputs.cut, inputs.unknown, strict=True)
     ]
 
 

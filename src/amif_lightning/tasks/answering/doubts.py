@@ -25,7 +25,7 @@ class SelfCritical(AuxiliaryTask):
     doubts: tuple[str, ...] = (NO_RECORD,)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the verdict that the reader of a checkpoint found beside it."""
+        """Take the verdict that was found in the run folder of the checkpoint."""
         super().on_load_checkpoint(checkpoint)
         self.doubts = tuple(checkpoint.get(DOUBTS, self.doubts))
 

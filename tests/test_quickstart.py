@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from amif_lightning.reports.records.store import find_records
+from amif_lightning.reports.records.answering import ResultRecord
+from amif_lightning.reports.records.run import read_record, record_path
 from tests.processes import PROJECT
 
 NOTEBOOK = PROJECT / "docs" / "quickstart.ipynb"
@@ -32,8 +33,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     script = tmp_path / "cells.py"
     script.write_text("\n\n".join(cells()), encoding="utf-8")
     subprocess.run([sys.executable, script.name], cwd=tmp_path, check=True)
-    ((_, record),) = (
-        found for found in find_records(tmp_path / "runs") if found[1].kind == "answering"
-    )
+    folder = tmp_path / "runs/quickstart/vqa-phantom/clean/seed0"
+    record = read_record(record_path(folder, "test"), ResultRecord)
     assert record.scores["overall"].count > 500
     assert (tmp_path / "runs/quickstart/pretrain-phantom/clean/seed0/best.ckpt").is_file()

@@ -131,10 +131,24 @@ def test_very_short_runs_have_a_rate(steps: int) -> None:
     assert all(0 < rate <= LR * (1 + 1e-9) for rate in rates(schedule(steps=steps), 3)[:-1])
 
 
-@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("16-mixed", False)])
-def test_adamw_is_fused_where_gradients_can_be_clipped(precision: str, fused: bool) -> None:
+@pytest.mark.parametrize(
+    ("precision", "clip", "fused"),
+    [
+        ("32-true", 1.0, True),
+        ("bf16-mixed", 1.0, False),
+        ("16-mixed", 0.5, False),
+        ("bf16-mixed", None, True),
+    ],
+)
+def test_adamw_is_fused_where_gradients_can_be_clipped(
+    precision: str, clip: float | None, fused: bool
+) -> None:
     trainer: Any = SimpleNamespace(
-        precision=precision, ckpt_path=None, max_epochs=1, estimated_stepping_batches=10
+        precision=precision,
+        gradient_clip_val=clip,
+        ckpt_path=None,
+        max_epochs=1,
+        estimated_stepping_batches=10,
     )
     groups = [{"params": [nn.Parameter(torch.ones(3))], "lr": LR}]
     built = adamw_with_cosine(groups, trainer, LR, LEAST, WARMUP, (0.9, 0.98))

@@ -73,8 +73,10 @@ def adamw_with_cosine(
     Raises:
         UserError: If the run has no last step.
     """
-    # Clipping needs gradients that the scaler of 16-mixed has unscaled; fused AdamW unscales later.
-    optimizer = AdamW(groups, lr, betas, fused=trainer.precision != "16-mixed")
+    # Fused AdamW could unscale gradients itself, so Lightning refuses to clip them before it in
+    # mixed precision, also where nothing is scaled.
+    clipped = bool(trainer.gradient_clip_val) and trainer.precision.endswith("mixed")
+    optimizer = AdamW(groups, lr, betas, fused=not clipped)
     steps = optimizer_steps(trainer)
     if math.isinf(steps):
         raise UserError(

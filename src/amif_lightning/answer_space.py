@@ -9,6 +9,9 @@ from typing import Any
 from amif_lightning.errors import UserError, first_line
 from amif_lightning.renamed_options import current_arguments
 
+#: What the training data showed a model: these fields never come from other data.
+LEARNED = ("question_words", "image_mean", "image_scale", "image_limit")
+
 
 @dataclass(frozen=True)
 class AnswerSpace:
@@ -33,6 +36,10 @@ class AnswerSpace:
     answers_from: str = ""
     # words of the training questions as `words_in` finds them, sorted; empty in old files
     question_words: tuple[str, ...] = ()
+    # of the pooled features of training images (tasks/answering/doubts.py); empty if unknown
+    image_mean: tuple[float, ...] = ()
+    image_scale: tuple[float, ...] = ()
+    image_limit: float = 0.0  # 99th percentile of their distance
 
     def state(self) -> dict[str, Any]:
         """Convert to plain types, which load with ``weights_only=True``."""
@@ -45,8 +52,10 @@ class AnswerSpace:
             values = dict(state)
             for key in ("candidate_ids", "vocabulary_ids"):
                 values[key] = tuple(tuple(ids) for ids in values[key])
-            for key in ("candidates", "vocabulary", "question_words"):
-                values[key] = tuple(values.get(key, ()) if key == "question_words" else values[key])
+            for key in ("candidates", "vocabulary"):
+                values[key] = tuple(values[key])
+            for key in ("question_words", "image_mean", "image_scale"):
+                values[key] = tuple(values.get(key, ()))
             values["selection"] = current_arguments(values.get("selection", {}))
             return cls(**values)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

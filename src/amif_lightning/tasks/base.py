@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
-from amif_lightning.answer_space import AnswerSpace
+from amif_lightning.answer_space import LEARNED, AnswerSpace
 from amif_lightning.batch import Tokens
 from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.errors import UserError
@@ -313,7 +313,7 @@ class AMiFTask(L.LightningModule, ABC):
         present: AnswerSpace = data.answer_space()
         if (stored := self.space) is not None:
             check_selection(stored, present, same_protocol=True)
-            kept = ["vocabulary", "vocabulary_ids", "question_words"]
+            kept = ["vocabulary", "vocabulary_ids", *LEARNED]
             if not present.candidates:  # questions without answers
                 kept += ["candidates", "candidate_ids", "answers_from"]
             present = replace(present, **{name: getattr(stored, name) for name in kept})

@@ -47,6 +47,7 @@ def test_the_model_of_a_folder_equals_the_checkpoint(checkpoint: Path, folder: P
     assert one.space == other.space
     assert one.space is not None
     assert "nodule" in one.space.question_words
+    assert one.space.image_limit > 0
     assert one.hparams == other.hparams
     for name, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[name])

@@ -22,7 +22,12 @@ from amif_lightning.data.loading.safe_rows import without_unsafe
 from amif_lightning.data.loading.samplers import EpochIndexSampler, ShardSampler, position
 from amif_lightning.data.preprocessing.images import MAX_PIXELS
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer, corpus_texts
-from amif_lightning.data.preprocessing.transforms import Augmentation, DecodedImages, ImageTransform
+from amif_lightning.data.preprocessing.transforms import (
+    Augmentation,
+    DecodedImages,
+    ImageTransform,
+    read_square,
+)
 from amif_lightning.data.schema.questions import Release, SplitName, VQAExample
 from amif_lightning.data.schema.studies import StudyRow
 from amif_lightning.errors import UserError
@@ -54,9 +59,8 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         cache_images: Keep decoded training and validation images in shared memory; same pixels.
         resized: Folder of reduced copies made by ``prepare data --resize`` that replace the
             released images (see data/files/reduced_copies.py); empty: the released images.
-        max_image_pixels: Largest image to decode; a larger one is an error. At the default of 89
-            million (where Pillow begins to warn) one image takes up to 1 GiB in each worker. Pillow
-            decodes at most twice as many.
+        max_image_pixels: Largest image to decode, at most twice the default of 89 million (where
+            Pillow begins to warn), at which one image takes up to 1 GiB in each worker.
         seed: Seed of order, grouping and augmentation.
 
     Raises:
@@ -218,6 +222,13 @@ class TextDataModule(L.LightningDataModule, ABC, Generic[Row]):
         if self.resized is None:
             return files
         return {name: resized_path(self.resized, name) for name in files}
+
+    @cached_property
+    def training_sample(self) -> list[torch.Tensor]:
+        """Up to 200 training images (3, H, W) uint8, spread over the rows, not augmented."""
+        files = list(self._files(self.rows("train")).values())
+        spread = files[:: -(-len(files) // 200) or 1]
+        return [read_square(file, self.image_size, self.max_image_pixels) for file in spread]
 
     # ---- tokenizer ----------------------------------------------------------------------------
 

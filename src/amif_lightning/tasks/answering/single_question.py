@@ -20,7 +20,7 @@ from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.data.preprocessing.transforms import ImageTransform, to_square
 from amif_lightning.errors import UserError
 from amif_lightning.models.eval_mode import evaluation_mode
-from amif_lightning.tasks.answering.doubts import question_doubts
+from amif_lightning.tasks.answering.doubts import reasons
 
 if TYPE_CHECKING:
     from amif_lightning.tasks.vqa import AMiFVQA
@@ -76,6 +76,7 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
     with evaluation_mode(task):
         try:
             encoded = task.encode_pair(inputs.tokens, inputs.images, inputs.image_index)
+            features = task.image_features(encoded.image)
             ranked = task.ranked(task.read(encoded), max_answers)
         except FloatingPointError as error:
             raise UserError(
@@ -86,9 +87,11 @@ def ask(task: AMiFVQA, asked: Sequence[Asked], max_answers: int = 5) -> list[Ans
             [RankedAnswer(text, math.exp(value)) for text, value in row],
             cut,
             unknown,
-            [*task.doubts, *question_doubts(answers_known(task), one.question)],
+            [*task.doubts, *reasons(answers_known(task), one.question, features[image])],
         )
-        for one, row, cut, unknown in zip(asked, ranked, inputs.cut, inputs.unknown, strict=True)
+        for one, image, row, cut, unknown in zip(
+            asked, inputs.image_index.tolist(), ranked, inputs.cut, inputs.unknown, strict=True
+        )
     ]
 
 

@@ -95,7 +95,9 @@ def test_fit_writes_one_run_folder_and_counts_accumulated_steps_once(
 ) -> None:
     trained = run_folder(folder, stage)
     assert {"best.ckpt", "last.ckpt", "config.yaml"} <= {p.name for p in trained.iterdir()}
-    assert torch.load(trained / "last.ckpt", weights_only=True)["global_step"] == 4
+    last = torch.load(trained / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 4
+    assert bool(last["answer_space"]["image_limit"]) == (stage == "answering")
 
 
 def test_both_processes_draw_the_negatives_of_one(

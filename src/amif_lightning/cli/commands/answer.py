@@ -105,6 +105,8 @@ def main(argv: Sequence[str]) -> int:
         # UTF-8, and such a byte written as \udcXX is valid in it.
         encoding = "utf-8" if options.json else None
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+    if (options.ckpt_path is None) == (options.model is None):
+        raise UserError("give the checkpoint as --ckpt_path, or a shared model as --model.")
     pairs = _pairs(options)
     if options.explain is not None:
         if len(pairs) != 1:
@@ -114,8 +116,6 @@ def main(argv: Sequence[str]) -> int:
     for name, number in (("top", options.top), ("batch_size", options.batch_size)):
         if number < 1:
             raise UserError(f"--{name} is {number}: give at least 1.")
-    if (options.ckpt_path is None) == (options.model is None):
-        raise UserError("give the checkpoint as --ckpt_path, or a shared model as --model.")
     from amif_lightning.inference.load import restore  # imports torch: after the quick checks
     from amif_lightning.tasks.answering.shared_folder import fetch_shared
     from amif_lightning.tasks.checkpoints import by_dataset

@@ -75,10 +75,12 @@ def run(data: VQADataModule, seed: int, features: dict[str, Tensor], score: bool
                     bags[n, words[word]] = 1
         return torch.stack([features[row.image_key] for row in rows]), bags
 
-    def accuracy(rows: Sequence[VQAExample]) -> tuple[float, dict[str, float]]:
+    def accuracy(
+        rows: Sequence[VQAExample], given: tuple[Tensor, Tensor]
+    ) -> tuple[float, dict[str, float]]:
         model.eval()
         with torch.no_grad():
-            chosen = model(*inputs(rows)).argmax(1).tolist()
+            chosen = model(*given).argmax(1).tolist()
         right: dict[str, list[bool]] = defaultdict(list)
         for row, n in zip(rows, chosen, strict=True):
             right[row.question_type].append(parts.candidates[n] in row.references)
@@ -87,7 +89,7 @@ def run(data: VQADataModule, seed: int, features: dict[str, Tensor], score: bool
             kind: round(100 * sum(values) / len(values), 1) for kind, values in right.items()
         }
 
-    x, q = inputs(parts.train)
+    (x, q), held_out = inputs(parts.train), inputs(parts.validation)
     y = torch.tensor([candidates[row.references[0]] for row in parts.train])
     model = GatedPerceptron(x.shape[1], len(words), len(candidates))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
@@ -99,14 +101,14 @@ def run(data: VQADataModule, seed: int, features: dict[str, Tensor], score: bool
             loss = nn.functional.cross_entropy(model(x[chosen], q[chosen]), y[chosen])
             loss.backward()
             optimizer.step()
-        value, kinds = accuracy(parts.validation)
+        value, kinds = accuracy(parts.validation, held_out)
         if value > best:
             best, state = value, {k: v.clone() for k, v in model.state_dict().items()}
             print(f"seed {seed} epoch {epoch + 1}: hold-out {value:.1f} {kinds}", flush=True)
     if not score:
         return best
     model.load_state_dict(state)
-    value, kinds = accuracy(parts.test)
+    value, kinds = accuracy(parts.test, inputs(parts.test))
     print(f"seed {seed}: {data.test_split} {value:.1f} % of {len(parts.test)} {kinds}")
     return value
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +32,15 @@ def restore(source: str | Path, device: str = "auto") -> AMiFVQA:
     state = dict(read_shared(Path(source)) if shared else read_checkpoint(source))
     if not shared:
         state[DOUBTS] = doubts_of(Path(source))
+    return task_of(state, source).to(_device(device)).eval()
+
+
+def task_of(state: Mapping[str, Any], source: str | Path) -> AMiFVQA:
+    """Build the task of a checkpoint that was read from ``source``, on the CPU.
+
+    Raises:
+        UserError: See :func:`restore`.
+    """
     check_stage(state, AMiFVQA.kind, source)
     parts = {
         "hyper-parameters": state.get("hyper_parameters"),
@@ -42,13 +53,12 @@ def restore(source: str | Path, device: str = "auto") -> AMiFVQA:
                 "wrote."
             )
     try:
-        task = AMiFVQA.load_from_checkpoint(readable_by_lightning(state), map_location="cpu")
+        return AMiFVQA.load_from_checkpoint(readable_by_lightning(state), map_location="cpu")
     except RuntimeError as error:  # raised by torch for tensors of other names or shapes
         raise UserError(
             f"The weights of {source} do not fit its own hyper-parameters ({first_line(error)}): "
             "give a checkpoint that `fit` wrote with this version."
         ) from error
-    return task.to(_device(device)).eval()
 
 
 def _device(name: str) -> torch.device:

@@ -27,7 +27,7 @@ from amif_lightning.models.fusion import EncodedPair
 from amif_lightning.models.knowledge import DecoderInput, GatedCrossAttention, Vocabulary
 from amif_lightning.signatures import Unpack
 from amif_lightning.tasks.answering.decoding import MAX_ANSWER_POSITIONS, Answerer, Ranked
-from amif_lightning.tasks.answering.doubts import SelfCritical
+from amif_lightning.tasks.answering.doubts import TrainingDomainTask
 from amif_lightning.tasks.answering.frozen import encode_batch, frozen_encoders
 from amif_lightning.tasks.answering.shared_folder import fetch_shared, read_shared
 from amif_lightning.tasks.answering.single_question import Asked, RankedAnswer, answers_known, ask
@@ -38,7 +38,7 @@ from amif_lightning.tasks.options import AuxiliaryOptions
 NO_SPACE = "the task has no answer space: set it up with data or a checkpoint"
 
 
-class AMiFVQA(SelfCritical):
+class AMiFVQA(TrainingDomainTask):
     """Answers questions about images by ranking or generating answers (paper, answering stage).
 
     Args:

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from amif_lightning.callbacks.answer_images import AnswerImages
 from amif_lightning.errors import UserError
 from amif_lightning.tasks import AMiFVQA
+from amif_lightning.tasks.answering.frozen import frozen_encoders
 from data_modules.phantom.module import Phantom
 from tests.small import SMALL, phantom, trainer
 
@@ -50,6 +51,14 @@ def test_training_on_cached_tokens_equals_encoding_in_every_step(
     again, _ = trained(root, tmp_path, **cache)
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert all(torch.equal(again[name], cached[name]) for name in again)
+
+
+def test_another_grid_has_other_cached_tokens() -> None:
+    names = [
+        frozen_encoders(AMiFVQA(**TIMM, **FROZEN, vision_grid=grid)).image_name.split()[1]
+        for grid in (None, 2)
+    ]
+    assert names == ["None", "2"]
 
 
 def test_images_of_cached_tokens_are_shown(root: Path, tmp_path: Path) -> None:

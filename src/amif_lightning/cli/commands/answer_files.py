@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -145,6 +145,7 @@ class AnswerFile:
             UserError: If a question has no answer or two, an answer belongs to no question of the
                 split, or the file's question or reference is another one.
         """
+        known = facts.rows.keys() | dropped.keys()
         numbered = sorted([*facts.rows, *dropped], key=_number)
         places: dict[str, str] = {}
         found: dict[str, Given] = {}
@@ -152,7 +153,7 @@ class AnswerFile:
         for position, (place, given) in enumerate(self.given):
             if given.images not in (None, images):
                 raise self.source.error(f"answers questions with {given.images} images ({place})")
-            question = self._id(given, position, numbered, place, facts)
+            question = self._id(given, position, numbered, known, place, facts)
             if question in places:
                 what = f"answers '{question}' twice ({places[question]} and {place})"
                 raise self.source.error(what)
@@ -178,6 +179,7 @@ class AnswerFile:
         given: Given,
         position: int,
         numbered: list[str],
+        known: Set[str],
         place: str,
         facts: EvaluationContext,
     ) -> str:
@@ -188,7 +190,7 @@ class AnswerFile:
                 what = f"answers question {asked!r} of the {len(numbered)} {scored} ({place})"
                 raise self.source.error(what)
             return numbered[asked]
-        if asked not in numbered:
+        if asked not in known:
             what = f"answers {str(asked)!r} ({place}), which is none of the {scored}"
             raise self.source.error(what)
         return str(asked)

@@ -65,13 +65,18 @@ def main(argv: Sequence[str]) -> int:
 def _write(checkpoint: Path, folder: Path, name: str) -> bool:
     """Write all files; return whether the checkpoint has results."""
     from amif_lightning.checkpoint_file import read_checkpoint
-    from amif_lightning.inference.load import restore
-    from amif_lightning.inference.model_card import eval_results, model_card, results_of
+    from amif_lightning.inference.load import task_of
+    from amif_lightning.inference.model_card import (
+        doubts_of,
+        eval_results,
+        model_card,
+        results_of,
+    )
     from amif_lightning.tasks.answering.doubts import DOUBTS
     from amif_lightning.tasks.answering.shared_folder import TEXT, VISION, write_shared
 
-    task = restore(checkpoint, "cpu")  # checks the file
     state = read_checkpoint(checkpoint)
+    task = task_of(state, checkpoint)  # checks it
     options = state["hyper_parameters"]
     if options["text"] not in ("small", "minilm"):
         task.text.bert.config.save_pretrained(folder / TEXT)
@@ -79,9 +84,9 @@ def _write(checkpoint: Path, folder: Path, name: str) -> bool:
         (folder / VISION).mkdir()
         text = json.dumps(_image_tower(options["vision"]), indent=1)
         (folder / VISION / "open_clip_config.json").write_text(text, encoding="utf-8")
-    write_shared(state | {DOUBTS: list(task.doubts)}, folder)
+    write_shared(state | {DOUBTS: list(doubts_of(checkpoint))}, folder)
     groups = results_of(checkpoint)
-    assert task.space is not None  # `restore` requires candidates
+    assert task.space is not None  # `task_of` requires candidates
     (folder / "README.md").write_text(model_card(name, task.space, groups), encoding="utf-8")
     files = eval_results(groups)
     if files:

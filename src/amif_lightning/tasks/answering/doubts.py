@@ -22,8 +22,8 @@ SHOWN = 8  # maximum number of words in a warning
 BATCH = 20  # images in one pass
 
 
-class SelfCritical(AuxiliaryTask):
-    """Base of a task that knows the reasons to distrust its answers."""
+class TrainingDomainTask(AuxiliaryTask):
+    """Base of a task that stores what its training images and questions were like."""
 
     #: Sentences about every answer: the verdict of the model's own test.
     doubts: tuple[str, ...] = (NO_RECORD,)

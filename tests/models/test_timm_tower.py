@@ -100,6 +100,36 @@ def test_patches_are_averaged_to_a_smaller_grid(name: str) -> None:
     assert tower.patch_centres.tolist() == [0.25, 0.75]
 
 
+@pytest.mark.parametrize(("name", "layer"), [("test_resnet", "layer3"), ("test_vit", "blocks.2")])
+def test_patches_of_an_earlier_layer(name: str, layer: str) -> None:
+    torch.manual_seed(1)
+    tower = build_vision(f"timm:{name}", None, SIDE, layer=layer).eval()
+    whole = build_vision(f"timm:{name}", None, SIDE).eval()
+    assert isinstance(tower, TimmTower)
+    assert isinstance(whole, TimmTower)
+    own = {n.partition(".")[2]: value for n, value in tower.visual.state_dict().items()}
+    assert own.keys() < whole.visual.state_dict().keys()  # later layers are removed
+    whole.visual.load_state_dict(own, strict=False)
+    seen: list[torch.Tensor] = []
+    whole.visual.get_submodule(layer).register_forward_hook(lambda *given: seen.append(given[2]))
+    whole(batch_of(pixels()))
+    expected = seen[0].flatten(2).mT if seen[0].ndim == 4 else seen[0]
+    torch.testing.assert_close(tower.encode(batch_of(pixels())), expected, atol=1e-5, rtol=1e-5)
+    assert tower.patches(tower(batch_of(pixels()))).shape[1] == len(tower.patch_centres) ** 2
+    tower.train()
+    tower(batch_of(pixels())).square().sum().backward()
+    assert [n for n, p in tower.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "advice"),
+    [("timm:test_resnet", "layer33", "layer3"), ("conv", "stages", "only networks of timm")],
+)
+def test_a_layer_that_a_tower_lacks_is_refused(name: str, layer: str, advice: str) -> None:
+    with pytest.raises(UserError, match=f"vision_layer.*{advice}"):
+        build_vision(name, None, SIDE, layer=layer)
+
+
 @pytest.mark.parametrize(("name", "grid"), [("timm:test_resnet", 6), ("conv", 2)])
 def test_a_grid_that_a_tower_cannot_give_is_refused(name: str, grid: int) -> None:
     with pytest.raises(UserError, match="vision_grid"):

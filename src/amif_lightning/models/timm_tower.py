@@ -38,6 +38,8 @@ class TimmTower(nn.Module):
         image_size: Side of the input in pixels.
         pixels: Maps images of a batch to the statistics that the weights expect.
         grid: Side h of the grid that patches are averaged to, 2 up to the network's; None: its own.
+        layer: Module of the network whose output is used, such as ``blocks.5``; later ones are
+            removed. None: the last before the classifier.
 
     Raises:
         UserError: If the network does not take images of this size or gives no square grid.
@@ -50,6 +52,7 @@ class TimmTower(nn.Module):
         image_size: int,
         pixels: nn.Module,
         grid: int | None = None,
+        layer: str | None = None,
     ) -> None:
         super().__init__()
         network.reset_classifier(0, "")  # drops a pooling layer that would never be trained, too
@@ -58,6 +61,8 @@ class TimmTower(nn.Module):
         self.quick_gelu: bool | None = None
         self.grid: int | None = None
         self.prefix = int(getattr(network, "num_prefix_tokens", 0))
+        if layer is not None:
+            self.visual = network = _cut(network, name, layer)
         self.position: nn.Parameter | None = None
         network.eval()  # or the first image would change the moving means
         try:
@@ -124,6 +129,9 @@ class TimmTower(nn.Module):
         return tokens[:, 1:] if self.position is None else tokens[:, 1:] - self.position
 
     def _features(self, images: Tensor) -> Tensor:
+        if not hasattr(self.visual, "forward_features"):  # cut after a layer
+            cut: Tensor = self.visual(self.pixels(images))
+            return cut
         features: Tensor = self.visual.forward_features(self.pixels(images))
         # With mean pooling, timm applies the last norm after the pooling, not in the trunk.
         norm = getattr(self.visual, "fc_norm", None)
@@ -136,6 +144,22 @@ class TimmTower(nn.Module):
             return features
         first = features.shape[2] == features.shape[3]
         return (features.movedim(1, 3) if first else features).flatten(1, 2)
+
+
+def _cut(network: nn.Module, name: str, layer: str) -> nn.Module:
+    """Remove what a network computes after the module ``layer``."""
+    from timm.models import GraphExtractNet
+
+    try:
+        return GraphExtractNet(network, [layer], squeeze_out=True)
+    except Exception as error:  # tracing raises many types
+        modules = [found for found, _ in network.named_modules() if found.count(".") <= 1]
+        near = get_close_matches(layer, modules, n=3, cutoff=0.3)
+        raise UserError(
+            f"The image tower {name!r} cannot be cut after the layer {layer!r} "
+            f"({first_line(error)}): give --model.init_args.vision_layer "
+            f"{' or '.join([*near, 'null'])}."
+        ) from error
 
 
 def timm_network(name: str, weights: str | None, image_size: int) -> Any:

@@ -259,6 +259,7 @@ def build_vision(
     channels: Sequence[int] = CHANNELS,
     summary_channels: Sequence[int] = (),
     grid: int | None = None,
+    layer: str | None = None,
 ) -> ConvTower | CLIPTower | TimmTower:
     """Build the image tower of a name.
 
@@ -275,16 +276,18 @@ def build_vision(
         channels: As of :class:`ConvTower`.
         summary_channels: As of :class:`ConvTower`.
         grid: As of :class:`TimmTower`; None with other towers.
+        layer: The same.
 
     Raises:
         UserError: If the tower cannot be built or its weights cannot be loaded.
     """
     of_timm = name.startswith("timm:") or name in SHORT
-    if grid is not None and not of_timm:
-        raise UserError(
-            f"model.init_args.vision_grid is {grid}: give null with the image tower {name!r}, "
-            "because only the patches of timm's networks can be averaged."
-        )
+    for option, given in {"vision_grid": grid, "vision_layer": layer}.items():
+        if given is not None and not of_timm:
+            raise UserError(
+                f"model.init_args.{option} is {given}: give null with the image tower {name!r}, "
+                "because only networks of timm have this option."
+            )
     if of_timm or name == "conv":
         if quick_gelu is not None:
             raise UserError(
@@ -295,7 +298,7 @@ def build_vision(
             return _conv_tower(image_size, channels, summary_channels)
         network = timm_network(name, weights, image_size)
         statistics = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
-        return TimmTower(network, name, image_size, renormalise(*statistics), grid)
+        return TimmTower(network, name, image_size, renormalise(*statistics), grid, layer)
     visual = _open_clip_tower(name, weights, image_size, quick_gelu)
     if not hasattr(visual, "trunk"):
         tower: CLIPTower | TimmTower = CLIPTower(visual, name, image_size)

@@ -60,6 +60,8 @@ class AMiFTask(L.LightningModule, ABC):
             weights tag requires, else as the model's configuration. Checkpoints store the result.
         vision_grid: Side of the grid that the patches of a network of timm are averaged to. Fewer
             patches make fusion and answering faster; null: its own grid.
+        vision_layer: Module of a network of timm whose output gives the patches, such as
+            ``blocks.5``; null: the last. Earlier layers can suit other images than photographs.
         vision_channels: Channels of the stages of ``conv``, at least one. The stem has stride 4 and
             each later stage halves the grid: four stages give patches of 32 pixels.
         vision_summary_channels: Channels of a separate ``conv`` branch for the summary token; the
@@ -106,6 +108,7 @@ class AMiFTask(L.LightningModule, ABC):
         vision_pretrained: str | None = "auto",
         vision_quick_gelu: bool | None = None,
         vision_grid: int | None = None,
+        vision_layer: str | None = None,
         vision_channels: Sequence[int] = CHANNELS,
         vision_summary_channels: Sequence[int] = (),
         text: str = "emilyalsentzer/Bio_ClinicalBERT",
@@ -165,6 +168,7 @@ class AMiFTask(L.LightningModule, ABC):
             vision_channels,
             vision_summary_channels,
             vision_grid,
+            vision_layer,
         )
         self.quick_gelu = self.vision.quick_gelu
         self.text = TextEncoder(

@@ -18,6 +18,7 @@ class TaskOptions(TypedDict, total=False):
     vision_pretrained: str | None
     vision_quick_gelu: bool | None
     vision_grid: int | None
+    vision_layer: str | None
     vision_channels: Sequence[int]
     vision_summary_channels: Sequence[int]
     text: str

@@ -135,19 +135,25 @@ def collect(task: AMiFPretrain, data: PhantomStudies, images: int, seed: int) ->
     return samples
 
 
-def lines(samples: Sequence[Sample], centres: Array, seed: int) -> list[tuple[str, list[Measured]]]:
-    """Measure the words of all findings, of each kind, and the controls."""
+def lines(
+    samples: Sequence[Sample],
+    centres: Array,
+    seed: int,
+    own_map: str = "words of the finding",
+    other_map: str = "another word",
+) -> list[tuple[str, list[Measured]]]:
+    """Measure the maps of all findings, of each kind, and the controls; the maps have titles."""
 
     def own(chosen: Sequence[Sample]) -> list[Measured]:
         return [compare(s.study, s.named, s.mask, centres) for s in chosen]
 
-    made = [("words of the finding", own(samples))]
+    made = [(own_map, own(samples))]
     for kind in dict.fromkeys(sorted(sample.kind for sample in samples)):
         made.append((f"  {kind}", own([sample for sample in samples if sample.kind == kind])))
     with_other = [(s, s.other) for s in samples if s.other is not None]
     made.append(
         (
-            "control: another word",
+            f"control: {other_map}",
             [compare(s.study, other, s.mask, centres) for s, other in with_other],
         )
     )
@@ -205,7 +211,13 @@ def _between(interval: Interval | None, how: str) -> str:
     return f"[{interval.low:{how}}, {interval.high:{how}}]"
 
 
-def maps(samples: Sequence[Sample], centres: Array, side: int = 224) -> Figure:
+PLANS = (
+    "Where the transport plan sends the words that name a finding (share of their mass on each "
+    "patch), and the finding's footprint."
+)
+
+
+def maps(samples: Sequence[Sample], centres: Array, note: str = PLANS, side: int = 224) -> Figure:
     """Draw maps of the first findings over their images, with outlined footprints."""
     few = samples[:_MAPS]
     cards = []
@@ -214,13 +226,9 @@ def maps(samples: Sequence[Sample], centres: Array, side: int = 224) -> Figure:
         caption = f"inside {found.inside:.1%}, area {found.area:.1%}"
         grid = sample.named.reshape(len(centres), len(centres))
         texts = ((sample.kind, 1, INK), (caption, 1, INK))
-        cards.append(Card(texts, sample.image.numpy(), grid, sample.mask))
-    note = (
-        "Where the transport plan sends the words that name a finding (share of their mass on each "
-        "patch), and the finding's footprint."
-    )
+        cards.append(Card(texts, sample.image.numpy(), grid, centres, sample.mask))
     rows = [cards[start : start + 6] for start in range(0, len(cards), 6)]
-    return cards_figure(rows, side, note, centres)
+    return cards_figure(rows, side, note)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -129,12 +129,11 @@ def test_without_a_teacher_the_identity_is_shown(
 def test_maps_are_the_rows_of_the_plan(
     task: AMiFPretrain, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = caught(monkeypatch, "plans_figure")
+    given = caught(monkeypatch, "maps_figure")
     batch = replace(batch, relevance=torch.tensor([5, 5, 5, 6, 5, 5, 7, 5]))
     figures(task, batch, studies=4, words=2)
-    studies, centres, _ = given
+    studies, _, _ = given
     assert len(studies) == 4
-    assert centres == pytest.approx([0.5 / 64, 32.5 / 64])
     rows = [batch.texts.index(report) for _, report, _ in studies]
     assert rows == [0, 3, 6, 1]  # other findings first
     for row, (image, report, words) in zip(rows, studies, strict=True):
@@ -152,12 +151,13 @@ def test_maps_are_the_rows_of_the_plan(
             plan = task.transport.plan(x, y, inner, every)[0][0]
         assert 1 <= len(words) <= 2
         for word in words:
-            assert word.word in report.lower()
+            assert word.centres == pytest.approx([0.5 / 64, 32.5 / 64])
+            assert word.title in report.lower()
             # All words of the small table are known, so a word is one token; its first one counts.
             place = next(
                 i
                 for i, t in enumerate(ids[0])
-                if text_of(task, int(t)) == word.word and inner[0, i]
+                if text_of(task, int(t)) == word.title and inner[0, i]
             )
             assert word.mass == pytest.approx(plan[place].numpy(), abs=1e-5)
             assert word.mass.sum() == pytest.approx(1 / float(inner.sum()), abs=1e-6)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from amif_lightning.callbacks.image_figures import WordMap
+from amif_lightning.callbacks.image_figures import HeatMap
 from amif_lightning.inference import explain as explaining
 from amif_lightning.inference.explain import SIDE, explain
+from amif_lightning.inference.occlusion import occlusion
 from amif_lightning.losses.transport import TokenTransport
 from amif_lightning.models.eval_mode import evaluation_mode
 from amif_lightning.tasks import AMiFVQA
@@ -33,21 +34,21 @@ def test_each_informative_word_has_a_map_of_its_row_of_the_plan(
     question: str,
     words: list[str],
 ) -> None:
-    drawn: list[WordMap] = []
-    real = explaining.plans_figure
+    drawn: list[HeatMap] = []
+    real = explaining.maps_figure
 
     def spy(studies: Any, *others: Any) -> Any:
         drawn.extend(studies[0][2])
         return real(studies, *others)
 
-    monkeypatch.setattr(explaining, "plans_figure", spy)
+    monkeypatch.setattr(explaining, "maps_figure", spy)
     asked = Asked(saved.data.file_of(saved.data.splits.test[0]), question)
     made = explain(restored, asked, ask(restored, [asked])[0])
-    assert made.get_figwidth() * made.dpi > (2 + len(words)) * SIDE
+    assert made.get_figwidth() * made.dpi > (3 + len(words)) * SIDE
     shown = " ".join(text.get_text() for text in made.axes[0].texts)
     assert "Not for clinical use." in shown
-    assert all(f"{word}: " in shown for word in words)
-    assert [one.word for one in drawn] == words
+    (best, *_) = ask(restored, [asked])[0].answers
+    assert [one.title for one in drawn] == [*words, f"hiding: {best.answer}"]
 
     inputs = inputs_of(restored, [asked])
     with evaluation_mode(restored):
@@ -58,9 +59,10 @@ def test_each_informative_word_has_a_map_of_its_row_of_the_plan(
     every = torch.ones(patches.shape[:2], dtype=torch.bool)
     plan, _ = TokenTransport().plan(encoded.words, patches, kept, every)
     pieces = [saved.data.tokenizer.decode([i]) for i in inputs.tokens.ids[0].tolist()]
-    for one in drawn:
-        row = plan[0, pieces.index(one.word)].numpy()
+    for one in drawn[:-1]:
+        row = plan[0, pieces.index(one.title)].numpy()
         np.testing.assert_allclose(one.mass, row, atol=1e-9)
+    np.testing.assert_allclose(drawn[-1].mass, occlusion(restored, inputs, best.answer), atol=1e-9)
 
 
 def test_a_task_with_transport_is_drawn_with_its_own_settings(

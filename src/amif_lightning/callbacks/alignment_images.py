@@ -15,10 +15,10 @@ from amif_lightning.callbacks.image_figures import (
     INK,
     WRONG,
     Card,
-    WordMap,
+    HeatMap,
     cards_figure,
+    maps_figure,
     matrices_figure,
-    plans_figure,
 )
 from amif_lightning.callbacks.validation_images import ValidationImages, array
 from amif_lightning.losses.alignment import Sides, same_sample, soft_labels
@@ -28,6 +28,10 @@ from amif_lightning.models.words import Word, informative, words_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PLANS = (
+    "The transport plan of words: where each is sent. An outlined region: the finding that the "
+    "word names."
+)
 _HARDEST = (
     "The hardest negatives: the texts drawn for images with the highest cosine to their image."
 )
@@ -113,7 +117,8 @@ class AlignmentImages(ValidationImages):
             {} if task.pairs is None else task.pairs.named(study, image)
             for study, image in zip(batch.study_ids, batch.first_ids, strict=True)
         ]
-        studies: list[tuple[Any, str, list[WordMap]]] = []
+        centres = task.vision.patch_centres
+        studies: list[tuple[Any, str, list[HeatMap]]] = []
         groups = batch.relevance.tolist()
         # Prefer studies with known regions, then the first study of every group of findings.
         for row in sorted(
@@ -122,17 +127,17 @@ class AlignmentImages(ValidationImages):
             words = words_of(batch.text.ids[row], batch.text.mask[row], tokenizer)
             moved = [word for word in words if bool(local.mask[row, list(word.places)].all())]
             maps = [
-                WordMap(
+                HeatMap(
                     word.text,
                     array(plan[row, list(word.places)].sum(0)),
+                    centres,
                     named[row].get(word.text.lower()),
                 )
                 for word in _telling(moved, named[row], self.words)
             ]
             if maps and len(studies) < self.studies:
                 studies.append((array(batch.first[row]), batch.texts[row], maps))
-        centres = task.vision.patch_centres
-        return plans_figure(studies, centres, self.side) if studies else None
+        return maps_figure(studies, self.side, _PLANS) if studies else None
 
     def _hardest(self, task: Any, batch: StudyBatch, image: Tensor, text: Tensor) -> Figure | None:
         given = batch.teacher

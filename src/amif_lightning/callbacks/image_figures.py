@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 INK, GREY, RIGHT, WRONG = "#141414", "#787878", "#006e28", "#b41414"
 _DPI = 100
 _MARGIN, _LINE, _LETTER = 10, 15, 7.05  # pixels; a letter of the fixed-width font takes 7
+_SHARES = (
+    "A map shows the share of its total in each cell, on one scale for all maps. Peak: the "
+    "greatest share; even: the share in a uniform map."
+)
 _FONT: dict[str, Any] = {"family": "monospace", "size": 8, "parse_math": False}
 
 
@@ -28,6 +32,7 @@ class Card:
     texts: tuple[tuple[str, int, str], ...] = ()  # text, maximum number of lines, colour
     image: NDArray[np.floating[Any]] | None = None  # (3, H, W) network input
     heat: Array | None = None  # (g, g), not negative, drawn over the image
+    centres: Array | None = None  # (g,) of the heat's cells, see `enlarged`
     region: NDArray[np.bool_] | None = None  # (H, W) mask to outline
     columns: int = 1  # width of the texts in cards
 
@@ -38,12 +43,13 @@ class Card:
 
 
 @dataclass(frozen=True)
-class WordMap:
-    """Transport plan of one word."""
+class HeatMap:
+    """Where a word is sent by a transport plan, or what an answer depends on."""
 
-    word: str
-    mass: Array  # (P,) mass of the word on the patches, row by row
-    region: NDArray[np.bool_] | None = None  # (H, W) mask of the finding that the word names
+    title: str
+    mass: Array  # (g * g,) on the cells, row by row, not negative
+    centres: Array  # (g,) of the cells' rows and columns, see `enlarged`
+    region: NDArray[np.bool_] | None = None  # (H, W) mask of the finding that a word names
 
 
 def displayed(image: NDArray[np.floating[Any]]) -> Array:
@@ -65,16 +71,13 @@ def enlarged(grid: Array, centres: Array, side: int) -> Array:
     return heat
 
 
-def cards_figure(
-    rows: Sequence[Sequence[Card]], side: int, note: str = "", centres: Array | None = None
-) -> Figure:
+def cards_figure(rows: Sequence[Sequence[Card]], side: int, note: str = "") -> Figure:
     """Draw rows of cards; all heat maps share one scale, shown at the right.
 
     Args:
         rows: At least one card.
         side: Side of each image in pixels.
         note: Caption above the cards.
-        centres: Centres of the heat maps' cells; see :func:`enlarged`.
     """
     from matplotlib.figure import Figure
 
@@ -99,7 +102,7 @@ def cards_figure(
         for card in row:
             top = first + number * tall
             if card.image is not None:
-                _image(axes, card, (left, left + side, top + side, top), centres, hottest)
+                _image(axes, card, (left, left + side, top + side, top), hottest)
                 top += side + _MARGIN // 2
             letters = int((wide * card.columns - _MARGIN) / _LETTER)
             for text, max_lines, colour in card.texts:
@@ -118,38 +121,28 @@ def cards_figure(
     return figure
 
 
-def plans_figure(
-    studies: Sequence[tuple[NDArray[np.floating[Any]], str, Sequence[WordMap]]],
-    centres: Array,
+def maps_figure(
+    samples: Sequence[tuple[NDArray[np.floating[Any]], str, Sequence[HeatMap]]],
     side: int,
-    caution: str = "",
+    note: str,
 ) -> Figure:
-    """Draw one row per study: image, text and a heat map for each word.
+    """Draw one row per sample: image, text and heat maps.
 
-    ``studies``, at least one, are images (3, H, W) with their text and at least one word. The
-    ``caution`` is added to the caption; the other arguments are as in :func:`cards_figure`.
+    ``samples``, at least one, are images (3, H, W) with their text and at least one map. ``note``
+    is the caption, which explains the maps' colours; ``side`` is that of each image in pixels.
     """
     rows = []
-    for image, text, words in studies:
+    for image, text, maps in samples:
         # The text is as high as a map with its two lines.
         row = [Card(image=image), Card(((text, 2 + side // _LINE, INK),))]
-        for word in words:
-            total = float(word.mass.sum())
-            share = word.mass / max(total, 1e-12)
-            texts = (
-                (f"{word.word}: {total:.1%}", 1, INK),
-                (f"peak {float(share.max()):.0%}, even {1 / len(share):.1%}", 1, GREY),
-            )
-            grid = share.reshape(len(centres), len(centres))
-            row.append(Card(texts, image, grid, word.region))
+        for one in maps:
+            share = one.mass / max(float(one.mass.sum()), 1e-12)
+            peak = f"peak {float(share.max()):.0%}, even {1 / len(share):.1%}"
+            grid = share.reshape(len(one.centres), len(one.centres))
+            texts = ((one.title, 1, INK), (peak, 1, GREY))
+            row.append(Card(texts, image, grid, one.centres, one.region))
         rows.append(row)
-    note = (
-        "Transport plan of a word: the share of its mass on each patch, one scale for all maps. "
-        "Next to the word: its share of the plan. Peak: the greatest share; even: a patch's share "
-        "in a uniform plan. An outlined region: the finding that the word names. "
-        f"{caution}"
-    )
-    return cards_figure(rows, side, note, centres)
+    return cards_figure(rows, side, f"{note} {_SHARES}")
 
 
 def matrices_figure(
@@ -194,7 +187,6 @@ def _image(
     axes: Axes,
     card: Card,
     place: tuple[float, float, float, float],
-    centres: Array | None,
     hottest: float,
 ) -> None:
     """Draw a card's image, heat map and region at (left, right, bottom, top)."""
@@ -202,8 +194,8 @@ def _image(
     left, right, bottom, top = place
     axes.imshow(displayed(card.image), extent=place)
     if card.heat is not None:
-        assert centres is not None
-        heat = enlarged(card.heat, centres, card.image.shape[1]) / max(hottest, 1e-12)
+        assert card.centres is not None
+        heat = enlarged(card.heat, card.centres, card.image.shape[1]) / max(hottest, 1e-12)
         axes.imshow(_colours(heat), extent=place)
     if card.region is not None and card.region.any():
         down, across = (np.clip((np.arange(n + 2) - 0.5) / n, 0, 1) for n in card.region.shape)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from amif_lightning.answer_space import AnswerSpace
-from amif_lightning.batch import VQABatch
+from amif_lightning.batch import Tokens, VQABatch
 from amif_lightning.data.loading.token_cache import FrozenEncoders
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Prediction, VocabularyReading
@@ -225,10 +225,10 @@ class AMiFVQA(TrainingDomainTask):
         return DecoderInput(reading.states, mask, encoded.words.shape[1], reading)
 
     def answer_log_likelihood(
-        self, fused: DecoderInput, batch: VQABatch, label_smoothing: float = 0.0
+        self, fused: DecoderInput, answer: Tokens, label_smoothing: float = 0.0
     ) -> Tensor:
-        """Compute the log-likelihood (B,) of the batch's answers with their end token."""
-        ids, mask = batch.answer.ids, batch.answer.mask
+        """Compute the log-likelihood (B,) of answers with their end token."""
+        ids, mask = answer.ids, answer.mask
         hidden = self.decoder.hidden(ids[:, :-1], fused.states, fused.mask, mask[:, :-1])
         logits = self.decoder.logits(hidden[mask[:, 1:]])
         return sequence_log_likelihood(logits, ids[:, 1:], mask[:, 1:], label_smoothing)
@@ -284,7 +284,7 @@ class AMiFVQA(TrainingDomainTask):
         """Return the answers' mean negative log-likelihood plus the weighted auxiliary losses."""
         encoded = encode_batch(self, batch)
         fused = self.read(encoded)
-        likelihood = self.answer_log_likelihood(fused, batch, self.label_smoothing)
+        likelihood = self.answer_log_likelihood(fused, batch.answer, self.label_smoothing)
         # float32 under any default type; filled on the device, because a copy would synchronise.
         questions = torch.full((), len(batch), dtype=torch.float32, device=self.device)
         gate = known = torch.zeros_like(questions)
@@ -323,7 +323,7 @@ class AMiFVQA(TrainingDomainTask):
         """Answer, count, and update the loss."""
         fused = self(batch)
         predictions = self._predict(fused, batch, self.val_accuracy, self.val_knowledge)
-        self.val_loss.update(-self.answer_log_likelihood(fused, batch))
+        self.val_loss.update(-self.answer_log_likelihood(fused, batch.answer))
         return {"predictions": predictions}
 
     def test_step(

@@ -125,7 +125,7 @@ class AnswerDecoder(nn.Module):
             position_ids=positions,
             encoder_hidden_states=states,
             encoder_attention_mask=states_mask,
-            past_key_values=cache,
+            cache=cache,
             use_cache=cache is not None,
         )
         return output.last_hidden_state
@@ -169,7 +169,7 @@ def generate(
         encoder_hidden_states=states,
         encoder_attention_mask=states_mask,
         # The default is one DynamicCache, which cross-attention cannot use.
-        past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
+        cache=EncoderDecoderCache(DynamicCache(), DynamicCache()),
         num_beams=beams,
         do_sample=False,
         length_penalty=0.0,

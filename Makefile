@@ -153,6 +153,11 @@ benchmark: $(STAMP) ## speed and memory, compared with a plain formulation
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; \
 	  $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
 
+.PHONY: docs
+docs: $(STAMP) ## the documents and the reference of the code as a site, build/docs/index.html
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/docs
+
 # ---- checks ----------------------------------------------------------------------------------------
 # Tests of one file share fixtures and stay in one process. Each process has one thread, because they share the cores.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile

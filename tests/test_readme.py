@@ -19,6 +19,7 @@ from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -149,6 +150,15 @@ def shared(words: list[str]) -> None:
     assert main(words[: words.index("--push")]) == 0
 
 
+def shown(words: list[str]) -> None:
+    """Load a checkpoint at the path of the command; the page is not served."""
+    place = Path(words[words.index("--ckpt_path") + 1])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(CHECKPOINT, place)
+    with mock.patch("uvicorn.Server.run"):
+        assert main([*words, "--port", "0"]) == 0
+
+
 @dataclass(frozen=True)
 class Rule:
     """The check of commands with the same first words.
@@ -169,6 +179,7 @@ RULES = [
     *(Rule([*start, "audit"], audited) for start in (PYTHON, ["amif-lightning"])),
     Rule([*PYTHON, "answer"], answered),
     Rule([*PYTHON, "share"], shared),
+    Rule([*PYTHON, "demo"], shown),
     Rule([*PYTHON, "export-questions"], reported),
     Rule([*PYTHON, "score"], judged),
     Rule([*PYTHON, "report"], reported),

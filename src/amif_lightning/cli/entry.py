@@ -99,6 +99,7 @@ TRAINER_COMMANDS = {
 }
 OTHER_COMMANDS = {
     "answer": "ask a checkpoint about an image, a folder of images or a file of pairs",
+    "demo": "show a page on this machine that asks a checkpoint about images",
     "audit": "count a data set, report leaks and bad images (exit code 1); needs no model",
     "export-questions": "write the questions of a split for another model, with its controls",
     "prepare": "data: download and unpack a set; weights: fetch models; teacher: store features",
@@ -143,6 +144,7 @@ examples:
   python -m amif_lightning prepare weights --to data/weights
   python -m amif_lightning prepare teacher --config experiments/pretrain/base.yaml
   python -m amif_lightning answer --ckpt_path best.ckpt --image scan.png --question "..."
+  python -m amif_lightning demo --ckpt_path best.ckpt
   python -m amif_lightning share best.ckpt --to FOLDER
   python -m amif_lightning report runs
   python -m amif_lightning score answers.jsonl --data VQARAD --data.root data/vqa_rad

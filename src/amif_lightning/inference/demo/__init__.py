@@ -1,0 +1,1 @@
+"""The page of ``demo``, which asks one checkpoint about images."""

@@ -121,6 +121,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=["test", "validation"], default="test")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--vision", default="efficientnet-lite0")
+    parser.add_argument("--layer", help="model.init_args.vision_layer; default: the last")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--cache", type=Path, default=Path("runs/tokens"))
     parser.add_argument("--hold-out", action="store_true")
@@ -128,11 +129,11 @@ def main(args: Sequence[str] | None = None) -> int:
     data: VQADataModule = getattr(data_modules, given.data)(
         root=given.root, image_size=given.image_size, test_split=given.split, tokenizer="minilm"
     )
-    tower = build_vision(given.vision, "auto", given.image_size)
+    tower = build_vision(given.vision, "auto", given.image_size, layer=given.layer)
     assert isinstance(tower, TimmTower)
     parts = data.splits
     rows = [*parts.train, *parts.validation, *(() if given.hold_out else parts.test)]
-    features = features_of(data, tower.eval(), given.vision, given.cache, rows)
+    features = features_of(data, tower.eval(), f"{given.vision} {given.layer}", given.cache, rows)
     values = [run(data, seed, features, not given.hold_out) for seed in given.seeds]
     print(f"mean {sum(values) / len(values):.1f} %")
     return 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -94,10 +96,33 @@ def test_a_checkpoint_without_record_is_shared_with_a_warning(
     assert "Nothing is known of this model's accuracy" in (tmp_path / "model/README.md").read_text()
 
 
+def test_a_space_runs_the_demo_on_its_model(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "amif_lightning-0.1.0-py3-none-any.whl"
+    wheel.write_bytes(b"a wheel")
+    space = tmp_path / "my-space"
+    assert main(["share", str(checkpoint), "--space", str(space), "--wheel", str(wheel)]) == 0
+    front = yaml.safe_load((space / "README.md").read_text("utf-8").split("---")[1])
+    assert front == {"title": "my-space", "sdk": "docker", "app_port": 7860}
+    lines = (space / "Dockerfile").read_text("utf-8").splitlines()
+    copied = [line.split()[-2] for line in lines if line.startswith("COPY")]
+    assert all((space / name).exists() for name in copied)
+    (command,) = (json.loads(line[4:]) for line in lines if line.startswith("CMD "))
+    assert command[:3] == ["python", "-m", "amif_lightning"]
+    monkeypatch.chdir(space)
+    with mock.patch("uvicorn.Server.run") as served:
+        assert main([*command[3:], "--port", "0"]) == 0
+    served.assert_called_once()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ([], "give --to FOLDER, --push NAMESPACE/NAME, or both"),
+        ([], "give --to FOLDER, --push NAMESPACE/NAME or --space FOLDER"),
+        (["--space", "space"], "--space FOLDER and --wheel FILE.whl go together"),
+        (["--space", "space", "--wheel", "x.whl"], "x.whl is no wheel of this package"),
+        (["--space", ".", "--wheel", "x.whl"], "exists already: give a new folder as --space"),
         (["--to", "model", "--public"], "--public is for the repository of --push"),
         (["--to", "."], "exists already: give a new folder"),
         (["--push", "me/forbidden"], "The model could not be uploaded to me/forbidden"),

@@ -25,6 +25,13 @@ def share_parser() -> PlainParser:
     add = parser.add_argument
     add("checkpoint", metavar="CKPT", type=Path, help="such as best.ckpt of a run folder")
     add("--to", metavar="FOLDER", type=Path, help="the folder to write; it must not exist")
+    add(
+        "--space",
+        metavar="FOLDER",
+        type=Path,
+        help="write a Docker Space of the hub, which serves the page of `demo`; with --wheel",
+    )
+    add("--wheel", metavar="FILE.whl", type=Path, help="of this package: pip wheel --no-deps .")
     add("--push", metavar="NAMESPACE/NAME", help="also upload it to this repository of the hub")
     add("--public", action="store_true", help="make a new repository public; private by default")
     return parser
@@ -37,12 +44,20 @@ def main(argv: Sequence[str]) -> int:
         UserError: If the checkpoint is unusable, the folder exists, or the upload fails.
     """
     options = share_parser().parse_args(argv)
-    if options.to is None and options.push is None:
-        raise UserError("give --to FOLDER, --push NAMESPACE/NAME, or both.")
+    if options.to is None and options.push is None and options.space is None:
+        raise UserError("give --to FOLDER, --push NAMESPACE/NAME or --space FOLDER.")
+    if (options.space is None) != (options.wheel is None):
+        raise UserError("--space FOLDER and --wheel FILE.whl go together: give both.")
     if options.public and options.push is None:
         raise UserError("--public is for the repository of --push: give both.")
-    if options.to is not None and options.to.exists():
-        raise UserError(f"{options.to} exists already: give a new folder as --to.")
+    for option in ("to", "space"):
+        given = getattr(options, option)
+        if given is not None and given.exists():
+            raise UserError(f"{given} exists already: give a new folder as --{option}.")
+    if options.space is not None:
+        _write_space(options.checkpoint, options.space, options.wheel)
+        if options.to is None and options.push is None:
+            return 0
     with ExitStack() as stack:
         target = options.to
         if target is None:
@@ -60,6 +75,17 @@ def main(argv: Sequence[str]) -> int:
         if options.push is not None:
             print(f"Uploaded to {_push(target, options.push, options.public)}.")
     return 0
+
+
+def _write_space(checkpoint: Path, target: Path, wheel: Path) -> None:
+    from amif_lightning.inference.space import MODEL, write_space
+
+    with new_folder(target, "free disk space there, or give another folder as --space") as folder:
+        write_space(folder, wheel, target.name)  # checks the wheel before the slow part
+        (folder / MODEL).mkdir()
+        _write(checkpoint, folder / MODEL, target.name)
+        folder.rename(target)
+    print(f"Space written to {target}: read model/README.md before you upload it.")
 
 
 def _write(checkpoint: Path, folder: Path, name: str) -> bool:

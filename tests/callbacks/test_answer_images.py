@@ -29,7 +29,7 @@ def test_a_card_says_what_was_asked_expected_and_answered() -> None:
         words, _, colours = zip(*card.texts, strict=True)
         sign = "right" if right else "wrong"
         read = ("read: left 61%, small 20%; gate 0.49",) if right else ()
-        assert words == ("Q: Which side?", "A: yes", f"{sign}: left", *read)
+        assert words == ("Which side?", "truth: yes", f"model: left ({sign})", *read)
         assert colours[2] == colour
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertForPreTraining, RobertaConfig, RobertaModel
+from transformers.utils import logging
 
 from amif_lightning.errors import UserError
 from amif_lightning.models import packages
@@ -153,6 +154,18 @@ def one_sentence(error: pytest.ExceptionInfo[UserError]) -> str:
     assert text.endswith(".")
     assert "\n" not in text
     return text
+
+
+def test_loading_prints_nothing_and_leaves_the_verbosity(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_bert(tmp_path)  # with heads that a text encoder does not use
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    capfd.readouterr()
+    TextEncoder(str(tmp_path))
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
 @pytest.mark.parametrize("pretrained", [True, False])

@@ -70,11 +70,11 @@ def _pixels(task: Any, batch: VQABatch, row: int) -> Tensor:
 
 def answer_card(batch: VQABatch, row: int, given: Prediction, image: Tensor) -> Card:
     """Make a card: the image above question, reference, prediction and vocabulary attention."""
-    sign, colour = ("right", RIGHT) if given.correct else ("wrong", WRONG)
+    verdict, colour = ("right", RIGHT) if given.correct else ("wrong", WRONG)
     texts = [
-        (f"Q: {batch.questions[row]}", 3, INK),
-        (f"A: {batch.references[row][0]}", 2, INK),
-        (f"{sign}: {given.answer}", 2, colour),
+        (batch.questions[row], 3, INK),
+        (f"truth: {batch.references[row][0]}", 2, INK),
+        (f"model: {given.answer} ({verdict})", 2, colour),
     ]
     if given.knowledge is not None:
         read = reading_text(given.knowledge.read, given.knowledge.gate)

@@ -23,7 +23,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 from amif_lightning.callbacks.divergence import DivergenceGuard
 from amif_lightning.checkpoint_file import read_checkpoint
@@ -369,20 +368,18 @@ class AmifCLI(LightningCLI):
 
 
 def _silence() -> None:
-    """Hide Lightning's advertisements and three warnings that no user can act on."""
-    warnings.filterwarnings(
-        "ignore", message=r".*isinstance\(treespec, LeafSpec\).*", category=FutureWarning
-    )
-    # The run folder contains config.yaml by then; RunFolder.check_fit protects earlier runs.
-    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
-    # Lightning looks for `state_dict` on the loader. Ours continues exactly without: the data
-    # module skips the batches that the trainer has seen (VQADataModule.train_dataloader).
-    warnings.filterwarnings(
-        "ignore",
-        message=r"You're resuming from a checkpoint that ended before the epoch ended and your "
-        r"dataloader is not resumable\.",
-        category=PossibleUserWarning,
-    )
+    """Hide Lightning's advertisements and four warnings that no user can act on."""
+    for message in (
+        r".*isinstance\(treespec, LeafSpec\).*",
+        # The run folder contains config.yaml by then; RunFolder.check_fit protects earlier runs.
+        r"Checkpoint directory .* exists and is not empty",
+        # Lightning looks for `state_dict` on the loader. Ours continues exactly without: the data
+        # module skips the batches that the trainer has seen (VQADataModule.train_dataloader).
+        r"You're resuming from a checkpoint that ended before the epoch ended and your dataloader "
+        r"is not resumable\.",
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen encoders
+    ):
+        warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_a_tip)
     hide_full_disk_of_threads()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel
+from transformers.utils import logging
 
 from amif_lightning.checkpoint_file import check_weights
 from amif_lightning.errors import UserError, first_line
@@ -140,13 +143,14 @@ def _load(name: str, pretrained: bool, attention_dropout: float | None) -> BertM
     check_weights(source)
     try:
         # Weights are trained in float32; mixed precision casts them.
-        loaded: Any = BertModel.from_pretrained(
-            str(source),
-            config=config,
-            add_pooling_layer=False,
-            dtype=torch.float32,
-            output_loading_info=True,  # gives a pair
-        )
+        with _quiet():
+            loaded: Any = BertModel.from_pretrained(
+                str(source),
+                config=config,
+                add_pooling_layer=False,
+                dtype=torch.float32,
+                output_loading_info=True,  # gives a pair
+            )
     except Exception as error:  # pickle and safetensors readers raise many types
         raise damaged(name, first_line(error)) if packed else _unreachable(name, error) from error
     model: BertModel = loaded[0]
@@ -161,6 +165,20 @@ def _load(name: str, pretrained: bool, attention_dropout: float | None) -> BertM
         )
     # The Trainer would keep the evaluation mode of a loaded model and fine-tune without dropout.
     return model.train()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide transformers' bar and its report, which lists the unused pooling layer."""
+    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _unreachable(name: str, error: Exception) -> UserError:

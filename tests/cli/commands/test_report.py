@@ -32,13 +32,11 @@ def test_both_kinds_are_in_one_report(
     output, figure = tmp_path / "out" / "report.md", tmp_path / "out" / "scores.svg"
     main([str(tmp_path), "--output", str(output), "--figure", str(figure), "--published"])
     out = capsys.readouterr().out
-    printed = out.split("\n\n")
     assert "## Results" not in out
     assert str(output) in out
     assert str(figure) in out
     text = output.read_text(encoding="utf-8")
-    assert text.split("\n\n")[:2] == printed[:2]
-    assert [line.split(" ")[0] for line in printed[:2]] == ["VQARAD", "Phantom"]
+    assert [line.split(" ")[0] for line in text.split("\n\n")[:2]] == ["VQARAD", "Phantom"]
     assert re.findall("^## (.*)", text, re.MULTILINE) == [
         "Results",
         "Image-text retrieval",
@@ -65,7 +63,7 @@ def test_the_baseline_picks_the_pairs_of_both_kinds(
     for name, accuracy, skill in (("base", 0.6, 1.5), ("same", 0.6, 1.5), ("worse", 0.2, 0.0)):
         write_run(0, experiment=name, accuracy=accuracy)
         write_search(0, experiment=name, skill=skill)
-    main([str(tmp_path), "--baseline", "base"])
+    main([str(tmp_path), "--baseline", "base", "--details"])
     text = capsys.readouterr().out
     verdicts = [line for line in text.splitlines() if "the baseline base" in line]
     assert [line.split("], ")[1].split(": ")[0] for line in verdicts] == ["same", "worse"] * 2
@@ -73,7 +71,7 @@ def test_the_baseline_picks_the_pairs_of_both_kinds(
         assert "no evidence of a difference from the baseline base: 0.0 points of " in same
         assert "BELOW the baseline base (95 % interval -" in worse
     assert not re.search(r"\| same +\| worse", text)
-    main([str(tmp_path)])
+    main([str(tmp_path), "--details"])
     assert re.search(r"\| same +\| worse", capsys.readouterr().out)
 
 
@@ -84,6 +82,7 @@ def test_the_baseline_picks_the_pairs_of_both_kinds(
         (["--figure", "a.png"], r"end its name in \.svg"),
         (["--html", "a.md"], r"end its name in \.html"),
         (["--no-images"], r"--no-images needs --html FILE\.html"),
+        (["--published"], r"--published needs --details, --output FILE or --html FILE\.html"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(
@@ -122,10 +121,9 @@ def test_the_page_is_written_besides_the_markdown(
     file = tmp_path / "out" / "report.html"
     main([str(tmp_path), "--html", str(file), "--no-images"])
     out = capsys.readouterr().out
-    assert out.startswith("VQARAD osf [clean, test], vqa-rad, 1 seed:")
-    assert "## Results" in out
-    assert "## Published numbers" not in out
-    assert out.endswith(f"\nPage written to {file}.\n")
+    assert "VQARAD osf [clean," in out
+    assert "## Results" not in out
+    assert f"\nPage written to {file}.\nNext:\n" in out
     text = file.read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
     assert "Images were left out of this page (--no-images)." in text
@@ -163,10 +161,13 @@ def test_text_of_records_cannot_control_a_terminal_or_forge_markdown(
         for part in (f"--{'figure' if f.suffix == '.svg' else f.suffix[1:]}", str(f))
     ]
     words[0] = "--output"
-    main([str(tmp_path)])
+    main([str(tmp_path), "--details"])
     main([str(tmp_path), "--summary"])
+    printed = capsys.readouterr().out
     main([str(tmp_path), *words])
-    texts = [capsys.readouterr().out, *(file.read_text(encoding="utf-8") for file in files)]
+    overview = capsys.readouterr().out
+    assert all(line.isprintable() for line in overview.split("\n"))
+    texts = [printed, *(file.read_text(encoding="utf-8") for file in files)]
     for text in texts:
         assert "\\u001b[2J\\u001b]0;x" in text
         assert all(line.isprintable() for line in text.replace("\u00a0", " ").split("\n"))
@@ -197,19 +198,41 @@ def test_many_configurations_are_compared_on_request_only(
     for number in range(MAX_ALL_PAIRS + 1):
         write_run(0, experiment=f"x{number:02d}", images=10, per_image=3)
         if number == MAX_ALL_PAIRS - 1:
-            main([str(tmp_path)])
+            main([str(tmp_path), "--details"])
             assert "## Comparisons" in capsys.readouterr().out
             assert len(made) == 3 * 190  # three subsets have 30 questions
             made.clear()
-    main([str(tmp_path)])
+    main([str(tmp_path), "--details"])
     assert (
         "Nothing is compared on VQARAD test, because 21 configurations have 210 pairs: choose "
         in (capsys.readouterr().out)
     )
     assert not made
-    main([str(tmp_path), "--baseline", "x00"])
+    main([str(tmp_path), "--baseline", "x00", "--details"])
     assert "Nothing is compared" not in capsys.readouterr().out
     assert len(made) == 3 * 20  # grows with the number of configurations, not with its square
+
+
+def test_the_overview_fits_a_terminal_and_names_what_to_call_next(
+    write_run: Writer, write_search: Writer, tmp_path: Path, capsys: Capture
+) -> None:
+    path = write_run(0, experiment="long_" * 30, accuracy=0.7)
+    write_search(0)
+    main([str(tmp_path)])
+    table, following = capsys.readouterr().out.split("\nNext:\n")
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 100
+    verdict = lines[0].index("verdict")
+    column = "".join(line[verdict:].strip() + " " for line in lines)
+    assert "evidence that the images were used" in column
+    assert "evidence that image and text were aligned" in column
+    names = "".join(line[: lines[0].index("score")].strip() for line in lines)
+    assert "long_" * 30 in names
+    assert "VQARAD osf [clean," in names
+    assert [line.split()[3] for line in following.splitlines() if "amif" in line] == ["report"] * 2
+    (path.parent / "best.ckpt").touch()
+    main([str(tmp_path)])
+    assert f"demo --ckpt_path {path.parent / 'best.ckpt'}" in capsys.readouterr().out
 
 
 def test_options_are_not_abbreviated(tmp_path: Path) -> None:
@@ -232,7 +255,7 @@ def test_the_report_is_quick_and_needs_no_framework(
         "import sys\n"
         "from amif_lightning.cli.commands import report\n"
         "from amif_lightning.reports.records import answering, provenance, store\n"
-        f"code = report.main([{str(tmp_path)!r}, '--published', '--figure', "
+        f"code = report.main([{str(tmp_path)!r}, '--published', '--details', '--figure', "
         f"{str(tmp_path / 'a.svg')!r}, '--html', {str(tmp_path / 'a.html')!r}])\n"
         "heavy = {'torch', 'lightning', 'pytorch_lightning', 'transformers', 'torchmetrics', "
         "'pandas', 'matplotlib.pyplot', 'tensorflow', 'jsonargparse', 'data_modules'}\n"

@@ -106,7 +106,7 @@ def test_real_rules_reach_the_counted_baselines(
         own = {s: (found[name][s].correct, found[name][s].count) for s in counted}
         assert own == counted
     right = found["majority"]["overall"].correct
-    assert main(["report", "runs"]) == 0
+    assert main(["report", "runs", "--details"]) == 0
     assert "seed 0: 47/81, p = 0.003" in capsys.readouterr().out  # McNemar
     assert f"majority answer 'no' 29.5 ({right} of 451)" in printed
     assert right == sum(row.references[0] == "no" for row in VQARAD(str(root)).splits.test)

@@ -136,7 +136,8 @@ def main(argv: Sequence[str]) -> int:
         more = [word for name in planned.baselines for word in ("--baseline", name)]
         page = ["--html", str(folder / "report.html")]
         sweeper.call("report", str(folder), *page, *of_report, *more)
-    print(f'\nCurves, images and scores: make tensorboard RUNS="{options.runs}"')
+    else:
+        print(f'\nCurves and images: make tensorboard RUNS="{options.runs}"')
     return 0
 
 

@@ -58,10 +58,10 @@ def summary(groups: Iterable[AnyGroup]) -> str:
     columns: Columns[AnyGroup] = (
         ("data", lambda group: f"{group.key.dataset}, {group.key.split}"),
         ("experiment", lambda group: group.name),
-        ("score %", lambda group: f"{group.first.MAIN} {_level(group, group.first.MAIN)}"),
-        ("95 % interval", _interval),
-        ("baseline %", lambda group: _level(group, "baseline")),
-        ("control %", lambda group: _level(group, "control")),
+        ("score %", lambda group: f"{group.first.MAIN} {level_of(group, group.first.MAIN)}"),
+        ("95 % interval", interval_of),
+        ("baseline %", lambda group: level_of(group, "baseline")),
+        ("control %", lambda group: level_of(group, "control")),
         ("seeds", lambda group: str(len(group.runs))),
         ("verdict", lambda group: judge(group)[0].partition(", because")[0]),
     )
@@ -248,9 +248,9 @@ def search_table(groups: Sequence[SearchGroup]) -> Table:
         ("chance %", _chance),
         (
             f"same list for every query, precision@{JUDGED} %",
-            lambda group: _level(group, "control"),
+            lambda group: level_of(group, "control"),
         ),
-        (f"best possible precision@{JUDGED} %", lambda group: _level(group, "ceiling")),
+        (f"best possible precision@{JUDGED} %", lambda group: level_of(group, "ceiling")),
         ("zero-shot", _zero_shot),
         ("teacher KL, nats", _divergence),
         ("seeds", lambda group: str(len(group.runs))),
@@ -269,12 +269,14 @@ def _score(group: SearchGroup, measure: str) -> str:
     return f"{_mean(group, OVERALL, measure)}{between}"
 
 
-def _interval(group: AnyGroup) -> str:
+def interval_of(group: AnyGroup) -> str:
+    """Return the interval of the score, or a dash for too few cases."""
     enough = group.count() >= numbers.MIN_FOR_PERCENT
     return numbers.interval(group.interval() if enough else None)
 
 
-def _level(group: AnyGroup, measure: str) -> str:
+def level_of(group: AnyGroup, measure: str) -> str:
+    """Return a mean over seeds in percent, or a dash for too few cases."""
     level = group.level(measure) if group.count() >= numbers.MIN_FOR_PERCENT else None
     return numbers.NONE if level is None else percent(level)
 

@@ -217,7 +217,7 @@ def test_the_overview_fits_a_terminal_and_names_what_to_call_next(
     write_run: Writer, write_search: Writer, tmp_path: Path, capsys: Capture
 ) -> None:
     path = write_run(0, experiment="long_" * 30, accuracy=0.7)
-    write_search(0)
+    search = write_search(0)
     main([str(tmp_path)])
     table, following = capsys.readouterr().out.split("\nNext:\n")
     lines = table.splitlines()
@@ -230,6 +230,9 @@ def test_the_overview_fits_a_terminal_and_names_what_to_call_next(
     assert "long_" * 30 in names
     assert "VQARAD osf [clean," in names
     assert [line.split()[3] for line in following.splitlines() if "amif" in line] == ["report"] * 2
+    (search.parent / "best.ckpt").touch()  # cannot answer
+    main([str(tmp_path)])
+    assert "demo" not in capsys.readouterr().out
     (path.parent / "best.ckpt").touch()
     main([str(tmp_path)])
     assert f"demo --ckpt_path {path.parent / 'best.ckpt'}" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from amif_lightning.cli.commands.plain_parser import PlainParser
 from amif_lightning.data.files.atomic import write_atomically
 from amif_lightning.errors import UserError, printable
 from amif_lightning.reports.analysis.groups import AnyGroup, group_runs
-from amif_lightning.reports.records.store import find_records
+from amif_lightning.reports.records.store import ScoredRecord, find_records
 from amif_lightning.reports.render.comparisons import check_baselines
 from amif_lightning.reports.render.tables import published_table, report, summary
 from amif_lightning.reports.render.terminal import overview
@@ -120,14 +120,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _next(options: argparse.Namespace, found: Sequence[tuple[Path, object]]) -> list[str]:
+def _next(options: argparse.Namespace, found: Sequence[tuple[Path, ScoredRecord]]) -> list[str]:
     """List commands that show more."""
     call, folder = "  python -m amif_lightning", shlex.quote(str(options.folder))
     commands = [f"{call} report {folder} --details"]
     if options.html is None:
         commands.append(f"{call} report {folder} --html report.html")
     commands.append(f"  make tensorboard RUNS={folder}")
-    kept = (path.parent / "best.ckpt" for path, _ in found)
+    kept = (path.parent / "best.ckpt" for path, run in found if run.kind != "retrieval")
     checkpoint = next((path for path in kept if path.is_file()), None)
     if checkpoint is not None:
         commands.append(f"{call} demo --ckpt_path {shlex.quote(str(checkpoint))}")

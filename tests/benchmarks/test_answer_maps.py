@@ -11,6 +11,7 @@ import torch
 
 from amif_lightning.data.schema.questions import VQAExample
 from amif_lightning.errors import UserError
+from amif_lightning.inference.explain import MEASURED
 from amif_lightning.tasks import AMiFVQA
 from benchmarks.measures import answer_maps
 from benchmarks.measures.answer_maps import asked_findings, main
@@ -66,3 +67,11 @@ def test_a_run_prints_both_tables(
     for line in ("words of the finding", "answer about the finding", "control: another question"):
         assert line in printed
     assert image.stat().st_size > 1000
+
+
+def test_the_figure_prints_the_committed_measures() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "results" / "answer_maps.txt").read_text("utf-8")
+    rows = {"plan": "words of the finding", "hiding": "answer about the finding"}
+    for name, row in rows.items():
+        (line,) = (line for line in text.splitlines() if line.startswith(row))
+        assert f"{float(line[len(row) :].split()[4]):.1f}" == MEASURED[name]

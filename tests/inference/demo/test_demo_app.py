@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
@@ -16,6 +17,7 @@ from PIL import Image
 from amif_lightning.inference.demo.app import Demo, application
 from amif_lightning.tasks import AMiFVQA
 from amif_lightning.tasks.answering.single_question import Asked, ask
+from tests.data.preprocessing.test_dicom import written
 from tests.inference.conftest import Saved
 
 requests = pytest.importorskip("requests")
@@ -66,6 +68,18 @@ def test_an_upload_is_answered_as_by_the_command(
         assert seen.size == (512, 512)
     example = posted(address, "answer", question=QUESTION, example="0").json()
     assert example["answers"] == given["answers"]
+
+
+def test_a_frame_of_a_dicom_file_is_asked(address: str, restored: AMiFVQA, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 4000, (2, 40, 30), dtype=np.uint16)
+    file = written(tmp_path / "scan.dcm", frames)
+    given = posted(
+        address, "answer", (file.name, file.read_bytes()), question=QUESTION, frame="1"
+    ).json()
+    (expected,) = ask(restored, [Asked(file, QUESTION, 1)])
+    assert given["answers"] == [[text, pytest.approx(p)] for text, p in expected.answers]
+    missing = posted(address, "answer", (file.name, file.read_bytes()), question=QUESTION)
+    assert "scan.dcm" in missing.json()["error"]  # which of the two is not said
 
 
 def test_maps_and_examples_are_images(address: str) -> None:

@@ -136,7 +136,7 @@ def test_record_predictions_metric_and_report_agree(
     assert saved["model"]["init_args"]["restrict_closed"] is False
     assert read_record(trained / "result-test.json", ResultRecord).test_runs == 2
     capsys.readouterr()
-    assert report([str(trained.parents[1])]) == 0
+    assert report([str(trained.parents[1]), "--details"]) == 0
     overall = read_record(trained / "result-test.json", ResultRecord).scores["overall"]
     sentence = f"{overall.correct} of {overall.count} questions are right"
     assert sentence in capsys.readouterr().out

@@ -32,7 +32,9 @@ def image(saved: Saved) -> Path:
 @pytest.fixture(scope="module")
 def address(restored: AMiFVQA, image: Path) -> Iterator[str]:
     restored.doubts = ("Nothing is known.",)
-    demo = Demo(restored, "a <b> model", [Asked(image, QUESTION), Asked("gone.png", "<i>?")])
+    demo = Demo(
+        restored, "a <b> model", [Asked(image, QUESTION), Asked("gone.png", "<i>?")], ["62 %."]
+    )
     server = uvicorn.Server(uvicorn.Config(application(demo), port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -51,7 +53,13 @@ def posted(address: str, path: str, file: tuple[str, bytes] | None = None, **for
 
 def test_the_page_shows_verdict_and_examples_as_text(address: str) -> None:
     text = requests.get(address, timeout=60).text
-    for part in ("Nothing is known.", "not for clinical use", "a &lt;b&gt; model", "&lt;i&gt;?"):
+    for part in (
+        "Nothing is known.",
+        "62 %.",
+        "not for clinical use",
+        "a &lt;b&gt; model",
+        "&lt;i&gt;?",
+    ):
         assert part in text
     for outside in ("https://", "http://"):  # nothing is fetched from elsewhere
         assert outside not in text

@@ -68,12 +68,17 @@ def main(argv: Sequence[str]) -> int:
     with _listening(options.host, options.port) as listening:
         from amif_lightning.inference.demo.app import Demo, application
         from amif_lightning.inference.load import restore
+        from amif_lightning.inference.model_card import results_of
+        from amif_lightning.reports.render.verdicts import verdict
         from amif_lightning.tasks.answering.shared_folder import fetch_shared
         from amif_lightning.tasks.answering.single_question import Asked
 
         task = restore(options.ckpt_path or fetch_shared(options.model), options.device)
         examples = [Asked(one.image, one.question, one.frame) for one in asked]
-        demo = Demo(task, str(options.ckpt_path or options.model), examples)
+        named = str(options.ckpt_path or options.model)
+        # The doubts repeat a bad verdict.
+        groups = [] if options.model or task.doubts else results_of(Path(named))
+        demo = Demo(task, named, examples, [verdict(group) for group in groups])
         hosts = [LOOPBACK, "localhost"] if options.host == LOOPBACK else ["*"]
         port = listening.getsockname()[1]
         print(f"http://{options.host}:{port}/   (Ctrl-C ends it). {NOTICE}", flush=True)

@@ -44,10 +44,18 @@ class Demo:
         task: In evaluation mode.
         name: Name of the checkpoint, shown on the page.
         examples: Shown on the page to be asked with one click.
+        verdicts: Sentences of its own tests, shown at the top with the task's doubts.
     """
 
-    def __init__(self, task: AMiFVQA, name: str, examples: Sequence[Asked] = ()) -> None:
+    def __init__(
+        self,
+        task: AMiFVQA,
+        name: str,
+        examples: Sequence[Asked] = (),
+        verdicts: Sequence[str] = (),
+    ) -> None:
         self.task, self.name, self.examples = task, name, list(examples)
+        self.banner = [printable(text) for text in (*task.doubts, *verdicts)]
         self._busy = Lock()  # evaluation mode is a state of the task
 
     def page(self) -> str:
@@ -60,7 +68,7 @@ class Demo:
         space = answers_known(self.task)
         return environment.get_template("page.html.jinja").render(
             name=self.name,
-            doubts=[printable(text) for text in self.task.doubts],
+            banner=self.banner,
             candidates=len(space.candidates),
             examples=[(place, one.question) for place, one in enumerate(self.examples)],
         )

@@ -13,7 +13,7 @@ MODEL, PORT = "model", 7860
 _DOCKERFILE = """\
 FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 user
-WORKDIR /home/user/app
+WORKDIR /app
 COPY {wheel} .
 RUN pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu \\
  && pip install --no-cache-dir "./{wheel}[demo,dicom,weights]"

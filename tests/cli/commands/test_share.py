@@ -93,6 +93,11 @@ def test_a_checkpoint_without_record_is_shared_with_a_warning(
     next(checkpoint.parent.glob("result-*.json")).unlink()
     assert main(["share", str(checkpoint), "--to", str(tmp_path / "model")]) == 0
     assert "holds no result of this checkpoint" in capsys.readouterr().out
+    wheel = tmp_path / "amif_lightning-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    space = ["--space", str(tmp_path / "space"), "--wheel", str(wheel)]
+    assert main(["share", str(checkpoint), *space]) == 0
+    assert "holds no result of this checkpoint" in capsys.readouterr().out
     assert "Nothing is known of this model's accuracy" in (tmp_path / "model/README.md").read_text()
 
 

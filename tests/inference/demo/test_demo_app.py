@@ -65,6 +65,11 @@ def test_the_page_shows_verdict_and_examples_as_text(address: str) -> None:
         assert outside not in text
 
 
+def test_only_a_page_of_this_machine_says_that_images_stay(restored: AMiFVQA) -> None:
+    assert "Images stay on this machine." in Demo(restored, "m").page()
+    assert "Images are sent to the machine" in Demo(restored, "m", local=False).page()
+
+
 def test_an_upload_is_answered_as_by_the_command(
     address: str, image: Path, restored: AMiFVQA
 ) -> None:
@@ -87,7 +92,7 @@ def test_a_frame_of_a_dicom_file_is_asked(address: str, restored: AMiFVQA, tmp_p
     (expected,) = ask(restored, [Asked(file, QUESTION, 1)])
     assert given["answers"] == [[text, pytest.approx(p)] for text, p in expected.answers]
     missing = posted(address, "answer", (file.name, file.read_bytes()), question=QUESTION)
-    assert "scan.dcm" in missing.json()["error"]  # which of the two is not said
+    assert "scan.dcm" in missing.json()["error"]  # it has two frames
 
 
 def test_maps_and_examples_are_images(address: str) -> None:

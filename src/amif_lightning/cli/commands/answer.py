@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from amif_lightning.cli.commands.model_source import add_source, load_source, named_source
 from amif_lightning.cli.commands.plain_parser import PlainParser
 from amif_lightning.cli.config_files import fault
 from amif_lightning.data.files.atomic import replacing
@@ -51,19 +52,8 @@ def answer_parser() -> PlainParser:
         "Ask a trained checkpoint about an image (PNG, JPEG, TIFF or DICOM), a folder "
         "of images, or a file of pairs. Exit code 1: some pairs could not be answered. " + NOTICE,
     )
+    add_source(parser)
     add = parser.add_argument
-    add(
-        "--ckpt_path",
-        metavar="CKPT",
-        help="checkpoint of the answering stage, such as best.ckpt of a run folder; a file or an "
-        "address",
-    )
-    add(
-        "--model",
-        metavar="MODEL",
-        help="instead of --ckpt_path: a folder that `share` wrote, or NAMESPACE/NAME[@REVISION] on "
-        "the Hugging Face hub",
-    )
     add("--image", type=Path, metavar="PATH", help="an image, or a folder with all below it")
     add(
         "--question",
@@ -105,8 +95,7 @@ def main(argv: Sequence[str]) -> int:
         # UTF-8, and such a byte written as \udcXX is valid in it.
         encoding = "utf-8" if options.json else None
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
-    if (options.ckpt_path is None) == (options.model is None):
-        raise UserError("give the checkpoint as --ckpt_path, or a shared model as --model.")
+    named = named_source(options)
     pairs = _pairs(options)
     if options.explain is not None:
         if len(pairs) != 1:
@@ -116,13 +105,10 @@ def main(argv: Sequence[str]) -> int:
     for name, number in (("top", options.top), ("batch_size", options.batch_size)):
         if number < 1:
             raise UserError(f"--{name} is {number}: give at least 1.")
-    from amif_lightning.inference.load import restore  # imports torch: after the quick checks
-    from amif_lightning.tasks.answering.shared_folder import fetch_shared
-    from amif_lightning.tasks.checkpoints import by_dataset
+    from amif_lightning.tasks.checkpoints import by_dataset  # after the quick checks
 
-    named = options.ckpt_path or options.model
-    task = restore(options.ckpt_path or fetch_shared(options.model), options.device)
-    assert task.space is not None  # `restore` requires candidates
+    task = load_source(options)
+    assert task.space is not None  # `load_source` requires candidates
     origin = {"checkpoint": named, "protocol": _protocol(task.space)}
     failed = 0
     for pair, outcome in _outcomes(task, pairs, options):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from amif_lightning.cli.commands.answer import NOTICE, read_questions
+from amif_lightning.cli.commands.model_source import add_source, load_source, named_source
 from amif_lightning.cli.commands.plain_parser import PlainParser
 from amif_lightning.errors import UserError
 
@@ -21,17 +22,8 @@ def demo_parser() -> PlainParser:
         "Show a page on this machine: drop an image, ask, and see ranked answers, warnings and "
         "maps. " + NOTICE,
     )
+    add_source(parser)
     add = parser.add_argument
-    add(
-        "--ckpt_path",
-        metavar="CKPT",
-        help="checkpoint of the answering stage, a file or an address",
-    )
-    add(
-        "--model",
-        metavar="MODEL",
-        help="instead: a folder that `share` wrote, or NAMESPACE/NAME[@REVISION] on the hub",
-    )
     add(
         "--questions",
         type=Path,
@@ -56,8 +48,7 @@ def main(argv: Sequence[str]) -> int:
         UserError: If an option is wrong, a package is missing or the checkpoint is unusable.
     """
     options = demo_parser().parse_args(argv)
-    if (options.ckpt_path is None) == (options.model is None):
-        raise UserError("give the checkpoint as --ckpt_path, or a shared model as --model.")
+    named = named_source(options)
     asked = [] if options.questions is None else read_questions(options.questions)
     try:
         import uvicorn
@@ -67,19 +58,17 @@ def main(argv: Sequence[str]) -> int:
         ) from error
     with _listening(options.host, options.port) as listening:
         from amif_lightning.inference.demo.app import Demo, application
-        from amif_lightning.inference.load import restore
         from amif_lightning.inference.model_card import results_of
         from amif_lightning.reports.render.verdicts import verdict
-        from amif_lightning.tasks.answering.shared_folder import fetch_shared
         from amif_lightning.tasks.answering.single_question import Asked
 
-        task = restore(options.ckpt_path or fetch_shared(options.model), options.device)
+        task = load_source(options)
         examples = [Asked(one.image, one.question, one.frame) for one in asked]
-        named = str(options.ckpt_path or options.model)
         # The doubts repeat a bad verdict.
         groups = [] if options.model or task.doubts else results_of(Path(named))
-        demo = Demo(task, named, examples, [verdict(group) for group in groups])
-        hosts = [LOOPBACK, "localhost"] if options.host == LOOPBACK else ["*"]
+        local = options.host == LOOPBACK
+        demo = Demo(task, named, examples, [verdict(group) for group in groups], local)
+        hosts = [LOOPBACK, "localhost"] if local else ["*"]
         port = listening.getsockname()[1]
         print(f"http://{options.host}:{port}/   (Ctrl-C ends it). {NOTICE}", flush=True)
         config = uvicorn.Config(application(demo, hosts), log_level="warning")

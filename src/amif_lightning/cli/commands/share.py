@@ -65,11 +65,7 @@ def main(argv: Sequence[str]) -> int:
         with new_folder(target, "free disk space there, or give another folder as --to") as folder:
             scored = _write(options.checkpoint, folder, options.push or target.name)
             folder.rename(target)
-        if not scored:
-            print(
-                f"warning: {options.checkpoint.parent} holds no result of this checkpoint, so the "
-                "card says that its accuracy is unknown."
-            )
+        _warn_unless(scored, options.checkpoint)
         if options.to is not None:
             print(f"Model written to {target}: read README.md before you pass it on.")
         if options.push is not None:
@@ -83,9 +79,18 @@ def _write_space(checkpoint: Path, target: Path, wheel: Path) -> None:
     with new_folder(target, "free disk space there, or give another folder as --space") as folder:
         write_space(folder, wheel, target.name)  # checks the wheel before the slow part
         (folder / MODEL).mkdir()
-        _write(checkpoint, folder / MODEL, target.name)
+        scored = _write(checkpoint, folder / MODEL, target.name)
         folder.rename(target)
+    _warn_unless(scored, checkpoint)
     print(f"Space written to {target}: read model/README.md before you upload it.")
+
+
+def _warn_unless(scored: bool, checkpoint: Path) -> None:
+    if not scored:
+        print(
+            f"warning: {checkpoint.parent} holds no result of this checkpoint, so the card says "
+            "that its accuracy is unknown."
+        )
 
 
 def _write(checkpoint: Path, folder: Path, name: str) -> bool:

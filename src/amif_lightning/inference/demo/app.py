@@ -45,6 +45,7 @@ class Demo:
         name: Name of the checkpoint, shown on the page.
         examples: Shown on the page to be asked with one click.
         verdicts: Sentences of its own tests, shown at the top with the task's doubts.
+        local: Whether only this machine can open the page.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Demo:
         name: str,
         examples: Sequence[Asked] = (),
         verdicts: Sequence[str] = (),
+        local: bool = True,
     ) -> None:
         self.task, self.name, self.examples = task, name, list(examples)
+        self.local = local
         self.banner = [printable(text) for text in (*task.doubts, *verdicts)]
         self._busy = Lock()  # evaluation mode is a state of the task
 
@@ -69,12 +72,13 @@ class Demo:
         return environment.get_template("page.html.jinja").render(
             name=self.name,
             banner=self.banner,
+            local=self.local,
             candidates=len(space.candidates),
             examples=[(place, one.question) for place, one in enumerate(self.examples)],
         )
 
     def answers(self, asked: Asked) -> dict[str, Any]:
-        """Return ranked answers, warnings about them and the image as the network sees it."""
+        """Return ranked answers, warnings about them and the image as a square."""
         (answered,) = ask(self.task, [asked], ANSWERS)
         notes = []
         if answered.cut:
@@ -100,8 +104,6 @@ class Demo:
 
     def example(self, place: int) -> bytes:
         """Return the image of an example as PNG; an IndexError if there is none."""
-        if place < 0:
-            raise IndexError(place)
         return _preview(self.examples[place])
 
     def ask(self, form: FormData, work: Callable[[Asked], Any]) -> Any:
@@ -143,7 +145,7 @@ def application(demo: Demo, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -
             place = int(request.path_params["place"])
             return Response(await run_in_threadpool(demo.example, place), media_type="image/png")
         except (IndexError, UserError) as error:
-            return JSONResponse({"error": str(error)}, 404)
+            return JSONResponse({"error": printable(str(error))}, 404)
 
     async def answer(request: Request) -> Response:
         return await _outcome(request, demo.answers)
@@ -176,7 +178,7 @@ def application(demo: Demo, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -
 
 
 def _preview(asked: Asked) -> bytes:
-    """Return an image as the network sees it, squared, as PNG."""
+    """Return an image as PNG, made square as for the network."""
     pixels = to_square(read_image(asked.image, PREVIEW, asked.frame), PREVIEW)
     stream = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(stream, format="PNG")

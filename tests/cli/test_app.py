@@ -16,7 +16,7 @@ import torch
 import yaml
 from fsspec.implementations.memory import MemoryFileSystem
 
-from amif_lightning.cli import app
+from amif_lightning.cli import app, processes
 from amif_lightning.cli.checkpoints import WholeFileCheckpointIO
 from tests.cli.conftest import DRY, QUICK, Main
 from tests.cli.toys import toy_suite
@@ -248,6 +248,25 @@ def test_untrained_weights_are_announced_loudly(
     assert "UNTRAINED WEIGHTS" in capsys.readouterr().err
 
 
+def test_fit_ends_with_the_best_score_and_the_command_that_tests_it(
+    fit: Main, toy_main: Main, capsys: Capture
+) -> None:
+    assert fit("--overwrite", "--experiment=a") == 0
+    best, following = capsys.readouterr().out.splitlines()[-2:]
+    assert best == "Best val_loss 0.0000 at step 2: runs/a/clean/seed0/best.ckpt"
+    words = shlex.split(following.removeprefix("Next: "))
+    assert words[:4] == [sys.executable, "-m", "amif_lightning", "test"]
+    assert words[-2:] == ["--ckpt_path", "best"]
+    assert toy_main(*words[3:]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "of runs/a/clean/seed0"
+    assert "test_loss" not in printed
+    assert toy_main(*words[3:], "--verbose=true") == 0
+    assert "test_loss" in capsys.readouterr().out
+    assert fit("--trainer.limit_val_batches=0", "--experiment=b") == 0
+    assert "Best" not in capsys.readouterr().out
+
+
 def test_the_printed_line_resumes(fit: Main, toy_main: Main, capsys: Capture) -> None:
     name = "--trainer.max_epochs=3"
     assert fit("--model=Interrupted", name, "--experiment=a", "--overwrite") == 130
@@ -316,4 +335,4 @@ def test_only_advertisements_are_silenced(toy_main: Main, caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         assert toy_main("fit", *DRY) == 0
     assert "Tip:" not in caplog.text
-    assert app._not_a_tip(logging.makeLogRecord({"msg": "GPU available: False, used: False"}))
+    assert processes._not_a_tip(logging.makeLogRecord({"msg": "GPU available: False, used: False"}))

@@ -161,4 +161,5 @@ class ToyImages(L.Callback):
 
 
 def toy_suite() -> Suite:
-    return Suite(ToyTask, ToyData, records=ToyRecords, callbacks={"answer_images": ToyImages})
+    callbacks: dict[str, type[L.Callback]] = {"answer_images": ToyImages}
+    return Suite(ToyTask, ToyData, ToyRecords, callbacks, show=lambda folder: print(f"of {folder}"))

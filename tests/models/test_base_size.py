@@ -118,7 +118,7 @@ def work(folder: Path) -> dict[str, Any]:
     task.on_load_checkpoint({"answer_space": space.state()})
     batch = next(iter(data.train_dataloader()))
     fused = task(batch)
-    loss = -task.answer_log_likelihood(fused, batch.answer).mean()
+    loss = -task.decoder.log_likelihood(batch.answer, fused.states, fused.mask).mean()
     loss.backward()
     idle = [n for n, p in task.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     groups = parameter_groups(task.named_parameters(), task.lr, task.lr_factors, task.weight_decay)

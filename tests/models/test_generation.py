@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -36,7 +38,10 @@ def states() -> tuple[Tensor, Tensor]:
 def steps(decoder: AnswerDecoder, prefix: tuple[int, ...], state: Tensor, mask: Tensor) -> Tensor:
     ids = torch.tensor([[BOS, *prefix]])
     logits = decoder(ids, torch.ones_like(ids, dtype=torch.bool), state, mask)
-    return logits[0, -1].log_softmax(-1)
+    log_p = logits[0, -1].log_softmax(-1)
+    if decoder.scored is None:
+        return log_p
+    return log_p.new_full((V,), -torch.inf).index_copy(0, decoder.scored, log_p)
 
 
 def slow_beam_search(
@@ -79,6 +84,19 @@ def test_equals_a_slow_beam_search(
     ]
     assert generate(decoder, values, mask, BOS, EOS, PAD, beams) == expected
     assert len({len(answer) for answer in expected}) > 1
+
+
+def test_only_scored_tokens_are_generated(
+    decoder: AnswerDecoder, states: tuple[Tensor, Tensor]
+) -> None:
+    free = generate(decoder, *states, BOS, EOS, PAD, 3)
+    used = {token for answer in free for token in answer}
+    few = deepcopy(decoder)
+    few.score_only([EOS, *sorted(used)[1:]], other=PAD)
+    expected = [
+        slow_beam_search(few, states[0][b : b + 1], states[1][b : b + 1], 3, 6) for b in range(5)
+    ]
+    assert generate(few, *states, BOS, EOS, PAD, 3) == expected != free
 
 
 def test_a_wide_beam_finds_the_best_of_all_sequences(

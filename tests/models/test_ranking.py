@@ -85,6 +85,9 @@ def one_at_a_time(
                 encoder_hidden_states=states[b : b + 1, mask[b]],
                 use_cache=False,
             ).logits[0]
+            if decoder.scored is not None:
+                others = [t for t in range(V) if t not in decoder.scored.tolist()]
+                logits[:, others] = -torch.inf
             targets = torch.tensor([*candidate, EOS])
             log_p = logits.log_softmax(-1)[torch.arange(len(targets)), targets]
             scores[b, n] = log_p.sum() + (log_p[0] if first_token_again else 0.0)
@@ -112,6 +115,20 @@ def test_rank_equals_one_candidate_at_a_time(implementation: Literal["sdpa", "ea
     torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
     assert expected.std(0).min() > 1e-3  # the questions differ, so a mix-up would show
     assert torch.equal(scores[:, 1], scores[:, 5])  # the same ids
+
+
+def test_both_searches_follow_the_scored_tokens() -> None:
+    decoder, (states, mask) = decoder_of(), states_of(3)
+    tree = CandidateTree(CANDIDATES, BOS, EOS)
+    full = rank(decoder, tree, states, mask)
+    decoder.score_only([EOS, *(token for ids in CANDIDATES for token in ids)], other=PAD)
+    expected = one_at_a_time(decoder, CANDIDATES, states, mask)
+    scores = rank(decoder, tree, states, mask)
+    torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
+    assert (scores - full).min() > 0.1  # less probability is given away
+    found, ordered = best(decoder, tree, states, mask, k=3), top_k(scores, 3)
+    assert torch.equal(found.indices, ordered.indices)
+    torch.testing.assert_close(found.scores, ordered.scores, atol=1e-4, rtol=0)
 
 
 def test_the_first_token_counts_once() -> None:

@@ -46,6 +46,14 @@ def test_without_freezing_they_change(data: Phantom, tmp_path: Path) -> None:
     assert {"vision.visual.bn1.running_mean", "text.bert.embeddings.LayerNorm.bias"} <= names
 
 
+def test_the_decoder_may_keep_its_word_embeddings(data: Phantom, tmp_path: Path) -> None:
+    words = "decoder.lm.bert.embeddings.word_embeddings.weight"
+    assert words in changed(data, tmp_path)[1]
+    names = changed(data, tmp_path, freeze_decoder_words=True)[1]
+    assert words not in names
+    assert "decoder.lm.bert.embeddings.LayerNorm.weight" in names
+
+
 @pytest.mark.parametrize("part", ["vision", "text", "fusion", "heads"])
 def test_a_factor_is_above_0(part: str) -> None:
     with pytest.raises(UserError, match=rf"{part}_lr_factor is 0.0: give a number above 0"):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shlex
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +40,8 @@ from amif_lightning.cli.error_messages import (
     sentence_behind,
     state_mismatch,
 )
-from amif_lightning.cli.processes import fault, hide_full_disk_of_threads, keep_on_loopback
-from amif_lightning.cli.run_start import RunStart, dump
+from amif_lightning.cli.processes import fault, keep_on_loopback, silence
+from amif_lightning.cli.run_start import RunStart, best_of, dump
 from amif_lightning.cli.runs import LOCK_FILES, MAX_SEED, RunFolder, RunLock
 from amif_lightning.cli.trainer_options import LearningRate, MonitorCheck, check_trainer
 from amif_lightning.errors import UserError, first_line
@@ -67,11 +65,13 @@ class Suite:
     #: Makes the callback that writes records, from experiment, seed, folder and configuration.
     records: Callable[..., Callback]
     callbacks: Mapping[str, type[Callback]]  # further ones of every run, by key of their arguments
+    show: Callable[[Path], None]  # prints the scores of a run folder
 
 
 def load_suite() -> Suite:
     """Import the suite's classes, so that the parser knows their short names."""
     from amif_lightning.callbacks import AlignmentImages, AnswerImages, Dashboard, ResultWriter
+    from amif_lightning.cli.commands.report import show
     from amif_lightning.tasks import pretrain, vqa
     from amif_lightning.tasks.base import AMiFTask
 
@@ -86,12 +86,13 @@ def load_suite() -> Suite:
             "alignment_images": AlignmentImages,
             "dashboard": Dashboard,
         },
+        show=show,
     )
 
 
 def run(argv: Sequence[str], suite: Suite | None = None) -> AmifCLI:
     """Parse and run one of Lightning's commands; every mistake of the user is a UserError."""
-    _silence()
+    silence()
     return AmifCLI(suite or load_suite(), argv)
 
 
@@ -212,6 +213,8 @@ class AmifCLI(LightningCLI):
             sentence = parser_error(str(error), files, words[1:], parser, bases, groups)
             raise UserError(sentence) from error
         config = self._own_config()
+        if self.argv[0] == "test" and value_at(given, ["verbose"]) is None:
+            config.verbose = False  # `Suite.show` prints the scores
         if not 0 <= config.seed_everything <= MAX_SEED:
             raise UserError(f"--seed_everything takes a whole number from 0 to {MAX_SEED}.")
         # LightningCLI would merge the checkpoint's hyper-parameters OVER the command line and the
@@ -330,11 +333,21 @@ class AmifCLI(LightningCLI):
         if self.lock is not None:
             rank_zero_only(self.lock.acquire)()
 
+    def after_fit(self) -> None:
+        """Print the best score, and the command that tests its checkpoint."""
+        if self.start is not None and (best := best_of(self.trainer)) is not None:
+            rank_zero_only(print)(f"{best}\nNext: {self._command('test', 'best')}")
+
     def before_validate(self) -> None:
         """Note what the folder contains, as the next two."""
         self._remember()
 
     before_test = before_predict = before_validate
+
+    def after_test(self) -> None:
+        """Print the scores of the run folder."""
+        if self.start is not None and self.run_folder is not None:
+            rank_zero_only(self.suite.show)(self.run_folder.path)
 
     def _remember(self) -> None:
         if self.start is not None and self.run_folder is not None:
@@ -361,31 +374,13 @@ class AmifCLI(LightningCLI):
         name = None if started is None else started.resumable
         if name is None:
             return "run the same command again, since no checkpoint was saved"
-        words = [word for word in self.argv if word != "--overwrite"]
+        return f"resume with: {self._command('fit', name)}"
+
+    def _command(self, name: str, checkpoint: str) -> str:
+        words = [word for word in self.argv[1:] if word != "--overwrite"]
         # A second --ckpt_path wins over the first.
-        command = [sys.executable, "-m", "amif_lightning", *words, "--ckpt_path", name]
-        return f"resume with: {shlex.join(command)}"
-
-
-def _silence() -> None:
-    """Hide Lightning's advertisements and four warnings that no user can act on."""
-    for message in (
-        r".*isinstance\(treespec, LeafSpec\).*",
-        # The run folder contains config.yaml by then; RunFolder.check_fit protects earlier runs.
-        r"Checkpoint directory .* exists and is not empty",
-        # Lightning looks for `state_dict` on the loader. Ours continues exactly without: the data
-        # module skips the batches that the trainer has seen (VQADataModule.train_dataloader).
-        r"You're resuming from a checkpoint that ended before the epoch ended and your dataloader "
-        r"is not resumable\.",
-        r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen encoders
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_a_tip)
-    hide_full_disk_of_threads()
-
-
-def _not_a_tip(record: logging.LogRecord) -> bool:
-    return "Tip: For seamless cloud" not in record.getMessage()
+        command = [sys.executable, "-m", "amif_lightning", name, *words, "--ckpt_path", checkpoint]
+        return shlex.join(command)
 
 
 def _protocol(data: Namespace) -> str:

@@ -1,11 +1,13 @@
-"""The processes of a run: how they reach each other, and faults of the machine that end them."""
+"""The processes of a run: how they reach each other, what they print, and faults that end them."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
 import threading
+import warnings
 from pathlib import Path
 
 from amif_lightning.data.files.atomic import no_space, unwritable
@@ -76,3 +78,24 @@ def fault(error: BaseException, folder: Path | None = None) -> str | None:
                 reason = re.sub(r"^\[\S+\] ", "", first_line(cause)).partition(". ")[0]
                 return sentence.format(reason=reason)
     return None
+
+
+def silence() -> None:
+    """Hide Lightning's advertisements and four warnings that no user can act on."""
+    for message in (
+        r".*isinstance\(treespec, LeafSpec\).*",
+        # The run folder contains config.yaml by then; RunFolder.check_fit protects earlier runs.
+        r"Checkpoint directory .* exists and is not empty",
+        # Lightning looks for `state_dict` on the loader. Ours continues exactly without: the data
+        # module skips the batches that the trainer has seen (VQADataModule.train_dataloader).
+        r"You're resuming from a checkpoint that ended before the epoch ended and your dataloader "
+        r"is not resumable\.",
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen encoders
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_a_tip)
+    hide_full_disk_of_threads()
+
+
+def _not_a_tip(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless cloud" not in record.getMessage()

@@ -7,9 +7,11 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.trainer.states import TrainerFn
 
+from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.cli.runs import RunFolder
 from amif_lightning.data.files.atomic import write_atomically
 
@@ -83,3 +85,14 @@ def dump(parser: LightningArgumentParser, config: Namespace) -> str:
         config.pop(name, None)
     text: str = parser.dump(config, skip_unset=False)
     return text
+
+
+def best_of(trainer: Trainer) -> str | None:
+    """Describe the checkpoint that the validation score chose; None if there is none."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            score, path = callback.best_model_score, callback.best_model_path
+            assert score is not None
+            step = read_checkpoint(path)["global_step"]
+            return f"Best {callback.monitor} {score:.4f} at step {step}: {path}"
+    return None

@@ -69,4 +69,4 @@ def log_likelihood(task: AMiFVQA, question: Tokens, images: Tensor, answer: str)
     questions = Tokens(question.ids.expand(count, -1), question.mask.expand(count, -1))
     with evaluation_mode(task):
         fused = task.read(task.encode_pair(questions, images))
-        return task.answer_log_likelihood(fused, answers).double().cpu()
+        return task.decoder.log_likelihood(answers, fused.states, fused.mask).double().cpu()

@@ -1,17 +1,21 @@
 """The answer decoder: an unmodified Hugging Face BERT with cross-attention to the fused tokens.
 
-B answers, T answer tokens, S fused tokens, D width, V vocabulary entries.
+B answers, T answer tokens, S fused tokens, D width, V token ids, K <= V scored tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertLMHeadModel, BertModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
+from amif_lightning.batch import Tokens
+from amif_lightning.losses.answering import sequence_log_likelihood
 from amif_lightning.models.text import initializer_range
 
 
@@ -66,6 +70,11 @@ class AnswerDecoder(nn.Module):
             )
         )
         self.lm.set_attn_implementation(attn_implementation)
+        # (K,) scored tokens and (V,) the column of each token; None: all of them
+        self.register_buffer("scored", None, persistent=False)
+        self.register_buffer("columns", None, persistent=False)
+        self.scored: Tensor | None
+        self.columns: Tensor | None
 
     @torch.no_grad()
     def initialise_from(self, text_encoder: BertModel) -> None:
@@ -84,10 +93,22 @@ class AnswerDecoder(nn.Module):
                 value = value[: self.max_length]
             parameter.copy_(value)
 
+    def score_only(self, ids: Iterable[int], other: int) -> None:
+        """Score only the tokens ``ids``, and ``other`` in place of every other token.
+
+        The answers of a training set use few tokens, and the output layer is the largest product
+        of a small decoder.
+        """
+        scored = sorted({*ids, other})
+        columns = torch.full((self.vocab_size,), scored.index(other))
+        columns[scored] = torch.arange(len(scored))
+        device = self.lm.device
+        self.scored, self.columns = torch.tensor(scored, device=device), columns.to(device)
+
     def forward(
         self, input_ids: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor
     ) -> Tensor:
-        """Compute the logits (B, T, V) of the next token after every token of the given answers.
+        """Compute the logits (B, T, K) of the next token after every token of the given answers.
 
         ``input_ids`` (B, T) are answers with a beginning token, padded on the right; ``mask`` (B,
         T) bool is True at tokens. ``states`` (B, S, D) are the fused tokens; ``states_mask`` (B, S)
@@ -131,8 +152,35 @@ class AnswerDecoder(nn.Module):
         return output.last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Apply the output layer: (..., D) hidden states to (..., V) logits."""
-        return self.lm.cls(hidden)
+        """Apply the output layer: (..., D) hidden states to (..., K) logits."""
+        if self.scored is None:
+            return self.lm.cls(hidden)
+        head = self.lm.cls.predictions
+        output = self.lm.get_output_embeddings()
+        weight, bias = (x.index_select(0, self.scored) for x in (output.weight, output.bias))
+        return F.linear(head.transform(hidden), weight, bias)
+
+    @property
+    def outputs(self) -> int:
+        """Return the number K of scored tokens."""
+        return self.vocab_size if self.scored is None else len(self.scored)
+
+    def columns_of(self, ids: Tensor) -> Tensor:
+        """Return the columns of tokens in the logits, of the shape of ``ids``."""
+        return ids if self.columns is None else self.columns[ids]
+
+    def column_of(self, token: int) -> int:
+        """Return the column of a token in the logits."""
+        return token if self.columns is None else int(self.columns[token])
+
+    def log_likelihood(
+        self, answer: Tokens, states: Tensor, states_mask: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """Compute the log-likelihood (B,) of answers with their end token."""
+        ids, mask = answer.ids, answer.mask
+        hidden = self.hidden(ids[:, :-1], states, states_mask, mask[:, :-1])
+        targets, valid = self.columns_of(ids[:, 1:]), mask[:, 1:]
+        return sequence_log_likelihood(self.logits(hidden[valid]), targets, valid, label_smoothing)
 
     def check_evaluation_mode(self) -> None:
         """Raise ValueError in training mode, in which dropout would change answers."""
@@ -163,6 +211,10 @@ def generate(
     decoder.check_evaluation_mode()
     start = torch.full((states.shape[0], 1), bos, dtype=torch.long, device=states.device)
     model: Any = decoder.lm  # transformers' types of `generate` reject its own models
+    options: dict[str, Any] = {}
+    if decoder.scored is not None:
+        other = set(range(decoder.vocab_size)).difference(decoder.scored.tolist()) | {pad}
+        options = {"suppress_tokens": sorted(other), "renormalize_logits": True}
     sequences = model.generate(
         start,
         attention_mask=torch.ones_like(start),
@@ -177,6 +229,7 @@ def generate(
         bos_token_id=bos,
         eos_token_id=eos,
         pad_token_id=pad,
+        **options,
     )
     return [
         row[: row.index(eos)] if eos in row else row  # without an end token: all positions

@@ -8,7 +8,7 @@ The nodes of a question are packed into one row. A node's position id is its dep
 limits its attention to its ancestors, as in a separate sequence. Cross-attention keys and values
 are computed once per question and not copied per candidate.
 
-B questions, N candidates, M tree nodes, S fused tokens, D width, V token ids.
+B questions, N candidates, M tree nodes, S fused tokens, D width, K tokens that the decoder scores.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def rank(
         FloatingPointError: A logit is not finite.
     """
     decoder.check_evaluation_mode()
+    scored, eos = decoder.columns_of(tree.tokens), decoder.column_of(tree.eos)
     edge = states.new_zeros((len(states), tree.nodes), dtype=torch.float32)
     end = torch.zeros_like(edge)
     cross = DynamicCache()
@@ -153,11 +154,11 @@ def rank(
         new = hidden[:, len(above) :]
         for rows, logits, total in _logits(decoder, new, dim=1):
             first, last = start + rows.start, start + rows.stop
-            end[:, first:last] = logits[..., tree.eos].float() - total
+            end[:, first:last] = logits[..., eos].float() - total
             bounds = tree.first_child[[first, last]].tolist()
             child = tree.children[bounds[0] : bounds[1]]
             source = tree.parent[child] - first
-            edge[:, child] = logits[:, source, tree.tokens[child]].float() - total[:, source]
+            edge[:, child] = logits[:, source, scored[child]].float() - total[:, source]
     # Rounding may raise a log-probability above 0 by an ulp.
     edge.clamp_(max=0.0)
     score = torch.zeros_like(edge)
@@ -187,10 +188,10 @@ def best(
     its length can increase along a prefix. Other arguments and errors are those of :func:`rank`.
     """
     decoder.check_evaluation_mode()
-    search = _Search(tree, states, states_mask)
+    search = _Search(decoder, tree, states, states_mask)
     width = 1
     while search.select(k, min(width, max_prefixes)):
-        search.expand(decoder)
+        search.expand()
         width *= 2
     return top_k(search.results, k)
 
@@ -198,9 +199,13 @@ def best(
 class _Search:
     """State of a best-first search; A questions are still open, each with C cached nodes."""
 
-    def __init__(self, tree: CandidateTree, states: Tensor, states_mask: Tensor) -> None:
+    def __init__(
+        self, decoder: AnswerDecoder, tree: CandidateTree, states: Tensor, states_mask: Tensor
+    ) -> None:
         batch, device = len(states), states.device
-        self.tree, self.states, self.states_mask = tree, states, states_mask
+        self.decoder, self.tree = decoder, tree
+        self.states, self.states_mask = states, states_mask
+        self.scored, self.eos = decoder.columns_of(tree.tokens), decoder.column_of(tree.eos)
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         lowest = float("-inf")
         # Not the default type, which is bfloat16 under `bf16-true`.
@@ -243,7 +248,7 @@ class _Search:
             setattr(self, name, getattr(self, name)[rows])
         self.cache.batch_select_indices(rows)
 
-    def expand(self, decoder: AnswerDecoder) -> None:
+    def expand(self) -> None:
         """Score the children of the selected prefixes and the answers that end there."""
         tree, (rows, width) = self.tree, self.node.shape
         seen = self.cache.get_seq_length()
@@ -254,7 +259,7 @@ class _Search:
         visible = self.column.gather(1, tree.path[node].flatten(1)).view(rows, width, -1)
         sees = torch.zeros(rows, width, seen + width, dtype=torch.bool, device=node.device)
         sees.scatter_(2, visible, True)
-        hidden = decoder.hidden(
+        hidden = self.decoder.hidden(
             tree.tokens[node],
             self.states,
             self.states_mask,
@@ -265,22 +270,22 @@ class _Search:
         row, slot = self.open.nonzero(as_tuple=True)
         node, score = self.node[row, slot], self.score[row, slot]
         self.frontier[row, node] = float("-inf")
-        for part, logits, total in _logits(decoder, hidden[row, slot], dim=0):
+        for part, logits, total in _logits(self.decoder, hidden[row, slot], dim=0):
             here, at, before = row[part], node[part], score[part]
-            ends = (logits[:, tree.eos].float() - total).clamp_(max=0.0)
+            ends = (logits[:, self.eos].float() - total).clamp_(max=0.0)
             pair, candidate = _ragged(at, tree.first_ending, tree.ending)
             self.complete[here[pair], candidate] = (before + ends)[pair]
             pair, child = _ragged(at, tree.first_child, tree.children)
-            step = logits[pair, tree.tokens[child]].float() - total[pair]
+            step = logits[pair, self.scored[child]].float() - total[pair]
             self.frontier[here[pair], child] = before[pair] + step.clamp_(max=0.0)
 
 
 def _logits(
     decoder: AnswerDecoder, hidden: Tensor, dim: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield slices of dimension ``dim``, their logits (.., V) and float32 log normalisers (..)."""
+    """Yield slices of dimension ``dim``, their logits (.., K) and float32 log normalisers (..)."""
     others = hidden.numel() // (hidden.shape[dim] * hidden.shape[-1])
-    size = max(1, _LOGITS // (others * decoder.vocab_size))
+    size = max(1, _LOGITS // (others * decoder.outputs))
     for start in range(0, hidden.shape[dim], size):
         rows = slice(start, min(start + size, hidden.shape[dim]))
         logits = decoder.logits(hidden.narrow(dim, start, rows.stop - start))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Self
@@ -15,11 +16,11 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from amif_lightning.answer_space import AnswerSpace
-from amif_lightning.batch import Tokens, VQABatch
+from amif_lightning.batch import VQABatch
 from amif_lightning.data.loading.token_cache import FrozenEncoders
 from amif_lightning.errors import UserError
 from amif_lightning.evaluation import Prediction, VocabularyReading
-from amif_lightning.losses.answering import pointer_loss, sequence_log_likelihood
+from amif_lightning.losses.answering import pointer_loss
 from amif_lightning.metrics.vocabulary_use import AnswerEntries, VocabularyUse, gate_means, use_of
 from amif_lightning.metrics.vqa_accuracy import VQAAccuracy
 from amif_lightning.models.decoder import AnswerDecoder
@@ -54,7 +55,10 @@ class AMiFVQA(TrainingDomainTask):
         beams: Beam width of ``generate``.
         restrict_closed: Answer questions that the release marks closed only by yes or no. This uses
             the release's answer_type field, which a new question does not have.
-        label_smoothing: Share of the target spread over all tokens in training, in [0, 1).
+        label_smoothing: Share of the target spread over all scored tokens in training, in [0, 1).
+        output_tokens: Tokens that the decoder scores: ``all``, or those of the candidate
+            ``answers`` with [PAD] in place of all others, which is faster.
+        freeze_decoder_words: Whether to keep the word embeddings of the decoder (its output layer).
         length_penalty: p >= 0; candidates are ranked by log-likelihood / (number of tokens with the
             end token)**p. With p = 0 a prefix tree finds the best; otherwise every candidate is
             scored, which is slower.
@@ -76,6 +80,8 @@ class AMiFVQA(TrainingDomainTask):
         beams: int = 3,
         restrict_closed: bool = False,
         label_smoothing: float = 0.0,
+        output_tokens: Literal["all", "answers"] = "all",
+        freeze_decoder_words: bool = False,
         length_penalty: float = 0.0,
         **kwargs: Unpack[AuxiliaryOptions],
     ) -> None:
@@ -130,6 +136,8 @@ class AMiFVQA(TrainingDomainTask):
             attn_implementation=self.attention,
         )
         self.decoder.initialise_from(self.text.bert)
+        self.decoder.lm.get_input_embeddings().requires_grad_(not freeze_decoder_words)
+        self.output_tokens = output_tokens
         self.vocabulary: Vocabulary | None = None
         self.entries = AnswerEntries(())
         self.answerer: Answerer | None = None
@@ -189,8 +197,11 @@ class AMiFVQA(TrainingDomainTask):
                 part.requires_grad_(False)
         if space.vocabulary:
             self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
-        options = self.answer_by, self.beams, self.restrict_closed, self.length_penalty
+        if self.output_tokens == "answers" and space.candidates:
+            used = {space.sep_id, *chain.from_iterable(space.candidate_ids)}
+            self.decoder.score_only(used, other=space.pad_id)
         # Questions without answers have no candidates until a checkpoint is restored.
+        options = self.answer_by, self.beams, self.restrict_closed, self.length_penalty
         self.answerer = Answerer(self.decoder, space, *options) if space.candidates else None
         if self.knowledge is not None:
             self.knowledge.forget()
@@ -223,15 +234,6 @@ class AMiFVQA(TrainingDomainTask):
             return DecoderInput(states, mask, encoded.words.shape[1], None)
         reading = self.knowledge(states, self.vocabulary(self.text.word_embedding))
         return DecoderInput(reading.states, mask, encoded.words.shape[1], reading)
-
-    def answer_log_likelihood(
-        self, fused: DecoderInput, answer: Tokens, label_smoothing: float = 0.0
-    ) -> Tensor:
-        """Compute the log-likelihood (B,) of answers with their end token."""
-        ids, mask = answer.ids, answer.mask
-        hidden = self.decoder.hidden(ids[:, :-1], fused.states, fused.mask, mask[:, :-1])
-        logits = self.decoder.logits(hidden[mask[:, 1:]])
-        return sequence_log_likelihood(logits, ids[:, 1:], mask[:, 1:], label_smoothing)
 
     def answer(
         self,
@@ -284,7 +286,8 @@ class AMiFVQA(TrainingDomainTask):
         """Return the answers' mean negative log-likelihood plus the weighted auxiliary losses."""
         encoded = encode_batch(self, batch)
         fused = self.read(encoded)
-        likelihood = self.answer_log_likelihood(fused, batch.answer, self.label_smoothing)
+        inputs = batch.answer, fused.states, fused.mask
+        likelihood = self.decoder.log_likelihood(*inputs, self.label_smoothing)
         # float32 under any default type; filled on the device, because a copy would synchronise.
         questions = torch.full((), len(batch), dtype=torch.float32, device=self.device)
         gate = known = torch.zeros_like(questions)
@@ -323,7 +326,7 @@ class AMiFVQA(TrainingDomainTask):
         """Answer, count, and update the loss."""
         fused = self(batch)
         predictions = self._predict(fused, batch, self.val_accuracy, self.val_knowledge)
-        self.val_loss.update(-self.answer_log_likelihood(fused, batch.answer))
+        self.val_loss.update(-self.decoder.log_likelihood(batch.answer, fused.states, fused.mask))
         return {"predictions": predictions}
 
     def test_step(
@@ -391,9 +394,7 @@ class AMiFVQA(TrainingDomainTask):
     def _log_knowledge(self, prefix: str, metric: VocabularyUse) -> None:
         if self.knowledge is None or self.vocabulary is None:
             return
-        values = {
-            f"{prefix}/gate_mean" if name == "gate" else f"{prefix}/knowledge_{name}": value
-            for name, value in metric.compute().items()
-        }
-        self.log_dict(values, rank_zero_only=False)  # see `_log_accuracy`
+        for name, value in metric.compute().items():
+            shown = "gate_mean" if name == "gate" else f"knowledge_{name}"
+            self.log(f"{prefix}/{shown}", value, rank_zero_only=False)  # see `_log_accuracy`
         metric.reset()

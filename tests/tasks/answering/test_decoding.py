@@ -68,6 +68,30 @@ def test_a_length_penalty_divides_the_score_and_not_the_likelihood(
     torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_decoder_can_score_the_tokens_of_the_answers_only(
+    data: Phantom, task: AMiFVQA, batch: VQABatch
+) -> None:
+    space = space_of(task)
+    few = ready(data, output_tokens="answers")
+    few.load_state_dict(task.state_dict())
+    used = {space.pad_id, space.sep_id, *(token for ids in space.candidate_ids for token in ids)}
+    assert few.decoder.columns_of(torch.tensor(sorted(used))).tolist() == list(range(len(used)))
+    assert few.decoder.outputs == len(used) < space.table_size
+    hide = torch.full((space.table_size,), -torch.inf)
+    hide[sorted(used)] = 0
+    with torch.no_grad():
+        fused = task(batch)
+        scores = torch.zeros(len(batch), len(space.candidates))
+        for n, ids in enumerate(space.candidate_ids):
+            given = torch.tensor([[space.cls_id, *ids]]).expand(len(batch), -1)
+            logits = task.decoder(given, torch.ones_like(given).bool(), fused.states, fused.mask)
+            log_p = (logits + hide).log_softmax(-1)
+            scores[:, n] = sum(log_p[:, t, token] for t, token in enumerate([*ids, space.sep_id]))
+    texts, values = _answers(few, batch)
+    torch.testing.assert_close(values, scores.max(1).values, rtol=1e-4, atol=1e-4)
+    assert texts == [space.candidates[i] for i in scores.argmax(1).tolist()]
+
+
 # ---- yes and no only --------------------------------------------------------------------------
 
 

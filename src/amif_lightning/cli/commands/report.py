@@ -120,6 +120,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def show(folder: Path) -> None:
+    """Print the overview of a run folder and commands that show more."""
+    main([str(folder)])
+
+
 def _next(options: argparse.Namespace, found: Sequence[tuple[Path, ScoredRecord]]) -> list[str]:
     """List commands that show more."""
     call, folder = "  python -m amif_lightning", shlex.quote(str(options.folder))

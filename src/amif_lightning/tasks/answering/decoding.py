@@ -12,7 +12,6 @@ from amif_lightning.answer_space import AnswerSpace
 from amif_lightning.batch import pad_tokens
 from amif_lightning.data.preprocessing.tokenizer import Tokenizer
 from amif_lightning.errors import UserError
-from amif_lightning.losses.answering import sequence_log_likelihood
 from amif_lightning.models.decoder import AnswerDecoder, generate
 from amif_lightning.models.ranking import CandidateTree, best, rank, top_k
 
@@ -141,10 +140,7 @@ class Answerer:
             [[space.cls_id, *ids, space.sep_id][: MAX_ANSWER_POSITIONS + 1] for ids in sequences],
             space.pad_id,
         ).to(states.device)
-        targets, valid = tokens.ids[:, 1:], tokens.mask[:, 1:]
-        hidden = self.decoder.hidden(tokens.ids[:, :-1], states, mask, tokens.mask[:, :-1])
-        logits = self.decoder.logits(hidden[valid])
-        values: list[float] = sequence_log_likelihood(logits, targets, valid).tolist()
+        values: list[float] = self.decoder.log_likelihood(tokens, states, mask).tolist()
         return values
 
 

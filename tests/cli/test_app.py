@@ -248,6 +248,15 @@ def test_untrained_weights_are_announced_loudly(
     assert "UNTRAINED WEIGHTS" in capsys.readouterr().err
 
 
+def test_help_names_the_help_of_classes(toy_main: Main, capsys: Capture) -> None:
+    assert toy_main("fit", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("usage: amif-lightning fit [--config FILE ...] [options]")
+    assert "--model.help CLASS and --data.help CLASS" in text
+    assert toy_main("fit", "--data.help", "Toys") == 0
+    assert "--data.studies" in capsys.readouterr().out
+
+
 def test_fit_ends_with_the_best_score_and_the_command_that_tests_it(
     fit: Main, toy_main: Main, capsys: Capture
 ) -> None:

@@ -49,6 +49,10 @@ from amif_lightning.errors import UserError, first_line
 # Set by the run folder, so that `best` and `last` are found again.
 _FIXED = ("checkpoint.dirpath", "checkpoint.filename", "last.dirpath", "last.filename")
 
+CLASS_HELP = """\
+The options of a class: --model.help CLASS and --data.help CLASS, such as --model.help AMiFVQA or
+--data.help VQARAD."""
+
 UNTRAINED = """\
 +------------------------------------------------------------------------------+
 |  NO --ckpt_path: EVERY SCORE BELOW COMES FROM UNTRAINED WEIGHTS.             |
@@ -177,6 +181,8 @@ class AmifCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks of every run, with arguments such as ``--checkpoint.monitor``."""
         self.parser_of_command = parser
+        parser.usage = f"amif-lightning {self.argv[0]} [--config FILE ...] [options]"
+        parser.epilog = CLASS_HELP
         for key, callback in self._callbacks().items():
             parser.add_lightning_class_args(callback, key)
         parser.set_defaults(

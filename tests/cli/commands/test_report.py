@@ -117,7 +117,8 @@ def test_a_broken_record_is_named_and_makes_no_page(
 def test_the_page_is_written_besides_the_markdown(
     write_run: Writer, tmp_path: Path, capsys: Capture
 ) -> None:
-    write_run(0)
+    for experiment in ("vqa-rad", "other"):
+        write_run(0, experiment=experiment)
     file = tmp_path / "out" / "report.html"
     main([str(tmp_path), "--html", str(file), "--no-images"])
     out = capsys.readouterr().out
@@ -133,6 +134,8 @@ def test_the_page_is_written_besides_the_markdown(
     assert "Published numbers" in text
     assert "--no-images" not in text
     assert "with 95 % intervals; on the right the difference from the baseline vqa-rad" in text
+    words = f"report {tmp_path} --html {file} --published --baseline vqa-rad"
+    assert f"<code>python -m amif_lightning {words}</code>" in text
     assert [path.name for path in file.parent.iterdir()] == ["report.html"]
 
 

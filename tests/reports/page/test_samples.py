@@ -54,12 +54,33 @@ def test_all_configurations_answer_the_questions_that_the_best_one_chose(
         assert word in found.rule
 
 
+def test_the_wrong_answers_of_highest_probability_are_shown(
+    write_run: Writer, tmp_path: Path
+) -> None:
+    def change(rows: list[dict[str, Any]]) -> None:
+        for n, row in enumerate(rows):
+            row["log_likelihood"] = -1.0 - n / 1000
+
+    change_lines(write_run(0), change)
+    found = shown(tmp_path)
+    (group,) = answers_in(tmp_path)
+    drawn = {sample.line.image for sample in (*found.right, *found.wrong)}
+    wrong = [line for line in group.lines[0] if not line.correct and line.image not in drawn]
+    first = {line.image: line for line in reversed(wrong)}  # the best of each image
+    best = sorted(first.values(), key=lambda line: -(line.log_likelihood or 0.0))[:EACH]
+    assert [sample.line for sample in found.sure] == best
+    for_all(
+        tmp_path / "runs" / "vqa-rad" / "clean" / "seed0" / "result-test.json", log_likelihood=None
+    )
+    assert shown(tmp_path).sure == []
+
+
 def test_images_come_from_the_data_folder_of_the_record(write_run: Writer, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     write_run(0, config=with_root(data))
     assert shown(tmp_path).remarks == [
-        f"8 of 8 images are not shown: not found below {data}, the data folder in the record (a "
+        f"12 of 12 images are not shown: not found below {data}, the data folder in the record (a "
         "relative folder starts where `report` is called)."
     ]
     shades = {sample.line.image: 20 * n for n, sample in enumerate(shown(tmp_path).right)}
@@ -71,8 +92,8 @@ def test_images_come_from_the_data_folder_of_the_record(write_run: Writer, tmp_p
     assert len({sample.image for sample in found.right}) == EACH
     assert [sample.image for sample in found.wrong] == [None] * EACH
     assert [remark.split(" below ")[0] for remark in found.remarks] == [
-        "3 of 8 images are not shown: not found",
-        "1 of 8 images are not shown: not readable",
+        "7 of 12 images are not shown: not found",
+        "1 of 12 images are not shown: not readable",
     ]
 
 

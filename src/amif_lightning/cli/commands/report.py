@@ -112,6 +112,7 @@ def main(argv: Sequence[str]) -> int:
             options.baseline,
             images=not options.no_images,
             published=options.published,
+            command=shlex.join(["python", "-m", "amif_lightning", "report", *argv]),
         )
         write_atomically(options.html, html)
         print(f"Page written to {options.html}.")

@@ -15,15 +15,18 @@ from amif_lightning.errors import printable
 from amif_lightning.reports.analysis.groups import AnswerGroup, AnyGroup, SearchGroup
 from amif_lightning.reports.page.images import Sheet, sheets
 from amif_lightning.reports.page.samples import Samples, samples
+from amif_lightning.reports.records.run import OVERALL
 from amif_lightning.reports.render import figures
 from amif_lightning.reports.render.answer_metrics import metrics_table, reliability_diagram
 from amif_lightning.reports.render.comparisons import Compared, compare
+from amif_lightning.reports.render.confusions import confusion_table
 from amif_lightning.reports.render.local_alignment import local_sentences, local_tables
 from amif_lightning.reports.render.markdown import Table
-from amif_lightning.reports.render.numbers import count_of
-from amif_lightning.reports.render.run_info import facts, notes
+from amif_lightning.reports.render.numbers import MIN_FOR_PERCENT, count_of
+from amif_lightning.reports.render.run_info import facts, notes, option_table
 from amif_lightning.reports.render.tables import (
     answer_table,
+    interval_of,
     knowledge_table,
     published_table,
     search_table,
@@ -50,13 +53,20 @@ class Block(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The judgement of one configuration; ``tone`` is ``yes``, ``no`` or ``open``."""
+    """The judgement of one configuration; ``tone`` is ``yes``, ``no`` or ``open``.
+
+    ``levels`` are its score (``bar``), baseline, control and ceiling in percent, each with its
+    name; empty for too few cases.
+    """
 
     name: str
     seeds: str
     claim: str
     numbers: str
     tone: str
+    score: str
+    interval: str
+    levels: dict[str, tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class Section:
     blocks: Sequence[Block]
     chart: figures.Chart
     literature: str = ""
+    types: Sequence[tuple[str, str]] = ()  # name of the configuration, SVG
     reliability: str = ""  # SVG; empty without probabilities of answers
     samples: Samples | None = None  # questions
     sheets: Sequence[Sheet] = ()  # images of runs on studies
@@ -110,9 +121,10 @@ def page_sections(
             label=f"{split} split" if unnamed else f"protocol {protocol}, {split} split",
             untrained=any(group.first.untrained for group in those),
             verdicts=[_verdict(group) for group in those],
-            blocks=[*blocks, _comparisons(those[0].label, compared)],
+            blocks=[*blocks, *_comparisons(those[0].label, compared), *_options(those)],
             chart=figures.comparison(those, compared, baselines),
             literature=literature,
+            types=[] if searched else [(g.name, svg) for g in those if (svg := figures.by_type(g))],
             reliability="" if searched else reliability_diagram(those),
             samples=None if searched else samples(those, images=images),
             sheets=sheets(first),
@@ -133,6 +145,17 @@ def _answer_blocks(groups: Sequence[AnswerGroup]) -> Iterable[Block]:
     read = knowledge_table(groups)
     if read.rows:
         yield Block("Answer vocabulary", [_table(read)])
+    confused: list[Table] = []
+    for group in groups:
+        table = confusion_table(group)
+        if table.rows:
+            legend = "" if confused else table.legend
+            title = f"{group.name}: frequent wrong answers"
+            confused.append(
+                _table(table, title, folded=title if len(groups) > 1 else "", legend=legend)
+            )
+    if confused:
+        yield Block("Frequent wrong answers", confused)
 
 
 def _search_blocks(groups: Sequence[SearchGroup], baselines: Sequence[str]) -> Iterable[Block]:
@@ -157,15 +180,22 @@ def _table(
     return table.without(left_out, title=title or table.title, folded=folded, legend=legend)
 
 
-def _comparisons(label: str, compared: Compared) -> Block:
+def _options(groups: Sequence[AnyGroup]) -> Iterable[Block]:
+    table = option_table(groups)
+    if table.rows:
+        yield Block("Options that differ", [_table(table, folded=f"All {len(table.rows)} options")])
+
+
+def _comparisons(label: str, compared: Compared) -> Iterable[Block]:
     sentences = [text.removeprefix(f"{label}, ") for text in compared.sentences]
     if not compared.pairs:
-        nothing = [] if sentences else ["There is nothing to compare in this section."]
-        return Block("Comparisons", (), sentences + nothing, compared.remarks)
+        if sentences or compared.remarks:
+            yield Block("Comparisons", (), sentences, compared.remarks)
+        return
     count = len(compared.pairs)
     folded = f"All {count} differences" if count > _MAX_ROWS else ""
     table = _table(compared.table, "Differences between configurations", folded=folded)
-    return Block("Comparisons", [table], sentences, compared.remarks)
+    yield Block("Comparisons", [table], sentences, compared.remarks)
 
 
 def _verdict(group: AnyGroup) -> Verdict:
@@ -173,7 +203,14 @@ def _verdict(group: AnyGroup) -> Verdict:
     bare = claim.removeprefix("UNTRAINED WEIGHTS; ")
     tones = {"no evidence": "no", "evidence": "yes"}
     tone = next((tone for start, tone in tones.items() if bare.startswith(start)), "open")
-    return Verdict(group.name, count_of(group.runs), claim, numbers, tone)
+    found = (group.name, count_of(group.runs), claim, numbers, tone)
+    if group.count() < MIN_FOR_PERCENT:
+        return Verdict(*found, "", "", {})
+    bar = figures.Bar(group.name, group, OVERALL)
+    names = figures.names_of(group)
+    levels = {"bar": (group.first.MAIN, 100 * group.mean())}
+    levels |= {kind: (names[kind], 100 * level) for kind, level in bar.levels.items()}
+    return Verdict(*found, bar.text, interval_of(group), levels)
 
 
 def _slug(*words: str) -> str:
@@ -189,11 +226,13 @@ def page(
     *,
     images: bool = True,
     published: bool = False,
+    command: str = "",
 ) -> str:
     """Render the report as one HTML document; all text from records is escaped.
 
     ``folder`` of the runs gives the title and the list of runs without a result. At least one
-    group is given. Without ``baselines`` see `compare`.
+    group is given. Without ``baselines`` see `compare`. ``command`` is printed as the one that made
+    the page.
     """
     # Only the page needs these.
     import yaml
@@ -245,6 +284,7 @@ def page(
         published=published_table() if published else None,
         sources=sources,
         unfinished=unfinished(folder),
+        command=command,
     )
 
 

@@ -50,7 +50,7 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Samples:
-    """Right and wrong answers of the lead configuration on one data set.
+    """Right, wrong and surely wrong answers of the lead configuration on one data set.
 
     ``rule`` is empty if no question could be drawn; remarks name everything that is missing.
     """
@@ -59,6 +59,7 @@ class Samples:
     lead: str = ""
     right: Sequence[Shown] = ()
     wrong: Sequence[Shown] = ()
+    sure: Sequence[Shown] = ()  # wrong with the highest probabilities
     remarks: Sequence[str] = ()
 
 
@@ -95,7 +96,7 @@ def samples(groups: Sequence[AnswerGroup], *, images: bool) -> Samples:
             reasons[str(why)] += 1
         return Shown(line, image, answers)
 
-    right, wrong = (
+    right, wrong, sure = (
         [shown(line) for line in drawn]
         for drawn in _draw([answered[lead][question] for question in common])
     )
@@ -103,23 +104,25 @@ def samples(groups: Sequence[AnswerGroup], *, images: bool) -> Samples:
         remarks.append(LEFT_OUT)
     elif root is None:
         remarks.append("The records name no single data folder, so no image is shown.")
+    drawn = len(right) + len(wrong) + len(sure)
     remarks += [
-        f"{number} of {len(right) + len(wrong)} images are not shown: {why} below {root}, the data "
-        "folder in the record (a relative folder starts where `report` is called)."
+        f"{number} of {drawn} images are not shown: {why} below {root}, the data folder in the "
+        "record (a relative folder starts where `report` is called)."
         for why, number in sorted(reasons.items())
     ]
     rule = (
         f"Of the {len(common)} questions that every configuration answered, up to {EACH} that "
         f"{group.name} (highest mean accuracy; seed {run.record.seed}) answered right and up to "
-        f"{EACH} that it answered wrong, drawn with the fixed random seed {SEED} and without "
-        "repeated images. All configurations show the same questions, each with its lowest seed "
-        "that has a prediction file. The samples are illustrations, not measurements."
+        f"{EACH} that it answered wrong, drawn with the fixed random seed {SEED}, and up to {EACH} "
+        "further wrong answers of the highest probability, all without repeated images. All "
+        "configurations show the same questions, each with its lowest seed that has a prediction "
+        "file. The samples are illustrations, not measurements."
     )
-    return Samples(rule, group.name, right, wrong, remarks)
+    return Samples(rule, group.name, right, wrong, sure, remarks)
 
 
-def _draw(lines: Sequence[PredictionLine]) -> tuple[list[PredictionLine], list[PredictionLine]]:
-    """Draw up to `EACH` right and wrong answers, no image twice."""
+def _draw(lines: Sequence[PredictionLine]) -> tuple[list[PredictionLine], ...]:
+    """Draw up to `EACH` right, wrong and surely wrong answers, no image twice."""
     shuffled = list(lines)
     random.Random(SEED).shuffle(shuffled)
     shown: set[str] = set()
@@ -130,4 +133,11 @@ def _draw(lines: Sequence[PredictionLine]) -> tuple[list[PredictionLine], list[P
         if line.image not in shown and len(chosen) < EACH:
             shown.add(line.image)
             chosen.append(line)
-    return right, wrong
+    sure: list[PredictionLine] = []
+    missed = [(line.log_likelihood, line) for line in lines if not line.correct]
+    known = [(value, line) for value, line in missed if value is not None]
+    for _, line in sorted(known, key=lambda one: -one[0]):  # stable
+        if line.image not in shown and len(sure) < EACH:
+            shown.add(line.image)
+            sure.append(line)
+    return right, wrong, sure

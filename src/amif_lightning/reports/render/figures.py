@@ -124,6 +124,11 @@ class Chart:
     baseline: str = ""
 
 
+def names_of(group: AnyGroup) -> Mapping[str, str]:
+    """Return what the marks of a configuration stand for, by the keys of its levels."""
+    return _RETRIEVAL if group.first.kind == "retrieval" else _ANSWERING
+
+
 def draw(groups: Sequence[AnswerGroup], searches: Sequence[SearchGroup] = ()) -> str:
     """Draw the report's figure: a panel per answering configuration and per data set searched."""
     charts = []
@@ -149,9 +154,9 @@ def comparison(
 
     The first baseline with a bar is on top; the other bars show their difference from it.
     """
-    title, marks = "Accuracy on all questions", _ANSWERING
+    title, marks = "Accuracy on all questions", names_of(groups[0])
     if groups[0].first.kind == "retrieval":
-        title, marks = f"Precision@{JUDGED}, mean over both directions", _RETRIEVAL
+        title = f"Precision@{JUDGED}, mean over both directions"
     named = {g.key.experiment: g.name for g in groups if g.count() >= numbers.MIN_FOR_PERCENT}
     baseline = next((named[experiment] for experiment in baselines if experiment in named), "")
     gaps = {
@@ -163,6 +168,16 @@ def comparison(
     panel = _panel("", [(group, OVERALL, group.name) for group in ordered], gaps=gaps)
     kept = {k: name for k, name in marks.items() if any(k in bar.levels for bar in panel.bars)}
     return Chart(title, kept, [panel], baseline)
+
+
+def by_type(group: AnswerGroup) -> str:
+    """Draw the accuracy of a configuration on each subset of questions; empty without subsets."""
+    subsets = [subset for subset in group.subsets if subset != OVERALL]
+    panel = _panel("", [(group, s, f"{subset_name(s)} (n = {group.count(s)})") for s in subsets])
+    if not panel.bars:
+        return ""
+    title = f"{group.label}: accuracy of {group.name} by question type"
+    return svg(title, [Chart("", _ANSWERING, [panel])], inline=True)
 
 
 def _answers(group: AnswerGroup) -> Panel:

@@ -10,7 +10,7 @@ from amif_lightning.reports.analysis.groups import AnyGroup
 from amif_lightning.reports.records.answering import ResultRecord
 from amif_lightning.reports.records.run import OVERALL, Hardware, RunRecord
 from amif_lightning.reports.render import numbers
-from amif_lightning.reports.render.markdown import Columns
+from amif_lightning.reports.render.markdown import Columns, Table
 from amif_lightning.reports.render.numbers import compact
 
 T = TypeVar("T")
@@ -151,6 +151,20 @@ def config_differences(records: Sequence[RunRecord]) -> set[str]:
         for name, texts in values.items()
         if len(texts) > 1 and name.rpartition(".")[2] not in SEED_WISE
     }
+
+
+def option_table(groups: Sequence[AnyGroup]) -> Table:
+    """Tabulate the options that differ between configurations, each with its first seed."""
+    flat = [dict(_flatten(group.first.config)) for group in groups]
+    names = sorted(set().union(*flat)) if flat else []
+    rows = []
+    for name in names:
+        values = [str(options[name]) if name in options else numbers.NONE for options in flat]
+        differs = len(set(values)) > 1 and name.rpartition(".")[2] not in SEED_WISE
+        if differs and name != "experiment":
+            rows.append((name, *values))
+    header = ("option", *(group.name for group in groups))
+    return Table("Options that differ", header, tuple(rows))
 
 
 def _flatten(value: object, prefix: str = "") -> Iterable[tuple[str, object]]:

@@ -18,7 +18,6 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -43,7 +42,13 @@ from amif_lightning.cli.error_messages import (
 from amif_lightning.cli.processes import fault, keep_on_loopback, silence
 from amif_lightning.cli.run_start import RunStart, best_of, dump
 from amif_lightning.cli.runs import LOCK_FILES, MAX_SEED, RunFolder, RunLock
-from amif_lightning.cli.trainer_options import LearningRate, MonitorCheck, check_trainer
+from amif_lightning.cli.trainer_options import (
+    LearningRate,
+    MonitorCheck,
+    check_trainer,
+    loggers,
+    replace_folder,
+)
 from amif_lightning.errors import UserError, first_line
 
 # Set by the run folder, so that `best` and `last` are found again.
@@ -246,6 +251,7 @@ class AmifCLI(LightningCLI):
             config.runs, config.experiment, _protocol(data), config.seed_everything
         )
         check_trainer(config.trainer, self.argv[0])
+        replace_folder(config.trainer.logger, "", str(self.run_folder.path))
         if not config.trainer.fast_dev_run:
             rank_zero_only(self.run_folder.check_writable)()
         self.ckpt_path = config.ckpt_path = self.run_folder.checkpoint(self.ckpt_path)
@@ -303,18 +309,18 @@ class AmifCLI(LightningCLI):
         config = self._own_config(self.config_init)
         for key, filename in (("checkpoint", "best"), ("last", "last")):
             config[key].dirpath, config[key].filename = folder, filename
+        text = dump(self.parser_of_command, self._own_config(), folder)
         # Instances, not keys of the parser: their values are those of the run folder.
         self.trainer_defaults["callbacks"] = [
             self.suite.records(
                 experiment=config.experiment,
                 seed=config.seed_everything,
                 folder=folder,
-                config=yaml.safe_load(dump(self.parser_of_command, self._own_config())),
+                config=yaml.safe_load(text),
             ),
             DivergenceGuard(folder),
         ]
         if not config.trainer.fast_dev_run:
-            text = dump(self.parser_of_command, self._own_config())
             self.start = RunStart(self.run_folder, text, overwrite=config.overwrite)
             self.trainer_defaults["callbacks"].append(self.start)
         given = config.trainer.callbacks or []  # checked before they use their scores
@@ -322,11 +328,7 @@ class AmifCLI(LightningCLI):
         plugins = config.trainer.plugins or []
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
         kwargs.setdefault("plugins", [*plugins, WholeFileCheckpointIO(self.read)])
-        if config.trainer.logger in (None, True):
-            # Empty name and version: every call uses the same folder instead of version_N.
-            kwargs.setdefault(
-                "logger", TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
-            )
+        kwargs.setdefault("logger", loggers(config.trainer.logger, folder))
         try:
             return super().instantiate_trainer(default_root_dir=folder, **kwargs)
         except (ImportError, RuntimeError, TypeError, ValueError) as error:

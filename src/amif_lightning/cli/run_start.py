@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from amif_lightning.checkpoint_file import read_checkpoint
 from amif_lightning.cli.runs import RunFolder
+from amif_lightning.cli.trainer_options import replace_folder
 from amif_lightning.data.files.atomic import write_atomically
 
 # Options of one call, not of the run; the saved configuration omits them, so that every
@@ -78,9 +79,10 @@ class RunStart(Callback):
         write_atomically(path, self._config)
 
 
-def dump(parser: LightningArgumentParser, config: Namespace) -> str:
-    """Dump the merged configuration as YAML that every command accepts."""
+def dump(parser: LightningArgumentParser, config: Namespace, folder: str) -> str:
+    """Dump the merged configuration as YAML that every command and run folder accepts."""
     config = config.clone()
+    replace_folder(config.trainer.logger, folder, "")
     for name in _OF_ONE_CALL:
         config.pop(name, None)
     text: str = parser.dump(config, skip_unset=False)

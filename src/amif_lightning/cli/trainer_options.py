@@ -1,12 +1,15 @@
-"""Check options of the Trainer that Lightning accepts and that train or select nothing."""
+"""Options of the Trainer: checks of those that train or select nothing, and loggers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -14,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from amif_lightning.cli.config_files import suggestion
 from amif_lightning.errors import UserError
 
+_OF_TEST = {"test", "control", "blank"}  # first parts of the names of test scores
 _MINIMA = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
@@ -81,3 +85,36 @@ class MonitorCheck(Callback):
             if not trainer.sanity_checking:
                 raise UserError(sentence)
             rank_zero_warn(sentence)
+
+
+class Curves(TensorBoardLogger):
+    """TensorBoard's curves in the run folder, without the single points of a test.
+
+    ``Dashboard`` writes the test scores to the folder ``scores``.
+    """
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write the values of training and validation."""
+        kept = {k: v for k, v in metrics.items() if k.partition("/")[0] not in _OF_TEST}
+        super().log_metrics(kept, step)
+
+
+def loggers(given: Logger | Iterable[Logger] | bool | None, folder: str) -> list[Logger] | bool:
+    """Return TensorBoard's logger and those of ``--trainer.logger``; False for none."""
+    if given is False:
+        return False
+    if given is None or given is True:
+        given = []
+    others = [given] if isinstance(given, Logger) else list(given)
+    if any(isinstance(logger, TensorBoardLogger) for logger in others):
+        return others
+    # Empty name and version: every call uses the same folder instead of version_N.
+    return [Curves(folder, name="", version="", default_hp_metric=False), *others]
+
+
+def replace_folder(given: Any, old: str, new: str) -> None:
+    """Replace the ``save_dir`` of the loggers in a configuration: empty means the run folder."""
+    for logger in given if isinstance(given, list) else [given]:
+        options = logger.get("init_args") if isinstance(logger, Namespace) else None
+        if options and options.get("save_dir") == old:
+            options["save_dir"] = new

@@ -125,7 +125,7 @@ class Chart:
 
 
 def names_of(group: AnyGroup) -> Mapping[str, str]:
-    """Return what the marks of a configuration stand for, by the keys of its levels."""
+    """Return the meaning of the marks of a configuration, by the keys of its levels."""
     return _RETRIEVAL if group.first.kind == "retrieval" else _ANSWERING
 
 

@@ -201,6 +201,38 @@ format: $(STAMP) ## ruff: fix and format
 type: $(STAMP) ## mypy
 	$(BIN)/mypy
 
+# The oldest releases that setup.cfg allows, of its own requirements only.
+LOWEST = requirements-lowest.txt
+
+.PHONY: lowest
+lowest: $(STAMP) ## write requirements-lowest.txt: the oldest direct requirements that setup.cfg allows
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile setup.cfg --quiet --extra dev --resolution lowest-direct --no-annotate \
+	  --python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
+	  --custom-compile-command "make lowest" --output-file $(LOWEST)
+
+.PHONY: test-lowest
+test-lowest: ## tests in a new environment, build/lowest, with the versions of requirements-lowest.txt
+	$(PYTHON) -m venv --clear build/lowest
+	build/lowest/bin/python -m pip install --quiet -r $(LOWEST)
+	build/lowest/bin/python -m pip install --quiet --no-deps -e .
+	$(MAKE) test BIN=build/lowest/bin STAMP=
+
+.PHONY: release-check
+release-check: $(STAMP) ## build sdist and wheel, install the wheel into a new environment, train and test from it
+	rm -rf build/release
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir build/release/dist .
+	$(PYTHON) -m venv build/release/venv
+	build/release/venv/bin/python -m pip install --quiet build/release/dist/*.whl
+	cd build/release && venv/bin/amif-lightning --version
+	cd build/release && venv/bin/amif-lightning prepare experiments
+	cd build/release && for command in "fit" "test --ckpt_path best"; do \
+	  venv/bin/amif-lightning $$command --config experiments/vqa/phantom.yaml --trainer.max_steps 40 \
+	    --trainer.val_check_interval 40 --data.init_args.train_studies 200 \
+	    --data.init_args.validation_studies 40 --data.init_args.test_studies 40 || exit 1; done
+	@echo "The packages in build/release/dist install, train and test."
+
 .PHONY: clean
 clean: ## delete caches and build outputs (never runs or data)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

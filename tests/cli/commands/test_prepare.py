@@ -53,7 +53,7 @@ def test_the_file_is_made_and_named(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "or `prepare teacher --config EXPERIMENT`"),
+        ([], "`prepare teacher --config EXPERIMENT` or"),
         (["techer"], "`prepare techer` prepares nothing"),
         (["teacher"], "data missing: give --config"),
         (["teacher", "--data=Toys"], "data Toys has no teacher"),
@@ -168,3 +168,23 @@ def test_a_download_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(sources, "fetch", fetch)
     assert prepare(tmp_path / "root", "--download", "--no_checksum") == 0
+
+
+def test_experiment_files_are_copied_and_nothing_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "experiments"]) == 0
+    original = Path(__file__).parents[3] / "experiments"
+    files = sorted(path.relative_to(original) for path in original.rglob("*.yaml"))
+    assert (
+        sorted(p.relative_to("experiments") for p in Path("experiments").rglob("*.yaml")) == files
+    )
+    assert all(
+        (tmp_path / "experiments" / f).read_text() == (original / f).read_text() for f in files
+    )
+    assert capsys.readouterr().out == f"{len(files)} files copied to experiments\n"
+    assert main(["prepare", "experiments"]) == 2
+    assert "experiments exists: give --to another folder" in capsys.readouterr().err
+    assert main(["prepare", "experiments", "--to", "a/b"]) == 0
+    assert [path.name for path in Path("a").iterdir()] == ["b"]

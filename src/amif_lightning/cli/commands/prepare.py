@@ -1,44 +1,52 @@
-"""``prepare``: download, unpack and reduce data, fetch weights, compute a teacher's embeddings."""
+"""``prepare``: data, pretrained weights, a teacher's embeddings, and the experiment files."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from amif_lightning.cli.data_command import build, data_base, data_parser
+from amif_lightning.data.files.atomic import new_folder
 from amif_lightning.errors import UserError
 
 HELP = """\
-prepare data     download a data set, unpack it, make reduced copies of its images
-prepare weights  download the pretrained models of the paper's size, for runs without network
-prepare teacher  compute and store the teacher's embeddings of a data set
+prepare data         download a data set, unpack it, make reduced copies of its images
+prepare weights      download the pretrained models of the paper's size, for runs without network
+prepare teacher      compute and store the teacher's embeddings of a data set
+prepare experiments  copy the experiment files of the installed package into a folder
 
 `prepare data --help`, and so on, lists the options."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; the first word after ``prepare`` is ``data``, ``weights`` or ``teacher``.
+    """Run the command that the first word after ``prepare`` names.
 
     Returns 1 if an image could not be reduced, else 0.
 
     Raises:
-        UserError: If an option is wrong, the data or weights cannot be fetched or read, or have
-            no teacher.
+        UserError: If an option is wrong, the data or weights cannot be fetched or read or have no
+            teacher, or the folder of the experiments exists.
     """
     what = "" if not argv else argv[0]
     if what in {"-h", "--help"}:
         print(HELP)
         return 0
-    commands = {"data": _data, "weights": _weights, "teacher": _teacher}
+    commands = {
+        "data": _data,
+        "weights": _weights,
+        "teacher": _teacher,
+        "experiments": _experiments,
+    }
     if what not in commands:
         raise UserError(
             f"`{' '.join(['prepare', *argv[:1]])}` prepares nothing: write "
-            "`prepare data --data CLASS`, `prepare weights --to FOLDER` or "
-            "`prepare teacher --config EXPERIMENT`."
+            "`prepare data --data CLASS`, `prepare weights --to FOLDER`, "
+            "`prepare teacher --config EXPERIMENT` or `prepare experiments`."
         )
     return commands[what](argv[1:])
 
@@ -134,6 +142,30 @@ def _weights(argv: Sequence[str]) -> int:
     print("Options of a run, with HF_HUB_OFFLINE=1 in its environment:")
     for part, folder in zip(args.only, folders, strict=True):
         print(f"  {PARTS[part].options.replace('{}', shlex.quote(str(folder)))}")
+    return 0
+
+
+def _experiments(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m amif_lightning prepare experiments",
+        description="Copy the experiment files of the installed package. Commands of the documents "
+        "name them as experiments/...",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--to", type=Path, default=Path("experiments"), metavar="FOLDER", help="a new folder")
+    folder = parser.parse_args(argv).to
+    package = Path(__file__).parents[2]
+    source = package / "experiments"
+    if not source.is_dir():  # a clone, which the package is imported from
+        source = package.parents[1] / "experiments"
+    if folder.exists():
+        raise UserError(f"{folder} exists: give --to another folder, so that no file is replaced.")
+    with new_folder(folder) as unfinished:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, unfinished, ignore=ignored, dirs_exist_ok=True)
+        unfinished.rename(folder)
+    print(f"{sum(1 for path in folder.rglob('*.yaml'))} files copied to {folder}")
     return 0
 
 

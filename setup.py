@@ -8,5 +8,4 @@ setup(
         *find_packages(".", include=["data_modules", "data_modules.*"]),
         "amif_lightning.experiments",  # configurations only, for `prepare experiments`
     ],
-    package_data={"amif_lightning.experiments": ["**/*.yaml"]},
 )

@@ -17,7 +17,13 @@ from packaging.utils import canonicalize_name
 import amif_lightning
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = {".py", ".yaml", ".json", ".typed", ".css", ".jinja", ".png"}
+SHIPPED = {".py", ".yaml", ".json", ".typed", ".css", ".jinja", ".png", ".sh"}
+#: Roots of the sources, and their place in the wheel.
+PLACES = {
+    "src/amif_lightning": "amif_lightning",
+    "data_modules": "data_modules",
+    "experiments": "amif_lightning/experiments",
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +45,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def _sources() -> list[Path]:
     return [
         path
-        for root in ("src/amif_lightning", "data_modules")
+        for root in PLACES
         for path in sorted((ROOT / root).rglob("*"))
         if path.suffix in SHIPPED
     ]
 
 
 def test_the_wheel_holds_every_source_file(wheel: zipfile.ZipFile) -> None:
-    """A `packages = find:` of setup.cfg would silently leave out one of the two roots."""
-    expected = {str(path.relative_to(ROOT)).removeprefix("src/") for path in _sources()}
+    """A `packages = find:` of setup.cfg would silently leave out all roots but one."""
+    expected = {
+        f"{place}/{path.relative_to(ROOT / root)}"
+        for root, place in PLACES.items()
+        for path in _sources()
+        if path.is_relative_to(ROOT / root)
+    }
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == expected
     assert {"amif_lightning/cli/app.py", "amif_lightning/data/schema/questions.py"} <= held

@@ -82,6 +82,13 @@ def made(words: list[str]) -> None:
     assert done.stdout.strip()
 
 
+def launched(words: list[str]) -> None:
+    """The command that each process runs is read by the real parser."""
+    cut = words.index("-m")
+    assert words[cut + 1] == "amif_lightning"
+    parsed(words[cut + 2 :])
+
+
 def fetched(words: list[str]) -> None:
     """Run, with the download recorded instead of made: tests have no network."""
     asked: list[Any] = []
@@ -184,6 +191,7 @@ RULES = [
     Rule([*PYTHON, "score"], judged),
     Rule([*PYTHON, "report"], reported),
     Rule([*PYTHON, "sweep"], planned),
+    Rule(["torchrun"], launched),
     Rule(["make"], made),
     Rule(ACTIVATE[:1], activated),
 ]

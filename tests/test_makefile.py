@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from amif_lightning.cli import main
 
@@ -70,6 +71,45 @@ def test_a_target_runs_these_commands(
     if target == "make compositions":  # all variants are trained before answers are generated
         found, wanted = sorted(found), sorted(wanted)
     assert found == wanted
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "reproduce-vqa-rad",
+        "reproduce-slake",
+        "reproduce-path-vqa",
+        "reproduce-vqa-med",
+        "reproduce-pretrain CORPUS=roco",
+        "ablations DATA=vqa_med_2019",
+        "compare-pretraining-vqa-med",
+        "compare-mixture VQA_RAD=/rad VQA_MED=/med",
+    ],
+)
+def test_benchmarks_run_with_packaged_encoders(
+    target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIZE=small comes after the experiment, and the real parser reads the merged files."""
+    monkeypatch.chdir(ROOT)
+    more = ("RUNS=/nowhere/runs", "SIZE=small", *([] if "VQA_RAD" in target else ["ROOT=/data"]))
+    (words,) = [line for line in recipe(*shlex.split(target), *more) if "sweep" in line]
+    assert main(["sweep", "--dry-run", *words[words.index("sweep") + 1 :]]) == 0
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    fits = [line[3:] for line in lines if line[:1] == ["python"] and line[3] == "fit"]
+    assert fits
+    stages = set()
+    for fit in fits:
+        pairs = [fit[place : place + 2] for place in range(1, len(fit), 2)]
+        configs = [file for name, file in pairs if name == "--config"]
+        stage = configs[0].split("/")[1]
+        sizes = ["small", "small_answering"] if stage == "vqa" else ["small"]
+        assert configs[1 : 1 + len(sizes)] == [f"experiments/size/{size}.yaml" for size in sizes]
+        if stage not in stages:  # one of each stage: a parse takes a second
+            stages.add(stage)
+            words = [word for word in fit if word != "--ckpt_path"]
+            assert main([*words, "--print_config"]) == 0
+            merged = yaml.safe_load(capsys.readouterr().out)
+            assert merged["model"]["init_args"]["vision"] == "efficientnet-lite0"
 
 
 def test_bare_make_lists_every_target() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Self
@@ -198,7 +197,7 @@ class AMiFVQA(TrainingDomainTask):
         if space.vocabulary:
             self.vocabulary = Vocabulary(space.vocabulary_ids).to(self.device)
         if self.output_tokens == "answers" and space.candidates:
-            used = {space.sep_id, *chain.from_iterable(space.candidate_ids)}
+            used = {space.sep_id, *(token for ids in space.candidate_ids for token in ids)}
             self.decoder.score_only(used, other=space.pad_id)
         # Questions without answers have no candidates until a checkpoint is restored.
         options = self.answer_by, self.beams, self.restrict_closed, self.length_penalty
@@ -387,8 +386,9 @@ class AMiFVQA(TrainingDomainTask):
 
     def _log_accuracy(self, prefix: str, metric: VQAAccuracy) -> None:
         # compute() has summed over processes, so every process logs the same exact value.
-        values = {f"{prefix}/{name}": value.float() for name, value in metric.compute().items()}
-        self.log_dict(values, rank_zero_only=False)
+        for name, value in metric.compute().items():
+            tag = f"{prefix}/{name}"
+            self.log(tag, value.float(), prog_bar=tag == self.monitor, rank_zero_only=False)
         metric.reset()
 
     def _log_knowledge(self, prefix: str, metric: VocabularyUse) -> None:

@@ -83,6 +83,21 @@ def test_tokens_are_the_networks_own_features_of_its_own_normalised_image(
     assert idle == []  # DDP stops at a parameter without gradient
 
 
+def test_channels_are_standardised_by_the_training_images() -> None:
+    tower = build_vision("timm:test_efficientnet", None, 64)
+    assert isinstance(tower, TimmTower)
+    tower.visual.eval()  # frozen; the statistics of the tokens are collected all the same
+    found = torch.randn(40, 4, tower.width) * torch.linspace(0.1, 9, tower.width) + 3
+    patches = tower.patches(tower.place(found)).flatten(0, 1)
+    torch.testing.assert_close(patches.mean(0), torch.zeros(tower.width), atol=1e-4, rtol=0)
+    torch.testing.assert_close(patches.std(0), torch.ones(tower.width), atol=0.02, rtol=0)
+    for _ in range(150):
+        tower.place(found)
+    tower.eval()
+    one = tower.patches(tower.place(found[:1]))
+    torch.testing.assert_close(one[0], patches.view(40, 4, -1)[0], atol=0.05, rtol=0.05)
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_patches_are_averaged_to_a_smaller_grid(name: str) -> None:
     torch.manual_seed(1)

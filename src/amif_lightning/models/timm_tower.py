@@ -28,7 +28,9 @@ class TimmTower(nn.Module):
 
     The summary token is the class token of a transformer, else the mean of the patches. The patches
     of a convolutional net (and of a transformer that gives a grid) are the cells of its last grid,
-    each with a learned position embedding, which the summary token does not contain.
+    each with a learned position embedding, which the summary token does not contain. Their channels
+    are standardised by the training images' statistics (batch normalisation without weights), since
+    the scales of a network's channels differ widely.
 
     ``patch_centres`` are those of :class:`ConvTower`, here the middles of the cells.
 
@@ -64,6 +66,7 @@ class TimmTower(nn.Module):
         if layer is not None:
             self.visual = network = _cut(network, name, layer)
         self.position: nn.Parameter | None = None
+        self.norm: nn.BatchNorm1d | None = None
         network.eval()  # or the first image would change the moving means
         try:
             features = self._features(torch.zeros(1, 3, image_size, image_size))
@@ -100,6 +103,7 @@ class TimmTower(nn.Module):
         if features.ndim == 4:
             # Half the scale of the features, as in ConvTower.
             self.position = nn.Parameter(0.5 * torch.randn(1, patches, self.width))
+            self.norm = nn.BatchNorm1d(self.width, affine=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode images (I, 3, H, W) as tokens (I, 1 + P, D)."""
@@ -116,8 +120,10 @@ class TimmTower(nn.Module):
         return torch.cat([prefix, cells.flatten(2).mT], dim=1)
 
     def place(self, tokens: Tensor) -> Tensor:
-        """Add summary token and learned positions to the output of :meth:`encode`."""
+        """Standardise the output of :meth:`encode`, and add summary token and learned positions."""
         patches = tokens[:, self.prefix :]
+        if self.norm is not None:
+            patches = self.norm(patches.flatten(0, 1)).view_as(patches)
         # Some transformers have no class token; others also have register tokens.
         summary = tokens[:, :1] if self.prefix else patches.mean(1, keepdim=True)
         if self.position is not None:

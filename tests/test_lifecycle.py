@@ -349,7 +349,11 @@ def test_a_record_names_the_weights_or_their_absence(
 
 
 def test_a_part_of_the_test_writes_no_record(
-    command: Command, trained: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    command: Command,
+    trained: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     best = shutil.copy(trained / "best.ckpt", tmp_path / "best.ckpt")
     part = ("--trainer.limit_test_batches=1", "--data.init_args.eval_batch_size=4")
@@ -357,6 +361,7 @@ def test_a_part_of_the_test_writes_no_record(
     with caplog.at_level("INFO"):
         assert main(words) == 0
     assert "No record written" in caplog.text
+    assert "test/overall" in capsys.readouterr().out  # Lightning's table
     folder = _folder(command, "part")
     assert not list(folder.glob("result-*"))
     assert not list(folder.glob("predictions-*"))
@@ -365,3 +370,6 @@ def test_a_part_of_the_test_writes_no_record(
         assert main(command("test", "--experiment=part", f"--ckpt_path={best}")) == 0
     assert read_record(folder / "result-test.json", ResultRecord).test_runs == 2
     assert "Phantom test [clean], test run 2: " in caplog.text
+    printed = capsys.readouterr().out
+    assert "test/overall" not in printed
+    assert f"report {folder} --details" in printed

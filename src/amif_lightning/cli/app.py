@@ -225,7 +225,8 @@ class AmifCLI(LightningCLI):
             raise UserError(sentence) from error
         config = self._own_config()
         if self.argv[0] == "test" and value_at(given, ["verbose"]) is None:
-            config.verbose = False  # `Suite.show` prints the scores
+            part = config.trainer.limit_test_batches is not None or config.trainer.fast_dev_run
+            config.verbose = bool(part)  # `Suite.show` prints the scores of a whole test
         if not 0 <= config.seed_everything <= MAX_SEED:
             raise UserError(f"--seed_everything takes a whole number from 0 to {MAX_SEED}.")
         # LightningCLI would merge the checkpoint's hyper-parameters OVER the command line and the
@@ -354,7 +355,7 @@ class AmifCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Print the scores of the run folder."""
-        if self.start is not None and self.run_folder is not None:
+        if self.start and self.run_folder and not self._own_config().verbose:
             rank_zero_only(self.suite.show)(self.run_folder.path)
 
     def _remember(self) -> None:

@@ -122,8 +122,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show(folder: Path) -> None:
-    """Print the overview of a run folder and commands that show more."""
-    main([str(folder)])
+    """Print the overview of a run folder and commands that show more, if it has a record."""
+    if any(folder.glob("result-*.json")):
+        main([str(folder)])
 
 
 def _next(options: argparse.Namespace, found: Sequence[tuple[Path, ScoredRecord]]) -> list[str]:

@@ -280,9 +280,9 @@ class AMiFPretrain(LocalAlignmentTask):
         self.study_scores = scores
         means = logged(scores) | ({} if scores.pairs is None else logged_pairs(scores.pairs))
         # Computed from gathered features, so equal in all processes.
-        values = {f"{prefix}/{name}": value for name, value in means.items()}
-        for name, value in values.items():
-            self.log(name, value, prog_bar=name == self.monitor, rank_zero_only=False)
+        for name, value in means.items():
+            tag = f"{prefix}/{name}"
+            self.log(tag, value, prog_bar=tag == self.monitor, rank_zero_only=False)
         if means.get("transport_cosine", 0.0) > COLLAPSED:
             rank_zero_warn(
                 f"Words and patches of different studies have a mean cosine above {COLLAPSED}: "

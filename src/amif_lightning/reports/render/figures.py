@@ -172,19 +172,21 @@ def comparison(
 
 def by_type(group: AnswerGroup) -> str:
     """Draw the accuracy of a configuration on each subset of questions; empty without subsets."""
-    subsets = [subset for subset in group.subsets if subset != OVERALL]
-    panel = _panel("", [(group, s, f"{subset_name(s)} (n = {group.count(s)})") for s in subsets])
+    panel = _panel("", [row for row in _subsets(group) if row[1] != OVERALL])
     if not panel.bars:
         return ""
     title = f"{group.label}: accuracy of {group.name} by question type"
-    return svg(title, [Chart("", _ANSWERING, [panel])], inline=True)
+    return svg(title, [Chart("Accuracy by question type", _ANSWERING, [panel])], inline=True)
+
+
+def _subsets(group: AnswerGroup) -> list[tuple[AnyGroup, str, str]]:
+    return [(group, s, f"{subset_name(s)} (n = {group.count(s)})") for s in group.subsets]
 
 
 def _answers(group: AnswerGroup) -> Panel:
     untrained = ", UNTRAINED" if group.first.untrained else ""
     title = f"{group.label}: {group.key.experiment}, {count_of(group.runs)}{untrained}"
-    rows = [(group, s, f"{subset_name(s)} (n = {group.count(s)})") for s in group.subsets]
-    return _panel(title, rows, end=100)
+    return _panel(title, _subsets(group), end=100)
 
 
 def _panel(

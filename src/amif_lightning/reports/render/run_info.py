@@ -156,13 +156,11 @@ def config_differences(records: Sequence[RunRecord]) -> set[str]:
 def option_table(groups: Sequence[AnyGroup]) -> Table:
     """Tabulate the options that differ between configurations, each with its first seed."""
     flat = [dict(_flatten(group.first.config)) for group in groups]
-    names = sorted(set().union(*flat)) if flat else []
-    rows = []
-    for name in names:
-        values = [str(options[name]) if name in options else numbers.NONE for options in flat]
-        differs = len(set(values)) > 1 and name.rpartition(".")[2] not in SEED_WISE
-        if differs and name != "experiment":
-            rows.append((name, *values))
+    differing = config_differences([group.first for group in groups]) - {"experiment"}
+    rows = (
+        (name, *(str(options.get(name, numbers.NONE)) for options in flat))
+        for name in sorted(differing)
+    )
     header = ("option", *(group.name for group in groups))
     return Table("Options that differ", header, tuple(rows))
 

@@ -90,7 +90,12 @@ def dump(parser: LightningArgumentParser, config: Namespace, folder: str) -> str
 
 
 def best_of(trainer: Trainer) -> str | None:
-    """Describe the checkpoint that the validation score chose; None if there is none."""
+    """Describe the checkpoint that the validation score chose; None if there is none.
+
+    Only the first process reads the file: those of other machines may not see it.
+    """
+    if not trainer.is_global_zero:
+        return None
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             score, path = callback.best_model_score, callback.best_model_path
